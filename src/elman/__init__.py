@@ -1,0 +1,45 @@
+"""Recurrent neural networks for labelled sequences.
+
+Names are imported when first used, so that `import elman` and `elman --help` stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elman.errors import DataError as DataError
+    from elman.errors import ElmanError as ElmanError
+    from elman.errors import ModelFileError as ModelFileError
+    from elman.errors import SettingsError as SettingsError
+    from elman.errors import ShapeError as ShapeError
+    from elman.estimators import SequenceClassifier as SequenceClassifier
+    from elman.estimators import SequenceTagger as SequenceTagger
+    from elman.estimators import load as load
+
+_HOME = {
+    "SequenceClassifier": "elman.estimators",
+    "SequenceTagger": "elman.estimators",
+    "load": "elman.estimators",
+    "ElmanError": "elman.errors",
+    "DataError": "elman.errors",
+    "ModelFileError": "elman.errors",
+    "SettingsError": "elman.errors",
+    "ShapeError": "elman.errors",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("elman")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'elman' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*_HOME, "__version__"]

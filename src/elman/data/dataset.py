@@ -1,0 +1,89 @@
+"""Labelled sequences as they were read, and how the file was understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.ragged import Ragged
+
+Kind = Literal["numbers", "tokens", "text"]
+Format = Literal["rows", "steps", "jsonl", "ts"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file was understood. Given back to `read`, it reads another file the same way.
+
+    Args:
+        format: `rows` (CSV/TSV, one row a sequence), `steps` (CSV/TSV, one row a time step),
+            `jsonl`, `ts`.
+        kind: what a step is: `numbers`, `tokens`, or `text` still to be cut into tokens.
+        target: column or key of the label; None where the file has none.
+        per_step: whether there is a label at every step.
+        text: column or key of the text or tokens.
+        values: value columns in order; for `ts` and `jsonl` numbers, channel names.
+        id: for `steps`, the column that says which sequence a row belongs to.
+        time: for `steps`, the column that orders the rows of a sequence.
+        delimiter: for `rows` and `steps`, what stands between two cells.
+        header: for `rows` and `steps`, whether the first line names the columns.
+        notes: what was guessed and the flag that overrides it, one sentence each.
+    """
+
+    format: Format
+    kind: Kind
+    target: str | None = None
+    per_step: bool = False
+    text: str | None = None
+    values: tuple[str, ...] = ()
+    id: str | None = None
+    time: str | None = None
+    delimiter: str = ","
+    header: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n sequences, with or without labels.
+
+    Args:
+        inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, or
+            n texts.
+        target: (n,) object array with a label a sequence, a Ragged of (N,) object labels with one
+            a step, or None.
+        source: the file or task, as messages should name it.
+        layout: how it was read.
+        lines: line of the file on which each sequence starts, (n,), or None where there is no file.
+        ids: a name for each sequence, or empty.
+    """
+
+    inputs: Ragged | list[str]
+    target: NDArray[Any] | Ragged | None
+    source: str
+    layout: Layout
+    lines: NDArray[np.int64] | None = None
+    ids: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, index: NDArray[np.int64]) -> Dataset:
+        """Return the sequences at `index`, (m,), in that order."""
+        inputs = self.inputs
+        target = self.target
+        return Dataset(
+            inputs=inputs.take(index) if isinstance(inputs, Ragged) else [inputs[i] for i in index],
+            target=target.take(index)
+            if isinstance(target, Ragged)
+            else None
+            if target is None
+            else target[index],
+            source=self.source,
+            layout=self.layout,
+            lines=None if self.lines is None else self.lines[index],
+            ids=tuple(self.ids[i] for i in index) if self.ids else (),
+        )

@@ -1,0 +1,72 @@
+"""The exceptions elman raises on purpose.
+
+    ElmanError
+    ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError)
+    ├── DataError       a file or the sequences given are wrong    (also a ValueError)
+    ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
+    └── ModelFileError  a saved model or run cannot be used        (also a ValueError)
+
+A message says what was wrong, what was found, what was expected and what to do about it. The
+command prints it without a traceback and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ElmanError(Exception):
+    """Anything elman refuses to do."""
+
+
+class ShapeError(ElmanError, ValueError):
+    """A tensor or array has the wrong shape."""
+
+
+class DataError(ElmanError, ValueError):
+    """A data file, or the sequences given, cannot be used as they are.
+
+    Args:
+        problem: what was found and what was expected.
+        remedy: what the user can do about it.
+        source: the file, or what the data is called.
+        line: line in the file, counted from 1.
+        column: name or number of the column.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str = "",
+        source: str = "",
+        line: int | None = None,
+        column: str | int | None = None,
+    ) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.source = source
+        self.line = line
+        self.column = column
+        place = [source] if source else []
+        if line is not None:
+            place.append(f"line {line}")
+        if column is not None:
+            place.append(f"column {column}")
+        text = f"{', '.join(place)}: {problem}" if place else problem
+        super().__init__(f"{text.rstrip('.')}. {remedy}".strip() if remedy else text)
+
+
+class SettingsError(ElmanError, ValueError):
+    """A setting, flag or argument has a value that cannot be honoured."""
+
+
+class ModelFileError(ElmanError, ValueError):
+    """A saved model or run folder is missing, incomplete or not ours."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the known name nearest to `word`, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {found[0]!r}?" if found else ""
