@@ -1,1 +1,7 @@
-"""."""
+"""The recurrences as functions on tensors: one layer, one direction, a whole sequence at a time."""
+
+from elman.ops.gru import gru
+from elman.ops.lstm import lstm
+from elman.ops.rnn import rnn
+
+__all__ = ["gru", "lstm", "rnn"]

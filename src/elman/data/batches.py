@@ -1,0 +1,97 @@
+"""Ragged sequences into padded batches, late and always with their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.data.ragged import Ragged
+
+_BUCKET = 16  # batches sorted by length together
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences as a model takes them.
+
+    Args:
+        inputs: n sequences of numbers, (N, C) float32, or token ids, (N,) int64.
+        target: class codes, (n,) int64, or for a label at every step a Ragged of (N,) int64.
+    """
+
+    inputs: Ragged
+    target: NDArray[np.int64] | Ragged
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B padded sequences.
+
+    Args:
+        x: numbers (B, T, C) or token ids (B, T), zero past each row's end.
+        lengths: valid steps of each row, (B,) int64.
+        target: class codes, (B,), or (B, T) with zeros past each row's end.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    target: Tensor
+
+
+def pad(ragged: Ragged) -> Tensor:
+    """Lay n sequences side by side: (n, T, ...), T the longest length, zeros past each end."""
+    lengths = ragged.lengths
+    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
+    out = np.zeros((*inside.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
+    out[inside] = ragged.values
+    return torch.from_numpy(out)
+
+
+def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:
+    """Pad the sequences at `index`, (B,), into one batch."""
+    inputs = examples.inputs.take(index)
+    target = examples.target
+    return Batch(
+        x=pad(inputs),
+        lengths=torch.from_numpy(inputs.lengths),
+        target=pad(target.take(index))
+        if isinstance(target, Ragged)
+        else torch.from_numpy(target[index]),
+    )
+
+
+def shuffled(
+    lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Cut one epoch into batches of like lengths, in random order.
+
+    All sequences are shuffled, each run of 16 batches is sorted by length, cut, and the batches are
+    shuffled again: little padding, yet other company in every epoch.
+
+    Args:
+        lengths: steps of each sequence, (n,).
+        batch_size: B; the last batch may be smaller.
+        generator: the only source of chance.
+    Returns: indices into `lengths`, one array a batch; each sequence exactly once.
+    """
+    order = generator.permutation(len(lengths))
+    if len(np.unique(lengths)) > 1:
+        span = batch_size * _BUCKET
+        runs = [order[i : i + span] for i in range(0, len(order), span)]
+        order = np.concatenate([run[np.argsort(lengths[run], kind="stable")] for run in runs])
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def in_order(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """Cut all sequences into batches from short to long, without chance; for inference."""
+    order = np.argsort(lengths, kind="stable")
+    return (order[i : i + batch_size] for i in range(0, len(order), batch_size))

@@ -1,0 +1,155 @@
+"""The standard model: [embedding] -> recurrent stack -> readout -> linear.
+
+Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from elman.errors import SettingsError, ShapeError
+from elman.layers import GRU, LSTM, RNN, initialise_recurrent
+
+CELLS = ("rnn", "gru", "lstm")
+READOUTS = ("last", "mean", "max")
+PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the shapes and equations of a SequenceModel.
+
+    Args:
+        num_classes: K.
+        input_size: C channels; 0 if the model takes tokens.
+        vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
+        embedding_size: E; used with tokens only.
+        cell: `rnn`, `gru` or `lstm`.
+        nonlinearity: of `rnn`, `tanh` or `relu`.
+        hidden_size: H, of each direction.
+        num_layers: L.
+        bidirectional: D = 2.
+        dropout: share dropped of the embedding, between layers and before the output.
+        readout: `last`, `mean` or `max`; not used when per_step.
+        per_step: an output at every step.
+        initialization: `orthogonal` (see `initialise_recurrent`) or `torch` (torch.nn's own).
+    """
+
+    num_classes: int
+    input_size: int = 0
+    vocabulary_size: int = 0
+    embedding_size: int = 64
+    cell: str = "gru"
+    nonlinearity: str = "tanh"
+    hidden_size: int = 64
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    readout: str = "last"
+    per_step: bool = False
+    initialization: str = "orthogonal"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("cell", CELLS),
+            ("readout", READOUTS),
+            ("nonlinearity", ("tanh", "relu")),
+            ("initialization", ("orthogonal", "torch")),
+        ):
+            if getattr(self, name) not in known:
+                expected = ", ".join(known)
+                raise SettingsError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
+        if self.nonlinearity != "tanh" and self.cell != "rnn":
+            raise SettingsError(
+                f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', "
+                f"cell is {self.cell!r}"
+            )
+        if (self.input_size > 0) == (self.vocabulary_size > 0):
+            raise SettingsError("input_size and vocabulary_size: exactly one must be given")
+
+
+class SequenceModel(nn.Module):
+    """A recurrent network over whole sequences.
+
+        e_t = x_t, or the embedding of token x_t
+        h_t = stack(e_1 ... e_T)_t                      recurrent layers, one or both directions
+        y   = V readout(h_1 ... h_T) + b_y              or at every step, y_t = V h_t + b_y
+
+    `last` reads the top layer's final states: the forward direction's after a row's own last step,
+    the backward direction's after its first. `mean` and `max` run over a row's own steps. What
+    stands past a row's end, NaN included, is never read.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.input_size
+        if config.vocabulary_size:
+            self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
+            size = config.embedding_size
+        between = config.dropout if config.num_layers > 1 else 0.0
+        self.recurrent: RNN | GRU | LSTM
+        if config.cell == "rnn":
+            self.recurrent = RNN(
+                size,
+                config.hidden_size,
+                config.num_layers,
+                config.nonlinearity,
+                batch_first=True,
+                dropout=between,
+                bidirectional=config.bidirectional,
+            )
+        else:
+            self.recurrent = (GRU if config.cell == "gru" else LSTM)(
+                size,
+                config.hidden_size,
+                config.num_layers,
+                batch_first=True,
+                dropout=between,
+                bidirectional=config.bidirectional,
+            )
+        if config.initialization == "orthogonal":
+            initialise_recurrent(self.recurrent)
+        width = config.hidden_size * self.recurrent.num_directions
+        self.output = nn.Linear(width, config.num_classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits.
+
+        Args:
+            x: numbers, (B, T, C), or token ids, (B, T) int64.
+            lengths: valid steps of each row, (B,) int64, from 1 to T; None means all T.
+        Returns: (B, K), or (B, T, K) if per_step, where rows past a row's end mean nothing.
+        Raises: ShapeError.
+        """
+        config = self.config
+        tokens = config.vocabulary_size > 0
+        if tokens and x.dim() != 2:
+            raise ShapeError(f"x: got {tuple(x.shape)}, expected token ids (B, T)")
+        if not tokens and (x.dim() != 3 or x.shape[2] != config.input_size):
+            raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.input_size})")
+        if lengths is None:
+            lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64)
+        if x.shape[0] and int(lengths.min()) < 1:
+            raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
+        inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
+        if tokens:
+            x = self.embedding(torch.where(inside, x, PADDING))  # (B, T, E)
+            x = functional.dropout(x, config.dropout, self.training)
+        y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
+        if config.per_step:
+            read = y
+        elif config.readout == "mean":
+            read = y.sum(1) / lengths.to(y)[:, None]
+        elif config.readout == "max":
+            read = torch.where(inside[:, :, None], y, -torch.inf).amax(1)
+        else:
+            h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
+            read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
+        read = functional.dropout(read, config.dropout, self.training)
+        logits: Tensor = self.output(read)
+        return logits

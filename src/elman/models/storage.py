@@ -1,0 +1,88 @@
+"""Saving and loading: model.safetensors + config.json + README.md. No pickle, no code in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.errors import ModelFileError
+
+FORMAT = 1
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` so that a crash leaves either the old file or the new one, never half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def save_folder(
+    folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], card: str
+) -> None:
+    """Write a model folder.
+
+    Args:
+        folder: made if missing; files of the same names are replaced.
+        tensors: weights by name.
+        config: JSON-ready description; `format` is added.
+        card: README.md of the model.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(folder / WEIGHTS, save(weights))
+    text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / CONFIG, (text + "\n").encode())
+    write_atomically(folder / CARD, card.encode())
+
+
+def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a model folder, or a run folder that holds one: its weights and its config.
+
+    Raises: ModelFileError if anything is missing, damaged or of a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    if not (folder / CONFIG).is_file() and (folder / "model" / CONFIG).is_file():
+        folder = folder / "model"
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelFileError(
+                f"{folder}: no {name} there. Expected a model folder, as `save` writes it, or a "
+                "run folder, as `elman train` does"
+            )
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFileError(f"{folder / CONFIG}: not valid JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise ModelFileError(
+            f"{folder / CONFIG}: format {found!r}, this version of elman reads {FORMAT}"
+        )
+    try:
+        tensors = load((folder / WEIGHTS).read_bytes())
+    except SafetensorError as error:
+        raise ModelFileError(f"{folder / WEIGHTS}: damaged: {error}") from error
+    return tensors, config
+
+
+def restore(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a module; every name and shape must match. Raises ModelFileError."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise ModelFileError(f"{source}: the weights do not fit config.json: {error}") from error

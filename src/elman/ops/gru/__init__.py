@@ -1,0 +1,45 @@
+"""The gated recurrent unit of Cho et al. (2014)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from elman.ops._checks import check_layer
+from elman.ops.gru.op import gru_op
+
+
+def gru(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    h0: Tensor | None = None,
+    lengths: Tensor | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """One gated recurrent layer over a whole sequence.
+
+        r, z = sigmoid(W x_t + b_ih + U h_{t-1} + b_hh)
+        n    = tanh(W_n x_t + b_ih_n + r * (U_n h_{t-1} + b_hh_n))
+        h_t  = (1 - z) * n + z * h_{t-1}
+
+    Args:
+        x: input, (B, T, I), float32 or float64.
+        weight_ih: W, (3*H, I), gates in the order r, z, n.
+        weight_hh: U, (3*H, H).
+        bias_ih, bias_hh: (3*H,) each, or None for both.
+        h0: state before the first step, (B, H); None means zeros.
+        lengths: valid steps of each row, (B,) integers, any device; None means all T.
+        reverse: run from each row's own last step to its first.
+    Returns: y (B, T, H), zero past each row's end; h_n (B, H), the state after each row's own last
+        step in the direction of travel.
+    Raises: ShapeError naming the argument, what it is and what it should be.
+    Source: Cho et al. 2014, arXiv:1406.1078v1 (reset after the product); gates as
+        torch.nn.GRU orders them.
+    """
+    check_layer(3, x, weight_ih, weight_hh, bias_ih, bias_hh, {"h0": h0}, lengths)
+    if h0 is None:
+        h0 = x.new_zeros(x.shape[0], weight_hh.shape[1])
+    return gru_op(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, reverse)

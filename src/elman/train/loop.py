@@ -1,0 +1,202 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
+from elman.errors import ElmanError, SettingsError
+from elman.models import SequenceModel
+from elman.models.model import FIRST_TOKEN, UNKNOWN
+from elman.train.gradients import Tally, batch_loss, loss_and_gradients
+from elman.train.schedule import learning_rate
+from elman.train.settings import TrainingSettings
+
+_INFERENCE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: losses in nats a labelled sequence or step, accuracies as shares, time in seconds.
+
+    `loss` and `accuracy` are means over the epoch's batches as they were trained on, that is before
+    each step and with dropout.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@dataclass
+class History:
+    """What happened: a record an epoch, the epoch whose weights were kept, and how it ended."""
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    kept_epoch: int = 0
+    stopped: str = "all epochs done"
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer; biases and embeddings are not decayed."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        plain = parameter.dim() < 2 or name.startswith("embedding")
+        (free if plain else decayed).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.learning_rate)
+
+
+@torch.no_grad()
+def validate(model: SequenceModel, examples: Examples, device: torch.device) -> Tally:
+    """Loss and accuracy of a part, without dropout or label smoothing."""
+    model.eval()
+    tally = Tally()
+    for index in in_order(examples.inputs.lengths, _INFERENCE_BATCH):
+        tally.add(*batch_loss(model, to_device(make_batch(examples, index), device), 0.0))
+    return tally
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch; lengths stay on the CPU, where torch's packing wants them."""
+    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device))
+
+
+def unknown_chances(examples: Examples, alpha: float) -> Tensor | None:
+    """Chance of each token id to be read as unknown, (vocabulary,); None for numbers or alpha 0."""
+    if not alpha or examples.inputs.values.ndim > 1:
+        return None
+    counts = np.bincount(examples.inputs.values, minlength=FIRST_TOKEN)
+    chances = alpha / (alpha + counts)
+    chances[:FIRST_TOKEN] = 0
+    return torch.from_numpy(chances)
+
+
+def train(
+    model: SequenceModel,
+    training: Examples,
+    validation: Examples | None,
+    settings: TrainingSettings,
+    *,
+    on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> History:
+    """Train `model` in place and leave it with the weights that `settings.keep` asks for.
+
+    Ctrl-C ends the loop as early stopping does: the weights kept are the best, or last, so far.
+    The caller seeds torch (`torch.random.fork_rng`), so that weights and dropout share a seed.
+
+    Args:
+        model: on the device it is to be trained on.
+        training: what it learns from.
+        validation: what early stopping and `keep='best'` look at; None if there is none.
+        settings: see TrainingSettings.
+        on_batch: called after each step with the batch's number, the epoch's batches and tally.
+        on_epoch: called after each epoch with its record.
+    Raises: SettingsError if `best` or patience is asked for without validation; ElmanError if the
+        loss is not finite.
+    """
+    if validation is None and (settings.keep == "best" or settings.patience):
+        raise SettingsError(
+            "keep='best' and patience need a validation part: give one, or set keep='last' and "
+            "patience=0"
+        )
+    device = next(model.parameters()).device
+    generator = np.random.default_rng(settings.seed)
+    optimizer = make_optimizer(model, settings)
+    size = len(training) if settings.batch_size == "full" else settings.batch_size
+    batches_per_epoch = math.ceil(len(training) / size)
+    steps = settings.epochs * batches_per_epoch
+    chances = unknown_chances(training, settings.token_dropout)
+    history = History()
+    best_loss = math.inf
+    best_weights: dict[str, Tensor] | None = None
+    step = 0
+    try:
+        for epoch in range(1, settings.epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            tally = Tally()
+            norms = []
+            for number, index in enumerate(shuffled(training.inputs.lengths, size, generator), 1):
+                rate = learning_rate(settings, step, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                batch = make_batch(training, index)
+                if chances is not None:
+                    unknown = torch.rand(batch.x.shape, dtype=torch.float64) < chances[batch.x]
+                    batch = Batch(
+                        batch.x.masked_fill(unknown, UNKNOWN), batch.lengths, batch.target
+                    )
+                loss, logits, target = loss_and_gradients(
+                    model, to_device(batch, device), settings.label_smoothing
+                )
+                norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf)
+                if not (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+                    raise ElmanError(
+                        f"epoch {epoch}, batch {number}: loss {float(loss)}, gradient norm "
+                        f"{float(norm)}: training has diverged. Lower the learning rate (now "
+                        f"{settings.learning_rate:g}) or keep clip_norm above 0"
+                    )
+                optimizer.step()
+                step += 1
+                norms.append(float(norm))
+                tally.add(loss, logits, target)
+                on_batch(number, batches_per_epoch, tally)
+            checked = validate(model, validation, device) if validation is not None else None
+            record = EpochRecord(
+                epoch=epoch,
+                loss=tally.mean_loss,
+                accuracy=tally.accuracy,
+                validation_loss=checked.mean_loss if checked else None,
+                validation_accuracy=checked.accuracy if checked else None,
+                learning_rate=rate,
+                gradient_norm=float(np.mean(norms)),
+                seconds=time.perf_counter() - started,
+            )
+            history.epochs.append(record)
+            if settings.keep == "last":
+                history.kept_epoch = epoch
+            if checked and checked.mean_loss < best_loss:
+                best_loss = checked.mean_loss
+                best_epoch = epoch
+                if settings.keep == "best":
+                    best_weights = copy.deepcopy(model.state_dict())
+                    history.kept_epoch = epoch
+            on_epoch(record)
+            if settings.patience and epoch - best_epoch >= settings.patience:
+                history.stopped = f"no lower validation loss for {settings.patience} epochs"
+                break
+    except KeyboardInterrupt:
+        if not history.epochs:
+            raise
+        history.stopped = f"interrupted after epoch {len(history.epochs)}"
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
+    model.eval()
+    return history
