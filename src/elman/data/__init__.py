@@ -1,1 +1,9 @@
-"""."""
+"""Labelled sequences: reading them from files, and saying how a file was understood."""
+
+from elman.data.check import check_classes
+from elman.data.dataset import Dataset, Layout
+from elman.data.describe import describe
+from elman.data.ragged import Ragged
+from elman.data.read import read
+
+__all__ = ["Dataset", "Layout", "Ragged", "check_classes", "describe", "read"]

@@ -1,0 +1,59 @@
+"""Whether a classifier can be learnt from a dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from elman.data.dataset import Dataset
+from elman.data.ragged import Ragged
+from elman.errors import DataError
+
+
+def check_classes(dataset: Dataset, minimum: int = 2) -> None:
+    """Refuse training data with fewer than two classes, or with a class too small to split.
+
+    Args:
+        minimum: sequences each class must have; labels at every step are only checked to differ.
+    Raises: DataError naming the class, its count and a line it is on.
+    """
+    target = dataset.target
+    if target is None:
+        raise DataError(
+            "the sequences have no labels, expected some to learn from",
+            remedy="Name the label with --target NAME.",
+            source=dataset.source,
+        )
+    per_step = isinstance(target, Ragged)
+    labels = (target.values if isinstance(target, Ragged) else target).tolist()
+    counts = Counter(labels)
+    unit = "step" if per_step else "sequence"
+    if len(counts) < 2:
+        only = f"every {unit} has the label {labels[0]!r}" if labels else "there are no labels"
+        raise DataError(
+            f"{only}, expected at least 2 classes",
+            remedy="Add data of other classes, or name another target with --target NAME.",
+            source=dataset.source,
+            column=_column(dataset),
+        )
+    if per_step:
+        return
+    small = [(label, n) for label, n in counts.items() if n < minimum]
+    if not small:
+        return
+    listed = ", ".join(f"{label!r} has {n}" for label, n in small[:5])
+    more = f" and {len(small) - 5} more classes have too few" if len(small) > 5 else ""
+    first = labels.index(small[0][0])
+    many = len(counts) > 20 and len(small) > len(counts) // 2
+    raise DataError(
+        f"every class needs at least {minimum} sequences; {listed}{more}",
+        remedy="Is this the column of classes? Name another with --target NAME."
+        if many
+        else "Add sequences of that class, or remove it from the file.",
+        source=dataset.source,
+        line=None if dataset.lines is None else int(dataset.lines[first]),
+        column=_column(dataset),
+    )
+
+
+def _column(dataset: Dataset) -> str | None:
+    return dataset.layout.target if dataset.layout.format in ("rows", "steps") else None

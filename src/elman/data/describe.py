@@ -1,0 +1,147 @@
+"""A dataset in a few lines of text: what was read, what was guessed, how to say otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import Dataset
+from elman.data.options import several
+from elman.data.ragged import Ragged
+from elman.data.table import DELIMITERS
+
+_FORMATS = {
+    "rows": "one row a sequence",
+    "steps": "one row a time step",
+    "jsonl": "JSON lines, one object a sequence",
+    "ts": "UCR/UEA .ts, one line a sequence",
+}
+_WIDTH = 60
+
+
+def describe(dataset: Dataset) -> str:
+    """Return what is known of a dataset, for reading: about 10 lines of at most 100 characters."""
+    lines = [dataset.source]
+    facts = [
+        ("format", _format(dataset)),
+        ("sequences", _lengths(dataset)),
+        ("input", _input(dataset)),
+        ("target", _target(dataset)),
+        ("", _counts(dataset)),
+        ("first", _first(dataset)),
+    ]
+    lines += [_cut(f"  {name:<10} {fact}", 100) for name, fact in facts if fact]
+    if dataset.layout.notes:
+        lines.append("Guessed; the flag says otherwise:")
+        lines += [_cut(f"  {note}", 100) for note in dataset.layout.notes]
+    return "\n".join(lines)
+
+
+def _format(dataset: Dataset) -> str:
+    layout = dataset.layout
+    if dataset.lines is None:
+        return ""
+    what = _FORMATS[layout.format]
+    if layout.format in ("rows", "steps"):
+        what += f", {DELIMITERS[layout.delimiter]} between cells"
+        what += "" if layout.header else ", no header: columns are called 1, 2, ..."
+    return what
+
+
+def _lengths(dataset: Dataset) -> str:
+    inputs = dataset.inputs
+    lengths = inputs.lengths if isinstance(inputs, Ragged) else np.array([len(s) for s in inputs])
+    if len(lengths) == 0:
+        return "none"
+    unit = "character" if dataset.layout.kind == "text" else "step"
+    low, middle, high = lengths.min(), np.median(lengths), lengths.max()
+    if low == high:
+        return f"{len(lengths):,}, each of {several(int(low), unit)}"
+    return f"{len(lengths):,}, of {low:,} to {high:,} {unit}s (median {middle:,.0f})"
+
+
+def _input(dataset: Dataset) -> str:
+    layout = dataset.layout
+    place = "key" if layout.format == "jsonl" else "column"
+    if dataset.lines is None and isinstance(dataset.inputs, Ragged) and not layout.values:
+        steps = dataset.inputs.values
+        return "numbers" if steps.ndim > 1 else f"tokens, {len(set(steps)):,} different"
+    if layout.kind == "text":
+        return f"text, {place} {layout.text!r}"
+    if layout.kind == "tokens":
+        values = _flat(dataset.inputs) if isinstance(dataset.inputs, Ragged) else []
+        return f"tokens, {place} {layout.text!r}, {len(set(values)):,} different"
+    count = len(layout.values)
+    names = layout.values if count <= 6 else (*layout.values[:3], "...", layout.values[-1])
+    listed = _cut(", ".join(names))
+    if layout.format == "rows" and dataset.lines is not None:
+        return f"numbers, 1 channel over {count} columns: {listed}"
+    return f"numbers, {several(count, 'channel')}: {listed}"
+
+
+def _target(dataset: Dataset) -> str:
+    layout, target = dataset.layout, dataset.target
+    if target is None:
+        return "none"
+    classes = len(set(_flat(target)))
+    place = "key " if layout.format == "jsonl" else "column "
+    name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
+    name = "generated" if dataset.lines is None else name
+    each = "a label at every step" if isinstance(target, Ragged) else "a class per sequence"
+    return f"{name}, {each}, {classes} class{'es' * (classes != 1)}"
+
+
+def _counts(dataset: Dataset) -> str:
+    if dataset.target is None:
+        return ""
+    counts = Counter(_flat(dataset.target)).most_common()
+    shown = [f"{label} ({n:,})" for label, n in counts[:12]]
+    while len(shown) > 1 and len(", ".join(shown)) > _WIDTH:
+        shown.pop()
+    more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
+    return ", ".join(shown) + more
+
+
+def _flat(items: NDArray[Any] | Ragged) -> list[Any]:
+    flat: list[Any] = (items.values if isinstance(items, Ragged) else items).tolist()
+    return flat
+
+
+def _first(dataset: Dataset) -> str:
+    if len(dataset) == 0:
+        return "none"
+    inputs, target = dataset.inputs, dataset.target
+    sequence = inputs[0]
+    label = None if target is None else target[0]
+    line = "" if dataset.lines is None else f"line {dataset.lines[0]}: "
+    if isinstance(sequence, str):
+        return f"{line}{_cut(repr(sequence))}{_arrow(label)}"
+    if dataset.layout.kind == "tokens" and isinstance(target, Ragged):
+        shown = " ".join(f"{s}/{tag}" for s, tag in zip(sequence[:40], target[0], strict=False))
+        return f"{line}{_cut(shown)}"
+    if dataset.layout.kind == "tokens":
+        shown = _cut(" ".join(map(str, sequence[:40])), 60)
+    elif sequence.shape[1] == 1:
+        shown = _some([f"{value:.6g}" for value in sequence[:6, 0]], len(sequence))
+    else:
+        rows = [", ".join(f"{v:.4g}" for v in row[:4]) for row in sequence[:2]]
+        more = ", ..." if sequence.shape[1] > 4 else ""
+        shown = _some([f"[{row}{more}]" for row in rows], len(sequence))
+    if isinstance(target, Ragged):
+        return f"{line}{shown} -> {_some([str(tag) for tag in target[0][:6]], len(sequence))}"
+    return f"{line}{shown}{_arrow(label)}"
+
+
+def _arrow(label: object) -> str:
+    return "" if label is None else f" -> {label}"
+
+
+def _some(parts: list[str], total: int) -> str:
+    return ", ".join(parts) + (", ..." if total > len(parts) else "")
+
+
+def _cut(text: str, width: int = _WIDTH) -> str:
+    return text if len(text) <= width else text[: width - 4] + " ..."

@@ -1,0 +1,161 @@
+"""JSON lines: one object a sequence."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import Dataset, Kind, Layout
+from elman.data.jsonvalues import Record, Values, type_name
+from elman.data.options import Options, listing, unknown
+from elman.data.ragged import Ragged
+from elman.data.target import named_target, no_target
+from elman.errors import DataError, SettingsError
+
+INPUT_KEYS = ("tokens", "text", "sequence")
+
+
+def read_jsonl(text: str, source: str, options: Options) -> Dataset:
+    """Read the text of a JSON lines file; keys that are not used are ignored."""
+    records, lines = _records(text, source)
+    first, layout = records[0], options.layout
+    target, _, target_note = named_target(
+        list(first),
+        options,
+        source,
+        what="key",
+        meaning=lambda key: (
+            "a label at every step" if isinstance(first[key], list) else "a class per sequence"
+        ),
+    )
+    if target is None and options.labelled:
+        raise no_target(list(first), "key", source)
+    key, note = _choose_key(first, options, source)
+    if key == target:
+        raise DataError(
+            f"key {key!r} is used twice, as the target and as the sequence",
+            remedy="Name another with --target NAME, --text NAME or --values NAME.",
+            source=source,
+        )
+
+    values = Values(records, lines, source)
+    if target is None and layout and layout.target and options.labelled is None:
+        values.refuse_present(layout.target)
+    kind = _kind(first[key], options, key)
+    names: tuple[str, ...] = ()
+    inputs: Ragged | list[str]
+    if kind == "text":
+        inputs = values.texts(key)
+    elif kind == "tokens":
+        inputs = values.tokens(key)
+    else:
+        inputs = values.numbers(key)
+        channels = inputs.values.shape[1]
+        names = (key,) if channels == 1 else tuple(f"{key}[{c + 1}]" for c in range(channels))
+    labels: NDArray[np.object_] | Ragged | None = None
+    per_step = False
+    if target is not None:
+        known = layout is not None and layout.target == target
+        per_step = layout.per_step if layout and known else isinstance(first[target], list)
+        labels = values.tags(target, inputs) if per_step else values.labels(target)
+    how = Layout(
+        format="jsonl",
+        kind=kind,
+        target=target,
+        per_step=per_step,
+        text=None if kind == "numbers" else key,
+        values=names,
+        notes=tuple(n for n in (target_note, note) if n),
+    )
+    return Dataset(inputs, labels, source, how, np.array(lines, np.int64))
+
+
+def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]:
+    """Return the key of the sequence, and the note where it is a guess."""
+    if len(options.values) > 1:
+        raise SettingsError(
+            f"--values names {len(options.values)} keys, expected 1: in JSON lines the channels of"
+            " a sequence stand in one key, as a list of lists."
+        )
+    layout = options.layout
+    named = options.text or "".join(options.values)
+    if layout and not named:
+        # The channels of key x are called x[1], x[2], ...; a single one is called x.
+        single = len(layout.values) == 1
+        named = layout.text or layout.values[0]
+        named = named if layout.text or single else re.sub(r"\[\d+\]$", "", named)
+    if named:
+        if named not in first:
+            raise unknown(named, list(first), "--text NAME or --values NAME", "key", source)
+        return named, ""
+    present = [key for key in INPUT_KEYS if key in first]
+    if not present:
+        raise DataError(
+            f"no key is known to be the sequence (looked for {listing(INPUT_KEYS)});"
+            f" the keys are {listing(list(first))}",
+            remedy="Name a text or list of tokens with --text NAME, numbers with --values NAME.",
+            source=source,
+        )
+    if "sequence" in present and len(present) > 1:
+        raise DataError(
+            f"several keys could be the sequence: {listing(present)}",
+            remedy="Choose one with --text NAME or --values NAME.",
+            source=source,
+        )
+    flag = "--values" if _kind(first[present[0]], options, present[0]) == "numbers" else "--text"
+    left = f"; left out: {listing(present[1:])}" if present[1:] else ""
+    return present[0], f"{flag} {present[0]}: by its name{left}"
+
+
+def _kind(value: Any, options: Options, key: str) -> Kind:
+    if options.layout and not options.text and not options.values:
+        return options.layout.kind
+    if options.values:
+        return "numbers"
+    if isinstance(value, str):
+        return "text"
+    words = isinstance(value, list) and bool(value) and isinstance(value[0], str)
+    return "numbers" if key == "sequence" and not options.text and not words else "tokens"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _records(text: str, source: str) -> tuple[list[Record], list[int]]:
+    """Parse every line that is not blank into an object."""
+    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+    records: list[Record] = []
+    lines: list[int] = []
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        column = None
+        try:
+            value = decode(content)
+            if "\\u" in content:
+                json.dumps(value, ensure_ascii=False).encode()
+        except json.JSONDecodeError as error:
+            problem, column = f"not valid JSON: {error.msg}", error.colno
+        except UnicodeEncodeError:
+            problem = "half a surrogate pair: a \\u escape that stands for no character"
+        except (ValueError, RecursionError) as error:
+            problem = f"not usable as JSON: {error}"
+        else:
+            if isinstance(value, dict):
+                records.append(value)
+                lines.append(line)
+                continue
+            problem = f"{type_name(value)}, expected an object"
+        raise DataError(
+            problem,
+            remedy='Write one whole object a line, as {"tokens": [...], "label": ...}.',
+            source=source,
+            line=line,
+            column=column,
+        )
+    return records, lines

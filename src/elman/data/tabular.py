@@ -1,0 +1,29 @@
+"""CSV and TSV files: a row a sequence, or a row a time step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from elman.data.columns import choose_columns
+from elman.data.dataset import Dataset
+from elman.data.options import Options
+from elman.data.rows import read_rows
+from elman.data.steps import read_steps
+from elman.data.table import parse_table
+
+
+def read_table(text: str, source: str, options: Options, form: str | None) -> Dataset:
+    """Read the text of a CSV or TSV file; `form` is `rows`, `steps` or None to guess."""
+    before = options.layout
+    table = parse_table(
+        text,
+        source,
+        delimiter=before.delimiter if before else None,
+        header=before.header if before else None,
+    )
+    options = dataclasses.replace(options, values=table.resolve(options.values))
+    layout = choose_columns(table, options, form)
+    if layout.format == "rows":
+        return read_rows(table, layout)
+    per_step = before.per_step if before and before.target and not options.target else None
+    return read_steps(table, layout, per_step)
