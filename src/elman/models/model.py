@@ -13,63 +13,44 @@ from torch.nn import functional
 
 from elman.errors import SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN, initialise_recurrent
+from elman.settings import ModelSettings
 
-CELLS = ("rnn", "gru", "lstm")
-READOUTS = ("last", "mean", "max")
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Everything that fixes the shapes and equations of a SequenceModel.
+class ModelConfig(ModelSettings):
+    """A network's settings and what the data fixes: its shapes and equations, whole.
 
     Args:
         num_classes: K.
         input_size: C channels; 0 if the model takes tokens.
         vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
         embedding_size: E; used with tokens only.
-        cell: `rnn`, `gru` or `lstm`.
-        nonlinearity: of `rnn`, `tanh` or `relu`.
-        hidden_size: H, of each direction.
-        num_layers: L.
-        bidirectional: D = 2.
-        dropout: share dropped of the embedding, between layers and before the output.
-        readout: `last`, `mean` or `max`; not used when per_step.
-        per_step: an output at every step.
-        initialization: `orthogonal` (see `initialise_recurrent`) or `torch` (torch.nn's own).
+        readout: `last`, `mean`, `max`, or `every` for an output at every step.
+        Others as in `elman.settings.ModelSettings`.
+    Raises: SettingsError if the settings do not go together.
     """
 
-    num_classes: int
+    num_classes: int = 0
     input_size: int = 0
     vocabulary_size: int = 0
-    embedding_size: int = 64
-    cell: str = "gru"
-    nonlinearity: str = "tanh"
-    hidden_size: int = 64
-    num_layers: int = 1
-    bidirectional: bool = False
-    dropout: float = 0.0
-    readout: str = "last"
-    per_step: bool = False
-    initialization: str = "orthogonal"
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("cell", CELLS),
-            ("readout", READOUTS),
-            ("nonlinearity", ("tanh", "relu")),
-            ("initialization", ("orthogonal", "torch")),
-        ):
-            if getattr(self, name) not in known:
-                expected = ", ".join(known)
-                raise SettingsError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
         if self.nonlinearity != "tanh" and self.cell != "rnn":
             raise SettingsError(
                 f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', "
-                f"cell is {self.cell!r}"
+                f"but cell is {self.cell!r}"
             )
+        if self.readout == "auto":
+            raise SettingsError("readout: expected last, mean, max or every, not auto")
         if (self.input_size > 0) == (self.vocabulary_size > 0):
             raise SettingsError("input_size and vocabulary_size: exactly one must be given")
+
+    @property
+    def per_step(self) -> bool:
+        """Whether there is an output at every step."""
+        return self.readout == "every"
 
 
 class SequenceModel(nn.Module):

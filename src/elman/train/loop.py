@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
-from elman.errors import ElmanError, SettingsError
+from elman.errors import ElmanError
 from elman.models import SequenceModel
 from elman.models.model import FIRST_TOKEN, UNKNOWN
+from elman.settings import TrainingSettings
 from elman.train.gradients import Tally, batch_loss, loss_and_gradients
 from elman.train.schedule import learning_rate
-from elman.train.settings import TrainingSettings
 
 _INFERENCE_BATCH = 256
 
@@ -115,17 +115,13 @@ def train(
         model: on the device it is to be trained on.
         training: what it learns from.
         validation: what early stopping and `keep='best'` look at; None if there is none.
-        settings: see TrainingSettings.
+        settings: see elman.settings.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
     Raises: SettingsError if `best` or patience is asked for without validation; ElmanError if the
         loss is not finite.
     """
-    if validation is None and (settings.keep == "best" or settings.patience):
-        raise SettingsError(
-            "keep='best' and patience need a validation part: give one, or set keep='last' and "
-            "patience=0"
-        )
+    settings = settings.resolved(validation is not None)
     device = next(model.parameters()).device
     generator = np.random.default_rng(settings.seed)
     optimizer = make_optimizer(model, settings)

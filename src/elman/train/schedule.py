@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from elman.train.settings import TrainingSettings
+from elman.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:

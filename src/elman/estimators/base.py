@@ -1,0 +1,325 @@
+"""What classifier and tagger share: from settings and sequences to a trained, saved model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from elman.data.batches import Examples, in_order, pad
+from elman.data.ragged import Ragged
+from elman.data.splits import hold_out
+from elman.errors import DataError, SettingsError, ShapeError
+from elman.estimators.encoder import Encoder
+from elman.estimators.labels import as_labels, to_codes
+from elman.evaluate import Baselines, Check, Report, check_invariance, evaluate
+from elman.models import ModelConfig, SequenceModel
+from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
+from elman.train import EpochRecord, History, train
+from elman.train.progress import make_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from elman.data.dataset import Layout
+
+_BATCH = 256
+_MODEL = tuple(f.name for f in dataclasses.fields(ModelSettings) if f.name != "readout")
+_TRAINING = tuple(f.name for f in dataclasses.fields(TrainingSettings) if f.name != "seed")
+# What only one kind of input can honour, with the default that asks for nothing.
+_NUMBERS_ONLY = {"scale": True}
+_TOKENS_ONLY = {
+    "embedding_size": ModelSettings.embedding_size,
+    "token_dropout": TrainingSettings.token_dropout,
+}
+
+
+class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
+    """Base of `SequenceClassifier` and `SequenceTagger`; not to be used itself."""
+
+    per_step: bool
+    inputs: str
+    tokens: str
+    scale: bool
+    validation: float
+    verbose: int
+    random_state: Any
+
+    classes_: NDArray[Any]
+    encoder_: Encoder
+    model_: SequenceModel
+    history_: History
+    baselines_: Baselines
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        readout: str,
+        validation_data: tuple[Any, Any] | None,
+        on_epoch: Callable[[EpochRecord], None] | None,
+    ) -> None:
+        network, settings = self._settings(readout)
+        labels = self._labels(X, y)
+        steps = labels.values if isinstance(labels, Ragged) else labels
+        classes = np.unique(steps)
+        if len(classes) < 2:
+            raise DataError(
+                f"y holds one class only, {classes.tolist()[0]!r}",
+                remedy="Expected at least two to tell apart.",
+            )
+        codes = _encode(labels, classes)
+        held: tuple[Any, Any] | None = None
+        if validation_data is not None:
+            held = validation_data[0], _encode(self._labels(*validation_data), classes)
+        elif self.validation:
+            strata = None if isinstance(codes, Ragged) else codes
+            first, second = hold_out(len(X), self.validation, settings.seed, strata)
+            held = _take(X, second), _take(codes, second)
+            X, codes = _take(X, first), _take(codes, first)
+        encoder = Encoder.fit(X, inputs=self.inputs, tokens=self.tokens, scale=self.scale)
+        self._refuse_unused(encoder)
+        training = _examples(encoder, X, codes)
+        watched = None if held is None else _examples(encoder, *held)
+        config = ModelConfig(
+            **dataclasses.asdict(network),
+            num_classes=len(classes),
+            input_size=encoder.channels,
+            vocabulary_size=encoder.vocabulary_size,
+        )
+        # fork_rng leaves the caller's own random state as it was.
+        with torch.random.fork_rng(), make_progress(self.verbose, settings.epochs) as progress:
+
+            def heard(record: EpochRecord) -> None:
+                progress.epoch(record)
+                if on_epoch is not None:
+                    on_epoch(record)
+
+            torch.manual_seed(settings.seed)
+            model = SequenceModel(config).to(settings.device)
+            history = train(
+                model, training, watched, settings, on_batch=progress.batch, on_epoch=heard
+            )
+        self.classes_, self.encoder_ = classes, encoder
+        self.model_, self.history_ = model.cpu(), history
+        self.baselines_ = Baselines.from_training(
+            training.inputs,
+            codes.values if isinstance(codes, Ragged) else codes,
+            len(classes),
+            vocabulary_size=encoder.vocabulary_size or None,
+            per_step=self.per_step,
+        )
+
+    def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
+        """Check every parameter, and say all that is wrong in one error."""
+        seed: Any = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        faults = []
+        found: list[Any] = []
+        groups: list[tuple[type[Any], dict[str, Any]]] = [
+            (ModelSettings, {**{n: getattr(self, n) for n in _MODEL}, "readout": readout}),
+            (TrainingSettings, {**{n: getattr(self, n) for n in _TRAINING}, "seed": seed}),
+            (DataSettings, {n: getattr(self, n) for n in ("tokens", "scale", "validation")}),
+        ]
+        for kind, values in groups:
+            try:
+                found.append(validated(kind, values))
+            except SettingsError as error:
+                faults.append(str(error))
+        if self.inputs not in ("auto", "numbers", "tokens", "text"):
+            faults.append(
+                f"inputs: got {self.inputs!r}, expected 'auto', 'numbers', 'tokens' or 'text'"
+            )
+        if isinstance(self.validation, str):
+            faults.append(
+                f"validation: got {self.validation!r}, expected a share from 0 up to, not "
+                "including, 1; give a part of your own to fit(..., validation_data=(X, y))"
+            )
+        if faults:
+            raise SettingsError("\n".join(faults))
+        network, training, _ = found
+        if training.device == "cuda" and not torch.cuda.is_available():
+            raise SettingsError(
+                "device: got 'cuda', but torch finds no CUDA device here. Use 'cpu'"
+            )
+        return network, training
+
+    def _refuse_unused(self, encoder: Encoder) -> None:
+        """Refuse a setting that this kind of input cannot honour."""
+        numbers = encoder.kind == "numbers"
+        unused: dict[str, Any] = dict(_TOKENS_ONLY if numbers else _NUMBERS_ONLY)
+        if encoder.kind != "text":
+            unused["tokens"] = "auto"
+        for name, default in unused.items():
+            if getattr(self, name) != default:
+                raise SettingsError(
+                    f"{name}: got {getattr(self, name)!r}, but the sequences are {encoder.kind}, "
+                    "which have no such setting. Leave it out"
+                )
+
+    def _labels(self, X: Any, y: Any) -> NDArray[Any] | Ragged:
+        """Check that y has a label for each sequence, or each step, of X."""
+        if len(y) != len(X):
+            raise ShapeError(f"y: got {len(y)} labels, expected {len(X)}, one a sequence of X")
+        if not self.per_step:
+            return as_labels(y, "y")
+        if isinstance(y, Ragged):
+            return y.with_values(as_labels(y.values, "y"))
+        for i, row in enumerate(y):
+            if isinstance(row, str) or np.ndim(row) != 1:
+                raise ShapeError(
+                    f"y, sequence {i}: got {row!r:.40}, expected a list with a label for each step"
+                )
+        flat = Ragged.from_list(y, object)
+        return flat.with_values(as_labels(flat.values, "y"))
+
+    def _model_output(self, inputs: Ragged) -> NDArray[np.float64]:
+        """Probabilities of encoded sequences, (n, K), or with a label a step (N, K), float64."""
+        count = len(inputs.values) if self.per_step else len(inputs)
+        out = np.empty((count, len(self.classes_)))
+        places = inputs.with_values(np.arange(len(inputs.values)))
+        with torch.no_grad():
+            for index in in_order(inputs.lengths, _BATCH):
+                batch = inputs.take(index)
+                found = self._probabilities(pad(batch), torch.from_numpy(batch.lengths)).numpy()
+                if self.per_step:
+                    inside = np.arange(found.shape[1]) < batch.lengths[:, None]  # (B, T)
+                    out[places.take(index).values] = found[inside]
+                else:
+                    out[index] = found
+        return out
+
+    def _probabilities(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Probabilities of a padded batch, (B, K) or (B, T, K), float64."""
+        return torch.softmax(self.model_(x, lengths).double(), -1)
+
+    def _encode_inputs(self, X: Any) -> Ragged:
+        self._check_fitted()
+        return self.encoder_.encode(X)
+
+    def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Report:
+        """Compare with the truth, beside baselines that were fitted on the training part.
+
+        Args:
+            X: sequences, in the form they were trained in.
+            y: their labels, in the form of `fit`.
+            resamples: draws behind the 95 % intervals; 0 for none.
+        Returns: a Report; it prints as a table and shows as one in a notebook.
+        Raises: DataError if y holds a class that training has not seen.
+        """
+        inputs = self._encode_inputs(X)
+        codes = _encode(self._labels(X, y), self.classes_)
+        _match(inputs, codes)
+        return evaluate(
+            codes.values if isinstance(codes, Ragged) else codes,
+            self._model_output(inputs),
+            self.classes_.tolist(),
+            lengths=inputs.lengths,
+            owners=inputs.owners if self.per_step else None,
+            baselines=self.baselines_.predict(inputs),
+            resamples=resamples,
+        )
+
+    def count_unknown(self, X: Any) -> Counter[str]:
+        """Count the tokens of X that training has not seen and that are read as unknown."""
+        self._check_fitted()
+        return self.encoder_.unknown(X)
+
+    def check(self, X: Any, tolerance: float = 1e-6) -> list[Check]:
+        """Prove that an answer depends on its own sequence alone.
+
+        Each sequence is asked alone, in batches, in other orders and with other padding; see
+        `elman.evaluate.check_invariance`.
+
+        Args:
+            X: sequences, in the form they were trained in.
+            tolerance: largest difference in probability that passes.
+        """
+        inputs = self._encode_inputs(X)
+        ids = list(range(self.encoder_.vocabulary_size))
+        with torch.no_grad():
+            return check_invariance(
+                self._probabilities, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
+            )
+
+    def plot_history(self) -> Figure:
+        """Draw loss and accuracy over the epochs."""
+        from elman import plots
+
+        self._check_fitted()
+        records = [record.to_dict() for record in self.history_.epochs]
+        return plots.history(records, best_epoch=self.history_.kept_epoch)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        data: str = "",
+        layout: Layout | None = None,
+        report: Report | None = None,
+    ) -> None:
+        """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
+
+        Args:
+            folder: made if missing; a model that is there already is replaced.
+            data: what the model was trained on, for the card.
+            layout: how its files were read, for reading others in the same way.
+            report: figures for the card.
+        Raises: ModelFileError if the folder holds something else.
+        """
+        from elman.estimators.storage import save
+
+        self._check_fitted()
+        save(self, Path(folder), data=data, layout=layout, report=report)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+
+
+def _examples(encoder: Encoder, X: Any, codes: NDArray[np.int64] | Ragged) -> Examples:
+    inputs = encoder.encode(X)
+    _match(inputs, codes)
+    return Examples(inputs, codes)
+
+
+def _match(inputs: Ragged, codes: NDArray[np.int64] | Ragged) -> None:
+    """Raise ShapeError unless each sequence has as many labels as steps."""
+    if not isinstance(codes, Ragged):
+        return
+    differ = inputs.lengths != codes.lengths
+    if differ.any():
+        i = int(differ.argmax())
+        raise ShapeError(
+            f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
+            "step"
+        )
+
+
+def _encode(labels: NDArray[Any] | Ragged, classes: NDArray[Any]) -> NDArray[np.int64] | Ragged:
+    if isinstance(labels, Ragged):
+        return labels.with_values(to_codes(labels.values, classes))
+    return to_codes(labels, classes)
+
+
+def _take(values: Any, index: NDArray[np.int64]) -> Any:
+    """Return the sequences, or labels, at `index`."""
+    if isinstance(values, Ragged):
+        return values.take(index)
+    if isinstance(values, np.ndarray):
+        return values[index]
+    return [values[i] for i in index]

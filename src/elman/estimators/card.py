@@ -1,0 +1,97 @@
+"""The README.md that lies beside a model: what it is, what it learnt from, how good it is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from elman.estimators.base import SequenceEstimator
+    from elman.evaluate import Report
+
+
+def describe_model(estimator: SequenceEstimator) -> str:
+    """Say in one line what the network is."""
+    model = estimator.model_
+    config = model.config
+    cell = config.cell.upper() if config.cell != "rnn" else f"RNN ({config.nonlinearity})"
+    weights = sum(p.numel() for p in model.parameters())
+    layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
+    direction = "both directions" if config.bidirectional else "one direction"
+    readout = "an output at every step" if config.per_step else f"readout {config.readout}"
+    source = (
+        f"{config.input_size} channel{'s' * (config.input_size != 1)}"
+        if config.input_size
+        else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
+    )
+    return (
+        f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
+        f"{config.num_classes} classes: {weights:,} weights"
+    )
+
+
+def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -> str:
+    """Return the card as Markdown with the YAML header that model hubs read."""
+    name = type(estimator).__name__
+    per_step = estimator.per_step
+    task = "a label at every step of a sequence" if per_step else "a class for each sequence"
+    labels = [str(c) for c in estimator.classes_.tolist()]
+    shown = ", ".join(f"`{label}`" for label in labels[:20])
+    more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+    history = estimator.history_
+    encoder = estimator.encoder_
+    form = {
+        "numbers": f"arrays of numbers (steps, {encoder.channels})",
+        "tokens": f"lists of tokens, {len(encoder.vocabulary):,} of them known",
+        "text": f"strings, cut into {encoder.unit}, {len(encoder.vocabulary):,} of them known",
+    }[encoder.kind]
+    settings = {k: v for k, v in estimator.get_params().items() if k not in ("verbose",)}
+    figures = (
+        "Not measured on sequences it never saw."
+        if report is None
+        else f"On sequences it never saw:\n\n```\n{report}\n```"
+    )
+    return f"""---
+library_name: elman
+pipeline_tag: {"token-classification" if per_step else "other"}
+tags: [recurrent-neural-network, {estimator.model_.config.cell}, sequences]
+---
+
+# {name}: {task}
+
+{describe_model(estimator)}.
+
+```python
+from elman import load
+
+model = load("path/to/this/folder")
+model.predict(X)  # X: {form}
+```
+
+## Data
+
+{data or "Sequences given from Python; their origin was not recorded."}
+
+Classes: {shown}{more}.
+
+## Training
+
+{len(history.epochs)} epochs ({history.stopped}); the weights are those of epoch \
+{history.kept_epoch}. Settings:
+
+```json
+{json.dumps(settings, indent=2, default=str)}
+```
+
+## Figures
+
+{figures}
+
+## Intended use and limits
+
+Made to give {task} to sequences like those it was trained on, with the same
+{"channels in the same order and units" if encoder.kind == "numbers" else "language and spelling"}.
+It always names one of its classes, also for a sequence that belongs to none. Its probabilities are
+calibrated no better than the calibration error says, and only on data like the test part. It has
+not been examined for bias or for safety; do not let it decide about people on its own.
+"""

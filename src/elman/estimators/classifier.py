@@ -1,0 +1,166 @@
+"""A label for each sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+
+from elman.estimators.base import SequenceEstimator
+from elman.train import EpochRecord
+
+
+class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
+    """A recurrent network that gives each sequence one of two or more classes.
+
+    An answer depends on its own sequence alone: never on padding or on the others in the batch.
+
+    Args:
+        cell: `rnn`, `gru` or `lstm`.
+        nonlinearity: of cell `rnn`, `tanh` or `relu`.
+        hidden_size: units of each layer and direction.
+        num_layers: recurrent layers, one above the other.
+        bidirectional: run over the sequence in both directions.
+        dropout: share dropped of embeddings, between layers and before the output.
+        readout: what the output reads: `last`, the final state of each direction (a backward
+            direction's is the one at the first step); `mean` or `max` over the states of all steps.
+        embedding_size: numbers that stand for a token.
+        initialization: `orthogonal`, with forget bias 1 for `lstm`, or `torch`, as torch.nn.
+        epochs: passes over the training part.
+        batch_size: sequences a step, or `full`.
+        learning_rate: at its highest, after the warm-up.
+        optimizer: `adamw`, `adam` or `sgd` (momentum 0.9).
+        weight_decay: of weight matrices; None means 0.3 with `adamw`, where it is decoupled, and
+            0 with the others.
+        schedule: `cosine` down to zero after the warm-up, or `constant`.
+        warmup: share of all steps over which the learning rate rises.
+        clip_norm: largest norm of the gradient; 0 for no limit.
+        label_smoothing: share of the target given to all classes alike.
+        token_dropout: alpha of the chance alpha / (alpha + count) that a token is read as unknown
+            while training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
+        patience: epochs without a lower validation loss before training stops, 0 for never; None
+            means 15 with a validation part, else 0.
+        keep: `best` weights by validation loss, or `last`; None means best with a validation part.
+        validation: share of the training sequences, stratified, held out to watch the training; 0
+            for none.
+        inputs: what a step of X is: `numbers`, `tokens`, `text`, or `auto`: arrays and lists of
+            numbers with a fraction hold numbers, lists of strings or whole numbers hold tokens, a
+            string is text.
+        tokens: what text is cut into: `characters`, `words` (in lower case), or `auto`: words if
+            there are three or more on average.
+        scale: standardise every channel, by the training part's mean and deviation.
+        device: `cpu` or `cuda`, where the network is trained.
+        verbose: 0 for silence, n for a line every n epochs and a progress bar.
+        random_state: int for the same result on every call, None, or a NumPy RandomState.
+
+    Attributes:
+        classes_: (K,) labels in order.
+        history_: `.epochs`, a record an epoch, `.kept_epoch` and `.stopped`.
+        model_: the `elman.models.SequenceModel`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from elman import SequenceClassifier
+        >>> X = [np.sin(np.arange(n) * step) for n in (9, 12) for step in (0.5, 1.0) * 10]
+        >>> y = ["slow", "fast"] * 20
+        >>> clf = SequenceClassifier(epochs=40, random_state=0).fit(X, y)
+        >>> clf.score(X, y)
+        1.0
+    """
+
+    per_step = False
+
+    def __init__(
+        self,
+        *,
+        cell: str = "gru",
+        nonlinearity: str = "tanh",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        readout: str = "last",
+        embedding_size: int = 64,
+        initialization: str = "orthogonal",
+        epochs: int = 60,
+        batch_size: int | str = 32,
+        learning_rate: float = 3e-3,
+        optimizer: str = "adamw",
+        weight_decay: float | None = None,
+        schedule: str = "cosine",
+        warmup: float = 0.05,
+        clip_norm: float = 1.0,
+        label_smoothing: float = 0.0,
+        token_dropout: float = 0.25,
+        patience: int | None = None,
+        keep: str | None = None,
+        validation: float = 0.1,
+        inputs: str = "auto",
+        tokens: str = "auto",
+        scale: bool = True,
+        device: str = "cpu",
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.cell = cell
+        self.nonlinearity = nonlinearity
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.readout = readout
+        self.embedding_size = embedding_size
+        self.initialization = initialization
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.label_smoothing = label_smoothing
+        self.token_dropout = token_dropout
+        self.patience = patience
+        self.keep = keep
+        self.validation = validation
+        self.inputs = inputs
+        self.tokens = tokens
+        self.scale = scale
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        validation_data: tuple[Any, Any] | None = None,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+    ) -> Self:
+        """Train on labelled sequences.
+
+        Ctrl-C ends the training as early stopping does, and keeps the best model so far.
+
+        Args:
+            X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
+                token lists, or list of strings.
+            y: (n,) labels: strings, whole numbers or truth values.
+            validation_data: (X, y) to watch the training by, instead of a share of X.
+            on_epoch: called with the record of each epoch.
+        Raises: DataError, ShapeError or SettingsError, saying what was expected.
+        """
+        self._fit(X, y, self.readout, validation_data, on_epoch)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, (n, K), columns as `classes_`."""
+        return self._model_output(self._encode_inputs(X))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the likeliest class of each sequence, (n,)."""
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        return labels

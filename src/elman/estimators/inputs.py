@@ -1,0 +1,148 @@
+"""What users hand over as X, as ragged sequences of numbers or tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import Kind
+from elman.data.ragged import Ragged
+from elman.errors import DataError, ShapeError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def kind_of(X: Any) -> Kind:
+    """Say what a step of X is: arrays hold numbers, lists of lists of words or whole numbers hold
+    tokens, a list of strings is text still to be cut.
+
+    Raises: DataError if X is empty or of no such kind.
+    """
+    if isinstance(X, Ragged):
+        return "numbers" if X.values.dtype.kind in "fiub" else "tokens"
+    if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
+        return "numbers"
+    if isinstance(X, str) or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        raise DataError(
+            f"X is a {type(X).__name__}",
+            remedy="Expected an array (n, T, C) or (n, T), or a list with one sequence an entry.",
+        )
+    if len(X) == 0:
+        raise DataError("X holds no sequences", remedy="Expected at least one.")
+    first = X[0]
+    if isinstance(first, str):
+        return "text"
+    if isinstance(first, list | tuple):
+        steps = [step for sequence in X if isinstance(sequence, list | tuple) for step in sequence]
+        if steps and all(isinstance(s, str) for s in steps):
+            return "tokens"
+        whole = all(isinstance(s, int | np.integer) and not isinstance(s, bool) for s in steps)
+        return "tokens" if steps and whole else "numbers"
+    array = np.asarray(first)
+    return "tokens" if array.dtype.kind in "UO" and array.ndim == 1 else "numbers"
+
+
+def as_numbers(X: Any) -> Ragged:
+    """Return X as n sequences of (T_i, C) float64.
+
+    Args:
+        X: (n, T, C) or (n, T) array, or a list of (T_i, C) or (T_i,) arrays; C the same for all.
+    Raises: ShapeError or DataError naming the first sequence that is wrong.
+    """
+    if isinstance(X, Ragged):
+        arrays: list[NDArray[np.float64]] = [np.asarray(X.values, dtype=np.float64)]
+    else:
+        arrays = [_sequence(i, x) for i, x in enumerate(X)]
+    if not arrays:
+        raise DataError("X holds no sequences", remedy="Expected at least one.")
+    arrays = [a[:, None] if a.ndim == 1 else a for a in arrays]
+    channels = arrays[0].shape[1]
+    for i, array in enumerate(arrays):
+        if array.shape[1] != channels:
+            raise ShapeError(
+                f"sequence {i}: got {array.shape[1]} channels, expected {channels} as sequence 0"
+            )
+    ragged = (
+        X.with_values(arrays[0]) if isinstance(X, Ragged) else Ragged.from_list(arrays, np.float64)
+    )
+    refuse_empty(ragged.lengths)
+    bad = ~np.isfinite(ragged.values).all(1)
+    if bad.any():
+        step = int(bad.argmax())
+        owner = int(ragged.owners[step])
+        rows = bad[ragged.offsets[owner] : ragged.offsets[owner + 1]]
+        values = ragged[owner]
+        if np.isnan(values).all():
+            found = "all values are NaN"
+        else:
+            at = int(rows.argmax())
+            channel = int((~np.isfinite(values[at])).argmax())
+            found = f"step {at}, channel {channel} is {values[at, channel]}"
+        raise DataError(
+            f"sequence {owner}: {found}, expected finite numbers",
+            remedy="Fill the gap, or leave the sequence out.",
+        )
+    return ragged
+
+
+def _sequence(index: int, x: Any) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"sequence {index}: not an array of numbers, expected shape (T, C) or (T,)",
+            remedy="Every step needs the same number of values; tokens must all be of one kind.",
+        ) from None
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
+        raise ShapeError(f"sequence {index}: got shape {array.shape}, expected (T, C) or (T,)")
+    return array
+
+
+def as_tokens(X: Any) -> Ragged:
+    """Return X, a list of lists of tokens, as n sequences of (T_i,) str."""
+    if isinstance(X, Ragged):
+        refuse_empty(X.lengths)
+        return X
+    sequences = []
+    for i, sequence in enumerate(X):
+        if isinstance(sequence, str) or not hasattr(sequence, "__len__"):
+            raise DataError(
+                f"sequence {i} is {sequence!r:.40}, expected a list of tokens",
+                remedy="Give every sequence the same form.",
+            )
+        tokens = np.empty(len(sequence), dtype=object)
+        tokens[:] = [str(token) for token in sequence]
+        sequences.append(tokens)
+    ragged = Ragged.from_list(sequences, object)
+    refuse_empty(ragged.lengths)
+    return ragged
+
+
+def choose_unit(texts: Sequence[str]) -> str:
+    """Say what to cut texts into: words if they have three or more on average, else characters."""
+    words = sum(len(text.split()) for text in texts)
+    return "words" if words >= 3 * len(texts) else "characters"
+
+
+def cut(texts: Sequence[str], unit: str) -> Ragged:
+    """Cut texts into characters, or into words in lower case and single punctuation marks."""
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"sequence {i} is {text!r:.40}, expected a string as sequence 0",
+                remedy="Give every sequence the same form.",
+            )
+    return as_tokens([_WORD.findall(t.lower()) if unit == "words" else list(t) for t in texts])
+
+
+def refuse_empty(lengths: NDArray[np.int64]) -> None:
+    """Raise DataError if a sequence has no steps."""
+    if (lengths == 0).any():
+        raise DataError(
+            f"sequence {int((lengths == 0).argmax())} is empty, expected at least 1 step",
+            remedy="Leave it out.",
+        )

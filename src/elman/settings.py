@@ -1,0 +1,243 @@
+"""Every setting, once: its name, meaning, default and bounds.
+
+The flags of the command, the keys of a TOML file and the arguments of the estimators all come from
+here. Light on purpose: nothing heavy is imported until `validated` is called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from elman.errors import SettingsError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Help:
+    """What a setting means, for `--help` and the docs."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What to learn from and how to read it: section [data]."""
+
+    data: Annotated[str, Help("file, or name of a built-in task")] = ""
+    test: Annotated[
+        str | Annotated[float, Gt(0), Lt(1)] | None,
+        Help("test file, or share of DATA held out for the test [default: 0.2]"),
+    ] = None
+    validation: Annotated[
+        str | Annotated[float, Ge(0), Lt(1)],
+        Help(
+            "share of the training part held out to watch the training; a file; 0 for none; or "
+            "'test' to draw the test part's curve beside the training's, choosing nothing by it"
+        ),
+    ] = 0.1
+    format: Annotated[
+        Literal["rows", "steps", "jsonl", "ts"] | None,
+        Help("layout of the file [default: guessed]"),
+    ] = None
+    target: Annotated[str | None, Help("column or key of the label [default: guessed]")] = None
+    text: Annotated[str | None, Help("column or key of the text or tokens")] = None
+    values: Annotated[str | None, Help("value columns, with commas between them")] = None
+    id: Annotated[str | None, Help("column that says which sequence a time step belongs to")] = None
+    time: Annotated[str | None, Help("column that orders the time steps of a sequence")] = None
+    tokens: Annotated[Literal["auto", "characters", "words"], Help("what text is cut into")] = (
+        "auto"
+    )
+    scale: Annotated[
+        bool, Help("standardise every channel, by the training part's mean and deviation")
+    ] = True
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network: section [model]."""
+
+    cell: Annotated[Literal["rnn", "gru", "lstm"], Help("recurrent cell")] = "gru"
+    nonlinearity: Annotated[Literal["tanh", "relu"], Help("of cell rnn")] = "tanh"
+    hidden_size: Annotated[int, Ge(1), Help("units of each layer and direction")] = 64
+    num_layers: Annotated[int, Ge(1), Help("recurrent layers, one above the other")] = 1
+    bidirectional: Annotated[bool, Help("run over the sequence in both directions")] = False
+    dropout: Annotated[
+        float, Ge(0), Lt(1), Help("share dropped of embeddings, between layers, before the output")
+    ] = 0.0
+    readout: Annotated[
+        Literal["auto", "last", "mean", "max", "every"],
+        Help("what the output reads: the last state, the states' mean or maximum, or every state"),
+    ] = "auto"
+    embedding_size: Annotated[int, Ge(1), Help("numbers that stand for a token")] = 64
+    initialization: Annotated[
+        Literal["orthogonal", "torch"],
+        Help("first weights: orthogonal with forget bias 1, or torch.nn's own"),
+    ] = "orthogonal"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the network is trained: section [training]."""
+
+    epochs: Annotated[int, Ge(1), Help("passes over the training part")] = 60
+    batch_size: Annotated[
+        Annotated[int, Ge(1)] | Literal["full"], Help("sequences a step, or 'full' for all")
+    ] = 32
+    learning_rate: Annotated[float, Gt(0), Help("at its highest, after the warm-up")] = 3e-3
+    optimizer: Annotated[Literal["adamw", "adam", "sgd"], Help("optimiser")] = "adamw"
+    weight_decay: Annotated[
+        Annotated[float, Ge(0)] | None,
+        Help("of weight matrices, not of biases and embeddings [default: 0.3 with adamw, else 0]"),
+    ] = None
+    schedule: Annotated[Literal["cosine", "constant"], Help("learning rate after the warm-up")] = (
+        "cosine"
+    )
+    warmup: Annotated[
+        float, Ge(0), Lt(1), Help("share of all steps over which the learning rate rises")
+    ] = 0.05
+    clip_norm: Annotated[float, Ge(0), Help("largest norm of the gradient; 0 for no limit")] = 1.0
+    label_smoothing: Annotated[
+        float, Ge(0), Lt(1), Help("share of the target given to all classes alike")
+    ] = 0.0
+    token_dropout: Annotated[
+        float,
+        Ge(0),
+        Help("alpha of the chance alpha/(alpha+count) to read a token as unknown in training"),
+    ] = 0.25
+    patience: Annotated[
+        Annotated[int, Ge(0)] | None,
+        Help(
+            "epochs without a lower validation loss before stopping; 0 for never [default: 15 with "
+            "a validation part, else 0]"
+        ),
+    ] = None
+    keep: Annotated[
+        Literal["best", "last"] | None,
+        Help(
+            "weights to end with: best by validation loss, or last [default: best with a "
+            "validation part, else last]"
+        ),
+    ] = None
+    device: Annotated[Literal["cpu", "cuda"], Help("where the network is trained")] = "cpu"
+    seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("of everything drawn by chance")] = 0
+
+    def resolved(self, validation: bool) -> TrainingSettings:
+        """Fill in the defaults that hang on other settings or on there being a validation part.
+
+        Raises: SettingsError if something is asked for that needs a validation part.
+        """
+        if not validation and (self.keep == "best" or self.patience):
+            raise SettingsError(
+                "keep 'best' and patience need a validation part to choose by: give one, or leave "
+                "both out"
+            )
+        decay = 0.3 if self.optimizer == "adamw" else 0.0
+        return dataclasses.replace(
+            self,
+            weight_decay=decay if self.weight_decay is None else self.weight_decay,
+            patience=(15 if validation else 0) if self.patience is None else self.patience,
+            keep=self.keep or ("best" if validation else "last"),
+        )
+
+
+SECTIONS: dict[str, type[DataSettings] | type[ModelSettings] | type[TrainingSettings]] = {
+    "data": DataSettings,
+    "model": ModelSettings,
+    "training": TrainingSettings,
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting as the command needs it: its section, default, help, and what it accepts."""
+
+    section: str
+    name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    types: tuple[type, ...]
+
+
+def fields() -> list[Field]:
+    """Every setting, section by section."""
+    found = []
+    for section, owner in SECTIONS.items():
+        hints = typing.get_type_hints(owner, include_extras=True)
+        for entry in dataclasses.fields(owner):
+            hint = hints[entry.name]
+            text = next(m.text for m in hint.__metadata__ if isinstance(m, Help))
+            choices, kinds = _accepted(hint)
+            found.append(Field(section, entry.name, entry.default, text, choices, kinds))
+    return found
+
+
+def _accepted(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
+    """Words and types that a type hint accepts."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _accepted(get_args(hint)[0])
+    if origin is Literal:
+        return get_args(hint), ()
+    if origin in (typing.Union, types.UnionType):
+        parts = [_accepted(part) for part in get_args(hint)]
+        return sum((p[0] for p in parts), ()), sum((p[1] for p in parts), ())
+    return (), (() if hint is types.NoneType else (hint,))
+
+
+def validated(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
+    """Build one section of the settings from plain values, all defaults filled in.
+
+    Args:
+        kind: DataSettings, ModelSettings or TrainingSettings.
+        values: setting by name.
+        place: where the values came from, for the message.
+    Raises: SettingsError that lists every fault: unknown names with the nearest right one, and
+        values of the wrong type or out of bounds. "3" is not 3, and true is not 1.
+    """
+    adapters: dict[str, Any] = _adapters(kind)  # type: ignore[arg-type]
+    faults = [
+        f"{name}: no such setting.{nearest(name, adapters)}"
+        for name in values
+        if name not in adapters
+    ]
+    taken = {}
+    for name, value in values.items():
+        if name in adapters:
+            taken[name], fault = _check(adapters[name], value)
+            faults += [f"{name}: got {value!r}, expected {fault}"] if fault else []
+    if faults:
+        raise SettingsError("\n".join(f"{place}: {fault}" if place else fault for fault in faults))
+    return kind(**taken)
+
+
+@functools.cache
+def _adapters(kind: Any) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    return {
+        name: TypeAdapter(hint)
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+    }
+
+
+def _check(adapter: Any, value: Any) -> tuple[Any, str]:
+    """The value as its type wants it, and what was expected instead, or an empty string."""
+    from pydantic import ValidationError
+
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        value = value.item()  # scikit-learn's searches hand over NumPy scalars
+    try:
+        return adapter.validate_python(value, strict=True), ""
+    except ValidationError as error:
+        wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
+        return None, " or ".join(dict.fromkeys(wanted))
