@@ -1,1 +1,7 @@
-"""."""
+"""Figures with intervals, answers that need no recurrence, and proofs that padding is ignored."""
+
+from elman.evaluate.baselines import Baselines
+from elman.evaluate.invariance import Check, check_invariance
+from elman.evaluate.report import ClassFigures, Report, evaluate
+
+__all__ = ["Baselines", "Check", "ClassFigures", "Report", "check_invariance", "evaluate"]

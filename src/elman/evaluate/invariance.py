@@ -1,0 +1,152 @@
+"""Does the answer for a sequence depend on anything but the sequence?
+
+Padding and company are how batches are made, not part of the data. Each check asks the model about
+every sequence alone, then again with one thing changed that must not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.errors import DataError
+
+Probabilities = Callable[[Tensor, Tensor], Tensor]
+Answers = list[Tensor]
+
+BATCH = 64
+EXTRA_STEPS = (7, 50)
+PAD_NUMBERS = (1e6, float("nan"), float("inf"))
+PAD_OUTSIDE = (-1, 10**9)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What came of one check.
+
+    Args:
+        name: what was changed.
+        detail: how, and against what.
+        worst: largest absolute difference of a probability from that of the sequence alone; inf
+            where one of them is not finite or the model failed.
+        passed: whether `worst` is within the tolerance.
+    """
+
+    name: str
+    detail: str
+    worst: float
+    passed: bool
+
+
+def check_invariance(
+    probabilities: Probabilities,
+    sequences: Sequence[NDArray[Any] | Tensor],
+    *,
+    tolerance: float = 1e-6,
+    pad_ids: Sequence[int] = (),
+    seed: int = 0,
+) -> list[Check]:
+    """Ask for every sequence alone, then in batches that should change nothing.
+
+    Args:
+        probabilities: from padded input, (B, T, C) floating or (B, T) int64, and lengths, (B,)
+            int64, to probabilities (B, K), or (B, T, K) with a label a step; steps past a
+            sequence's end are not looked at. It gets CPU tensors.
+        sequences: n of them, each (T_i, C) or (T_i,) with one step or more.
+        tolerance: largest difference that passes.
+        pad_ids: for tokens, further valid ids to pad with, beside the smallest and largest met.
+        seed: of the shuffled order.
+    Returns: one Check for each thing changed, the failed ones included; nothing is raised for them.
+    Raises: DataError if there is no sequence or one has no steps.
+    """
+    rows = [torch.as_tensor(s) for s in sequences]
+    if not rows or min(len(r) for r in rows) == 0:
+        raise DataError("invariance needs at least one sequence, each of one step or more")
+    tokens = rows[0].ndim == 1
+    ends = torch.stack([torch.stack(r.aminmax()) for r in rows]) if tokens else None
+    valid = [0.0] if ends is None else [int(ends.min()), int(ends.max()), *pad_ids]
+
+    alone = [a for r in rows for a in _ask(probabilities, [r], valid[0])]
+    checks: list[Check] = []
+
+    def add(name: str, detail: str, answers: Callable[[], Iterator[tuple[int, Tensor]]]) -> None:
+        worst = 0.0
+        try:
+            for i, answer in answers():
+                worst = max(worst, _distance(answer, alone[i]))
+        except Exception as failure:  # the model is the caller's: any failure is a finding
+            worst, detail = float("inf"), f"{detail}; failed with {failure!r:.200}"
+        checks.append(Check(name, detail, worst, worst <= tolerance))
+
+    order = torch.arange(len(rows))
+    shuffled = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+
+    def batched(
+        pad: float, *, index: Tensor = order, extra: int = 0, times: int = 1, strided: bool = False
+    ) -> Callable[[], Iterator[tuple[int, Tensor]]]:
+        def run() -> Iterator[tuple[int, Tensor]]:
+            # Chunks of even size, so that none is left with one sequence and no company.
+            for chunk in index.tensor_split(-(-len(rows) // BATCH)):
+                members = chunk.repeat(times).tolist()
+                batch = [rows[i] for i in members]
+                answers = _ask(probabilities, batch, pad, extra=extra, strided=strided)
+                yield from zip(members, answers, strict=True)
+
+        return run
+
+    def again() -> Iterator[tuple[int, Tensor]]:
+        for i, row in enumerate(rows):
+            yield i, _ask(probabilities, [row], valid[0])[0]
+
+    pad = valid[0]
+    add("asked again", "each sequence alone a second time", again)
+    add("company", f"with the others, up to {BATCH} in a batch", batched(pad))
+    add("order", "in batches of another order", batched(pad, index=shuffled))
+    add("batch size", "every batch doubled", batched(pad, times=2))
+    for extra in EXTRA_STEPS:
+        add("extra padding", f"{extra} steps longer than needed", batched(pad, extra=extra))
+    for value in dict.fromkeys(valid if tokens else PAD_NUMBERS):
+        what = f"padded with {value}, 7 steps longer than needed"
+        add("pad value", what, batched(value, extra=7))
+    for value in PAD_OUTSIDE if tokens else ():
+        what = f"padded with {value}, which is no token, 7 steps longer than needed"
+        add("pad value outside the vocabulary", what, batched(value, extra=7))
+    add("memory layout", "as a view with gaps between steps", batched(pad, strided=True))
+    return checks
+
+
+def _ask(
+    probabilities: Probabilities,
+    rows: list[Tensor],
+    pad: float,
+    *,
+    extra: int = 0,
+    strided: bool = False,
+) -> Answers:
+    """Answers of one batch, each (K,) or (T_i, K), float64."""
+    lengths = torch.tensor([len(r) for r in rows])
+    longest = int(lengths.max()) + extra
+    kind = rows[0].dtype if rows[0].is_floating_point() else torch.int64
+    shape = (len(rows), longest * (2 if strided else 1), *rows[0].shape[1:])
+    x = torch.full(shape, pad, dtype=kind)
+    x = x[:, ::2] if strided else x
+    for i, row in enumerate(rows):
+        x[i, : len(row)] = row
+    with torch.no_grad():
+        found = torch.as_tensor(probabilities(x, lengths)).detach().cpu().double()
+    if len(found) != len(rows):
+        raise DataError(f"the model gave {len(found)} answers for {len(rows)} sequences")
+    return [f[: len(r)] if found.ndim == 3 else f for f, r in zip(found, rows, strict=True)]
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    worst = float((one - other).abs().max())
+    return worst if np.isfinite(worst) else float("inf")

@@ -1,0 +1,94 @@
+"""Sequences of any length as rows of equal width, in vectorised segment reductions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from elman.data.ragged import Ragged
+from elman.errors import DataError, ShapeError
+from elman.evaluate.measures import Floats, Ints
+
+STATISTICS = ("mean", "standard deviation", "minimum", "maximum", "first", "last", "slope")
+
+
+def of_numbers(inputs: Ragged, fill: Floats) -> Floats:
+    """Summarise each channel of each sequence by STATISTICS, and add the length.
+
+    The slope is that of the least-squares line over the steps, 0 for one step.
+
+    Args:
+        inputs: n sequences of (N, C) numbers, each of one step or more.
+        fill: what stands for a missing value in each channel, (C,).
+    Returns: (n, 7 C + 1).
+    """
+    values = inputs.values.astype(np.float64)
+    values = np.where(np.isfinite(values), values, fill)
+    starts, owners = inputs.offsets[:-1], inputs.owners
+    lengths = inputs.lengths[:, None].astype(np.float64)
+    mean = np.add.reduceat(values, starts) / lengths
+    # Numbers near the end of float64 overflow when squared; what is not finite counts as average.
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = values - mean[owners]
+        spread = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
+        time = (np.arange(len(values)) - starts[owners])[:, None] - (lengths[owners] - 1) / 2
+        run = np.add.reduceat(time**2, starts)
+        slope = np.add.reduceat(time * centred, starts) / np.where(run > 0, run, 1)
+    return np.hstack(
+        [
+            mean,
+            spread,
+            np.minimum.reduceat(values, starts),
+            np.maximum.reduceat(values, starts),
+            values[starts],
+            values[inputs.offsets[1:] - 1],
+            slope,
+            lengths,
+        ]
+    )
+
+
+def of_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
+    """Count each token of each sequence, and add the length.
+
+    Returns: a sparse matrix, (n, vocabulary_size + 1), float64.
+    """
+    from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
+
+    counts = csr_matrix(
+        (np.ones(len(inputs.values)), inputs.values, inputs.offsets),
+        shape=(len(inputs), vocabulary_size),
+    )
+    counts.sum_duplicates()
+    return hstack([counts, csr_matrix(inputs.lengths[:, None])], format="csr")
+
+
+def channel_means(values: Floats) -> Floats:
+    """Mean of the finite values of each channel of (N, C), 0 where there is none: (C,)."""
+    known = np.isfinite(values)
+    total: Floats = np.where(known, values, 0).sum(0)
+    means: Floats = total / np.maximum(known.sum(0), 1)
+    return means
+
+
+def check(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
+    """Refuse sequences that cannot be summarised.
+
+    Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
+    token id outside the vocabulary.
+    """
+    wanted = 2 if vocabulary_size is None else 1
+    if inputs.values.ndim != wanted:
+        shape = "(N, C) numbers" if wanted == 2 else "(N,) token ids"
+        raise ShapeError(f"inputs hold values of shape {inputs.values.shape}; expected {shape}")
+    if len(inputs) == 0 or inputs.lengths.min() < 1:
+        raise DataError("a sequence has no steps, or there are no sequences")
+    if vocabulary_size is not None:
+        ids: Ints = inputs.values
+        if ids.min() < 0 or ids.max() >= vocabulary_size:
+            raise DataError(
+                f"token ids run from {ids.min()} to {ids.max()}; "
+                f"expected 0 to {vocabulary_size - 1}"
+            )
+    return inputs
