@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from elman.estimators import SequenceTagger as SequenceTagger
     from elman.estimators import load as load
 
+    __version__: str
+
 _HOME = {
     "SequenceClassifier": "elman.estimators",
     "SequenceTagger": "elman.estimators",

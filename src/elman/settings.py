@@ -128,6 +128,9 @@ class TrainingSettings:
         ),
     ] = None
     device: Annotated[Literal["cpu", "cuda"], Help("where the network is trained")] = "cpu"
+    threads: Annotated[
+        int, Ge(1), Help("of the CPU; one gives the same bits everywhere, and suits small networks")
+    ] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("of everything drawn by chance")] = 0
 
     def resolved(self, validation: bool) -> TrainingSettings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             vocabulary_size=encoder.vocabulary_size,
         )
         # fork_rng leaves the caller's own random state as it was.
-        with torch.random.fork_rng(), make_progress(self.verbose, settings.epochs) as progress:
+        progress = make_progress(self.verbose, settings.epochs)
+        with torch.random.fork_rng(), _threads(self.threads), progress:
 
             def heard(record: EpochRecord) -> None:
                 progress.epoch(record)
@@ -189,7 +191,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         count = len(inputs.values) if self.per_step else len(inputs)
         out = np.empty((count, len(self.classes_)))
         places = inputs.with_values(np.arange(len(inputs.values)))
-        with torch.no_grad():
+        with torch.no_grad(), _threads(self.threads):
             for index in in_order(inputs.lengths, _BATCH):
                 batch = inputs.take(index)
                 found = self._probabilities(pad(batch), torch.from_numpy(batch.lengths)).numpy()
@@ -248,7 +250,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """
         inputs = self._encode_inputs(X)
         ids = list(range(self.encoder_.vocabulary_size))
-        with torch.no_grad():
+        with torch.no_grad(), _threads(self.threads):
             return check_invariance(
                 self._probabilities, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
             )
@@ -289,6 +291,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use `count` CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _examples(encoder: Encoder, X: Any, codes: NDArray[np.int64] | Ragged) -> Examples:

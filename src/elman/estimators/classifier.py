@@ -53,6 +53,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             there are three or more on average.
         scale: standardise every channel, by the training part's mean and deviation.
         device: `cpu` or `cuda`, where the network is trained.
+        threads: of the CPU, in training and prediction. torch shares out every single time step
+            among them, which costs small networks more than it gains; one also gives the same
+            bits on every machine of a kind.
         verbose: 0 for silence, n for a line every n epochs and a progress bar.
         random_state: int for the same result on every call, None, or a NumPy RandomState.
 
@@ -102,6 +105,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         tokens: str = "auto",
         scale: bool = True,
         device: str = "cpu",
+        threads: int = 1,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -131,6 +135,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.tokens = tokens
         self.scale = scale
         self.device = device
+        self.threads = threads
         self.verbose = verbose
         self.random_state = random_state
 

@@ -53,6 +53,7 @@ class SequenceTagger(SequenceEstimator):
         tokens: str = "auto",
         scale: bool = True,
         device: str = "cpu",
+        threads: int = 1,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -81,6 +82,7 @@ class SequenceTagger(SequenceEstimator):
         self.tokens = tokens
         self.scale = scale
         self.device = device
+        self.threads = threads
         self.verbose = verbose
         self.random_state = random_state
 

@@ -54,7 +54,7 @@ def of_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
 
     Returns: a sparse matrix, (n, vocabulary_size + 1), float64.
     """
-    from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix, hstack
 
     counts = csr_matrix(
         (np.ones(len(inputs.values)), inputs.values, inputs.offsets),

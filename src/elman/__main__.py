@@ -1,0 +1,5 @@
+"""`python -m elman`."""
+
+from elman.cli import main
+
+main()

@@ -1,0 +1,34 @@
+"""`elman check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elman.cli.options import data_argument, model_argument, reading_options, split_reading
+
+
+@click.command("check")
+@model_argument
+@data_argument
+@reading_options
+def command(model: Path, data: str, **options: Any) -> None:
+    """Prove that MODEL's answers for DATA ignore padding and company.
+
+    Every sequence is asked alone, in batches, in other orders and with other padding (NaN too); the
+    largest difference in probability is shown. Exits with 1 if any is above 1e-6.
+    """
+    from elman.runs import check
+
+    checks = check(model, data, split_reading(options))
+    for entry in checks:
+        verdict = "ok  " if entry.passed else "FAIL"
+        click.echo(f"{verdict}  {entry.worst:8.1e}  {entry.name}: {entry.detail}")
+    failed = sum(not entry.passed for entry in checks)
+    if failed:
+        click.echo(f"{failed} of {len(checks)} checks failed: an answer depends on other sequences")
+        sys.exit(1)
+    click.echo(f"All {len(checks)} checks passed: an answer depends on its own sequence alone")

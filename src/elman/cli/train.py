@@ -1,0 +1,77 @@
+"""`elman train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elman.cli.options import setting_options
+from elman.settings import fields
+
+
+@click.command("train")
+@click.argument("data", required=False)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags go before it"
+)
+@click.option("--print-config", is_flag=True, help="print the settings that result, and stop")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="run folder [default: runs/<date>-<name>]"
+)
+@click.option("--overwrite", is_flag=True, help="replace a run that is in the way")
+@click.option(
+    "--log-every", type=click.IntRange(1), default=1, help="epochs between two lines [default: 1]"
+)
+@click.option("--quiet", is_flag=True, help="print errors only")
+@setting_options
+def command(
+    data: str | None,
+    config: Path | None,
+    print_config: bool,
+    out: Path | None,
+    overwrite: bool,
+    log_every: int,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Train a network on DATA, evaluate it on sequences it never saw, and draw its curves.
+
+    DATA is a file (.csv, .tsv, .jsonl, .ts) or a built-in task (`elman tasks` lists them).
+    """
+    from elman.runs.config import merge, read_toml, to_toml
+
+    given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}}
+    for field in fields():
+        value = data if field.name == "data" else flags[field.name]
+        if value is not None:
+            given[field.section][field.name] = value
+    settings = merge(read_toml(config) if config else {}, given)
+    if print_config:
+        click.echo(to_toml(settings), nl=False)
+        return
+
+    from elman.runs import run
+
+    def echo(text: str) -> None:
+        if not quiet:
+            click.echo(text)
+
+    done = run(
+        settings,
+        out=out,
+        overwrite=overwrite,
+        command=shlex.join(["elman", *sys.argv[1:]]),
+        verbose=0 if quiet else log_every,
+        echo=echo,
+    )
+    echo(f"\n{done.reports['test']}\n")
+    echo(
+        f"{done.seconds:.1f} s. Everything is in {done.folder}; open {done.folder / 'report.html'}"
+    )
+    if done.interrupted:
+        click.echo("Interrupted: the best model so far was evaluated and saved.", err=True)
+        sys.exit(130)

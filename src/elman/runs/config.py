@@ -1,0 +1,107 @@
+"""Settings from a TOML file and flags, and back into TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elman.errors import SettingsError, nearest
+from elman.settings import SECTIONS, DataSettings, ModelSettings, TrainingSettings, validated
+
+Values = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything `elman train` can be told, and what config.toml holds: a section a field."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def read_toml(path: Path) -> Values:
+    """Read settings by section.
+
+    Raises: SettingsError naming the file, and the line of a syntax error; unknown sections, and
+        keys that stand in the wrong section or in none, are errors too.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise SettingsError(f"{path}: no such file.{nearest(path.name, names)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
+    home = {f.name: section for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+    faults = []
+    for name, section in content.items():
+        if name not in SECTIONS:
+            if name in home:
+                faults.append(f"{name}: belongs below [{home[name]}]")
+            else:
+                hint = nearest(name, [*SECTIONS, *home])
+                faults.append(f"{name}: no such section or setting.{hint}")
+        elif not isinstance(section, dict):
+            faults.append(f"{name}: is a section, written [{name}]")
+        else:
+            known = {f.name for f in dataclasses.fields(SECTIONS[name])}
+            for key in section:
+                if key not in known and key in home:
+                    faults.append(f"[{name}] {key}: belongs below [{home[key]}]")
+                elif key not in known:
+                    faults.append(f"[{name}] {key}: no such setting.{nearest(key, home)}")
+    if faults:
+        raise SettingsError("\n".join(f"{path}: {fault}" for fault in faults))
+    return content
+
+
+def merge(*layers: Mapping[str, Mapping[str, Any]]) -> RunSettings:
+    """Lay settings over each other, the later ones on top, and check them all at once."""
+    sections: dict[str, Any] = {}
+    faults = []
+    for name, kind in SECTIONS.items():
+        values: dict[str, Any] = {}
+        for layer in layers:
+            values |= layer.get(name, {})
+        try:
+            sections[name] = validated(kind, values)
+        except SettingsError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return RunSettings(**sections)
+
+
+def to_toml(settings: RunSettings) -> str:
+    """Write every setting; one without a value is a comment."""
+    lines: list[str] = []
+    for name in SECTIONS:
+        section = getattr(settings, name)
+        lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
+        for entry in dataclasses.fields(section):
+            value = getattr(section, entry.name)
+            unset = value is None
+            lines.append(f"# {entry.name} =" if unset else f"{entry.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def settings_hash(settings: RunSettings) -> str:
+    """SHA-256 of all settings; equal if and only if every setting is equal."""
+    text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _toml(value: str | bool | int | float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML basic string, but for the one control character JSON leaves alone.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -1,0 +1,247 @@
+"""One experiment, top to bottom: read, split, fit, evaluate, draw, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elman import __version__, plots
+from elman.data import Dataset, Ragged, describe
+from elman.errors import SettingsError
+from elman.estimators import SequenceClassifier, SequenceTagger
+from elman.estimators.card import describe_model
+from elman.evaluate import Report
+from elman.runs import page
+from elman.runs.config import RunSettings, settings_hash, to_toml
+from elman.runs.folder import (
+    append_line,
+    default_folder,
+    new_folder,
+    predictions_csv,
+    refuse_taken,
+    write_json,
+)
+from elman.runs.parts import Parts, is_task, read_parts, resolved
+from elman.train import EpochRecord
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: where everything was written.
+        estimator: fitted.
+        reports: figures by part; `test` is always there.
+        interrupted: whether Ctrl-C ended the training.
+        seconds: of the whole run.
+    """
+
+    folder: Path
+    estimator: SequenceClassifier | SequenceTagger
+    reports: dict[str, Report]
+    interrupted: bool
+    seconds: float
+
+
+def run(
+    settings: RunSettings,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    command: str = "",
+    verbose: int = 1,
+    echo: Callable[[str], None] = print,
+) -> Run:
+    """Train, evaluate and write a run folder.
+
+    Args:
+        settings: see `elman.settings`.
+        out: the run folder; None means runs/<date>-<name>.
+        overwrite: replace a run that is there.
+        command: what the user typed, for the report.
+        verbose: epochs between two lines of progress; 0 for none.
+        echo: told what happens, a text at a time.
+    Raises: ElmanError; no half-written folder stays behind.
+    """
+    started = time.perf_counter()
+    created = datetime.datetime.now().astimezone()
+    folder = out or default_folder(settings.data.data, created.date())
+    refuse_taken(folder, overwrite)
+    parts = read_parts(settings.data, settings.training.seed)
+    settings = _resolve(settings, parts)
+    summary = describe(parts.whole)
+    echo("\n".join([summary, *parts.notes]))
+    estimator = make_estimator(settings, verbose)
+    with new_folder(folder, overwrite):
+        (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
+        with (folder / "metrics.jsonl").open("w", encoding="utf-8") as lines:
+
+            def heard(record: EpochRecord) -> None:
+                append_line(lines, record.to_dict())
+
+            watched = parts.validation
+            estimator.fit(
+                parts.training.inputs,
+                parts.training.target,
+                validation_data=None if watched is None else (watched.inputs, watched.target),
+                on_epoch=heard,
+            )
+        model = describe_model(estimator)
+        history = estimator.history_
+        interrupted = history.stopped.startswith("interrupted")
+        echo(
+            f"{model}\n{history.stopped}; "
+            f"the weights of epoch {history.kept_epoch} are evaluated and saved"
+        )
+        reports = {"test": estimator.evaluate(parts.test.inputs, parts.test.target)}
+        estimator.save(
+            folder / "model",
+            data=f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in parts.notes),
+            layout=None if is_task(settings.data.data) else parts.whole.layout,
+            report=reports["test"],
+        )
+        for name, part in (("validation", parts.validation), ("train", parts.training)):
+            if part is not None:
+                reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
+        notes = unknown_note(estimator, parts.test)
+        write_predictions(estimator, parts.test, folder / "predictions.csv")
+        pictures = plots.save_all(
+            [record.to_dict() for record in history.epochs],
+            reports["test"],
+            folder / "plots",
+            best_epoch=history.kept_epoch,
+        )
+        seconds = time.perf_counter() - started
+        document = page.Page(
+            title=Path(settings.data.data).name,
+            created=created.isoformat(timespec="seconds"),
+            command=command or f"elman train --config {folder / 'config.toml'}",
+            version=__version__,
+            seconds=seconds,
+            data="\n".join([summary, *parts.notes]),
+            model=model,
+            history=history,
+            reports=reports,
+            pictures=pictures,
+            config=to_toml(settings),
+            notes=notes,
+        )
+        (folder / "report.html").write_text(page.render(document), encoding="utf-8")
+        # Last: where this file is, the run is complete.
+        write_json(
+            folder / "metrics.json",
+            {
+                **{part: report.to_dict() for part, report in reports.items()},
+                "seconds": round(seconds, 3),
+                "epochs": len(history.epochs),
+                "kept_epoch": history.kept_epoch,
+                "stopped": history.stopped,
+                "settings_sha256": settings_hash(settings),
+                "data_sha256": _fingerprints(settings),
+                "versions": {
+                    "elman": __version__,
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                },
+            },
+        )
+    for note in notes:
+        echo(note)
+    return Run(folder, estimator, reports, interrupted, seconds)
+
+
+def make_estimator(settings: RunSettings, verbose: int) -> SequenceClassifier | SequenceTagger:
+    """Return the estimator that the settings describe, not yet fitted."""
+    values: dict[str, Any] = {
+        **dataclasses.asdict(settings.model),
+        **dataclasses.asdict(settings.training),
+        "tokens": settings.data.tokens,
+        "scale": settings.data.scale,
+        "verbose": verbose,
+    }
+    values["random_state"] = values.pop("seed")
+    if isinstance(settings.data.validation, float):
+        values["validation"] = settings.data.validation
+    readout = values.pop("readout")
+    if readout == "every":
+        return SequenceTagger(**values)
+    return SequenceClassifier(readout=readout, **values)
+
+
+def _resolve(settings: RunSettings, parts: Parts) -> RunSettings:
+    """Fill in every default that hangs on the data, and refuse what does not go with it."""
+    per_step = isinstance(parts.whole.target, Ragged)
+    readout = settings.model.readout
+    if readout == "auto":
+        readout = "every" if per_step else "last"
+    if per_step != (readout == "every"):
+        found = "a label at every step" if per_step else "a class for each sequence"
+        raise SettingsError(
+            f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
+            "another target with --target"
+        )
+    return RunSettings(
+        data=resolved(settings.data, parts.whole.layout),
+        model=dataclasses.replace(settings.model, readout=readout),
+        training=settings.training.resolved(parts.validation is not None and parts.choosing),
+    )
+
+
+def unknown_note(
+    estimator: SequenceClassifier | SequenceTagger, dataset: Dataset
+) -> tuple[str, ...]:
+    """Say how many tokens of a dataset the training has not seen; empty if none."""
+    unknown = estimator.count_unknown(dataset.inputs)
+    if not unknown:
+        return ()
+    total = len(estimator.encoder_.steps(dataset.inputs).values)
+    shown = ", ".join(repr(token) for token, _ in unknown.most_common(5))
+    more = ", ..." if len(unknown) > 5 else ""
+    return (
+        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.1%}) of "
+        f"{dataset.source} were not seen in training and are read as unknown: {shown}{more}",
+    )
+
+
+def write_predictions(
+    estimator: SequenceClassifier | SequenceTagger, dataset: Dataset, path: Path | None
+) -> str:
+    """Predict a dataset, write the CSV to `path` if one is given, and return it."""
+    found = estimator.predict_proba(dataset.inputs)
+    per_step = isinstance(found, list)
+    text = predictions_csv(
+        Ragged.from_list(found).values if isinstance(found, list) else found,
+        estimator.classes_.tolist(),
+        names=names_of(dataset),
+        true=dataset.target,
+        steps=estimator.encoder_.steps(dataset.inputs) if per_step else None,
+    )
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+    return text
+
+
+def names_of(dataset: Dataset) -> list[Any]:
+    """What the file calls its sequences, or the numbers of the lines they start on, or from 0."""
+    if dataset.ids:
+        return list(dataset.ids)
+    if dataset.lines is not None:
+        return [f"line {line}" for line in dataset.lines.tolist()]
+    return list(range(len(dataset)))
+
+
+def _fingerprints(settings: RunSettings) -> dict[str, str]:
+    """SHA-256 of each file that was read."""
+    files = {settings.data.data, settings.data.test, settings.data.validation}
+    names = sorted(f for f in files if isinstance(f, str) and Path(f).is_file())
+    return {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names}

@@ -1,0 +1,167 @@
+"""From settings to the parts of the data: what is learnt from, watched, and tested on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data import Dataset, Layout, Ragged, check_classes, read
+from elman.data.splits import hold_out
+from elman.data.tasks import TASKS, load_task
+from elman.errors import DataError, SettingsError, nearest
+from elman.settings import DataSettings
+
+READING = ("format", "target", "text", "values", "id", "time")
+_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works on.
+
+    Args:
+        whole: the data as read, before anything was held out of it; what is described to the user.
+        training: what is learnt from.
+        validation: what training is watched by, or None.
+        test: what is evaluated on.
+        choosing: whether the validation part may be chosen by (not if it is the test part).
+        notes: how the parts came about, one sentence each.
+    """
+
+    whole: Dataset
+    training: Dataset
+    validation: Dataset | None
+    test: Dataset
+    choosing: bool
+    notes: tuple[str, ...]
+
+
+def is_task(data: str) -> bool:
+    """Whether `data` names a built-in task; a file of that name goes first."""
+    return data in TASKS and not Path(data).exists()
+
+
+def read_parts(settings: DataSettings, seed: int) -> Parts:
+    """Read all files and hold out what is not given.
+
+    Raises: DataError or SettingsError; nothing has been written by then.
+    """
+    if not settings.data:
+        raise SettingsError(
+            "data: no file or task named. Expected `elman train FILE`, or one of the tasks "
+            f"{', '.join(TASKS)}"
+        )
+    given = {name: getattr(settings, name) for name in READING if getattr(settings, name)}
+    notes = []
+    if is_task(settings.data):
+        for name, value in {**given, "test": settings.test}.items():
+            if value is not None:
+                raise SettingsError(
+                    f"{name}: got {value!r}, but {settings.data} is a built-in task, which brings "
+                    "its own layout and test part. Leave it out"
+                )
+        whole, test = load_task(settings.data, seed)
+        training = whole
+        notes.append(f"test part: {len(test):,} sequences that come with the task")
+    else:
+        _hint_at_tasks(settings.data)
+        whole = read(settings.data, labelled=True, **given)
+        check_classes(whole)
+        if isinstance(settings.test, str):
+            training, test = whole, read(settings.test, layout=whole.layout, labelled=True)
+            notes.append(f"test part: {len(test):,} sequences of {settings.test}")
+        else:
+            share = settings.test or _TEST_SHARE
+            training, test = _hold_out(whole, share, seed, "test")
+            notes.append(f"test part: {len(test):,} sequences held out ({share:.0%}); --test")
+    validation: Dataset | None = None
+    if settings.validation == "test":
+        validation = test
+        notes.append("validation part: the test part, only looked at; nothing is chosen by it")
+    elif isinstance(settings.validation, str):
+        validation = read(settings.validation, layout=whole.layout, labelled=True)
+        notes.append(f"validation part: {len(validation):,} sequences of {settings.validation}")
+    elif settings.validation:
+        training, validation = _hold_out(training, settings.validation, seed, "validation")
+        notes.append(
+            f"validation part: {len(validation):,} sequences of the training part "
+            f"({settings.validation:.0%}); --validation"
+        )
+    else:
+        notes.append("validation part: none, so no early stopping; --validation")
+    check_classes(training, minimum=1)
+    for part in (validation, test):
+        if part is not None:
+            check_known(part, classes_of(training))
+    notes.append(f"training part: {len(training):,} sequences")
+    return Parts(whole, training, validation, test, settings.validation != "test", tuple(notes))
+
+
+def resolved(settings: DataSettings, layout: Layout) -> DataSettings:
+    """Fill in what was guessed, so that the settings read the same files in the same way."""
+    if is_task(settings.data):
+        return settings
+    found: dict[str, Any] = {"format": layout.format}
+    if layout.format != "ts":
+        found |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
+    if settings.test is None:
+        settings = dataclasses.replace(settings, test=_TEST_SHARE)
+    return dataclasses.replace(settings, **found)
+
+
+def labels_of(dataset: Dataset) -> NDArray[np.object_]:
+    """All labels of a dataset in one array, (n,) or (N,)."""
+    target = dataset.target
+    assert target is not None  # read with labelled=True
+    return target.values if isinstance(target, Ragged) else target
+
+
+def classes_of(dataset: Dataset) -> set[object]:
+    """The labels that occur in a dataset."""
+    return set(labels_of(dataset).tolist())
+
+
+def check_known(dataset: Dataset, classes: set[object]) -> None:
+    """Refuse labels that the training part does not have.
+
+    Raises: DataError with the first line that has one.
+    """
+    labels = labels_of(dataset).tolist()
+    unseen = Counter(label for label in labels if label not in classes)
+    if not unseen:
+        return
+    first = next(i for i, label in enumerate(labels) if label in unseen)
+    if isinstance(dataset.target, Ragged):
+        first = int(dataset.target.owners[first])
+    listed = ", ".join(f"{label!r} ({n} times)" for label, n in unseen.most_common(5))
+    more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+    raise DataError(
+        f"classes that the training part does not have: {listed}{more}",
+        remedy="Leave these sequences out, or add sequences of that class to the training part.",
+        source=dataset.source,
+        line=None if dataset.lines is None else int(dataset.lines[first]),
+    )
+
+
+def _hold_out(dataset: Dataset, share: float, seed: int, what: str) -> tuple[Dataset, Dataset]:
+    codes = None
+    if not isinstance(dataset.target, Ragged):
+        codes = np.unique(labels_of(dataset).astype(str), return_inverse=True)[1]
+    try:
+        first, second = hold_out(len(dataset), share, seed, codes, what)
+    except DataError as error:
+        raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
+    return dataset.take(first), dataset.take(second)
+
+
+def _hint_at_tasks(data: str) -> None:
+    """Say which task was meant, where a missing file's name is near one."""
+    hint = nearest(data, TASKS)
+    if hint and not Path(data).exists() and "." not in data and "/" not in data:
+        raise DataError(f"no such file or task: {data!r}", remedy=hint.strip())

@@ -1,0 +1,104 @@
+"""A trained model on other data: figures, predictions, and the proof that padding is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from elman import plots
+from elman.data import Dataset, read
+from elman.data.tasks import load_task
+from elman.errors import DataError, SettingsError
+from elman.estimators import SequenceClassifier, SequenceTagger
+from elman.estimators.storage import load_with_layout
+from elman.evaluate import Check, Report
+from elman.runs.experiment import unknown_note, write_predictions
+from elman.runs.folder import new_folder, unused, write_json
+from elman.runs.parts import check_known, is_task
+
+Estimator = SequenceClassifier | SequenceTagger
+
+
+def evaluate(
+    model: Path, data: str, options: Mapping[str, str | None], out: Path | None, overwrite: bool
+) -> tuple[Report, Path, tuple[str, ...]]:
+    """Evaluate a model on labelled data and write metrics.json, predictions.csv and plots.
+
+    Args:
+        model: model or run folder.
+        data: file, or built-in task, whose test part is taken.
+        options: how to read the file, by flag; what is None is as in training.
+        out: folder; None means below the run's evaluations/, or beside the model.
+        overwrite: replace a folder that is there.
+    Returns: the figures, the folder, and what the user should know.
+    """
+    estimator, dataset = _load(model, data, options, labelled=True)
+    check_known(dataset, set(estimator.classes_.tolist()))
+    name = Path(data).stem
+    if out is None:
+        run = (model / "config.toml").is_file()
+        out = unused(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
+    report = estimator.evaluate(dataset.inputs, dataset.target)
+    notes = unknown_note(estimator, dataset)
+    with new_folder(out, overwrite):
+        write_predictions(estimator, dataset, out / "predictions.csv")
+        plots.save_all([], report, out / "plots")
+        write_json(
+            out / "metrics.json",
+            {"data": data, "model": str(model), "evaluation": report.to_dict()},
+        )
+    return report, out, notes
+
+
+def predict(
+    model: Path, data: str, options: Mapping[str, str | None]
+) -> tuple[str, int, tuple[str, ...]]:
+    """Predict sequences, labelled or not.
+
+    Args: as `evaluate`.
+    Returns: predictions as CSV, how many sequences, and what the user should know.
+    """
+    estimator, dataset = _load(model, data, options, labelled=None)
+    return (
+        write_predictions(estimator, dataset, None),
+        len(dataset),
+        unknown_note(estimator, dataset),
+    )
+
+
+def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Check]:
+    """Prove on a user's own model and data that padding and company never matter.
+
+    Args: as `evaluate`.
+    """
+    estimator, dataset = _load(model, data, options, labelled=None)
+    return estimator.check(dataset.inputs)
+
+
+def _load(
+    model: Path, data: str, options: Mapping[str, str | None], labelled: bool | None
+) -> tuple[Estimator, Dataset]:
+    estimator, layout = load_with_layout(model)
+    given = {name: value for name, value in options.items() if value is not None}
+    if is_task(data):
+        if given:
+            raise SettingsError(f"--{next(iter(given))}: {data} is a built-in task. Leave it out")
+        dataset = load_task(data, estimator.random_state or 0)[1]
+    else:
+        dataset = read(data, layout=layout, labelled=labelled, **given)
+    kind = estimator.encoder_.kind
+    if dataset.layout.kind != kind:
+        raise DataError(
+            f"the sequences are {dataset.layout.kind}, expected {kind} as in training",
+            remedy="Name other columns with --text or --values.",
+            source=dataset.source,
+        )
+    if labelled and dataset.layout.per_step != estimator.per_step:
+        words = {True: "a label at every step", False: "a class for each sequence"}
+        raise DataError(
+            f"the target is {words[dataset.layout.per_step]}, expected "
+            f"{words[estimator.per_step]} as in training",
+            remedy="Name another with --target.",
+            source=dataset.source,
+        )
+    return estimator, dataset
