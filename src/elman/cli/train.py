@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elman.cli.options import setting_options
 from elman.settings import fields
+
+if TYPE_CHECKING:
+    from elman.runs.config import RunSettings
 
 
 @click.command("train")
@@ -42,14 +46,9 @@ def command(
 
     DATA is a file (.csv, .tsv, .jsonl, .ts) or a built-in task (`elman tasks` lists them).
     """
-    from elman.runs.config import merge, read_toml, to_toml
+    from elman.runs.config import to_toml
 
-    given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "training": {}}
-    for field in fields():
-        value = data if field.name == "data" else flags[field.name]
-        if value is not None:
-            given[field.section][field.name] = value
-    settings = merge(read_toml(config) if config else {}, given)
+    settings = settings_from({"data": data, **flags}, config)
     if print_config:
         click.echo(to_toml(settings), nl=False)
         return
@@ -75,3 +74,14 @@ def command(
     if done.interrupted:
         click.echo("Interrupted: the best model so far was evaluated and saved.", err=True)
         sys.exit(130)
+
+
+def settings_from(flags: Mapping[str, Any], config: Path | None) -> RunSettings:
+    """Merge the flags that were given, not None, over a TOML file."""
+    from elman.runs.config import merge, read_toml
+
+    given: dict[str, dict[str, Any]] = {}
+    for field in fields():
+        if flags[field.name] is not None:
+            given.setdefault(field.section, {})[field.name] = flags[field.name]
+    return merge(read_toml(config) if config else {}, given)

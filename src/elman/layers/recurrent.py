@@ -113,6 +113,8 @@ class _Recurrent(nn.Module):
             x = x.transpose(0, 1)
         total = self.num_layers * self.num_directions
         expected = (total, x.shape[0], self.hidden_size)
+        if isinstance(states, Tensor) or len(states or self.state_names) != len(self.state_names):
+            raise ShapeError(f"hx: expected a tuple ({', '.join(self.state_names)})")
         for name, state in zip(self.state_names, states or (), strict=False):
             if tuple(state.shape) != expected:
                 raise ShapeError(

@@ -115,6 +115,8 @@ class SequenceModel(nn.Module):
             raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.input_size})")
         if lengths is None:
             lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64)
+        if tuple(lengths.shape) != (x.shape[0],):
+            raise ShapeError(f"lengths: got {tuple(lengths.shape)}, expected ({x.shape[0]},)")
         if x.shape[0] and int(lengths.min()) < 1:
             raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
         inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)

@@ -35,6 +35,7 @@ def check_layer(
         raise ShapeError(f"weight_hh: got {tuple(weight_hh.shape)}, expected ({gates}*H, H)")
     hidden = weight_hh.shape[1]
     expect = {
+        "weight_hh": (weight_hh, (gates * hidden, hidden)),
         "weight_ih": (weight_ih, (gates * hidden, size)),
         "bias_ih": (bias_ih, (gates * hidden,)),
         "bias_hh": (bias_hh, (gates * hidden,)),

@@ -78,7 +78,7 @@ def run(
     folder = out or default_folder(settings.data.data, created.date())
     refuse_taken(folder, overwrite)
     parts = read_parts(settings.data, settings.training.seed)
-    settings = _resolve(settings, parts)
+    settings = resolve(settings, parts)
     summary = describe(parts.whole)
     echo("\n".join([summary, *parts.notes]))
     estimator = make_estimator(settings, verbose)
@@ -89,13 +89,7 @@ def run(
             def heard(record: EpochRecord) -> None:
                 append_line(lines, record.to_dict())
 
-            watched = parts.validation
-            estimator.fit(
-                parts.training.inputs,
-                parts.training.target,
-                validation_data=None if watched is None else (watched.inputs, watched.target),
-                on_epoch=heard,
-            )
+            fit(estimator, parts, heard)
         model = describe_model(estimator)
         history = estimator.history_
         interrupted = history.stopped.startswith("interrupted")
@@ -178,7 +172,22 @@ def make_estimator(settings: RunSettings, verbose: int) -> SequenceClassifier | 
     return SequenceClassifier(readout=readout, **values)
 
 
-def _resolve(settings: RunSettings, parts: Parts) -> RunSettings:
+def fit(
+    estimator: SequenceClassifier | SequenceTagger,
+    parts: Parts,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> None:
+    """Train on the training part, watched by the validation part where there is one."""
+    watched = parts.validation
+    estimator.fit(
+        parts.training.inputs,
+        parts.training.target,
+        validation_data=None if watched is None else (watched.inputs, watched.target),
+        on_epoch=on_epoch,
+    )
+
+
+def resolve(settings: RunSettings, parts: Parts) -> RunSettings:
     """Fill in every default that hangs on the data, and refuse what does not go with it."""
     per_step = isinstance(parts.whole.target, Ragged)
     readout = settings.model.readout

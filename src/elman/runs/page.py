@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,13 +23,28 @@ if TYPE_CHECKING:
 
 FIGURES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "ROC AUC", "log loss",
            "calibration error")  # fmt: skip
-MOST_CONFUSIONS = 5
 MOST_OPEN = 20  # classes, past which their table is folded
 HALF_WIDTH = 520  # CSS pixels, up to which two pictures stand side by side
 CAVEATS = {
-    "validation": " The epoch was chosen on these same sequences, so the figure flatters.",
+    "validation": " These sequences may have chosen the epoch kept, so the figure may flatter.",
     "train": " The network has learnt these very sequences: it says nothing about new ones.",
 }
+
+CAPTIONS = {  # file name -> what is seen, and how to read it
+    "history": ("Loss and accuracy by epoch", "Training is measured while the weights move and "
+        "with dropout, so it may look worse than it is. Validation getting worse while training "
+        "improves is learning by heart; without validation that cannot be seen."),
+    "confusion_matrix": ("Confusion matrix", "A row holds one true class, a column one answer; the "
+        "diagonal is right. Colour is the share of the row."),
+    "roc": ("ROC", "What share of a class is found, upwards, for what share of false alarms, to "
+        "the right, as the threshold moves. An area of 1 is perfect, 0.5 is chance."),
+    "precision_recall": ("Precision and recall", "What share of alarms is right, upwards, as more "
+        "of a class is found, to the right. ROC would flatter: a class is rare."),
+    "calibration": ("Calibration", "On the diagonal a probability means what it says. Below it "
+        "the network is too sure, above it too cautious. The bars say how many answers that is."),
+    "accuracy_by_length": ("Accuracy by length", "From short sequences to long ones, with 95 % "
+        "intervals. A fall to the right says that long sequences are harder."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class Page:
 def render(page: Page) -> str:
     """Return the page as HTML, to be written as UTF-8: no script, nothing fetched from outside."""
     part, report = next(iter(page.reports.items()))
+    config = _scroll(f"<pre>{_text(page.config)}</pre>", "config.toml")
     sections = {
         "Figures": _figures(page.reports),
         "Pictures": _pictures(page, part, report),
@@ -60,18 +76,17 @@ def render(page: Page) -> str:
         f"Most frequent confusions, {part}": _confusions(report),
         "Data as understood": _scroll(f"<pre>{_text(page.data)}</pre>", "data"),
         "Training": _training(page),
-        "Reproduce": _reproduce(page),
+        "Reproduce": _scroll(f"<pre>{_text(page.command)}</pre>", "command")
+        + f"<details><summary>config.toml</summary>{config}</details>",
     }
     notes = "".join(f"<li>{_text(note)}</li>" for note in page.notes)
     when = f'<time datetime="{_text(page.created)}">{_text(page.created.replace("T", " "))}</time>'
     return f"""<!DOCTYPE html>
 <html lang="en">
-<head>
-<meta charset="utf-8">
+<head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
 <title>{_text(page.title)}: elman report</title>
 <style>
 {resources.files("elman.runs").joinpath("page.css").read_text("utf-8")}</style>
@@ -89,8 +104,7 @@ def render(page: Page) -> str:
 </main>
 <footer><p>Made by elman {_text(page.version)}. This file needs no network and no other file.</p>
 </footer>
-</body>
-</html>
+</body></html>
 """
 
 
@@ -98,18 +112,13 @@ def headline(part: str, report: Report) -> str:
     """Say in words how good the network is, and whether something simpler is as good."""
     steps = " over steps" if report.steps is not None else ""
     text = f"{part.capitalize()} accuracy{steps} {_percent(report.accuracy)}"
-    low, high = _interval(report, "accuracy")
-    if report.intervals and report.accuracy == 1:
-        risk = _percent(1 - low)
-        text += f" (no error in {report.count:,} sequences; up to {risk} may still go wrong)"
-    elif report.intervals:
-        text += f" (95 % interval {_percent(low).removesuffix(' %')} – {_percent(high)})"
+    if report.intervals:
+        low, high = _intervals(report)["accuracy"]
+        flawless = f"no error in {report.count:,} sequences, " * (report.accuracy == 1)
+        text += f" ({flawless}95 % interval {_percent(low)[:-2]} – {_percent(high)})"
     if report.baselines:
-        known = {
-            LOGISTIC: f"{LOGISTIC} on {'each step alone' if steps else 'summaries'}",
-            MAJORITY: f"the {MAJORITY}",
-            TAG_OF_TOKEN: f"the {TAG_OF_TOKEN}",
-        }
+        known = {MAJORITY: f"the {MAJORITY}", TAG_OF_TOKEN: f"the {TAG_OF_TOKEN}"}
+        known[LOGISTIC] = f"{LOGISTIC} on {'each step alone' if steps else 'summaries'}"
         simpler = [f"{_percent(p)} for {known.get(name, name)}" for name, p in _ranked(report)]
         text += f", against {' and '.join(simpler)}: {_verdict(report)}"
     else:
@@ -118,45 +127,39 @@ def headline(part: str, report: Report) -> str:
 
 
 def _verdict(report: Report) -> str:
-    ahead = _standing(report, "accuracy")
-    if ahead > 0 and set(report.baselines) == {MAJORITY}:
-        text = "it has learnt something; whether that takes a recurrence was not tried"
-    elif ahead > 0:
-        text = "the recurrence earns its keep"
-    elif ahead < 0:
-        text = "the recurrence does worse than the simpler answer"
-        text += ", which lies above the interval" * bool(report.intervals)
-    else:
-        text = "the recurrence is not shown to beat the simpler answer"
-        text += ", which lies within the interval" * bool(report.intervals)
     if not report.intervals:
-        return text + ", as far as figures without an interval can tell."
+        more = report.accuracy > _ranked(report)[0][1]
+        return f"it is {'' if more else 'not '}ahead, but no interval says how much is chance."
+    ahead = _standing(report, "accuracy")
+    text = {
+        1: "the recurrence earns its keep",
+        0: "the recurrence is not shown to beat the simpler answer, which lies within the interval",
+        -1: "the recurrence does worse than the simpler answer, which lies above the interval",
+    }[ahead]
+    if ahead == 1 and set(report.baselines) == {MAJORITY}:
+        text = "it has learnt something; whether that takes a recurrence was not tried"
     by_balance = _standing(report, "balanced_accuracy")
-    if (ahead > 0) == (by_balance > 0):
+    if (ahead == 1) == (by_balance == 1) or report.accuracy == 1:
         return text + "."
-    best = max(b["balanced_accuracy"] for b in report.baselines.values())
     return (
-        f"{text}. By balanced accuracy, where every class counts the same, it is "
-        f"{'' if by_balance > 0 else 'not '}clearly ahead: {_percent(report.balanced_accuracy)} "
-        f"against {_percent(best)}."
+        f"{text}. By balanced accuracy ({_percent(report.balanced_accuracy)}), where every class "
+        f"counts the same, it is {'' if by_balance == 1 else 'not '}clearly ahead."
     )
 
 
 def _standing(report: Report, figure: str) -> int:
     """1, 0 or -1: the interval lies above the best baseline, holds it, or lies below it."""
-    low, high = _interval(report, figure)
+    value: float = getattr(report, figure)
+    low, high = _intervals(report).get(figure, (value, value))
     best = max(baseline[figure] for baseline in report.baselines.values())
     return int(low > best) - int(high < best)
 
 
-def _interval(report: Report, figure: str) -> tuple[float, float]:
-    """Interval of a figure; from the figure to itself if none was asked for."""
-    value: float = getattr(report, figure)
-    low, high = report.intervals.get(figure, (value, value))
-    if report.intervals and report.accuracy == 1:
-        # Drawing anew cannot show errors that never occurred; the rule of three bounds them.
-        low = max(0.0, 1 - 3 / report.count)
-    return low, high
+def _intervals(report: Report) -> dict[str, tuple[float, float]]:
+    if not report.intervals or report.accuracy < 1:
+        return report.intervals
+    # Drawing anew cannot show errors that never occurred; the rule of three bounds them.
+    return {"accuracy": (max(0.0, 1 - 3 / report.count), 1.0)}
 
 
 def _ranked(report: Report) -> list[tuple[str, float]]:
@@ -166,7 +169,7 @@ def _ranked(report: Report) -> list[tuple[str, float]]:
 
 def _bars(report: Report) -> str:
     """The headline as bars; hidden from screen readers, to whom it has just been read."""
-    low, high = _interval(report, "accuracy")
+    low, high = _intervals(report).get("accuracy", (0.0, 0.0))
     band = f'<b style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></b>'
     rows = "".join(
         f'<li><span>{_text(name)}</span><span class="track"><i style="width:{100 * p:.2f}%"></i>'
@@ -177,82 +180,59 @@ def _bars(report: Report) -> str:
 
 
 def _figures(reports: Mapping[str, Report]) -> str:
-    (part, first), *others = reports.items()
-    beside = ["this network", *["95 % interval"] * bool(first.intervals), *first.baselines]
-    head = f'<td></td><th scope="colgroup" colspan="{len(beside)}">{_size(part, first)}</th>'
-    head += "".join(f'<th scope="col" rowspan="2">{_size(*other)}</th>' for other in others)
+    first, *others = reports.values()
+    baselines = {name: first.baselines[name] for name, _ in _ranked(first)}
+    beside = ["this network", *["95 % interval"] * bool(first.intervals), *baselines]
+    above = "<td></td>"
+    for part, report in reports.items():
+        span = f'colspan="{len(beside)}"' if report is first else 'rowspan="2"'
+        steps = "" if report.steps is None else f"<br>{report.steps:,} steps"
+        size = f"<small>{report.count:,} sequences{steps}</small>"
+        above += f'<th scope="col" {span}>{_text(part)} {size}</th>'
     rows = []
     for title in FIGURES:
         name = title.lower().replace(" ", "_")
         row = [title[0].upper() + title[1:], _three(getattr(first, name))]
         if first.intervals:
-            row.append(" – ".join(_three(end) for end in first.intervals.get(name, [None])))
-        row += [_three(baseline.get(name)) for baseline in first.baselines.values()]
-        rows.append(row + [_three(getattr(report, name)) for _, report in others])
+            row.append(" – ".join(_three(end) for end in _intervals(first).get(name, [None])))
+        row += [_three(baseline.get(name)) for baseline in baselines.values()]
+        rows.append(row + [_three(getattr(report, name)) for report in others])
     of = "means over the classes that occur, each counting the same however rare (macro)"
     if first.average == "binary":
         of = f"those of the class “{one_line(first.classes[1], 60)}”"
     note = f"Precision, recall, F1 and ROC AUC are {of}. "
     if first.steps is not None:
-        note += "All figures are over steps. Intervals come from drawing whole sequences anew, "
-        note += "for the steps of one sequence are not independent. "
+        note += "All figures are over steps, but intervals come from drawing whole sequences. "
     note += "Log loss, in nats, and calibration error: the lower, the better."
-    head = f"<tr>{head}</tr>{_head(['', *beside])}"
-    return _table(head, rows, "figures") + f'<p class="note">{_text(note)}</p>'
+    table = _table(["", *beside], rows, "figures", f"<tr>{above}</tr>")
+    return f'{table}<p class="note">{_text(note)}</p>'
 
 
 def _pictures(page: Page, part: str, report: Report) -> str:
-    captions = _captions(page, report)
     figures = ""
     for path in page.pictures:
         png = path.read_bytes()
         width, height = (n * 96 // DPI for n in struct.unpack(">II", png[16:24]))  # PNG's header
         of = "" if path.stem == "history" else f", {part}"
-        title, caption = captions.get(path.stem, (path.stem.replace("_", " "), ""))
+        title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
         figures += (
             f'<figure{" class=wide" if width > HALF_WIDTH else ""}><div class="card">'
             f'<img alt="{_text(title + of)}" width="{width}" height="{height}" '
             f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></div><figcaption>'
-            f"<strong>{_text(title + of)}.</strong> {_text(caption)}</figcaption></figure>"
+            f"<strong>{_text(title + of)}.</strong> {_text(words)}</figcaption></figure>"
         )
     return figures and f'<div class="pictures">{figures}</div>'
-
-
-def _captions(page: Page, report: Report) -> dict[str, tuple[str, str]]:
-    """File name -> what is seen, and how to read it."""
-    watched = any(e.validation_loss is not None for e in page.history.epochs)
-    turn = (
-        "Validation getting worse while training improves: it learns its sequences by heart. "
-        if watched
-        else "Without a validation part, learning by heart cannot be seen here. "
-    )
-    unit = "sequences" if report.steps is None else "steps"
-    return {
-        "history": ("Loss and accuracy by epoch", turn + "Training is measured while the weights "
-            "move and with dropout, so it may look worse than it is."),
-        "confusion_matrix": ("Confusion matrix", f"Numbers count {unit}. A row holds one true "
-            "class, a column one answer; the diagonal is right. Colour is the share of the row."),
-        "roc": ("ROC", "What share of a class is found, upwards, for what share of false alarms, "
-            "to the right, as the threshold moves. An area of 1 is perfect, 0.5 is chance."),
-        "precision_recall": ("Precision and recall", "What share of alarms is right, upwards, as "
-            "more of a class is found, to the right. Shown in place of ROC, which flatters where "
-            "a class is rarer than 10 %."),
-        "calibration": ("Calibration", "On the diagonal a probability means what it says. Below "
-            f"it the network is too sure, above it too cautious. The bars count {unit}."),
-        "accuracy_by_length": ("Accuracy by length", "From short sequences to long ones, with "
-            "95 % intervals. A fall to the right says that long sequences are harder."),
-    }  # fmt: skip
 
 
 def _classes(report: Report) -> str:
     unit = "sequences" if report.steps is None else "steps"
     rows = [
-        (one_line(c.label, 60), _three(c.precision), _three(c.recall), _three(c.f1), str(c.support))
+        (one_line(c.label, 60), *map(_three, (c.precision, c.recall, c.f1)), f"{c.support:,}")
         for c in report.per_class
     ]
-    table = _table(_head(["class", "precision", "recall", "F1", unit]), rows, "classes")
-    folded = f"<details><summary>All {len(rows)} classes</summary>{table}</details>"
-    return table if len(rows) <= MOST_OPEN else folded
+    table = _table(["class", "precision", "recall", "F1", unit], rows, "classes")
+    head = f"<summary>All {len(rows)} classes</summary>"
+    return table if len(rows) <= MOST_OPEN else f"<details>{head}{table}</details>"
 
 
 def _confusions(report: Report) -> str:
@@ -260,56 +240,44 @@ def _confusions(report: Report) -> str:
     k = len(report.classes)
     wrong = report.confusion_matrix * ~np.eye(k, dtype=bool)
     rows = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]:
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:5]:
         true, answer = divmod(int(place), k)
         if n := int(wrong[true, answer]):
             pair = f"{one_line(report.classes[true], 60)} → {one_line(report.classes[answer], 60)}"
-            rows.append((pair, str(n), _percent(n / report.per_class[true].support)))
-    table = _table(_head(["true → predicted", "count", "of the true class"]), rows, "confusions")
+            rows.append((pair, f"{n:,}", _percent(n / report.per_class[true].support)))
+    table = _table(["true → predicted", "count", "of the true class"], rows, "confusions")
     return "" if k == 2 else table if rows else "<p>None: every answer is right.</p>"
 
 
 def _training(page: Page) -> str:
     epochs, kept = page.history.epochs, page.history.kept_epoch or len(page.history.epochs)
-    loss = next((e.validation_loss for e in epochs if e.epoch == kept), None)
-    late = ", the last one: more epochs may do better" if 0 < kept == len(epochs) else ""
+    losses = {e.epoch: e.validation_loss for e in epochs if e.validation_loss is not None}
+    which = f"{kept}, validation loss {losses[kept]:.3f}" if kept in losses else f"{kept}"
+    if losses and kept == len(epochs) and losses[kept] == min(losses.values()):
+        which += ", the lowest and the last: more epochs may do better"
     facts = {
         "Model": page.model,
         "Epochs done": len(epochs),
-        "Epoch kept": kept if loss is None else f"{kept}, validation loss {loss:.3f}{late}",
+        "Epoch kept": which,
         "Stopped": page.history.stopped,
         "Time": _duration(page.seconds),
     }
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{_text(v)}</dd>' for name, v in facts.items())}</dl>"
 
 
-def _reproduce(page: Page) -> str:
-    command = _scroll(f"<pre>{_text(page.command)}</pre>", "command")
-    config = _scroll(f"<pre>{_text(page.config)}</pre>", "config.toml")
-    return f"{command}<details><summary>config.toml</summary>{config}</details>"
-
-
-def _head(cells: Iterable[str]) -> str:
-    found = (f'<th scope="col">{_text(cell)}</th>' if cell else "<td></td>" for cell in cells)
-    return f"<tr>{''.join(found)}</tr>"
-
-
-def _table(head: str, rows: Iterable[Sequence[str]], name: str) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], name: str, above: str = "") -> str:
+    cells = (f'<th scope="col">{_text(cell)}</th>' if cell else "<td></td>" for cell in head)
     body = ""
-    for first, *cells in rows:
+    for first, *others in rows:
         body += f'<tr><th scope="row">{_text(first)}</th>'
-        body += "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
-    return _scroll(f"<table><thead>{head}</thead><tbody>{body}</tbody></table>", name)
+        body += "".join(f"<td>{_text(cell)}</td>" for cell in others) + "</tr>"
+    lines = f"<thead>{above}<tr>{''.join(cells)}</tr></thead><tbody>{body}</tbody>"
+    return _scroll(f"<table>{lines}</table>", name)
 
 
 def _scroll(inner: str, name: str) -> str:
     """What is too wide for a narrow screen scrolls by itself, by keyboard too."""
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{name}">{inner}</div>'
-
-
-def _size(part: str, report: Report) -> str:
-    steps = "" if report.steps is None else f", {report.steps:,} steps"
-    return f"{_text(part)} <small>{report.count:,} sequences{steps}</small>"
 
 
 def _text(text: object) -> str:

@@ -165,6 +165,12 @@ def train(
                 tally.add(loss, logits, target)
                 on_batch(number, batches_per_epoch, tally)
             checked = validate(model, validation, device) if validation is not None else None
+            if checked and not math.isfinite(checked.mean_loss):
+                raise ElmanError(
+                    f"epoch {epoch}: validation loss {checked.mean_loss}: training has diverged, "
+                    "or the validation part holds values that are not finite. Lower the learning "
+                    f"rate (now {settings.learning_rate:g}) or look at the data"
+                )
             record = EpochRecord(
                 epoch=epoch,
                 loss=tally.mean_loss,
