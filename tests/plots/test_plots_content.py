@@ -33,14 +33,14 @@ def test_history_draws_both_figures_of_both_parts(records):
             assert part in texts(axes)
 
 
-def test_history_marks_the_best_epoch_on_the_validation_line(records):
-    loss, accuracy = plots.history(records, best_epoch=3).axes
+def test_history_marks_the_kept_epoch_on_the_validation_line(records):
+    loss, accuracy = plots.history(records, kept_epoch=3).axes
     for axes, key in ((loss, "validation_loss"), (accuracy, "validation_accuracy")):
-        mark = lines(axes)["best epoch"]
+        mark = lines(axes)["kept epoch"]
         assert mark.get_xdata() == [3]
         assert mark.get_ydata() == [records[2][key]]
-        assert "best: 3" in texts(axes)
-    assert "best epoch" not in lines(plots.history(records).axes[0])
+        assert "kept: 3" in texts(axes)
+    assert "kept epoch" not in lines(plots.history(records).axes[0])
 
 
 def test_history_leaves_gaps_and_says_what_was_not_recorded():
@@ -50,7 +50,7 @@ def test_history_leaves_gaps_and_says_what_was_not_recorded():
         {"epoch": 3, "loss": float("inf")},
         {"epoch": 4, "loss": 0.5, "accuracy": None},
     ]
-    loss, accuracy = plots.history(records, best_epoch=4).axes
+    loss, accuracy = plots.history(records, kept_epoch=4).axes
     drawn = lines(loss)["training"].get_ydata()
     assert np.isnan(drawn).tolist() == [False, True, True, False]
     assert "validation" not in lines(loss)

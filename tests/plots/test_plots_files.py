@@ -27,7 +27,7 @@ def is_png(data):
 @pytest.mark.parametrize("k", [2, 5, 18])
 def test_save_all_writes_what_left_out_does_not_name(tmp_path, random_report, records, k):
     report = random_report(k)
-    paths = plots.save_all(records, report, tmp_path / "new" / "folder", best_epoch=4)
+    paths = plots.save_all(records, report, tmp_path / "new" / "folder", kept_epoch=4)
     assert all(is_png(path.read_bytes()) for path in paths)
     ranking = "precision_recall.png" if k == 18 else "roc.png"
     assert [path.name for path in paths] == [

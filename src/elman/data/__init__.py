@@ -5,5 +5,15 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe
 from elman.data.ragged import Ragged
 from elman.data.read import read
+from elman.data.tasks import TASKS, load_task
 
-__all__ = ["Dataset", "Layout", "Ragged", "check_classes", "describe", "read"]
+__all__ = [
+    "TASKS",
+    "Dataset",
+    "Layout",
+    "Ragged",
+    "check_classes",
+    "describe",
+    "load_task",
+    "read",
+]

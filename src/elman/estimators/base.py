@@ -261,7 +261,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
         self._check_fitted()
         records = [record.to_dict() for record in self.history_.epochs]
-        return plots.history(records, best_epoch=self.history_.kept_epoch)
+        return plots.history(records, kept_epoch=self.history_.kept_epoch)
 
     def save(
         self,

@@ -26,7 +26,7 @@ def save_all(
     records: Sequence[Mapping[str, Any]],
     report: ReportLike,
     folder: str | Path,
-    best_epoch: int | None = None,
+    kept_epoch: int | None = None,
 ) -> list[Path]:
     """Write the pictures that `left_out` does not name as PNG into `folder`.
 
@@ -34,7 +34,7 @@ def save_all(
     confusion_matrix.png, roc.png or precision_recall.png, calibration.png, accuracy_by_length.png.
     """
     drawers: dict[str, Callable[[], Figure]] = {
-        "history.png": lambda: history(records, best_epoch=best_epoch),
+        "history.png": lambda: history(records, kept_epoch=kept_epoch),
         "confusion_matrix.png": lambda: confusion(report),
         "roc.png": lambda: roc(report),
         "precision_recall.png": lambda: precision_recall(report),

@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 PANELS = (("loss", "validation_loss"), ("accuracy", "validation_accuracy"))
 
 
-def history(records: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Figure:
+def history(records: Sequence[Mapping[str, Any]], kept_epoch: int | None = None) -> Figure:
     """Draw loss and accuracy over the epochs, on training and validation data.
 
     Args:
         records: one an epoch, with the keys epoch, loss, accuracy and maybe validation_loss and
             validation_accuracy. A value that is missing, None or not finite leaves a gap.
-        best_epoch: the epoch whose weights were kept, to be marked.
+        kept_epoch: the epoch whose weights were kept, to be marked.
     """
     epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
     with drawing(8.0, 3.2) as figure:
         for axes, names in zip(figure.subplots(1, 2), PANELS, strict=True):
-            axes.set_title(names[0].capitalize(), pad=10 if best_epoch is None else 18)
+            axes.set_title(names[0].capitalize(), pad=10 if kept_epoch is None else 18)
             axes.set_xlabel("epoch")
-            _panel(axes, epochs, [_column(records, name) for name in names], best_epoch)
+            _panel(axes, epochs, [_column(records, name) for name in names], kept_epoch)
             axes.yaxis.set_major_locator(_ticks(5, whole=False))
             axes.xaxis.set_major_locator(_ticks(6, whole=True))
     return figure
 
 
-def _panel(axes: Axes, epochs: Floats, values: list[Floats], best_epoch: int | None) -> None:
+def _panel(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | None) -> None:
     quiet(axes, grid="y")
     ends: list[tuple[str, str, float]] = []
     for name, colour, column in zip(
@@ -55,17 +55,17 @@ def _panel(axes: Axes, epochs: Floats, values: list[Floats], best_epoch: int | N
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
         axes.set_yticks([])
         return
-    if best_epoch is not None and best_epoch in epochs:
-        at = int(np.flatnonzero(epochs == best_epoch)[0])
-        axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
+    if kept_epoch is not None and kept_epoch in epochs:
+        at = int(np.flatnonzero(epochs == kept_epoch)[0])
+        axes.axvline(kept_epoch, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
         shown = values[1] if np.isfinite(values[1][at]) else values[0]
         colour = VERMILION if shown is values[1] else BLUE
         axes.plot(
-            [best_epoch], [shown[at]], "o", color="white", markeredgecolor=colour,
-            markeredgewidth=1.6, markersize=6, label="best epoch",
+            [kept_epoch], [shown[at]], "o", color="white", markeredgecolor=colour,
+            markeredgewidth=1.6, markersize=6, label="kept epoch",
         )  # fmt: skip
         axes.annotate(
-            f"best: {best_epoch}", (best_epoch, 1), xycoords=("data", "axes fraction"),
+            f"kept: {kept_epoch}", (kept_epoch, 1), xycoords=("data", "axes fraction"),
             xytext=(0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5,
             color=INK,
         )  # fmt: skip

@@ -113,7 +113,7 @@ def run(
             [record.to_dict() for record in history.epochs],
             reports["test"],
             folder / "plots",
-            best_epoch=history.kept_epoch,
+            kept_epoch=history.kept_epoch,
         )
         seconds = time.perf_counter() - started
         document = page.Page(

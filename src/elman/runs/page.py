@@ -88,22 +88,18 @@ def render(page: Page) -> str:
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{_text(page.title)}: elman report</title>
-<style>
-{resources.files("elman.runs").joinpath("page.css").read_text("utf-8")}</style>
+<style>{resources.files("elman.runs").joinpath("page.css").read_text("utf-8")}</style>
 </head>
-<body>
-<header>
+<body><header>
 <p class="kicker">elman report, {when}</p>
 <h1>{_text(page.title)}</h1>
 <p class="lead">{_text(headline(part, report))}</p>
 {_bars(report)}
 {f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else ""}
-</header>
-<main>
+</header><main>
 {"".join(f"<section><h2>{_text(t)}</h2>{body}</section>" for t, body in sections.items() if body)}
 </main>
-<footer><p>Made by elman {_text(page.version)}. This file needs no network and no other file.</p>
-</footer>
+<footer><p>Made by elman {_text(page.version)}. Nothing here is fetched from elsewhere.</p></footer>
 </body></html>
 """
 
@@ -212,7 +208,7 @@ def _pictures(page: Page, part: str, report: Report) -> str:
     figures = ""
     for path in page.pictures:
         png = path.read_bytes()
-        width, height = (n * 96 // DPI for n in struct.unpack(">II", png[16:24]))  # PNG's header
+        width, height = (n  for n in struct.unpack(">II", png[16:24]))  # PNG's header
         of = "" if path.stem == "history" else f", {part}"
         title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
         figures += (

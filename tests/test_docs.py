@@ -1,0 +1,79 @@
+"""Every command and code block of README and docs runs, page by page, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from elman import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"bash", "python", "toml", "csv", "json", "text", "", "pycon"}
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "elman":
+        monkeypatch.setattr(sys, "argv", words)
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code, f"{line} ended with {stop.code}"
+    elif words[0] == "make":
+        # Only that the target exists: `make test` inside the tests would not end.
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] == "python":
+        script = ROOT / words[1]
+        subprocess.run([sys.executable, script, *words[2:]], check=True, capture_output=True)
+    elif words[:2] == ["pip", "install"]:
+        assert words[2:] == ["."]  # what the tests themselves were installed from
+    else:
+        pytest.fail(f"the tests do not know how to run: {line}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_page(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for language, attributes, body in blocks(page):
+        assert language in LANGUAGES, f"{page.name}: a block of {language}"
+        name = re.search(r"file=(\S+)", attributes)
+        if name:
+            Path(name[1]).write_text(body, encoding="utf-8")
+        if language == "bash":
+            for line in body.replace("\\\n", " ").splitlines():
+                if line.strip():
+                    run_line(line, monkeypatch)
+        elif language == "python":
+            exec(compile(body, page.name, "exec"), namespace)
+        elif language == "toml":
+            tomllib.loads(body)
+        elif language == "json":
+            for line in body.splitlines():
+                json.loads(line)
+
+
+def test_pages_name_files_that_exist():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_map_of_the_code_is_complete():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in sorted((ROOT / "src" / "elman").iterdir()):
+        if folder.is_dir() and (folder / "__init__.py").exists():
+            assert f"`{folder.name}/`" in text, f"README's map lacks {folder.name}/"
