@@ -208,7 +208,7 @@ def _pictures(page: Page, part: str, report: Report) -> str:
     figures = ""
     for path in page.pictures:
         png = path.read_bytes()
-        width, height = (n  for n in struct.unpack(">II", png[16:24]))  # PNG's header
+        width, height = (n * 96 // DPI for n in struct.unpack(">II", png[16:24]))  # PNG's header
         of = "" if path.stem == "history" else f", {part}"
         title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
         figures += (
