@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -82,6 +83,13 @@ class ModelSettings:
         Literal["orthogonal", "torch"],
         Help("first weights: orthogonal with forget bias 1, or torch.nn's own"),
     ] = "orthogonal"
+
+    def __post_init__(self) -> None:
+        if self.nonlinearity != "tanh" and self.cell != "rnn":
+            raise SettingsError(
+                f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', but cell is "
+                f"{self.cell!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,10 @@ def validated(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
             faults += [f"{name}: got {value!r}, expected {fault}"] if fault else []
     if faults:
         raise SettingsError("\n".join(f"{place}: {fault}" if place else fault for fault in faults))
-    return kind(**taken)
+    try:
+        return kind(**taken)
+    except SettingsError as error:  # settings that do not go together
+        raise SettingsError(f"{place}: {error}" if place else str(error)) from None
 
 
 @functools.cache
@@ -239,6 +250,8 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
 
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
         value = value.item()  # scikit-learn's searches hand over NumPy scalars
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, "a finite number"
     try:
         return adapter.validate_python(value, strict=True), ""
     except ValidationError as error:

@@ -8,6 +8,7 @@ Dimensions: B batch, T time, I input, H hidden, G gates, L layers, D directions 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import ClassVar
 
 import torch
@@ -45,6 +46,11 @@ class _Recurrent(nn.Module):
                 raise SettingsError(f"{name}: got {value}, expected at least 1")
         if not 0 <= dropout < 1:
             raise SettingsError(f"dropout: got {dropout}, expected from 0 up to, not including, 1")
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"dropout {dropout} has no effect: it acts between layers, and num_layers is 1",
+                stacklevel=3,
+            )
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers

@@ -37,11 +37,7 @@ class ModelConfig(ModelSettings):
     vocabulary_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.nonlinearity != "tanh" and self.cell != "rnn":
-            raise SettingsError(
-                f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', "
-                f"but cell is {self.cell!r}"
-            )
+        super().__post_init__()
         if self.readout == "auto":
             raise SettingsError("readout: expected last, mean, max or every, not auto")
         if (self.input_size > 0) == (self.vocabulary_size > 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elman.errors import ModelFileError
+from elman.errors import ModelFileError, nearest
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -35,15 +36,16 @@ def save_folder(
     Args:
         folder: made if missing; files of the same names are replaced.
         tensors: weights by name.
-        config: JSON-ready description; `format` is added.
+        config: JSON-ready description; `format` and the weights' SHA-256 are added.
         card: README.md of the model.
     """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(folder / WEIGHTS, save(weights))
-    text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False, allow_nan=False)
+    weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    write_atomically(folder / WEIGHTS, weights)
+    whole = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **config}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / CONFIG, (text + "\n").encode())
     write_atomically(folder / CARD, card.encode())
 
@@ -56,6 +58,9 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    if not folder.exists():
+        beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, beside)}")
     if not (folder / CONFIG).is_file() and (folder / "model" / CONFIG).is_file():
         folder = folder / "model"
     for name in (CONFIG, WEIGHTS):
@@ -73,10 +78,16 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(
             f"{folder / CONFIG}: format {found!r}, this version of elman reads {FORMAT}"
         )
+    weights = (folder / WEIGHTS).read_bytes()
     try:
-        tensors = load((folder / WEIGHTS).read_bytes())
+        tensors = load(weights)
     except SafetensorError as error:
         raise ModelFileError(f"{folder / WEIGHTS}: damaged: {error}") from error
+    if hashlib.sha256(weights).hexdigest() != config.get("weights_sha256"):
+        raise ModelFileError(
+            f"{folder / WEIGHTS}: not the weights that {CONFIG} belongs to; a save was cut off, or "
+            "a file was exchanged. Save the model again"
+        )
     return tensors, config
 
 

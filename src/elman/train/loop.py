@@ -131,7 +131,7 @@ def train(
     chances = unknown_chances(training, settings.token_dropout)
     history = History()
     best_loss = math.inf
-    best_weights: dict[str, Tensor] | None = None
+    kept_weights: dict[str, Tensor] = {}
     step = 0
     try:
         for epoch in range(1, settings.epochs + 1):
@@ -182,14 +182,13 @@ def train(
                 seconds=time.perf_counter() - started,
             )
             history.epochs.append(record)
-            if settings.keep == "last":
+            better = checked is not None and checked.mean_loss < best_loss
+            if checked is not None and better:
+                best_loss, best_epoch = checked.mean_loss, epoch
+            if better or settings.keep == "last":
+                # A copy in both cases: Ctrl-C may come in the middle of the next epoch.
+                kept_weights = copy.deepcopy(model.state_dict())
                 history.kept_epoch = epoch
-            if checked and checked.mean_loss < best_loss:
-                best_loss = checked.mean_loss
-                best_epoch = epoch
-                if settings.keep == "best":
-                    best_weights = copy.deepcopy(model.state_dict())
-                    history.kept_epoch = epoch
             on_epoch(record)
             if settings.patience and epoch - best_epoch >= settings.patience:
                 history.stopped = f"no lower validation loss for {settings.patience} epochs"
@@ -198,7 +197,6 @@ def train(
         if not history.epochs:
             raise
         history.stopped = f"interrupted after epoch {len(history.epochs)}"
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
+    model.load_state_dict(kept_weights)
     model.eval()
     return history

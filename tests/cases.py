@@ -1,0 +1,255 @@
+"""The shapes, cells, directions and readouts that every part is tried with.
+
+Dimensions: B batch, T time, I input, H hidden, G gates, K classes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elman import layers, ops
+from elman.data.batches import Examples
+from elman.data.ragged import Ragged
+from elman.models import ModelConfig, SequenceModel
+from elman.ops.gru.reference import gru_reference
+from elman.ops.lstm.reference import lstm_reference
+from elman.ops.rnn.reference import rnn_reference
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One batch: sizes and the rows' lengths; None means that all rows are T steps long."""
+
+    name: str
+    B: int
+    T: int
+    I: int
+    H: int
+    lengths: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ends(self) -> Tensor | None:
+        """Lengths as a tensor, (B,), or None."""
+        return None if self.lengths is None else torch.tensor(self.lengths, dtype=torch.int64)
+
+
+FULL = Shape("full", 4, 7, 3, 5)
+RAGGED = Shape("ragged", 5, 7, 3, 5, (7, 1, 4, 7, 2))
+SHAPES = [
+    FULL,
+    RAGGED,
+    Shape("all_shorter_than_T", 3, 7, 3, 5, (3, 1, 2)),
+    Shape("equal_to_T", 3, 4, 3, 5, (4, 4, 4)),
+    Shape("equal_below_T", 3, 7, 3, 5, (4, 4, 4)),
+    Shape("B1", 1, 7, 3, 5),
+    Shape("B1_padded", 1, 7, 3, 5, (3,)),
+    Shape("T1", 3, 1, 3, 5),
+    Shape("T2", 3, 2, 3, 5, (2, 1, 2)),
+    Shape("T63", 4, 63, 3, 4, (63, 1, 62, 33)),
+    Shape("H33", 3, 5, 3, 33, (5, 2, 1)),
+    Shape("H1_I1", 3, 5, 1, 1, (2, 5, 1)),
+]
+# An op takes rows without steps and batches without rows; a model has no answer for them.
+EMPTY_SHAPES = [
+    Shape("length_0", 4, 5, 3, 5, (0, 3, 0, 5)),
+    Shape("length_0_only", 2, 3, 3, 5, (0, 0)),
+    Shape("T0", 3, 0, 3, 5),
+    Shape("T0_lengths", 3, 0, 3, 5, (0, 0, 0)),
+    Shape("B0", 0, 4, 3, 5),
+    Shape("B0_lengths", 0, 4, 3, 5, ()),
+]
+DIRECTIONS = [False, True]
+READOUTS = ["last", "mean", "max", "every"]
+PADS = [0.0, 1e6, float("nan"), float("inf"), float("-inf")]
+TOKEN_PADS = [0, 1, 2, -1, 10**9]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recurrence in its three forms: the op, its reference and torch's layer."""
+
+    name: str
+    gates: int
+    op: Callable[..., Any]
+    reference: Callable[..., Any]
+    layer: type[nn.Module]
+    torch_layer: type[nn.Module]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the initial states."""
+        return ("h0", "c0") if self.name == "lstm" else ("h0",)
+
+
+def _rnn(name: str) -> Cell:
+    options = {"nonlinearity": name.removeprefix("rnn_")}
+    return Cell(name, 1, ops.rnn, rnn_reference, layers.RNN, nn.RNN, options)
+
+
+CELLS = [
+    _rnn("rnn_tanh"),
+    _rnn("rnn_relu"),
+    Cell("gru", 3, ops.gru, gru_reference, layers.GRU, nn.GRU),
+    Cell("lstm", 4, ops.lstm, lstm_reference, layers.LSTM, nn.LSTM),
+]
+
+Arguments = dict[str, Tensor]
+
+
+def make_arguments(
+    cell: Cell, shape: Shape, dtype: torch.dtype = torch.float64, *, bias: bool = True
+) -> Arguments:
+    """Draw x, weights, biases and initial states, all leaves that want a gradient."""
+    generator = torch.Generator().manual_seed(shape.B * 1000 + shape.T * 10 + shape.H)
+    rows = cell.gates * shape.H
+    sizes: dict[str, tuple[int, ...]] = {
+        "x": (shape.B, shape.T, shape.I),
+        "weight_ih": (rows, shape.I),
+        "weight_hh": (rows, shape.H),
+    }
+    if bias:
+        sizes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    sizes |= dict.fromkeys(cell.states, (shape.B, shape.H))
+    # Small weights: a relu recurrence over 63 steps must not grow without end.
+    scale = {"weight_hh": 0.5 / shape.H**0.5}
+    return {
+        name: (torch.randn(size, generator=generator, dtype=torch.float64) * scale.get(name, 1.0))
+        .to(dtype)
+        .requires_grad_()
+        for name, size in sizes.items()
+    }
+
+
+def converted(arguments: Arguments, dtype: torch.dtype) -> Arguments:
+    """Copy to another precision, as leaves."""
+    return {name: t.detach().to(dtype).requires_grad_() for name, t in arguments.items()}
+
+
+def flat(result: tuple[Any, ...]) -> list[Tensor]:
+    """y, h_n and, for the lstm, c_n."""
+    y, final = result
+    return [y, *final] if isinstance(final, tuple) else [y, final]
+
+
+def run_op(
+    cell: Cell, arguments: Arguments, lengths: Tensor | None = None, reverse: bool = False
+) -> list[Tensor]:
+    """The op on these arguments: y, h_n[, c_n]."""
+    return flat(cell.op(**arguments, lengths=lengths, reverse=reverse, **cell.options))
+
+
+def run_reference(
+    cell: Cell, arguments: Arguments, lengths: Tensor | None = None, reverse: bool = False
+) -> list[Tensor]:
+    """The reference on these arguments: y, h_n[, c_n]."""
+    whole = {"bias_ih": None, "bias_hh": None, **arguments}
+    return flat(cell.reference(**whole, lengths=lengths, reverse=reverse, **cell.options))
+
+
+def gradients(outputs: list[Tensor], arguments: Arguments) -> Arguments:
+    """Gradient of a random weighted sum over all outputs, final states included, by argument."""
+    generator = torch.Generator().manual_seed(7)
+    total = torch.zeros((), dtype=outputs[0].dtype, device=outputs[0].device)
+    for out in outputs:
+        weight = torch.randn(out.shape, generator=generator, dtype=torch.float64)
+        total = total + (out * weight.to(out)).sum()
+    found = torch.autograd.grad(total, list(arguments.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(argument) if gradient is None else gradient
+        for (name, argument), gradient in zip(arguments.items(), found, strict=True)
+    }
+
+
+def past_end(x: Tensor, lengths: Tensor) -> Tensor:
+    """True past each row's end, (B, T)."""
+    return torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
+
+
+def padded_with(x: Tensor, lengths: Tensor | None, value: float) -> Tensor:
+    """Copy x, (B, T, ...), with `value` past each row's end, as a leaf."""
+    copy = x.detach().clone()
+    if lengths is not None:
+        copy[past_end(x, lengths)] = value
+    return copy.requires_grad_(x.requires_grad)
+
+
+CLASSES, CHANNELS, VOCABULARY = 3, 2, 9
+
+
+def make_model(
+    cell: str = "gru",
+    readout: str = "last",
+    *,
+    tokens: bool = False,
+    seed: int = 0,
+    kind: type[SequenceModel] = SequenceModel,
+    **options: Any,
+) -> SequenceModel:
+    """A small model in evaluation mode, its biases drawn as well.
+
+    A new network's biases are zero, and then zeros in the padding leave a zero state as it is:
+    reading them would go unnoticed.
+    """
+    sizes = {"vocabulary_size": VOCABULARY} if tokens else {"input_size": CHANNELS}
+    config = ModelConfig(
+        **{"num_classes": CLASSES, "hidden_size": 6, "embedding_size": 4, **sizes, **options},
+        cell=cell,
+        readout=readout,
+    )
+    torch.manual_seed(seed)
+    model = kind(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.normal_(0, 0.5)
+    return model
+
+
+def make_sequences(lengths: list[int], *, tokens: bool = False, seed: int = 0) -> list[Tensor]:
+    """Random sequences, each (T_i, C) float32 or (T_i,) int64 without padding and unknown."""
+    generator = torch.Generator().manual_seed(seed)
+    if tokens:
+        return [torch.randint(2, VOCABULARY, (n,), generator=generator) for n in lengths]
+    return [torch.randn(n, CHANNELS, generator=generator) for n in lengths]
+
+
+def stack_rows(rows: list[Tensor], *, extra: int = 0, pad: float = 0) -> tuple[Tensor, Tensor]:
+    """One batch, (B, T + extra, ...), with `pad` past each end; and its lengths, (B,)."""
+    lengths = torch.tensor([len(row) for row in rows])
+    x = torch.full((len(rows), int(lengths.max()) + extra, *rows[0].shape[1:]), pad).to(rows[0])
+    for i, row in enumerate(rows):
+        x[i, : len(row)] = row
+    return x, lengths
+
+
+def make_examples(
+    n: int = 40, *, tokens: bool = False, per_step: bool = False, seed: int = 0, longest: int = 9
+) -> Examples:
+    """Sequences that can be learnt: the class is the sign of the first channel's, or token's, mean.
+
+    With a label at every step, the step's own sign.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, longest + 1, n)
+    if tokens:
+        rows: list[Any] = [rng.integers(2, VOCABULARY, m) for m in lengths]
+        steps = [(r > VOCABULARY // 2).astype(np.int64) for r in rows]
+    else:
+        rows = [rng.normal(size=(m, CHANNELS)).astype(np.float32) for m in lengths]
+        steps = [(r[:, 0] > 0).astype(np.int64) for r in rows]
+    if per_step:
+        return Examples(Ragged.from_list(rows), Ragged.from_list(steps))
+    return Examples(Ragged.from_list(rows), np.array([int(s.mean() > 0.5) for s in steps]))
