@@ -70,7 +70,7 @@ class ModelSettings:
     nonlinearity: Annotated[Literal["tanh", "relu"], Help("of cell rnn")] = "tanh"
     hidden_size: Annotated[int, Ge(1), Help("units of each layer and direction")] = 64
     num_layers: Annotated[int, Ge(1), Help("recurrent layers, one above the other")] = 1
-    bidirectional: Annotated[bool, Help("run over the sequence in both directions")] = False
+    bidirectional: Annotated[bool, Help("run over the sequence in both directions")] = True
     dropout: Annotated[
         float, Ge(0), Lt(1), Help("share dropped of embeddings, between layers, before the output")
     ] = 0.0

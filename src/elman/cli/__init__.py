@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
@@ -57,6 +62,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; what a user did wrong ends in one message and exit code 2."""
+    _use_unicode()
     try:
         cli.main(prog_name="elman", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -65,11 +71,54 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except ElmanError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; nothing was written.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        _end(f"Error: {error}", error, 2)
+    except (KeyboardInterrupt, click.Abort) as error:
+        cause = error.__cause__ or error
+        nothing = "" if hasattr(cause, "__notes__") else " Nothing was written."
+        _end(f"Interrupted.{nothing}", cause, 130)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        _end(f"Error: {place}{error.strerror or error}", error, 2)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        _end(f"Error: not enough memory: {error}. Use a smaller network, or batch_size", error, 2)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while libraries are imported: torch and NumPy do not survive it half-way."""
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    ours = (
+        before is signal.default_int_handler
+        and threading.current_thread() is threading.main_thread()
+    )
+    if ours:
+        signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _end(message: str, error: BaseException, code: int) -> NoReturn:
+    """Say what went wrong, and what the run folder adds to it; exit."""
+    click.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
+    sys.exit(code)
+
+
+def _use_unicode() -> None:
+    """Refuse names that are not UTF-8, and show what the terminal cannot as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for word in sys.argv[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            click.echo(f"Error: {word!r} is not UTF-8. Rename the file", err=True)
+            sys.exit(2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options, split_reading
 
 
@@ -21,7 +22,8 @@ def command(model: Path, data: str, **options: Any) -> None:
     Every sequence is asked alone, in batches, in other orders and with other padding (NaN too); the
     largest difference in probability is shown. Exits with 1 if any is above 1e-6.
     """
-    from elman.runs import check
+    with uninterrupted():
+        from elman.runs import check
 
     checks = check(model, data, split_reading(options))
     for entry in checks:

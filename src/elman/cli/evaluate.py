@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options, split_reading
 
 
@@ -26,7 +27,8 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **options
 
     Prints the figures, and writes them with predictions and plots.
     """
-    from elman.runs import evaluate
+    with uninterrupted():
+        from elman.runs import evaluate
 
     report, folder, notes = evaluate(model, data, split_reading(options), out, overwrite)
     click.echo(f"{report}\n")

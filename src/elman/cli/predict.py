@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options, split_reading
 
 
@@ -21,9 +22,13 @@ from elman.cli.options import data_argument, model_argument, reading_options, sp
 def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -> None:
     """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder."""
     from elman.errors import SettingsError
-    from elman.runs import predict
+
+    with uninterrupted():
+        from elman.runs import predict
 
     path = Path(out)
+    if out != "-" and path.is_dir():
+        raise SettingsError(f"{path}: is a folder, expected a file to write. Name one with --out")
     if out != "-" and path.exists() and not overwrite:
         raise SettingsError(f"{path}: exists already. Name another with --out, or use --overwrite")
     if out != "-" and not path.parent.is_dir():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from elman.cli import uninterrupted
 from elman.cli.options import setting_options
 from elman.settings import fields
 
@@ -53,7 +54,8 @@ def command(
         click.echo(to_toml(settings), nl=False)
         return
 
-    from elman.runs import run
+    with uninterrupted():
+        from elman.runs import run
 
     def echo(text: str) -> None:
         if not quiet:

@@ -22,6 +22,7 @@ from elman.data.ragged import Ragged
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
+from elman.estimators.inputs import as_given
 from elman.estimators.labels import as_labels, to_codes
 from elman.evaluate import Baselines, Check, Report, check_invariance, evaluate
 from elman.models import ModelConfig, SequenceModel
@@ -71,24 +72,27 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         on_epoch: Callable[[EpochRecord], None] | None,
     ) -> None:
         network, settings = self._settings(readout)
+        # Whole, so that a fault is told by the place that the sequence has in the caller's X.
+        X, kind = as_given(X, self.inputs)
         labels = self._labels(X, y)
+        if isinstance(X, Ragged):
+            _match(X, labels)
         steps = labels.values if isinstance(labels, Ragged) else labels
         classes = np.unique(steps)
         if len(classes) < 2:
             raise DataError(
-                f"y holds one class only, {classes.tolist()[0]!r}",
-                remedy="Expected at least two to tell apart.",
+                f"y holds one class only, {classes.tolist()[0]!r}" if len(y) else "y is empty",
+                remedy="Expected at least two classes to tell apart.",
             )
         codes = _encode(labels, classes)
         held: tuple[Any, Any] | None = None
         if validation_data is not None:
             held = validation_data[0], _encode(self._labels(*validation_data), classes)
         elif self.validation:
-            strata = None if isinstance(codes, Ragged) else codes
-            first, second = hold_out(len(X), self.validation, settings.seed, strata)
+            first, second = hold_out(len(X), self.validation, settings.seed, labels)
             held = _take(X, second), _take(codes, second)
             X, codes = _take(X, first), _take(codes, first)
-        encoder = Encoder.fit(X, inputs=self.inputs, tokens=self.tokens, scale=self.scale)
+        encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
         training = _examples(encoder, X, codes)
         watched = None if held is None else _examples(encoder, *held)
@@ -123,10 +127,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
-        """Check every parameter, and say all that is wrong in one error."""
         seed: Any = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
+        network, training = self.check_parameters(readout, seed)
+        if training.device == "cuda" and not torch.cuda.is_available():
+            raise SettingsError(
+                "device: got 'cuda', but torch finds no CUDA device here. Use 'cpu'"
+            )
+        return network, training
+
+    def check_parameters(self, readout: str, seed: int) -> tuple[ModelSettings, TrainingSettings]:
+        """Check every parameter, and say all that is wrong in one SettingsError."""
         faults = []
         found: list[Any] = []
         groups: list[tuple[type[Any], dict[str, Any]]] = [
@@ -138,7 +150,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             try:
                 found.append(validated(kind, values))
             except SettingsError as error:
-                faults.append(str(error))
+                faults.append(str(error).replace("seed:", "random_state:"))
         if self.inputs not in ("auto", "numbers", "tokens", "text"):
             faults.append(
                 f"inputs: got {self.inputs!r}, expected 'auto', 'numbers', 'tokens' or 'text'"
@@ -148,13 +160,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 f"validation: got {self.validation!r}, expected a share from 0 up to, not "
                 "including, 1; give a part of your own to fit(..., validation_data=(X, y))"
             )
+        if readout != "every" if self.per_step else readout in ("auto", "every"):
+            faults.append(
+                f"readout: got {readout!r}, expected 'last', 'mean' or 'max' in a classifier and "
+                "'every' in a tagger"
+            )
         if faults:
             raise SettingsError("\n".join(faults))
         network, training, _ = found
-        if training.device == "cuda" and not torch.cuda.is_available():
-            raise SettingsError(
-                "device: got 'cuda', but torch finds no CUDA device here. Use 'cpu'"
-            )
         return network, training
 
     def _refuse_unused(self, encoder: Encoder) -> None:
@@ -172,6 +185,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _labels(self, X: Any, y: Any) -> NDArray[Any] | Ragged:
         """Check that y has a label for each sequence, or each step, of X."""
+        if not hasattr(y, "__len__"):
+            raise DataError(f"y is a {type(y).__name__}", remedy="Expected a label a sequence.")
         if len(y) != len(X):
             raise ShapeError(f"y: got {len(y)} labels, expected {len(X)}, one a sequence of X")
         if not self.per_step:
@@ -310,7 +325,7 @@ def _examples(encoder: Encoder, X: Any, codes: NDArray[np.int64] | Ragged) -> Ex
     return Examples(inputs, codes)
 
 
-def _match(inputs: Ragged, codes: NDArray[np.int64] | Ragged) -> None:
+def _match(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
     """Raise ShapeError unless each sequence has as many labels as steps."""
     if not isinstance(codes, Ragged):
         return

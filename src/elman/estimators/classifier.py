@@ -83,7 +83,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         nonlinearity: str = "tanh",
         hidden_size: int = 64,
         num_layers: int = 1,
-        bidirectional: bool = False,
+        bidirectional: bool = True,
         dropout: float = 0.0,
         readout: str = "last",
         embedding_size: int = 64,
@@ -167,5 +167,6 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the likeliest class of each sequence, (n,)."""
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        codes = self.predict_proba(X).argmax(1)
+        labels: NDArray[Any] = self.classes_[codes]
         return labels

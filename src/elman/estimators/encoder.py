@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from elman.data.dataset import Kind
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
-from elman.estimators.inputs import as_numbers, as_tokens, choose_unit, cut, kind_of
+from elman.estimators.inputs import as_numbers, as_tokens, choose_unit, cut, kind_of, plain
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 
 
@@ -37,12 +37,19 @@ class Encoder:
     vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, X: Any, *, inputs: str, tokens: str, scale: bool) -> Encoder:
-        """Learn from the training sequences; arguments as the estimators' of the same names."""
-        kind = kind_of(X) if inputs == "auto" else inputs
-        if kind == "numbers":
+    def fit(cls, X: Any, *, inputs: Kind, tokens: str, scale: bool) -> Encoder:
+        """Learn from the training sequences, which are of the kind `inputs`."""
+        if inputs == "numbers":
             values = as_numbers(X).values
-            spread = values.std(0)
+            with np.errstate(over="ignore"):
+                spread = values.std(0)
+            if scale and not np.isfinite(spread).all():
+                channel = int((~np.isfinite(spread)).argmax())
+                largest = float(np.abs(values[:, channel]).max())
+                raise DataError(
+                    f"channel {channel} holds values up to {largest:.1e}, too large to standardise",
+                    remedy="Write it in another unit.",
+                )
             # A channel that never changes carries nothing: it becomes zero, not a division by zero.
             spread = np.where(spread > 1e-12 * np.abs(values).max(0, initial=0), spread, 1.0)
             shape = values.shape[1]
@@ -51,14 +58,13 @@ class Encoder:
                 mean=values.mean(0) if scale else np.zeros(shape),
                 scale=spread if scale else np.ones(shape),
             )
-        if kind == "text":
+        unit = None
+        if inputs == "text":
             unit = choose_unit(X) if tokens == "auto" else tokens
-            sequences, kept = cut(X, unit), "text"
-        else:
-            unit, sequences, kept = None, as_tokens(X), "tokens"
+        sequences = as_tokens(X) if unit is None else cut(X, unit)
         known = sorted(set(sequences.values.tolist()))
         vocabulary = {token: i for i, token in enumerate(known, FIRST_TOKEN)}
-        return cls("text" if kept == "text" else "tokens", unit=unit, vocabulary=vocabulary)
+        return cls(inputs, unit=unit, vocabulary=vocabulary)
 
     @property
     def channels(self) -> int:
@@ -76,6 +82,7 @@ class Encoder:
         Raises: ShapeError if the channels are not those of the training; DataError if X holds
             sequences of another kind.
         """
+        X = plain(X)
         if self.kind == "numbers":
             self._refuse_other_kind(X)
             ragged = as_numbers(X)
@@ -84,7 +91,18 @@ class Encoder:
                     f"X has {ragged.values.shape[1]} channels, expected {self.channels} as in "
                     "training"
                 )
-            return ragged.with_values(((ragged.values - self.mean) / self.scale).astype(np.float32))
+            with np.errstate(over="ignore"):
+                values = ((ragged.values - self.mean) / self.scale).astype(np.float32)
+            beyond = ~np.isfinite(values)
+            if beyond.any():
+                step, channel = (int(i) for i in np.argwhere(beyond)[0])
+                raise DataError(
+                    f"sequence {ragged.owners[step]}: channel {channel} holds "
+                    f"{ragged.values[step, channel]:.1e}, too large for the network, whose numbers "
+                    "end at 3.4e38",
+                    remedy="Correct the value, or write the channel in another unit.",
+                )
+            return ragged.with_values(values)
         tokens = self._tokens(X)
         ids = [self.vocabulary.get(token, UNKNOWN) for token in tokens.values.tolist()]
         return tokens.with_values(np.array(ids, dtype=np.int64))
@@ -97,9 +115,10 @@ class Encoder:
 
     def steps(self, X: Any) -> Ragged:
         """Return X cut into its steps: numbers as given, or tokens."""
-        return as_numbers(X) if self.kind == "numbers" else self._tokens(X)
+        return as_numbers(plain(X)) if self.kind == "numbers" else self._tokens(X)
 
     def _tokens(self, X: Any) -> Ragged:
+        X = plain(X)
         self._refuse_other_kind(X)
         if self.kind == "text":
             return cut(X, self.unit or "characters")
@@ -127,9 +146,14 @@ class Encoder:
         try:
             if values["kind"] == "numbers":
                 mean, scale = (np.array(values[k], dtype=np.float64) for k in ("mean", "scale"))
+                if mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
+                    raise ValueError("mean and scale: expected as many numbers, scale above 0")
                 return cls("numbers", mean=mean, scale=scale)
+            kind, unit = values["kind"], values["unit"]
+            if (kind, unit) not in (("tokens", None), ("text", "characters"), ("text", "words")):
+                raise ValueError(f"kind {kind!r} with unit {unit!r}")
             vocabulary = {str(t): i for i, t in enumerate(values["vocabulary"], FIRST_TOKEN)}
-            kind: Kind = "text" if values["kind"] == "text" else "tokens"
-            return cls(kind, unit=values["unit"], vocabulary=vocabulary)
+            return cls(kind, unit=unit, vocabulary=vocabulary)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"config.json: encoder cannot be read: {error!r}") from error
+            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ModelFileError(f"encoder: {detail}") from error

@@ -46,6 +46,28 @@ def kind_of(X: Any) -> Kind:
     return "tokens" if array.dtype.kind in "UO" and array.ndim == 1 else "numbers"
 
 
+def plain(X: Any) -> Any:
+    """Return the array of a data frame or series, where `X[0]` is the first entry."""
+    return X.to_numpy() if hasattr(X, "to_numpy") else X
+
+
+def as_given(X: Any, inputs: str) -> tuple[Any, Kind]:
+    """Return training sequences checked whole, numbers and tokens as ragged ones, and their kind.
+
+    Args:
+        inputs: the kind, or `auto`.
+    """
+    X = plain(X)
+    kind = kind_of(X) if inputs == "auto" else inputs
+    if kind == "numbers":
+        return as_numbers(X), "numbers"
+    if kind == "tokens":
+        return as_tokens(X), "tokens"
+    refuse_other_than_text(X)
+    refuse_empty(np.array([len(text.strip()) for text in X]))
+    return X, "text"
+
+
 def as_numbers(X: Any) -> Ragged:
     """Return X as n sequences of (T_i, C) float64.
 
@@ -124,18 +146,14 @@ def as_tokens(X: Any) -> Ragged:
 
 def choose_unit(texts: Sequence[str]) -> str:
     """Say what to cut texts into: words if they have three or more on average, else characters."""
+    refuse_other_than_text(texts)
     words = sum(len(text.split()) for text in texts)
     return "words" if words >= 3 * len(texts) else "characters"
 
 
 def cut(texts: Sequence[str], unit: str) -> Ragged:
     """Cut texts into characters, or into words in lower case and single punctuation marks."""
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f"sequence {i} is {text!r:.40}, expected a string as sequence 0",
-                remedy="Give every sequence the same form.",
-            )
+    refuse_other_than_text(texts)
     return as_tokens([_WORD.findall(t.lower()) if unit == "words" else list(t) for t in texts])
 
 
@@ -146,3 +164,13 @@ def refuse_empty(lengths: NDArray[np.int64]) -> None:
             f"sequence {int((lengths == 0).argmax())} is empty, expected at least 1 step",
             remedy="Leave it out.",
         )
+
+
+def refuse_other_than_text(texts: Sequence[Any]) -> None:
+    """Raise DataError if a sequence is not a string."""
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"sequence {i} is {text!r:.40}, expected a string",
+                remedy="Give every sequence the same form.",
+            )

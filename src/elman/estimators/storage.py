@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from elman.data.dataset import Layout
-from elman.errors import ElmanError, ModelFileError
+from elman.errors import ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.card import model_card
 from elman.estimators.classifier import SequenceClassifier
@@ -20,7 +22,10 @@ from elman.estimators.tagger import SequenceTagger
 from elman.evaluate import Baselines, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, restore
+from elman.settings import validated
 from elman.train import EpochRecord, History
+
+T = TypeVar("T")
 
 # The only classes a file can name.
 _ESTIMATORS: dict[str, type[SequenceClassifier] | type[SequenceTagger]] = {
@@ -41,15 +46,15 @@ def save(
     """Write a model folder; arguments as `SequenceEstimator.save`."""
     if folder.exists() and not folder.is_dir():
         raise ModelFileError(f"{folder}: is a file, expected a folder to write the model into")
-    strange = (
-        {p.name for p in folder.iterdir()} - {CONFIG, WEIGHTS, CARD} if folder.exists() else ()
-    )
+    own = {CONFIG, WEIGHTS, CARD}
+    own |= {f".{name}.partial" for name in own}  # left by a process that was killed
+    strange = {p.name for p in folder.iterdir()} - own if folder.exists() else ()
     if strange:
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
     parameters = estimator.get_params()
-    if not isinstance(parameters["random_state"], int | None):
+    if not isinstance(parameters["random_state"], int | np.integer | None):
         parameters["random_state"] = None
     from elman import __version__
 
@@ -89,35 +94,93 @@ def load_with_layout(
     """As `load`, and how the files it was trained on were read, where that is known."""
     tensors, config = load_folder(Path(folder))
     try:
-        kind = _ESTIMATORS[config["estimator"]]
-        known = set(inspect.signature(kind).parameters)
-        unknown = set(config["parameters"]) - known
-        if unknown:
-            raise ModelFileError(f"unknown parameters {sorted(unknown)}")
-        estimator = kind(**config["parameters"])
-        estimator.classes_ = np.array(config["classes"])
-        estimator.encoder_ = Encoder.from_dict(config["encoder"])
-        history = config["history"]
-        estimator.history_ = History(
-            epochs=[EpochRecord(**record) for record in history["epochs"]],
-            kept_epoch=history["kept_epoch"],
-            stopped=history["stopped"],
-        )
-        model = SequenceModel(ModelConfig(**config["model"]))
-        layout = config["layout"]
-        if layout is not None:
-            lists = {k: tuple(v) for k, v in layout.items() if isinstance(v, list)}
-            layout = Layout(**{**layout, **lists})
-    except (KeyError, TypeError, ValueError, AttributeError, ElmanError) as error:
+        return _restored(tensors, config)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
         detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelFileError(f"{folder}: config.json cannot be used: {detail}") from error
+        raise ModelFileError(f"{folder}: the model cannot be used: {detail}") from error
+
+
+def _restored(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> tuple[SequenceClassifier | SequenceTagger, Layout | None]:
+    if config["estimator"] not in _ESTIMATORS:
+        raise ModelFileError(
+            f"config.json: estimator {config['estimator']!r}, expected one of "
+            f"{', '.join(_ESTIMATORS)}"
+        )
+    kind = _ESTIMATORS[config["estimator"]]
+    known = inspect.signature(kind).parameters
+    for name in config["parameters"]:
+        if name not in known:
+            raise ModelFileError(
+                f"config.json: parameters: {name}: no such parameter.{nearest(name, known)}"
+            )
+    estimator = kind(**config["parameters"])
+    if not isinstance(estimator.random_state, int | None):
+        raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
+    network = validated(ModelConfig, config["model"], "config.json: model")
+    estimator.check_parameters(network.readout, 0)
+    estimator.classes_ = np.array(config["classes"])
+    estimator.encoder_ = Encoder.from_dict(config["encoder"])
+    sizes = {
+        "num_classes": len(np.unique(estimator.classes_)),
+        "input_size": estimator.encoder_.channels,
+        "vocabulary_size": estimator.encoder_.vocabulary_size,
+    }
+    for name, size in sizes.items():
+        if getattr(network, name) != size:
+            raise ModelFileError(
+                f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
+            )
+    history = config["history"]
+    estimator.history_ = History(
+        epochs=[_checked(EpochRecord, record) for record in history["epochs"]],
+        kept_epoch=_checked(int, history["kept_epoch"]),
+        stopped=_checked(str, history["stopped"]),
+    )
     own = {k.removeprefix(_MODEL): v for k, v in tensors.items() if k.startswith(_MODEL)}
-    restore(model, own, str(folder))
+    _refuse_other_sizes(network, own)
+    model = SequenceModel(network)
+    restore(model, own, WEIGHTS)
     estimator.model_ = model.eval()
     estimator.baselines_ = Baselines.from_arrays(
-        {k.removeprefix(_BASELINE): v.numpy() for k, v in tensors.items() if _BASELINE in k[:9]}
+        {
+            k.removeprefix(_BASELINE): v.numpy()
+            for k, v in tensors.items()
+            if k.startswith(_BASELINE)
+        }
     )
-    return estimator, layout
+    layout = config["layout"]
+    return estimator, None if layout is None else _checked(Layout, layout)
+
+
+def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Look whether the weights can be this network's, before memory is asked for it."""
+    directions = 2 if network.bidirectional else 1
+    shapes = {"output.weight": (network.num_classes, network.hidden_size * directions)}
+    if network.vocabulary_size:
+        shapes["embedding.weight"] = (network.vocabulary_size, network.embedding_size)
+    found = {name: tuple(tensors[name].shape) for name in shapes if name in tensors}
+    layers = sum(name.startswith("recurrent.weight_hh") for name in tensors) / directions
+    if found != shapes or layers != network.num_layers:
+        raise ModelFileError(
+            f"the weights do not fit config.json: got {found} and {layers:g} layers, expected "
+            f"{shapes} and {network.num_layers}"
+        )
+
+
+def _checked(kind: type[T], value: Any) -> T:
+    """The value as its type, whose fields are checked too; raises ModelFileError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, (kind.__name__, *first["loc"])))
+        raise ModelFileError(
+            f"config.json: {place}: got {first['input']!r:.40}; {first['msg']}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,8 @@ class SequenceTagger(SequenceEstimator):
     """A recurrent network that gives each step of a sequence one of two or more classes.
 
     Takes `SequenceClassifier`'s arguments but for `readout`: the output reads the state at every
-    step. With `bidirectional=False` a step's label depends on the steps up to it only.
+    step. A step's label depends on the whole sequence, or with `bidirectional=False` on the steps
+    up to it only.
 
     Attributes:
         classes_, history_, model_: as `SequenceClassifier`.
@@ -32,7 +33,7 @@ class SequenceTagger(SequenceEstimator):
         nonlinearity: str = "tanh",
         hidden_size: int = 64,
         num_layers: int = 1,
-        bidirectional: bool = False,
+        bidirectional: bool = True,
         dropout: float = 0.0,
         embedding_size: int = 64,
         initialization: str = "orthogonal",

@@ -1,6 +1,31 @@
-"""One experiment from data to run folder."""
+"""One experiment from data to run folder.
 
-from elman.runs.experiment import Run, run
-from elman.runs.use import check, evaluate, predict
+Names are imported when first used: settings can be read and checked without torch.
+"""
 
-__all__ = ["Run", "check", "evaluate", "predict", "run"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elman.runs.experiment import Run as Run
+    from elman.runs.experiment import run as run
+    from elman.runs.use import check as check
+    from elman.runs.use import evaluate as evaluate
+    from elman.runs.use import predict as predict
+
+_HOME = {
+    "Run": "elman.runs.experiment",
+    "check": "elman.runs.use",
+    "evaluate": "elman.runs.use",
+    "predict": "elman.runs.use",
+    "run": "elman.runs.experiment",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'elman.runs' has no attribute {name!r}")

@@ -75,13 +75,14 @@ def run(
     """
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
-    folder = out or default_folder(settings.data.data, created.date())
-    refuse_taken(folder, overwrite)
+    if out is not None:
+        refuse_taken(out, overwrite)
     parts = read_parts(settings.data, settings.training.seed)
     settings = resolve(settings, parts)
     summary = describe(parts.whole)
     echo("\n".join([summary, *parts.notes]))
     estimator = make_estimator(settings, verbose)
+    folder = out or default_folder(settings.data.data, created.date())
     with new_folder(folder, overwrite):
         (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
         with (folder / "metrics.jsonl").open("w", encoding="utf-8") as lines:
@@ -97,13 +98,12 @@ def run(
             f"{model}\n{history.stopped}; "
             f"the weights of epoch {history.kept_epoch} are evaluated and saved"
         )
+        card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in parts.notes)
+        layout = None if is_task(settings.data.data) else parts.whole.layout
+        # Saved before anything else can go wrong, and once more with its figures.
+        estimator.save(folder / "model", data=card, layout=layout)
         reports = {"test": estimator.evaluate(parts.test.inputs, parts.test.target)}
-        estimator.save(
-            folder / "model",
-            data=f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in parts.notes),
-            layout=None if is_task(settings.data.data) else parts.whole.layout,
-            report=reports["test"],
-        )
+        estimator.save(folder / "model", data=card, layout=layout, report=reports["test"])
         for name, part in (("validation", parts.validation), ("train", parts.training)):
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)

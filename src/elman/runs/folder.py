@@ -9,7 +9,8 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +20,29 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 from elman.errors import SettingsError
 
-_MARKS = ("config.toml", "metrics.json")
+
+@dataclass(frozen=True)
+class Kind:
+    """A folder that elman writes: its name, what it always holds, and all that it can hold."""
+
+    name: str
+    marks: frozenset[str]
+    names: frozenset[str]
+
+
+RUN = Kind(
+    "elman run",
+    frozenset({"config.toml", "metrics.jsonl"}),
+    frozenset(
+        {"config.toml", "metrics.jsonl", "metrics.json", "predictions.csv", "report.html"}
+        | {"plots", "model", "evaluations"}
+    ),
+)
+EVALUATION = Kind(
+    "evaluation",
+    frozenset({"metrics.json", "predictions.csv"}),
+    frozenset({"metrics.json", "predictions.csv", "plots"}),
+)
 
 
 def default_folder(data: str, today: datetime.date) -> Path:
@@ -37,50 +60,89 @@ def unused(path: Path) -> Path:
     return candidate
 
 
-def refuse_taken(folder: Path, overwrite: bool) -> None:
+def refuse_taken(folder: Path, overwrite: bool, kind: Kind = RUN) -> None:
     """Raise SettingsError if `folder` must not be written to."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise SettingsError(f"{folder}: is a file, expected a folder. Name another with --out")
-    if not any(folder.iterdir()):
+    held = {path.name for path in folder.iterdir()}
+    if not held:
         return
     if not overwrite:
         raise SettingsError(
             f"{folder}: exists already. Name another with --out, or replace it with --overwrite"
         )
-    if not any((folder / mark).is_file() for mark in _MARKS):
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise SettingsError(f"{folder}: you are in it. Go to another folder to replace it")
+    problem = "" if held >= kind.marks else f"is not the folder of an {kind.name}"
+    if strange := sorted(held - kind.names):
+        problem = f"holds {', '.join(map(repr, strange[:3]))}, which is no part of an {kind.name}"
+    if problem:
         raise SettingsError(
-            f"{folder}: is not a folder that elman wrote, so --overwrite does not replace it. Name "
-            "another with --out"
+            f"{folder}: {problem}, so --overwrite does not replace it. Name another with --out"
         )
 
 
 @contextmanager
-def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+def new_folder(folder: Path, overwrite: bool, kind: Kind = RUN) -> Iterator[Path]:
     """Make `folder` for the time of a run; if the run fails, all is as it was before.
 
     A folder that is replaced is kept beside it until the new one is complete. Once a model has been
-    saved in the new one, that is worth more than tidiness: it stays, without a metrics.json.
+    saved in the new one, that is worth more than tidiness: it stays, without a metrics.json, and in
+    a folder of its own if the name belongs to an older run. The exception's note says where.
     """
-    refuse_taken(folder, overwrite)
-    kept = folder.with_name(f".{folder.name}.replaced")
-    if kept.exists():
-        shutil.rmtree(kept)
-    if folder.exists():
-        folder.replace(kept)
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-    except BaseException:
-        if (folder / "model" / "config.json").is_file():
+    refuse_taken(folder, overwrite, kind)
+    where = folder.resolve()  # a link, or ".", has no name of its own to be moved by
+    with ExitStack() as undo:
+        old = _set_aside(where) if overwrite else None
+        if old is not None:
+            undo.callback(old.replace, where)
+        made = [path for path in (where, *where.parents) if not path.exists()]
+        undo.callback(_remove_empty, made)
+        where.mkdir(parents=True, exist_ok=not made)  # somebody else may have been faster
+        undo.callback(_empty, where)
+        try:
+            yield folder
+        except BaseException as error:
+            if (where / "model" / "config.json").is_file():
+                if old is None:
+                    undo.pop_all()
+                else:
+                    where = where.replace(unused(where.with_name(f"{where.name}-unfinished")))
+                error.add_note(f"The model trained so far is in {where / 'model'}")
             raise
-        shutil.rmtree(folder, ignore_errors=True)
-        if kept.exists():
-            kept.replace(folder)
-        raise
-    if kept.exists():
-        shutil.rmtree(kept)
+        undo.pop_all()
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def _set_aside(where: Path) -> Path | None:
+    """Move what is to be replaced beside its place, and return where to; None if nothing is."""
+    aside = where.with_name(f".{where.name}.replaced")
+    if aside.exists() and not (where / "metrics.json").is_file():
+        # A process was killed while it replaced a run. That run is what counts.
+        shutil.rmtree(where, ignore_errors=True)
+    elif where.exists() and any(where.iterdir()):
+        shutil.rmtree(aside, ignore_errors=True)
+        where.replace(aside)
+    return aside if aside.exists() else None
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, if it is there."""
+    for path in list(folder.glob("*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that are empty, the innermost first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
@@ -106,7 +168,7 @@ def predictions_csv(
     """Return predictions as CSV text.
 
     A row a sequence: `sequence`, `true` where it is known, `predicted`, `probability` of the
-    predicted class, and the probability of each class. A row a step for a tagger, without the last.
+    predicted class, and `p(CLASS)` for each class. A row a step for a tagger, without the last.
 
     Args:
         probabilities: (n, K), or (N, K) for a tagger.
@@ -121,7 +183,8 @@ def predictions_csv(
     known = None if true is None else (true.values if isinstance(true, Ragged) else true)
     truth = ["true"] if known is not None else []
     if steps is None:
-        writer.writerow(["sequence", *truth, "predicted", "probability", *classes])
+        each = [f"p({label})" for label in classes]
+        writer.writerow(["sequence", *truth, "predicted", "probability", *each])
         for i, name in enumerate(names):
             row = [name, *([known[i]] if known is not None else []), classes[best[i]]]
             figures = [probabilities[i, best[i]], *probabilities[i]]

@@ -44,7 +44,7 @@ class Parts:
 
 def is_task(data: str) -> bool:
     """Whether `data` names a built-in task; a file of that name goes first."""
-    return data in TASKS and not Path(data).exists()
+    return data in TASKS and not Path(data).is_file()
 
 
 def read_parts(settings: DataSettings, seed: int) -> Parts:
@@ -66,13 +66,20 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
                     f"{name}: got {value!r}, but {settings.data} is a built-in task, which brings "
                     "its own layout and test part. Leave it out"
                 )
+        if isinstance(settings.validation, str) and settings.validation != "test":
+            raise SettingsError(
+                f"validation: got {settings.validation!r}, but {settings.data} is a built-in task. "
+                "Expected a share of its training part, or 'test'"
+            )
         whole, test = load_task(settings.data, seed)
         training = whole
         notes.append(f"test part: {len(test):,} sequences that come with the task")
     else:
         _hint_at_tasks(settings.data)
         whole = read(settings.data, labelled=True, **given)
-        check_classes(whole)
+        wanted = (settings.test, settings.validation)
+        drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
+        check_classes(whole, minimum=1 + drawn)
         if isinstance(settings.test, str):
             training, test = whole, read(settings.test, layout=whole.layout, labelled=True)
             notes.append(f"test part: {len(test):,} sequences of {settings.test}")
@@ -150,11 +157,11 @@ def check_known(dataset: Dataset, classes: set[object]) -> None:
 
 
 def _hold_out(dataset: Dataset, share: float, seed: int, what: str) -> tuple[Dataset, Dataset]:
-    codes = None
-    if not isinstance(dataset.target, Ragged):
-        codes = np.unique(labels_of(dataset).astype(str), return_inverse=True)[1]
+    labels = dataset.target
+    if not isinstance(labels, Ragged):
+        labels = labels_of(dataset).astype(str)
     try:
-        first, second = hold_out(len(dataset), share, seed, codes, what)
+        first, second = hold_out(len(dataset), share, seed, labels, what)
     except DataError as error:
         raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
     return dataset.take(first), dataset.take(second)

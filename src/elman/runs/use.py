@@ -13,7 +13,7 @@ from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, Report
 from elman.runs.experiment import unknown_note, write_predictions
-from elman.runs.folder import new_folder, unused, write_json
+from elman.runs.folder import EVALUATION, new_folder, refuse_taken, unused, write_json
 from elman.runs.parts import check_known, is_task
 
 Estimator = SequenceClassifier | SequenceTagger
@@ -28,10 +28,13 @@ def evaluate(
         model: model or run folder.
         data: file, or built-in task, whose test part is taken.
         options: how to read the file, by flag; what is None is as in training.
-        out: folder; None means below the run's evaluations/, or beside the model.
-        overwrite: replace a folder that is there.
+        out: folder; None means below the run's evaluations/; for a model without a run,
+            evaluation-<name of data> in the current folder.
+        overwrite: replace an evaluation that is there.
     Returns: the figures, the folder, and what the user should know.
     """
+    if out is not None:
+        refuse_taken(out, overwrite, EVALUATION)
     estimator, dataset = _load(model, data, options, labelled=True)
     check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
@@ -40,7 +43,7 @@ def evaluate(
         out = unused(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes = unknown_note(estimator, dataset)
-    with new_folder(out, overwrite):
+    with new_folder(out, overwrite, EVALUATION):
         write_predictions(estimator, dataset, out / "predictions.csv")
         plots.save_all([], report, out / "plots")
         write_json(

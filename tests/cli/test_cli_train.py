@@ -1,0 +1,253 @@
+"""What `elman train` says and writes; settings from flags and files; the other small commands."""
+
+import json
+import re
+import tomllib
+from importlib.metadata import version
+
+import pytest
+from click.testing import CliRunner
+
+from elman.cli import cli
+from elman.data.tasks import TASKS
+from elman.settings import fields
+
+EPOCH = re.compile(
+    r"^epoch (\d+)/(\d+)  loss (\d+\.\d{4})  accuracy ([01]\.\d{4})"
+    r"  validation loss (\d+\.\d{4})  accuracy ([01]\.\d{4})$",
+    re.MULTILINE,
+)
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_what_is_said(elman, files, tmp_path):
+    data = files / "text.csv"
+    flags = ["--hidden-size", 4, "--epochs", 3, "--no-bidirectional", "--out", "my run"]
+    done = elman("train", data, *flags)
+    assert done.code == 0
+    assert done.err == ""
+    assert f"{data}\n  format     one row a sequence" in done.out
+    assert "Guessed; the flag says otherwise:\n  --target label: by its name" in done.out
+    assert "test part: 6 sequences held out (20%); --test" in done.out
+    assert [m[0] for m in EPOCH.findall(done.out)] == ["1", "2", "3"]
+    assert "GRU of 4 units, 1 layer, one direction, readout last, 2 classes" in done.out
+    assert "all epochs done; the weights of epoch 3 are evaluated and saved" in done.out
+    assert re.search(r"^accuracy +[\d.]+ +[\d.]+ to [\d.]+", done.out, re.MULTILINE)
+    assert re.search(
+        r"^[\d.]+ s\. Everything is in my run; open my run/report\.html\n\Z", done.out, re.MULTILINE
+    )
+    records = read_lines(tmp_path / "my run" / "metrics.jsonl")
+    shown = [
+        tuple(f"{r[k]:.4f}" for k in ("loss", "accuracy", "validation_loss", "validation_accuracy"))
+        for r in records
+    ]
+    assert [m[2:] for m in EPOCH.findall(done.out)] == shown
+    page = (tmp_path / "my run" / "report.html").read_text(encoding="utf-8")
+    assert "--hidden-size 4 --epochs 3" in page
+
+
+def test_quiet(elman, files, small):
+    done = elman("train", files / "text.csv", *small)
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(("every", "shown"), [(1, "1234567"), (3, "1367"), (5, "157"), (9, "17")])
+def test_log_every(elman, files, every, shown):
+    flags = ["--hidden-size", 2, "--epochs", 7, "--log-every", every, "--patience", 0]
+    done = elman("train", files / "text.csv", *flags)
+    assert [m[0] for m in EPOCH.findall(done.out)] == list(shown)
+
+
+def test_the_last_line_is_shown_after_early_stopping(elman, tmp_path):
+    rows = [f"{'ab'[i % 2]} {'cd'[i % 3 % 2]},{'xy'[i * i % 7 % 2]}" for i in range(40)]
+    (tmp_path / "noise.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    flags = ["--epochs", 60, "--patience", 1, "--log-every", 50, "--learning-rate", 0.1]
+    done = elman("train", "noise.csv", *flags)
+    stopped = re.search(
+        r"no lower validation loss for 1 epochs; the weights of epoch (\d+)", done.out
+    )
+    assert [int(m[0]) for m in EPOCH.findall(done.out)] == [1, int(stopped[1]) + 1]
+
+
+def test_recipe_b(elman, tmp_path):
+    """A plain training by flags: full batches, Adam, nothing else."""
+    flags = (
+        "--cell rnn --hidden-size 16 --epochs 50 --batch-size full --learning-rate 0.01 "
+        "--optimizer adam --schedule constant --warmup 0 --clip-norm 0 --initialization torch "
+        "--no-scale --validation test --log-every 10 --seed 0 --out b"
+    )
+    done = elman("train", "sum-threshold", *flags.split())
+    assert done.code == 0, done.err
+    assert [m[:2] for m in EPOCH.findall(done.out)] == [
+        (str(e), "50") for e in (1, 10, 20, 30, 40, 50)
+    ]
+    found = json.loads((tmp_path / "b" / "metrics.json").read_text())
+    assert 0.88 <= found["test"]["accuracy"] <= 0.98
+    assert found["validation"]["accuracy"] == found["test"]["accuracy"]
+    assert found["kept_epoch"] == found["epochs"] == 50  # nothing is chosen by the test part
+    settings = tomllib.loads((tmp_path / "b" / "config.toml").read_text())
+    training = settings["training"]
+    assert (training["keep"], training["patience"], training["weight_decay"]) == ("last", 0, 0.0)
+    rates = {r["learning_rate"] for r in read_lines(tmp_path / "b" / "metrics.jsonl")}
+    assert rates == {0.01}
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def other_value(field):
+    """A value that is not the default, as a flag's words and as a setting."""
+    if field.types == (bool,):
+        flag = field.name.replace("_", "-")
+        return [f"--no-{flag}" if field.default else f"--{flag}"], not field.default
+    flag = f"--{field.name.replace('_', '-')}"
+    special = {"test": 0.25, "validation": 0.25, "cell": "rnn", "nonlinearity": "relu"}
+    if field.name in special:
+        value = special[field.name]
+    elif field.choices:
+        value = [c for c in field.choices if c != field.default][-1]
+    elif int in field.types:
+        value = 7
+    elif float in field.types:
+        value = 0.125
+    else:
+        value = "some, name"
+    return [flag, value], value
+
+
+FIELDS = [f for f in fields() if f.name != "data"]
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=[f.name for f in FIELDS])
+def test_every_setting_is_a_flag_and_a_key(elman, tmp_path, field):
+    words, value = other_value(field)
+    rnn = ["--cell", "rnn"] if field.name == "nonlinearity" else []
+    done = elman("train", "x.csv", *rnn, *words, "--print-config")
+    assert done.code == 0, done.err
+    shown = tomllib.loads(done.out)
+    assert shown[field.section][field.name] == value
+    assert type(shown[field.section][field.name]) is type(value)
+    (tmp_path / "c.toml").write_text(done.out)
+    again = elman("train", "--config", "c.toml", "--print-config")
+    assert again.out == done.out
+
+
+def test_flags_win_over_the_file(elman, tmp_path):
+    (tmp_path / "c.toml").write_text(
+        '[data]\ndata = "file.csv"\nscale = false\n[model]\nhidden_size = 7\ncell = "lstm"\n'
+        "[training]\nepochs = 3\nlearning_rate = 1\n"
+    )
+    done = elman(
+        "train", "other.csv", "--config", "c.toml", "--hidden-size", 9, "--scale", "--print-config"
+    )
+    shown = tomllib.loads(done.out)
+    assert shown["data"]["data"] == "other.csv"
+    assert shown["data"]["scale"] is True
+    assert (shown["model"]["hidden_size"], shown["model"]["cell"]) == (9, "lstm")
+    assert shown["training"]["learning_rate"] == 1.0
+    assert not list(tmp_path.glob("runs"))
+
+
+def test_a_wrong_key_names_the_nearest(elman, tmp_path):
+    (tmp_path / "c.toml").write_text("[model]\nhiden_size = 7\nepochs = 3\n[trainning]\n")
+    done = elman("train", "x.csv", "--config", "c.toml", "--print-config")
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "Error: c.toml: [model] hiden_size: no such setting. Did you mean 'hidden_size'?",
+        "c.toml: [model] epochs: belongs below [training]",
+        "c.toml: trainning: no such section or setting. Did you mean 'training'?",
+    ]
+
+
+def test_whole_numbers_stand_for_shares(elman, files, tmp_path, small):
+    (tmp_path / "c.toml").write_text("[data]\nvalidation = 0\n[training]\nlearning_rate = 1\n")
+    done = elman("train", files / "text.csv", "--config", "c.toml", *small, "--out", "r")
+    assert done.code == 0, done.err
+    assert "validation" not in json.loads((tmp_path / "r" / "metrics.json").read_text())
+
+
+def test_a_run_again_from_its_config(elman, files, small, tmp_path):
+    flags = ["--cell", "lstm", "--bidirectional", "--readout", "max", "--dropout", 0.3, "--seed", 9]
+    assert elman("train", files / "steps.csv", *small, *flags, "--out", "a").code == 0
+    assert elman("train", "--config", "a/config.toml", "--quiet", "--out", "b").code == 0
+    a, b = (json.loads((tmp_path / x / "metrics.json").read_text()) for x in "ab")
+    for changing in ("seconds", "versions"):
+        a.pop(changing), b.pop(changing)
+    assert a == b
+
+
+# -- the small commands ------------------------------------------------------------------------
+
+
+def test_tasks(elman):
+    lines = elman("tasks").out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == list(TASKS)
+    assert all(task.summary in line for task, line in zip(TASKS.values(), lines, strict=True))
+
+
+def test_help_names_everything(elman):
+    done = elman("--help")
+    assert done.code == 0
+    for name in ("train", "evaluate", "predict", "check", "tasks"):
+        assert re.search(rf"^  {name} +\w", done.out, re.MULTILINE)
+        assert elman(name, "--help").code == 0
+        assert elman(name, "-h").out == elman(name, "--help").out
+    shown = elman("train", "--help").out
+    for field in fields():
+        if field.name != "data":
+            assert f"--{field.name.replace('_', '-')}" in shown
+            if field.default is not None:
+                assert "[default" in shown
+    assert elman("--version").out == f"elman {version('elman')}\n"
+
+
+def test_defaults_in_the_help_are_true(elman):
+    """What --help calls the default is what --print-config shows."""
+    shown = tomllib.loads(elman("train", "x.csv", "--print-config").out)
+    text = re.sub(r"\s+", " ", elman("train", "--help").out)
+    for field in fields():
+        if field.default is None or field.name == "data":
+            continue
+        words = field.name.replace("_", "-")
+        default = shown[field.section][field.name]
+        if isinstance(default, bool):
+            default = words if default else f"no-{words}"
+        part = text.split(f" --{words} ", 1)[1]
+        assert f"[default: {default}]" in part.split(" --", 1)[0] + part[:400], field.name
+
+
+def test_the_group_is_a_click_command():
+    """As others embed it; errors are click's own there."""
+    result = CliRunner().invoke(cli, ["tasks"])
+    assert result.exit_code == 0
+    assert CliRunner().invoke(cli, ["taks"]).exit_code == 2
+
+
+def test_an_interrupt_before_anything(elman, files, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elman.train.loop.loss_and_gradients", stop)
+    done = elman("train", files / "text.csv")
+    assert done.code == 130
+    assert done.err.strip() == "Interrupted. Nothing was written."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_after_the_training(elman, files, tmp_path, monkeypatch, small):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elman.plots.save_all", stop)
+    done = elman("train", files / "text.csv", *small, "--out", "r")
+    assert done.code == 130
+    model = tmp_path / "r" / "model"
+    assert done.err.split() == f"Interrupted. The model trained so far is in {model}".split()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert elman("predict", "r", files / "text.csv", "-o", "p.csv").code == 0
+    done = elman("train", files / "text.csv", *small, "--out", "r", "--overwrite")
+    assert done.code == 0, done.err

@@ -1,0 +1,145 @@
+"""The scikit-learn contract, and one set of names and defaults for estimators, flags and files."""
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure  # noqa: TID253
+from sklearn.base import clone, is_classifier  # noqa: TID253
+from sklearn.exceptions import NotFittedError  # noqa: TID253
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split  # noqa: TID253
+from sklearn.pipeline import make_pipeline  # noqa: TID253
+
+from elman import SequenceClassifier, SequenceTagger
+from elman.evaluate import Report
+from elman.settings import DataSettings, ModelSettings, TrainingSettings
+
+BOTH = [SequenceClassifier, SequenceTagger]
+SMALL = {"hidden_size": 5, "epochs": 2, "batch_size": 8, "random_state": 0}
+
+
+def settings_defaults():
+    found = {}
+    for section in (ModelSettings, TrainingSettings):
+        found |= {f.name: f.default for f in dataclasses.fields(section)}
+    found |= {
+        f.name: f.default
+        for f in dataclasses.fields(DataSettings)
+        if f.name in ("tokens", "scale", "validation")
+    }
+    # Chosen by the command from its data, and by its flag --log-every.
+    return found | {"inputs": "auto", "verbose": 0}
+
+
+@pytest.mark.parametrize("estimator", BOTH)
+def test_settings_and_estimators_agree(estimator):
+    wanted = settings_defaults()
+    wanted["random_state"] = None  # scikit-learn's name, and its default
+    del wanted["seed"]
+    if estimator is SequenceTagger:
+        del wanted["readout"]
+    else:
+        wanted["readout"] = "last"  # what "auto" means for a class a sequence
+    parameters = inspect.signature(estimator).parameters
+    assert {n: p.default for n, p in parameters.items()} == wanted
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters.values())
+    for name, default in wanted.items():
+        assert type(parameters[name].default) is type(default), name
+
+
+def test_every_argument_is_documented():
+    text = SequenceClassifier.__doc__
+    for name in inspect.signature(SequenceClassifier).parameters:
+        assert f"\n        {name}: " in text, name
+
+
+@pytest.mark.parametrize("estimator", BOTH)
+def test_parameters_go_in_and_out(estimator):
+    model = estimator(cell="lstm", random_state=4)
+    assert model.get_params()["cell"] == "lstm"
+    assert model.set_params(hidden_size=9) is model
+    copy = clone(model)
+    assert copy is not model
+    assert copy.get_params() == model.get_params()
+    assert "cell='lstm'" in repr(model)
+    with pytest.raises(ValueError, match="hiden_size"):
+        model.set_params(hiden_size=3)
+    with pytest.raises(TypeError, match="hiden_size"):
+        estimator(hiden_size=3)
+    strange = object()
+    assert estimator(cell=strange).cell is strange  # checked by fit, so that clone can copy
+
+
+@pytest.mark.parametrize("estimator", BOTH)
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "check", "count_unknown", "plot_history", "save"]
+)
+def test_nothing_goes_before_fit(estimator, method, tmp_path):
+    arguments = [] if method == "plot_history" else [tmp_path / "m" if method == "save" else [[1]]]
+    with pytest.raises(NotFittedError, match=f"this {estimator.__name__} is not fitted yet"):
+        getattr(estimator(), method)(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_fit_keeps_the_model(numbers):
+    X, y = numbers
+    model = SequenceClassifier(**SMALL).fit(X, y)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="one class only"):
+        model.fit(X, ["low"] * len(X))
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+def test_fit_does_not_touch_what_it_is_given(numbers):
+    X, y = numbers
+    copies = [s.copy() for s in X]
+    model = SequenceClassifier(**SMALL)
+    parameters = model.get_params()
+    assert model.fit(X, y) is model
+    assert model.get_params() == parameters
+    for one, two in zip(X, copies, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_scikit_learns_tools_take_it(numbers, tokens):
+    for X, y in (numbers, tokens):
+        model = SequenceClassifier(**SMALL)
+        assert is_classifier(model)
+        scores = cross_val_score(model, X, y, cv=2)
+        assert scores.shape == (2,)
+        search = GridSearchCV(model, {"hidden_size": np.array([3, 4]), "cell": ["rnn"]}, cv=2)
+        assert search.fit(X, y).best_estimator_.cell == "rnn"
+        X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+        assert 0 <= make_pipeline(model).fit(X_train, y_train).score(X_test, y_test) <= 1
+
+
+def test_evaluate_and_pictures(numbers, tags):
+    X, y = numbers
+    model = SequenceClassifier(**SMALL).fit(X, y)
+    report = model.evaluate(X, y)
+    assert isinstance(report, Report)
+    assert report.accuracy == model.score(X, y)
+    assert report.classes == ("high", "low")
+    assert set(report.intervals) >= {"accuracy"}
+    assert "majority class" in report.baselines
+    assert "accuracy" in str(report)
+    assert isinstance(model.plot_history(), Figure)
+    tagger = SequenceTagger(**SMALL).fit(X, tags(X))
+    report = tagger.evaluate(X, tags(X))
+    assert report.count == len(X)
+    assert report.steps == sum(map(len, X))
+    assert isinstance(tagger.plot_history(), Figure)
+
+
+@pytest.mark.parametrize("estimator", BOTH)
+def test_padding_and_company_never_matter(estimator, data, tags):
+    for X, y in data.values():
+        y = tags(X) if estimator is SequenceTagger else y
+        model = estimator(**SMALL, bidirectional=True).fit(X, y)
+        assert all(check.passed for check in model.check(X))
+        alone = [model.predict_proba([s])[0] for s in X]
+        turned = model.predict_proba(X[::-1])[::-1]
+        for one, two, three in zip(alone, model.predict_proba(X), turned, strict=True):
+            np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(one, three, rtol=0, atol=1e-6)

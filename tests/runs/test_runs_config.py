@@ -1,0 +1,164 @@
+"""Settings from TOML and back: nothing is lost, and every wrong key is told its right place."""
+
+import dataclasses
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elman import SettingsError
+from elman.runs.config import RunSettings, merge, read_toml, settings_hash, to_toml
+from elman.settings import SECTIONS, fields
+
+
+def write(tmp_path, text):
+    path = tmp_path / "my.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_setting_has_a_line():
+    text = to_toml(RunSettings())
+    for field in fields():
+        assert f"\n{field.name} = " in text or f"\n# {field.name} =" in text
+    assert [line for line in text.splitlines() if line.startswith("[")] == [
+        "[data]",
+        "[model]",
+        "[training]",
+    ]
+
+
+def test_defaults_come_back(tmp_path):
+    path = write(tmp_path, to_toml(RunSettings()))
+    assert merge(read_toml(path)) == RunSettings()
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+SHARE = st.floats(0.01, 0.99)
+
+
+@given(
+    data=TEXT,
+    target=TEXT,
+    validation=SHARE | TEXT,
+    test=SHARE | TEXT,
+    scale=st.booleans(),
+    rate=st.floats(0, 1e300, exclude_min=True),
+    batch=st.integers(1, 10**6) | st.just("full"),
+    decay=st.floats(0, 1) | st.none(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_anything_comes_back(
+    tmp_path_factory, data, target, validation, test, scale, rate, batch, decay, seed
+):
+    path = tmp_path_factory.getbasetemp() / "round.toml"
+    settings = merge(
+        {
+            "data": {
+                "data": data,
+                "target": target,
+                "validation": validation,
+                "test": test,
+                "scale": scale,
+            },
+            "training": {
+                "learning_rate": rate,
+                "batch_size": batch,
+                "weight_decay": decay,
+                "seed": seed,
+            },
+        }
+    )
+    path.write_bytes(to_toml(settings).encode())
+    again = merge(read_toml(path))
+    assert again == settings
+    assert settings_hash(again) == settings_hash(settings)
+
+
+def test_the_hash_tells_every_setting_apart():
+    seen = {settings_hash(RunSettings())}
+    changes = 0
+    for section, kind in SECTIONS.items():
+        for field in dataclasses.fields(kind):
+            whole = RunSettings()
+            part = getattr(whole, section)
+            # Past __post_init__: any other value will do.
+            changed = dataclasses.replace(whole)
+            other = object.__new__(kind)
+            other.__dict__.update({**part.__dict__, field.name: "something else"})
+            object.__setattr__(changed, section, other)
+            seen.add(settings_hash(changed))
+            changes += 1
+    assert len(seen) == changes + 1
+
+
+def test_later_layers_win():
+    settings = merge(
+        {"model": {"cell": "lstm", "hidden_size": 3}, "training": {"epochs": 7}},
+        {"model": {"cell": "rnn"}, "data": {"data": "x.csv"}},
+    )
+    assert settings.model.cell == "rnn"
+    assert settings.model.hidden_size == 3
+    assert settings.training.epochs == 7
+    assert settings.data.data == "x.csv"
+
+
+WRONG = [
+    ("[model]\nhiden_size = 3", "[model] hiden_size: no such setting. Did you mean 'hidden_size'?"),
+    (
+        "[model]\nhidden-size = 3",
+        "[model] hidden-size: no such setting. Did you mean 'hidden_size'",
+    ),
+    ("[model]\nepochs = 3", "[model] epochs: belongs below [training]"),
+    ("epochs = 3", "epochs: belongs below [training]"),
+    ("epoch = 3", "epoch: no such section or setting. Did you mean 'epochs'?"),
+    ("[modle]\ncell = 'gru'", "modle: no such section or setting. Did you mean 'model'?"),
+    ("model = 3", "model: is a section, written [model]"),
+    ("[[model]]\ncell = 'gru'", "model: is a section, written [model]"),
+    ("[model\ncell = 'gru'", "cannot be read as TOML"),
+    ("[model]\ncell = gru", "line 2"),
+    ("[model]\ncell = 'gru'\ncell = 'rnn'", "cannot be read as TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=[m for _, m in WRONG])
+def test_a_wrong_file(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        read_toml(path)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_all_faults_of_a_file_at_once(tmp_path):
+    path = write(tmp_path, "epoch = 3\n[model]\ncel = 'gru'\nepochs = 2\n")
+    with pytest.raises(SettingsError) as caught:
+        read_toml(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(str(path)) for line in lines)
+    with pytest.raises(SettingsError) as caught:
+        merge({"model": {"hidden_size": 0, "cell": "x"}, "training": {"epochs": "3"}})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    write(tmp_path, "")
+    with pytest.raises(SettingsError, match=r"mx\.toml: no such file\. Did you mean 'my\.toml'\?"):
+        read_toml(tmp_path / "mx.toml")
+    with pytest.raises(SettingsError, match="no such file"):
+        read_toml(tmp_path / "nowhere" / "my.toml")
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+        read_toml(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"[data]\ndata = '\xe9'\n")
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+        read_toml(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize("value", [*string.whitespace, "\x7f", "\\", '"', "'", "'''", "é", "\x00"])
+def test_odd_characters(tmp_path, value):
+    settings = merge({"data": {"target": f"a{value}b"}})
+    path = tmp_path / "odd.toml"
+    path.write_bytes(to_toml(settings).encode())
+    assert merge(read_toml(path)) == settings

@@ -1,0 +1,426 @@
+"""A run from data to folder: what is in it, that it can be had again, and what a failure leaves."""
+
+import csv
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+
+from elman import ElmanError, SequenceClassifier, SequenceTagger, SettingsError, load
+from elman.data import read
+from elman.runs import check, evaluate, predict, run
+from elman.runs.config import merge, read_toml, settings_hash
+from elman.runs.experiment import make_estimator
+from elman.runs.parts import read_parts
+from elman.settings import fields
+
+EVERYTHING = {
+    "config.toml",
+    "metrics.json",
+    "metrics.jsonl",
+    "model",
+    "plots",
+    "predictions.csv",
+    "report.html",
+}
+
+
+def tree(root):
+    return {
+        str(p.relative_to(root)): p.read_bytes() if p.is_file() else None
+        for p in sorted(root.rglob("*"))
+    }
+
+
+def silent(text):
+    """Hear nothing."""
+
+
+def quiet_run(settings, **given):
+    return run(settings, **{"verbose": 0, "echo": silent, **given})
+
+
+def figures(folder):
+    """metrics.json without what differs from run to run."""
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {k: v for k, v in found.items() if k not in ("seconds", "versions")}
+
+
+def test_everything_is_there(trained, files):
+    done, said = trained
+    assert {p.name for p in done.folder.iterdir()} == EVERYTHING
+    assert {p.name for p in (done.folder / "model").iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    }
+    pictures = list((done.folder / "plots").iterdir())
+    assert len(pictures) >= 4
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
+    assert "<html" in (done.folder / "report.html").read_text(encoding="utf-8")
+    assert not done.interrupted
+    assert any("text.csv" in text for text in said)
+    assert any("the weights of epoch 2 are evaluated and saved" in text for text in said)
+
+
+def test_metrics(trained, files):
+    done, _ = trained
+    found = json.loads((done.folder / "metrics.json").read_text())
+    for part in ("test", "validation", "train"):
+        for figure in ("accuracy", "recall", "f1", "log_loss"):
+            assert found[part][figure] == getattr(done.reports[part], figure)
+    assert found["test"]["count"] == 6
+    assert found["validation"]["count"] == 3
+    assert found["train"]["count"] == 21
+    assert found["seconds"] == pytest.approx(done.seconds, abs=0.001)
+    assert found["epochs"] == found["kept_epoch"] == 2
+    assert found["stopped"] == "all epochs done"
+    settings = merge(read_toml(done.folder / "config.toml"))
+    assert found["settings_sha256"] == settings_hash(settings)
+    data = files / "text.csv"
+    assert found["data_sha256"] == {str(data): hashlib.sha256(data.read_bytes()).hexdigest()}
+    assert set(found["versions"]) == {"elman", "python", "torch"}
+    assert set(found["test"]["baselines"]) == {"majority class", "logistic regression"}
+
+
+def test_epochs_are_lines(trained):
+    done, _ = trained
+    text = (done.folder / "metrics.jsonl").read_text()
+    records = [json.loads(line) for line in text.splitlines()]
+    assert text.endswith("\n")
+    assert records == [e.to_dict() for e in done.estimator.history_.epochs]
+    assert [r["epoch"] for r in records] == [1, 2]
+    assert set(records[0]) >= {"loss", "accuracy", "validation_loss", "learning_rate", "seconds"}
+
+
+def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    seen = []
+    fit = SequenceClassifier.fit
+
+    def spy(self, X, y, validation_data=None, on_epoch=None):
+        def heard(record):
+            on_epoch(record)
+            lines = (out / "metrics.jsonl").read_text().splitlines()
+            seen.append([json.loads(line)["epoch"] for line in lines])
+            assert (out / "config.toml").is_file()
+            assert not (out / "metrics.json").exists()  # where it is, the run is complete
+
+        return fit(self, X, y, validation_data, heard)
+
+    monkeypatch.setattr(SequenceClassifier, "fit", spy)
+    quiet_run(settings(training={"epochs": 3}), out=out)
+    assert seen == [[1], [1, 2], [1, 2, 3]]
+
+
+def test_predictions(trained, files):
+    done, _ = trained
+    with (done.folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    source = (files / "text.csv").read_text().splitlines()
+    report = done.reports["test"]
+    assert len(rows) == 6
+    for row, p in zip(rows, report.probabilities, strict=True):
+        line = int(row["sequence"].removeprefix("line "))
+        assert source[line - 1].endswith("," + row["true"])
+        shown = [float(row["p(no)"]), float(row["p(yes)"])]
+        assert sum(shown) == pytest.approx(1, abs=2e-6)
+        assert shown == pytest.approx(p.tolist(), abs=1e-6)
+        assert float(row["probability"]) == max(shown)
+        assert row["predicted"] == ["no", "yes"][int(np.argmax(shown))]
+    right = sum(row["true"] == row["predicted"] for row in rows)
+    assert right / 6 == report.accuracy
+
+
+def test_the_config_is_complete_and_resolved(trained, files):
+    done, _ = trained
+    values = read_toml(done.folder / "config.toml")
+    model, training, data = values["model"], values["training"], values["data"]
+    assert model["readout"] == "last"
+    assert (training["weight_decay"], training["patience"], training["keep"]) == (0.3, 15, "best")
+    assert (data["format"], data["target"], data["text"]) == ("rows", "label", "text")
+    assert data["test"] == 0.2
+    text = (done.folder / "config.toml").read_text()
+    assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in fields())
+    unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
+    assert set(unset) <= {"values", "id", "time"}
+
+
+@pytest.mark.parametrize("name", ["text.csv", "values.csv", "tags.jsonl", "running-parity"])
+def test_a_run_can_be_had_again(files, tmp_path, name):
+    data = name if name == "running-parity" else str(files / name)
+    small = {"model": {"hidden_size": 4, "dropout": 0.2}, "training": {"epochs": 2, "seed": 5}}
+    first = quiet_run(merge({"data": {"data": data}, **small}), out=tmp_path / "a")
+    second = quiet_run(merge(read_toml(tmp_path / "a" / "config.toml")), out=tmp_path / "b")
+    assert figures(first.folder) == figures(second.folder)
+    for file in ("config.toml", "predictions.csv", "model/model.safetensors"):
+        one, two = ((tmp_path / x / file).read_bytes() for x in "ab")
+        assert one == two, file
+
+    def without_time(folder):
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return [{**json.loads(line), "seconds": 0} for line in lines]
+
+    assert without_time(first.folder) == without_time(second.folder)
+    assert isinstance(
+        first.estimator,
+        SequenceTagger if name in ("tags.jsonl", "running-parity") else SequenceClassifier,
+    )
+
+
+def test_scaling_is_fitted_on_the_training_part(files, tmp_path):
+    settings = merge(
+        {
+            "data": {"data": str(files / "values.csv")},
+            "model": {"hidden_size": 4},
+            "training": {"epochs": 1},
+        }
+    )
+    done = quiet_run(settings, out=tmp_path / "run")
+    training = read_parts(settings.data, 0).training.inputs.values
+    np.testing.assert_array_equal(done.estimator.encoder_.mean, training.mean(0))
+    np.testing.assert_array_equal(done.estimator.encoder_.scale, training.std(0))
+
+
+def test_every_setting_reaches_the_estimator():
+    given = {
+        "model": {
+            "cell": "rnn",
+            "nonlinearity": "relu",
+            "hidden_size": 3,
+            "num_layers": 2,
+            "bidirectional": True,
+            "dropout": 0.25,
+            "readout": "max",
+            "embedding_size": 5,
+            "initialization": "torch",
+        },
+        "training": {
+            "epochs": 7,
+            "batch_size": "full",
+            "learning_rate": 0.5,
+            "optimizer": "sgd",
+            "weight_decay": 0.125,
+            "schedule": "constant",
+            "warmup": 0.5,
+            "clip_norm": 2.0,
+            "label_smoothing": 0.1,
+            "token_dropout": 3.0,
+            "patience": 4,
+            "keep": "last",
+            "device": "cpu",
+            "threads": 3,
+            "seed": 11,
+        },
+        "data": {"tokens": "words", "scale": False, "validation": 0.3},
+    }
+    parameters = make_estimator(merge(given), 9).get_params()
+    for section in given.values():
+        for name, value in section.items():
+            assert parameters["random_state" if name == "seed" else name] == value, name
+    assert parameters["verbose"] == 9
+    known = {f.name for f in fields() if f.section != "data"} | set(given["data"])
+    told = {name for section in given.values() for name in section}
+    assert told == known  # a new setting belongs in this test
+
+
+# -- what a failure leaves ---------------------------------------------------------------------
+
+
+def stop_at(monkeypatch, where, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(where, fail)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("elman.train.loop.loss_and_gradients", KeyboardInterrupt()),
+        ("elman.train.loop.loss_and_gradients", ElmanError("diverged")),
+        ("elman.estimators.storage.save_folder", OSError("disk full")),
+    ],
+)
+def test_a_failed_run_leaves_all_as_it_was(
+    settings, tmp_path, monkeypatch, trained, where, error, overwrite
+):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "runs" / "mine"
+    if overwrite:
+        quiet_run(settings(), out=out)
+    was = tree(tmp_path)
+    stop_at(monkeypatch, where, error)
+    with pytest.raises(type(error)):
+        quiet_run(settings(), out=out, overwrite=overwrite)
+    assert tree(tmp_path) == was
+
+
+def test_settings_that_do_not_go_with_the_data_leave_nothing(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for wrong in (
+        {"data": {"scale": False}},
+        {"model": {"readout": "every"}},
+        {"data": {"validation": 0.0}, "training": {"patience": 3}},
+        {"data": {"target": "nothing"}},
+        {"data": {"test": "nothing.csv"}},
+    ):
+        with pytest.raises(ElmanError):
+            quiet_run(settings(**wrong))
+    assert list(tmp_path.iterdir()) == []  # not even an empty runs/
+
+
+@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.page.render"])
+def test_a_model_that_was_trained_is_not_lost(settings, tmp_path, monkeypatch, where):
+    """The drawing fails after hours of training."""
+    out = tmp_path / "mine"
+    old = quiet_run(settings(), out=out)
+    was = tree(out)
+    stop_at(monkeypatch, where, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        quiet_run(settings(training={"seed": 1}), out=out, overwrite=True)
+    assert tree(out) == was
+    assert load(out).get_params() == old.estimator.get_params()
+    left = tmp_path / "mine-unfinished"
+    assert caught.value.__notes__ == [f"The model trained so far is in {left / 'model'}"]
+    assert load(left).random_state == 1
+    assert not (left / "metrics.json").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"mine", "mine-unfinished"}
+
+
+def test_ctrl_c_while_the_figures_are_worked_out(settings, tmp_path, monkeypatch):
+    stop_at(monkeypatch, "elman.estimators.base.evaluate", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        quiet_run(settings(), out=tmp_path / "mine")
+    assert load(tmp_path / "mine").predict(["a good day"]).shape == (1,)
+
+
+def test_ctrl_c_while_training(settings, tmp_path, monkeypatch):
+    from elman.runs import experiment
+
+    def stop(file, values):
+        append(file, values)
+        if values["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    append = experiment.append_line
+    monkeypatch.setattr(experiment, "append_line", stop)
+    said = []
+    done = run(settings(training={"epochs": 50}), out=tmp_path / "r", verbose=0, echo=said.append)
+    assert done.interrupted
+    assert "interrupted after epoch 2; the weights of epoch 2 are evaluated" in "\n".join(said)
+    assert {p.name for p in done.folder.iterdir()} == EVERYTHING
+    found = json.loads((done.folder / "metrics.json").read_text())
+    assert found["stopped"] == "interrupted after epoch 2"
+    assert found["epochs"] == 2
+
+
+def test_a_run_is_never_overwritten_unasked(settings, trained):
+    done, _ = trained
+    was = tree(done.folder)
+    with pytest.raises(SettingsError, match=r"exists already\. Name another with --out"):
+        quiet_run(settings(), out=done.folder)
+    assert tree(done.folder) == was
+
+
+def test_overwriting(settings, tmp_path):
+    out = tmp_path / "mine"
+    first = quiet_run(settings(), out=out)
+    evaluate(out, str(settings().data.data), {}, None, False)
+    second = quiet_run(settings(training={"seed": 1}), out=out, overwrite=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"mine"}
+    assert {p.name for p in out.iterdir()} == EVERYTHING
+    assert figures(out)["settings_sha256"] != settings_hash(merge({}))
+    assert not np.array_equal(first.reports["test"].probabilities, second.reports["test"])
+
+
+def test_the_default_folder(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [quiet_run(settings()).folder for _ in range(2)]
+    assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d-text", names[0].as_posix())
+    assert names[1].as_posix() == names[0].as_posix() + "-2"
+
+
+# -- a trained model on other data -------------------------------------------------------------
+
+
+def test_evaluate(trained, files, tmp_path):
+    done, _ = trained
+    report, folder, notes = evaluate(
+        done.folder, str(files / "text.csv"), {}, tmp_path / "e", False
+    )
+    assert folder == tmp_path / "e"
+    assert {p.name for p in folder.iterdir()} == {"metrics.json", "predictions.csv", "plots"}
+    found = json.loads((folder / "metrics.json").read_text())
+    assert found["evaluation"]["accuracy"] == report.accuracy
+    assert found["evaluation"]["count"] == 30
+    assert notes == ()
+    with pytest.raises(SettingsError, match="exists already"):
+        evaluate(done.folder, str(files / "text.csv"), {}, tmp_path / "e", False)
+    evaluate(done.folder, str(files / "text.csv"), {}, tmp_path / "e", True)
+    assert {p.name for p in tmp_path.iterdir()} == {"e"}
+
+
+def test_evaluate_never_replaces_the_run_it_reads(trained, files):
+    done, _ = trained
+    was = tree(done.folder)
+    with pytest.raises(SettingsError, match="is no part of an evaluation"):
+        evaluate(done.folder, str(files / "text.csv"), {}, done.folder, True)
+    assert tree(done.folder) == was
+
+
+def test_the_default_place_of_an_evaluation(settings, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = quiet_run(settings(), out=tmp_path / "r")
+    data = str(files / "text.csv")
+    found = [evaluate(done.folder, data, {}, None, False)[1] for _ in range(2)]
+    assert found == [done.folder / "evaluations" / "text", done.folder / "evaluations" / "text-2"]
+    done.estimator.save(tmp_path / "m")
+    assert str(evaluate(tmp_path / "m", data, {}, None, False)[1]) == "evaluation-text"
+
+
+def test_predict_labelled_or_not(trained, files, tmp_path):
+    done, _ = trained
+    (tmp_path / "new.csv").write_text("text\na good day\na strange zebra\n")
+    text, count, notes = predict(done.folder, str(tmp_path / "new.csv"), {})
+    rows = list(csv.DictReader(text.splitlines()))
+    assert count == len(rows) == 2
+    assert list(rows[0]) == ["sequence", "predicted", "probability", "p(no)", "p(yes)"]
+    assert [r["sequence"] for r in rows] == ["line 2", "line 3"]
+    assert len(notes) == 1
+    assert re.search(r"of 6 tokens \(\d+\.\d%\) of .*new\.csv were not seen in training", notes[0])
+    labelled, count, notes = predict(done.folder, str(files / "text.csv"), {})
+    assert labelled.splitlines()[0].startswith("sequence,true,predicted")
+    assert (count, notes) == (30, ())
+
+
+def test_check(trained, files):
+    done, _ = trained
+    assert all(c.passed for c in check(done.folder, str(files / "text.csv"), {}))
+
+
+def test_a_model_from_python_reads_a_file(tmp_path, files):
+    """Without a layout of its own, the file is read as it says itself."""
+    data = read(files / "text.csv", labelled=True)
+    model = SequenceClassifier(hidden_size=4, epochs=1, random_state=0)
+    model.fit(data.inputs, data.target).save(tmp_path / "m")
+    report, *_ = evaluate(tmp_path / "m", str(files / "text.csv"), {}, tmp_path / "e", False)
+    assert report.count == 30
+
+
+def test_a_task_is_evaluated_on_its_test_part(tmp_path):
+    settings = merge(
+        {
+            "data": {"data": "running-parity"},
+            "model": {"hidden_size": 4},
+            "training": {"epochs": 1, "seed": 3},
+        }
+    )
+    done = quiet_run(settings, out=tmp_path / "r")
+    report, *_ = evaluate(tmp_path / "r", "running-parity", {}, None, False)
+    assert report.to_dict() == done.reports["test"].to_dict()
+    with pytest.raises(SettingsError, match="--target: running-parity is a built-in task"):
+        evaluate(tmp_path / "r", "running-parity", {"target": "x"}, None, False)
