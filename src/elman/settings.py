@@ -256,4 +256,5 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
         return adapter.validate_python(value, strict=True), ""
     except ValidationError as error:
         wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
-        return None, " or ".join(dict.fromkeys(wanted))
+        bounds = [text for text in wanted if not text.startswith("a valid")]
+        return None, " or ".join(dict.fromkeys(bounds or wanted))

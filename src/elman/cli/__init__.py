@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
@@ -68,6 +69,9 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            likely = get_close_matches(error.option_name, error.possibilities or (), 1)
+            error = click.NoSuchOption(error.option_name, possibilities=likely, ctx=error.ctx)
         error.show()
         sys.exit(error.exit_code)
     except ElmanError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +144,7 @@ def as_tokens(X: Any) -> Ragged:
     return ragged
 
 
-def choose_unit(texts: Sequence[str]) -> str:
+def choose_unit(texts: Sequence[str]) -> Literal["words", "characters"]:
     """Say what to cut texts into: words if they have three or more on average, else characters."""
     refuse_other_than_text(texts)
     words = sum(len(text.split()) for text in texts)

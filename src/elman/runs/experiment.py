@@ -19,6 +19,7 @@ from elman.data import Dataset, Ragged, describe
 from elman.errors import SettingsError
 from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.card import describe_model
+from elman.estimators.inputs import choose_unit
 from elman.evaluate import Report
 from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
@@ -199,8 +200,12 @@ def resolve(settings: RunSettings, parts: Parts) -> RunSettings:
             f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
             "another target with --target"
         )
+    data = resolved(settings.data, parts.whole.layout)
+    texts = parts.training.inputs
+    if data.tokens == "auto" and not isinstance(texts, Ragged):
+        data = dataclasses.replace(data, tokens=choose_unit(texts))
     return RunSettings(
-        data=resolved(settings.data, parts.whole.layout),
+        data=data,
         model=dataclasses.replace(settings.model, readout=readout),
         training=settings.training.resolved(parts.validation is not None and parts.choosing),
     )
@@ -217,7 +222,7 @@ def unknown_note(
     shown = ", ".join(repr(token) for token, _ in unknown.most_common(5))
     more = ", ..." if len(unknown) > 5 else ""
     return (
-        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.1%}) of "
+        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.2%}) of "
         f"{dataset.source} were not seen in training and are read as unknown: {shown}{more}",
     )
 
