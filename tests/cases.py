@@ -204,8 +204,9 @@ def make_model(
     reading them would go unnoticed.
     """
     sizes = {"vocabulary_size": VOCABULARY} if tokens else {"input_size": CHANNELS}
+    small = {"num_classes": CLASSES, "hidden_size": 6, "embedding_size": 4, "bidirectional": False}
     config = ModelConfig(
-        **{"num_classes": CLASSES, "hidden_size": 6, "embedding_size": 4, **sizes, **options},
+        **{**small, **sizes, **options},
         cell=cell,
         readout=readout,
     )

@@ -256,5 +256,5 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
         return adapter.validate_python(value, strict=True), ""
     except ValidationError as error:
         wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
-        bounds = [text for text in wanted if not text.startswith("a valid")]
+        bounds = [text for text in wanted if text != "a valid string"]
         return None, " or ".join(dict.fromkeys(bounds or wanted))

@@ -131,7 +131,8 @@ def test_dropout_share_of_embeddings_and_output(monkeypatch):
 
 def test_first_weights():
     """Orthogonal unless torch's are asked for, and torch's are those of nn.GRU and nn.Linear."""
-    config = ModelConfig(num_classes=CLASSES, input_size=CHANNELS, readout="last", hidden_size=6)
+    sizes = {"num_classes": CLASSES, "input_size": CHANNELS, "hidden_size": 6}
+    config = ModelConfig(**sizes, readout="last", bidirectional=False)
     model = SequenceModel(config)
     U = model.recurrent.weight_hh_l0[:6].detach()
     assert_close(U.T @ U, torch.eye(6), "float32")

@@ -391,7 +391,9 @@ def test_predict_labelled_or_not(trained, files, tmp_path):
     assert list(rows[0]) == ["sequence", "predicted", "probability", "p(no)", "p(yes)"]
     assert [r["sequence"] for r in rows] == ["line 2", "line 3"]
     assert len(notes) == 1
-    assert re.search(r"of 6 tokens \(\d+\.\d%\) of .*new\.csv were not seen in training", notes[0])
+    assert re.search(
+        r"of 6 tokens \(\d+\.\d\d%\) of .*new\.csv were not seen in training", notes[0]
+    )
     labelled, count, notes = predict(done.folder, str(files / "text.csv"), {})
     assert labelled.splitlines()[0].startswith("sequence,true,predicted")
     assert (count, notes) == (30, ())

@@ -120,6 +120,7 @@ def test_recipe_of_a_plain_torch_loop(cell):
         input_size=CHANNELS,
         hidden_size=10,
         readout="last",
+        bidirectional=False,
         initialization="torch",
     )
     torch.manual_seed(5)
