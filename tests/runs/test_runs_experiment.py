@@ -413,6 +413,20 @@ def test_a_model_from_python_reads_a_file(tmp_path, files):
     assert report.count == 30
 
 
+@pytest.mark.parametrize("classes", [(3, 10), (False, True)])
+def test_labels_that_a_file_can_only_write_as_text(tmp_path, monkeypatch, classes):
+    """A network trained in Python on 3 and 10 reads "3" and "10" in a CSV."""
+    monkeypatch.chdir(tmp_path)
+    X = [[float(i % 2), float(i)] for i in range(20)]
+    y = [classes[i % 2] for i in range(20)]
+    model = SequenceClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, y)
+    model.save(tmp_path / "m")
+    rows = [f"{label},{a},{b}" for label, (a, b) in zip(y, X, strict=True)]
+    (tmp_path / "x.csv").write_text("\n".join(["kind,a,b", *rows]))
+    report = evaluate(tmp_path / "m", "x.csv", {"target": "kind"}, None, False)[0]
+    assert report.accuracy == model.score(X, y)
+
+
 def test_a_task_is_evaluated_on_its_test_part(tmp_path):
     settings = merge(
         {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from elman import plots
-from elman.data import Dataset, read
+from elman.data import Dataset, Ragged, read
 from elman.data.tasks import load_task
 from elman.errors import DataError, SettingsError
 from elman.estimators import SequenceClassifier, SequenceTagger
@@ -104,4 +107,18 @@ def _load(
             remedy="Name another with --target.",
             source=dataset.source,
         )
-    return estimator, dataset
+    return estimator, _as_trained(dataset, estimator)
+
+
+def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
+    """Turn labels that a file can only write as text, `3` or `True`, into those of the training."""
+    target = dataset.target
+    if target is None:
+        return dataset
+    labels = target.values if isinstance(target, Ragged) else target
+    written = {str(label): label for label in estimator.classes_.tolist()}
+    same = np.empty(len(labels), dtype=object)
+    same[:] = [written.get(label, label) if isinstance(label, str) else label for label in labels]
+    return dataclasses.replace(
+        dataset, target=target.with_values(same) if isinstance(target, Ragged) else same
+    )
