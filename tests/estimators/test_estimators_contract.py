@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure  # noqa: TID253
 from sklearn.base import clone, is_classifier  # noqa: TID253
 from sklearn.exceptions import NotFittedError  # noqa: TID253
@@ -143,3 +144,18 @@ def test_padding_and_company_never_matter(estimator, data, tags):
         for one, two, three in zip(alone, model.predict_proba(X), turned, strict=True):
             np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
             np.testing.assert_allclose(one, three, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("cell", "factor"), [("rnn", 2), ("gru", 6), ("lstm", 6)])
+def test_nor_do_they_where_the_weights_are_large(cell, factor):
+    """A network trained for long is steep: in float32, rounding would show well above 1e-6."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, 2)) for n in rng.integers(3, 40, 60)]
+    y = [x[:, 0].sum() > 0 for x in X]
+    model = SequenceClassifier(cell=cell, hidden_size=32, epochs=1, random_state=0).fit(X, y)
+    with torch.no_grad():
+        for parameter in model.model_.parameters():
+            parameter *= factor
+    assert max(check.worst for check in model.check(X)) < 1e-9
+    x, lengths = torch.zeros(1, 39, 2), torch.tensor([39])
+    assert model.model_(x, lengths).dtype == torch.float32  # what is trained, and saved, stays so
