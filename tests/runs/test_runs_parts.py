@@ -27,11 +27,27 @@ def test_parts_do_not_overlap(files, name):
     assert lines(parts(files, name).test) == three[2]
     assert lines(parts(files, name, seed=1).test) != three[2]
     assert found.choosing
-    assert [n.split(":")[0] for n in found.notes] == [
+    assert [n.split(":")[0] for n in found.notes[:3]] == [
         "test part",
         "validation part",
         "training part",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("text.csv", ["3 of the validation part's", "6 of the test part's"]),  # two texts in all
+        ("tags.jsonl", ["3 of the validation part's", "6 of the test part's"]),
+        ("values.csv", []),
+    ],
+)
+def test_repeated_sequences_are_told(files, name, notes):
+    found = parts(files, name).notes[3:]
+    assert [note.split(" sequences")[0] for note in found] == notes
+    assert all(
+        note.endswith("stand in the training part as well: its figures flatter") for note in found
+    )
 
 
 def test_classes_are_alike(files):

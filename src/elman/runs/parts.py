@@ -107,6 +107,14 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
         if part is not None:
             check_known(part, classes_of(training))
     notes.append(f"training part: {len(training):,} sequences")
+    known = set(_contents(training))
+    for what, held in (("validation", validation), ("test", test)):
+        repeated = sum(content in known for content in _contents(held)) if held else 0
+        if repeated:
+            notes.append(
+                f"{repeated:,} of the {what} part's sequences stand in the training part as well: "
+                "its figures flatter"
+            )
     return Parts(whole, training, validation, test, settings.validation != "test", tuple(notes))
 
 
@@ -165,6 +173,15 @@ def _hold_out(dataset: Dataset, share: float, seed: int, what: str) -> tuple[Dat
     except DataError as error:
         raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
     return dataset.take(first), dataset.take(second)
+
+
+def _contents(dataset: Dataset) -> list[object]:
+    """The sequences without their labels, so that equal ones can be told."""
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged):
+        return list(inputs)
+    tokens = inputs.values.dtype == object
+    return [tuple(s.tolist()) if tokens else s.tobytes() for s in inputs]
 
 
 def _hint_at_tasks(data: str) -> None:
