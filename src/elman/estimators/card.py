@@ -46,11 +46,22 @@ def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -
         "text": f"strings, cut into {encoder.unit}, {len(encoder.vocabulary):,} of them known",
     }[encoder.kind]
     settings = {k: v for k, v in estimator.get_params().items() if k not in ("verbose",)}
-    figures = (
-        "Not measured on sequences it never saw."
-        if report is None
-        else f"On sequences it never saw:\n\n```\n{report}\n```"
-    )
+    figures = "Not measured on sequences it never saw."
+    if report is not None:
+        beside = [f"- {n}: {text}" for n, text in estimator.baselines_.description.items()]
+        figures = "\n".join(
+            [
+                "On sequences it never saw:",
+                "",
+                "```",
+                str(report),
+                "```",
+                "",
+                "Beside it:",
+                "",
+                *beside,
+            ]
+        )
     return f"""---
 library_name: elman
 pipeline_tag: {"token-classification" if per_step else "other"}
