@@ -160,6 +160,9 @@ class TrainingSettings:
         )
 
 
+# Of DataSettings, those that say how a file is read, whatever it is read for.
+READING = ("format", "target", "text", "values", "id", "time")
+
 SECTIONS: dict[str, type[DataSettings] | type[ModelSettings] | type[TrainingSettings]] = {
     "data": DataSettings,
     "model": ModelSettings,

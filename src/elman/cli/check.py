@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from elman.cli import uninterrupted
-from elman.cli.options import data_argument, model_argument, reading_options, split_reading
+from elman.cli.options import data_argument, model_argument, reading_options
 
 
 @click.command("check")
@@ -25,7 +25,7 @@ def command(model: Path, data: str, **options: Any) -> None:
     with uninterrupted():
         from elman.runs import check
 
-    checks = check(model, data, split_reading(options))
+    checks = check(model, data, options)
     for entry in checks:
         verdict = "ok  " if entry.passed else "FAIL"
         click.echo(f"{verdict}  {entry.worst:8.1e}  {entry.name}: {entry.detail}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from elman.cli import uninterrupted
-from elman.cli.options import data_argument, model_argument, reading_options, split_reading
+from elman.cli.options import data_argument, model_argument, reading_options
 
 
 @click.command("evaluate")
@@ -30,7 +30,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **options
     with uninterrupted():
         from elman.runs import evaluate
 
-    report, folder, notes = evaluate(model, data, split_reading(options), out, overwrite)
+    report, folder, notes = evaluate(model, data, options, out, overwrite)
     click.echo(f"{report}\n")
     for note in notes:
         click.echo(note)

@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from elman.settings import Field, fields
+from elman.settings import READING, Field, fields
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-READING = ("format", "target", "text", "values", "id", "time")
 
 
 class _Value(click.ParamType[Any]):
@@ -77,8 +75,3 @@ def reading_options(function: F) -> F:
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 data_argument = click.argument("data")
-
-
-def split_reading(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the reading flags out of `options`."""
-    return {name: options.pop(name) for name in READING}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from elman.cli import uninterrupted
-from elman.cli.options import data_argument, model_argument, reading_options, split_reading
+from elman.cli.options import data_argument, model_argument, reading_options
 
 
 @click.command("predict")
@@ -33,7 +33,7 @@ def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -
         raise SettingsError(f"{path}: exists already. Name another with --out, or use --overwrite")
     if out != "-" and not path.parent.is_dir():
         raise SettingsError(f"{path}: there is no folder {path.parent}. Make it first")
-    text, count, notes = predict(model, data, split_reading(options))
+    text, count, notes = predict(model, data, options)
     if out == "-":
         click.echo(text, nl=False)
     else:

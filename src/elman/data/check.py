@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from elman.data.dataset import Dataset
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flat
 from elman.errors import DataError
 
 
@@ -24,7 +24,7 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
             source=dataset.source,
         )
     per_step = isinstance(target, Ragged)
-    labels = (target.values if isinstance(target, Ragged) else target).tolist()
+    labels = flat(target).tolist()
     counts = Counter(labels)
     unit = "step" if per_step else "sequence"
     if len(counts) < 2:

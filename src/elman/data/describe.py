@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.options import several
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flat
 from elman.data.table import DELIMITERS
 
 _FORMATS = {
@@ -72,7 +70,8 @@ def _input(dataset: Dataset) -> str:
     if layout.kind == "text":
         return f"text, {place} {layout.text!r}"
     if layout.kind == "tokens":
-        values = _flat(dataset.inputs) if isinstance(dataset.inputs, Ragged) else []
+        inputs = dataset.inputs
+        values = inputs.values.tolist() if isinstance(inputs, Ragged) else []
         return f"tokens, {place} {layout.text!r}, {len(set(values)):,} different"
     count = len(layout.values)
     names = layout.values if count <= 6 else (*layout.values[:3], "...", layout.values[-1])
@@ -86,7 +85,7 @@ def _target(dataset: Dataset) -> str:
     layout, target = dataset.layout, dataset.target
     if target is None:
         return "none"
-    classes = len(set(_flat(target)))
+    classes = len(set(flat(target).tolist()))
     place = "key " if layout.format == "jsonl" else "column "
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if dataset.lines is None else name
@@ -97,17 +96,12 @@ def _target(dataset: Dataset) -> str:
 def _counts(dataset: Dataset) -> str:
     if dataset.target is None:
         return ""
-    counts = Counter(_flat(dataset.target)).most_common()
+    counts = Counter(flat(dataset.target).tolist()).most_common()
     shown = [f"{label} ({n:,})" for label, n in counts[:12]]
     while len(shown) > 1 and len(", ".join(shown)) > _WIDTH:
         shown.pop()
     more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
     return ", ".join(shown) + more
-
-
-def _flat(items: NDArray[Any] | Ragged) -> list[Any]:
-    flat: list[Any] = (items.values if isinstance(items, Ragged) else items).tolist()
-    return flat
 
 
 def _first(dataset: Dataset) -> str:

@@ -65,3 +65,8 @@ class Ragged:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[i] for i in range(len(self)))
+
+
+def flat(values: NDArray[Any] | Ragged) -> NDArray[Any]:
+    """Return the steps of all sequences, (N, ...), or an array of one value a sequence as it is."""
+    return values.values if isinstance(values, Ragged) else values

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
@@ -78,8 +78,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         labels = self._labels(X, y)
         if isinstance(X, Ragged):
             _match(X, labels)
-        steps = labels.values if isinstance(labels, Ragged) else labels
-        classes = np.unique(steps)
+        classes = np.unique(flat(labels))
         if len(classes) < 2:
             raise DataError(
                 f"y holds one class only, {classes.tolist()[0]!r}" if len(y) else "y is empty",
@@ -121,7 +120,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self.model_, self.history_ = model.cpu(), history
         self.baselines_ = Baselines.from_training(
             training.inputs,
-            codes.values if isinstance(codes, Ragged) else codes,
+            flat(codes),
             len(classes),
             vocabulary_size=encoder.vocabulary_size or None,
             per_step=self.per_step,
@@ -250,7 +249,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         codes = _encode(self._labels(X, y), self.classes_)
         _match(inputs, codes)
         return evaluate(
-            codes.values if isinstance(codes, Ragged) else codes,
+            flat(codes),
             self._model_output(inputs),
             self.classes_.tolist(),
             lengths=inputs.lengths,

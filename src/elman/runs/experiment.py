@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
@@ -109,7 +111,8 @@ def run(
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
         notes = unknown_note(estimator, parts.test)
-        write_predictions(estimator, parts.test, folder / "predictions.csv")
+        predictions = predictions_of(estimator, parts.test, reports["test"].probabilities)
+        (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
         pictures = plots.save_all(
             [record.to_dict() for record in history.epochs],
             reports["test"],
@@ -227,22 +230,23 @@ def unknown_note(
     )
 
 
-def write_predictions(
-    estimator: SequenceClassifier | SequenceTagger, dataset: Dataset, path: Path | None
+def predictions_of(
+    estimator: SequenceClassifier | SequenceTagger,
+    dataset: Dataset,
+    probabilities: NDArray[np.float64],
 ) -> str:
-    """Predict a dataset, write the CSV to `path` if one is given, and return it."""
-    found = estimator.predict_proba(dataset.inputs)
-    per_step = isinstance(found, list)
-    text = predictions_csv(
-        Ragged.from_list(found).values if isinstance(found, list) else found,
+    """Return a dataset's predictions as CSV text.
+
+    Args:
+        probabilities: the estimator's for the dataset, (n, K), or (N, K) of a tagger.
+    """
+    return predictions_csv(
+        probabilities,
         estimator.classes_.tolist(),
         names=names_of(dataset),
         true=dataset.target,
-        steps=estimator.encoder_.steps(dataset.inputs) if per_step else None,
+        steps=estimator.encoder_.steps(dataset.inputs) if estimator.per_step else None,
     )
-    if path is not None:
-        path.write_text(text, encoding="utf-8")
-    return text
 
 
 def names_of(dataset: Dataset) -> list[Any]:

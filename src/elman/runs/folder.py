@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flat
 from elman.errors import SettingsError
 
 
@@ -180,7 +180,7 @@ def predictions_csv(
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     best = probabilities.argmax(1)
-    known = None if true is None else (true.values if isinstance(true, Ragged) else true)
+    known = None if true is None else flat(true)
     truth = ["true"] if known is not None else []
     if steps is None:
         each = [f"p({label})" for label in classes]

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data import Dataset, Layout, Ragged, check_classes, read
+from elman.data.ragged import flat
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task
 from elman.errors import DataError, SettingsError, nearest
-from elman.settings import DataSettings
+from elman.settings import READING, DataSettings
 
-READING = ("format", "target", "text", "values", "id", "time")
 _TEST_SHARE = 0.2
 
 
@@ -134,7 +134,7 @@ def labels_of(dataset: Dataset) -> NDArray[np.object_]:
     """All labels of a dataset in one array, (n,) or (N,)."""
     target = dataset.target
     assert target is not None  # read with labelled=True
-    return target.values if isinstance(target, Ragged) else target
+    return flat(target)
 
 
 def classes_of(dataset: Dataset) -> set[object]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from elman import plots
 from elman.data import Dataset, Ragged, read
+from elman.data.ragged import flat
 from elman.data.tasks import load_task
 from elman.errors import DataError, SettingsError
 from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, Report
-from elman.runs.experiment import unknown_note, write_predictions
+from elman.runs.experiment import predictions_of, unknown_note
 from elman.runs.folder import EVALUATION, new_folder, refuse_taken, unused, write_json
 from elman.runs.parts import check_known, is_task
 
@@ -47,7 +48,8 @@ def evaluate(
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes = unknown_note(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
-        write_predictions(estimator, dataset, out / "predictions.csv")
+        predictions = predictions_of(estimator, dataset, report.probabilities)
+        (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
         write_json(
             out / "metrics.json",
@@ -65,11 +67,10 @@ def predict(
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
     estimator, dataset = _load(model, data, options, labelled=None)
-    return (
-        write_predictions(estimator, dataset, None),
-        len(dataset),
-        unknown_note(estimator, dataset),
-    )
+    found = estimator.predict_proba(dataset.inputs)
+    probabilities = np.concatenate(found) if isinstance(found, list) else found
+    predictions = predictions_of(estimator, dataset, probabilities)
+    return predictions, len(dataset), unknown_note(estimator, dataset)
 
 
 def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Check]:
@@ -115,7 +116,7 @@ def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
     target = dataset.target
     if target is None:
         return dataset
-    labels = target.values if isinstance(target, Ragged) else target
+    labels = flat(target)
     written = {str(label): label for label in estimator.classes_.tolist()}
     same = np.empty(len(labels), dtype=object)
     same[:] = [written.get(label, label) if isinstance(label, str) else label for label in labels]
