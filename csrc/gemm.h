@@ -1,0 +1,160 @@
+// Matrix products of the sizes a recurrence needs: many rows a few units wide, again and again.
+//
+//     gemm        C (M, N)  = init + A (M, K) B (K, N)          B packed in panels
+//     gemm_tn     C (M, N) += A (K, M)^T B (K, N)               both as they lie
+//
+// Every element of C is one chain of multiply-adds over k in order, whatever M is and wherever its
+// row stands. So a row's result has the same bits alone and in any company, and may be split over k
+// (store C, load it again) without a change. Accumulators stay in registers: the loops over them are
+// unrolled, an accumulator indexed by a variable would live in memory and cost a factor of five.
+#pragma once
+
+#include "simd.h"
+
+namespace elman::ELMAN_ISA {
+
+// Register block: at most `max_rows(V)` rows by V vectors, V <= max_vectors.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int max_vectors = 4;  // 32 registers
+constexpr int max_rows(int V) { return V == 1 ? 12 : V == 2 ? 12 : V == 3 ? 8 : 6; }
+#elif defined(__AVX2__)
+constexpr int max_vectors = 2;  // 16 registers
+constexpr int max_rows(int V) { return V == 1 ? 10 : 6; }
+#else
+constexpr int max_vectors = 2;  // 16 registers, one of them for the product
+constexpr int max_rows(int V) { return V == 1 ? 8 : 5; }
+#endif
+constexpr int most_rows = 12;
+
+// One register block. A(r, k) = a[r * lda + k], or a[k * lda + r] if Transposed.
+// init: what C starts from, row stride ldi: C itself (accumulate), or one row with stride 0 (bias).
+template <class T, int R, int V, bool Transposed>
+void block(Index K, const T* a, Index lda, const T* b, Index ldb, const T* init, Index ldi, T* c,
+           Index ldc) {
+    constexpr Index L = lanes<T>;
+    Vec<T> sum[R][V];
+    ELMAN_UNROLL
+    for (int r = 0; r < R; ++r) {
+        ELMAN_UNROLL
+        for (int v = 0; v < V; ++v) sum[r][v] = load<T>(init + r * ldi + v * L);
+    }
+    const T* row[R];
+    ELMAN_UNROLL
+    for (int r = 0; r < R; ++r) row[r] = a + r * lda;
+    for (Index k = 0; k < K; ++k) {
+        Vec<T> w[V];
+        ELMAN_UNROLL
+        for (int v = 0; v < V; ++v) w[v] = load<T>(b + v * L);
+        ELMAN_UNROLL
+        for (int r = 0; r < R; ++r) {
+            const T s = Transposed ? a[r] : row[r][k];
+            ELMAN_UNROLL
+            for (int v = 0; v < V; ++v) sum[r][v] += s * w[v];
+        }
+        b += ldb;
+        if (Transposed) a += lda;
+    }
+    ELMAN_UNROLL
+    for (int r = 0; r < R; ++r) {
+        ELMAN_UNROLL
+        for (int v = 0; v < V; ++v) store<T>(c + r * ldc + v * L, sum[r][v]);
+    }
+}
+
+template <class T>
+using Block = void (*)(Index, const T*, Index, const T*, Index, const T*, Index, T*, Index);
+
+// The block of `rows` by V vectors.
+template <class T, int V, bool Transposed, int R = max_rows(V)>
+Block<T> block_of(Index rows) {
+    if constexpr (R == 1) {
+        return block<T, 1, V, Transposed>;
+    } else {
+        return rows == R ? block<T, R, V, Transposed> : block_of<T, V, Transposed, R - 1>(rows);
+    }
+}
+
+// Rows in equal shares, as 32 = 6+6+5+5+5+5: a last block of 2 would run at a third of the speed.
+template <class T, int V, bool Transposed>
+void panel(Index M, Index K, const T* a, Index lda, const T* b, Index ldb, const T* init, Index ldi,
+           T* c, Index ldc) {
+    const Index parts = (M + max_rows(V) - 1) / max_rows(V);
+    for (Index part = 0; part < parts; ++part) {
+        const Index i = part * M / parts, rows = (part + 1) * M / parts - i;
+        block_of<T, V, Transposed>(rows)(K, a + i * (Transposed ? 1 : lda), lda, b, ldb,
+                                         init + i * ldi, ldi, c + i * ldc, ldc);
+    }
+}
+
+template <class T, bool Transposed>
+void any_panel(Index vectors, Index M, Index K, const T* a, Index lda, const T* b, Index ldb,
+               const T* init, Index ldi, T* c, Index ldc) {
+    switch (vectors) {
+        case 1: return panel<T, 1, Transposed>(M, K, a, lda, b, ldb, init, ldi, c, ldc);
+        case 2: return panel<T, 2, Transposed>(M, K, a, lda, b, ldb, init, ldi, c, ldc);
+#if defined(__AVX512F__) || defined(__aarch64__)
+        case 3: return panel<T, 3, Transposed>(M, K, a, lda, b, ldb, init, ldi, c, ldc);
+        case 4: return panel<T, 4, Transposed>(M, K, a, lda, b, ldb, init, ldi, c, ldc);
+#endif
+    }
+}
+
+// The columns of a matrix in panels of nearly equal width, at most max_vectors wide.
+struct Panels {
+    Index vectors, count;
+
+    explicit Panels(Index vectors)
+        : vectors(vectors), count((vectors + max_vectors - 1) / max_vectors) {}
+    // First vector of panel j.
+    Index start(Index j) const { return j * vectors / count; }
+};
+
+// C (M, N) = init + A (M, K) B. N in whole vectors; b from `pack_*`: K * N numbers.
+template <class T>
+void gemm(Index M, Index N, Index K, const T* a, Index lda, const T* b, const T* init, Index ldi,
+          T* c, Index ldc) {
+    const Panels panels(N / lanes<T>);
+    for (Index j = 0; j < panels.count; ++j) {
+        const Index v = panels.start(j), vectors = panels.start(j + 1) - v;
+        any_panel<T, false>(vectors, M, K, a, lda, b + v * lanes<T> * K, vectors * lanes<T>,
+                            init + v * lanes<T>, ldi, c + v * lanes<T>, ldc);
+    }
+}
+
+// C (M, N) += A (K, M)^T B (K, N). N in whole vectors.
+template <class T>
+void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index ldb, T* c,
+             Index ldc) {
+    const Panels panels(N / lanes<T>);
+    for (Index j = 0; j < panels.count; ++j) {
+        const Index v = panels.start(j), vectors = panels.start(j + 1) - v;
+        any_panel<T, true>(vectors, M, K, a, lda, b + v * lanes<T>, ldb, c + v * lanes<T>, ldc,
+                           c + v * lanes<T>, ldc);
+    }
+}
+
+// Pack B (K, N) for `gemm`, panel by panel, k by k, from its columns: column[n][k], or null for 0.
+template <class T>
+void pack_columns(Index K, Index N, const T* const* column, T* b) {
+    const Panels panels(N / lanes<T>);
+    for (Index j = 0; j < panels.count; ++j) {
+        const Index first = panels.start(j) * lanes<T>, last = panels.start(j + 1) * lanes<T>;
+        for (Index k = 0; k < K; ++k) {
+            for (Index n = first; n < last; ++n) *b++ = column[n] ? column[n][k] : T(0);
+        }
+    }
+}
+
+// The same from its rows: row[k][n] for n < width and 0 beyond, or null for a row of zeros.
+template <class T>
+void pack_rows(Index K, Index N, Index width, const T* const* row, T* b) {
+    const Panels panels(N / lanes<T>);
+    for (Index j = 0; j < panels.count; ++j) {
+        const Index first = panels.start(j) * lanes<T>, last = panels.start(j + 1) * lanes<T>;
+        for (Index k = 0; k < K; ++k) {
+            for (Index n = first; n < last; ++n) *b++ = row[k] && n < width ? row[k][n] : T(0);
+        }
+    }
+}
+
+}  // namespace elman::ELMAN_ISA

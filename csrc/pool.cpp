@@ -1,0 +1,135 @@
+#include "pool.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace elman {
+namespace {
+
+// Gradients that vanish over many steps become denormal, on which some processors are a hundred
+// times slower. Flushed to zero while a task runs; the caller's mode is restored.
+class FlushDenormals {
+  public:
+#if defined(__x86_64__)
+    FlushDenormals() : mode_(_mm_getcsr()) { _mm_setcsr(mode_ | 0x8040); }
+    ~FlushDenormals() { _mm_setcsr(mode_); }
+
+  private:
+    const unsigned mode_;
+#elif defined(__aarch64__)
+    FlushDenormals() {
+        asm volatile("mrs %0, fpcr" : "=r"(mode_));
+        asm volatile("msr fpcr, %0" : : "r"(mode_ | (1ull << 24)));
+    }
+    ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(mode_)); }
+
+  private:
+    unsigned long long mode_;
+#else
+    FlushDenormals() {}
+#endif
+};
+
+class Pool {
+  public:
+    void run(int tasks, int threads, void (*f)(void*, int), void* context) {
+        std::unique_lock<std::mutex> use(in_use_, std::try_to_lock);
+        if (!use.owns_lock()) threads = 1;
+        const int helpers = (threads < tasks ? threads : tasks) - 1;
+        if (helpers > 0) {
+            std::lock_guard<std::mutex> lock(mutex_);
+            while (workers_ < helpers) {
+                std::thread([this] { work(); }).detach();
+                ++workers_;
+            }
+            f_ = f;
+            context_ = context;
+            tasks_ = tasks;
+            next_.store(0, std::memory_order_relaxed);
+            wanted_ = helpers;
+        }
+        if (helpers <= 0) {
+            const FlushDenormals flush;
+            for (int task = 0; task < tasks; ++task) f(context, task);
+            return;
+        }
+        if (helpers == 1) {
+            wake_.notify_one();
+        } else {
+            wake_.notify_all();
+        }
+        take();
+        std::unique_lock<std::mutex> lock(mutex_);
+        wanted_ = 0;  // whoever has not come yet need not
+        done_.wait(lock, [this] { return busy_ == 0; });
+    }
+
+  private:
+    void take() {
+        const FlushDenormals flush;
+        for (;;) {
+            const int task = next_.fetch_add(1, std::memory_order_relaxed);
+            if (task >= tasks_) return;
+            f_(context_, task);
+        }
+    }
+
+    void work() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [this] { return wanted_ > 0; });
+            --wanted_;
+            ++busy_;
+            lock.unlock();
+            take();
+            lock.lock();
+            if (--busy_ == 0) done_.notify_one();
+        }
+    }
+
+    std::mutex in_use_;  // held by the caller whose tasks these are
+    std::mutex mutex_;   // guards what follows
+    std::condition_variable wake_, done_;
+    int workers_ = 0, wanted_ = 0, busy_ = 0, tasks_ = 0;
+    void (*f_)(void*, int) = nullptr;
+    void* context_ = nullptr;
+    std::atomic<int> next_{0};
+};
+
+// Never destroyed: its threads may still wait when the program ends.
+std::atomic<Pool*> pool{nullptr};
+
+Pool& the_pool() {
+    Pool* p = pool.load(std::memory_order_acquire);
+    if (p) return *p;
+    Pool* fresh = new Pool;
+    if (pool.compare_exchange_strong(p, fresh, std::memory_order_acq_rel)) {
+        static std::once_flag once;
+        // A forked child has the pool's memory but not its threads: it gets a pool of its own.
+        std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); }); });
+        return *fresh;
+    }
+    delete fresh;
+    return *p;
+}
+
+}  // namespace
+
+void parallel(int tasks, int threads, void (*f)(void*, int), void* context) {
+    if (threads <= 1 || tasks <= 1) {
+        const FlushDenormals flush;
+        for (int task = 0; task < tasks; ++task) f(context, task);
+        return;
+    }
+    the_pool().run(tasks, threads, f, context);
+}
+
+}  // namespace elman
