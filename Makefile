@@ -1,39 +1,66 @@
-# setup: .venv with elman in it · demo: train on real data · check: lint and types · test: the tests
-# test-all: also the slow proofs · reproductions: measure docs/reproductions.md again (about an hour)
+# setup: .venv with elman in it · build: compile csrc/ again · demo: train on real data
+# check: lint and types · test: the tests · test-all: also the slow proofs · wheel: dist/*.whl
+# bench: speed beside other libraries · sanitize: the kernels under address, undefined and thread
+# reproductions: measure docs/reproductions.md again (about an hour)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+BUILT := .venv/.built
+# The build tools are in .venv, pinned as all else: pip need not fetch them for every build.
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo check format test test-all reproductions clean
+.PHONY: setup build demo check format test test-all wheel bench sanitize reproductions clean
 
-setup: $(STAMP)
+setup build: $(BUILT)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) scikit-build-core nanobind cmake ninja
+	$(INSTALL) --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP)
+$(BUILT): $(STAMP) CMakeLists.txt $(wildcard csrc/*.cpp csrc/*.h)
+	$(INSTALL) --no-deps --editable .
+	touch $(BUILT)
+
+demo: $(BUILT)
 	$(BIN)/elman train digits --out runs/demo --overwrite
 
-check: $(STAMP)
+check: $(BUILT)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(BUILT)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(STAMP)
+test: $(BUILT)
 	$(BIN)/pytest -m "not slow" -n 2
 
-test-all: $(STAMP)
+test-all: $(BUILT)
 	$(BIN)/pytest -n 2
 
-reproductions: $(STAMP)
+wheel: $(STAMP)
+	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+.venv/.bench: $(STAMP)
+	$(INSTALL) --editable '.[dev,bench]'
+	touch $@
+
+bench: .venv/.bench $(BUILT)
+	$(BIN)/python benchmarks/bench.py
+
+sanitize: sanitize-address,undefined sanitize-thread
+
+sanitize-%: $(STAMP)
+	$(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DELMAN_SANITIZE=$* -S . -B build/$@
+	$(BIN)/cmake --build build/$@
+	build/$@/test_kernels
+
+reproductions: $(BUILT)
 	$(BIN)/python benchmarks/reproductions.py
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

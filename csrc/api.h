@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace elman {
 
@@ -21,15 +22,20 @@ struct Chunk {
     const Index* offset;  // (steps + 1), offset[0] = 0, offset[steps] = N
 };
 
-// Numbers of row r at step t begin at base + step[t] + row[r]. A null base means that there are none.
+// Where the numbers of row r at step t begin, in one of two forms: somewhere in a tensor of the
+// caller's, at step[t] + row[r]; or packed as in Chunk, `packed` numbers apart, with step its offset.
+// A null step stands for a single step, a null base for no numbers at all.
 template <class T>
 struct View {
     T* base = nullptr;
-    const Index* step = nullptr;  // (steps), or null if there is only one step
-    const Index* row = nullptr;   // (rows)
-    Index packed = 0;  // > 0: rows lie packed as in Chunk, this many numbers apart
+    const Index* step = nullptr;
+    const Index* row = nullptr;
+    Index packed = 0;
 
-    T* at(Index t, Index r) const { return base + (step ? step[t] : 0) + row[r]; }
+    T* at(Index t, Index r) const {
+        const Index s = step ? step[t] : 0;
+        return base + (packed ? (s + r) * packed : s + row[r]);
+    }
     explicit operator bool() const { return base != nullptr; }
 };
 
@@ -90,6 +96,51 @@ struct BackwardCall {
     T* scratch = nullptr;    // backward_scratch numbers
 };
 
+enum class Readout { last, mean, max, every };
+enum class Loss { cross_entropy, squared_error };
+
+// [embedding] -> recurrent layers -> readout -> linear: the standard model, elman.models.
+struct Network {
+    Cell cell;
+    Index I;           // channels, or the embedding's width if there are tokens
+    Index H, layers, directions, K;
+    Index vocabulary;  // 0: numbers, no embedding
+    Readout readout;
+
+    Index width() const { return directions * H; }  // of a layer's output
+    Layer layer(Index l, Index d) const { return {cell, l ? width() : I, H, d == 1}; }
+    bool every() const { return readout == Readout::every; }
+};
+
+// One chunk of a batch through a whole network, and back if gradients are wanted.
+template <class T>
+struct NetworkCall {
+    Network net;
+    Chunk chunk;
+    const T* embedding = nullptr;         // (vocabulary, I)
+    const Packed<T>* layers = nullptr;    // (layers * directions)
+    const T *output = nullptr, *output_bias = nullptr, *output_back = nullptr;  // `pack_output`
+    View<const T> x;                      // (T, rows, I)
+    View<const std::int64_t> tokens;      // (T, rows, 1)
+    // Dropout: 1 where a number is kept; kept numbers are multiplied by `keep`. Null: no dropout.
+    View<const std::uint8_t> mask_input;           // (T, rows, I), on embedded tokens
+    const View<const std::uint8_t>* masks = nullptr;  // (layers - 1) of (T, rows, D*H)
+    View<const std::uint8_t> mask_output;          // (rows, D*H), or (T, rows, D*H) if every
+    T keep = 1;
+    View<T> logits;                       // out: (rows, K), or (T, rows, K) if every
+
+    T* gradients = nullptr;               // added to; null: forward only
+    Loss loss = Loss::cross_entropy;
+    View<const std::int64_t> codes;       // (rows) or (T, rows): class, or negative for none
+    View<const T> values;                 // squared error: (rows, K) or (T, rows, K)
+    const T* class_weight = nullptr;      // (K), or null for ones
+    T smoothing = 0;                      // share of the target spread over all classes
+    double scale = 1;                     // what an item's loss counts, before its class weight
+    double* total = nullptr;              // out: this chunk's share of the loss
+    T* d_embedded = nullptr;              // out: (N, I), dL/d embedded tokens
+    T* scratch = nullptr;                 // network_scratch numbers
+};
+
 template <class T>
 struct Kernels {
     Index lanes;
@@ -106,6 +157,16 @@ struct Kernels {
     Index (*gradient_size)(const Layer&);
     void (*unpack_gradients)(const Layer&, const T* gradients, T* weight_ih, T* weight_hh,
                              T* bias_ih, T* bias_hh);
+
+    // The linear layer at the end, weight (K, W), bias (K): packed, and its gradients.
+    Index (*output_size)(Index K, Index W, bool backward);
+    void (*pack_output)(Index K, Index W, const T* weight, const T* bias, bool backward, T* into,
+                        NetworkCall<T>* call);
+    Index (*output_gradient_size)(Index K, Index W);
+    void (*unpack_output)(Index K, Index W, const T* gradients, T* weight, T* bias);
+    Index (*network_scratch)(const NetworkCall<T>&);
+    // Gradients: those of all layers and directions in order, then the output's.
+    void (*network)(const NetworkCall<T>&);
 };
 
 // One instruction set's kernels.

@@ -1,35 +1,12 @@
 #include "batch.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <new>
+#include <functional>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 
 namespace elman {
-
-Arena::~Arena() { std::free(memory_); }
-
-void* Arena::reserve(std::size_t n) {
-    if (n <= size_) return memory_;
-    std::free(memory_);
-    memory_ = nullptr;
-    size_ = 0;
-    constexpr std::size_t huge = std::size_t(2) << 20;
-    const bool large = n >= huge;
-    const std::size_t unit = large ? huge : 64;
-    n = (n + unit - 1) / unit * unit;
-    if (posix_memalign(&memory_, unit, n) != 0) {
-        memory_ = nullptr;
-        throw std::bad_alloc();
-    }
-#if defined(MADV_HUGEPAGE)
-    if (large) madvise(memory_, n, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
-#endif
-    size_ = n;
-    return memory_;
-}
 
 Index gradient_chunks(Index B) {
     // 16 rows keep the kernels' register blocks full; 16 chunks feed 16 threads.
@@ -40,6 +17,15 @@ Batch::Batch(Index B, Index T, const std::int64_t* lengths, Index chunks)
     : B_(B), T_(T), lengths_(lengths), order_(B) {
     std::iota(order_.begin(), order_.end(), Index(0));
     if (lengths) {
+        for (Index b = 0; b < B; ++b) {
+            if (lengths[b] < 0 || lengths[b] > T) {
+                throw std::out_of_range("lengths: got " + std::to_string(lengths[b]) +
+                                        ", expected 0 to T = " + std::to_string(T));
+            }
+        }
+        in_order_ = std::is_sorted(lengths, lengths + B, std::greater<std::int64_t>());
+    }
+    if (!in_order_) {
         std::stable_sort(order_.begin(), order_.end(),
                          [&](Index a, Index b) { return lengths[a] > lengths[b]; });
     }

@@ -6,28 +6,15 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "api.h"
 
 namespace elman {
 
-// Aligned memory that is kept by its thread from call to call and grows as needed.
-class Arena {
-  public:
-    ~Arena();
-    // Room for n bytes, aligned to 64; what was there before is lost.
-    void* reserve(std::size_t n);
-
-  private:
-    void* memory_ = nullptr;
-    std::size_t size_ = 0;
-};
-
 class Batch {
   public:
-    // lengths: (B) from 0 to T, or null if all rows have T steps.
+    // lengths: (B) from 0 to T, or null if all rows have T steps. Raises std::out_of_range.
     Batch(Index B, Index T, const std::int64_t* lengths, Index chunks);
 
     Index chunks() const { return Index(chunk_.size()); }
@@ -39,6 +26,7 @@ class Batch {
     Index first_step(Index i) const { return first_step_[i]; }
     // Rows of the batch, longest first.
     const std::vector<Index>& order() const { return order_; }
+    bool in_order() const { return in_order_; }  // rows are as long as, or longer than, the next
     Index length(Index row) const { return lengths_ ? lengths_[row] : T_; }
     Index B() const { return B_; }
     Index T() const { return T_; }
@@ -48,6 +36,7 @@ class Batch {
     const std::int64_t* lengths_;
     std::vector<Index> order_, first_row_, first_step_, counts_;
     std::vector<Chunk> chunk_;
+    bool in_order_ = true;
 };
 
 // Into how many chunks B rows are cut when gradients are wanted.

@@ -2,70 +2,47 @@
 //
 // No inline function of the standard library may be used here or in what is included: the linker
 // keeps one copy of each, and it could be one that another processor cannot run.
-#include "layer.h"
+#include "network.h"
 #include "pack.h"
 #include "tables.h"
 
 namespace elman::ELMAN_ISA {
-
-// Call f with the type of the layer's cell.
-template <class T, class F>
-auto with_cell(const Layer& layer, F f) {
-    switch (layer.cell) {
-        case Cell::rnn_relu: return f(SimpleCell<T, true>{});
-        case Cell::gru: return f(GruCell<T>{});
-        case Cell::lstm: return f(LstmCell<T>{});
-        default: return f(SimpleCell<T, false>{});
-    }
-}
 
 template <class T>
 Kernels<T> kernels() {
     Kernels<T> k;
     k.lanes = lanes<T>;
     k.packed_size = [](const Layer& layer, bool backward) {
-        return with_cell<T>(layer, [&](auto c) {
+        return with_cell<T>(layer.cell, [&](auto c) {
             return packed_size<T, decltype(c)>(layer, backward);
         });
     };
     k.pack = [](const Layer& layer, const Weights<T>& weights, bool backward, T* into) {
-        return with_cell<T>(layer, [&](auto c) {
+        return with_cell<T>(layer.cell, [&](auto c) {
             return pack<T, decltype(c)>(layer, weights, backward, into);
         });
     };
-    k.gates_width = [](const Layer& layer) {
-        return with_cell<T>(layer, [&](auto c) {
-            return c.keeps_gates ? c.Z * padded<T>(layer.H) : Index(0);
-        });
-    };
-    k.cells_width = [](const Layer& layer) {
-        return with_cell<T>(layer, [&](auto c) { return c.has_c ? padded<T>(layer.H) : Index(0); });
-    };
-    k.forward_scratch = [](const Layer& layer, const Chunk& chunk) {
-        return with_cell<T>(layer, [&](auto c) {
-            return Sizes<T, decltype(c)>(layer, chunk).forward_scratch(chunk.rows);
-        });
-    };
-    k.forward = [](const ForwardCall<T>& call) {
-        with_cell<T>(call.layer, [&](auto c) { forward<T, decltype(c)>(call); });
-    };
-    k.backward_scratch = [](const Layer& layer, const Chunk& chunk) {
-        return with_cell<T>(layer, [&](auto c) {
-            return Sizes<T, decltype(c)>(layer, chunk).backward_scratch(chunk.rows);
-        });
-    };
-    k.backward = [](const BackwardCall<T>& call) {
-        with_cell<T>(call.layer, [&](auto c) { backward<T, decltype(c)>(call); });
-    };
+    k.gates_width = [](const Layer& layer) { return gates_width<T>(layer.cell, layer.H); };
+    k.cells_width = [](const Layer& layer) { return cells_width<T>(layer.cell, layer.H); };
+    k.forward_scratch = forward_scratch<T>;
+    k.forward = forward<T>;
+    k.backward_scratch = backward_scratch<T>;
+    k.backward = backward<T>;
     k.gradient_size = [](const Layer& layer) {
-        return with_cell<T>(layer, [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
+        return with_cell<T>(layer.cell, [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
     };
     k.unpack_gradients = [](const Layer& layer, const T* from, T* weight_ih, T* weight_hh,
                             T* bias_ih, T* bias_hh) {
-        with_cell<T>(layer, [&](auto c) {
+        with_cell<T>(layer.cell, [&](auto c) {
             unpack_gradients<T, decltype(c)>(layer, from, weight_ih, weight_hh, bias_ih, bias_hh);
         });
     };
+    k.output_size = output_size<T>;
+    k.pack_output = pack_output<T>;
+    k.output_gradient_size = output_gradient_size<T>;
+    k.unpack_output = unpack_output<T>;
+    k.network_scratch = network_scratch<T>;
+    k.network = run_network<T>;
     return k;
 }
 

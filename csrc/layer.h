@@ -149,7 +149,7 @@ void forward(const ForwardCall<T>& call) {
             gemm<T>(n, C::G * Hp, H, h, Hp, w.recurrent, into, width, into, width);
             for (Index r = 0; r < n; ++r) {
                 C::forward(Hp, {z + r * width, h + r * Hp, c + r * Hp});
-                copy(H, h + r * Hp, call.y.at(t, r));
+                if (call.y) copy(H, h + r * Hp, call.y.at(t, r));
             }
             if (C::has_c && call.cells) copy(n * Hp, c, call.cells + chunk.offset[t] * Hp);
         }
@@ -259,6 +259,53 @@ void backward(const BackwardCall<T>& call) {
     }
     write_state(dh, chunk.rows, H, Hp, call.dh0);
     if (C::has_c) write_state(dc, chunk.rows, H, Hp, call.dc0);
+}
+
+// Call f with the type of the layer's cell.
+template <class T, class F>
+auto with_cell(Cell cell, F f) {
+    switch (cell) {
+        case Cell::rnn_relu: return f(SimpleCell<T, true>{});
+        case Cell::gru: return f(GruCell<T>{});
+        case Cell::lstm: return f(LstmCell<T>{});
+        default: return f(SimpleCell<T, false>{});
+    }
+}
+
+template <class T>
+void forward(const ForwardCall<T>& call) {
+    with_cell<T>(call.layer.cell, [&](auto c) { forward<T, decltype(c)>(call); });
+}
+
+template <class T>
+void backward(const BackwardCall<T>& call) {
+    with_cell<T>(call.layer.cell, [&](auto c) { backward<T, decltype(c)>(call); });
+}
+
+template <class T>
+Index forward_scratch(const Layer& layer, const Chunk& chunk) {
+    return with_cell<T>(layer.cell, [&](auto c) {
+        return Sizes<T, decltype(c)>(layer, chunk).forward_scratch(chunk.rows);
+    });
+}
+
+template <class T>
+Index backward_scratch(const Layer& layer, const Chunk& chunk) {
+    return with_cell<T>(layer.cell, [&](auto c) {
+        return Sizes<T, decltype(c)>(layer, chunk).backward_scratch(chunk.rows);
+    });
+}
+
+// Numbers a step that backward needs kept: activations of the gates, and cell states.
+template <class T>
+Index gates_width(Cell cell, Index H) {
+    return with_cell<T>(cell,
+                        [&](auto c) { return c.keeps_gates ? c.Z * padded<T>(H) : Index(0); });
+}
+
+template <class T>
+Index cells_width(Cell cell, Index H) {
+    return with_cell<T>(cell, [&](auto c) { return c.has_c ? padded<T>(H) : Index(0); });
 }
 
 }  // namespace elman::ELMAN_ISA

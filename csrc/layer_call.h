@@ -3,16 +3,9 @@
 
 #include <cstdint>
 
-#include "api.h"
+#include "places.h"
 
 namespace elman {
-
-// A tensor (steps, rows, width): consecutive numbers in a row, any strides between rows and steps.
-template <class T>
-struct Strided {
-    T* data = nullptr;  // null: none
-    Index step = 0, row = 0;
-};
 
 template <class T>
 struct LayerCall {
@@ -22,19 +15,15 @@ struct LayerCall {
     Weights<T> weights;
     Strided<const T> x, h0, c0;  // (T, B, I), (1, B, H), (1, B, H)
     Strided<T> y;                // (T, B, H)
-    T* gates = nullptr;          // reserve_gates numbers, written by forward, read by backward
-    T* cells = nullptr;          // reserve_cells numbers
+    T* reserve = nullptr;        // B * T * reserve_width numbers that forward keeps for backward
     int threads = 1;
 };
 
-// What forward keeps for backward: numbers for each valid step (gates, cells).
+// Numbers a step of a row that forward keeps for backward; 0 if it needs nothing but y.
 template <class T>
-Index reserve_gates(const Layer& layer);
-template <class T>
-Index reserve_cells(const Layer& layer);
+Index reserve_width(const Layer& layer);
 
-// y: zero past each row's end. h_n, c_n (1, B, H): after each row's own last step. Gates and cells
-// are kept if call.gates or call.cells is given.
+// y: zero past each row's end. h_n, c_n (1, B, H): after each row's own last step.
 template <class T>
 void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Strided<T>& c_n);
 

@@ -110,19 +110,30 @@ Arguments = dict[str, Tensor]
 
 
 def make_arguments(
-    cell: Cell, shape: Shape, dtype: torch.dtype = torch.float64, *, bias: bool = True
+    cell: Cell,
+    shape: Shape,
+    dtype: torch.dtype = torch.float64,
+    *,
+    bias: bool = True,
+    projected: int = 0,
 ) -> Arguments:
-    """Draw x, weights, biases and initial states, all leaves that want a gradient."""
+    """Draw x, weights, biases and initial states, all leaves that want a gradient.
+
+    Args:
+        projected: P of an lstm whose hidden state is projected; 0 for none.
+    """
     generator = torch.Generator().manual_seed(shape.B * 1000 + shape.T * 10 + shape.H)
     rows = cell.gates * shape.H
     sizes: dict[str, tuple[int, ...]] = {
         "x": (shape.B, shape.T, shape.I),
         "weight_ih": (rows, shape.I),
-        "weight_hh": (rows, shape.H),
+        "weight_hh": (rows, projected or shape.H),
     }
     if bias:
         sizes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
     sizes |= dict.fromkeys(cell.states, (shape.B, shape.H))
+    if projected:
+        sizes |= {"weight_hr": (projected, shape.H), "h0": (shape.B, projected)}
     # Small weights: a relu recurrence over 63 steps must not grow without end.
     scale = {"weight_hh": 0.5 / shape.H**0.5}
     return {
@@ -145,18 +156,28 @@ def flat(result: tuple[Any, ...]) -> list[Tensor]:
 
 
 def run_op(
-    cell: Cell, arguments: Arguments, lengths: Tensor | None = None, reverse: bool = False
+    cell: Cell,
+    arguments: Arguments,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    batch_first: bool = True,
 ) -> list[Tensor]:
     """The op on these arguments: y, h_n[, c_n]."""
-    return flat(cell.op(**arguments, lengths=lengths, reverse=reverse, **cell.options))
+    how = {"lengths": lengths, "reverse": reverse, "batch_first": batch_first}
+    return flat(cell.op(**arguments, **how, **cell.options))
 
 
 def run_reference(
-    cell: Cell, arguments: Arguments, lengths: Tensor | None = None, reverse: bool = False
+    cell: Cell,
+    arguments: Arguments,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    batch_first: bool = True,
 ) -> list[Tensor]:
     """The reference on these arguments: y, h_n[, c_n]."""
     whole = {"bias_ih": None, "bias_hh": None, **arguments}
-    return flat(cell.reference(**whole, lengths=lengths, reverse=reverse, **cell.options))
+    how = {"lengths": lengths, "reverse": reverse, "batch_first": batch_first}
+    return flat(cell.reference(**whole, **how, **cell.options))
 
 
 def gradients(outputs: list[Tensor], arguments: Arguments) -> Arguments:

@@ -18,6 +18,7 @@ LONGEST = 500
 LEVELS = {
     "errors": -2,
     "settings": -1,
+    "_core": -1,
     "ops": 0,
     "layers": 1,
     "data": 1,

@@ -1,7 +1,8 @@
 """The exceptions elman raises on purpose.
 
     ElmanError
-    ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError)
+    ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError and, as
+    │                                                               torch's own, a RuntimeError)
     ├── DataError       a file or the sequences given are wrong    (also a ValueError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     └── ModelFileError  a saved model or run cannot be used        (also a ValueError)
@@ -20,8 +21,12 @@ class ElmanError(Exception):
     """Anything elman refuses to do."""
 
 
-class ShapeError(ElmanError, ValueError):
-    """A tensor or array has the wrong shape."""
+class ShapeError(ElmanError, ValueError, RuntimeError):
+    """A tensor or array has the wrong shape.
+
+    torch raises now the one, now the other of the two built-in errors for it: code written around
+    torch's layers catches ours as well.
+    """
 
 
 class DataError(ElmanError, ValueError):

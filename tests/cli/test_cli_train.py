@@ -230,7 +230,7 @@ def test_an_interrupt_before_anything(elman, files, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("elman.train.loop.loss_and_gradients", stop)
+    monkeypatch.setattr("elman.train.gradients.OneCall.__call__", stop)
     done = elman("train", files / "text.csv")
     assert done.code == 130
     assert done.err.strip() == "Interrupted. Nothing was written."

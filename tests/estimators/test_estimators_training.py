@@ -184,7 +184,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(numbers, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("elman.train.loop.loss_and_gradients", stop)
+    monkeypatch.setattr("elman.train.gradients.OneCall.__call__", stop)
     model = SequenceClassifier(**SMALL)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

@@ -1,17 +1,18 @@
-"""Dropout between layers, starting weights, copies, repr and wrong arguments."""
+"""Dropout between layers, starting weights, copies, repr, and what stands for a weight."""
 
 import copy
 import itertools
 import pickle
-import re
 
 import pytest
 import torch
 from cases import CELLS
 from tolerances import assert_close
+from torch import nn
+from torch.func import functional_call
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
-from elman.errors import SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN, initialise_recurrent
 
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -53,6 +54,13 @@ def test_dropout_share_and_scale(monkeypatch):
         share = float(dropped.float().mean())
         assert abs(share - 0.25) < 5 * (0.25 * 0.75 / dropped.numel()) ** 0.5
         assert_close(after[~dropped], before[~dropped] / 0.75, "float32")
+
+
+@each_cell
+def test_everything_dropped(cell):
+    """A share of 1 is allowed, as in torch: the second layer hears its biases alone."""
+    layer = cell.layer(3, 8, 2, dropout=1.0, **cell.options).train()
+    assert_close(layer(torch.randn(5, 1, 3))[0], layer(torch.randn(5, 1, 3))[0], "exact")
 
 
 @each_cell
@@ -107,6 +115,15 @@ def test_forget_bias_is_the_forget_gates():
     assert_close(c_n, c0 * torch.sigmoid(torch.tensor(1.0)) ** 4, "float32")
 
 
+def test_initialise_recurrent_with_a_projection():
+    layer = LSTM(2, 5, proj_size=3, dtype=torch.float64)
+    initialise_recurrent(layer)
+    R = layer.weight_hr_l0.detach()
+    assert_close(R @ R.T, torch.eye(3, dtype=torch.float64), "float64")
+    for U in layer.weight_hh_l0.detach().split(5):
+        assert_close(U.T @ U, torch.eye(3, dtype=torch.float64), "float64")
+
+
 def test_initialise_recurrent_without_biases():
     layer = LSTM(2, 3, bias=False)
     initialise_recurrent(layer)
@@ -127,68 +144,58 @@ def test_copies(cell, duplicate):
     assert not torch.equal(other(x)[0], layer(x)[0])
 
 
+@each_cell
+def test_saved_whole(cell, tmp_path):
+    """By torch.save, the user's own file: ours never pickles."""
+    layer = cell.layer(3, 4, 2, **cell.options)
+    torch.save(layer, tmp_path / "layer.pt")
+    other = torch.load(tmp_path / "layer.pt", weights_only=False)
+    other.flatten_parameters()
+    x = torch.randn(5, 2, 3)
+    assert torch.equal(other(x)[0], layer(x)[0])
+
+
 def test_repr():
+    """As torch writes it."""
     assert repr(GRU(3, 4)) == "GRU(3, 4)"
-    assert repr(RNN(3, 4, nonlinearity="relu")) == "RNN(3, 4, nonlinearity='relu')"
-    shown = repr(LSTM(3, 4, 2, bias=False, batch_first=True, dropout=0.5, bidirectional=True))
-    assert shown == (
-        "LSTM(3, 4, num_layers=2, bias=False, batch_first=True, dropout=0.5, bidirectional=True)"
-    )
+    shown = repr(LSTM(3, 5, 2, bias=False, batch_first=True, dropout=0.5, proj_size=4))
+    assert shown == repr(nn.LSTM(3, 5, 2, bias=False, batch_first=True, dropout=0.5, proj_size=4))
+    assert repr(RNN(3, 4, nonlinearity="relu")) == repr(nn.RNN(3, 4, nonlinearity="relu"))
 
 
 @each_cell
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"input_size": 0}, "input_size: got 0, expected at least 1"),
-        ({"hidden_size": -1}, "hidden_size: got -1, expected at least 1"),
-        ({"num_layers": 0}, "num_layers: got 0, expected at least 1"),
-        ({"dropout": 1.0}, "dropout: got 1.0, expected from 0 up to, not including, 1"),
-        ({"dropout": -0.1}, "dropout: got -0.1"),
-        ({"dropout": float("nan")}, "dropout: got nan"),
-    ],
-)
-def test_wrong_sizes(cell, options, message):
-    with pytest.raises(SettingsError, match=re.escape(message)):
-        cell.layer(**{"input_size": 3, "hidden_size": 4, **cell.options, **options})
+def test_new_weights_are_used(cell):
+    """Another tensor in a weight's place: weight normalisation, functional calls, parametrisation."""
+    layer = cell.layer(3, 4, batch_first=True, **cell.options)
+    theirs = cell.torch_layer(3, 4, batch_first=True, **cell.options)
+    theirs.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 5, 3)
+    new = {name: torch.randn_like(p) for name, p in layer.named_parameters()}
+    found = functional_call(layer, new, (x,))[0]
+    assert_close(found, functional_call(theirs, new, (x,))[0], "float32")
+    assert not torch.allclose(found, layer(x)[0])
+    for module in (layer, theirs):
+        parametrize.register_parametrization(module, "weight_hh_l0", Doubled())
+    assert_close(layer(x)[0], theirs(x)[0], "float32")
+    layer(x)[0].sum().backward()
+    assert layer.parametrizations.weight_hh_l0.original.grad.abs().sum() > 0
 
 
-def test_unknown_nonlinearity():
-    with pytest.raises(SettingsError, match="nonlinearity: got 'gelu', expected 'tanh' or 'relu'"):
-        RNN(3, 4, nonlinearity="gelu")
+class Doubled(nn.Module):
+    """A parametrisation: twice the weight that is stored."""
 
-
-@each_cell
-def test_wrong_input(cell):
-    first = cell.layer(3, 4, batch_first=True, **cell.options)
-    with pytest.raises(
-        ShapeError, match=re.escape("input: got (2, 5, 4), expected (B, T, I) with")
-    ):
-        first(torch.zeros(2, 5, 4))
-    other = cell.layer(3, 4, **cell.options)
-    with pytest.raises(ShapeError, match=re.escape("input: got (2, 3), expected (T, B, I) with")):
-        other(torch.zeros(2, 3))
-    with pytest.raises(ShapeError, match="lengths: got 6 to 6, expected 0 to T = 5"):
-        first(torch.zeros(2, 5, 3), lengths=torch.tensor([6, 6]))
+    def forward(self, weight):
+        return 2 * weight
 
 
 @each_cell
-def test_wrong_states(cell):
-    layer = cell.layer(3, 4, 2, batch_first=True, bidirectional=True, **cell.options)
-    x = torch.zeros(2, 5, 3)
-    right, wrong = torch.zeros(4, 2, 4), torch.zeros(2, 2, 4)
-    for i, name in enumerate(cell.states):
-        states = [right] * len(cell.states)
-        states[i] = wrong
-        message = f"{name}: got (2, 2, 4), expected (4, 2, 4) = (L*D, B, H)"
-        with pytest.raises(ShapeError, match=re.escape(message)):
-            layer(x, tuple(states) if len(states) > 1 else states[0])
-
-
-@pytest.mark.parametrize("count", [None, 1, 3])
-def test_lstm_wants_both_states(count):
-    """A tensor in place of the pair, or a tuple of another length, is refused, never half read."""
-    state = torch.zeros(1, 2, 4)
-    hx = (state,) * count if count else state
-    with pytest.raises(ShapeError, match=re.escape("hx: expected a tuple (h0, c0)")):
-        LSTM(3, 4)(torch.zeros(5, 2, 3), hx)
+def test_torchs_own_attributes(cell):
+    layer = cell.layer(3, 4, 2, bidirectional=True, **cell.options)
+    assert isinstance(layer, nn.RNNBase)
+    assert [len(weights) for weights in layer.all_weights] == [4] * 4
+    assert len(layer._flat_weights) == 16
+    layer.flatten_parameters()
+    x = torch.zeros(5, 2, 3)
+    assert layer.get_expected_hidden_size(x, None) == (4, 2, 4)
+    assert layer.num_directions == 2
+    assert (layer.proj_size, layer.batch_first, layer.mode[:3]) == (0, False, cell.name[:3].upper())

@@ -240,8 +240,8 @@ def stop_at(monkeypatch, where, error):
 @pytest.mark.parametrize(
     ("where", "error"),
     [
-        ("elman.train.loop.loss_and_gradients", KeyboardInterrupt()),
-        ("elman.train.loop.loss_and_gradients", ElmanError("diverged")),
+        ("elman.train.gradients.OneCall.__call__", KeyboardInterrupt()),
+        ("elman.train.gradients.OneCall.__call__", ElmanError("diverged")),
         ("elman.estimators.storage.save_folder", OSError("disk full")),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -114,7 +113,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             torch.manual_seed(settings.seed)
             model = SequenceModel(config).to(settings.device)
             history = train(
-                model, training, watched, settings, on_batch=progress.batch, on_epoch=heard
+                model,
+                training,
+                watched,
+                settings,
+                on_start=progress.start,
+                on_batch=progress.batch,
+                on_epoch=heard,
             )
         self.classes_, self.encoder_ = classes, encoder
         self.model_, self.history_ = model.cpu(), history
@@ -219,15 +224,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return out
 
     def _probabilities(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """From a padded batch and its lengths to probabilities, (B, K) or (B, T, K), float64.
-
-        torch's kernels round differently in batches of different sizes. In float32 a real network's
-        probabilities show that in the sixth place, in float64 not before the thirteenth.
-        """
-        model = copy.deepcopy(self.model_).double()
+        """From a padded batch and its lengths to probabilities, (B, K) or (B, T, K), float64."""
 
         def probabilities(x: Tensor, lengths: Tensor) -> Tensor:
-            return torch.softmax(model(x.double() if x.is_floating_point() else x, lengths), -1)
+            return torch.softmax(self.model_(x, lengths).double(), -1)
 
         return probabilities
 

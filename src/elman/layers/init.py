@@ -21,7 +21,7 @@ def initialise_recurrent(layer: _Recurrent) -> None:
     hidden = layer.hidden_size
     for name, parameter in layer.named_parameters():
         for gate, block in enumerate(torch.split(parameter, hidden)):
-            if name.startswith("weight_hh"):
+            if name.startswith(("weight_hh", "weight_hr")):
                 nn.init.orthogonal_(block)
             elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(block)

@@ -1,170 +1,211 @@
-"""RNN, GRU and LSTM as nn.Modules: torch.nn's weights and results, right about padding.
+"""RNN, GRU and LSTM in place of torch.nn's: the same weights and results, right about padding.
 
     layer l, direction d:   y[l, d] = cell(y[l-1])        y[l] = y[l, forward] beside y[l, backward]
 
-Dimensions: B batch, T time, I input, H hidden, G gates, L layers, D directions (1 or 2).
+Dimensions: B batch, T time, I input, H hidden, P projected, L layers, D directions (1 or 2).
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman import ops
 from elman.errors import SettingsError, ShapeError
+from elman.ops._checks import check_lengths
+from elman.ops._dispatch import is_native
+from elman.ops._torch_layer import run_packed
 
-_Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+States = tuple[Tensor, ...]
 
 
-class _Recurrent(nn.Module):
-    """L stacked layers in one or both directions; the subclass names the cell."""
+class _Recurrent(nn.RNNBase):
+    """L stacked layers in one or both directions; the subclass names the cell.
 
-    gates: ClassVar[int]
+    Constructor, weights, copies, pickles and repr are torch's. The subclasses are no torch.nn.RNN,
+    GRU or LSTM all the same: torch.compile refuses every instance of those three.
+    """
+
     state_names: ClassVar[tuple[str, ...]] = ("h0",)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, value in sizes.items():
-            if value < 1:
-                raise SettingsError(f"{name}: got {value}, expected at least 1")
-        if not 0 <= dropout < 1:
-            raise SettingsError(f"dropout: got {dropout}, expected from 0 up to, not including, 1")
-        if dropout and num_layers == 1:
-            warnings.warn(
-                f"dropout {dropout} has no effect: it acts between layers, and num_layers is 1",
-                stacklevel=3,
-            )
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = dropout
-        self.bidirectional = bidirectional
-        rows = self.gates * hidden_size
-        for layer in range(num_layers):
-            size = input_size if layer == 0 else hidden_size * self.num_directions
-            for suffix in self._suffixes(layer):
-                shapes: dict[str, tuple[int, ...]] = {
-                    "weight_ih": (rows, size),
-                    "weight_hh": (rows, hidden_size),
-                }
-                if bias:
-                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-                for name, shape in shapes.items():
-                    empty = torch.empty(shape, device=device, dtype=dtype)
-                    self.register_parameter(f"{name}_{suffix}", nn.Parameter(empty))
-        self.reset_parameters()
+    _op: ClassVar[Callable[..., Any]]  # one layer, one direction
+    _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
 
     @property
     def num_directions(self) -> int:
         """D: 2 if bidirectional, else 1."""
         return 2 if self.bidirectional else 1
 
-    def reset_parameters(self) -> None:
-        """Draw every weight and bias uniformly from ±1/sqrt(H), as torch.nn does."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+    def forward(
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002 - torch's name
+        hx: Any = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Any, Any]:
+        """Run over whole sequences.
 
-    def _suffixes(self, layer: int) -> list[str]:
-        return [f"l{layer}", f"l{layer}_reverse"][: self.num_directions]
+        Args:
+            input: (T, B, I), or (B, T, I) if batch_first; (T, I) for one sequence; or packed.
+            hx: states before the first step, (L*D, B, H), or (L*D, H) for one sequence; for an
+                LSTM the pair of hidden and cell states; None means zeros.
+            lengths: valid steps of each row, (B,) integers on any device; None means all T.
+        Returns: y (T, B, D*H), (B, T, D*H) or (T, D*H), as the input, zero past each row's end, or
+            packed; h_n, for an LSTM (h_n, c_n), shaped as hx, after each row's own last step in the
+            direction of travel. With proj_size P, hidden states and y have P units in place of H.
+        Raises: ShapeError, in torch's words where torch refuses the same.
+        """
+        states = () if hx is None else self._states(hx)
+        y: Tensor | PackedSequence
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ShapeError("lengths: a PackedSequence has its own; give one or the other")
+            y, final = self._run_packed(input, states)
+        elif input.dim() == 3:
+            self._check_dims(states, 3, "batched 3-D")
+            y, final = self._run(input, states, lengths)
+        elif input.dim() == 2:
+            self._check_dims(states, 2, "unbatched 2-D")
+            dim = 0 if self.batch_first else 1
+            rows = tuple(s.unsqueeze(1) for s in states)
+            y, final = self._run(input.unsqueeze(dim), rows, lengths)
+            y, final = y.squeeze(dim), tuple(s.squeeze(1) for s in final)
+        else:
+            raise ShapeError(
+                f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D tensor"
+                f" instead: {tuple(input.shape)}"
+            )
+        return y, final if len(final) > 1 else final[0]
 
-    def _weights(self, suffix: str) -> _Weights:
-        """Weights and biases of one layer and direction, `l0`, `l0_reverse`, `l1`, ..."""
-        return (
-            getattr(self, f"weight_ih_{suffix}"),
-            getattr(self, f"weight_hh_{suffix}"),
-            getattr(self, f"bias_ih_{suffix}", None),
-            getattr(self, f"bias_hh_{suffix}", None),
+    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
+        """What the op takes besides what all three take."""
+        return {}
+
+    def _run(self, x: Tensor, states: States, lengths: Tensor | None) -> tuple[Tensor, States]:
+        batch, time, _ = x.shape
+        if not self.batch_first:
+            batch, time = time, batch
+        self._check(x, states, batch, time)
+        if is_native(x, self._weight("weight_ih_l0"), *states):
+            return self._run_layers(x, states, lengths, self.batch_first)
+        if lengths is None or batch == 0:
+            return self._run_torch(x, states)
+        check_lengths(lengths, batch, time)
+        y, final = run_packed(
+            lambda packed: self._run_torch(packed, states),
+            x if self.batch_first else x.transpose(0, 1),
+            states or (0.0,) * len(self.state_names),
+            lengths,
+        )
+        return (y if self.batch_first else y.transpose(0, 1)), final
+
+    def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
+        data, batch_sizes, order, back = packed
+        self._check_dims(states, 3, "packed")
+        self._check(data, states, int(batch_sizes[0]), len(batch_sizes))
+        if not is_native(data, self._weight("weight_ih_l0"), *states):
+            return self._run_torch(packed, states)
+        if order is not None:
+            states = tuple(s.index_select(1, order) for s in states)
+        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))  # longest row first
+        y, final = self._run_layers(x, states, lengths, batch_first=False)
+        if back is not None:
+            final = tuple(s.index_select(1, back) for s in final)
+        out = pack_padded_sequence(y, lengths).data
+        return PackedSequence(out, batch_sizes, order, back), final
+
+    def _run_layers(
+        self, x: Tensor, states: States, lengths: Tensor | None, batch_first: bool
+    ) -> tuple[Tensor, States]:
+        """All layers by elman.ops; x (B, T, I) or (T, B, I), states (L*D, B, H)."""
+        count = len(self._all_weights)  # L*D
+        starts: list[Sequence[Tensor | None]] = [s.unbind(0) for s in states]  # (B, H) each
+        starts = starts or [[None] * count] * len(self.state_names)
+        y, ends = x, []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                y = functional.dropout(y, self.dropout, True)
+            outputs = []
+            for direction in range(self.num_directions):
+                index = layer * self.num_directions + direction
+                weights = [self._weight(name) for name in self._all_weights[index]]
+                out, end = self._op(
+                    y,
+                    *(weights[:4] if self.bias else (*weights[:2], None, None)),
+                    *(s[index] for s in starts),
+                    lengths,
+                    reverse=direction == 1,
+                    batch_first=batch_first,
+                    **self._options(weights),
+                )
+                outputs.append(out)
+                ends.append(end if isinstance(end, tuple) else (end,))
+            y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+        if count == 1:
+            return y, tuple(s.unsqueeze(0) for s in ends[0])
+        return y, tuple(torch.stack(s) for s in zip(*ends, strict=True))
+
+    def _weight(self, name: str) -> Tensor:
+        """A weight by name: a parameter, or the tensor that a parametrisation puts in its place."""
+        parameter = self._parameters.get(name)  # quicker than the attribute
+        found: Tensor = getattr(self, name) if parameter is None else parameter
+        return found
+
+    def _run_torch(self, x: Any, states: States) -> tuple[Any, States]:
+        """All layers by torch, cuDNN where there is one; x padded, full length, or packed."""
+        hx = states if len(states) > 1 else states[0] if states else None
+        y, final = self._torch_forward(x, hx)
+        return y, final if isinstance(final, tuple) else (final,)
+
+    def _states(self, hx: Any) -> States:
+        """The initial states as a tuple."""
+        if len(self.state_names) == 1 and isinstance(hx, Tensor):
+            return (hx,)
+        if isinstance(hx, Tensor) or len(hx) != len(self.state_names):
+            raise ShapeError(f"hx: expected {' and '.join(self.state_names)}, one tensor each")
+        return tuple(hx)
+
+    def _check_dims(self, states: States, dims: int, what: str) -> None:
+        if all(s.dim() == dims for s in states):
+            return
+        found = ", ".join(f"{s.dim()}-D" for s in states)
+        if len(states) == 1:
+            raise ShapeError(f"For {what} input, hx should also be {dims}-D but got {found} tensor")
+        raise ShapeError(
+            f"For {what} input, hx and cx should also be {dims}-D but got ({found}) tensors"
         )
 
-    def _run(
-        self,
-        x: Tensor,
-        weights: _Weights,
-        states: list[Tensor | None],
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One layer, one direction: y (B, T, H) and the final states, each (B, H)."""
-        raise NotImplementedError
-
-    def _forward(
-        self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if x.dim() != 3 or x.shape[-1] != self.input_size:
-            order = "(B, T, I)" if self.batch_first else "(T, B, I)"
+    def _check(self, x: Tensor, states: States, batch: int, time: int) -> None:
+        """Raise ShapeError, in torch's words and ours, unless x (..., I) and (L*D, B, H) fit."""
+        if x.shape[-1] != self.input_size:
             raise ShapeError(
-                f"input: got {tuple(x.shape)}, expected {order} with I = {self.input_size}"
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got"
+                f" {x.shape[-1]}: the input is {tuple(x.shape)}"
             )
-        if not self.batch_first:
-            x = x.transpose(0, 1)
-        total = self.num_layers * self.num_directions
-        expected = (total, x.shape[0], self.hidden_size)
-        if isinstance(states, Tensor) or len(states or self.state_names) != len(self.state_names):
-            raise ShapeError(f"hx: expected a tuple ({', '.join(self.state_names)})")
-        for name, state in zip(self.state_names, states or (), strict=False):
-            if tuple(state.shape) != expected:
+        if time == 0:
+            raise ShapeError(
+                "Expected sequence length to be larger than 0 in RNN: the input is"
+                f" {tuple(x.shape)}, batch_first={self.batch_first}"
+            )
+        count = self.num_layers * self.num_directions
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)
+        for i, (state, width) in enumerate(zip(states, widths, strict=False)):
+            if state.shape != (count, batch, width):
+                what = "hidden" if len(states) == 1 else f"hidden[{i}]"
                 raise ShapeError(
-                    f"{name}: got {tuple(state.shape)}, expected {expected} = (L*D, B, H)"
+                    f"Expected {what} size {(count, batch, width)}, got {list(state.shape)}:"
+                    f" {self.state_names[i]} is (L*D, B, units)"
                 )
-        final: list[tuple[Tensor, ...]] = []
-        y = x
-        for layer in range(self.num_layers):
-            if layer and self.dropout:
-                y = functional.dropout(y, self.dropout, self.training)
-            outputs = []
-            for direction, suffix in enumerate(self._suffixes(layer)):
-                index = layer * self.num_directions + direction
-                start: list[Tensor | None] = [None] * len(self.state_names)
-                if states:
-                    start = [s[index] for s in states]
-                out, end = self._run(y, self._weights(suffix), start, lengths, direction == 1)
-                outputs.append(out)
-                final.append(end)
-            y = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        if not self.batch_first:
-            y = y.transpose(0, 1)
-        return y, tuple(torch.stack(list(s)) for s in zip(*final, strict=True))
-
-    def extra_repr(self) -> str:
-        """Sizes and the options that are not at their default."""
-        shown = [f"{self.input_size}, {self.hidden_size}"]
-        for name, default in (
-            ("num_layers", 1),
-            ("bias", True),
-            ("batch_first", False),
-            ("dropout", 0.0),
-            ("bidirectional", False),
-        ):
-            if getattr(self, name) != default:
-                shown.append(f"{name}={getattr(self, name)}")
-        return ", ".join(shown)
 
 
 class RNN(_Recurrent):
     """Simple recurrent layers: h_t = f(W x_t + b_ih + U h_{t-1} + b_hh).
 
-    Takes torch.nn.RNN's arguments and weights (`load_state_dict` works both ways) and, in addition,
-    `lengths`.
+    Takes torch.nn.RNN's arguments, input and weights (`load_state_dict` works both ways) and, when
+    called, `lengths` besides.
 
     Args:
         input_size: I.
@@ -177,7 +218,8 @@ class RNN(_Recurrent):
         bidirectional: also run each layer from each row's own last step to its first.
     """
 
-    gates = 1
+    _op = staticmethod(ops.rnn)
+    _torch_forward = nn.RNN.forward
 
     def __init__(
         self,
@@ -191,10 +233,15 @@ class RNN(_Recurrent):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise SettingsError(f"nonlinearity: got {nonlinearity!r}, expected 'tanh' or 'relu'")
+            raise SettingsError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
         super().__init__(
+            f"RNN_{nonlinearity.upper()}",
             input_size,
             hidden_size,
             num_layers,
@@ -202,112 +249,102 @@ class RNN(_Recurrent):
             batch_first,
             dropout,
             bidirectional,
+            _no_projection(proj_size),
             device,
             dtype,
         )
         self.nonlinearity = nonlinearity
 
-    def forward(
-        self, x: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Run over whole sequences.
-
-        Args:
-            x: input, (T, B, I), or (B, T, I) if batch_first.
-            h0: states before the first step, (L*D, B, H); None means zeros.
-            lengths: valid steps of each row, (B,) integers; None means all T.
-        Returns: y (T, B, D*H) or (B, T, D*H), zero past each row's end; h_n (L*D, B, H), after each
-            row's own last step in the direction of travel.
-        Raises: ShapeError.
-        """
-        y, (h_n,) = self._forward(x, None if h0 is None else (h0,), lengths)
-        return y, h_n
-
-    def _run(
-        self,
-        x: Tensor,
-        weights: _Weights,
-        states: list[Tensor | None],
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        w, u, b, c = weights
-        y, h_n = ops.rnn(
-            x, w, u, b, c, states[0], lengths, nonlinearity=self.nonlinearity, reverse=reverse
-        )
-        return y, (h_n,)
-
-    def extra_repr(self) -> str:
-        """Sizes and the options that are not at their default."""
-        relu = ", nonlinearity='relu'" if self.nonlinearity == "relu" else ""
-        return super().extra_repr() + relu
+    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity}
 
 
 class GRU(_Recurrent):
     """Gated recurrent layers; equations in `elman.ops.gru`.
 
-    Takes torch.nn.GRU's arguments and weights (`load_state_dict` works both ways) and, in addition,
-    `lengths`. Arguments, shapes and errors as `RNN`, without `nonlinearity`.
+    Arguments, input, weights and errors as `RNN`, without `nonlinearity`.
     """
 
-    gates = 3
+    _op = staticmethod(ops.gru)
+    _torch_forward = nn.GRU.forward
 
-    def forward(
-        self, x: Tensor, h0: Tensor | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Run over whole sequences; arguments and results as `RNN.forward`."""
-        y, (h_n,) = self._forward(x, None if h0 is None else (h0,), lengths)
-        return y, h_n
-
-    def _run(
+    def __init__(
         self,
-        x: Tensor,
-        weights: _Weights,
-        states: list[Tensor | None],
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        w, u, b, c = weights
-        y, h_n = ops.gru(x, w, u, b, c, states[0], lengths, reverse=reverse)
-        return y, (h_n,)
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+    ) -> None:
+        super().__init__(
+            "GRU",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            _no_projection(proj_size),
+            device,
+            dtype,
+        )
 
 
 class LSTM(_Recurrent):
     """Long short-term memory layers; equations in `elman.ops.lstm`.
 
-    Takes torch.nn.LSTM's arguments and weights (`load_state_dict` works both ways; no `proj_size`)
-    and, in addition, `lengths`. Arguments, shapes and errors as `RNN`, without `nonlinearity`.
+    Arguments, input, weights and errors as `RNN`, without `nonlinearity` and with `proj_size`: P
+    units to which the hidden state is projected, 0 for no projection.
     """
 
-    gates = 4
     state_names = ("h0", "c0")
+    _op = staticmethod(ops.lstm)
+    _torch_forward = nn.LSTM.forward
+    # What torch's forward calls on itself.
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
 
-    def forward(
+    def __init__(
         self,
-        x: Tensor,
-        hx: tuple[Tensor, Tensor] | None = None,
-        lengths: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run over whole sequences.
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
 
-        Args:
-            x: input, (T, B, I), or (B, T, I) if batch_first.
-            hx: hidden and cell states before the first step, (L*D, B, H) each; None means zeros.
-            lengths: valid steps of each row, (B,) integers; None means all T.
-        Returns: y (T, B, D*H) or (B, T, D*H), zero past each row's end; (h_n, c_n), each
-            (L*D, B, H).
-        Raises: ShapeError.
-        """
-        y, (h_n, c_n) = self._forward(x, hx, lengths)
-        return y, (h_n, c_n)
+    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
+        return {"weight_hr": weights[-1]} if self.proj_size else {}
 
-    def _run(
-        self,
-        x: Tensor,
-        weights: _Weights,
-        states: list[Tensor | None],
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        w, u, b, c = weights
-        return ops.lstm(x, w, u, b, c, states[0], states[1], lengths, reverse=reverse)
+
+def _no_projection(proj_size: int) -> int:
+    """Refuse a projection as torch does: only an LSTM has one."""
+    if proj_size:
+        raise SettingsError("proj_size argument is only supported for LSTM, not RNN or GRU")
+    return 0

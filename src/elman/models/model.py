@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from elman.errors import SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN, initialise_recurrent
+from elman.models.native import NativeModel
 from elman.settings import ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
@@ -59,6 +60,9 @@ class SequenceModel(nn.Module):
     `last` reads the top layer's final states: the forward direction's after a row's own last step,
     the backward direction's after its first. `mean` and `max` run over a row's own steps. What
     stands past a row's end, NaN included, is never read.
+
+    In evaluation mode under torch.no_grad, on a CPU, the whole is one native call, and a sequence's
+    logits have the same bits in any batch.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -115,6 +119,9 @@ class SequenceModel(nn.Module):
             raise ShapeError(f"lengths: got {tuple(lengths.shape)}, expected ({x.shape[0]},)")
         if x.shape[0] and int(lengths.min()) < 1:
             raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
+        watched = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if not watched and not self.obstacle():
+            return NativeModel(self).logits(x, lengths)
         inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
         if tokens:
             x = self.embedding(torch.where(inside, x, PADDING))  # (B, T, E)
@@ -132,3 +139,31 @@ class SequenceModel(nn.Module):
         read = functional.dropout(read, config.dropout, self.training)
         logits: Tensor = self.output(read)
         return logits
+
+    def obstacle(self) -> str:
+        """Say why this model cannot be run in one native call; empty if it can."""
+        first, *others = self.parameters()
+        if type(self) is not SequenceModel:
+            return f"{type(self).__name__} is a subclass"
+        if first.device.type != "cpu":
+            return f"the model is on {first.device}"
+        if first.dtype not in (torch.float32, torch.float64):
+            return f"the model computes in {first.dtype}"
+        if any(p.dtype != first.dtype or p.device != first.device for p in others):
+            return "parameters differ in dtype or device"
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast is on"
+        if any(_is_watched(module) for module in self.modules()):
+            return "a module has hooks or a parametrization"
+        return ""
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether someone wants to see, or change, what passes through this module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "parametrizations" in module._modules
+    )

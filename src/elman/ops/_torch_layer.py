@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
 def flip_within_lengths(x: Tensor, lengths: Tensor) -> Tensor:
@@ -25,59 +25,93 @@ def flip_within_lengths(x: Tensor, lengths: Tensor) -> Tensor:
 def run_layer(
     kernel: Callable[..., tuple[Tensor, ...]],
     x: Tensor,
-    weights: list[Tensor],
-    states: tuple[Tensor, ...],
+    weights: tuple[Tensor, Tensor, *tuple[Tensor | None, ...]],
+    initial: tuple[Tensor | None, ...],
     lengths: Tensor | None,
     reverse: bool,
+    batch_first: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run `kernel` (one of torch's rnn_tanh, rnn_relu, gru, lstm) over x, (B, T, I).
 
     Args:
         kernel: torch._VF function; takes padded or packed input.
-        weights: weight_ih, weight_hh and, where there are biases, bias_ih, bias_hh.
-        states: initial states, each (B, H): h, and for lstm c.
+        weights: weight_ih, weight_hh, bias_ih, bias_hh and, for lstm, weight_hr.
+        initial: initial states, each (B, H): h, and for lstm c; None means zeros.
         lengths: valid steps of each row, (B,); None means all T.
         reverse: from each row's own last step to its first.
-    Returns: y (B, T, H), zero past each row's end; final states, each (B, H).
+        batch_first: whether batch stands before time in x and y.
+    Returns: y (B, T, H), contiguous, zero past each row's end; final states, each (B, H).
     """
+    if not batch_first:
+        turned, last = run_layer(
+            kernel, x.transpose(0, 1), weights, initial, lengths, reverse, True
+        )
+        return turned.transpose(0, 1).contiguous(), last
     batch, time, _ = x.shape
+    weight_ih, weight_hh, *rest = weights
+    widths = (weight_hh.shape[1], weight_ih.shape[0] // 4)  # of h, and of the lstm's c
+    states = tuple(
+        x.new_zeros(batch, width) if state is None else state
+        for state, width in zip(initial, widths, strict=False)
+    )
     if batch == 0 or time == 0:
-        return x.new_zeros(batch, time, states[0].shape[1]), states
-    biased = len(weights) == 4
+        return x.new_zeros(batch, time, widths[0]), states
+    flat = [w for w in weights if w is not None]
+    biased = rest[0] is not None
     stacked = tuple(s.unsqueeze(0) for s in states)
     if lengths is None or bool((lengths == time).all()):
         hidden = stacked if len(stacked) > 1 else stacked[0]
         y, *final = kernel(
-            x.flip(1) if reverse else x, hidden, weights, biased, 1, 0.0, False, False, True
+            x.flip(1) if reverse else x, hidden, flat, biased, 1, 0.0, False, False, True
         )
-        return (y.flip(1) if reverse else y), tuple(s.squeeze(0) for s in final)
+        y = (y.flip(1) if reverse else y).contiguous()
+        return y, tuple(s.squeeze(0) for s in final)
 
-    # Packing refuses empty rows: give them one step of zeros and put their state back afterwards.
+    def run(packed: PackedSequence) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        assert order is not None and back is not None  # enforce_sorted=False always sets them
+        hidden = tuple(s.index_select(1, order) for s in stacked)
+        data, *final = kernel(
+            packed.data,
+            packed.batch_sizes,
+            hidden if len(hidden) > 1 else hidden[0],
+            flat,
+            biased,
+            1,
+            0.0,
+            False,
+            False,
+        )
+        ends = tuple(s.index_select(1, back).squeeze(0) for s in final)
+        return packed._replace(data=data), ends
+
+    filled = lengths.clamp(min=1)
+    y, ends = run_packed(run, flip_within_lengths(x, filled) if reverse else x, states, lengths)
+    return (flip_within_lengths(y, filled) if reverse else y).contiguous(), ends
+
+
+def run_packed(
+    run: Callable[[PackedSequence], tuple[PackedSequence, tuple[Tensor, ...]]],
+    x: Tensor,
+    states: tuple[Tensor | float, ...],
+    lengths: Tensor,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run what takes a PackedSequence over x, (B, T, I), T and B at least 1.
+
+    Packing refuses empty rows: they get one step of zeros, and their state back afterwards.
+
+    Args:
+        run: from the packed input to the packed output and the final states, (..., B, H).
+        states: where empty rows stay, (..., B, H) or 0 each.
+        lengths: valid steps of each row, (B,).
+    Returns: y (B, T, H), zero past each row's end; final states.
+    """
     empty = (lengths == 0).to(x.device)
-    run = lengths.clamp(min=1)
-    if reverse:
-        x = flip_within_lengths(x, run)
     x = torch.where(empty[:, None, None], x.new_zeros(()), x)
-    packed = pack_padded_sequence(x, run.cpu(), batch_first=True, enforce_sorted=False)
-    order, back = packed.sorted_indices, packed.unsorted_indices
-    assert order is not None and back is not None  # enforce_sorted=False always sets them
-    hidden = tuple(s.index_select(1, order) for s in stacked)
-    data, *final = kernel(
-        packed.data,
-        packed.batch_sizes,
-        hidden if len(hidden) > 1 else hidden[0],
-        weights,
-        biased,
-        1,
-        0.0,
-        False,
-        False,
-    )
-    y, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=time)
+    steps = lengths.clamp(min=1).cpu()
+    out, ends = run(pack_padded_sequence(x, steps, batch_first=True, enforce_sorted=False))
+    y, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
     y = torch.where(empty[:, None, None], y.new_zeros(()), y)
-    if reverse:
-        y = flip_within_lengths(y, run)
-    ends = tuple(s.index_select(1, back).squeeze(0) for s in final)
     return y, tuple(
         torch.where(empty[:, None], start, end) for start, end in zip(states, ends, strict=True)
     )

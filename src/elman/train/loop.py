@@ -18,7 +18,7 @@ from elman.errors import ElmanError
 from elman.models import SequenceModel
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingSettings
-from elman.train.gradients import Tally, batch_loss, loss_and_gradients
+from elman.train.gradients import Tally, batch_loss, gradient_source
 from elman.train.schedule import learning_rate
 
 _INFERENCE_BATCH = 256
@@ -67,9 +67,9 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         {"params": free, "weight_decay": 0.0},
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate)
+    return kind(groups, lr=settings.learning_rate, fused=True)
 
 
 @torch.no_grad()
@@ -78,7 +78,9 @@ def validate(model: SequenceModel, examples: Examples, device: torch.device) -> 
     model.eval()
     tally = Tally()
     for index in in_order(examples.inputs.lengths, _INFERENCE_BATCH):
-        tally.add(*batch_loss(model, to_device(make_batch(examples, index), device), 0.0))
+        batch = to_device(make_batch(examples, index), device)
+        loss, logits, target = batch_loss(model, batch, 0.0)
+        tally.add(float(loss), logits, target)
     return tally
 
 
@@ -103,6 +105,7 @@ def train(
     validation: Examples | None,
     settings: TrainingSettings,
     *,
+    on_start: Callable[[str], None] = lambda description: None,
     on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> History:
@@ -116,6 +119,7 @@ def train(
         training: what it learns from.
         validation: what early stopping and `keep='best'` look at; None if there is none.
         settings: see elman.settings.
+        on_start: called once with where the gradients come from, in words.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
     Raises: SettingsError if `best` or patience is asked for without validation; ElmanError if the
@@ -125,6 +129,8 @@ def train(
     device = next(model.parameters()).device
     generator = np.random.default_rng(settings.seed)
     optimizer = make_optimizer(model, settings)
+    gradients = gradient_source(model, settings.label_smoothing)
+    on_start(gradients.description)
     size = len(training) if settings.batch_size == "full" else settings.batch_size
     batches_per_epoch = math.ceil(len(training) / size)
     steps = settings.epochs * batches_per_epoch
@@ -149,19 +155,17 @@ def train(
                     batch = Batch(
                         batch.x.masked_fill(unknown, UNKNOWN), batch.lengths, batch.target
                     )
-                loss, logits, target = loss_and_gradients(
-                    model, to_device(batch, device), settings.label_smoothing
-                )
-                norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or math.inf)
-                if not (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+                loss, logits, target = gradients(to_device(batch, device))
+                norm = gradients.clip(settings.clip_norm or math.inf)
+                if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise ElmanError(
-                        f"epoch {epoch}, batch {number}: loss {float(loss)}, gradient norm "
-                        f"{float(norm)}: training has diverged. Lower the learning rate (now "
+                        f"epoch {epoch}, batch {number}: loss {loss}, gradient norm "
+                        f"{norm}: training has diverged. Lower the learning rate (now "
                         f"{settings.learning_rate:g}) or keep clip_norm above 0"
                     )
                 optimizer.step()
                 step += 1
-                norms.append(float(norm))
+                norms.append(norm)
                 tally.add(loss, logits, target)
                 on_batch(number, batches_per_epoch, tally)
             checked = validate(model, validation, device) if validation is not None else None

@@ -38,6 +38,10 @@ class Progress:
         if self._unshown is not None:
             self.write(epoch_line(self._unshown, self.epochs))
 
+    def start(self, description: str) -> None:
+        """Hear, once, where the gradients come from."""
+        self.write(description)
+
     def batch(self, number: int, batches: int, tally: Tally) -> None:
         """Hear of a finished batch; plain lines say nothing of it."""
 

@@ -18,6 +18,7 @@ def gru(
     lengths: Tensor | None = None,
     *,
     reverse: bool = False,
+    batch_first: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """One gated recurrent layer over a whole sequence.
 
@@ -26,20 +27,19 @@ def gru(
         h_t  = (1 - z) * n + z * h_{t-1}
 
     Args:
-        x: input, (B, T, I), float32 or float64.
+        x: input, (B, T, I), or (T, B, I) if not batch_first; float32 or float64.
         weight_ih: W, (3*H, I), gates in the order r, z, n.
         weight_hh: U, (3*H, H).
         bias_ih, bias_hh: (3*H,) each, or None for both.
         h0: state before the first step, (B, H); None means zeros.
         lengths: valid steps of each row, (B,) integers, any device; None means all T.
         reverse: run from each row's own last step to its first.
-    Returns: y (B, T, H), zero past each row's end; h_n (B, H), the state after each row's own last
-        step in the direction of travel.
+        batch_first: whether batch stands before time in x and y.
+    Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
+        each row's own last step in the direction of travel.
     Raises: ShapeError naming the argument, what it is and what it should be.
     Source: Cho et al. 2014, arXiv:1406.1078v1 (reset after the product); gates as
         torch.nn.GRU orders them.
     """
-    check_layer(3, x, weight_ih, weight_hh, bias_ih, bias_hh, {"h0": h0}, lengths)
-    if h0 is None:
-        h0 = x.new_zeros(x.shape[0], weight_hh.shape[1])
-    return gru_op(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, reverse)
+    check_layer(3, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, batch_first)
+    return gru_op(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, reverse, batch_first)

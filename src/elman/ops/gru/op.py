@@ -1,10 +1,15 @@
-"""The gated recurrence as the layers run it: torch's own kernels, on any device."""
+"""The gated recurrence as the layers run it: our kernels on a CPU, torch's elsewhere."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import _VF, Tensor
 
+from elman.ops._dispatch import is_native
+from elman.ops._native import run_native
 from elman.ops._torch_layer import run_layer
+from elman.ops.gru.reference import gru_reference
 
 
 def gru_op(
@@ -13,11 +18,19 @@ def gru_op(
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-    h0: Tensor,
+    h0: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
+    batch_first: bool,
 ) -> tuple[Tensor, Tensor]:
     """Same arguments and results as `elman.ops.gru`, already checked."""
-    weights = [w for w in (weight_ih, weight_hh, bias_ih, bias_hh) if w is not None]
-    y, (h_n,) = run_layer(_VF.gru, x, weights, (h0,), lengths, reverse)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    if is_native(x):
+        y, h_n, _ = run_native("gru", _replay, x, *weights, h0, None, lengths, reverse, batch_first)
+        return y, h_n
+    y, (h_n,) = run_layer(_VF.gru, x, weights, (h0,), lengths, reverse, batch_first)
     return y, h_n
+
+
+def _replay(*arguments: Any) -> tuple[Tensor, ...]:
+    return gru_reference(*arguments[:6], *arguments[7:])  # a GRU has no c0

@@ -15,8 +15,11 @@ def gru_reference(
     h0: Tensor,
     lengths: Tensor | None,
     reverse: bool,
+    batch_first: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Same arguments and results as `elman.ops.gru`; x (B, T, I), h0 (B, H)."""
+    """Same arguments and results as `elman.ops.gru`; h0 (B, H)."""
+    if not batch_first:
+        x = x.transpose(0, 1)
     time = x.shape[1]
     h = h0
     y = [torch.zeros_like(h0)] * time
@@ -36,4 +39,5 @@ def gru_reference(
         n = torch.tanh(a_n + r * u_n)
         h = torch.where(valid, (1 - z) * n + z * h, h)
         y[t] = torch.where(valid, h, 0.0)
-    return torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1]), h
+    out = torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1])
+    return out if batch_first else out.transpose(0, 1).contiguous(), h

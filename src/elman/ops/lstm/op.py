@@ -1,10 +1,15 @@
-"""The long short-term memory as the layers run it: torch's own kernels, on any device."""
+"""The long short-term memory as the layers run it: our kernels on a CPU, torch's elsewhere."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import _VF, Tensor
 
+from elman.ops._dispatch import is_native
+from elman.ops._native import run_native
 from elman.ops._torch_layer import run_layer
+from elman.ops.lstm.reference import lstm_reference
 
 
 def lstm_op(
@@ -13,12 +18,26 @@ def lstm_op(
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-    h0: Tensor,
-    c0: Tensor,
+    weight_hr: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
+    batch_first: bool,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Same arguments and results as `elman.ops.lstm`, already checked."""
-    weights = [w for w in (weight_ih, weight_hh, bias_ih, bias_hh) if w is not None]
-    y, (h_n, c_n) = run_layer(_VF.lstm, x, weights, (h0, c0), lengths, reverse)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    if weight_hr is None and is_native(x):
+        y, h_n, c_n = run_native(
+            "lstm", _replay, x, *weights, h0, c0, lengths, reverse, batch_first
+        )
+        return y, (h_n, c_n)
+    y, (h_n, c_n) = run_layer(
+        _VF.lstm, x, (*weights, weight_hr), (h0, c0), lengths, reverse, batch_first
+    )
     return y, (h_n, c_n)
+
+
+def _replay(*arguments: Any) -> tuple[Tensor, ...]:
+    y, final = lstm_reference(*arguments)
+    return y, *final

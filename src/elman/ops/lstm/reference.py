@@ -16,8 +16,12 @@ def lstm_reference(
     c0: Tensor,
     lengths: Tensor | None,
     reverse: bool,
+    batch_first: bool = True,
+    weight_hr: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Same arguments and results as `elman.ops.lstm`; x (B, T, I), h0 and c0 (B, H)."""
+    """Same arguments and results as `elman.ops.lstm`; h0 (B, H or P) and c0 (B, H)."""
+    if not batch_first:
+        x = x.transpose(0, 1)
     time = x.shape[1]
     h, c = h0, c0
     y = [torch.zeros_like(h0)] * time
@@ -32,7 +36,10 @@ def lstm_reference(
         i, f, g, o = a.chunk(4, 1)
         c_t = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h_t = torch.sigmoid(o) * torch.tanh(c_t)
+        if weight_hr is not None:
+            h_t = h_t @ weight_hr.T  # (B, P)
         c = torch.where(valid, c_t, c)
         h = torch.where(valid, h_t, h)
         y[t] = torch.where(valid, h, 0.0)
-    return torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1]), (h, c)
+    out = torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1])
+    return out if batch_first else out.transpose(0, 1).contiguous(), (h, c)

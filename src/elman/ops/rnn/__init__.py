@@ -20,13 +20,14 @@ def rnn(
     *,
     nonlinearity: str = "tanh",
     reverse: bool = False,
+    batch_first: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """One simple recurrent layer over a whole sequence.
 
         h_t = f(W x_t + b_ih + U h_{t-1} + b_hh)        f = tanh or relu
 
     Args:
-        x: input, (B, T, I), float32 or float64.
+        x: input, (B, T, I), or (T, B, I) if not batch_first; float32 or float64.
         weight_ih: W, (H, I).
         weight_hh: U, (H, H).
         bias_ih, bias_hh: (H,) each, or None for both.
@@ -34,14 +35,15 @@ def rnn(
         lengths: valid steps of each row, (B,) integers, any device; None means all T.
         nonlinearity: f, `tanh` or `relu`.
         reverse: run from each row's own last step to its first.
-    Returns: y (B, T, H), zero past each row's end; h_n (B, H), the state after each row's own last
-        step in the direction of travel.
+        batch_first: whether batch stands before time in x and y.
+    Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
+        each row's own last step in the direction of travel.
     Raises: ShapeError naming the argument, what it is and what it should be; SettingsError.
     Source: Elman 1990, doi:10.1207/s15516709cog1402_1; weights as torch.nn.RNN.
     """
     if nonlinearity not in ("tanh", "relu"):
         raise SettingsError(f"nonlinearity: got {nonlinearity!r}, expected 'tanh' or 'relu'")
-    check_layer(1, x, weight_ih, weight_hh, bias_ih, bias_hh, {"h0": h0}, lengths)
-    if h0 is None:
-        h0 = x.new_zeros(x.shape[0], weight_hh.shape[1])
-    return rnn_op(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, nonlinearity, reverse)
+    check_layer(1, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, batch_first)
+    return rnn_op(
+        x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, nonlinearity, reverse, batch_first
+    )

@@ -1,10 +1,16 @@
-"""The simple recurrence as the layers run it: torch's own kernels, on any device."""
+"""The simple recurrence as the layers run it: our kernels on a CPU, torch's elsewhere."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import _VF, Tensor
 
+from elman.ops._dispatch import is_native
+from elman.ops._native import run_native
 from elman.ops._torch_layer import run_layer
+from elman.ops.rnn.reference import rnn_reference
 
 
 def rnn_op(
@@ -13,13 +19,23 @@ def rnn_op(
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-    h0: Tensor,
+    h0: Tensor | None,
     lengths: Tensor | None,
     nonlinearity: str,
     reverse: bool,
+    batch_first: bool,
 ) -> tuple[Tensor, Tensor]:
     """Same arguments and results as `elman.ops.rnn`, already checked."""
-    weights = [w for w in (weight_ih, weight_hh, bias_ih, bias_hh) if w is not None]
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    if is_native(x):
+        cell, replay = f"rnn_{nonlinearity}", partial(_replay, nonlinearity)
+        y, h_n, _ = run_native(cell, replay, x, *weights, h0, None, lengths, reverse, batch_first)
+        return y, h_n
     kernel = _VF.rnn_tanh if nonlinearity == "tanh" else _VF.rnn_relu
-    y, (h_n,) = run_layer(kernel, x, weights, (h0,), lengths, reverse)
+    y, (h_n,) = run_layer(kernel, x, weights, (h0,), lengths, reverse, batch_first)
     return y, h_n
+
+
+def _replay(nonlinearity: str, *arguments: Any) -> tuple[Tensor, ...]:
+    own = (*arguments[:6], arguments[7], nonlinearity, *arguments[8:])  # an RNN has no c0
+    return rnn_reference(*own)

@@ -16,9 +16,12 @@ def rnn_reference(
     lengths: Tensor | None,
     nonlinearity: str,
     reverse: bool,
+    batch_first: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Same arguments and results as `elman.ops.rnn`; x (B, T, I), h0 (B, H)."""
+    """Same arguments and results as `elman.ops.rnn`; h0 (B, H)."""
     f = torch.tanh if nonlinearity == "tanh" else torch.relu
+    if not batch_first:
+        x = x.transpose(0, 1)
     time = x.shape[1]
     h = h0
     y = [torch.zeros_like(h0)] * time
@@ -32,4 +35,5 @@ def rnn_reference(
             z = z + bias_ih + bias_hh
         h = torch.where(valid, f(z), h)
         y[t] = torch.where(valid, h, 0.0)
-    return torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1]), h
+    out = torch.stack(y, 1) if time else x.new_zeros(x.shape[0], 0, h0.shape[1])
+    return out if batch_first else out.transpose(0, 1).contiguous(), h

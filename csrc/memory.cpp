@@ -1,0 +1,87 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+
+namespace elman {
+namespace {
+
+// Bytes in whole cache lines, or whole large pages from one such page on.
+std::size_t rounded(std::size_t bytes, std::size_t* unit) {
+    constexpr std::size_t line = 64, page = std::size_t(2) << 20;
+    *unit = bytes >= page ? page : line;
+    return bytes == 0 ? line : (bytes + *unit - 1) / *unit * *unit;
+}
+
+void* allocate(std::size_t bytes, std::size_t unit) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, unit, bytes) != 0) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (unit > 64) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: a refusal changes nothing
+#endif
+    return memory;
+}
+
+struct Store {
+    std::mutex mutex;
+    std::multimap<std::size_t, void*> free;  // by size
+    std::size_t bytes = 0;                   // in `free`
+};
+
+// Never destroyed: tensors may outlive it at the end of the program.
+Store& store() {
+    static Store* const store = new Store;
+    return *store;
+}
+
+}  // namespace
+
+Arena::~Arena() { std::free(memory_); }
+
+void* Arena::reserve(std::size_t bytes) {
+    if (memory_ && bytes <= size_) return memory_;
+    std::free(memory_);
+    memory_ = nullptr;
+    std::size_t unit;
+    size_ = rounded(bytes, &unit);
+    memory_ = allocate(size_, unit);
+    return memory_;
+}
+
+Recycled::Recycled(std::size_t bytes) {
+    std::size_t unit;
+    size_ = rounded(bytes, &unit);
+    {
+        Store& s = store();
+        std::lock_guard<std::mutex> lock(s.mutex);
+        // A block up to a quarter too large will do: batches differ a little in length.
+        const auto found = s.free.lower_bound(size_);
+        if (found != s.free.end() && found->first <= size_ + size_ / 4) {
+            size_ = found->first;
+            memory_ = found->second;
+            s.bytes -= size_;
+            s.free.erase(found);
+            return;
+        }
+    }
+    memory_ = allocate(size_, unit);
+}
+
+Recycled::~Recycled() {
+    {
+        Store& s = store();
+        std::lock_guard<std::mutex> lock(s.mutex);
+        if (s.bytes + size_ <= recycled_limit) {
+            s.free.emplace(size_, memory_);
+            s.bytes += size_;
+            return;
+        }
+    }
+    std::free(memory_);
+}
+
+}  // namespace elman

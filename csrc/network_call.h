@@ -1,0 +1,44 @@
+// A whole network on a whole batch of the caller's tensors: outputs, or loss and all gradients.
+#pragma once
+
+#include <vector>
+
+#include "places.h"
+
+namespace elman {
+
+template <class T>
+struct NetworkBatch {
+    Network net;
+    Index B, T_;
+    const std::int64_t* lengths = nullptr;  // (B) from 1 to T, or null for T
+    // In the order of torch's model: embedding, then weight_ih, weight_hh, bias_ih, bias_hh of each
+    // layer and direction (biases null if there are none), then the output's weight and bias.
+    std::vector<const T*> parameters;
+    Strided<const T> x;                      // (T, B, I) if there is no vocabulary
+    Strided<const std::int64_t> tokens;      // (T, B), at valid steps from 0 to vocabulary - 1
+    Strided<const std::uint8_t> mask_input;  // dropout as in NetworkCall, or none
+    std::vector<Strided<const std::uint8_t>> masks;
+    Strided<const std::uint8_t> mask_output;
+    T keep = 1;
+    Strided<T> logits;  // (1, B, K), or (T, B, K) if every, zero past each row's end
+    int threads = 1;
+
+    std::vector<T*> gradients;  // as parameters, written; empty: forward only
+    Loss loss = Loss::cross_entropy;
+    Strided<const std::int64_t> codes;  // (1, B) or (T, B): class, negative for none
+    Strided<const T> values;            // (1, B, K) or (T, B, K)
+    const T* class_weight = nullptr;    // (K), or null
+    T smoothing = 0;
+};
+
+// The mean loss, as torch.nn.functional.cross_entropy or mse_loss; 0 if forward only.
+// Raises std::out_of_range for a token or class that the network does not know.
+template <class T>
+double run_batch(const NetworkBatch<T>& batch);
+
+// Square root of the sum of squares, always summed in the same order.
+template <class T>
+double norm(const T* x, Index n);
+
+}  // namespace elman

@@ -1,0 +1,110 @@
+"""CPU kernels of elman, as csrc/module.cpp gives them to Python; kept by hand.
+
+A tensor is its address and strides, in numbers and not bytes; address 0 means none. Nothing is
+checked here: src/elman/ops checks first. csrc/layer_call.h says what is read and what written.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+def isa() -> str:
+    """The instruction set in use."""
+
+def isas() -> list[str]:
+    """Instruction sets that are compiled in and run here, slowest first."""
+
+def use_isa(name: str) -> None:
+    """Use another instruction set from now on, to test it; ValueError where it does not run."""
+
+def reserve_width(cell: str, is_double: bool, hidden_size: int) -> int:
+    """Numbers a step of a row that forward keeps for backward."""
+
+def reserve(n: int, is_double: bool) -> Tensor:
+    """n uninitialised numbers in memory that is used again when the tensor is freed."""
+
+class LayerCall:
+    """One layer, one direction, one batch."""
+
+    def __init__(
+        self,
+        cell: str,
+        is_double: bool,
+        reverse: bool,
+        sizes: tuple[int, int, int, int],
+        lengths: int,
+        weights: Sequence[int],
+        x: tuple[int, int, int],
+        y: tuple[int, int, int],
+        h0: int,
+        c0: int,
+        reserve: int,
+        threads: int,
+    ) -> None:
+        """Args: sizes are B, T, I, H; weights are of ih, hh and their biases."""
+
+    def forward(self, h_n: int, c_n: int) -> None:
+        """Compute the outputs and last states."""
+
+    def backward(
+        self,
+        dy: tuple[int, int, int],
+        dh_n: int,
+        dc_n: int,
+        dx: tuple[int, int, int],
+        dh0: int,
+        dc0: int,
+        gradients: Sequence[int],
+    ) -> None:
+        """Compute the gradients from those of the outputs and last states."""
+
+class Network:
+    """A standard model's shape: embedding or none, recurrent layers, readout, linear layer."""
+
+    def __init__(
+        self,
+        cell: str,
+        is_double: bool,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        directions: int,
+        outputs: int,
+        vocabulary: int,
+        readout: str,
+    ) -> None:
+        """Args: input_size is the embedding's width where vocabulary is not 0."""
+
+    def forward(
+        self,
+        parameters: Sequence[int],
+        sizes: tuple[int, int],
+        lengths: int,
+        x: tuple[int, int, int],
+        masks: tuple[tuple[int, int, int], ...],
+        keep: float,
+        logits: tuple[int, int, int],
+        threads: int,
+    ) -> None:
+        """Compute the logits. Sizes are B, T; masks are of input, output, and between layers."""
+
+    def loss_and_gradients(
+        self,
+        parameters: Sequence[int],
+        sizes: tuple[int, int],
+        lengths: int,
+        x: tuple[int, int, int],
+        masks: tuple[tuple[int, int, int], ...],
+        keep: float,
+        logits: tuple[int, int, int],
+        threads: int,
+        gradients: Sequence[int],
+        loss: str,
+        target: tuple[int, int, int],
+        class_weight: int,
+        smoothing: float,
+    ) -> float:
+        """Compute the logits and the gradients of all parameters; returns the mean loss."""
+
+def norm(x: int, n: int, is_double: bool) -> float:
+    """Euclidean norm of n numbers, summed in the same order for any number of threads."""

@@ -1,0 +1,250 @@
+"""The recurrences on the CPU: autograd, torch.compile and torch.export around `elman._core`.
+
+Run as they are, layers go through an `autograd.Function`, which costs least. While torch compiles
+or exports they go through the operators `elman::recurrence` and `elman::recurrence_backward`, which
+stand in the graph as one node each. Both end in `forward` and `backward`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.ops._second import Replay, differentiable_gradients
+
+try:
+    from elman import _core
+except ImportError as error:
+    raise ImportError(
+        f"elman._core, the compiled kernels, cannot be loaded ({error}): build them with"
+        " `pip install .`, or with `make setup` to work on elman"
+    ) from error
+
+# y, h_n, c_n (lstm, else empty), and what backward needs besides (empty if not asked for)
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
+# of x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0
+Gradients = tuple[
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+]
+
+
+def run_native(
+    cell: str,
+    replay: Replay,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one layer in one direction; arguments as `elman.ops`, checked, on the CPU.
+
+    Args:
+        cell: `rnn_tanh`, `rnn_relu`, `gru` or `lstm`.
+        replay: its reference, for second derivatives.
+    Returns: y, h_n, and c_n for the lstm (else empty).
+    """
+    inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0)
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    options = (cell, reverse, batch_first)
+    if torch.compiler.is_compiling():
+        y, h_n, c_n, _ = torch.ops.elman.recurrence(*inputs, lengths, *options, keep)
+    elif keep:
+        y, h_n, c_n = _Recurrence.apply(replay, *inputs, lengths, *options)  # type: ignore[no-untyped-call]
+    else:
+        y, h_n, c_n, _ = forward(*inputs, lengths, *options, False)
+    return y, h_n, c_n
+
+
+def sizes(x: Tensor, weight_hh: Tensor, batch_first: bool) -> tuple[int, int, int, int]:
+    """Return B, T, I, H."""
+    first, second, size = x.shape
+    batch, time = (first, second) if batch_first else (second, first)
+    return batch, time, size, weight_hh.shape[1]
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """The tensor with consecutive numbers in its last dimension."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _strided(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
+    """Address, stride of steps, stride of rows."""
+    if tensor is None:
+        return 0, 0, 0
+    first, second, _ = tensor.stride()
+    return (tensor.data_ptr(), *((second, first) if batch_first else (first, second)))
+
+
+def _whole(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
+def _host(lengths: Tensor | None) -> Tensor | None:
+    return None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
+
+
+def _call(
+    x: Tensor,
+    weights: list[Tensor | None],
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    y: Tensor,
+    reserve: Tensor,
+    cell: str,
+    reverse: bool,
+    batch_first: bool,
+) -> _core.LayerCall:
+    """The kernels' view of these tensors, which must outlive it."""
+    assert weights[1] is not None
+    return _core.LayerCall(
+        cell,
+        x.dtype == torch.float64,
+        reverse,
+        sizes(x, weights[1], batch_first),
+        _address(lengths),
+        [_address(w) for w in weights],
+        _strided(x, batch_first),
+        _strided(y, batch_first),
+        _address(h0),
+        _address(c0),
+        _address(reserve) if reserve.numel() else 0,
+        torch.get_num_threads(),
+    )
+
+
+def allocate(
+    x: Tensor, weight_hh: Tensor, cell: str, batch_first: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs as `forward` fills them, uninitialised."""
+    batch, time, _, hidden = sizes(x, weight_hh, batch_first)
+    return (
+        x.new_empty((batch, time, hidden) if batch_first else (time, batch, hidden)),
+        x.new_empty(batch, hidden),
+        x.new_empty((batch, hidden) if cell == "lstm" else 0),
+    )
+
+
+def reserve_size(x: Tensor, weight_hh: Tensor, cell: str) -> int:
+    """Numbers that forward keeps for backward."""
+    width = _core.reserve_width(cell, x.dtype == torch.float64, weight_hh.shape[1])
+    return x.shape[0] * x.shape[1] * width
+
+
+def forward(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    cell: str,
+    reverse: bool,
+    batch_first: bool,
+    keep: bool,
+) -> Outputs:
+    """Run one layer in one direction; `keep` what backward needs, or return it empty."""
+    x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
+    weights = [_whole(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
+    reserve = x.new_empty(0)
+    if keep and (n := reserve_size(x, weight_hh, cell)):
+        reserve = _core.reserve(n, x.dtype == torch.float64)
+    call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
+    call.forward(_address(h_n), _address(c_n) if cell == "lstm" else 0)
+    return y, h_n, c_n, reserve
+
+
+def backward(
+    saved: tuple[Tensor | None, ...],
+    gradients: tuple[Tensor | None, Tensor | None, Tensor | None],
+    wanted: tuple[bool, ...],
+    cell: str,
+    reverse: bool,
+    batch_first: bool,
+) -> Gradients:
+    """Gradients of the inputs that are wanted; the four weights' come together or not at all."""
+    x, *weights, h0, c0, lengths, y, reserve = saved
+    assert x is not None and y is not None and reserve is not None
+    x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
+    dy, dh_n, dc_n = gradients
+    dy, dh_n, dc_n = None if dy is None else _rows(dy), _whole(dh_n), _whole(dc_n)
+    dx = x.new_empty(x.shape) if wanted[0] else None
+    d_weights: list[Tensor | None] = [None] * 4
+    if any(wanted[1:5]):
+        d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
+    dh0 = torch.empty_like(h0) if wanted[5] and h0 is not None else None
+    dc0 = torch.empty_like(c0) if wanted[6] and c0 is not None else None
+    whole = [_whole(w) for w in weights]  # by name, so that they outlive the call
+    call = _call(
+        x,
+        whole,
+        h0,
+        c0,
+        lengths,
+        y,
+        reserve,
+        cell,
+        reverse,
+        batch_first,
+    )
+    call.backward(
+        _strided(dy, batch_first),
+        _address(dh_n),
+        _address(dc_n) if cell == "lstm" else 0,
+        _strided(dx, batch_first),
+        _address(dh0),
+        _address(dc0),
+        [_address(w) for w in d_weights],
+    )
+    d_ih, d_hh, d_bias_ih, d_bias_hh = d_weights
+    return dx, d_ih, d_hh, d_bias_ih, d_bias_hh, dh0, dc0
+
+
+class _Recurrence(torch.autograd.Function):
+    """One layer, one direction."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        replay, *tensors = arguments[:9]
+        options = arguments[9:]
+        everything = (*tensors, *options, True)
+        y, h_n, c_n, reserve = forward(*everything)
+        ctx.save_for_backward(*tensors, y, reserve)
+        ctx.replay, ctx.options = replay, options
+        ctx.set_materialize_grads(False)
+        if options[0] != "lstm":
+            ctx.mark_non_differentiable(c_n)
+        return y, h_n, c_n
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:8]
+        if torch.is_grad_enabled():
+            found = differentiable_gradients(
+                ctx.replay, saved[:7], saved[7], gradients, wanted, *ctx.options[1:]
+            )
+        else:
+            found = backward(saved, gradients, wanted, *ctx.options)  # type: ignore[arg-type]
+        used = (g if want else None for g, want in zip(found, wanted, strict=True))
+        return (None, *used, None, None, None, None)

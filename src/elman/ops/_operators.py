@@ -1,0 +1,96 @@
+"""`elman::recurrence`: the kernels as operators that torch.compile and torch.export can hold.
+
+An operator returns tensors only, and as many each time: what is not wanted comes back empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.ops import _native
+from elman.ops._checks import check_lengths
+
+_INPUTS = (
+    "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
+    "Tensor? h0, Tensor? c0, Tensor? lengths"
+)
+_OPTIONS = "str cell, bool reverse, bool batch_first"
+
+_library = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
+    f"recurrence({_INPUTS}, {_OPTIONS}, bool keep)"
+    " -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)",
+    tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order),
+)
+_library.define(  # type: ignore[no-untyped-call]
+    f"recurrence_backward({_INPUTS}, Tensor y, Tensor reserve, "
+    f"Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, {_OPTIONS})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order),
+)
+
+
+def _run(*arguments: Any) -> tuple[Tensor, ...]:
+    x, weight_hh, lengths, batch_first = (arguments[i] for i in (0, 2, 7, 10))
+    if lengths is not None:  # not looked at while the graph was made
+        batch, time, _, _ = _native.sizes(x, weight_hh, batch_first)
+        check_lengths(lengths, batch, time)
+    return _native.forward(*arguments)
+
+
+def _run_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    x, weight_hh = arguments[0], arguments[2]
+    cell, _, batch_first, keep = arguments[8:]
+    kept = _native.reserve_size(x, weight_hh, cell) if keep else 0
+    return *_native.allocate(x, weight_hh, cell, batch_first), x.new_empty(kept)
+
+
+def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
+    saved, gradients, wanted, options = _split(arguments)
+    found = _native.backward(saved, gradients, wanted, *options)
+    x = saved[0]
+    return tuple(x.new_empty(0) if g is None else g for g in found)
+
+
+def _run_backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    saved, _, wanted, _ = _split(arguments)
+    x, weights = saved[0], any(wanted[1:5])
+    want = (wanted[0], weights, weights, weights, weights, wanted[5], wanted[6])
+    return tuple(
+        x.new_empty(t.shape if w and t is not None else 0)
+        for t, w in zip(saved, want, strict=False)
+    )
+
+
+def _split(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Saved tensors, gradients of the outputs, which are wanted, options."""
+    return arguments[:10], arguments[10:13], tuple(arguments[13]), arguments[14:]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    y, _, _, reserve = output
+    ctx.save_for_backward(*inputs[:8], y, reserve)
+    ctx.options = inputs[8:11]
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    wanted = ctx.needs_input_grad[:7]
+    dy, dh_n, dc_n = gradients[:3]
+    if ctx.options[0] != "lstm":
+        dc_n = None
+    found = torch.ops.elman.recurrence_backward(
+        *ctx.saved_tensors, dy, dh_n, dc_n, list(wanted), *ctx.options
+    )
+    used = (g if want else None for g, want in zip(found, wanted, strict=True))
+    return (*used, None, None, None, None, None)
+
+
+_library.impl("recurrence", _run, "CPU")  # type: ignore[no-untyped-call]
+_library.impl("recurrence_backward", _run_backward, "CPU")  # type: ignore[no-untyped-call]
+torch.library.register_fake("elman::recurrence", _run_fake, lib=_library)
+torch.library.register_fake("elman::recurrence_backward", _run_backward_fake, lib=_library)
+torch.library.register_autograd("elman::recurrence", _gradients, setup_context=_save, lib=_library)

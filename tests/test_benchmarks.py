@@ -1,0 +1,256 @@
+"""benchmarks/bench.py: what it prints can be read back, and a small run works from end to end."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+BENCH = ROOT / "benchmarks" / "bench.py"
+sys.path.insert(0, str(BENCH.parent))
+bench = importlib.import_module("bench")
+contenders = importlib.import_module("speed.contenders")
+memory = importlib.import_module("speed.memory")
+report = importlib.import_module("speed.report")
+rows = importlib.import_module("speed.rows")
+timing = importlib.import_module("speed.timing")
+worker = importlib.import_module("speed.worker")
+
+HEAD = ["# Speed, 2026-01-01", "", "Hardware: a computer, 2 processors."]
+SMALL = rows.Shape(2, 3, 4, 5)
+
+
+def row(kind="step", cell="gru", shape=SMALL, threads=1, torch=2.0, jax=None, failed=""):
+    task = rows.Task(kind, cell, shape, threads)
+    if failed:
+        return rows.Row(task, failed=failed)
+    ratios = {"torch": torch} | ({} if jax is None else {"jax": jax})
+    return rows.Row(
+        task,
+        figures={"elman": rows.Spread(1, 0.9, 1.2)}
+        | {peer: rows.Spread(ratio, 0.9 * ratio, 1.2 * ratio) for peer, ratio in ratios.items()},
+        ratios={peer: rows.Spread(ratio, 0.8 * ratio, ratio) for peer, ratio in ratios.items()},
+        blocks=15,
+    )
+
+
+def test_readme_shows_the_newest_result():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    result = bench.newest()
+    if result is None or report.BEGIN not in readme:
+        pytest.skip("no result file, or no place for it in README.md")
+    assert bench.readme_from(result, readme) == readme, "run python benchmarks/bench.py --readme"
+
+
+def test_the_summary_is_read_back():
+    found = [row(cell=cell, torch=3, jax=0.5) for cell in rows.CELLS]
+    found += [row("layer", threads=2), row("memory", torch=1.25)]
+    text = report.report(found, HEAD)
+    head, lines = report.read_table(text, report.SUMMARY)
+    assert head == ["figure", "threads", "RNN", "GRU", "LSTM"]
+    assert lines == report.summary_rows(found)
+    assert lines[0][1:] == [
+        "1",
+        "3x (missed by 70 %: >= 10x)",
+        "3x (missed by 62 %: >= 8x)",
+        "3x (missed by 25 %: >= 4x)",
+    ]
+    block = report.readme_table(text, "benchmarks/results/speed_2026-01-01.md")
+    assert "| whole training step against PyTorch, H <= 64 | 3x | 3x | 3x |" in block
+    assert "| lowest of all against JAX, 1 and 2 threads | 0.5x | 0.5x | 0.5x |" in block
+    assert "a computer, 2 processors." in block
+    readme = f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n"
+    new = report.with_readme_table(readme, block)
+    assert new == f"above\n{report.BEGIN}\n{block}\n{report.END}\nbelow\n"
+    assert report.with_readme_table(new, block) == new
+
+
+def test_what_cannot_be_read_is_said():
+    with pytest.raises(ValueError, match="no table after '## Summary'"):
+        report.readme_table("# Speed\n\n## Summary\n\nnothing\n", "a.md")
+    with pytest.raises(ValueError, match=r"README\.md lacks"):
+        report.with_readme_table("no markers", "")
+
+
+def test_the_mean_is_geometric_and_over_the_shapes_of_the_figure():
+    wide = SMALL._replace(H=512)
+    found = [row(torch=2), row(torch=8), row(shape=wide, torch=100), row(threads=2, torch=100)]
+    lines = {(figure, threads): cells for figure, threads, *cells in report.summary_rows(found)}
+    assert lines["whole training step against PyTorch, H <= 64", "1"] == [
+        "not measured",
+        "4x (missed by 50 %: >= 8x)",
+        "not measured",
+    ]
+    assert lines["whole training step against PyTorch, H >= 256", "1"][1] == "100x"
+    assert lines["lowest of all against PyTorch", "1 and 2"][1] == "2x (met: >= 1x)"
+
+
+def test_losses_and_failures_are_listed():
+    found = [row(torch=0.7, jax=0.4), row("inference", torch=1.5), row("layer", failed="differs")]
+    text = report.report(found, HEAD)
+    assert "2 of 3 comparisons are below 1.00x." in text
+    _, lines = report.read_table(text, "## Losses")
+    assert [line[-2:] for line in lines] == [
+        ["JAX", "0.4x (0.32 to 0.4)"],
+        ["PyTorch", "0.7x (0.56 to 0.7)"],
+    ]
+    assert "- layer GRU (2,3,4,5), 1 thread: differs" in text
+    assert "| GRU | 2,3,4,5 | failed |" in text
+    summary = {line[0]: line[3] for line in report.summary_rows(found)}
+    assert summary["layer forward + backward against PyTorch, H <= 64"] == "failed"
+    assert summary["lowest of all against PyTorch"] == "failed"
+    assert "0 of 1 comparisons" in report.report([row(torch=0.9999)], HEAD)
+
+
+def test_contenders_take_turns(monkeypatch):
+    order = []
+    clock = [0.0]
+    pace = {"elman": 0.1, "torch": 0.3, "jax": 0.2}
+
+    def run(name):
+        order.append(name[0])
+        # The machine slows down without end: a ratio within a turn hardly feels it.
+        clock[0] += pace[name] * (1 + clock[0] / 1000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timing.time, "perf_counter", lambda: clock[0])
+        blocks = timing.measure({n: lambda n=n: run(n) for n in pace}, seconds=10, fewest=2)
+    assert "".join(order[6:]).startswith("etj" + "jte" + "etj")
+    assert len(blocks) == math.ceil(10 / 0.6)
+    ratios = rows.spread([block.ratio("torch") for block in blocks])
+    assert ratios.median == pytest.approx(3, rel=0.01)
+    assert len(timing.measure({"elman": lambda: None}, seconds=0, fewest=3)) == 3
+    assert len(timing.measure({"elman": lambda: None}, seconds=9, most=9)) == 9
+
+
+def test_spread():
+    assert rows.spread([2.0]) == (2, 2, 2)
+    assert rows.spread([float(v) for v in range(11)]) == (5, 1, 9)
+
+
+def test_disagreement_sees_every_fault():
+    good = {"output": torch.tensor([1.0, 100.0]), "h_n": torch.zeros(2)}
+    assert contenders.disagreement(good, good, 0.0) == ""
+    near = good | {"output": torch.tensor([1.005, 100.0])}
+    assert contenders.disagreement(near, good, 1e-4) == ""
+    assert contenders.disagreement(near, good, 1e-5) == "output by 5.0e-05"
+    for wrong in (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, 101.0])):
+        assert "output by" in contenders.disagreement(good | {"output": wrong}, good, 1e-4)
+    assert "instead of" in contenders.disagreement(good | {"h_n": torch.zeros(1, 2)}, good, 1)
+    assert "instead of" in contenders.disagreement({"h_n": torch.zeros(2)}, good, 1)
+
+
+@pytest.mark.parametrize("kind", ["layer", "step", "inference", "by step"])
+def test_a_wrong_answer_is_not_timed(kind, monkeypatch):
+    task = rows.Task(kind, "gru", SMALL, 1)
+    assert not worker.measure_row(task, 0.01, with_jax=False).failed
+    make = contenders.make_layer
+
+    def with_other_weights_for_torch(library, problem):
+        layer = make(library, problem)
+        if library == "torch":
+            layer.weight_hh_l0.data.mul_(1.5)
+        return layer
+
+    monkeypatch.setattr(contenders, "make_layer", with_other_weights_for_torch)
+    found = worker.measure_row(task, 0.01, with_jax=False)
+    assert found.failed.startswith("elman differs from torch: ")
+    assert not found.figures
+
+
+def test_a_fault_fails_its_row_alone(monkeypatch):
+    def fault(*arguments):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setitem(contenders.STEPS, "elman", fault)
+    found = worker.measure_row(rows.Task("step", "gru", SMALL, 1), 0.01, with_jax=False)
+    assert found.failed == "RuntimeError: out of order"
+
+
+def test_a_process_that_ends_early_is_noticed():
+    assert list(worker.answers(print)) == []
+
+
+def test_the_standard_rows_are_those_of_the_targets():
+    work = rows.tasks(rows.KINDS, list(rows.CELLS), [1, 2])
+    assert len(work) == len(set(work)) == 2 * 3 * (8 + 8 + 9 + 1 + 3)
+    single = rows.tasks(["inference"], ["rnn"], [1], [rows.Shape(1, 9, 2, 3)])
+    assert [task.kind for task in single] == ["inference", "by step"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--rows layers",
+        "--rows layer,,step",
+        "--cells elman",
+        "--shapes 3x4x5",
+        "--shapes 3x4x5x0",
+        "--threads 0",
+        "--threads some",
+        "--threads 100000",
+        "--seconds 0",
+        "--seconds inf",
+        "--fast",
+        "more",
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given, capsys):
+    with pytest.raises(SystemExit) as stop:
+        bench.arguments(given.split())
+    assert stop.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_options():
+    found = bench.arguments(["--rows", "step,layer", "--shapes", "1x2x3x4,5x6x7x8"])
+    assert found.rows == ["layer", "step"]
+    assert found.cells == ["rnn", "gru", "lstm"]
+    assert found.shapes == [rows.Shape(1, 2, 3, 4), rows.Shape(5, 6, 7, 8)]
+    assert bench.arguments(["--threads", "all,1"]).threads == sorted({1, bench.processors()})
+
+
+def smoke(tmp_path, *flags):
+    out = tmp_path / "speed.md"
+    done = subprocess.run(
+        [sys.executable, BENCH, "--smoke", "--out", out, *flags],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out.read_text(encoding="utf-8")
+
+
+def check(text, cells, titles):
+    _, lines = report.read_table(text, report.SUMMARY)
+    assert any(figure.startswith("lowest of all against PyTorch") for figure, *_ in lines)
+    assert report.readme_table(text, "speed.md").count("\n") > 3
+    for title in titles:
+        head, lines = report.read_table(text, f"## {title}, 1 thread")
+        assert {line[0] for line in lines} == cells
+        figures = [i for i, name in enumerate(head) if name.endswith((" ms", " MiB", " / elman"))]
+        assert len(figures) >= 3
+        for line in lines:
+            assert len(line) == len(head)
+            for i in figures:
+                value = float(line[i].split("x")[0].split(" ")[0])
+                assert math.isfinite(value)
+                assert value >= 0
+
+
+def test_a_small_run(tmp_path):
+    text = smoke(tmp_path, "--cells", "gru")
+    check(text, {"GRU"}, report.TITLES.values())
+
+
+@pytest.mark.slow
+def test_a_small_run_of_every_cell(tmp_path):
+    text = smoke(tmp_path, "--rows", "layer,step,inference", "--threads", "1,all")
+    check(text, {"RNN", "GRU", "LSTM"}, [t for k, t in report.TITLES.items() if k != "memory"])
