@@ -55,7 +55,14 @@ struct Layer {
     bool reverse;
 };
 
-// The same weights as the kernels read them; from `pack`, at most `packed_size` numbers.
+// Which products the weights are packed for.
+struct Products {
+    bool forward;
+    bool recurrent_back;  // dz_t U
+    bool input_back;      // dz_t W
+};
+
+// The same weights as the kernels read them; from `pack`, `packed_size` numbers.
 template <class T>
 struct Packed {
     const T* input = nullptr;         // B of x_t W^T
@@ -92,7 +99,7 @@ struct BackwardCall {
     View<T> dx;              // (T, rows, I), or null: not wanted; written at valid steps only
     bool add_dx = false;     // add to what is in dx
     View<T> dh0, dc0;        // (rows, H), or null: not wanted
-    T* gradients = nullptr;  // gradient_size numbers, added to; or null: not wanted
+    T* gradients = nullptr;  // out, gradient_size numbers; or null: not wanted
     T* scratch = nullptr;    // backward_scratch numbers
 };
 
@@ -129,7 +136,7 @@ struct NetworkCall {
     T keep = 1;
     View<T> logits;                       // out: (rows, K), or (T, rows, K) if every
 
-    T* gradients = nullptr;               // added to; null: forward only
+    T* gradients = nullptr;               // out; null: forward only
     Loss loss = Loss::cross_entropy;
     View<const std::int64_t> codes;       // (rows) or (T, rows): class, or negative for none
     View<const T> values;                 // squared error: (rows, K) or (T, rows, K)
@@ -144,26 +151,27 @@ struct NetworkCall {
 template <class T>
 struct Kernels {
     Index lanes;
-    // Numbers that hold all of a layer's packed weights, with or without those for backward.
-    Index (*packed_size)(const Layer&, bool backward);
-    Packed<T> (*pack)(const Layer&, const Weights<T>&, bool backward, T* into);
+    Index (*packed_size)(const Layer&, const Products&);
+    Packed<T> (*pack)(const Layer&, const Weights<T>&, const Products&, T* into);
     Index (*gates_width)(const Layer&);  // Z*Hp, or 0 if the cell keeps none
     Index (*cells_width)(const Layer&);  // Hp (lstm) or 0
     Index (*forward_scratch)(const Layer&, const Chunk&);
     void (*forward)(const ForwardCall<T>&);
     Index (*backward_scratch)(const Layer&, const Chunk&);
     void (*backward)(const BackwardCall<T>&);
-    // Gradients as `backward` sums them, to torch's layout.
+    // Gradients as `backward` leaves them, those of `chunks` chunks `stride` numbers apart: added up
+    // in order and brought to torch's layout.
     Index (*gradient_size)(const Layer&);
-    void (*unpack_gradients)(const Layer&, const T* gradients, T* weight_ih, T* weight_hh,
-                             T* bias_ih, T* bias_hh);
+    void (*unpack_gradients)(const Layer&, const T* gradients, Index chunks, Index stride,
+                             T* weight_ih, T* weight_hh, T* bias_ih, T* bias_hh);
 
     // The linear layer at the end, weight (K, W), bias (K): packed, and its gradients.
     Index (*output_size)(Index K, Index W, bool backward);
     void (*pack_output)(Index K, Index W, const T* weight, const T* bias, bool backward, T* into,
                         NetworkCall<T>* call);
     Index (*output_gradient_size)(Index K, Index W);
-    void (*unpack_output)(Index K, Index W, const T* gradients, T* weight, T* bias);
+    void (*unpack_output)(Index K, Index W, const T* gradients, Index chunks, Index stride,
+                          T* weight, T* bias);
     Index (*network_scratch)(const NetworkCall<T>&);
     // Gradients: those of all layers and directions in order, then the output's.
     void (*network)(const NetworkCall<T>&);

@@ -1,7 +1,7 @@
 // Matrix products of the sizes a recurrence needs: many rows a few units wide, again and again.
 //
 //     gemm        C (M, N)  = init + A (M, K) B (K, N)          B packed in panels
-//     gemm_tn     C (M, N) += A (K, M)^T B (K, N)               both as they lie
+//     gemm_tn     C (M, N)  = init + A (K, M)^T B (K, N)        both as they lie
 //
 // Every element of C is one chain of multiply-adds over k in order, whatever M is and wherever its
 // row stands. So a row's result has the same bits alone and in any company, and may be split over k
@@ -121,14 +121,14 @@ void gemm(Index M, Index N, Index K, const T* a, Index lda, const T* b, const T*
     }
 }
 
-// C (M, N) += A (K, M)^T B (K, N). N in whole vectors.
+// C (M, N) = init + A (K, M)^T B (K, N). N in whole vectors.
 template <class T>
-void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index ldb, T* c,
-             Index ldc) {
+void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index ldb,
+             const T* init, Index ldi, T* c, Index ldc) {
     const Panels panels(N / lanes<T>);
     for (Index j = 0; j < panels.count; ++j) {
         const Index v = panels.start(j), vectors = panels.start(j + 1) - v;
-        any_panel<T, true>(vectors, M, K, a, lda, b + v * lanes<T>, ldb, c + v * lanes<T>, ldc,
+        any_panel<T, true>(vectors, M, K, a, lda, b + v * lanes<T>, ldb, init + v * lanes<T>, ldi,
                            c + v * lanes<T>, ldc);
     }
 }
@@ -136,11 +136,17 @@ void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index
 // Pack B (K, N) for `gemm`, panel by panel, k by k, from its columns: column[n][k], or null for 0.
 template <class T>
 void pack_columns(Index K, Index N, const T* const* column, T* b) {
+    constexpr Index tile = 16;  // of k: columns are read a cache line at a time
     const Panels panels(N / lanes<T>);
     for (Index j = 0; j < panels.count; ++j) {
-        const Index first = panels.start(j) * lanes<T>, last = panels.start(j + 1) * lanes<T>;
-        for (Index k = 0; k < K; ++k) {
-            for (Index n = first; n < last; ++n) *b++ = column[n] ? column[n][k] : T(0);
+        const Index first = panels.start(j) * lanes<T>, width = panels.start(j + 1) * lanes<T> - first;
+        for (Index k = 0; k < K; k += tile) {
+            const Index depth = K - k < tile ? K - k : tile;
+            for (Index n = 0; n < width; ++n) {
+                const T* from = column[first + n];
+                for (Index i = 0; i < depth; ++i) b[i * width + n] = from ? from[k + i] : T(0);
+            }
+            b += depth * width;
         }
     }
 }
@@ -152,7 +158,9 @@ void pack_rows(Index K, Index N, Index width, const T* const* row, T* b) {
     for (Index j = 0; j < panels.count; ++j) {
         const Index first = panels.start(j) * lanes<T>, last = panels.start(j + 1) * lanes<T>;
         for (Index k = 0; k < K; ++k) {
-            for (Index n = first; n < last; ++n) *b++ = row[k] && n < width ? row[k][n] : T(0);
+            for (Index n = first; n < last; n += lanes<T>, b += lanes<T>) {
+                store<T>(b, row[k] && n < width ? load<T>(row[k] + n, width - n) : Vec<T>{});
+            }
         }
     }
 }

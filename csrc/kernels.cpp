@@ -12,14 +12,14 @@ template <class T>
 Kernels<T> kernels() {
     Kernels<T> k;
     k.lanes = lanes<T>;
-    k.packed_size = [](const Layer& layer, bool backward) {
+    k.packed_size = [](const Layer& layer, const Products& products) {
         return with_cell<T>(layer.cell, [&](auto c) {
-            return packed_size<T, decltype(c)>(layer, backward);
+            return packed_size<T, decltype(c)>(layer, products);
         });
     };
-    k.pack = [](const Layer& layer, const Weights<T>& weights, bool backward, T* into) {
+    k.pack = [](const Layer& layer, const Weights<T>& weights, const Products& products, T* into) {
         return with_cell<T>(layer.cell, [&](auto c) {
-            return pack<T, decltype(c)>(layer, weights, backward, into);
+            return pack<T, decltype(c)>(layer, weights, products, into);
         });
     };
     k.gates_width = [](const Layer& layer) { return gates_width<T>(layer.cell, layer.H); };
@@ -31,10 +31,11 @@ Kernels<T> kernels() {
     k.gradient_size = [](const Layer& layer) {
         return with_cell<T>(layer.cell, [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
     };
-    k.unpack_gradients = [](const Layer& layer, const T* from, T* weight_ih, T* weight_hh,
-                            T* bias_ih, T* bias_hh) {
+    k.unpack_gradients = [](const Layer& layer, const T* from, Index chunks, Index stride,
+                            T* weight_ih, T* weight_hh, T* bias_ih, T* bias_hh) {
         with_cell<T>(layer.cell, [&](auto c) {
-            unpack_gradients<T, decltype(c)>(layer, from, weight_ih, weight_hh, bias_ih, bias_hh);
+            unpack_gradients<T, decltype(c)>(layer, from, chunks, stride, weight_ih, weight_hh, bias_ih,
+                                             bias_hh);
         });
     };
     k.output_size = output_size<T>;

@@ -26,7 +26,7 @@ Index spread(Index width) {
 // Layer sizes in numbers of one element type.
 template <class T, class C>
 struct Sizes {
-    Index I, H, Hp, width, dz, block;
+    Index I, H, Hp, width, dz, zeros, block;
 
     Sizes(const Layer& layer, const Chunk& chunk)
         : I(layer.I),
@@ -34,12 +34,13 @@ struct Sizes {
           Hp(padded<T>(layer.H)),
           width(C::Z * Hp),
           dz(spread<T>(width)),
+          zeros(width > I ? width : padded<T>(I)),
           block(block_rows<T>(width, I, H)) {
         if (block < chunk.rows) block = chunk.rows;  // a block has at least one step
     }
     Index forward_scratch(Index rows) const { return block * (width + I) + 2 * rows * Hp; }
     Index backward_scratch(Index rows) const {
-        return block * (dz + I + Hp + padded<T>(I)) + 2 * rows * Hp + (Hp > I ? Hp : padded<T>(I));
+        return block * (dz + I + Hp + padded<T>(I)) + 2 * rows * Hp + zeros;
     }
 };
 
@@ -184,18 +185,21 @@ void backward(const BackwardCall<T>& call) {
     T* const dh = call.scratch;
     T* const dc = dh + chunk.rows * Hp;
     T* const zeros = dc + chunk.rows * Hp;
-    T* const xs = zeros + (Hp > I ? Hp : Ip);
+    T* const xs = zeros + size.zeros;
     T* const dxs = xs + size.block * I;
     T* const h_prev = dxs + size.block * Ip;
     T* const dz = h_prev + size.block * Hp;
     T* const dW = call.gradients;
     T* const dU = dW + I * C::G * Hp;
     T* const db = dU + H * C::G * Hp;
-    zero((Hp > I ? Hp : Ip), zeros);
+    zero(size.zeros, zeros);
     zero(size.block * Hp, h_prev);
     read_state(call.dh_n, chunk.rows, H, Hp, dh);
     if (C::has_c) read_state(call.dc_n, chunk.rows, H, Hp, dc);
 
+    if (call.gradients && chunk.steps == 0) zero((I + H) * C::G * Hp, dW);
+    if (call.gradients) zero(width, db);
+    bool first = true;  // block, whose weight gradients begin at zero
     Blocks block(chunk, size.block, !reverse);
     while (block.next()) {
         const Index rows = block.rows();
@@ -240,10 +244,13 @@ void backward(const BackwardCall<T>& call) {
         if (call.gradients) {
             Index ldx;
             const T* x = gather(call.x, chunk, block, I, xs, &ldx);
-            gemm_tn<T>(I, C::G * Hp, rows, x, ldx, dz + C::x_block * Hp, size.dz, dW, C::G * Hp);
-            gemm_tn<T>(H, C::G * Hp, rows, h_prev, Hp, dz + C::h_block * Hp, size.dz, dU,
-                       C::G * Hp);
+            const Index N = C::G * Hp;
+            gemm_tn<T>(I, N, rows, x, ldx, dz + C::x_block * Hp, size.dz, first ? zeros : dW,
+                       first ? 0 : N, dW, N);
+            gemm_tn<T>(H, N, rows, h_prev, Hp, dz + C::h_block * Hp, size.dz, first ? zeros : dU,
+                       first ? 0 : N, dU, N);
             add_columns(rows, width, dz, size.dz, db);
+            first = false;
         }
         if (call.dx) {
             gemm<T>(rows, Ip, C::G * Hp, dz + C::x_block * Hp, size.dz, w.input_back, zeros, 0, dxs,

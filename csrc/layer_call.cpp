@@ -40,8 +40,9 @@ void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Stride
                                             : 1;
     const Batch batch(call.B, call.T_, call.lengths, chunks);
     const int threads = threads_for(layer, batch, 1, call.threads);
+    const Products products{true, false, false};
     const Packed<T> packed = kernels.pack(
-        layer, call.weights, false, weights_arena.numbers<T>(kernels.packed_size(layer, false)));
+        layer, call.weights, products, weights_arena.numbers<T>(kernels.packed_size(layer, products)));
     const Places<const T> x(call.x, batch), h0(call.h0, batch),
         c0(call.c0, batch);
     const Places<T> y(call.y, batch), hn(h_n, batch), cn(c_n, batch);
@@ -74,8 +75,9 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& want) {
     const Layer& layer = call.layer;
     const Batch batch(call.B, call.T_, call.lengths, gradient_chunks(call.B));
     const int threads = threads_for(layer, batch, 2, call.threads);
+    const Products products{false, true, want.dx.data != nullptr};
     const Packed<T> packed = kernels.pack(
-        layer, call.weights, true, weights_arena.numbers<T>(kernels.packed_size(layer, true)));
+        layer, call.weights, products, weights_arena.numbers<T>(kernels.packed_size(layer, products)));
     const Places<const T> x(call.x, batch), h0(call.h0, batch),
         c0(call.c0, batch), y({call.y.data, call.y.step, call.y.row}, batch),
         dy(want.dy, batch), dh_n(want.dh_n, batch), dc_n(want.dc_n, batch);
@@ -104,20 +106,13 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& want) {
         c.dx = dx.view(i);
         c.dh0 = dh0.view(i);
         c.dc0 = dc0.view(i);
-        if (size) {
-            c.gradients = sums + i * size;
-            std::fill(c.gradients, c.gradients + size, T(0));
-        }
+        if (size) c.gradients = sums + i * size;
         c.scratch = scratch_arena.numbers<T>(kernels.backward_scratch(layer, c.chunk));
         kernels.backward(c);
     });
     if (size) {
-        for (Index i = 1; i < batch.chunks(); ++i) {
-            const T* from = sums + i * size;
-            for (Index n = 0; n < size; ++n) sums[n] += from[n];
-        }
-        kernels.unpack_gradients(layer, sums, want.weight_ih, want.weight_hh, want.bias_ih,
-                                 want.bias_hh);
+        kernels.unpack_gradients(layer, sums, batch.chunks(), size, want.weight_ih, want.weight_hh,
+                                 want.bias_ih, want.bias_hh);
     }
     if (call.lengths) zero_padding(batch, want.dx, layer.I);
 }

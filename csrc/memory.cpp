@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
@@ -26,6 +28,14 @@ void* allocate(std::size_t bytes, std::size_t unit) {
     return memory;
 }
 
+std::atomic<bool> poison{false};
+
+// All bits set is a NaN in either precision.
+void* handed_out(void* memory, std::size_t bytes) {
+    if (poison.load(std::memory_order_relaxed)) std::memset(memory, 0xff, bytes);
+    return memory;
+}
+
 struct Store {
     std::mutex mutex;
     std::multimap<std::size_t, void*> free;  // by size
@@ -40,16 +50,18 @@ Store& store() {
 
 }  // namespace
 
+void poison_memory(bool on) { poison.store(on, std::memory_order_relaxed); }
+
 Arena::~Arena() { std::free(memory_); }
 
 void* Arena::reserve(std::size_t bytes) {
-    if (memory_ && bytes <= size_) return memory_;
+    if (memory_ && bytes <= size_) return handed_out(memory_, size_);
     std::free(memory_);
     memory_ = nullptr;
     std::size_t unit;
     size_ = rounded(bytes, &unit);
     memory_ = allocate(size_, unit);
-    return memory_;
+    return handed_out(memory_, size_);
 }
 
 Recycled::Recycled(std::size_t bytes) {
@@ -65,10 +77,12 @@ Recycled::Recycled(std::size_t bytes) {
             memory_ = found->second;
             s.bytes -= size_;
             s.free.erase(found);
+            handed_out(memory_, size_);
             return;
         }
     }
     memory_ = allocate(size_, unit);
+    handed_out(memory_, size_);
 }
 
 Recycled::~Recycled() {

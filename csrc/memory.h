@@ -38,6 +38,9 @@ class Recycled {
     std::size_t size_;
 };
 
+// For tests: fill memory with NaN each time it is handed out, so that reading what nobody wrote shows.
+void poison_memory(bool on);
+
 constexpr std::size_t recycled_limit = std::size_t(256) << 20;
 
 }  // namespace elman

@@ -266,6 +266,9 @@ NB_MODULE(_core, m) {
         },
         nb::arg("name").noconvert(), "Use another instruction set from now on, to test it.");
 
+    m.def("poison", &poison_memory, nb::arg("on").noconvert(),
+          "For tests: fill working memory with NaN each time it is handed out.");
+
     m.def(
         "reserve_width",
         [](const std::string& cell, bool is_double, Index H) {

@@ -45,12 +45,11 @@ Index output_gradient_size(Index K, Index W) {
 }
 
 template <class T>
-void unpack_output(Index K, Index W, const T* from, T* weight, T* bias) {
+void unpack_output(Index K, Index W, const T* from, Index chunks, Index stride, T* weight,
+                   T* bias) {
     const Index Kp = padded<T>(K);
-    for (Index k = 0; k < K; ++k) {
-        for (Index w = 0; w < W; ++w) weight[k * W + w] = from[w * Kp + k];
-        bias[k] = from[W * Kp + k];
-    }
+    transpose_sum<T>(W, K, from, Kp, chunks, stride, weight);
+    transpose_sum<T>(1, K, from + W * Kp, Kp, chunks, stride, bias);
 }
 
 // The working memory of one chunk: made with no scratch to learn its size, then with that much.
@@ -86,7 +85,7 @@ class Room {
         d_upper = take(back_ ? N * W : 0);
         d_lower = take(back_ ? N * W : 0);
         ties = take(net.readout == Readout::max ? R * W : 0);
-        zeros = take(back_ ? Wp : 0);
+        zeros = take(back_ ? (Wp > Kp ? Wp : Kp) : 0);
         Index most = 0;
         for (Index l = 0; l < net.layers; ++l) {
             const Layer layer = net.layer(l, 0);
@@ -250,10 +249,12 @@ class NetworkRun {
         *call_.total = total;
         T* gradients = call_.gradients;
         for (Index l = 0; l < net_.layers; ++l) gradients += layer_size(l) * net_.directions;
-        gemm_tn<T>(room_.W, room_.Kp, room_.M, read_, room_.W, room_.logits, room_.Kp, gradients,
-                   room_.Kp);
-        add_columns(room_.M, room_.Kp, room_.logits, room_.Kp, gradients + room_.W * room_.Kp);
-        zero(room_.Wp, room_.zeros);
+        zero(room_.Wp > room_.Kp ? room_.Wp : room_.Kp, room_.zeros);
+        gemm_tn<T>(room_.W, room_.Kp, room_.M, read_, room_.W, room_.logits, room_.Kp, room_.zeros,
+                   0, gradients, room_.Kp);
+        T* const d_bias = gradients + room_.W * room_.Kp;
+        zero(room_.Kp, d_bias);
+        add_columns(room_.M, room_.Kp, room_.logits, room_.Kp, d_bias);
         gemm<T>(room_.M, room_.Wp, room_.Kp, room_.logits, room_.Kp, call_.output_back, room_.zeros,
                 0, room_.d_read, room_.Wp);
         const View<T> d_read =

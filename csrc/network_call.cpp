@@ -32,9 +32,12 @@ template <class T>
 std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall<T>* call) {
     const Kernels<T>& kernels = table().of<T>();
     const Network& net = b.net;
+    const auto products = [&](Index l) {
+        return Products{true, backward, backward && (l > 0 || net.vocabulary > 0)};
+    };
     Index size = kernels.output_size(net.K, net.width(), backward);
     for (Index l = 0; l < net.layers; ++l) {
-        size += net.directions * kernels.packed_size(net.layer(l, 0), backward);
+        size += net.directions * kernels.packed_size(net.layer(l, 0), products(l));
     }
     T* into = weights_arena.numbers<T>(size);
     std::vector<Packed<T>> packed;
@@ -43,8 +46,8 @@ std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
-            packed.push_back(kernels.pack(layer, {p[0], p[1], p[2], p[3]}, backward, into));
-            into += kernels.packed_size(layer, backward);
+            packed.push_back(kernels.pack(layer, {p[0], p[1], p[2], p[3]}, products(l), into));
+            into += kernels.packed_size(layer, products(l));
         }
     }
     kernels.pack_output(net.K, net.width(), p[0], p[1], backward, into, call);
@@ -85,18 +88,18 @@ double total_weight(const NetworkBatch<T>& b, const Batch& batch) {
 }
 
 template <class T>
-void unpack(const NetworkBatch<T>& b, const T* from) {
+void unpack(const NetworkBatch<T>& b, const T* from, Index chunks, Index stride) {
     const Kernels<T>& kernels = table().of<T>();
     const Network& net = b.net;
     T* const* p = b.gradients.data() + (net.vocabulary ? 1 : 0);
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
-            kernels.unpack_gradients(layer, from, p[0], p[1], p[2], p[3]);
+            kernels.unpack_gradients(layer, from, chunks, stride, p[0], p[1], p[2], p[3]);
             from += kernels.gradient_size(layer);
         }
     }
-    kernels.unpack_output(net.K, net.width(), from, p[0], p[1]);
+    kernels.unpack_output(net.K, net.width(), from, chunks, stride, p[0], p[1]);
 }
 
 // Gradient of the embedding: steps that hold the same token add up, in the order of the batch.
@@ -183,7 +186,6 @@ double run_batch(const NetworkBatch<T>& b) {
         c.values = values.view(i);
         if (train) {
             c.gradients = sums + i * size;
-            std::fill(c.gradients, c.gradients + size, T(0));
             c.total = &totals[i];
             if (d_embedded) c.d_embedded = d_embedded + batch.first_step(i) * net.I;
         }
@@ -193,11 +195,7 @@ double run_batch(const NetworkBatch<T>& b) {
 
     if (net.every() && b.lengths) zero_padding(batch, b.logits, net.K);
     if (!train) return 0;
-    for (Index i = 1; i < batch.chunks(); ++i) {
-        const T* from = sums + i * size;
-        for (Index n = 0; n < size; ++n) sums[n] += from[n];
-    }
-    unpack(b, sums);
+    unpack(b, sums, batch.chunks(), size);
     if (net.vocabulary) add_embedded(b, batch, d_embedded);
     double total = 0;
     for (const double t : totals) total += t;

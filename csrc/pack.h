@@ -11,10 +11,10 @@
 namespace elman::ELMAN_ISA {
 
 template <class T, class C>
-Index packed_size(const Layer& layer, bool backward) {
-    const Index I = layer.I, H = layer.H, Hp = padded<T>(H), columns = C::G * Hp;
-    const Index forward = (I + H) * columns + C::Z * Hp;
-    return forward + (backward ? columns * (padded<T>(I) + Hp) : 0);
+Index packed_size(const Layer& layer, const Products& products) {
+    const Index I = layer.I, H = layer.H, Hp = padded<T>(H), N = C::G * Hp;
+    return (products.forward ? (I + H) * N + C::Z * Hp : 0) +
+           (products.recurrent_back ? N * Hp : 0) + (products.input_back ? N * padded<T>(I) : 0);
 }
 
 // Row u of gate g of a matrix with `columns` columns, for the padded column or row n = b * Hp + u.
@@ -24,8 +24,21 @@ const T* gate_row(const T* weight, Index n, Index columns, Index H, Index Hp, Ga
     return u < H ? weight + (gate(b) * H + u) * columns : nullptr;
 }
 
+// Both biases added up, but for a block that only one of the products reaches.
 template <class T, class C>
-Packed<T> pack(const Layer& layer, const Weights<T>& w, bool backward, T* into) {
+void pack_bias(Index H, Index Hp, const Weights<T>& w, T* into) {
+    for (Index n = 0; n < C::Z * Hp; ++n) into[n] = T(0);
+    if (!w.bias_ih) return;
+    for (Index b = 0; b < C::G; ++b) {
+        for (Index u = 0; u < H; ++u) {
+            into[(C::x_block + b) * Hp + u] += w.bias_ih[C::x_gate(b) * H + u];
+            into[(C::h_block + b) * Hp + u] += w.bias_hh[C::h_gate(b) * H + u];
+        }
+    }
+}
+
+template <class T, class C>
+Packed<T> pack(const Layer& layer, const Weights<T>& w, const Products& products, T* into) {
     const Index I = layer.I, H = layer.H, Hp = padded<T>(H), Ip = padded<T>(I), N = C::G * Hp;
     Packed<T> packed;
     const T** rows_ih = new const T*[2 * N];
@@ -34,29 +47,25 @@ Packed<T> pack(const Layer& layer, const Weights<T>& w, bool backward, T* into) 
         rows_ih[n] = gate_row(w.weight_ih, n, I, H, Hp, C::x_gate);
         rows_hh[n] = gate_row(w.weight_hh, n, H, H, Hp, C::h_gate);
     }
-    packed.input = into;
-    pack_columns<T>(I, N, rows_ih, into);
-    into += I * N;
-    packed.recurrent = into;
-    pack_columns<T>(H, N, rows_hh, into);
-    into += H * N;
-    packed.bias = into;
-    for (Index n = 0; n < C::Z * Hp; ++n) into[n] = T(0);
-    if (w.bias_ih) {
-        for (Index b = 0; b < C::G; ++b) {
-            for (Index u = 0; u < H; ++u) {
-                into[(C::x_block + b) * Hp + u] += w.bias_ih[C::x_gate(b) * H + u];
-                into[(C::h_block + b) * Hp + u] += w.bias_hh[C::h_gate(b) * H + u];
-            }
-        }
+    if (products.forward) {
+        packed.input = into;
+        pack_columns<T>(I, N, rows_ih, into);
+        into += I * N;
+        packed.recurrent = into;
+        pack_columns<T>(H, N, rows_hh, into);
+        into += H * N;
+        packed.bias = into;
+        pack_bias<T, C>(H, Hp, w, into);
+        into += C::Z * Hp;
     }
-    into += C::Z * Hp;
-    if (backward) {
-        packed.input_back = into;
-        pack_rows<T>(N, Ip, I, rows_ih, into);
-        into += N * Ip;
+    if (products.recurrent_back) {
         packed.recurrent_back = into;
         pack_rows<T>(N, Hp, H, rows_hh, into);
+        into += N * Hp;
+    }
+    if (products.input_back) {
+        packed.input_back = into;
+        pack_rows<T>(N, Ip, I, rows_ih, into);
     }
     delete[] rows_ih;
     return packed;
@@ -68,37 +77,47 @@ Index gradient_size(const Layer& layer) {
     return (layer.I + layer.H) * C::G * Hp + C::Z * Hp;
 }
 
-// to (G*H, K) = from (K, G*Hp), transposed, in tiles that stay in the cache.
-template <class T, class Gate>
-void unpack_matrix(Index K, Index H, Index Hp, Index G, const T* from, T* to, Gate gate) {
-    constexpr Index tile = 32;
-    for (Index b = 0; b < G; ++b) {
-        for (Index u0 = 0; u0 < H; u0 += tile) {
-            const Index u1 = u0 + tile < H ? u0 + tile : H;
-            for (Index k0 = 0; k0 < K; k0 += tile) {
-                const Index k1 = k0 + tile < K ? k0 + tile : K;
-                for (Index u = u0; u < u1; ++u) {
-                    T* row = to + (gate(b) * H + u) * K;
-                    for (Index k = k0; k < k1; ++k) row[k] = from[k * G * Hp + b * Hp + u];
-                }
+// The vector at `from`, added up over the chunks in order.
+template <class T>
+ELMAN_INLINE Vec<T> add_chunks(const T* from, Index chunks, Index stride) {
+    Vec<T> sum = load<T>(from);
+    for (Index i = 1; i < chunks; ++i) sum += load<T>(from + i * stride);
+    return sum;
+}
+
+// to (rows, K) = the first `rows` columns of from (K, ld), transposed.
+template <class T>
+void transpose_sum(Index K, Index rows, const T* from, Index ld, Index chunks, Index stride, T* to) {
+    constexpr Index L = lanes<T>, tile = 16;
+    T square[tile * L];
+    for (Index u = 0; u < rows; u += L) {
+        const Index width = rows - u < L ? rows - u : L;
+        for (Index k = 0; k < K; k += tile) {
+            const Index depth = K - k < tile ? K - k : tile;
+            for (Index i = 0; i < depth; ++i) {
+                store<T>(square + i * L, add_chunks<T>(from + (k + i) * ld + u, chunks, stride));
+            }
+            for (Index n = 0; n < width; ++n) {
+                T* row = to + (u + n) * K + k;
+                for (Index i = 0; i < depth; ++i) row[i] = square[i * L + n];
             }
         }
     }
 }
 
 template <class T, class C>
-void unpack_gradients(const Layer& layer, const T* from, T* weight_ih, T* weight_hh, T* bias_ih,
-                      T* bias_hh) {
+void unpack_gradients(const Layer& layer, const T* from, Index chunks, Index stride, T* weight_ih,
+                      T* weight_hh, T* bias_ih, T* bias_hh) {
     const Index I = layer.I, H = layer.H, Hp = padded<T>(H), N = C::G * Hp;
-    unpack_matrix<T>(I, H, Hp, C::G, from, weight_ih, C::x_gate);
-    unpack_matrix<T>(H, H, Hp, C::G, from + I * N, weight_hh, C::h_gate);
-    if (!bias_ih) return;
-    const T* db = from + (I + H) * N;
+    const T* dU = from + I * N;
+    const T* db = dU + H * N;
     for (Index b = 0; b < C::G; ++b) {
-        for (Index u = 0; u < H; ++u) {
-            bias_ih[C::x_gate(b) * H + u] = db[(C::x_block + b) * Hp + u];
-            bias_hh[C::h_gate(b) * H + u] = db[(C::h_block + b) * Hp + u];
-        }
+        const Index x = C::x_gate(b) * H, h = C::h_gate(b) * H;
+        transpose_sum<T>(I, H, from + b * Hp, N, chunks, stride, weight_ih + x * I);
+        transpose_sum<T>(H, H, dU + b * Hp, N, chunks, stride, weight_hh + h * H);
+        if (!bias_ih) continue;
+        transpose_sum<T>(1, H, db + (C::x_block + b) * Hp, Hp, chunks, stride, bias_ih + x);
+        transpose_sum<T>(1, H, db + (C::h_block + b) * Hp, Hp, chunks, stride, bias_hh + h);
     }
 }
 

@@ -17,6 +17,9 @@ def isas() -> list[str]:
 def use_isa(name: str) -> None:
     """Use another instruction set from now on, to test it; ValueError where it does not run."""
 
+def poison(on: bool) -> None:
+    """For tests: fill working memory with NaN each time it is handed out."""
+
 def reserve_width(cell: str, is_double: bool, hidden_size: int) -> int:
     """Numbers a step of a row that forward keeps for backward."""
 
