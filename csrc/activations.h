@@ -3,8 +3,8 @@
 //     e^y = 2^n e^r,  y = n ln 2 + r,  |r| <= ln 2 / 2
 //     tanh(x) = t / (t + 2),  t = e^{2x} - 1          sigmoid(x) = 1 / (1 + e^{-x})
 //
-// Largest error, measured over all float32 and 10^8 float64 arguments by csrc/tests: 3 units in the
-// last place. NaN stays NaN. The polynomials are minimax over the range of r (Remez exchange, 50
+// Largest error over all float32 and 10^8 float64 arguments: tanh 3.5, sigmoid 2.5 units in the last
+// place (docs/kernels.md). NaN stays NaN. The polynomials are minimax over the range of r (Remez exchange, 50
 // digits): relative error 1.1e-8 for float, 2.4e-19 for double before rounding.
 #pragma once
 

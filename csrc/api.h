@@ -14,6 +14,11 @@ using Index = std::ptrdiff_t;
 
 enum class Cell { rnn_tanh, rnn_relu, gru, lstm };
 
+// G.
+constexpr Index gates(Cell cell) {
+    return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1;
+}
+
 // Some rows of a batch, longest first. At step t the first active[t] of them are still running; the
 // steps that are valid lie packed, step by step, row r of step t at offset[t] + r.
 struct Chunk {
@@ -159,19 +164,17 @@ struct Kernels {
     void (*forward)(const ForwardCall<T>&);
     Index (*backward_scratch)(const Layer&, const Chunk&);
     void (*backward)(const BackwardCall<T>&);
-    // Gradients as `backward` leaves them, those of `chunks` chunks `stride` numbers apart: added up
-    // in order and brought to torch's layout.
+    // Gradients as `backward` leaves them, to torch's layout.
     Index (*gradient_size)(const Layer&);
-    void (*unpack_gradients)(const Layer&, const T* gradients, Index chunks, Index stride,
-                             T* weight_ih, T* weight_hh, T* bias_ih, T* bias_hh);
+    void (*unpack_gradients)(const Layer&, const T* gradients, T* weight_ih, T* weight_hh,
+                             T* bias_ih, T* bias_hh);
 
     // The linear layer at the end, weight (K, W), bias (K): packed, and its gradients.
     Index (*output_size)(Index K, Index W, bool backward);
     void (*pack_output)(Index K, Index W, const T* weight, const T* bias, bool backward, T* into,
                         NetworkCall<T>* call);
     Index (*output_gradient_size)(Index K, Index W);
-    void (*unpack_output)(Index K, Index W, const T* gradients, Index chunks, Index stride,
-                          T* weight, T* bias);
+    void (*unpack_output)(Index K, Index W, const T* gradients, T* weight, T* bias);
     Index (*network_scratch)(const NetworkCall<T>&);
     // Gradients: those of all layers and directions in order, then the output's.
     void (*network)(const NetworkCall<T>&);

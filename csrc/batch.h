@@ -27,6 +27,7 @@ class Batch {
     // Rows of the batch, longest first.
     const std::vector<Index>& order() const { return order_; }
     bool in_order() const { return in_order_; }  // rows are as long as, or longer than, the next
+    Index steps() const { return first_step_.back(); }  // valid steps of all rows
     Index length(Index row) const { return lengths_ ? lengths_[row] : T_; }
     Index B() const { return B_; }
     Index T() const { return T_; }

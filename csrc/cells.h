@@ -48,7 +48,7 @@ struct SimpleCell {
     static ELMAN_INLINE void backward(Index H, Index Hp, const StepBack<T>& s) {
         for (Index u = 0; u < Hp; u += lanes<T>) {
             const Vec<T> h = load<T>(s.y + u, H - u), dh = load<T>(s.dh + u);
-            store<T>(s.dz + u, relu ? (h > T(0) ? dh : Vec<T>{}) : dh * (T(1) - h * h));
+            store<T>(s.dz + u, relu ? (h <= T(0) ? Vec<T>{} : dh) : dh * (T(1) - h * h));
         }
     }
 };

@@ -24,7 +24,7 @@ constexpr int max_rows(int V) { return V == 1 ? 10 : 6; }
 constexpr int max_vectors = 2;  // 16 registers, one of them for the product
 constexpr int max_rows(int V) { return V == 1 ? 8 : 5; }
 #endif
-constexpr int most_rows = 12;
+static_assert(max_rows(1) <= 12 && max_rows(2) <= 12, "BlockTable lists 12 sizes");
 
 // One register block. A(r, k) = a[r * lda + k], or a[k * lda + r] if Transposed.
 // init: what C starts from, row stride ldi: C itself (accumulate), or one row with stride 0 (bias).
@@ -64,14 +64,24 @@ void block(Index K, const T* a, Index lda, const T* b, Index ldb, const T* init,
 template <class T>
 using Block = void (*)(Index, const T*, Index, const T*, Index, const T*, Index, T*, Index);
 
-// The block of `rows` by V vectors.
-template <class T, int V, bool Transposed, int R = max_rows(V)>
-Block<T> block_of(Index rows) {
-    if constexpr (R == 1) {
-        return block<T, 1, V, Transposed>;
+// Blocks of 1, 2, ... rows by V vectors.
+template <class T, int V, bool Transposed, int R>
+constexpr Block<T> block_if_fits() {
+    if constexpr (R <= max_rows(V)) {
+        return block<T, R, V, Transposed>;
     } else {
-        return rows == R ? block<T, R, V, Transposed> : block_of<T, V, Transposed, R - 1>(rows);
+        return nullptr;
     }
+}
+
+template <class T, int V, bool Transposed, int... R>
+struct BlockTable {
+    static constexpr Block<T> of[] = {block_if_fits<T, V, Transposed, R>()...};
+};
+
+template <class T, int V, bool Transposed>
+Block<T> block_of(Index rows) {
+    return BlockTable<T, V, Transposed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>::of[rows - 1];
 }
 
 // Rows in equal shares, as 32 = 6+6+5+5+5+5: a last block of 2 would run at a third of the speed.

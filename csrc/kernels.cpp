@@ -31,11 +31,10 @@ Kernels<T> kernels() {
     k.gradient_size = [](const Layer& layer) {
         return with_cell<T>(layer.cell, [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
     };
-    k.unpack_gradients = [](const Layer& layer, const T* from, Index chunks, Index stride,
-                            T* weight_ih, T* weight_hh, T* bias_ih, T* bias_hh) {
+    k.unpack_gradients = [](const Layer& layer, const T* from, T* weight_ih, T* weight_hh,
+                            T* bias_ih, T* bias_hh) {
         with_cell<T>(layer.cell, [&](auto c) {
-            unpack_gradients<T, decltype(c)>(layer, from, chunks, stride, weight_ih, weight_hh, bias_ih,
-                                             bias_hh);
+            unpack_gradients<T, decltype(c)>(layer, from, weight_ih, weight_hh, bias_ih, bias_hh);
         });
     };
     k.output_size = output_size<T>;

@@ -10,7 +10,9 @@
 
 namespace elman::ELMAN_ISA {
 
-// Steps whose rows together are at most so many that their dz, x and h stay in a core's L2 cache.
+// Steps whose rows together are at most so many that their dz, x and h stay in a core's L2 cache. A
+// block is where a sum over rows is put down and taken up again: its size must not depend on the
+// width of a vector, so that gradients have the same bits with AVX2 and AVX-512.
 template <class T>
 Index block_rows(Index width, Index I, Index H) {
     const Index rows = 262144 / (Index(sizeof(T)) * (width + I + H));
@@ -35,7 +37,7 @@ struct Sizes {
           width(C::Z * Hp),
           dz(spread<T>(width)),
           zeros(width > I ? width : padded<T>(I)),
-          block(block_rows<T>(width, I, H)) {
+          block(block_rows<T>(C::Z * H, I, H)) {
         if (block < chunk.rows) block = chunk.rows;  // a block has at least one step
     }
     Index forward_scratch(Index rows) const { return block * (width + I) + 2 * rows * Hp; }
@@ -77,14 +79,19 @@ class Blocks {
     Index begin_, end_;
 };
 
+// Rows are short: a call of memcpy would cost more than the copy.
 template <class T>
 ELMAN_INLINE void copy(Index n, const T* from, T* to) {
-    __builtin_memcpy(to, from, n * sizeof(T));
+    Index i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) store<T>(to + i, load<T>(from + i));
+    for (; i < n; ++i) to[i] = from[i];
 }
 
 template <class T>
 ELMAN_INLINE void zero(Index n, T* to) {
-    __builtin_memset(to, 0, n * sizeof(T));
+    Index i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) store<T>(to + i, Vec<T>{});
+    for (; i < n; ++i) to[i] = T(0);
 }
 
 // The rows of a block's steps side by side: in place if they lie so already, else copied to `into`.
@@ -237,6 +244,10 @@ void backward(const BackwardCall<T>& call) {
                 s.dc = dc + r * Hp;
                 s.dz = dz_t + r * size.dz;
                 C::backward(H, Hp, s);
+                for (Index b = 0; b < (H < Hp ? C::Z : 0); ++b) {
+                    // Nothing of the padding may reach a sum: after an infinite input it is NaN.
+                    zero(Hp - H, s.dz + b * Hp + H);
+                }
             }
             gemm<T>(n, Hp, C::G * Hp, dz_t + C::h_block * Hp, size.dz, w.recurrent_back,
                     C::keeps_dh ? dh : zeros, C::keeps_dh ? Hp : 0, dh, Hp);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
@@ -54,6 +55,13 @@ void poison_memory(bool on) { poison.store(on, std::memory_order_relaxed); }
 
 Arena::~Arena() { std::free(memory_); }
 
+void Arena::trim() {
+    if (size_ <= kept_limit) return;
+    std::free(memory_);
+    memory_ = nullptr;
+    size_ = 0;
+}
+
 void* Arena::reserve(std::size_t bytes) {
     if (memory_ && bytes <= size_) return handed_out(memory_, size_);
     std::free(memory_);
@@ -89,7 +97,14 @@ Recycled::~Recycled() {
     {
         Store& s = store();
         std::lock_guard<std::mutex> lock(s.mutex);
-        if (s.bytes + size_ <= recycled_limit) {
+        while (s.bytes + size_ > kept_limit && !s.free.empty()) {
+            const auto other = s.free.begin()->first == size_ ? std::prev(s.free.end())
+                                                              : s.free.begin();
+            s.bytes -= other->first;
+            std::free(other->second);
+            s.free.erase(other);
+        }
+        if (size_ <= kept_limit) {
             s.free.emplace(size_, memory_);
             s.bytes += size_;
             return;

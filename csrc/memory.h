@@ -10,6 +10,8 @@ namespace elman {
 class Arena {
   public:
     ~Arena();
+    // Give it back if it is more than `kept_limit`.
+    void trim();
     // Room for n numbers, aligned to a cache line; what was there before is lost.
     template <class T>
     T* numbers(std::ptrdiff_t n) {
@@ -24,7 +26,7 @@ class Arena {
 };
 
 // Aligned memory from a store that all threads share; destroying it gives it back to the store, which
-// keeps at most `recycled_limit` bytes and frees the rest.
+// keeps at most `kept_limit` bytes: what comes last stays, other sizes make room.
 class Recycled {
   public:
     explicit Recycled(std::size_t bytes);
@@ -41,6 +43,6 @@ class Recycled {
 // For tests: fill memory with NaN each time it is handed out, so that reading what nobody wrote shows.
 void poison_memory(bool on);
 
-constexpr std::size_t recycled_limit = std::size_t(256) << 20;
+constexpr std::size_t kept_limit = std::size_t(256) << 20;
 
 }  // namespace elman

@@ -45,11 +45,10 @@ Index output_gradient_size(Index K, Index W) {
 }
 
 template <class T>
-void unpack_output(Index K, Index W, const T* from, Index chunks, Index stride, T* weight,
-                   T* bias) {
+void unpack_output(Index K, Index W, const T* from, T* weight, T* bias) {
     const Index Kp = padded<T>(K);
-    transpose_sum<T>(W, K, from, Kp, chunks, stride, weight);
-    transpose_sum<T>(1, K, from + W * Kp, Kp, chunks, stride, bias);
+    transpose<T>(W, K, from, Kp, weight);
+    transpose<T>(1, K, from + W * Kp, Kp, bias);
 }
 
 // The working memory of one chunk: made with no scratch to learn its size, then with that much.

@@ -5,26 +5,21 @@
 #include <stdexcept>
 #include <string>
 
-#include "memory.h"
 #include "pool.h"
+#include "sum.h"
 #include "tables.h"
+#include "work.h"
 
 namespace elman {
 namespace {
 
-// Below so many multiplications and additions a call stays on one thread; see docs/kernels.md.
-constexpr double least_work = 2e7;
-
-thread_local Arena weights_arena, scratch_arena, gradients_arena, embedded_arena;
-
-double work(const Network& net, double steps) {
-    const double gates = net.cell == Cell::lstm ? 4 : net.cell == Cell::gru ? 3 : 1;
-    double sum = 0;
+// Multiplications and additions of one step of one row, forward.
+double step_work(const Network& net) {
+    double work = 0;
     for (Index l = 0; l < net.layers; ++l) {
-        sum += double(net.directions) * gates * double(net.H) *
-               double(net.H + net.layer(l, 0).I);
+        work += double(net.directions) * step_work(net.layer(l, 0));
     }
-    return 2 * sum * steps;
+    return work;
 }
 
 // Packed weights of all layers and the output.
@@ -39,7 +34,7 @@ std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall
     for (Index l = 0; l < net.layers; ++l) {
         size += net.directions * kernels.packed_size(net.layer(l, 0), products(l));
     }
-    T* into = weights_arena.numbers<T>(size);
+    T* into = workspace().weights.numbers<T>(size);
     std::vector<Packed<T>> packed;
     const T* const* p = b.parameters.data();
     if (net.vocabulary) call->embedding = *p++;
@@ -70,7 +65,7 @@ void check_tokens(const Batch& batch, const Strided<const std::int64_t>& tokens,
 template <class T>
 double total_weight(const NetworkBatch<T>& b, const Batch& batch) {
     if (b.loss == Loss::squared_error) {
-        const Index items = b.net.every() ? batch.first_step(batch.chunks()) : batch.B();
+        const Index items = b.net.every() ? batch.steps() : batch.B();
         return double(items) * double(b.net.K);
     }
     double sum = 0;
@@ -88,18 +83,18 @@ double total_weight(const NetworkBatch<T>& b, const Batch& batch) {
 }
 
 template <class T>
-void unpack(const NetworkBatch<T>& b, const T* from, Index chunks, Index stride) {
+void unpack(const NetworkBatch<T>& b, const T* from) {
     const Kernels<T>& kernels = table().of<T>();
     const Network& net = b.net;
     T* const* p = b.gradients.data() + (net.vocabulary ? 1 : 0);
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
-            kernels.unpack_gradients(layer, from, chunks, stride, p[0], p[1], p[2], p[3]);
+            kernels.unpack_gradients(layer, from, p[0], p[1], p[2], p[3]);
             from += kernels.gradient_size(layer);
         }
     }
-    kernels.unpack_output(net.K, net.width(), from, chunks, stride, p[0], p[1]);
+    kernels.unpack_output(net.K, net.width(), from, p[0], p[1]);
 }
 
 // Gradient of the embedding: steps that hold the same token add up, in the order of the batch.
@@ -129,16 +124,11 @@ double run_batch(const NetworkBatch<T>& b) {
     const Network& net = b.net;
     const bool train = !b.gradients.empty();
     const Batch batch(b.B, b.T_, b.lengths,
-                      train           ? gradient_chunks(b.B)
-                      : b.threads > 1 ? std::min<Index>(2 * b.threads, b.B / 8)
-                                      : 1);
+                      train ? gradient_chunks(b.B) : forward_chunks(b.B, b.threads));
     for (Index r = 0; r < b.B; ++r) {
         if (batch.length(r) < 1) throw std::out_of_range("lengths: got 0, expected at least 1");
     }
     if (net.vocabulary) check_tokens(batch, b.tokens, net.vocabulary);
-    const double steps = double(batch.first_step(batch.chunks()));
-    const int threads = work(net, steps) * (train ? 3 : 1) < least_work ? 1 : b.threads;
-
     NetworkCall<T> shared;
     const std::vector<Packed<T>> packed = pack(b, train, &shared);
     shared.net = net;
@@ -161,19 +151,20 @@ double run_batch(const NetworkBatch<T>& b) {
     }
 
     Index size = 0;
-    T *sums = nullptr, *d_embedded = nullptr;
+    T* d_embedded = nullptr;
     std::vector<double> totals(batch.chunks(), 0.0);
     if (train) {
         for (Index l = 0; l < net.layers; ++l) {
             size += net.directions * kernels.gradient_size(net.layer(l, 0));
         }
         size += kernels.output_gradient_size(net.K, net.width());
-        sums = gradients_arena.numbers<T>(size * batch.chunks());
-        if (net.vocabulary) d_embedded = embedded_arena.numbers<T>(Index(steps) * net.I);
+        if (net.vocabulary) d_embedded = workspace().embedded.numbers<T>(batch.steps() * net.I);
         shared.scale = 1.0 / total_weight(b, batch);
     }
 
-    parallel(int(batch.chunks()), threads, [&](int i) {
+    OrderedSum<T> sum(size, batch.chunks());
+    const double work = step_work(net) * double(batch.steps()) * (train ? 3 : 1);
+    parallel(int(batch.chunks()), worthwhile_threads(work, b.threads), [&](int i) {
         NetworkCall<T> c = shared;
         c.chunk = batch.chunk(i);
         c.x = x.view(i);
@@ -185,18 +176,23 @@ double run_batch(const NetworkBatch<T>& b) {
         c.codes = codes.view(i);
         c.values = values.view(i);
         if (train) {
-            c.gradients = sums + i * size;
+            c.gradients = sum.begin();
             c.total = &totals[i];
             if (d_embedded) c.d_embedded = d_embedded + batch.first_step(i) * net.I;
         }
-        c.scratch = scratch_arena.numbers<T>(kernels.network_scratch(c));
+        Arena& scratch = workspace().scratch;
+        c.scratch = scratch.numbers<T>(kernels.network_scratch(c));
         kernels.network(c);
+        scratch.trim();
+        if (train) sum.end(i, c.gradients);
     });
 
+    workspace().weights.trim();
     if (net.every() && b.lengths) zero_padding(batch, b.logits, net.K);
     if (!train) return 0;
-    unpack(b, sums, batch.chunks(), size);
+    unpack(b, sum.total());
     if (net.vocabulary) add_embedded(b, batch, d_embedded);
+    workspace().embedded.trim();
     double total = 0;
     for (const double t : totals) total += t;
     return total;

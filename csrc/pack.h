@@ -77,17 +77,9 @@ Index gradient_size(const Layer& layer) {
     return (layer.I + layer.H) * C::G * Hp + C::Z * Hp;
 }
 
-// The vector at `from`, added up over the chunks in order.
-template <class T>
-ELMAN_INLINE Vec<T> add_chunks(const T* from, Index chunks, Index stride) {
-    Vec<T> sum = load<T>(from);
-    for (Index i = 1; i < chunks; ++i) sum += load<T>(from + i * stride);
-    return sum;
-}
-
 // to (rows, K) = the first `rows` columns of from (K, ld), transposed.
 template <class T>
-void transpose_sum(Index K, Index rows, const T* from, Index ld, Index chunks, Index stride, T* to) {
+void transpose(Index K, Index rows, const T* from, Index ld, T* to) {
     constexpr Index L = lanes<T>, tile = 16;
     T square[tile * L];
     for (Index u = 0; u < rows; u += L) {
@@ -95,7 +87,7 @@ void transpose_sum(Index K, Index rows, const T* from, Index ld, Index chunks, I
         for (Index k = 0; k < K; k += tile) {
             const Index depth = K - k < tile ? K - k : tile;
             for (Index i = 0; i < depth; ++i) {
-                store<T>(square + i * L, add_chunks<T>(from + (k + i) * ld + u, chunks, stride));
+                store<T>(square + i * L, load<T>(from + (k + i) * ld + u));
             }
             for (Index n = 0; n < width; ++n) {
                 T* row = to + (u + n) * K + k;
@@ -106,18 +98,18 @@ void transpose_sum(Index K, Index rows, const T* from, Index ld, Index chunks, I
 }
 
 template <class T, class C>
-void unpack_gradients(const Layer& layer, const T* from, Index chunks, Index stride, T* weight_ih,
-                      T* weight_hh, T* bias_ih, T* bias_hh) {
+void unpack_gradients(const Layer& layer, const T* from, T* weight_ih, T* weight_hh, T* bias_ih,
+                      T* bias_hh) {
     const Index I = layer.I, H = layer.H, Hp = padded<T>(H), N = C::G * Hp;
     const T* dU = from + I * N;
     const T* db = dU + H * N;
     for (Index b = 0; b < C::G; ++b) {
         const Index x = C::x_gate(b) * H, h = C::h_gate(b) * H;
-        transpose_sum<T>(I, H, from + b * Hp, N, chunks, stride, weight_ih + x * I);
-        transpose_sum<T>(H, H, dU + b * Hp, N, chunks, stride, weight_hh + h * H);
+        transpose<T>(I, H, from + b * Hp, N, weight_ih + x * I);
+        transpose<T>(H, H, dU + b * Hp, N, weight_hh + h * H);
         if (!bias_ih) continue;
-        transpose_sum<T>(1, H, db + (C::x_block + b) * Hp, Hp, chunks, stride, bias_ih + x);
-        transpose_sum<T>(1, H, db + (C::h_block + b) * Hp, Hp, chunks, stride, bias_hh + h);
+        transpose<T>(1, H, db + (C::x_block + b) * Hp, Hp, bias_ih + x);
+        transpose<T>(1, H, db + (C::h_block + b) * Hp, Hp, bias_hh + h);
     }
 }
 

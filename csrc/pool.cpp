@@ -4,8 +4,11 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -46,10 +49,7 @@ class Pool {
         const int helpers = (threads < tasks ? threads : tasks) - 1;
         if (helpers > 0) {
             std::lock_guard<std::mutex> lock(mutex_);
-            while (workers_ < helpers) {
-                std::thread([this] { work(); }).detach();
-                ++workers_;
-            }
+            hire(helpers);
             f_ = f;
             context_ = context;
             tasks_ = tasks;
@@ -70,15 +70,29 @@ class Pool {
         std::unique_lock<std::mutex> lock(mutex_);
         wanted_ = 0;  // whoever has not come yet need not
         done_.wait(lock, [this] { return busy_ == 0; });
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
   private:
+    // More workers, or as many as the system gives.
+    void hire(int helpers) {
+        try {
+            for (; workers_ < helpers; ++workers_) std::thread([this] { work(); }).detach();
+        } catch (const std::system_error&) {
+        }
+    }
+
     void take() {
         const FlushDenormals flush;
         for (;;) {
             const int task = next_.fetch_add(1, std::memory_order_relaxed);
             if (task >= tasks_) return;
-            f_(context_, task);
+            try {
+                f_(context_, task);
+            } catch (...) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                failure_ = std::current_exception();
+            }
         }
     }
 
@@ -101,6 +115,7 @@ class Pool {
     int workers_ = 0, wanted_ = 0, busy_ = 0, tasks_ = 0;
     void (*f_)(void*, int) = nullptr;
     void* context_ = nullptr;
+    std::exception_ptr failure_;
     std::atomic<int> next_{0};
 };
 

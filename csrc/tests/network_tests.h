@@ -1,0 +1,314 @@
+// The whole network in one call against the naive one: every readout, loss, cell and direction.
+#pragma once
+
+#include "check.h"
+#include "layer_tests.h"
+#include "network_call.h"
+
+namespace elman::tests {
+
+struct NetworkCase {
+    Network net;
+    Index B, T;
+    bool ragged, dropout;
+    Loss loss;
+    bool weighted;  // classes weighed and smoothed
+    bool bias;
+    std::uint64_t seed;
+
+    std::string text(const char* isa, bool is_double) const {
+        const char* const readouts[] = {"last", "mean", "max", "every"};
+        return std::string(isa) + (is_double ? " double " : " float ") + name_of(net.cell) + " " +
+               readouts[int(net.readout)] + " I=" + std::to_string(net.I) + " H=" +
+               std::to_string(net.H) + " layers=" + std::to_string(net.layers) + " directions=" +
+               std::to_string(net.directions) + " K=" + std::to_string(net.K) + " vocabulary=" +
+               std::to_string(net.vocabulary) + " B=" + std::to_string(B) + " T=" +
+               std::to_string(T) + " ragged " + std::to_string(ragged) + " dropout " +
+               std::to_string(dropout) + " loss " + std::to_string(int(loss)) + " weighted " +
+               std::to_string(weighted) + " bias " + std::to_string(bias) + " seed " +
+               std::to_string(seed);
+    }
+};
+
+// A network, a batch, and what the call writes.
+template <class T>
+class NetworkProblem {
+  public:
+    explicit NetworkProblem(const NetworkCase& c) : c_(c), random_(c.seed) {
+        const Network& net = c.net;
+        const Index W = net.width(), G = naive::gates(net.cell);
+        model_.net = net;
+        if (net.vocabulary) model_.embedding = draw(net.vocabulary * net.I, 1);
+        for (Index l = 0; l < net.layers; ++l) {
+            for (Index d = 0; d < net.directions; ++d) {
+                const Layer layer = net.layer(l, d);
+                naive::Weights w{layer, draw(G * net.H * layer.I, 1 / std::sqrt(double(layer.I))),
+                                 draw(G * net.H * net.H, 1 / std::sqrt(double(net.H))), {}, {}};
+                if (c.bias) w.b = draw(G * net.H, 0.5), w.v = draw(G * net.H, 0.5);
+                model_.layers.push_back(w);
+            }
+        }
+        model_.V = draw(net.K * W, 1 / std::sqrt(double(W)));
+        model_.output_bias = draw(net.K, 0.5);
+        lengths_.reset(new std::int64_t[c.ragged ? c.B : 0]);
+        for (Index b = 0; c.ragged && b < c.B; ++b) lengths_[b] = 1 + random_.below(c.T);
+        draw_batch();
+        target_.loss = c.loss;
+        if (c.weighted && c.loss == Loss::cross_entropy) {
+            target_.smoothing = double(T(0.1));
+            target_.class_weight = draw(net.K, 0.5);
+            for (double& w : target_.class_weight) w += 1;
+            class_weight_ = tensor(target_.class_weight);
+        }
+    }
+
+    double run(int threads, bool train) {
+        const Network& net = c_.net;
+        NetworkBatch<T> b;
+        b.net = net;
+        b.B = c_.B;
+        b.T_ = c_.T;
+        b.lengths = c_.ragged ? lengths_.get() : nullptr;
+        parameters_.clear();
+        gradients.clear();
+        for (const naive::Numbers* p : model_.parameters()) {
+            parameters_.push_back(p->empty() ? Tensor<T>() : tensor(*p));
+            gradients.push_back(p->empty() ? Tensor<T>() : Tensor<T>(1, 1, Index(p->size())));
+            b.parameters.push_back(parameters_.back().data());
+            if (train) b.gradients.push_back(gradients.back().data());
+        }
+        b.x = x_.constant();
+        b.tokens = tokens_.constant();
+        b.mask_input = mask_input_.constant();
+        for (const auto& mask : masks_) b.masks.push_back(mask.constant());
+        b.mask_output = mask_output_.constant();
+        b.keep = keep_;
+        logits = Tensor<T>(net.every() ? c_.T : 1, c_.B, net.K, Layout::batch_first);
+        b.logits = logits.strided();
+        b.threads = threads;
+        b.loss = c_.loss;
+        b.codes = codes_.constant();
+        b.values = values_.constant();
+        b.class_weight = class_weight_.data();
+        b.smoothing = T(target_.smoothing);
+        return run_batch<T>(b);
+    }
+
+    void compare(double loss) {
+        const Network& net = c_.net;
+        naive::Model into = model_;
+        for (naive::Numbers* p : into.parameters()) std::fill(p->begin(), p->end(), 0.0);
+        target_.scale = 1 / total_weight();
+        double expected = 0;
+        Close scores, slopes;
+        bool zeros = true;
+        for (Index r = 0; r < c_.B; ++r) {
+            naive::Numbers z;
+            expected += naive::run_model(model_, sequence(r), target_, &into, &z);
+            for (Index t = 0; t < logits.steps; ++t) {
+                for (Index k = 0; k < net.K; ++k) {
+                    if (t < length(r)) scores.add(double(logits.at(t, r, k)), z[t * net.K + k]);
+                    else zeros = zeros && logits.at(t, r, k) == 0;
+                }
+            }
+        }
+        CHECK(zeros);
+        CHECK(scores.error() < tolerance<T>);
+        CHECK(std::fabs(loss - expected) < tolerance<T> * std::fmax(1, expected));
+        for (std::size_t i = 0; i < gradients.size(); ++i) {
+            const naive::Numbers& e = *into.parameters()[i];
+            for (std::size_t n = 0; n < e.size(); ++n) slopes.add(double(gradients[i].data()[n]), e[n]);
+        }
+        CHECK(slopes.error() < tolerance<T>);
+    }
+
+    // The naive gradients against finite differences.
+    void check_naive() {
+        naive::Model into = model_;
+        for (naive::Numbers* p : into.parameters()) std::fill(p->begin(), p->end(), 0.0);
+        target_.scale = 1 / total_weight();
+        const auto loss = [&](naive::Model* to) {
+            double sum = 0;
+            for (Index r = 0; r < c_.B; ++r) {
+                sum += naive::run_model(model_, sequence(r), target_, to, nullptr);
+            }
+            return sum;
+        };
+        loss(&into);
+        for (std::size_t i = 0; i < into.parameters().size(); ++i) {
+            naive::Numbers& p = *model_.parameters()[i];
+            for (std::size_t n = 0; n < p.size(); ++n) {
+                const double was = p[n], step = 1e-6;
+                p[n] = was + step;
+                const double up = loss(nullptr);
+                p[n] = was - step;
+                const double slope = (up - loss(nullptr)) / (2 * step);
+                p[n] = was;
+                CHECK(std::fabs(slope - (*into.parameters()[i])[n]) < 1e-7);
+            }
+        }
+    }
+
+    bool same_bits(const NetworkProblem& other) const {
+        bool same = logits.same_bits(other.logits);
+        for (std::size_t i = 0; i < gradients.size(); ++i) {
+            same = same && gradients[i].same_bits(other.gradients[i]);
+        }
+        return same;
+    }
+
+    Tensor<T> logits;
+    std::vector<Tensor<T>> gradients;
+
+  private:
+    Index length(Index r) const { return c_.ragged ? lengths_[r] : c_.T; }
+
+    // Numbers that are the same in T.
+    naive::Numbers draw(Index n, double scale) {
+        naive::Numbers v(n);
+        for (double& a : v) a = double(T(scale * random_.uniform()));
+        return v;
+    }
+    static Tensor<T> tensor(const naive::Numbers& v) {
+        Tensor<T> t(1, 1, Index(v.size()));
+        for (std::size_t i = 0; i < v.size(); ++i) t.data()[i] = T(v[i]);
+        return t;
+    }
+    // A tensor whose numbers at valid steps come from f; `nothing` past the ends.
+    template <class V, class F>
+    Tensor<V> filled(Index steps, Index width, F f) {
+        Tensor<V> t(steps, c_.B, width, Layout(c_.seed % 3));
+        for (Index s = 0; s < steps; ++s) {
+            for (Index r = 0; r < c_.B; ++r) {
+                for (Index i = 0; i < width && (steps == 1 || s < length(r)); ++i) t.at(s, r, i) = f();
+            }
+        }
+        return t;
+    }
+    void draw_batch() {
+        const Network& net = c_.net;
+        const Index items = net.every() ? c_.T : 1, W = net.width();
+        const auto kept = [&] { return std::uint8_t(random_.below(4) != 0); };
+        if (net.vocabulary) {
+            tokens_ = filled<std::int64_t>(c_.T, 1, [&] { return random_.below(net.vocabulary); });
+        } else {
+            x_ = filled<T>(c_.T, net.I, [&] { return T(random_.uniform()); });
+        }
+        if (c_.dropout) {
+            keep_ = T(1 / 0.75);
+            if (net.vocabulary) mask_input_ = filled<std::uint8_t>(c_.T, net.I, kept);
+            for (Index l = 0; l + 1 < net.layers; ++l) {
+                masks_.push_back(filled<std::uint8_t>(c_.T, W, kept));
+            }
+            mask_output_ = filled<std::uint8_t>(items, W, kept);
+        }
+        if (c_.loss == Loss::cross_entropy) {
+            codes_ = filled<std::int64_t>(items, 1, [&] {
+                return random_.below(5) ? random_.below(net.K) : -1;
+            });
+            codes_.at(0, 0, 0) = 0;  // one label at least
+        } else {
+            values_ = filled<T>(items, net.K, [&] { return T(random_.uniform()); });
+        }
+    }
+    naive::Numbers multipliers(const Tensor<std::uint8_t>& mask, Index r, Index steps) const {
+        naive::Numbers m;
+        for (Index t = 0; mask && t < steps; ++t) {
+            for (const double one : mask.row(t, r)) m.push_back(one ? double(keep_) : 0);
+        }
+        return m;
+    }
+    naive::Sequence sequence(Index r) const {
+        const Index n = length(r), items = c_.net.every() ? n : 1;
+        naive::Sequence s;
+        s.steps = n;
+        for (Index t = 0; t < n; ++t) {
+            if (tokens_) s.tokens.push_back(tokens_.at(t, r, 0));
+            for (Index i = 0; i < x_.width; ++i) s.x.push_back(double(x_.at(t, r, i)));
+        }
+        s.mask_input = multipliers(mask_input_, r, n);
+        for (const auto& mask : masks_) s.masks.push_back(multipliers(mask, r, n));
+        s.mask_output = multipliers(mask_output_, r, items);
+        for (Index t = 0; t < items; ++t) {
+            if (codes_) s.codes.push_back(codes_.at(t, r, 0));
+            for (Index k = 0; k < values_.width; ++k) s.values.push_back(double(values_.at(t, r, k)));
+        }
+        return s;
+    }
+    double total_weight() const {
+        double sum = 0;
+        for (Index r = 0; r < c_.B; ++r) {
+            for (Index t = 0; t < (c_.net.every() ? length(r) : 1); ++t) {
+                if (!codes_) sum += double(c_.net.K);
+                else if (codes_.at(t, r, 0) >= 0) sum += naive::weight_of(target_, codes_.at(t, r, 0));
+            }
+        }
+        return sum;
+    }
+
+    const NetworkCase c_;
+    Random random_;
+    naive::Model model_;
+    naive::Target target_;
+    std::unique_ptr<std::int64_t[]> lengths_;
+    Tensor<T> x_, values_, class_weight_;
+    Tensor<std::int64_t> tokens_, codes_;
+    Tensor<std::uint8_t> mask_input_, mask_output_;
+    std::vector<Tensor<std::uint8_t>> masks_;
+    std::vector<Tensor<T>> parameters_;
+    T keep_ = 1;
+};
+
+constexpr Readout readouts[] = {Readout::last, Readout::mean, Readout::max, Readout::every};
+
+inline NetworkCase draw_network(Cell cell, Readout readout, std::uint64_t seed) {
+    Random random(seed * 4 + std::uint64_t(readout));
+    NetworkCase c;
+    c.net = {cell, 1 + random.below(5), 1 + random.below(20), 1 + random.below(3),
+             1 + random.below(2), 1 + random.below(5), random.below(2) ? 7 : 0, readout};
+    c.B = random.below(3) ? 1 + random.below(12) : 33;
+    c.T = 1 + random.below(7);
+    c.ragged = random.below(3);
+    c.dropout = random.below(2);
+    c.loss = random.below(3) ? Loss::cross_entropy : Loss::squared_error;
+    c.weighted = random.below(2);
+    c.bias = random.below(4);
+    c.seed = seed;
+    return c;
+}
+
+template <class T>
+void test_networks(int count) {
+    for (const Cell cell : cells) {
+        // Where relu's gradient jumps, rounding decides: not a question for many random cases.
+        if (cell == Cell::rnn_relu && sizeof(T) == 4) continue;
+        for (const Readout readout : readouts) {
+            for (int seed = 0; seed < count; ++seed) {
+                const NetworkCase c = draw_network(cell, readout, std::uint64_t(seed));
+                NetworkProblem<T> p(c), only(c);
+                trying = c.text(table().isa, sizeof(T) == 8);
+                p.compare(p.run(1 + seed % 3, true));
+                only.run(1 + seed % 2, false);
+                CHECK(only.logits.same_bits(p.logits));
+            }
+        }
+    }
+}
+
+inline void test_naive_network() {
+    for (const Readout readout : readouts) {
+        for (const Index vocabulary : {0, 5}) {
+            NetworkCase c;
+            c.net = {vocabulary ? Cell::gru : Cell::lstm, 2, 3, 2, 2, 3, vocabulary, readout};
+            c.B = 3;
+            c.T = 4;
+            c.ragged = c.dropout = c.weighted = c.bias = true;
+            c.loss = vocabulary ? Loss::cross_entropy : Loss::squared_error;
+            c.seed = 1;
+            trying = "naive " + c.text("", true);
+            NetworkProblem<double>(c).check_naive();
+        }
+    }
+}
+
+}  // namespace elman::tests
