@@ -10,13 +10,14 @@
 
 namespace elman::ELMAN_ISA {
 
-// Steps whose rows together are at most so many that their dz, x and h stay in a core's L2 cache. A
+// Steps whose rows together are at most so many that their dz, x and h stay in a core's L2 cache, yet
+// enough that reading and writing the weight gradients once a block costs little. A
 // block is where a sum over rows is put down and taken up again: its size must not depend on the
 // width of a vector, so that gradients have the same bits with AVX2 and AVX-512.
 template <class T>
 Index block_rows(Index width, Index I, Index H) {
     const Index rows = 262144 / (Index(sizeof(T)) * (width + I + H));
-    return rows < 48 ? 48 : rows > 512 ? 512 : rows;
+    return rows < 192 ? 192 : rows > 512 ? 512 : rows;
 }
 
 // A row stride of dz that does not map all rows to the same few sets of the cache.

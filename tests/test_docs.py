@@ -1,4 +1,4 @@
-"""Every command and code block of README and docs runs, page by page, in an empty folder."""
+"""Every command and code block of the pages runs, page by page, in an empty folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ import pytest
 from elman import cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "src" / "elman" / "ops").glob("*/README.md")),
+]
+FENCE = re.compile(r"^ *```(\w*)([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"bash", "python", "toml", "csv", "json", "text", "", "pycon"}
 
 
@@ -44,7 +48,7 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail(f"the tests do not know how to run: {line}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_page(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}

@@ -47,7 +47,7 @@ template <class T>
 struct Problem {
     explicit Problem(const Case& c) : c(c) {
         Random random(c.seed);
-        const Index I = c.layer.I, H = c.layer.H, rows = naive::gates(c.layer.cell) * H;
+        const Index I = c.layer.I, H = c.layer.H, rows = naive::gate_count(c.layer.cell) * H;
         const bool lstm = c.layer.cell == Cell::lstm;
         x = padded(c.T, c.B, I, random);
         W = drawn(1, rows, I, random, 1 / std::sqrt(double(I)));
@@ -99,7 +99,7 @@ struct Results {
 template <class T>
 Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backward = true) {
     const Case& c = p.c;
-    const Index I = c.layer.I, H = c.layer.H, rows = naive::gates(c.layer.cell) * H;
+    const Index I = c.layer.I, H = c.layer.H, rows = naive::gate_count(c.layer.cell) * H;
     const bool lstm = c.layer.cell == Cell::lstm;
     Results<T> r;
     r.y = Tensor<T>(c.T, c.B, H, c.layout);
@@ -319,7 +319,7 @@ void test_company() {
 inline void test_naive_layer() {
     for (const Cell cell : cells) {
         const Layer layer{cell, 2, 3, true};
-        const Index G = naive::gates(cell), n = 4;
+        const Index G = naive::gate_count(cell), n = 4;
         Random random(3);
         const auto draw = [&](Index size) {
             naive::Numbers v(size);

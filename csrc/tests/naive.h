@@ -13,7 +13,7 @@ namespace elman::naive {
 
 using Numbers = std::vector<double>;
 
-inline Index gates(Cell cell) { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
+inline Index gate_count(Cell cell) { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 // One layer in one direction. W (G*H, I), U (G*H, H), b and v (G*H) of x and of h, or empty.
@@ -41,7 +41,7 @@ inline Index place(const Layer& layer, Index steps, Index s) {
 }
 
 inline Run forward(const Weights& w, Index steps, const Numbers& x, const States& start) {
-    const Index I = w.layer.I, H = w.layer.H, G = gates(w.layer.cell);
+    const Index I = w.layer.I, H = w.layer.H, G = gate_count(w.layer.cell);
     Run run{steps, x, {start.h}, {start.c}, {}, {}, Numbers(steps * H), 1};
     for (Index s = 0; s < steps; ++s) {
         const Index t = place(w.layer, steps, s);
@@ -94,7 +94,7 @@ inline Run forward(const Weights& w, Index steps, const Numbers& x, const States
 // become those of the initial ones; `into` is added to; returns dx (steps, I).
 inline Numbers backward(const Weights& w, const Run& run, const Numbers& dy, States& last,
                         Weights& into) {
-    const Index I = w.layer.I, H = w.layer.H, G = gates(w.layer.cell), steps = run.steps;
+    const Index I = w.layer.I, H = w.layer.H, G = gate_count(w.layer.cell), steps = run.steps;
     Numbers dx(steps * I);
     for (Index s = steps - 1; s >= 0; --s) {
         const Index t = place(w.layer, steps, s);

@@ -36,7 +36,7 @@ class NetworkProblem {
   public:
     explicit NetworkProblem(const NetworkCase& c) : c_(c), random_(c.seed) {
         const Network& net = c.net;
-        const Index W = net.width(), G = naive::gates(net.cell);
+        const Index W = net.width(), G = naive::gate_count(net.cell);
         model_.net = net;
         if (net.vocabulary) model_.embedding = draw(net.vocabulary * net.I, 1);
         for (Index l = 0; l < net.layers; ++l) {

@@ -165,7 +165,7 @@ def test_repr():
 
 @each_cell
 def test_new_weights_are_used(cell):
-    """Another tensor in a weight's place: weight normalisation, functional calls, parametrisation."""
+    """Another tensor in a weight's place: functional calls and parametrisation."""
     layer = cell.layer(3, 4, batch_first=True, **cell.options)
     theirs = cell.torch_layer(3, 4, batch_first=True, **cell.options)
     theirs.load_state_dict(layer.state_dict())

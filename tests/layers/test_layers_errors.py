@@ -7,7 +7,7 @@ import pytest
 import torch
 from cases import CELLS
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from elman.errors import ElmanError, SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN
@@ -18,7 +18,7 @@ each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
 
 def refused(call, *arguments, **options):
     """The error that a call ends with."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
+    with pytest.raises(Exception) as caught:
         call(*arguments, **options)
     return caught.value
 
@@ -132,6 +132,8 @@ def test_forward(cell, x, hx):
     theirs = refused(cell.torch_layer(I, H, L, **cell.options), x, hx)
     ours = refused(cell.layer(I, H, L, **cell.options), x, hx)
     assert isinstance(ours, type(theirs)), repr(ours)
+    if isinstance(x, PackedSequence) and cell.name == "lstm":
+        return  # torch's does not look, and stumbles over it in the middle of its kernel
     words = str(theirs).rstrip(".").removesuffix(" instead").removesuffix(" tensor")
     assert words in str(ours)
 
@@ -207,7 +209,7 @@ def test_wrong_device(cell):
             there(x.cuda(), hx)
 
 
-def test_torch_says_the_same_of_an_instance():
+def test_what_a_layer_is_an_instance_of():
     """Ours are no torch.nn.LSTM: torch.compile refuses every instance of that class."""
     assert not isinstance(LSTM(I, H), nn.LSTM)
     assert isinstance(LSTM(I, H), nn.RNNBase)

@@ -1,15 +1,14 @@
-"""A pytest plugin: elman's recurrent layers and cells stand in torch.nn while torch's tests run.
+"""A pytest plugin: elman's recurrent layers stand in torch.nn while torch's own tests run.
 
-    PYTHONPATH=tests/layers pytest -p torch_plugin <pytorch>/test/test_nn.py -k "rnn or lstm or gru"
-
-Imported before any test file is, so that what those take from torch.nn is ours.
+Imported before any test file is, so that what those take from torch.nn is ours. docs/layers.md has
+the command.
 """
 
 import torch
 
 from elman import layers
 
-NAMES = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
+NAMES = ("RNN", "GRU", "LSTM")
 
 for _name in NAMES:
     for _place in (torch.nn, torch.nn.modules):

@@ -22,6 +22,7 @@ _COMMANDS = {
     "predict": "Predict sequences with a trained model.",
     "check": "Prove that a model's answers ignore padding and company.",
     "tasks": "List the built-in tasks.",
+    "info": "Say which kernels, threads and devices are used here, and why.",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from elman.layers.recurrent import LSTM, _Recurrent
 
@@ -22,9 +22,19 @@ def initialise_recurrent(layer: _Recurrent) -> None:
     for name, parameter in layer.named_parameters():
         for gate, block in enumerate(torch.split(parameter, hidden)):
             if name.startswith(("weight_hh", "weight_hr")):
-                nn.init.orthogonal_(block)
+                _orthogonal(block)
             elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(block)
             else:
                 forget = isinstance(layer, LSTM) and gate == 1 and name.startswith("bias_ih")
                 nn.init.constant_(block, 1.0 if forget else 0.0)
+
+
+def _orthogonal(block: Tensor) -> None:
+    """Draw an orthogonal matrix on one thread: a factorisation rounds otherwise on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        nn.init.orthogonal_(block)
+    finally:
+        torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -91,23 +92,17 @@ class _Recurrent(nn.RNNBase):
         self._check(x, states, batch, time)
         if is_native(x, self._weight("weight_ih_l0"), *states):
             return self._run_layers(x, states, lengths, self.batch_first)
-        if lengths is None or batch == 0:
-            return self._run_torch(x, states)
-        check_lengths(lengths, batch, time)
-        y, final = run_packed(
-            lambda packed: self._run_torch(packed, states),
-            x if self.batch_first else x.transpose(0, 1),
-            states or (0.0,) * len(self.state_names),
-            lengths,
-        )
-        return (y if self.batch_first else y.transpose(0, 1)), final
+        if lengths is not None:
+            check_lengths(lengths, batch, time)
+        run = _outside_the_graph if torch.compiler.is_dynamo_compiling() else _Recurrent._run_torch
+        return run(self, x, states, lengths if batch else None)
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
         data, batch_sizes, order, back = packed
         self._check_dims(states, 3, "packed")
         self._check(data, states, int(batch_sizes[0]), len(batch_sizes))
         if not is_native(data, self._weight("weight_ih_l0"), *states):
-            return self._run_torch(packed, states)
+            return self._run_torch(packed, states, None)
         if order is not None:
             states = tuple(s.index_select(1, order) for s in states)
         x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))  # longest row first
@@ -154,8 +149,16 @@ class _Recurrent(nn.RNNBase):
         found: Tensor = getattr(self, name) if parameter is None else parameter
         return found
 
-    def _run_torch(self, x: Any, states: States) -> tuple[Any, States]:
-        """All layers by torch, cuDNN where there is one; x padded, full length, or packed."""
+    def _run_torch(self, x: Any, states: States, lengths: Tensor | None) -> tuple[Any, States]:
+        """All layers by torch, cuDNN where there is one; x padded or packed."""
+        if lengths is not None:
+            y, final = run_packed(
+                lambda packed: self._run_torch(packed, states, None),
+                x if self.batch_first else x.transpose(0, 1),
+                states or (0.0,) * len(self.state_names),
+                lengths,
+            )
+            return (y if self.batch_first else y.transpose(0, 1)), final
         hx = states if len(states) > 1 else states[0] if states else None
         y, final = self._torch_forward(x, hx)
         return y, final if isinstance(final, tuple) else (final,)
@@ -199,6 +202,11 @@ class _Recurrent(nn.RNNBase):
                     f"Expected {what} size {(count, batch, width)}, got {list(state.shape)}:"
                     f" {self.state_names[i]} is (L*D, B, units)"
                 )
+
+
+# torch.compile breaks its graph at torch's recurrent layers, and so it does here: traced all the
+# same, they fail in its backends (aten::mkldnn_rnn_layer in torch 2.13).
+_outside_the_graph = _disable_dynamo(_Recurrent._run_torch)
 
 
 class RNN(_Recurrent):

@@ -22,8 +22,8 @@ except ImportError as error:
         " `pip install .`, or with `make setup` to work on elman"
     ) from error
 
-# y, h_n, c_n (lstm, else empty), and what backward needs besides (empty if not asked for)
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
+# y, h_n, c_n of an lstm, and what backward needs besides where that was asked for
+Outputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 # of x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0
 Gradients = tuple[
     Tensor | None,
@@ -49,17 +49,18 @@ def run_native(
     lengths: Tensor | None,
     reverse: bool,
     batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run one layer in one direction; arguments as `elman.ops`, checked, on the CPU.
 
     Args:
         cell: `rnn_tanh`, `rnn_relu`, `gru` or `lstm`.
         replay: its reference, for second derivatives.
-    Returns: y, h_n, and c_n for the lstm (else empty).
+    Returns: y, h_n, and c_n for the lstm.
     """
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     options = (cell, reverse, batch_first)
+    c_n: Tensor | None
     if torch.compiler.is_compiling():
         y, h_n, c_n, _ = torch.ops.elman.recurrence(*inputs, lengths, *options, keep)
     elif keep:
@@ -108,7 +109,7 @@ def _call(
     c0: Tensor | None,
     lengths: Tensor | None,
     y: Tensor,
-    reserve: Tensor,
+    reserve: Tensor | None,
     cell: str,
     reverse: bool,
     batch_first: bool,
@@ -126,20 +127,20 @@ def _call(
         _strided(y, batch_first),
         _address(h0),
         _address(c0),
-        _address(reserve) if reserve.numel() else 0,
+        _address(reserve),
         torch.get_num_threads(),
     )
 
 
 def allocate(
     x: Tensor, weight_hh: Tensor, cell: str, batch_first: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Outputs as `forward` fills them, uninitialised."""
     batch, time, _, hidden = sizes(x, weight_hh, batch_first)
     return (
         x.new_empty((batch, time, hidden) if batch_first else (time, batch, hidden)),
         x.new_empty(batch, hidden),
-        x.new_empty((batch, hidden) if cell == "lstm" else 0),
+        x.new_empty(batch, hidden) if cell == "lstm" else None,
     )
 
 
@@ -163,15 +164,15 @@ def forward(
     batch_first: bool,
     keep: bool,
 ) -> Outputs:
-    """Run one layer in one direction; `keep` what backward needs, or return it empty."""
+    """Run one layer in one direction, and `keep` what backward needs."""
     x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
     weights = [_whole(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
     y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
-    reserve = x.new_empty(0)
+    reserve = None
     if keep and (n := reserve_size(x, weight_hh, cell)):
         reserve = _core.reserve(n, x.dtype == torch.float64)
     call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
-    call.forward(_address(h_n), _address(c_n) if cell == "lstm" else 0)
+    call.forward(_address(h_n), _address(c_n))
     return y, h_n, c_n, reserve
 
 
@@ -185,7 +186,7 @@ def backward(
 ) -> Gradients:
     """Gradients of the inputs that are wanted; the four weights' come together or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
-    assert x is not None and y is not None and reserve is not None
+    assert x is not None and y is not None
     x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
     dy, dh_n, dc_n = gradients
     dy, dh_n, dc_n = None if dy is None else _rows(dy), _whole(dh_n), _whole(dc_n)
@@ -211,7 +212,7 @@ def backward(
     call.backward(
         _strided(dy, batch_first),
         _address(dh_n),
-        _address(dc_n) if cell == "lstm" else 0,
+        _address(dc_n),
         _strided(dx, batch_first),
         _address(dh0),
         _address(dc0),
@@ -225,7 +226,7 @@ class _Recurrence(torch.autograd.Function):
     """One layer, one direction."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         replay, *tensors = arguments[:9]
         options = arguments[9:]
         everything = (*tensors, *options, True)
@@ -233,14 +234,13 @@ class _Recurrence(torch.autograd.Function):
         ctx.save_for_backward(*tensors, y, reserve)
         ctx.replay, ctx.options = replay, options
         ctx.set_materialize_grads(False)
-        if options[0] != "lstm":
-            ctx.mark_non_differentiable(c_n)
         return y, h_n, c_n
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:8]
-        if torch.is_grad_enabled():
+        batched = any(g is not None and not torch._C._has_storage(g) for g in gradients)
+        if batched or torch.is_grad_enabled():  # is_grads_batched, create_graph
             found = differentiable_gradients(
                 ctx.replay, saved[:7], saved[7], gradients, wanted, *ctx.options[1:]
             )

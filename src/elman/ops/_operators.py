@@ -38,21 +38,21 @@ def _run(*arguments: Any) -> tuple[Tensor, ...]:
     if lengths is not None:  # not looked at while the graph was made
         batch, time, _, _ = _native.sizes(x, weight_hh, batch_first)
         check_lengths(lengths, batch, time)
-    return _native.forward(*arguments)
+    return _filled(arguments[0], _native.forward(*arguments))
 
 
 def _run_fake(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight_hh = arguments[0], arguments[2]
     cell, _, batch_first, keep = arguments[8:]
     kept = _native.reserve_size(x, weight_hh, cell) if keep else 0
-    return *_native.allocate(x, weight_hh, cell, batch_first), x.new_empty(kept)
+    outputs = _native.allocate(x, weight_hh, cell, batch_first)
+    return _filled(x, (*outputs, x.new_empty(kept)))
 
 
 def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
     saved, gradients, wanted, options = _split(arguments)
     found = _native.backward(saved, gradients, wanted, *options)
-    x = saved[0]
-    return tuple(x.new_empty(0) if g is None else g for g in found)
+    return _filled(saved[0], found)
 
 
 def _run_backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
@@ -63,6 +63,10 @@ def _run_backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
         x.new_empty(t.shape if w and t is not None else 0)
         for t, w in zip(saved, want, strict=False)
     )
+
+
+def _filled(x: Tensor, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(0) if t is None else t for t in tensors)
 
 
 def _split(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

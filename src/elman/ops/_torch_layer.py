@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
@@ -42,6 +43,8 @@ def run_layer(
         batch_first: whether batch stands before time in x and y.
     Returns: y (B, T, H), contiguous, zero past each row's end; final states, each (B, H).
     """
+    if lengths is not None and torch.compiler.is_dynamo_compiling():
+        return _outside_the_graph(kernel, x, weights, initial, lengths, reverse, batch_first)
     if not batch_first:
         turned, last = run_layer(
             kernel, x.transpose(0, 1), weights, initial, lengths, reverse, True
@@ -115,3 +118,7 @@ def run_packed(
     return y, tuple(
         torch.where(empty[:, None], start, end) for start, end in zip(states, ends, strict=True)
     )
+
+
+# torch.compile has no way into packing: it breaks its graph here, as it does at torch's layers.
+_outside_the_graph = _disable_dynamo(run_layer)

@@ -31,6 +31,7 @@ def lstm_op(
         y, h_n, c_n = run_native(
             "lstm", _replay, x, *weights, h0, c0, lengths, reverse, batch_first
         )
+        assert c_n is not None  # only a cell without one leaves it out
         return y, (h_n, c_n)
     y, (h_n, c_n) = run_layer(
         _VF.lstm, x, (*weights, weight_hr), (h0, c0), lengths, reverse, batch_first
