@@ -16,11 +16,13 @@ from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from elman import ops
 from elman.errors import SettingsError, ShapeError
 from elman.ops._checks import check_lengths
 from elman.ops._dispatch import is_native
 from elman.ops._torch_layer import run_packed
+from elman.ops.gru.op import gru_native
+from elman.ops.lstm.op import lstm_native, lstm_op
+from elman.ops.rnn.op import rnn_native
 
 States = tuple[Tensor, ...]
 
@@ -33,7 +35,7 @@ class _Recurrent(nn.RNNBase):
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h0",)
-    _op: ClassVar[Callable[..., Any]]  # one layer, one direction
+    gates: ClassVar[int]  # G
     _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
 
     @property
@@ -81,19 +83,27 @@ class _Recurrent(nn.RNNBase):
             )
         return y, final if len(final) > 1 else final[0]
 
-    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
-        """What the op takes besides what all three take."""
-        return {}
+    def _one(
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        starts: Sequence[Tensor | None],
+        lengths: Tensor | None,
+        reverse: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, States]:
+        """One layer in one direction by elman's kernels; x fits and so do starts, (B, H)."""
+        raise NotImplementedError
 
     def _run(self, x: Tensor, states: States, lengths: Tensor | None) -> tuple[Tensor, States]:
         batch, time, _ = x.shape
         if not self.batch_first:
             batch, time = time, batch
         self._check(x, states, batch, time)
-        if is_native(x, self._weight("weight_ih_l0"), *states):
-            return self._run_layers(x, states, lengths, self.batch_first)
         if lengths is not None:
             check_lengths(lengths, batch, time)
+        if is_native(x, self._weight("weight_ih_l0"), *states):
+            return self._run_layers(x, states, lengths, self.batch_first)
         run = _outside_the_graph if torch.compiler.is_dynamo_compiling() else _Recurrent._run_torch
         return run(self, x, states, lengths if batch else None)
 
@@ -127,21 +137,26 @@ class _Recurrent(nn.RNNBase):
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
                 weights = [self._weight(name) for name in self._all_weights[index]]
-                out, end = self._op(
-                    y,
-                    *(weights[:4] if self.bias else (*weights[:2], None, None)),
-                    *(s[index] for s in starts),
-                    lengths,
-                    reverse=direction == 1,
-                    batch_first=batch_first,
-                    **self._options(weights),
-                )
+                self._check_weights(weights, y)
+                start = [s[index] for s in starts]
+                out, end = self._one(y, weights, start, lengths, direction == 1, batch_first)
                 outputs.append(out)
-                ends.append(end if isinstance(end, tuple) else (end,))
+                ends.append(end)
             y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         if count == 1:
-            return y, tuple(s.unsqueeze(0) for s in ends[0])
+            return y, tuple([s.unsqueeze(0) for s in ends[0]])
         return y, tuple(torch.stack(s) for s in zip(*ends, strict=True))
+
+    def _check_weights(self, weights: list[Tensor], x: Tensor) -> None:
+        """Raise ShapeError unless the weights, which anyone may exchange, are as they were made."""
+        width = self.proj_size or self.hidden_size
+        rows = self.gates * self.hidden_size
+        shapes = ((rows, x.shape[2]), (rows, width), (rows,), (rows,))
+        for weight, shape in zip(weights[: 4 if self.bias else 2], shapes, strict=False):
+            if weight.shape != shape or weight.dtype is not x.dtype:
+                raise ShapeError(
+                    f"weights: got {tuple(weight.shape)} {weight.dtype}, expected {shape} {x.dtype}"
+                )
 
     def _weight(self, name: str) -> Tensor:
         """A weight by name: a parameter, or the tensor that a parametrisation puts in its place."""
@@ -172,7 +187,10 @@ class _Recurrent(nn.RNNBase):
         return tuple(hx)
 
     def _check_dims(self, states: States, dims: int, what: str) -> None:
-        if all(s.dim() == dims for s in states):
+        for state in states:
+            if state.dim() != dims:
+                break
+        else:
             return
         found = ", ".join(f"{s.dim()}-D" for s in states)
         if len(states) == 1:
@@ -226,7 +244,7 @@ class RNN(_Recurrent):
         bidirectional: also run each layer from each row's own last step to its first.
     """
 
-    _op = staticmethod(ops.rnn)
+    gates = 1
     _torch_forward = nn.RNN.forward
 
     def __init__(
@@ -263,8 +281,21 @@ class RNN(_Recurrent):
         )
         self.nonlinearity = nonlinearity
 
-    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
-        return {"nonlinearity": self.nonlinearity}
+    def _one(
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        starts: Sequence[Tensor | None],
+        lengths: Tensor | None,
+        reverse: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, States]:
+        w, u, *biases = weights
+        b, c = biases or (None, None)
+        y, h_n = rnn_native(
+            x, w, u, b, c, starts[0], lengths, self.nonlinearity, reverse, batch_first
+        )
+        return y, (h_n,)
 
 
 class GRU(_Recurrent):
@@ -273,7 +304,7 @@ class GRU(_Recurrent):
     Arguments, input, weights and errors as `RNN`, without `nonlinearity`.
     """
 
-    _op = staticmethod(ops.gru)
+    gates = 3
     _torch_forward = nn.GRU.forward
 
     def __init__(
@@ -304,6 +335,20 @@ class GRU(_Recurrent):
             dtype,
         )
 
+    def _one(
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        starts: Sequence[Tensor | None],
+        lengths: Tensor | None,
+        reverse: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, States]:
+        w, u, *biases = weights
+        b, c = biases or (None, None)
+        y, h_n = gru_native(x, w, u, b, c, starts[0], lengths, reverse, batch_first)
+        return y, (h_n,)
+
 
 class LSTM(_Recurrent):
     """Long short-term memory layers; equations in `elman.ops.lstm`.
@@ -313,7 +358,7 @@ class LSTM(_Recurrent):
     """
 
     state_names = ("h0", "c0")
-    _op = staticmethod(ops.lstm)
+    gates = 4
     _torch_forward = nn.LSTM.forward
     # What torch's forward calls on itself.
     check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
@@ -347,8 +392,22 @@ class LSTM(_Recurrent):
             dtype,
         )
 
-    def _options(self, weights: list[Tensor]) -> dict[str, Any]:
-        return {"weight_hr": weights[-1]} if self.proj_size else {}
+    def _one(
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        starts: Sequence[Tensor | None],
+        lengths: Tensor | None,
+        reverse: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, States]:
+        w, u, *biases = weights[:4] if self.bias else weights[:2]
+        b, c = biases or (None, None)
+        h0, c0 = starts
+        if self.proj_size:
+            r = weights[-1]
+            return lstm_op(x, w, u, b, c, r, h0, c0, lengths, reverse, batch_first)
+        return lstm_native(x, w, u, b, c, h0, c0, lengths, reverse, batch_first)
 
 
 def _no_projection(proj_size: int) -> int:

@@ -91,7 +91,8 @@ def _strided(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
     if tensor is None:
         return 0, 0, 0
     first, second, _ = tensor.stride()
-    return (tensor.data_ptr(), *((second, first) if batch_first else (first, second)))
+    address = tensor.data_ptr()
+    return (address, second, first) if batch_first else (address, first, second)
 
 
 def _whole(tensor: Tensor | None) -> Tensor | None:

@@ -26,9 +26,25 @@ def gru_op(
     """Same arguments and results as `elman.ops.gru`, already checked."""
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
     if is_native(x):
-        y, h_n, _ = run_native("gru", _replay, x, *weights, h0, None, lengths, reverse, batch_first)
-        return y, h_n
+        return gru_native(x, *weights, h0, lengths, reverse, batch_first)
     y, (h_n,) = run_layer(_VF.gru, x, weights, (h0,), lengths, reverse, batch_first)
+    return y, h_n
+
+
+def gru_native(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h0: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]:
+    """The same by our kernels: for tensors that `is_native` takes, already checked."""
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    y, h_n, _ = run_native("gru", _replay, x, *weights, h0, None, lengths, reverse, batch_first)
     return y, h_n
 
 

@@ -28,14 +28,29 @@ def lstm_op(
     """Same arguments and results as `elman.ops.lstm`, already checked."""
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
     if weight_hr is None and is_native(x):
-        y, h_n, c_n = run_native(
-            "lstm", _replay, x, *weights, h0, c0, lengths, reverse, batch_first
-        )
-        assert c_n is not None  # only a cell without one leaves it out
-        return y, (h_n, c_n)
+        return lstm_native(x, *weights, h0, c0, lengths, reverse, batch_first)
     y, (h_n, c_n) = run_layer(
         _VF.lstm, x, (*weights, weight_hr), (h0, c0), lengths, reverse, batch_first
     )
+    return y, (h_n, c_n)
+
+
+def lstm_native(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The same by our kernels: for tensors that `is_native` takes, already checked."""
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    y, h_n, c_n = run_native("lstm", _replay, x, *weights, h0, c0, lengths, reverse, batch_first)
+    assert c_n is not None  # only a cell without one leaves it out
     return y, (h_n, c_n)
 
 

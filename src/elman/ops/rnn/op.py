@@ -28,14 +28,43 @@ def rnn_op(
     """Same arguments and results as `elman.ops.rnn`, already checked."""
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
     if is_native(x):
-        cell, replay = f"rnn_{nonlinearity}", partial(_replay, nonlinearity)
-        y, h_n, _ = run_native(cell, replay, x, *weights, h0, None, lengths, reverse, batch_first)
-        return y, h_n
+        return rnn_native(x, *weights, h0, lengths, nonlinearity, reverse, batch_first)
     kernel = _VF.rnn_tanh if nonlinearity == "tanh" else _VF.rnn_relu
     y, (h_n,) = run_layer(kernel, x, weights, (h0,), lengths, reverse, batch_first)
+    return y, h_n
+
+
+def rnn_native(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h0: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]:
+    """The same by our kernels: for tensors that `is_native` takes, already checked."""
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    y, h_n, _ = run_native(
+        f"rnn_{nonlinearity}",
+        _REPLAYS[nonlinearity],
+        x,
+        *weights,
+        h0,
+        None,
+        lengths,
+        reverse,
+        batch_first,
+    )
     return y, h_n
 
 
 def _replay(nonlinearity: str, *arguments: Any) -> tuple[Tensor, ...]:
     own = (*arguments[:6], arguments[7], nonlinearity, *arguments[8:])  # an RNN has no c0
     return rnn_reference(*own)
+
+
+_REPLAYS = {name: partial(_replay, name) for name in ("tanh", "relu")}
