@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import subprocess
@@ -177,9 +178,50 @@ def test_a_process_that_ends_early_is_noticed():
     assert list(worker.answers(print)) == []
 
 
+def test_memory_is_the_peers_over_ours_and_of_the_same_training(monkeypatch):
+    task = rows.Task("memory", "gru", SMALL, 1)
+    held = {"elman": 2 * memory.MIB, "torch": 3 * memory.MIB}
+    losses = {"elman": [0.7, 0.6], "torch": [0.7, 0.6]}
+
+    def sent(function, task, contender):
+        return iter([(held[contender], losses[contender])])
+
+    monkeypatch.setattr(memory, "answers", sent)
+    found = memory.measure_row(task)
+    assert found.figures == {"elman": (2, 2, 2), "torch": (3, 3, 3)}
+    assert found.ratios == {"torch": (1.5, 1.5, 1.5)}
+    losses["elman"] = [0.7, 0.61]
+    assert "losses differ" in memory.measure_row(task).failed
+    losses["elman"] = [0.7, math.nan]
+    assert "losses differ" in memory.measure_row(task).failed
+    monkeypatch.setattr(memory, "answers", lambda *_: iter([]))
+    assert memory.measure_row(task).failed == "elman: the process ended early"
+
+
+def test_a_busy_machine_is_noticed(monkeypatch):
+    used = iter([timing.Usage(0, 0, 0), timing.Usage(2, 3, 2), timing.Usage(2, 2, 2), None])
+    monkeypatch.setattr(timing, "usage", lambda: next(used))
+    before = timing.usage()
+    assert timing.used_by_others(before) == 0.5
+    assert timing.used_by_others(before) == 0
+    assert timing.used_by_others(before) is None
+    busy = dataclasses.replace(row(threads=2), others=0.5)
+    quiet = dataclasses.replace(row(), others=0.1)
+    assert "During 1 of 2 rows" in report.report([busy, quiet], HEAD)
+    assert "During" not in report.report([quiet], HEAD)
+
+
+def test_waiting_for_a_quiet_machine_ends(monkeypatch):
+    monkeypatch.setattr(timing, "used_by_others", lambda before: 1.0)
+    assert 0.2 <= timing.wait_until_quiet(0.1) < 5
+    monkeypatch.setattr(timing, "used_by_others", lambda before: 0.0)
+    assert 0.2 <= timing.wait_until_quiet(600) < 100
+    assert timing.wait_until_quiet(0) < 0.1
+
+
 def test_the_standard_rows_are_those_of_the_targets():
     work = rows.tasks(rows.KINDS, list(rows.CELLS), [1, 2])
-    assert len(work) == len(set(work)) == 2 * 3 * (8 + 8 + 9 + 1 + 3)
+    assert len(work) == len(set(work)) == 3 * (2 * (8 + 8 + 9 + 1) + 3)
     single = rows.tasks(["inference"], ["rnn"], [1], [rows.Shape(1, 9, 2, 3)])
     assert [task.kind for task in single] == ["inference", "by step"]
 
@@ -195,7 +237,8 @@ def test_the_standard_rows_are_those_of_the_targets():
         "--threads 0",
         "--threads some",
         "--threads 100000",
-        "--seconds 0",
+        "--seconds -1",
+        "--wait nan",
         "--seconds inf",
         "--fast",
         "more",

@@ -1,7 +1,8 @@
 """Padding and company never matter: for every cell, direction, readout and kind of input.
 
-The answer for a sequence is the same alone, in any batch, in any order and with any padding, and so
-is a batch's gradient. Models with planted faults show that the check would notice.
+The answer for a sequence is the same alone, in any batch, in any order and with any padding: the
+same bits, where it comes from one native call. So is a batch's gradient. Models with planted faults
+show that the check would notice.
 """
 
 import itertools
@@ -15,11 +16,15 @@ from cases import (
     TOKEN_PADS,
     make_model,
     make_sequences,
+    past_end,
     stack_rows,
 )
+from judge import native_loss
 from tolerances import TOLERANCES, assert_close
 from torch.nn import functional
 
+from elman import _core
+from elman.errors import DataError
 from elman.models import SequenceModel
 
 LENGTHS = [5, 1, 9, 2, 9, 3, 6]
@@ -31,11 +36,19 @@ each_readout = pytest.mark.parametrize("readout", READOUTS)
 each_input = pytest.mark.parametrize("tokens", [False, True], ids=["numbers", "tokens"])
 
 
-@torch.no_grad()
-def answers(model, rows, **how):
-    """Probabilities of each row in one batch: (K,), or (T_i, K) with an output at every step."""
+def answers(model, rows, *, native=True, threads=1, **how):
+    """Probabilities of each row in one batch, float64: (K,), or (T_i, K) with a label a step.
+
+    In one native call where the model can, or by its modules, as while it is trained by autograd.
+    """
     x, lengths = stack_rows(rows, **how)
-    found = model(x, lengths).softmax(-1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.set_grad_enabled(not native):
+            found = model(x, lengths).detach().double().softmax(-1)
+    finally:
+        torch.set_num_threads(before)
     return [f[:n] if found.dim() == 3 else f for f, n in zip(found, lengths, strict=True)]
 
 
@@ -51,6 +64,8 @@ def batchings(rows, tokens):
     yield "reversed order", [everyone[::-1]], {}
     yield "random order", [by_chance], {}
     yield "longest first", [longest_first], {}
+    for threads in (2, 3):
+        yield f"{threads} threads", [by_chance * 9], {"threads": threads}
     for extra in (1, 40):
         yield f"{extra} steps of padding more", [everyone], {"extra": extra}
         yield f"alone with {extra} steps of padding", [[i] for i in everyone], {"extra": extra}
@@ -59,9 +74,9 @@ def batchings(rows, tokens):
         yield f"alone, padded with {pad}", [[i] for i in everyone], {"extra": 2, "pad": pad}
 
 
-def differences(model, rows, tokens):
+def differences(model, rows, tokens, native=True):
     """Largest difference, by batching, of a probability from that of the sequence alone."""
-    alone = [answers(model, [row])[0] for row in rows]
+    alone = [answers(model, [row], native=native)[0] for row in rows]
     worst = {}
     for name, batches, how in batchings(rows, tokens):
         try:
@@ -69,38 +84,79 @@ def differences(model, rows, tokens):
                 float((found - alone[i]).abs().nan_to_num(torch.inf).max())
                 for batch in batches
                 for i, found in zip(
-                    batch, answers(model, [rows[i] for i in batch], **how), strict=True
+                    batch,
+                    answers(model, [rows[i] for i in batch], native=native, **how),
+                    strict=True,
                 )
             )
-        except (IndexError, RuntimeError):
+        except (IndexError, RuntimeError, DataError):
             worst[name] = float("inf")
     return worst
 
 
-def broken(model, rows, tokens):
+def broken(model, rows, tokens, native=True):
     """Names of the batchings that change an answer."""
-    limit = TOLERANCES["batchings"].absolute
-    return {n for n, worst in differences(model, rows, tokens).items() if not worst <= limit}
+    exact = native and not isinstance(model.native(), str)
+    limit = TOLERANCES["exact" if exact else "batchings"].absolute
+    found = differences(model, rows, tokens, native)
+    return {name for name, worst in found.items() if not worst <= limit}
 
 
 @each_cell
 @each_direction
 @each_readout
 @each_input
-def test_answers_depend_on_the_sequence_alone(cell, nonlinearity, bidirectional, readout, tokens):
-    layers = 2 if readout in ("last", "max") else 1
+@pytest.mark.parametrize("native", [True, False], ids=["native", "modules"])
+def test_answers_depend_on_the_sequence_alone(
+    cell, nonlinearity, bidirectional, readout, tokens, native
+):
+    """To the last bit in a native call; by the modules but for the sums of the linear layer."""
     model = make_model(
         cell,
         readout,
         tokens=tokens,
         nonlinearity=nonlinearity,
         bidirectional=bidirectional,
-        num_layers=layers,
+        num_layers=2 if readout in ("last", "max") else 1,
     )
+    assert not isinstance(model.native(), str)
     rows = make_sequences(LENGTHS, tokens=tokens)
-    assert broken(model, rows, tokens) == set()
+    assert broken(model, rows, tokens, native) == set()
     alone = torch.stack([answers(model, [row])[0][-CLASSES:].flatten()[:1] for row in rows])
     assert alone.std() > 1e-3  # a model that answers all alike would pass too
+
+
+@pytest.mark.parametrize("isa", _core.isas())
+@each_cell
+@pytest.mark.parametrize("H", [1, 17, 33])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_bits_with_every_instruction_set(isa, cell, nonlinearity, H, dtype):
+    """Sizes off the width of vectors, a steep network, and rows that differ much in length."""
+    readout = READOUTS[H % 4]
+    model = make_model(
+        cell, readout, nonlinearity=nonlinearity, bidirectional=True, num_layers=3, hidden_size=H
+    ).to(dtype)
+    with torch.no_grad():
+        model.output.weight.mul_(20)
+    rows = [row.to(dtype) for row in make_sequences([40, 3, 17, 1, 40, 2, 29, 5], seed=2)]
+    before = _core.isa()
+    _core.use_isa(isa)
+    try:
+        assert broken(model, rows, False) == set()
+    finally:
+        _core.use_isa(before)
+
+
+@pytest.mark.parametrize("K", [2, 3, 8, 17, 100])
+def test_a_softmax_in_float64_treats_each_row_alone(K):
+    """Of the rows of a batch, of those of a part of it, and of each by itself: the same bits."""
+    logits = torch.randn(70, 5, K, dtype=torch.float64) * 20
+    whole = logits.softmax(-1)
+    for part in (slice(0, 1), slice(3, 20), slice(69, None)):
+        assert torch.equal(logits[part].softmax(-1), whole[part])
+    for i, j in itertools.product(range(0, 70, 23), range(5)):
+        assert torch.equal(logits[i, j].softmax(-1), whole[i, j])
+        assert torch.equal(logits[i, None, j].softmax(-1)[0], whole[i, j])
 
 
 def batch_gradients(model, rows, targets, **how):
@@ -143,6 +199,34 @@ def test_gradients_depend_on_the_sequences_alone(
         for row, target, weight in zip(rows, targets, share, strict=True):
             total += weight / sum(share) * batch_gradients(model, [row], [target])[name]
         assert_close(gradient, total, "gradient of batchings", f"{name}, one by one")
+
+
+@each_cell
+@each_direction
+@each_readout
+@each_input
+def test_native_gradients_ignore_the_padding(cell, nonlinearity, bidirectional, readout, tokens):
+    """Any padding gives the same loss and the same gradient to the last bit."""
+    model = make_model(
+        cell, readout, tokens=tokens, nonlinearity=nonlinearity, bidirectional=bidirectional
+    )
+    rows = make_sequences(LENGTHS * 5, tokens=tokens)
+
+    def run(extra, pad):
+        x, lengths = stack_rows(rows, extra=extra, pad=pad)
+        classes = torch.arange(len(rows)) % CLASSES
+        if readout == "every":
+            outside = past_end(x, lengths)
+            classes = classes[:, None].expand(x.shape[:2]).masked_fill(outside, 10**9)
+        loss, _, gradients = native_loss(model, x, lengths, classes)
+        return loss, gradients
+
+    loss, wanted = run(0, 0)
+    for extra, pad in itertools.product((1, 30), TOKEN_PADS if tokens else PADS):
+        again, found = run(extra, pad)
+        assert again == loss
+        for name, gradient in found.items():
+            assert_close(gradient, wanted[name], "exact", f"{name}, {extra} steps of {pad}")
 
 
 class _Faulty(SequenceModel):

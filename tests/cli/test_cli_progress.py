@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from elman import SequenceClassifier
+from elman import SequenceClassifier, _core
 from elman.train.gradients import Tally
 from elman.train.loop import EpochRecord
 from elman.train.progress import (
@@ -23,6 +23,9 @@ def record(epoch, watched=True):
     return EpochRecord(
         epoch, 0.59134, 0.7, 0.6 if watched else None, 0.65 if watched else None, 0.003, 1.0, 0.1
     )
+
+
+ONE_CALL = f"gradients by one native call a batch ({_core.isa()})"
 
 
 def test_a_line():
@@ -70,6 +73,7 @@ def test_the_last_line_is_shown_after_ctrl_c(capsys):
 
 def test_silence(capsys):
     with Silent(2, 1) as progress:
+        progress.start("gradients by autograd")
         progress.batch(1, 1, Tally(0.5, 1, 1))
         progress.epoch(record(1))
     assert capsys.readouterr().out == ""
@@ -83,7 +87,8 @@ def test_the_estimator_shows_lines(capsys, monkeypatch):
     model.set_params(verbose=2).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     expected = [epoch_line(e, 4) for e in model.history_.epochs]
-    assert lines == [expected[0], expected[1], expected[3]]
+    assert lines == [ONE_CALL, expected[0], expected[1], expected[3]]
+    assert model.history_.gradients == ONE_CALL
 
 
 def test_clock():
@@ -136,6 +141,8 @@ def test_a_notebook(notebook):
     progress = make_progress(1, 20)
     assert type(progress) is Notebook
     with progress:
+        progress.start("gradients by <autograd>")
+        assert notebook.pop().endswith('">gradients by &lt;autograd&gt;</div>')
         progress.batch(1, 4, Tally(2.0, 3, 4))
         assert '<progress value="0.0125" max="1"' in notebook[-1]
         assert "epoch 1/20  loss 0.5000  accuracy 0.7500  " in notebook[-1]
@@ -156,6 +163,7 @@ def test_a_training_in_a_notebook(notebook, capsys):
     X, y = [[0.5, 1.0], [1.5, 2.0]] * 6, [0, 1] * 6
     model = SequenceClassifier(hidden_size=2, epochs=3, verbose=1, random_state=0).fit(X, y)
     assert epoch_line(model.history_.epochs[-1], 3) in notebook[-1]
+    assert notebook[-1].count(ONE_CALL) == 1
     assert capsys.readouterr().out == ""
 
 
@@ -173,10 +181,12 @@ def test_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Terminal(5, 1) as progress:
+        progress.start("gradients by [autograd]")
         progress.batch(1, 2, Tally(1.0, 1, 2))
         progress.epoch(record(1))
         progress.epoch(record(2))
     text = capsys.readouterr().out
+    assert "gradients by [autograd]" in text
     assert epoch_line(record(1), 5) in text
     assert epoch_line(record(2), 5) in text
     assert "\x1b[?25h" in text  # the cursor is shown again

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 from click.testing import CliRunner
 
+from elman import _core
 from elman.cli import cli
 from elman.data.tasks import TASKS
 from elman.settings import fields
@@ -33,6 +34,7 @@ def test_what_is_said(elman, files, tmp_path):
     assert "Guessed; the flag says otherwise:\n  --target label: by its name" in done.out
     assert "test part: 6 sequences held out (20%); --test" in done.out
     assert [m[0] for m in EPOCH.findall(done.out)] == ["1", "2", "3"]
+    assert f"\ngradients by one native call a batch ({_core.isa()})\nepoch 1/3" in done.out
     assert "GRU of 4 units, 1 layer, one direction, readout last, 2 classes" in done.out
     assert "all epochs done; the weights of epoch 3 are evaluated and saved" in done.out
     assert re.search(r"^accuracy +[\d.]+ +[\d.]+ to [\d.]+", done.out, re.MULTILINE)
@@ -46,6 +48,7 @@ def test_what_is_said(elman, files, tmp_path):
     ]
     assert [m[2:] for m in EPOCH.findall(done.out)] == shown
     page = (tmp_path / "my run" / "report.html").read_text(encoding="utf-8")
+    assert f"<dt>Gradients</dt><dd>by one native call a batch ({_core.isa()})</dd>" in page
     assert "--hidden-size 4 --epochs 3" in page
 
 

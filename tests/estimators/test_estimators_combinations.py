@@ -48,6 +48,10 @@ def test_every_combination(cell, bidirectional, readout, kind, num_layers, data,
     assert found.dtype == np.float64
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
     assert (model.classes_[found.argmax(1)] == flat).all()
+    # In other company, and alone: the same bits.
+    turned, alone = model.predict_proba(X[::-1])[::-1], [model.predict_proba([s])[0] for s in X]
+    assert np.array_equal(np.vstack(turned), found)
+    assert np.array_equal(np.vstack(alone), found)
     report = model.evaluate(X, y, resamples=0)
     assert model.score(X, y) == pytest.approx((flat == truth).mean()) == report.accuracy
     assert len(model.history_.epochs) == 1

@@ -142,13 +142,32 @@ def test_padding_and_company_never_matter(estimator, data, tags):
         alone = [model.predict_proba([s])[0] for s in X]
         turned = model.predict_proba(X[::-1])[::-1]
         for one, two, three in zip(alone, model.predict_proba(X), turned, strict=True):
-            np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
-            np.testing.assert_allclose(one, three, rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(one, two)
+            np.testing.assert_array_equal(one, three)
+
+
+def test_check_asks_for_the_same_bits_where_they_can_be_had(numbers):
+    """None is 0 for a model in one native call and 1e-6 for one that torch runs."""
+    X, y = numbers
+    model = SequenceClassifier(**SMALL, bidirectional=True).fit(X, y)
+    for given, expected in ((None, 0), (1e-3, 1e-3), (0.0, 0)):
+        found = model.check(X, given) if given is not None else model.check(X)
+        assert {check.tolerance for check in found} == {expected}
+        assert all(check.worst == 0 and check.passed for check in found)
+    model.model_.register_forward_hook(lambda *_: None)
+    assert {check.tolerance for check in model.check(X)} == {1e-6}
+    assert all(check.passed for check in model.check(X))
+    model.model_.register_forward_hook(
+        lambda *given: given[2] + torch.tensor([0, 1e-4 * len(given[2])])
+    )
+    failed = [check for check in model.check(X) if not check.passed]
+    assert {check.name for check in failed} >= {"company", "batch size"}
+    assert all(check.passed for check in model.check(X, 0.1))
 
 
 @pytest.mark.parametrize(("cell", "factor"), [("rnn", 2), ("gru", 6), ("lstm", 6)])
 def test_nor_do_they_where_the_weights_are_large(cell, factor):
-    """A network trained for long is steep: in float32, rounding would show well above 1e-6."""
+    """A network trained for long is steep: rounding of another kind would show well above 1e-6."""
     rng = np.random.default_rng(0)
     X = [rng.normal(size=(n, 2)) for n in rng.integers(3, 40, 60)]
     y = [x[:, 0].sum() > 0 for x in X]
@@ -156,6 +175,6 @@ def test_nor_do_they_where_the_weights_are_large(cell, factor):
     with torch.no_grad():
         for parameter in model.model_.parameters():
             parameter *= factor
-    assert max(check.worst for check in model.check(X)) < 1e-9
+    assert max(check.worst for check in model.check(X)) == 0
     x, lengths = torch.zeros(1, 39, 2), torch.tensor([39])
     assert model.model_(x, lengths).dtype == torch.float32  # what is trained, and saved, stays so

@@ -43,6 +43,7 @@ def test_all_of_it_comes_back(saved, kind, tmp_path):
     assert again.get_params() == model.get_params()
     assert again.classes_.tolist() == model.classes_.tolist()
     assert again.history_ == model.history_
+    assert again.history_.gradients.startswith("gradients by one native call")
     assert again.encoder_.to_dict() == model.encoder_.to_dict()
     assert again.model_.config == model.model_.config
     assert not again.model_.training
@@ -74,6 +75,7 @@ def test_the_card_says_what_it_is(saved):
     assert text.startswith("---\nlibrary_name: elman\npipeline_tag: token-classification\n")
     assert "SequenceTagger: a label at every step" in text
     assert "`A`, `B`, `N`, `Y`" in text
+    assert "; gradients by one native call a batch (" in text
 
 
 def test_saving_over_a_model_and_not_over_else(saved, tmp_path):
@@ -191,6 +193,8 @@ DAMAGE = [
     (edit("history", "epochs", 0, "loss", value="low"), "EpochRecord.loss: got 'low'"),
     (edit("history", "epochs", 0, "loss", remove=True), "EpochRecord.loss"),
     (edit("history", "kept_epoch", value=None), "int: got None"),
+    (edit("history", "gradients", value=3), "str: got 3"),
+    (edit("history", "gradients", remove=True), "no 'gradients'"),
     (edit("layout", value={"format": "xml", "kind": "numbers"}), "Layout.format: got 'xml'"),
     (edit("layout", value={"format": "rows"}), "Layout.kind"),
     (edit("layout", value=3), "Layout: got 3"),

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from elman import ElmanError, SequenceClassifier, SequenceTagger, SettingsError, load
+from elman import ElmanError, SequenceClassifier, SequenceTagger, SettingsError, _core, load
 from elman.data import read
 from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml, settings_hash
@@ -77,6 +77,7 @@ def test_metrics(trained, files):
     assert found["seconds"] == pytest.approx(done.seconds, abs=0.001)
     assert found["epochs"] == found["kept_epoch"] == 2
     assert found["stopped"] == "all epochs done"
+    assert found["gradients"] == f"gradients by one native call a batch ({_core.isa()})"
     settings = merge(read_toml(done.folder / "config.toml"))
     assert found["settings_sha256"] == settings_hash(settings)
     data = files / "text.csv"

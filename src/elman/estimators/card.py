@@ -88,7 +88,7 @@ Classes: {shown}{more}.
 ## Training
 
 {len(history.epochs)} epochs ({history.stopped}); the weights are those of epoch \
-{history.kept_epoch}. Settings:
+{history.kept_epoch}; {history.gradients}. Settings:
 
 ```json
 {json.dumps(settings, indent=2, default=str)}

@@ -53,15 +53,15 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             there are three or more on average.
         scale: standardise every channel, by the training part's mean and deviation.
         device: `cpu` or `cuda`, where the network is trained.
-        threads: of the CPU, in training and prediction. torch shares out every single time step
-            among them, which costs small networks more than it gains; one also gives the same
-            bits on every machine of a kind.
+        threads: of the CPU, in training and prediction; the bits are the same for any number. More
+            than one is for large networks and idle cores: on a busy machine they cost time.
         verbose: 0 for silence, n for a line every n epochs and a progress bar.
         random_state: int for the same result on every call, None, or a NumPy RandomState.
 
     Attributes:
         classes_: (K,) labels in order.
-        history_: `.epochs`, a record an epoch, `.kept_epoch` and `.stopped`.
+        history_: `.epochs`, a record an epoch, `.kept_epoch`, `.stopped`, and `.gradients`, where
+            they came from.
         model_: the `elman.models.SequenceModel`.
 
     Examples:

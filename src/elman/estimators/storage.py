@@ -69,6 +69,7 @@ def save(
             "epochs": [record.to_dict() for record in estimator.history_.epochs],
             "kept_epoch": estimator.history_.kept_epoch,
             "stopped": estimator.history_.stopped,
+            "gradients": estimator.history_.gradients,
         },
         "layout": None if layout is None else dataclasses.asdict(layout),
     }
@@ -137,6 +138,7 @@ def _restored(
         epochs=[_checked(EpochRecord, record) for record in history["epochs"]],
         kept_epoch=_checked(int, history["kept_epoch"]),
         stopped=_checked(str, history["stopped"]),
+        gradients=_checked(str, history["gradients"]),
     )
     own = {k.removeprefix(_MODEL): v for k, v in tensors.items() if k.startswith(_MODEL)}
     _refuse_other_sizes(network, own)

@@ -36,12 +36,14 @@ class Check:
         worst: largest absolute difference of a probability from that of the sequence alone; inf
             where one of them is not finite or the model failed.
         passed: whether `worst` is within the tolerance.
+        tolerance: largest difference that passes.
     """
 
     name: str
     detail: str
     worst: float
     passed: bool
+    tolerance: float
 
 
 def check_invariance(
@@ -59,7 +61,7 @@ def check_invariance(
             int64, to probabilities (B, K), or (B, T, K) with a label a step; steps past a
             sequence's end are not looked at. It gets CPU tensors.
         sequences: n of them, each (T_i, C) or (T_i,) with one step or more.
-        tolerance: largest difference that passes.
+        tolerance: largest difference that passes; 0 where the same bits are expected.
         pad_ids: for tokens, further valid ids to pad with, beside the smallest and largest met.
         seed: of the shuffled order.
     Returns: one Check for each thing changed, the failed ones included; nothing is raised for them.
@@ -82,7 +84,7 @@ def check_invariance(
                 worst = max(worst, _distance(answer, alone[i]))
         except Exception as failure:  # the model is the caller's: any failure is a finding
             worst, detail = float("inf"), f"{detail}; failed with {failure!r:.200}"
-        checks.append(Check(name, detail, worst, worst <= tolerance))
+        checks.append(Check(name, detail, worst, worst <= tolerance, tolerance))
 
     order = torch.arange(len(rows))
     shuffled = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elman.errors import SettingsError, ShapeError
+from elman.errors import DataError, SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN, initialise_recurrent
-from elman.models.native import NativeModel
+from elman.models.native import NativeModel, check_input
+from elman.models.obstacle import is_training, obstacle
 from elman.settings import ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
@@ -49,6 +50,16 @@ class ModelConfig(ModelSettings):
         """Whether there is an output at every step."""
         return self.readout == "every"
 
+    @property
+    def width(self) -> int:
+        """D*H: numbers that a layer gives at a step."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
+    @property
+    def dropout_between(self) -> float:
+        """Share dropped after each layer but the last."""
+        return self.dropout if self.num_layers > 1 else 0.0
+
 
 class SequenceModel(nn.Module):
     """A recurrent network over whole sequences.
@@ -72,7 +83,6 @@ class SequenceModel(nn.Module):
         if config.vocabulary_size:
             self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
             size = config.embedding_size
-        between = config.dropout if config.num_layers > 1 else 0.0
         self.recurrent: RNN | GRU | LSTM
         if config.cell == "rnn":
             self.recurrent = RNN(
@@ -81,7 +91,7 @@ class SequenceModel(nn.Module):
                 config.num_layers,
                 config.nonlinearity,
                 batch_first=True,
-                dropout=between,
+                dropout=config.dropout_between,
                 bidirectional=config.bidirectional,
             )
         else:
@@ -90,13 +100,12 @@ class SequenceModel(nn.Module):
                 config.hidden_size,
                 config.num_layers,
                 batch_first=True,
-                dropout=between,
+                dropout=config.dropout_between,
                 bidirectional=config.bidirectional,
             )
         if config.initialization == "orthogonal":
             initialise_recurrent(self.recurrent)
-        width = config.hidden_size * self.recurrent.num_directions
-        self.output = nn.Linear(width, config.num_classes)
+        self.output = nn.Linear(config.width, config.num_classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits.
@@ -105,26 +114,29 @@ class SequenceModel(nn.Module):
             x: numbers, (B, T, C), or token ids, (B, T) int64.
             lengths: valid steps of each row, (B,) int64, from 1 to T; None means all T.
         Returns: (B, K), or (B, T, K) if per_step, where rows past a row's end mean nothing.
-        Raises: ShapeError.
+        Raises: ShapeError; DataError for a token that is none.
         """
         config = self.config
-        tokens = config.vocabulary_size > 0
-        if tokens and x.dim() != 2:
-            raise ShapeError(f"x: got {tuple(x.shape)}, expected token ids (B, T)")
-        if not tokens and (x.dim() != 3 or x.shape[2] != config.input_size):
-            raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.input_size})")
+        watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)
+        if not watched:
+            found = self.native()
+            if not isinstance(found, str) and found[0].takes(x, lengths):
+                native, weights = found
+                return native.logits(weights, x, lengths)
+        weight = self.output.weight
+        check_input(config, weight.dtype, weight.device, x, lengths)
         if lengths is None:
-            lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64)
-        if tuple(lengths.shape) != (x.shape[0],):
-            raise ShapeError(f"lengths: got {tuple(lengths.shape)}, expected ({x.shape[0]},)")
-        if x.shape[0] and int(lengths.min()) < 1:
+            lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device="cpu")
+        if not torch.compiler.is_compiling() and x.shape[0] and int(lengths.min()) < 1:
             raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
-        watched = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
-        if not watched and not self.obstacle():
-            return NativeModel(self).logits(x, lengths)
         inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-        if tokens:
-            x = self.embedding(torch.where(inside, x, PADDING))  # (B, T, E)
+        if config.vocabulary_size:
+            try:
+                x = self.embedding(torch.where(inside, x, PADDING))  # (B, T, E)
+            except IndexError:
+                raise DataError(
+                    f"x: got a token that is none, expected 0 to {config.vocabulary_size - 1}"
+                ) from None
             x = functional.dropout(x, config.dropout, self.training)
         y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
         if config.per_step:
@@ -140,30 +152,16 @@ class SequenceModel(nn.Module):
         logits: Tensor = self.output(read)
         return logits
 
-    def obstacle(self) -> str:
-        """Say why this model cannot be run in one native call; empty if it can."""
-        first, *others = self.parameters()
-        if type(self) is not SequenceModel:
-            return f"{type(self).__name__} is a subclass"
-        if first.device.type != "cpu":
-            return f"the model is on {first.device}"
-        if first.dtype not in (torch.float32, torch.float64):
-            return f"the model computes in {first.dtype}"
-        if any(p.dtype != first.dtype or p.device != first.device for p in others):
-            return "parameters differ in dtype or device"
-        if torch.is_autocast_enabled("cpu"):
-            return "autocast is on"
-        if any(_is_watched(module) for module in self.modules()):
-            return "a module has hooks or a parametrization"
-        return ""
+    def native(self) -> tuple[NativeModel, list[Tensor]] | str:
+        """Return what runs this model, as it is now, in one native call, and its weights.
 
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether someone wants to see, or change, what passes through this module."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "parametrizations" in module._modules
-    )
+        Or say why not: the call would leave out something that the modules do.
+        """
+        why = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
+        if why := why or obstacle(self, self.config):
+            return why
+        native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]
+        weights = native.weights(self)
+        if weights is None:
+            return "a parameter is missing, or not of the shape, dtype or device of the others"
+        return native, weights

@@ -4,174 +4,314 @@ Below 64 units what surrounds a recurrent layer in torch (padding masks, linear 
 autograd engine) costs more than the layer. Here the whole of embedding, recurrent stack, readout,
 output, loss and backward pass is one call of `elman._core`, with the same result.
 
+The call reads and writes memory at bare addresses: all that it is handed is checked here first.
+
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman import _core
-from elman.errors import ShapeError
+from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 
 if TYPE_CHECKING:
-    from elman.models.model import SequenceModel
+    from elman.models.model import ModelConfig
 
 _Places = tuple[int, int, int]  # address, stride of steps, stride of rows
 _NOWHERE: _Places = (0, 0, 0)
+_PLAIN = (Tensor, nn.Parameter)  # a subclass may keep its numbers anywhere
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Which numbers dropout keeps, as bool tensors; those kept are divided by 1 - p.
+def check_input(
+    config: ModelConfig, dtype: torch.dtype, device: torch.device, x: Any, lengths: Any
+) -> None:
+    """Raise ShapeError unless x and lengths are tensors such as a model of `dtype` reads them.
 
     Args:
-        embedded: (B, T, E); for models of tokens.
-        between: (B, T, D*H) after each layer but the last.
-        read: (B, D*H), or (B, T, D*H) with a label at every step.
+        dtype, device: of the model's weights; x must be on that device, lengths on any.
+    """
+    for name, value in (("x", x), ("lengths", lengths)):
+        if not isinstance(value, Tensor) and (name == "x" or value is not None):
+            raise ShapeError(f"{name}: got a {type(value).__name__}, expected a tensor")
+    check_shapes(config, x, lengths)
+    wanted = (torch.int64, torch.int32) if config.vocabulary_size else (dtype,)
+    if x.dtype not in wanted and not torch.is_autocast_enabled(device.type):
+        raise ShapeError(f"x: got {x.dtype}, expected {' or '.join(map(str, wanted))}")
+    if x.device != device:
+        raise ShapeError(f"x: is on {x.device}, expected {device}, where the model is")
+    if lengths is not None and lengths.dtype not in _WHOLE:
+        raise ShapeError(f"lengths: got {lengths.dtype}, expected integers")
+
+
+def check_shapes(config: ModelConfig, x: Tensor, lengths: Tensor | None) -> None:
+    """Raise ShapeError unless x is (B, T, C), or for tokens (B, T), and lengths are (B,)."""
+    if config.vocabulary_size:
+        if x.dim() != 2:
+            raise ShapeError(f"x: got {tuple(x.shape)}, expected token ids (B, T)")
+    elif x.dim() != 3 or x.shape[2] != config.input_size:
+        raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.input_size})")
+    if lengths is not None and lengths.shape != x.shape[:1]:
+        raise ShapeError(f"lengths: got {tuple(lengths.shape)}, expected ({x.shape[0]},)")
+
+
+def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, ...]]:
+    """Shapes of dropout's masks for a batch, (B, T), in the order of their use.
+
+    (B, T, E) on embedded tokens, if there are tokens; (B, T, D*H) after each layer but the last;
+    (B, D*H), or (B, T, D*H) with an output at every step, on what the output reads.
+    """
+    embedded = [(batch, time, config.embedding_size)] if config.vocabulary_size else []
+    between = [(batch, time, config.width)] * (config.num_layers - 1)
+    return [*embedded, *between, (batch, time, config.width)[:: 1 if config.per_step else 2]]
+
+
+def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
+    """Draw which numbers dropout keeps, from torch's generator: bool, of `mask_shapes`."""
+    return [
+        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(1 - config.dropout)
+        for shape in mask_shapes(config, batch, time)
+    ]
+
+
+class Gradients:
+    """Room for the gradient of every weight of a `NativeModel`, end to end in one tensor.
+
+    Args:
+        native: whose weights.
+        order: the order in which they lie, as indices into `native.names`; None for that of names.
     """
 
-    embedded: Tensor | None
-    between: tuple[Tensor, ...]
-    read: Tensor
-
-    @staticmethod
-    def draw(model: SequenceModel, batch: int, time: int) -> Masks:
-        """Draw masks for a batch, (B, T), from torch's generator."""
-        config = model.config
-        width = config.hidden_size * model.recurrent.num_directions
-
-        def keep(*shape: int) -> Tensor:
-            return torch.empty(shape, dtype=torch.bool).bernoulli_(1 - config.dropout)
-
-        return Masks(
-            keep(batch, time, config.embedding_size) if config.vocabulary_size else None,
-            tuple(keep(batch, time, width) for _ in range(config.num_layers - 1)),
-            keep(batch, time, width) if config.per_step else keep(batch, width),
-        )
+    def __init__(self, native: NativeModel, order: Sequence[int] | None = None) -> None:
+        order = range(len(native.names)) if order is None else order
+        if sorted(order) != list(range(len(native.names))):
+            raise ElmanError(f"order: got {list(order)}, expected each of {len(native.names)} once")
+        self.native = native
+        sizes = [math.prod(native.shapes[i]) for i in order]
+        self.flat = torch.zeros(sum(sizes), dtype=native.dtype, device="cpu")
+        parts = dict(zip(order, torch.split(self.flat, sizes), strict=True))
+        self.views = [parts[i].view(shape) for i, shape in enumerate(native.shapes)]
+        self.addresses = [view.data_ptr() for view in self.views]
 
 
 class NativeModel:
-    """A `SequenceModel` without `obstacle`, as one native call.
+    """What a `SequenceModel` of some config and dtype computes, as one native call.
 
-    It holds no weights: it reads the model's where they are, at each call.
+    It holds no weights: they come with every call, in the order of `names`.
     """
 
-    def __init__(self, model: SequenceModel) -> None:
-        config = model.config
-        self.model = model
-        self.parameters = list(model.parameters())
-        self.dtype = self.parameters[0].dtype
+    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
+        self.config = config
+        self.dtype = dtype
+        size = config.embedding_size if config.vocabulary_size else config.input_size
         cell = f"rnn_{config.nonlinearity}" if config.cell == "rnn" else config.cell
-        self._network = _core.Network(
+        # _core.Network is made for each call: that is quick, and what is kept is plain Python.
+        self._network = (
             cell,
-            self.dtype == torch.float64,
-            config.embedding_size if config.vocabulary_size else config.input_size,
+            dtype == torch.float64,
+            size,
             config.hidden_size,
             config.num_layers,
-            model.recurrent.num_directions,
+            1 + config.bidirectional,
             config.num_classes,
             config.vocabulary_size,
             config.readout,
         )
+        rows = config.hidden_size * {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
+        shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+        if config.vocabulary_size:
+            shapes["embedding", "weight"] = (config.vocabulary_size, size)
+        for layer in range(config.num_layers):
+            for end in ("", "_reverse")[: 1 + config.bidirectional]:
+                name = f"l{layer}{end}"
+                shapes["recurrent", f"weight_ih_{name}"] = (rows, config.width if layer else size)
+                shapes["recurrent", f"weight_hh_{name}"] = (rows, config.hidden_size)
+                shapes["recurrent", f"bias_ih_{name}"] = (rows,)
+                shapes["recurrent", f"bias_hh_{name}"] = (rows,)
+        shapes["output", "weight"] = (config.num_classes, config.width)
+        shapes["output", "bias"] = (config.num_classes,)
+        self.names = list(shapes)  # module and parameter
+        self.shapes = list(shapes.values())
 
-    def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Logits without dropout, the same bits for a sequence in any batch.
+    @staticmethod
+    @functools.lru_cache(maxsize=64)
+    def of(config: ModelConfig, dtype: torch.dtype) -> NativeModel:
+        """As the constructor, but the same object for the same arguments."""
+        return NativeModel(config, dtype)
+
+    def weights(self, model: nn.Module) -> list[Tensor] | None:
+        """The model's weights as they are now, or None unless the call can read them all."""
+        modules: dict[str, Any] = model._modules
+        weights = []
+        for (module, name), shape in zip(self.names, self.shapes, strict=True):
+            weight = modules[module]._parameters.get(name)
+            if (
+                type(weight) not in _PLAIN
+                or weight.shape != shape
+                or weight.dtype is not self.dtype
+                or not weight.is_cpu
+            ):
+                return None
+            weights.append(weight)
+        return weights
+
+    def takes(self, x: Tensor, lengths: Tensor | None) -> bool:
+        """Whether the call can read x and lengths; shapes are left to `check_shapes`."""
+        if type(x) not in _PLAIN or not x.is_cpu:
+            return False
+        if lengths is not None and (type(lengths) not in _PLAIN or lengths.dtype not in _WHOLE):
+            return False
+        if self.config.vocabulary_size:
+            return x.dtype is torch.int64 or x.dtype is torch.int32
+        return x.dtype is self.dtype
+
+    def logits(self, weights: Sequence[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Logits without dropout, the same bits for a sequence in any batch, on torch's threads.
 
         Args:
-            x: numbers, (B, T, C), or token ids, (B, T).
-            lengths: valid steps of each row, (B,), from 1 to T.
+            weights: from `weights`.
+            x: numbers, (B, T, C), or token ids, (B, T), that it `takes`.
+            lengths: valid steps of each row, (B,), from 1 to T; None means all T.
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
+        Raises: ShapeError; DataError for a token that is none.
         """
-        with torch.no_grad():
-            x, lengths = self._inputs(x, lengths)
-            weights = [p.contiguous() for p in self.parameters]
-            out = self._new_logits(x)
-            self._network.forward(
-                [w.data_ptr() for w in weights],
+        weights = [weight.contiguous() for weight in weights]
+        x, lengths = self._inputs(x, lengths)
+        out = self._new_logits(x)
+        try:
+            _core.Network(*self._network).forward(
+                [weight.data_ptr() for weight in weights],
                 (x.shape[0], x.shape[1]),
-                lengths.data_ptr(),
-                _places(x),
+                0 if lengths is None else lengths.data_ptr(),
+                _places(x, True),
                 (),
                 1.0,
-                _places(out, steps=self.model.config.per_step),
+                _places(out, self.config.per_step),
                 torch.get_num_threads(),
             )
+        except IndexError as error:
+            raise _explained(error) from None
         return out
 
     def loss_and_gradients(
         self,
+        weights: Sequence[Tensor],
         x: Tensor,
-        lengths: Tensor,
+        lengths: Tensor | None,
         target: Tensor,
-        gradients: list[Tensor],
+        gradients: Gradients,
         *,
         label_smoothing: float = 0.0,
         class_weight: Tensor | None = None,
-        masks: Masks | None = None,
+        masks: Sequence[Tensor] | None = None,
+        threads: int | None = None,
     ) -> tuple[float, Tensor]:
         """Mean loss over the labelled sequences, or steps; and its gradients, written in place.
 
         Args:
-            x, lengths: as in `logits`.
-            target: class codes, (B,) or (B, T) int64, for cross-entropy; a negative code counts for
-                nothing. Or numbers, (B, K) or (B, T, K), for the squared error.
-            gradients: one contiguous tensor for each of the model's parameters, overwritten.
+            weights, x, lengths: as in `logits`.
+            target: class codes, (B,) or (B, T) integers, for cross-entropy; a negative code counts
+                for nothing. Or numbers, (B, K) or (B, T, K), for the squared error.
+            gradients: overwritten.
             label_smoothing, class_weight: as in torch.nn.functional.cross_entropy.
-            masks: what dropout keeps; None for no dropout.
+            masks: what dropout keeps, as `draw_masks`, those kept are divided by 1 - dropout; None
+                for no dropout.
+            threads: at most so many; None means as many as torch. The bits are the same.
         Returns: the loss; logits as `logits`, with dropout.
+        Raises: ShapeError; DataError for a token or class that is none.
         """
-        with torch.no_grad():
-            x, lengths = self._inputs(x, lengths)
-            weights = [p.contiguous() for p in self.parameters]
-            out = self._new_logits(x)
-            squared = target.is_floating_point()
-            target = target.to(self.dtype if squared else torch.int64).contiguous()
-            shape = out.shape if squared else out.shape[:-1]
-            if target.shape != shape:
-                raise ShapeError(f"target: got {tuple(target.shape)}, expected {tuple(shape)}")
-            if class_weight is not None:
-                class_weight = class_weight.to(self.dtype).contiguous()
-            loss = self._network.loss_and_gradients(
-                [w.data_ptr() for w in weights],
+        config = self.config
+        if gradients.native is not self:
+            raise ElmanError("gradients: these were made for another model")
+        if not self.takes(x, lengths):
+            check_input(config, self.dtype, torch.device("cpu"), x, lengths)
+            raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
+        weights = [weight.contiguous() for weight in weights]
+        x, lengths = self._inputs(x, lengths)
+        if not x.shape[0]:
+            raise ShapeError("x: got no sequences, and the mean loss of none is no number")
+        out = self._new_logits(x)
+        squared = target.is_floating_point()
+        target = self._readable("target", target, out.shape if squared else out.shape[:-1], squared)
+        if class_weight is not None:
+            shape = (config.num_classes,)
+            class_weight = self._readable("class_weight", class_weight, shape, True)
+        if squared and (label_smoothing or class_weight is not None):
+            raise SettingsError("label_smoothing and class_weight: only with classes as target")
+        if not 0 <= label_smoothing <= 1:
+            raise SettingsError(f"label_smoothing: got {label_smoothing}, expected 0 to 1")
+        try:
+            loss = _core.Network(*self._network).loss_and_gradients(
+                [weight.data_ptr() for weight in weights],
                 (x.shape[0], x.shape[1]),
-                lengths.data_ptr(),
-                _places(x),
-                _mask_places(masks, self.model.config.per_step),
-                1 / (1 - self.model.config.dropout) if masks else 1.0,
-                _places(out, steps=self.model.config.per_step),
-                torch.get_num_threads(),
-                [g.data_ptr() for g in gradients],
+                0 if lengths is None else lengths.data_ptr(),
+                _places(x, True),
+                () if masks is None else self._mask_places(masks, x),
+                1.0 if masks is None else 1 / (1 - config.dropout),
+                _places(out, config.per_step),
+                torch.get_num_threads() if threads is None else threads,
+                gradients.addresses,
                 "squared_error" if squared else "cross_entropy",
-                _places(target, steps=self.model.config.per_step),
+                _places(target, config.per_step),
                 0 if class_weight is None else class_weight.data_ptr(),
                 label_smoothing,
             )
+        except IndexError as error:
+            raise _explained(error) from None
         return loss, out
 
-    def _inputs(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        kind = torch.int64 if self.model.config.vocabulary_size else self.dtype
-        return x.to(kind).contiguous(), lengths.to("cpu", torch.int64).contiguous()
+    def _inputs(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Check x and lengths, and return them as the call reads them."""
+        check_shapes(self.config, x, lengths)
+        if self.config.vocabulary_size:
+            x = x.to(torch.int64)
+        elif x.is_neg() or (x.stride(2) != 1 and x.shape[2] != 1):
+            x = x.resolve_neg().contiguous()
+        return x, None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
 
     def _new_logits(self, x: Tensor) -> Tensor:
-        config = self.model.config
-        shape = x.shape[:2] if config.per_step else x.shape[:1]
-        return torch.empty(*shape, config.num_classes, dtype=self.dtype)
+        shape = x.shape[:2] if self.config.per_step else x.shape[:1]
+        return torch.empty((*shape, self.config.num_classes), dtype=self.dtype, device="cpu")
+
+    def _readable(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
+        """Check a target or class weights, and return them as the call reads them."""
+        wanted = self.dtype if numbers else torch.int64
+        known = tensor.dtype is wanted or (not numbers and tensor.dtype in _WHOLE)
+        if tensor.shape != shape or not known or not tensor.is_cpu or type(tensor) not in _PLAIN:
+            raise ShapeError(
+                f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
+                f"{tuple(shape)}, {wanted} on cpu"
+            )
+        return tensor.to(wanted).resolve_neg().contiguous()
+
+    def _mask_places(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Places, ...]:
+        """The masks as the call takes them: of the embedded tokens, of what is read, between."""
+        shapes = mask_shapes(self.config, *x.shape[:2])
+        if [tuple(mask.shape) for mask in masks] != shapes:
+            raise ShapeError(f"masks: got {[tuple(m.shape) for m in masks]}, expected {shapes}")
+        if not all(m.dtype is torch.bool and m.is_cpu and m.is_contiguous() for m in masks):
+            raise ShapeError("masks: expected contiguous bool tensors on the CPU")
+        tokens = self.config.vocabulary_size > 0
+        embedded = _places(masks[0], True) if tokens else _NOWHERE
+        read = _places(masks[-1], self.config.per_step)
+        return (embedded, read, *(_places(mask, True) for mask in masks[tokens:-1]))
 
 
-def _places(tensor: Tensor | None, *, steps: bool = True) -> _Places:
-    """Where a contiguous (B, T, ...), or without steps (B, ...), begins, and its strides."""
-    if tensor is None:
-        return _NOWHERE
-    return tensor.data_ptr(), tensor.stride(1) if steps else 0, tensor.stride(0)
+def _places(tensor: Tensor, steps: bool) -> _Places:
+    """Where a (B, T, ...), or without steps (B, ...), begins, and its strides."""
+    strides = tensor.stride()
+    return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 
 
-def _mask_places(masks: Masks | None, steps: bool) -> tuple[_Places, ...]:
-    if masks is None:
-        return ()
-    between = (_places(mask) for mask in masks.between)
-    return (_places(masks.embedded), _places(masks.read, steps=steps), *between)
+def _explained(error: IndexError) -> ElmanError:
+    """What the kernels say of a length, token or class that cannot be, as an error of ours."""
+    text = str(error)
+    return ShapeError(text) if text.startswith("lengths") else DataError(text)

@@ -144,6 +144,7 @@ def run(
                 "epochs": len(history.epochs),
                 "kept_epoch": history.kept_epoch,
                 "stopped": history.stopped,
+                "gradients": history.gradients,
                 "settings_sha256": settings_hash(settings),
                 "data_sha256": _fingerprints(settings),
                 "versions": {

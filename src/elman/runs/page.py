@@ -256,6 +256,7 @@ def _training(page: Page) -> str:
         "Epochs done": len(epochs),
         "Epoch kept": which,
         "Stopped": page.history.stopped,
+        "Gradients": page.history.gradients.removeprefix("gradients "),
         "Time": _duration(page.seconds),
     }
     return f"<dl>{''.join(f'<dt>{name}</dt><dd>{_text(v)}</dd>' for name, v in facts.items())}</dl>"

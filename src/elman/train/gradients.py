@@ -6,6 +6,7 @@ training loop does not know which it was.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,13 @@ from torch.nn import functional
 
 from elman import _core
 from elman.data.batches import Batch
+from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
-from elman.models.native import Masks, NativeModel
+from elman.models.native import Gradients, NativeModel, draw_masks
+from elman.settings import TrainingSettings
+from elman.train.threads import TorchThreads
+
+Groups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
 
 
 @dataclass
@@ -66,12 +72,27 @@ def batch_loss(
     return loss, logits, target
 
 
-class Autograd:
-    """Loss and gradients of a batch by autograd: any model, any device."""
+def decay_groups(model: nn.Module, settings: TrainingSettings) -> Groups:
+    """The parameters to be trained, with weight decay and without: biases and embeddings."""
+    groups: Groups = ([], [])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            free = parameter.dim() < 2 or name.startswith("embedding") or not settings.weight_decay
+            groups[free].append(parameter)
+    return groups
 
-    def __init__(self, model: SequenceModel, label_smoothing: float, why: str) -> None:
+
+class Autograd:
+    """Loss and gradients of a batch by autograd: any model, any device.
+
+    `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
+    """
+
+    def __init__(self, model: SequenceModel, settings: TrainingSettings, why: str) -> None:
         self.model = model
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = settings.label_smoothing
+        self.groups = decay_groups(model, settings)
+        self.around = contextlib.nullcontext()
         self.description = f"gradients by autograd: {why}"
 
     def __call__(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
@@ -85,52 +106,112 @@ class Autograd:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
         return float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
 
+    def release(self) -> None:
+        """Leave no gradient behind."""
+        self.model.zero_grad(set_to_none=True)
+
 
 class OneCall:
-    """Loss and gradients of a batch in one native call; each `.grad` is a view of one buffer.
+    """Loss and gradients of a batch in one native call, with the same bits for any threads.
 
-    Their bits do not depend on the number of threads.
+    The parameters that are trained become views of one flat tensor, so are their gradients of
+    another. `groups` holds a piece of it each, so that an optimiser has two tensors to go through
+    and not two dozen; `release` gives the parameters memory of their own again. In the context
+    `around` a step, torch has one thread: what it does beside the call is too little to be shared
+    out, and its fused optimisers share it out all the same, which on a busy machine takes ten times
+    as long as the call. The call has all of torch's threads.
     """
 
-    def __init__(self, model: SequenceModel, label_smoothing: float) -> None:
+    def __init__(
+        self,
+        model: SequenceModel,
+        native: NativeModel,
+        weights: list[Tensor],
+        settings: TrainingSettings,
+    ) -> None:
         self.model = model
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = settings.label_smoothing
         self.description = f"gradients by one native call a batch ({_core.isa()})"
-        self._native = NativeModel(model)
-        parameters = list(model.parameters())
-        sizes = [p.numel() for p in parameters]
-        self._flat = torch.zeros(sum(sizes), dtype=parameters[0].dtype)
-        self._gradients = [
-            part.view(p.shape)
-            for part, p in zip(torch.split(self._flat, sizes), parameters, strict=True)
-        ]
+        self.around = TorchThreads(1)
+        self._threads = torch.get_num_threads()
+        self._native = native
+        self._weights = weights
+        place = {id(weight): i for i, weight in enumerate(weights)}
+        orders = [[place[id(p)] for p in group] for group in decay_groups(model, settings)]
+        trained = [i for order in orders for i in order]
+        frozen = [i for i in range(len(weights)) if i not in trained]
+        self._gradients = Gradients(native, trained + frozen)
+        self._trained = [weights[i] for i in trained]
+        flat = torch.cat([weight.detach().reshape(-1) for weight in self._trained])
+        self._flat_gradient = self._gradients.flat[: len(flat)]
+        self._pairs = [(weights[i], self._gradients.views[i]) for i in trained]
+        start = 0
+        for weight, gradient in self._pairs:
+            weight.data = flat[start : start + gradient.numel()].view(gradient.shape)
+            start += gradient.numel()
+        self._addresses = [weight.data_ptr() for weight in weights]
+        self.groups: Groups = ([], [])
+        start = 0
+        for group, order in zip(self.groups, orders, strict=True):
+            if order:
+                piece = slice(start, start + sum(weights[i].numel() for i in order))
+                group.append(nn.Parameter(flat[piece]))
+                self._pairs.append((group[0], self._flat_gradient[piece]))
+                start = piece.stop
 
     def __call__(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
-        model, config = self.model, self.model.config
-        masks = Masks.draw(model, *batch.x.shape[:2]) if config.dropout and model.training else None
+        if [weight.data_ptr() for weight in self._weights] != self._addresses:
+            raise ElmanError(
+                "the model's parameters were moved while it was being trained. Change their dtype "
+                "or device before the training, and their values in place"
+            )
+        config = self.model.config
+        masks = None
+        if config.dropout and self.model.training:
+            masks = draw_masks(config, *batch.x.shape[:2])
         loss, logits = self._native.loss_and_gradients(
+            self._weights,
             batch.x,
             batch.lengths,
             batch.target,
             self._gradients,
             label_smoothing=self.label_smoothing,
             masks=masks,
+            threads=self._threads,
         )
-        for parameter, gradient in zip(self._native.parameters, self._gradients, strict=True):
+        for parameter, gradient in self._pairs:  # whoever cleared one gets it back
             parameter.grad = gradient
         return loss, *inside(logits, batch)
 
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
-        flat = self._flat
+        flat = self._flat_gradient
         norm = _core.norm(flat.data_ptr(), flat.numel(), flat.dtype == torch.float64)
         if norm > limit:
             flat.mul_(limit / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
         return norm
 
+    def release(self) -> None:
+        """Give every parameter memory of its own, and leave no gradient behind."""
+        self.model.zero_grad(set_to_none=True)
+        for weight in self._trained:
+            weight.data = weight.detach().clone()
 
-def gradient_source(model: SequenceModel, label_smoothing: float) -> Autograd | OneCall:
-    """Choose the faster of the two that can do it; its `description` says which, and why."""
-    why = model.obstacle()
-    return Autograd(model, label_smoothing, why) if why else OneCall(model, label_smoothing)
+
+def gradient_source(model: SequenceModel, settings: TrainingSettings) -> Autograd | OneCall:
+    """Choose the faster of the two that can do it; its `description` says which, and why.
+
+    Raises: SettingsError if there is nothing to train.
+    """
+    parameters = list(model.parameters())
+    if not any(p.requires_grad for p in parameters):
+        raise SettingsError("model: requires_grad is off for every parameter: nothing to train")
+    found = model.native()
+    if isinstance(found, str):
+        return Autograd(model, settings, found)
+    if torch.is_anomaly_enabled():
+        return Autograd(model, settings, "anomaly detection is on")
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
+        return Autograd(model, settings, "a parameter has hooks")
+    return OneCall(model, *found, settings)

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
 from elman.errors import ElmanError
 from elman.models import SequenceModel
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingSettings
-from elman.train.gradients import Tally, batch_loss, gradient_source
+from elman.train.check import check_examples
+from elman.train.gradients import Groups, Tally, batch_loss, gradient_source
 from elman.train.schedule import learning_rate
 
 _INFERENCE_BATCH = 256
@@ -48,28 +49,32 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """What happened: a record an epoch, the epoch whose weights were kept, and how it ended."""
+    """What happened.
+
+    Args:
+        epochs: a record each.
+        kept_epoch: whose weights were kept.
+        stopped: how it ended.
+        gradients: where they came from, in words.
+    """
 
     epochs: list[EpochRecord] = field(default_factory=list)
     kept_epoch: int = 0
     stopped: str = "all epochs done"
+    gradients: str = ""
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimizer; biases and embeddings are not decayed."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        plain = parameter.dim() < 2 or name.startswith("embedding")
-        (free if plain else decayed).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+def make_optimizer(groups: Groups, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer; the second group, biases and embeddings, is not decayed."""
+    options = [
+        {"params": group, "weight_decay": decay}
+        for group, decay in zip(groups, (settings.weight_decay, 0.0), strict=True)
+        if group
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, fused=True)
+        return torch.optim.SGD(options, lr=settings.learning_rate, momentum=0.9, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate, fused=True)
+    return kind(options, lr=settings.learning_rate, fused=True)
 
 
 @torch.no_grad()
@@ -112,6 +117,7 @@ def train(
     """Train `model` in place and leave it with the weights that `settings.keep` asks for.
 
     Ctrl-C ends the loop as early stopping does: the weights kept are the best, or last, so far.
+    Parameters whose requires_grad is off stay as they are.
     The caller seeds torch (`torch.random.fork_rng`), so that weights and dropout share a seed.
 
     Args:
@@ -122,24 +128,29 @@ def train(
         on_start: called once with where the gradients come from, in words.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
-    Raises: SettingsError if `best` or patience is asked for without validation; ElmanError if the
-        loss is not finite.
+    Raises: SettingsError if `best` or patience is asked for without validation, or if there is
+        nothing to train; ShapeError or DataError if a part does not go with the model; ElmanError
+        if the loss is not finite, or parameters are moved, frozen or freed meanwhile.
     """
     settings = settings.resolved(validation is not None)
+    check_examples(model.config, training, "training")
+    if validation is not None:
+        check_examples(model.config, validation, "validation")
     device = next(model.parameters()).device
     generator = np.random.default_rng(settings.seed)
-    optimizer = make_optimizer(model, settings)
-    gradients = gradient_source(model, settings.label_smoothing)
-    on_start(gradients.description)
     size = len(training) if settings.batch_size == "full" else settings.batch_size
     batches_per_epoch = math.ceil(len(training) / size)
     steps = settings.epochs * batches_per_epoch
     chances = unknown_chances(training, settings.token_dropout)
-    history = History()
     best_loss = math.inf
     kept_weights: dict[str, Tensor] = {}
     step = 0
+    parameters = [(id(p), p.requires_grad) for p in model.parameters()]
+    gradients = gradient_source(model, settings)
+    history = History(gradients=gradients.description)
     try:
+        optimizer = make_optimizer(gradients.groups, settings)
+        on_start(gradients.description)
         for epoch in range(1, settings.epochs + 1):
             started = time.perf_counter()
             model.train()
@@ -155,19 +166,25 @@ def train(
                     batch = Batch(
                         batch.x.masked_fill(unknown, UNKNOWN), batch.lengths, batch.target
                     )
-                loss, logits, target = gradients(to_device(batch, device))
-                norm = gradients.clip(settings.clip_norm or math.inf)
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise ElmanError(
-                        f"epoch {epoch}, batch {number}: loss {loss}, gradient norm "
-                        f"{norm}: training has diverged. Lower the learning rate (now "
-                        f"{settings.learning_rate:g}) or keep clip_norm above 0"
-                    )
-                optimizer.step()
+                with gradients.around:
+                    loss, logits, target = gradients(to_device(batch, device))
+                    norm = gradients.clip(settings.clip_norm or math.inf)
+                    if not (math.isfinite(loss) and math.isfinite(norm)):
+                        raise ElmanError(
+                            f"epoch {epoch}, batch {number}: loss {loss}, gradient norm "
+                            f"{norm}: training has diverged. Lower the learning rate (now "
+                            f"{settings.learning_rate:g}) or keep clip_norm above 0"
+                        )
+                    optimizer.step()
+                    tally.add(loss, logits, target)
                 step += 1
                 norms.append(norm)
-                tally.add(loss, logits, target)
                 on_batch(number, batches_per_epoch, tally)
+            if [(id(p), p.requires_grad) for p in model.parameters()] != parameters:
+                raise ElmanError(
+                    "the model's parameters were replaced, frozen or freed while it was being "
+                    "trained, which has no effect. Do so before the training"
+                )
             checked = validate(model, validation, device) if validation is not None else None
             if checked and not math.isfinite(checked.mean_loss):
                 raise ElmanError(
@@ -201,6 +218,8 @@ def train(
         if not history.epochs:
             raise
         history.stopped = f"interrupted after epoch {len(history.epochs)}"
+    finally:
+        gradients.release()
     model.load_state_dict(kept_weights)
     model.eval()
     return history

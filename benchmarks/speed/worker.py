@@ -1,0 +1,157 @@
+"""The processes that measure; all timed rows of one number of threads come from one."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from .rows import PEERS, Row, Task, spread
+
+
+def answers(function: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+    """What `function`, given a connection last, sends from a fresh process, until that ends."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=function, args=(*arguments, sender))
+    process.start()
+    sender.close()
+    try:
+        while True:
+            yield receiver.recv()
+    except EOFError:
+        pass
+    finally:
+        receiver.close()
+        process.join()
+
+
+def limit_processors(threads: int) -> bool:
+    """Keep this process to as many processors as it has threads; False if the system cannot.
+
+    That is what makes JAX, whose pool has a thread a processor, run in one thread: its flag
+    xla_cpu_multi_thread_eigen=false does not. Must come before torch and JAX are imported.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    return True
+
+
+def has_jax() -> bool:
+    return importlib.util.find_spec("jax") is not None
+
+
+def run_pass(
+    tasks: Sequence[Task], seconds: float, patience: float, connection: Connection
+) -> None:
+    """Measure `tasks`, all of one number of threads, and send a Row for each.
+
+    Args:
+        seconds: for each.
+        patience: seconds to wait for a quiet machine, all in all.
+    """
+    threads = tasks[0].threads
+    limited = limit_processors(threads)
+
+    import torch
+
+    from .timing import wait_until_quiet
+
+    torch.set_num_threads(threads)
+    with_jax = has_jax() and (limited or threads == os.cpu_count())
+    for task in tasks:
+        patience -= wait_until_quiet(patience)
+        connection.send(measure_row(task, seconds, with_jax))
+    connection.close()
+
+
+def measure_row(task: Task, seconds: float, with_jax: bool) -> Row:
+    """Build the contenders, see that they agree, time them. A fault becomes a failed row."""
+    from .timing import measure, usage, used_by_others
+
+    load = os.getloadavg()[0]
+    try:
+        runs, compilation, failed = contenders_of(task, with_jax)
+        if failed:
+            return Row(task, failed=failed)
+        before = usage()
+        blocks = measure(runs, seconds)
+        others = used_by_others(before)
+    except Exception as error:  # what one cell and shape cannot do must not end the others
+        return Row(task, failed=f"{type(error).__name__}: {error}")
+    peers = [peer for peer in PEERS if peer in runs]
+    single = task.threads == 1
+    return Row(
+        task,
+        figures={c: spread([1e3 * b.seconds(c, single) for b in blocks]) for c in runs},
+        ratios={p: spread([b.ratio(p, single) for b in blocks]) for p in peers},
+        clock={c: spread([1e3 * b.wall[c] for b in blocks]).median for c in runs},
+        clock_ratios={p: spread([b.ratio(p) for b in blocks]).median for p in peers},
+        blocks=len(blocks),
+        load=(load, os.getloadavg()[0]),
+        others=others,
+        compilation=compilation,
+    )
+
+
+def contenders_of(
+    task: Task, with_jax: bool
+) -> tuple[dict[str, Callable[[], Any]], float | None, str]:
+    """What to time by contender, seconds of JAX's first call, and what they disagree about."""
+    from . import contenders as own
+
+    problem = own.make_problem(task.cell, task.shape)
+    runs: dict[str, Callable[[], Any]] = {}
+    results: dict[str, Any] = {}
+    compilation = None
+    limit = own.LAYER_LIMIT
+    if task.kind == "step":
+        limit = own.LOSS_LIMIT
+        for name, make in own.STEPS.items():
+            results[name] = own.losses_of(make(problem, own.RATE))
+            runs[name] = make(problem, own.TIMED_RATE)
+    else:
+        build = {
+            "layer": own.layer_contender,
+            "inference": own.inference_contender,
+            "by step": own.stepwise_contender,
+        }[task.kind]
+        for name in ("elman", "torch"):
+            runs[name], found = build(name, problem)
+            results[name] = found()
+    if with_jax and task.kind != "layer":
+        from . import jax_peer
+
+        clock = time.process_time if task.threads == 1 else time.perf_counter
+        if task.kind == "step":
+            place, compilation = jax_peer.faster(
+                lambda before: (before, jax_peer.jax_step(problem, own.TIMED_RATE, before)),
+                lambda made: made[1],
+                clock,
+            )
+            runs["jax"] = place[1]
+            results["jax"] = own.losses_of(jax_peer.jax_step(problem, own.RATE, place[0]))
+        elif task.kind == "inference":
+            (runs["jax"], found), compilation = jax_peer.faster(
+                lambda before: jax_peer.inference_contender(problem, before),
+                lambda made: made[0],
+                clock,
+            )
+            results["jax"] = found()
+        else:
+            runs["jax"], found = jax_peer.stepwise_contender(problem)
+            results["jax"] = found()
+    faults = {
+        name: own.disagreement(results[name], results["torch"], limit)
+        for name in runs
+        if name != "torch"
+    }
+    for run in runs.values():
+        run()
+    wrong = [f"{name} differs from torch: {fault}" for name, fault in faults.items() if fault]
+    return runs, compilation, "; ".join(wrong)

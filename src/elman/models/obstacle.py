@@ -1,0 +1,89 @@
+"""What keeps a standard model from being run in one native call, looked up at every call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from elman.layers import GRU, LSTM, RNN
+from elman.ops._dispatch import is_native
+
+if TYPE_CHECKING:
+    from elman.models.model import ModelConfig
+
+_LAYERS: dict[str, type[Any]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+
+
+def obstacle(model: nn.Module, config: ModelConfig) -> str:
+    """Say what the modules do beyond what the config says, or what else is in the way.
+
+    Empty if nothing is. The parameters' shapes are not looked at.
+    """
+    # Modules and parameters are taken where they lie: their attributes cost ten times as much.
+    modules: dict[str, Any] = model._modules
+    if _has_any_global_hook() or any(map(_is_watched, (model, *modules.values()))):  # type: ignore[no-untyped-call]
+        return "a module has hooks or a parametrization"
+    if not _is_as_made(modules, config):
+        return "a module is not the one that the config asks for"
+    weight = modules["output"]._parameters.get("weight")
+    if weight is None:
+        return "the output has no weight of its own"
+    if not weight.is_cpu:
+        return f"the model is on {weight.device}"
+    if weight.dtype not in (torch.float32, torch.float64):
+        return f"the model computes in {weight.dtype}"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    if not is_native(weight):
+        return "torch.func, or a tool that follows each operation, is at work"
+    return ""
+
+
+def is_training(model: nn.Module) -> bool:
+    """Whether dropout may be on: that between the layers goes by the layers' own mode."""
+    modules: dict[str, Any] = model._modules
+    return bool(model.training or modules["recurrent"].training)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether someone wants to see, or change, what passes through this module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "parametrizations" in module._modules
+        or "forward" in module.__dict__  # put in its place for this one module
+    )
+
+
+def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
+    """Whether the modules are those of SequenceModel's constructor, or others just like them."""
+    layer, output = modules["recurrent"], modules["output"]
+    if type(layer) is not _LAYERS[config.cell] or type(output) is not nn.Linear:
+        return False
+    found = (
+        layer.num_layers,
+        layer.bidirectional,
+        layer.dropout,
+        layer.proj_size,
+        layer.batch_first,
+        layer.bias,
+    )
+    if found != (config.num_layers, config.bidirectional, config.dropout_between, 0, True, True):
+        return False
+    if config.cell == "rnn" and layer.nonlinearity != config.nonlinearity:
+        return False
+    if not config.vocabulary_size:
+        return True
+    table = modules["embedding"]
+    return (
+        type(table) is nn.Embedding
+        and table.padding_idx is None
+        and table.max_norm is None
+        and not table.scale_grad_by_freq
+        and not table.sparse
+    )

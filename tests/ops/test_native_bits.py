@@ -1,0 +1,187 @@
+"""A sequence's answer has the same bits in any company, cut anywhere, with any number of threads.
+
+"Company" is batch size, order, padding, position, and whether gradients are wanted at all.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import CELLS, DIRECTIONS, Shape, converted, make_arguments, run_op
+from native_cases import drawn_lengths, output_gradients, ragged, solve
+
+each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
+each_direction = pytest.mark.parametrize("reverse", DIRECTIONS, ids=["forward", "reverse"])
+each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+WIDTHS = [5, 33, 64, 130]  # of one vector or several, of one panel or several, whole or not
+ROWS = 40
+
+
+def draw(cell, H, dtype, B=ROWS, T=9, I=3):
+    """Weights, without gradients, and B sequences: x without padding, and states, of each."""
+    shape = Shape("", B, T, I, H, drawn_lengths(B, T))
+    arguments = {n: t.detach() for n, t in make_arguments(cell, shape, dtype).items()}
+    weights = {n: t for n, t in arguments.items() if n.startswith(("weight", "bias"))}
+    rows = [
+        {"x": arguments["x"][b, :length]} | {n: arguments[n][b] for n in cell.states}
+        for b, length in enumerate(shape.lengths)
+    ]
+    return weights, rows
+
+
+def run(cell, weights, rows, reverse, extra=0, wanted=False, batch_first=True):
+    """These sequences as one batch with NaN in its padding: for each its y and final states."""
+    lengths = torch.tensor([len(row["x"]) for row in rows])
+    first = rows[0]["x"]
+    x = first.new_full((len(rows), int(lengths.max()) + extra, first.shape[1]), torch.nan)
+    for b, row in enumerate(rows):
+        x[b, : lengths[b]] = row["x"]
+    states = {n: torch.stack([row[n] for row in rows]) for n in cell.states}
+    arguments = {"x": x if batch_first else x.transpose(0, 1), **weights, **states}
+    if wanted:
+        arguments = {n: t.detach().requires_grad_() for n, t in arguments.items()}
+    y, *finals = run_op(cell, arguments, lengths, reverse, batch_first)
+    y = y if batch_first else y.transpose(0, 1)
+    assert y.requires_grad == wanted
+    return [[y[b, : lengths[b]], *(f[b] for f in finals)] for b in range(len(rows))]
+
+
+def assert_same(found, wanted, what):
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)), what
+
+
+@each_cell
+@each_direction
+@each_dtype
+@pytest.mark.parametrize("H", WIDTHS)
+def test_company(isa, cell, reverse, dtype, H):
+    weights, rows = draw(cell, H, dtype)
+    alone = [run(cell, weights, [row], reverse)[0] for row in rows]
+    generator = torch.Generator().manual_seed(H)
+    sizes = [*range(1, 14), 16, 17, 24, 31, 32, 33, ROWS]
+    for i, B in enumerate(sizes):
+        order = torch.randperm(ROWS, generator=generator)[:B].tolist()
+        how = {"extra": i % 3, "wanted": i % 2 == 1, "batch_first": i % 4 < 2}
+        found = run(cell, weights, [rows[b] for b in order], reverse, **how)
+        for b, results in zip(order, found, strict=True):
+            assert_same(results, alone[b], f"row {b} of {order}, {how}")
+
+
+@pytest.mark.slow
+@each_cell
+@each_direction
+@each_dtype
+@pytest.mark.parametrize("H", [*range(1, 34), 48, 63, 64, 65, 127, 128, 130, 500])
+def test_company_of_every_size(isa, cell, reverse, dtype, H):
+    weights, rows = draw(cell, H, dtype, I=17)
+    alone = [run(cell, weights, [row], reverse)[0] for row in rows]
+    for B in range(1, ROWS + 1):
+        for wanted in (False, True):
+            found = run(cell, weights, rows[ROWS - B :], reverse, wanted=wanted)
+            for b, results in enumerate(found, ROWS - B):
+                assert_same(results, alone[b], f"row {b} of the last {B}, wanted {wanted}")
+
+
+@each_cell
+@each_direction
+@each_dtype
+def test_company_in_blocks_of_time(isa, cell, reverse, dtype):
+    """So many rows and steps that where time is cut depends on the company."""
+    weights, rows = draw(cell, 64, dtype, B=70, T=60)
+    chosen = [b for b, row in enumerate(rows) if len(row["x"]) > 30][:6]
+    for wanted in (False, True):
+        found = run(cell, weights, rows, reverse, wanted=wanted)
+        for b in chosen:
+            assert_same(found[b], run(cell, weights, [rows[b]], reverse)[0], b)
+
+
+@each_cell
+@each_direction
+def test_equal_rows(isa, cell, reverse):
+    """Whole rows without lengths take another way through memory, and give the same."""
+    weights, rows = draw(cell, 33, torch.float32)
+    longest = [row for row in rows if len(row["x"]) == 9][:1] * 5
+    alone = run(cell, weights, longest[:1], reverse)[0]
+    x = torch.stack([row["x"] for row in longest])
+    states = {n: torch.stack([row[n] for row in longest]) for n in cell.states}
+    for batch_first in (True, False):
+        turned = x if batch_first else x.transpose(0, 1).contiguous()
+        y, *finals = run_op(cell, {"x": turned, **weights, **states}, None, reverse, batch_first)
+        for b in range(5):
+            found = [y[b] if batch_first else y[:, b], *(f[b] for f in finals)]
+            assert_same(found, alone, b)
+
+
+@each_cell
+@each_direction
+@each_dtype
+@pytest.mark.parametrize("H", [5, 64])
+def test_step_by_step(isa, cell, reverse, dtype, H):
+    """Calls of one step each that hand the states on give what one call gives."""
+    weights, rows = draw(cell, H, dtype, B=3)
+    for row in rows:
+        y, *finals = run(cell, weights, [row], reverse)[0]
+        states = {n: row[n][None] for n in cell.states}
+        steps = range(len(row["x"]))
+        for t in reversed(steps) if reverse else steps:
+            x = row["x"][None, t : t + 1]
+            step, *ends = run_op(cell, {"x": x, **weights, **states}, None, reverse)
+            assert torch.equal(step[0, 0], y[t])
+            states = dict(zip(cell.states, ends, strict=True))
+        assert_same([s[0] for s in states.values()], finals, "final states")
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; the one before is set again afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+# Above what a call must have to do to be given threads: csrc/layer_call.cpp. That they do work is
+# shown in test_native_threads.py.
+LARGE = {"rnn_tanh": (100, 160), "rnn_relu": (100, 160), "gru": (100, 50), "lstm": (100, 40)}
+
+
+@each_cell
+@each_direction
+@each_dtype
+def test_any_number_of_threads(isa, cell, reverse, dtype, threads):
+    """Outputs and every gradient, again and again."""
+    shape = ragged(*LARGE[cell.name], 3, 40)
+    arguments = make_arguments(cell, shape, dtype)
+    dy = output_gradients(cell, shape, dtype, torch.nan)
+    bare = {n: t.detach() for n, t in arguments.items()}
+    wanted = None
+    for count in (1, 2, 3, 4, 4, 1):
+        threads(count)
+        found = solve(run_op(cell, arguments, shape.ends, reverse), arguments, dy)
+        light = run_op(cell, bare, shape.ends, reverse)
+        wanted = wanted or found
+        for name in found:
+            assert torch.equal(found[name], wanted[name]), (count, name)
+        for name, output in zip(("y", "h_n", "c_n"), light, strict=False):
+            assert torch.equal(output, wanted[name]), (count, name)
+
+
+@each_cell
+@each_direction
+def test_again_in_dirty_memory(isa, cell, reverse, poisoned):
+    """What lies in the memory that a call takes does not matter."""
+    shape = ragged(33, 8, 3, 33)
+    arguments = make_arguments(cell, shape, torch.float32)
+    dy = output_gradients(cell, shape, torch.float32, torch.nan)
+    wanted = solve(run_op(cell, arguments, shape.ends, reverse), arguments, dy)
+    other = ragged(20, 10, 7, 50)
+    for _ in range(3):
+        for dtype in (torch.float32, torch.float64):
+            between = converted(make_arguments(cell, other), dtype)
+            solve(
+                run_op(cell, between, other.ends, not reverse),
+                between,
+                output_gradients(cell, other, dtype, torch.nan),
+            )
+        found = solve(run_op(cell, arguments, shape.ends, reverse), arguments, dy)
+        for name in found:
+            assert torch.equal(found[name], wanted[name]), name
