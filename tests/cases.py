@@ -275,3 +275,29 @@ def make_examples(
     if per_step:
         return Examples(Ragged.from_list(rows), Ragged.from_list(steps))
     return Examples(Ragged.from_list(rows), np.array([int(s.mean() > 0.5) for s in steps]))
+
+
+def by_modules(model: SequenceModel) -> SequenceModel:
+    """The same model with a hook that does nothing, so that its gradients come by autograd."""
+    model.register_forward_pre_hook(lambda *_: None)
+    return model
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of every parameter, by name."""
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two sets of weights are equal to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def assert_released(model: nn.Module) -> None:
+    """Each parameter has memory of its own, just enough for it, and no gradient."""
+    parameters = list(model.parameters())
+    assert all(p.grad is None for p in parameters)
+    assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
+    for p in parameters:
+        assert p.untyped_storage().nbytes() == p.numel() * p.element_size()
+        assert p.is_leaf

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from elman import _core
 from elman.cli import cli
 from elman.data.tasks import TASKS
+from elman.evaluate import Check
 from elman.settings import fields
 
 EPOCH = re.compile(
@@ -254,3 +255,21 @@ def test_an_interrupt_after_the_training(elman, files, tmp_path, monkeypatch, sm
     assert elman("predict", "r", files / "text.csv", "-o", "p.csv").code == 0
     done = elman("train", files / "text.csv", *small, "--out", "r", "--overwrite")
     assert done.code == 0, done.err
+
+
+def test_a_check_that_fails(elman, trained, files, monkeypatch):
+    """Each check in a line with its verdict, the number of those that failed, and exit code 1."""
+    found = [
+        Check("company", "with the others", 0.25, False, 0.0),
+        Check("order", "in another order", 0.0, True, 0.0),
+        Check("pad value", "padded with nan", float("inf"), False, 0.0),
+    ]
+    monkeypatch.setattr("elman.estimators.base.check_invariance", lambda *_, **__: found)
+    done = elman("check", trained("text.csv"), files / "text.csv")
+    assert done.code == 1
+    assert done.out.splitlines() == [
+        "FAIL   2.5e-01  company: with the others",
+        "ok     0.0e+00  order: in another order",
+        "FAIL       inf  pad value: padded with nan",
+        "2 of 3 checks failed: an answer depends on other sequences",
+    ]

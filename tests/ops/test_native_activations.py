@@ -112,6 +112,15 @@ def test_nan_is_carried_on(isa, cell):
     assert torch.equal(y.isnan().all(2), hit) and torch.equal(y.isnan().any(2), hit)
 
 
+def test_denormal_numbers_of_others(isa):
+    """They count as zero in the kernels, and are what they were outside."""
+    tiny = torch.tensor([1e-30])
+    one = torch.ones(1, 1)
+    y, _ = ops.rnn(torch.full((1, 1, 1), 1e-39), one, one)
+    assert y == 0
+    assert 0 < tiny * 1e-10 < 1e-39
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float", "double"])
 @pytest.mark.parametrize("isa", _core.isas())

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import CELLS, DIRECTIONS, Shape, converted, make_arguments, run_op
-from native_cases import drawn_lengths, output_gradients, ragged, solve
+from cases import CELLS, DIRECTIONS, Shape, converted, flat, make_arguments, run_op
+from native_cases import drawn_lengths, kernels, output_gradients, ragged, solve
+
+from elman import _core
 
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
 each_direction = pytest.mark.parametrize("reverse", DIRECTIONS, ids=["forward", "reverse"])
@@ -113,6 +115,23 @@ def test_equal_rows(isa, cell, reverse):
 
 
 @each_cell
+@each_dtype
+@pytest.mark.parametrize("H", [5, 64])
+def test_layers(isa, cell, dtype, H):
+    """Two layers in both directions: a sequence's outputs and states are those it has alone."""
+    layer = cell.layer(3, H, 2, batch_first=True, bidirectional=True, dtype=dtype, **cell.options)
+    lengths = torch.tensor([4, 9, 1, 7, 9, 2, 5])
+    x = torch.randn(7, 11, 3, dtype=dtype)
+    for wanted in (True, False):
+        with torch.set_grad_enabled(wanted):
+            y, *finals = flat(layer(x, lengths=lengths))
+        for b, length in enumerate(lengths):
+            alone, *ends = flat(layer(x[b : b + 1, :length]))
+            assert torch.equal(alone[0], y[b, :length])
+            assert_same([end[:, 0] for end in ends], [f[:, b] for f in finals], b)
+
+
+@each_cell
 @each_direction
 @each_dtype
 @pytest.mark.parametrize("H", [5, 64])
@@ -185,3 +204,21 @@ def test_again_in_dirty_memory(isa, cell, reverse, poisoned):
         found = solve(run_op(cell, arguments, shape.ends, reverse), arguments, dy)
         for name in found:
             assert torch.equal(found[name], wanted[name]), name
+
+
+@pytest.mark.skipif("avx512" not in _core.isas(), reason="no AVX-512 here")
+@each_cell
+@each_direction
+@each_dtype
+@pytest.mark.parametrize("sizes", [(5, 7, 3, 5), (33, 9, 20, 33), (40, 60, 3, 64)], ids=str)
+def test_avx2_and_avx512(cell, reverse, dtype, sizes):
+    """Vectors of another width, sums in the same order."""
+    shape = ragged(*sizes)
+    arguments = make_arguments(cell, shape, dtype)
+    dy = output_gradients(cell, shape, dtype, torch.nan)
+    found = []
+    for isa in ("avx2", "avx512"):
+        with kernels(isa):
+            found.append(solve(run_op(cell, arguments, shape.ends, reverse), arguments, dy))
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name]), name

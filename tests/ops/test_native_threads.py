@@ -95,7 +95,7 @@ def test_several_callers_at_once(three_threads):
         return solve(run_op(cell, arguments, shape.ends), arguments, dy)
 
     wanted = [answer(p) for p in problems]
-    wrong, rounds = [], 3
+    wrong, rounds = [], 10
     barrier = threading.Barrier(4)
 
     def call(first):

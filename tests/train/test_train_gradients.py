@@ -1,27 +1,17 @@
-"""Where gradients come from: the choice and its reason, both sources alike, whose memory it is."""
+"""Where gradients come from: the choice and its reason, and that both sources train alike."""
 
-import contextlib
-import copy
 import dataclasses
-import io
 import math
-import pickle
-import signal
 
 import pytest
 import torch
-from cases import make_examples, make_model
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from cases import assert_released, by_modules, make_examples, make_model, weights_of
 from tolerances import assert_close
-from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from elman import _core
 from elman.data.batches import make_batch
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
-from elman.models.native import NativeModel
 from elman.settings import TrainingSettings
 from elman.train import train
 from elman.train.gradients import Autograd, OneCall, gradient_source
@@ -38,20 +28,6 @@ class Child(SequenceModel):
 
 def settings(**changes):
     return dataclasses.replace(QUICK, **changes)
-
-
-def weights(model):
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
-
-
-def same(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
-
-
-def by_modules(model):
-    """The same model with a hook that does nothing, so that its gradients come by autograd."""
-    model.register_forward_pre_hook(lambda *_: None)
-    return model
 
 
 def whole_batch(data):
@@ -128,10 +104,10 @@ def test_hooks_and_subclasses_take_part_in_training():
     model = make_model()
     model.recurrent.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
     model.output.bias.register_hook(lambda gradient: gradient * 0)
-    before = weights(model)
+    before = weights_of(model)
     train(model, data, None, settings(epochs=1, optimizer="sgd"))
     assert seen == [True] * 5
-    after = weights(model)
+    after = weights_of(model)
     assert torch.equal(after["output.bias"], before["output.bias"])
     assert not torch.equal(after["output.weight"], before["output.weight"])
 
@@ -151,7 +127,7 @@ def test_both_sources_train_alike(readout, tokens, optimizer):
         for name in ("loss", "validation_loss", "gradient_norm"):
             assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-4)
         assert one.accuracy == other.accuracy
-    one, other = map(weights, models)
+    one, other = map(weights_of, models)
     for name in one:
         assert_close(one[name], other[name], "training", name)
 
@@ -181,7 +157,7 @@ def test_any_optimiser_of_torch_steps_on_the_models_own_parameters(make):
             source.clip(0.5)
             optimizer.step()
             optimizer.zero_grad(set_to_none=bool(i % 2))
-        found.append(weights(model))
+        found.append(weights_of(model))
     for name in found[0]:
         assert_close(found[0][name], found[1][name], "training", name)
 
@@ -203,168 +179,39 @@ def test_clipping_is_torchs():
     assert float(after) == pytest.approx(0.05, rel=1e-4)
 
 
-def storages(tensors):
-    return {t.untyped_storage().data_ptr() for t in tensors}
+LATER = [
+    (lambda m: m.register_forward_hook(lambda *_: None), "a module has hooks or a parametrization"),
+    (lambda m: m.output.bias.register_hook(lambda g: g), "a parameter has hooks"),
+    (
+        lambda m: setattr(m.recurrent, "dropout", 0.5),
+        "a module is not the one that the config",
+    ),
+]
 
 
-def assert_released(model):
-    """Each parameter has memory of its own, just enough for it, and no gradient."""
-    parameters = list(model.parameters())
-    assert all(p.grad is None for p in parameters)
-    assert len(storages(parameters)) == len(parameters)
-    for p in parameters:
-        assert p.untyped_storage().nbytes() == p.numel() * p.element_size()
-        assert p.is_leaf
-
-
-@pytest.mark.parametrize(("decay", "pieces"), [(0.3, 2), (0.0, 1)])
-def test_parameters_and_gradients_are_views_of_two_tensors(decay, pieces):
-    """An optimiser has a tensor or two to go through; what it does shows in the model."""
-    model = make_model("lstm", tokens=True, bidirectional=True, num_layers=2)
-    before = weights(model)
-    own = list(model.parameters())
-    source = gradient_source(model, settings(weight_decay=decay))
-    assert same(weights(model), before)
-    assert [id(p) for p in model.parameters()] == [id(p) for p in own]
-    flat = [p for group in source.groups for p in group]
-    assert len(flat) == pieces
-    assert sum(p.numel() for p in flat) == sum(p.numel() for p in own)
-    source(whole_batch(make_examples(12, tokens=True)))
-    assert storages(own) == storages(flat)
-    assert len(storages(own)) == 1
-    assert len(storages([p.grad for p in own + flat])) == 1
-    total = sum(float((p.grad.double() ** 2).sum()) for p in own)
-    assert total == pytest.approx(sum(float((p.grad.double() ** 2).sum()) for p in flat))
-    assert total > 0
-    with torch.no_grad():
-        for p in flat:
-            p.sub_(p.grad)
-    for name, p in model.named_parameters():
-        assert torch.equal(p, before[name] - p.grad), name
-    after = weights(model)
-    source.release()
-    assert same(weights(model), after)
-    assert_released(model)
-
-
-def stop(*_):
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("modules", [False, True])
-@pytest.mark.parametrize(
-    "ending", ["done", "interrupted", "interrupted at once", "diverged", "error"]
-)
-def test_nothing_is_left_behind(ending, modules):
-    """However a training ends, the gradients' memory is given back."""
-    data, model = make_examples(), make_model()
-    if modules:
-        by_modules(model)
-    chosen, calls = settings(), {}
-    if ending == "interrupted":
-        calls["on_epoch"] = stop
-    elif ending == "interrupted at once":
-        calls["on_start"] = stop
-    elif ending == "diverged":
-        chosen = settings(optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup=0.0)
-    elif ending == "error":
-        calls["on_batch"] = lambda *_: 1 / 0
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    expected = (KeyboardInterrupt, ElmanError, ZeroDivisionError)
-    with contextlib.suppress(*expected):
-        train(model, data, None, chosen, **calls)
-    assert_released(model)
-
-
-def test_a_model_can_be_trained_again_after_its_training():
-    data, model = make_examples(), make_model()
-    for _ in range(3):
-        first = train(model, data, None, QUICK).epochs
-    assert first[-1].loss < first[0].loss
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    batch, before = whole_batch(data), weights(model)
-    nn.functional.cross_entropy(model(batch.x, batch.lengths), batch.target).backward()
-    optimizer.step()
-    assert not same(weights(model), before)
-
-
-@pytest.mark.parametrize("to_none", [True, False])
-def test_gradients_cleared_by_the_caller_do_no_harm(to_none):
-    found = []
-    for clear in (False, True):
+@pytest.mark.parametrize(("change", "why"), LATER, ids=[why for _, why in LATER])
+def test_what_comes_in_the_way_while_training_is_an_error(change, why):
+    """Native calls would pass it by; in a training by autograd it takes part from then on."""
+    message = f"{why}.*came about while the model was being trained"
+    with pytest.raises(ElmanError, match=message):
         model = make_model()
-
-        def on_batch(*_, model=model, clear=clear):
-            if clear:
-                model.zero_grad(set_to_none=to_none)
-
-        train(model, make_examples(), None, QUICK, on_batch=on_batch)
-        found.append(weights(model))
-    assert same(*found)
+        train(model, make_examples(), None, QUICK, on_epoch=lambda record: change(model))
+    model = by_modules(make_model())
+    train(model, make_examples(), None, QUICK, on_epoch=lambda record: change(model))
 
 
-def copies(model):
-    """Copies of a model by every way there is."""
-    yield copy.deepcopy(model).state_dict()
-    yield pickle.loads(pickle.dumps(model)).state_dict()
-    file = io.BytesIO()
-    torch.save(model, file)
-    file.seek(0)
-    yield torch.load(file, weights_only=False).state_dict()
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
-    file.seek(0)
-    yield torch.load(file)
-    yield load_tensors(save_tensors(model.state_dict()))
-    yield copy.deepcopy(model.state_dict())
-
-
-def test_copies_made_while_training_are_whole_and_of_their_own():
-    model, taken = make_model("lstm", tokens=True, bidirectional=True), []
-
-    def on_batch(number, batches, tally):
-        if number == 3:
-            taken.append((weights(model), list(copies(model))))
-
-    train(model, make_examples(tokens=True), None, settings(epochs=2), on_batch=on_batch)
-    assert len(taken) == 2
-    for wanted, found in taken:
-        assert len(found) == 6
-        for one in found:
-            assert one.keys() == wanted.keys()
-            assert same(wanted, one)
-
-
-def test_weights_loaded_while_training_count():
-    """Put into the model in place, they are what the next step starts from."""
-    fresh = make_model(seed=5).state_dict()
+def test_what_a_callback_undoes_does_not_count():
+    """A hook to look at the states with, say, as long as it is gone before the next batch."""
     model, seen = make_model(), []
 
-    def on_batch(number, batches, tally):
-        if number < batches:
-            model.load_state_dict(fresh)
-        seen.append(weights(model))
+    def look(record):
+        hook = model.recurrent.register_forward_hook(lambda *given: seen.append(given[2][0].shape))
+        model(torch.zeros(1, 5, 2))
+        hook.remove()
 
-    train(model, make_examples(), None, settings(epochs=1), on_batch=on_batch)
-    moved = max(float((seen[-1][n] - fresh[n]).abs().max()) for n in fresh)
-    assert 0 < moved <= 0.05
-
-
-@pytest.mark.parametrize(
-    "move",
-    [
-        lambda m: m.double(),
-        lambda m: m.output.half(),
-        lambda m: setattr(m.output.weight, "data", torch.zeros(3, 6)),
-        lambda m: setattr(m.output.weight, "data", torch.zeros(0)),
-    ],
-)
-def test_parameters_moved_while_training_are_an_error(move):
-    """Their memory is what the native call reads: nothing else may come to stand there."""
-    model = make_model()
-    with pytest.raises(ElmanError, match="parameters were moved while it was being trained"):
-        train(model, make_examples(), None, QUICK, on_batch=lambda *_: move(model))
+    history = train(model, make_examples(), None, QUICK, on_epoch=look)
+    assert history.gradients == ONE_CALL
+    assert seen == [(1, 5, 6)] * 3
 
 
 FREEZES = {
@@ -394,9 +241,9 @@ def test_frozen_parameters_stay_as_they_are(names, optimizer):
     found, norms = [], []
     for modules in (False, True):
         model = frozen(names, modules)
-        before = weights(model)
+        before = weights_of(model)
         history = train(model, data, None, chosen)
-        after = weights(model)
+        after = weights_of(model)
         assert (history.gradients == ONE_CALL) == (not modules)
         for name in after:
             assert torch.equal(after[name], before[name]) == (name in names), name
@@ -430,23 +277,6 @@ def test_a_model_that_is_all_frozen_is_an_error(modules):
 
 
 @pytest.mark.parametrize("modules", [False, True])
-@pytest.mark.parametrize(
-    "replace",
-    [
-        lambda m: m.to("meta"),
-        lambda m: setattr(m.output, "weight", nn.Parameter(torch.zeros(3, 6))),
-        lambda m: setattr(m, "output", nn.Linear(6, 3)),
-    ],
-)
-def test_parameters_replaced_while_training_are_an_error(replace, modules):
-    """The new ones would not be trained."""
-    model = by_modules(make_model()) if modules else make_model()
-    chosen = settings(batch_size="full")
-    with pytest.raises(ElmanError, match="were replaced, frozen or freed while it was being"):
-        train(model, make_examples(), None, chosen, on_batch=lambda *_: replace(model))
-
-
-@pytest.mark.parametrize("modules", [False, True])
 @pytest.mark.parametrize("now", [False, True])
 def test_freezing_while_training_is_an_error(modules, now):
     """It would have no effect: what is trained is settled at the start."""
@@ -462,76 +292,3 @@ def test_freezing_while_training_is_an_error(modules, now):
             QUICK,
             on_epoch=lambda record: model.output.bias.requires_grad_(now),
         )
-
-
-@pytest.mark.parametrize("modules", [False, True])
-@pytest.mark.parametrize("ending", ["done", "error"])
-def test_threads_of_torch_are_the_callers_but_for_a_step(modules, ending):
-    """Beside a native call torch has one: its fused optimisers would share out a few numbers."""
-    model, seen, inside = make_model(), set(), set()
-    if modules:
-        by_modules(model)
-    hook = register_optimizer_step_pre_hook(lambda *_: inside.add(torch.get_num_threads()))
-
-    def note(*_):
-        seen.add(torch.get_num_threads())
-        if ending == "error" and len(inside) == 1:
-            raise ZeroDivisionError
-
-    torch.set_num_threads(2)
-    try:
-        with contextlib.suppress(ZeroDivisionError):
-            train(model, make_examples(), None, QUICK, on_batch=note, on_epoch=note)
-        assert torch.get_num_threads() == 2
-        with contextlib.suppress(ElmanError):
-            data = make_examples()
-            data.inputs.values[:] = float("nan")
-            train(model, data, None, QUICK, on_epoch=note)
-        assert torch.get_num_threads() == 2
-    finally:
-        hook.remove()
-        torch.set_num_threads(1)
-    assert seen == {2}
-    assert inside == {2 if modules else 1}
-
-
-def test_the_native_call_has_all_threads(monkeypatch):
-    asked = []
-    original = NativeModel.loss_and_gradients
-
-    def spy(self, *arguments, threads, **options):
-        asked.append(threads)
-        return original(self, *arguments, threads=threads, **options)
-
-    monkeypatch.setattr(NativeModel, "loss_and_gradients", spy)
-    torch.set_num_threads(3)
-    try:
-        train(make_model(), make_examples(), None, settings(epochs=1))
-    finally:
-        torch.set_num_threads(1)
-    assert set(asked) == {3}
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of signals")
-def test_ctrl_c_in_the_middle_of_a_call():
-    """The signal comes while the kernels run; Python hears of it when the call is over."""
-    model = make_model("lstm", hidden_size=48, num_layers=2, bidirectional=True)
-    data, kept = make_examples(64, longest=60), []
-
-    def on_epoch(record):
-        kept.append(weights(model))
-        if record.epoch == 2:
-            signal.setitimer(signal.ITIMER_REAL, 0.005)
-
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        history = train(
-            model, data, None, settings(epochs=10**6, batch_size="full"), on_epoch=on_epoch
-        )
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert history.stopped == f"interrupted after epoch {len(kept)}"
-    assert 2 <= len(kept) == history.kept_epoch
-    assert same(weights(model), kept[-1])
-    assert_released(model)

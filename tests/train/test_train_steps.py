@@ -331,6 +331,31 @@ def test_batch_loss_per_step_against_a_loop(smoothing):
     assert tally.mean_loss == pytest.approx(total / count)
 
 
+@pytest.mark.parametrize("K", [2, 100])
+def test_tally_counts_all_batches_whenever_it_is_asked(K):
+    """Whether it counts each batch as it comes, or many at once, and in the middle of them."""
+    generator = torch.Generator().manual_seed(0)
+    tally, hits, total = Tally(), 0, 0
+    for number in range(300):
+        logits = torch.randn(1 + number % 9, K, generator=generator)
+        target = torch.randint(0, K, (len(logits),), generator=generator)
+        hits += int((logits.argmax(1) == target).sum())
+        total += len(logits)
+        tally.add(0.5, logits, target)
+        if number % 41 == 0:
+            assert tally.accuracy == hits / total
+    assert tally.accuracy == tally.accuracy == hits / total
+    assert tally.count == total
+    assert tally.mean_loss == pytest.approx(0.5)
+
+
+def test_tally_keeps_few_numbers():
+    tally = Tally()
+    for _ in range(50):
+        tally.add(0.5, torch.zeros(500, 60), torch.zeros(500, dtype=torch.int64))
+        assert not tally._unread
+
+
 def test_tally_weighs_batches_by_their_labels():
     tally = Tally()
     logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])

@@ -275,7 +275,9 @@ class NativeModel:
             x = x.to(torch.int64)
         elif x.is_neg() or (x.stride(2) != 1 and x.shape[2] != 1):
             x = x.resolve_neg().contiguous()
-        return x, None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
+        if lengths is not None and (lengths.dtype is not torch.int64 or not lengths.is_cpu):
+            lengths = lengths.to("cpu", torch.int64)
+        return x, None if lengths is None else lengths.contiguous()
 
     def _new_logits(self, x: Tensor) -> Tensor:
         shape = x.shape[:2] if self.config.per_step else x.shape[:1]
@@ -290,7 +292,9 @@ class NativeModel:
                 f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
                 f"{tuple(shape)}, {wanted} on cpu"
             )
-        return tensor.to(wanted).resolve_neg().contiguous()
+        if tensor.dtype is not wanted or tensor.is_neg():
+            tensor = tensor.to(wanted).resolve_neg()
+        return tensor.contiguous()
 
     def _mask_places(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Places, ...]:
         """The masks as the call takes them: of the embedded tokens, of what is read, between."""

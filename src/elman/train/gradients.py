@@ -7,7 +7,7 @@ training loop does not know which it was.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from elman.models.native import Gradients, NativeModel, draw_masks
 from elman.settings import TrainingSettings
 from elman.train.threads import TorchThreads
 
+_HELD = 2**14  # numbers of logits that a tally keeps until it counts what is right
 Groups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
 
 
@@ -31,12 +32,27 @@ class Tally:
     loss: float = 0.0
     correct: int = 0
     count: int = 0
+    _unread: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
+    _held: int = field(default=0, repr=False)  # numbers in it
 
     def add(self, loss: float, logits: Tensor, target: Tensor) -> None:
-        """Add a batch: its mean loss, logits (M, K) and codes (M,)."""
-        self.loss += loss * len(target)
-        self.correct += int((logits.argmax(-1) == target).sum())
-        self.count += len(target)
+        """Add a batch: its mean loss, logits (M, K) and codes (M,), neither to be changed later."""
+        count = target.shape[0]
+        self.loss += loss * count
+        self.count += count
+        # What is right is counted for many small batches at once: torch's calls, not the numbers,
+        # are what takes time, a third of a small network's forward pass.
+        self._unread.append((logits, target))
+        self._held += logits.numel()
+        if self._held > _HELD:
+            self._read()
+
+    def _read(self) -> None:
+        if self._unread:
+            logits, target = (torch.cat(part) for part in zip(*self._unread, strict=True))
+            self.correct += int((logits.argmax(-1) == target).sum())
+            self._unread.clear()
+            self._held = 0
 
     @property
     def mean_loss(self) -> float:
@@ -46,6 +62,7 @@ class Tally:
     @property
     def accuracy(self) -> float:
         """Share of labelled sequences or steps that were right."""
+        self._read()
         return self.correct / self.count
 
 
@@ -82,15 +99,35 @@ def decay_groups(model: nn.Module, settings: TrainingSettings) -> Groups:
     return groups
 
 
-class Autograd:
+class _Source:
+    """What both sources share: what the model was like when its training began."""
+
+    def __init__(self, model: SequenceModel, settings: TrainingSettings) -> None:
+        self.model = model
+        self.label_smoothing = settings.label_smoothing
+        self._parameters = [(p, p.requires_grad) for p in model.parameters()]
+
+    def check(self) -> None:
+        """Raise ElmanError if parameters were replaced, frozen or freed since then."""
+        parameters = list(self.model.parameters())
+        if len(parameters) != len(self._parameters) or any(
+            now is not then or now.requires_grad != trained
+            for now, (then, trained) in zip(parameters, self._parameters, strict=True)
+        ):
+            raise ElmanError(
+                "the model's parameters were replaced, frozen or freed while it was being trained, "
+                "which has no effect. Do so before the training"
+            )
+
+
+class Autograd(_Source):
     """Loss and gradients of a batch by autograd: any model, any device.
 
     `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
     """
 
     def __init__(self, model: SequenceModel, settings: TrainingSettings, why: str) -> None:
-        self.model = model
-        self.label_smoothing = settings.label_smoothing
+        super().__init__(model, settings)
         self.groups = decay_groups(model, settings)
         self.around = contextlib.nullcontext()
         self.description = f"gradients by autograd: {why}"
@@ -111,7 +148,7 @@ class Autograd:
         self.model.zero_grad(set_to_none=True)
 
 
-class OneCall:
+class OneCall(_Source):
     """Loss and gradients of a batch in one native call, with the same bits for any threads.
 
     The parameters that are trained become views of one flat tensor, so are their gradients of
@@ -129,8 +166,7 @@ class OneCall:
         weights: list[Tensor],
         settings: TrainingSettings,
     ) -> None:
-        self.model = model
-        self.label_smoothing = settings.label_smoothing
+        super().__init__(model, settings)
         self.description = f"gradients by one native call a batch ({_core.isa()})"
         self.around = TorchThreads(1)
         self._threads = torch.get_num_threads()
@@ -184,6 +220,15 @@ class OneCall:
             parameter.grad = gradient
         return loss, *inside(logits, batch)
 
+    def check(self) -> None:
+        """Raise ElmanError also if a hook, say, has come since then: the call would pass it by."""
+        super().check()
+        if isinstance(why := _native(self.model), str):
+            raise ElmanError(
+                f"{why}: that came about while the model was being trained in native calls, which "
+                "pass it by. See to it before the training, or undo it in the same callback"
+            )
+
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
         flat = self._flat_gradient
@@ -204,14 +249,18 @@ def gradient_source(model: SequenceModel, settings: TrainingSettings) -> Autogra
 
     Raises: SettingsError if there is nothing to train.
     """
-    parameters = list(model.parameters())
-    if not any(p.requires_grad for p in parameters):
+    if not any(p.requires_grad for p in model.parameters()):
         raise SettingsError("model: requires_grad is off for every parameter: nothing to train")
-    found = model.native()
+    found = _native(model)
     if isinstance(found, str):
         return Autograd(model, settings, found)
-    if torch.is_anomaly_enabled():
-        return Autograd(model, settings, "anomaly detection is on")
-    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
-        return Autograd(model, settings, "a parameter has hooks")
     return OneCall(model, *found, settings)
+
+
+def _native(model: SequenceModel) -> tuple[NativeModel, list[Tensor]] | str:
+    """As `SequenceModel.native`, for training: what keeps an eye on gradients counts as well."""
+    if torch.is_anomaly_enabled():
+        return "anomaly detection is on"
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters()):
+        return "a parameter has hooks"
+    return model.native()

@@ -91,6 +91,8 @@ def validate(model: SequenceModel, examples: Examples, device: torch.device) -> 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch; lengths stay on the CPU, where torch's packing wants them."""
+    if batch.x.device == device:
+        return batch
     return Batch(batch.x.to(device), batch.lengths, batch.target.to(device))
 
 
@@ -130,7 +132,8 @@ def train(
         on_epoch: called after each epoch with its record.
     Raises: SettingsError if `best` or patience is asked for without validation, or if there is
         nothing to train; ShapeError or DataError if a part does not go with the model; ElmanError
-        if the loss is not finite, or parameters are moved, frozen or freed meanwhile.
+        if the loss is not finite, or the model is changed meanwhile in a way that would have no
+        effect.
     """
     settings = settings.resolved(validation is not None)
     check_examples(model.config, training, "training")
@@ -145,7 +148,6 @@ def train(
     best_loss = math.inf
     kept_weights: dict[str, Tensor] = {}
     step = 0
-    parameters = [(id(p), p.requires_grad) for p in model.parameters()]
     gradients = gradient_source(model, settings)
     history = History(gradients=gradients.description)
     try:
@@ -180,11 +182,7 @@ def train(
                 step += 1
                 norms.append(norm)
                 on_batch(number, batches_per_epoch, tally)
-            if [(id(p), p.requires_grad) for p in model.parameters()] != parameters:
-                raise ElmanError(
-                    "the model's parameters were replaced, frozen or freed while it was being "
-                    "trained, which has no effect. Do so before the training"
-                )
+            gradients.check()
             checked = validate(model, validation, device) if validation is not None else None
             if checked and not math.isfinite(checked.mean_loss):
                 raise ElmanError(
