@@ -245,6 +245,26 @@ def test_few_steps(readout, T):
         compare(case)
 
 
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("readout", ["last", "every"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_masks_keep_the_stated_share(layers, readout, tokens):
+    """Drawn by torch's generator, each by itself, in the shapes of what they fall on."""
+    model = make_model("gru", readout, tokens=tokens, num_layers=layers, dropout=0.2)
+    torch.manual_seed(1)
+    masks = draw_masks(model.config, 200, 30)
+    steps, read = (200, 30, 6), (200, 6)
+    expected = [(200, 30, 4)] * tokens + [steps] * (layers - 1)
+    assert [mask.shape for mask in masks] == [*expected, steps if readout == "every" else read]
+    for mask in masks:
+        assert abs(float(mask.float().mean()) - 0.8) < 5 * (0.16 / mask.numel()) ** 0.5
+        assert 0 < mask[0].sum() < mask[0].numel()
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
+    torch.manual_seed(1)
+    again = draw_masks(model.config, 200, 30)
+    assert all(torch.equal(a, b) for a, b in zip(masks, again, strict=True))
+
+
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("loss", LOSSES[:4])
 @pytest.mark.parametrize("absent", [-1, -100, -(2**62)])
