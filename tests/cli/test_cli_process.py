@@ -69,9 +69,14 @@ def test_as_a_module():
     assert "running-parity" in done.stdout
 
 
+def heed_ctrl_c():
+    """In the child: a shell that starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(*words, **options):
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen([*ELMAN, *map(str, words)], **options)
+    return subprocess.Popen([*ELMAN, *map(str, words)], preexec_fn=heed_ctrl_c, **options)
 
 
 def wait_for(condition, process, seconds=90):

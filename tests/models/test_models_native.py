@@ -258,7 +258,6 @@ def test_masks_keep_the_stated_share(layers, readout, tokens):
     assert [mask.shape for mask in masks] == [*expected, steps if readout == "every" else read]
     for mask in masks:
         assert abs(float(mask.float().mean()) - 0.8) < 5 * (0.16 / mask.numel()) ** 0.5
-        assert 0 < mask[0].sum() < mask[0].numel()
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
     torch.manual_seed(1)
     again = draw_masks(model.config, 200, 30)
