@@ -18,7 +18,8 @@ from elman.data.batches import Batch
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train.gradients import Tally, gradient_source
-from elman.train.loop import make_optimizer, to_device
+from elman.train.loop import to_device
+from elman.train.optimizer import make_optimizer
 from elman.train.schedule import learning_rate
 
 from .rows import Shape
@@ -192,12 +193,13 @@ def elman_step(problem: Problem, rate: float) -> Callable[[], float]:
         now = learning_rate(settings, 0, 1)
         for group in optimizer.param_groups:
             group["lr"] = now
-        loss, logits, target = gradients(to_device(batch, device))
-        norm = gradients.clip(settings.clip_norm or math.inf)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise ValueError(f"loss {loss}, gradient norm {norm}")
-        optimizer.step()
-        tally.add(loss, logits, target)
+        with gradients.around:
+            loss, logits, target = gradients(to_device(batch, device))
+            norm = gradients.clip(settings.clip_norm or math.inf)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise ValueError(f"loss {loss}, gradient norm {norm}")
+            optimizer.step()
+            tally.add(loss, logits, target)
         return loss
 
     return step

@@ -27,16 +27,21 @@ B, T, I, H = 67, 40, 5, 50  # 4 chunks of rows, and more than the least work for
 SECONDS = 60  # a child that takes longer hangs
 
 
-def problem(seed: int = 0, rows: int = B) -> list[torch.Tensor]:
+def problem(seed: int = 0, steps: int = T) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    sizes = [(rows, T, I), (3 * H, I), (3 * H, H), (3 * H,), (3 * H,), (rows, H)]
+    sizes = [(B, steps, I), (3 * H, I), (3 * H, H), (3 * H,), (3 * H,), (B, H)]
     return [torch.randn(s, generator=generator).mul_(0.3).requires_grad_() for s in sizes]
+
+
+def lengths_of(x: torch.Tensor) -> torch.Tensor:
+    """From half of the steps to all, (B,)."""
+    rows, steps, _ = x.shape
+    return steps - torch.arange(rows) % ((steps + 1) // 2)
 
 
 def solve(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
     """y, h_n and all gradients, without a large operation of torch's."""
-    lengths = torch.arange(len(arguments[0])) % (T // 2) + T // 2
-    y, h_n = ops.gru(*arguments, lengths)
+    y, h_n = ops.gru(*arguments, lengths_of(arguments[0]))
     return [y, h_n, *torch.autograd.grad([y, h_n], arguments, [y.detach(), h_n.detach()])]
 
 
@@ -53,10 +58,10 @@ def threads() -> None:
     """One more thread for each that is asked for, none for small work, the same bits."""
     torch.set_num_threads(1)
     wanted = solve(problem())
-    small = problem(rows=2)
+    small = problem(steps=1)
     torch.set_num_threads(4)  # which starts threads of torch's
     before = running()
-    solve(small)
+    solve(small)  # as many chunks of rows, but little to do
     assert running() == before, "small work has no threads"
     for count in (1, 2, 3, 4, 3, 1):
         torch.set_num_threads(count)
@@ -66,8 +71,8 @@ def threads() -> None:
     for count in (1, 2, 3, 4):  # without gradients
         torch.set_num_threads(count)
         with torch.no_grad():
-            lengths = torch.arange(B) % (T // 2) + T // 2
-            y, h_n = ops.gru(*problem(), lengths)
+            arguments = problem()
+            y, h_n = ops.gru(*arguments, lengths_of(arguments[0]))
         assert same([y, h_n], wanted[:2])
 
 

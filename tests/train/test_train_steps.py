@@ -1,5 +1,6 @@
 """What one step of training does to the weights, beside torch's own optimisers in a plain loop."""
 
+import copy
 import dataclasses
 import math
 
@@ -18,7 +19,8 @@ from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train import train
 from elman.train.gradients import Tally, batch_loss, decay_groups
-from elman.train.loop import make_optimizer, unknown_chances
+from elman.train.loop import unknown_chances
+from elman.train.optimizer import FusedAdam, make_optimizer
 from elman.train.schedule import learning_rate
 
 PLAIN = TrainingSettings(
@@ -76,6 +78,46 @@ def test_optimisers_are_torchs(name, make, decay, tokens):
     assert [r.loss for r in history.epochs] == pytest.approx(losses, rel=1e-5)
     for parameter, (what, wanted) in zip(ours.parameters(), named.items(), strict=True):
         assert_close(parameter.detach(), wanted.detach(), "training", what)
+
+
+@pytest.mark.parametrize("decoupled", [False, True], ids=["adam", "adamw"])
+@pytest.mark.parametrize("decay", [0.0, 0.4])
+def test_adam_is_torchs_to_the_last_bit(decay, decoupled):
+    """Two groups, a parameter without gradient, a changing rate, a state handed over."""
+
+    def start(kind):
+        generator = torch.Generator().manual_seed(3)
+        shapes = [(33, 7), (5,), (4, 2), (9,)]
+        parameters = [torch.randn(s, generator=generator, requires_grad=True) for s in shapes]
+        groups = [
+            {"params": parameters[:2], "weight_decay": decay},
+            {"params": parameters[2:], "weight_decay": 0.0},
+        ]
+        options = {"fused": True, "decoupled_weight_decay": decoupled}
+        return parameters, kind(groups, lr=0.1, **options)
+
+    def go_on(parameters, optimizer, steps):
+        generator = torch.Generator().manual_seed(4)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 / (step + 1)
+            for i, parameter in enumerate(parameters):
+                gradient = torch.randn(parameter.shape, generator=generator)
+                parameter.grad = None if i == 2 or (i == 3 and not step) else gradient
+            optimizer.step()
+
+    ours, mine = start(FusedAdam)
+    theirs, torchs = start(torch.optim.Adam)
+    go_on(ours, mine, 5)
+    go_on(theirs, torchs, 5)
+    assert all(map(torch.equal, ours, theirs))
+    mine.load_state_dict(torchs.state_dict())  # and the other way round
+    torchs.load_state_dict(copy.deepcopy(mine.state_dict()))
+    go_on(ours, mine, 2)
+    go_on(theirs, torchs, 2)
+    assert all(map(torch.equal, ours, theirs))
+    with pytest.raises(TypeError, match="closure"):
+        mine.step(lambda: 1.0)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

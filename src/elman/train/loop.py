@@ -19,7 +19,8 @@ from elman.models import SequenceModel
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingSettings
 from elman.train.check import check_examples
-from elman.train.gradients import Groups, Tally, batch_loss, gradient_source
+from elman.train.gradients import Tally, batch_loss, gradient_source
+from elman.train.optimizer import make_optimizer
 from elman.train.schedule import learning_rate
 
 _INFERENCE_BATCH = 256
@@ -62,19 +63,6 @@ class History:
     kept_epoch: int = 0
     stopped: str = "all epochs done"
     gradients: str = ""
-
-
-def make_optimizer(groups: Groups, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimizer; the second group, biases and embeddings, is not decayed."""
-    options = [
-        {"params": group, "weight_decay": decay}
-        for group, decay in zip(groups, (settings.weight_decay, 0.0), strict=True)
-        if group
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(options, lr=settings.learning_rate, momentum=0.9, fused=True)
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(options, lr=settings.learning_rate, fused=True)
 
 
 @torch.no_grad()
