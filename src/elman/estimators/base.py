@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
 from elman.estimators.inputs import as_given
 from elman.estimators.labels import as_labels, to_codes
+from elman.estimators.parameters import Parameters
 from elman.evaluate import Baselines, Check, Report, check_invariance, evaluate
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
@@ -46,16 +47,10 @@ _TOKENS_ONLY = {
 }
 
 
-class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
+class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
     """Base of `SequenceClassifier` and `SequenceTagger`; not to be used itself."""
 
-    per_step: bool
-    inputs: str
-    tokens: str
-    scale: bool
-    validation: float
-    verbose: int
-    random_state: Any
+    per_step: ClassVar[bool]
 
     classes_: NDArray[Any]
     encoder_: Encoder

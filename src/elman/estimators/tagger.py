@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,68 +24,7 @@ class SequenceTagger(SequenceEstimator):
         classes_, history_, model_: as `SequenceClassifier`.
     """
 
-    per_step = True
-
-    def __init__(
-        self,
-        *,
-        cell: str = "gru",
-        nonlinearity: str = "tanh",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        dropout: float = 0.0,
-        embedding_size: int = 64,
-        initialization: str = "orthogonal",
-        epochs: int = 60,
-        batch_size: int | str = 32,
-        learning_rate: float = 3e-3,
-        optimizer: str = "adamw",
-        weight_decay: float | None = None,
-        schedule: str = "cosine",
-        warmup: float = 0.05,
-        clip_norm: float = 1.0,
-        label_smoothing: float = 0.0,
-        token_dropout: float = 0.25,
-        patience: int | None = None,
-        keep: str | None = None,
-        validation: float = 0.1,
-        inputs: str = "auto",
-        tokens: str = "auto",
-        scale: bool = True,
-        device: str = "cpu",
-        threads: int = 1,
-        verbose: int = 0,
-        random_state: Any = None,
-    ) -> None:
-        self.cell = cell
-        self.nonlinearity = nonlinearity
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.dropout = dropout
-        self.embedding_size = embedding_size
-        self.initialization = initialization
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.warmup = warmup
-        self.clip_norm = clip_norm
-        self.label_smoothing = label_smoothing
-        self.token_dropout = token_dropout
-        self.patience = patience
-        self.keep = keep
-        self.validation = validation
-        self.inputs = inputs
-        self.tokens = tokens
-        self.scale = scale
-        self.device = device
-        self.threads = threads
-        self.verbose = verbose
-        self.random_state = random_state
+    per_step: ClassVar[bool] = True
 
     def fit(
         self,

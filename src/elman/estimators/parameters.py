@@ -1,0 +1,49 @@
+"""The arguments of every estimator, once.
+
+A dataclass writes `__init__` from its fields, each with its name and nothing else in it, which is
+just what scikit-learn asks of a constructor. Defaults are those of `elman.settings`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from elman.settings import DataSettings, ModelSettings, TrainingSettings
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Parameters:
+    """What all estimators take; `SequenceClassifier` says what each means.
+
+    An estimator with arguments of its own is a dataclass too, with the same options.
+    """
+
+    cell: str = ModelSettings.cell
+    nonlinearity: str = ModelSettings.nonlinearity
+    hidden_size: int = ModelSettings.hidden_size
+    num_layers: int = ModelSettings.num_layers
+    bidirectional: bool = ModelSettings.bidirectional
+    dropout: float = ModelSettings.dropout
+    embedding_size: int = ModelSettings.embedding_size
+    initialization: str = ModelSettings.initialization
+    epochs: int = TrainingSettings.epochs
+    batch_size: int | str = TrainingSettings.batch_size
+    learning_rate: float = TrainingSettings.learning_rate
+    optimizer: str = TrainingSettings.optimizer
+    weight_decay: float | None = TrainingSettings.weight_decay
+    schedule: str = TrainingSettings.schedule
+    warmup: float = TrainingSettings.warmup
+    clip_norm: float = TrainingSettings.clip_norm
+    label_smoothing: float = TrainingSettings.label_smoothing
+    token_dropout: float = TrainingSettings.token_dropout
+    patience: int | None = TrainingSettings.patience
+    keep: str | None = TrainingSettings.keep
+    validation: float = 0.1  # of the settings this one may be a file too
+    inputs: str = "auto"
+    tokens: str = DataSettings.tokens
+    scale: bool = DataSettings.scale
+    device: str = TrainingSettings.device
+    threads: int = TrainingSettings.threads
+    verbose: int = 0
+    random_state: Any = None
