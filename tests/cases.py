@@ -225,7 +225,7 @@ def make_model(
     reading them would go unnoticed.
     """
     sizes = {"vocabulary_size": VOCABULARY} if tokens else {"input_size": CHANNELS}
-    small = {"num_classes": CLASSES, "hidden_size": 6, "embedding_size": 4, "bidirectional": False}
+    small = {"num_outputs": CLASSES, "hidden_size": 6, "embedding_size": 4, "bidirectional": False}
     config = ModelConfig(
         **{**small, **sizes, **options},
         cell=cell,

@@ -17,10 +17,11 @@ from elman import layers
 from elman.data.batches import Batch
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
-from elman.train.gradients import Tally, gradient_source
+from elman.train.gradients import gradient_source
 from elman.train.loop import to_device
 from elman.train.optimizer import make_optimizer
 from elman.train.schedule import learning_rate
+from elman.train.tally import Tally
 
 from .rows import Shape
 
@@ -160,7 +161,7 @@ def elman_model(problem: Problem) -> SequenceModel:
         cell=problem.cell,
         hidden_size=problem.shape.H,
         input_size=problem.shape.I,
-        num_classes=CLASSES,
+        num_outputs=CLASSES,
         bidirectional=False,
         readout="last",
         initialization="torch",
@@ -194,12 +195,12 @@ def elman_step(problem: Problem, rate: float) -> Callable[[], float]:
         for group in optimizer.param_groups:
             group["lr"] = now
         with gradients.around:
-            loss, logits, target = gradients(to_device(batch, device))
+            loss, logits, target, weight = gradients(to_device(batch, device))
             norm = gradients.clip(settings.clip_norm or math.inf)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise ValueError(f"loss {loss}, gradient norm {norm}")
             optimizer.step()
-            tally.add(loss, logits, target)
+            tally.add(loss, logits, target, weight)
         return loss
 
     return step

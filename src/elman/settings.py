@@ -116,6 +116,19 @@ class TrainingSettings:
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Help("share of the target given to all classes alike")
     ] = 0.0
+    class_weight: Annotated[
+        Literal["balanced"] | dict[str | int | bool, Annotated[float, Gt(0)]] | None,
+        Help("what a class counts: balanced, as the inverse of its frequency; in a file a table"),
+    ] = None
+    loss: Annotated[
+        Literal["auto", "cross_entropy", "focal", "squared_error", "absolute", "huber"],
+        Help(
+            "what is minimised; auto: cross-entropy of classes and labels, squared error of numbers"
+        ),
+    ] = "auto"
+    focal_gamma: Annotated[
+        float, Ge(0), Help("of loss focal: how little counts what is right already")
+    ] = 2.0
     token_dropout: Annotated[
         float,
         Ge(0),
@@ -140,6 +153,17 @@ class TrainingSettings:
         int, Ge(1), Help("of the CPU; one gives the same bits everywhere, and suits small networks")
     ] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("of everything drawn by chance")] = 0
+
+    def __post_init__(self) -> None:
+        if self.loss != "focal" and self.focal_gamma != 2.0:
+            raise SettingsError(
+                f"focal_gamma: {self.focal_gamma!r} is an option of loss 'focal', but loss is "
+                f"{self.loss!r}"
+            )
+        if self.loss == "focal" and self.label_smoothing:
+            raise SettingsError(
+                f"label_smoothing: got {self.label_smoothing!r}, which loss 'focal' does not have"
+            )
 
     def resolved(self, validation: bool) -> TrainingSettings:
         """Fill in the defaults that hang on other settings or on there being a validation part.
@@ -205,6 +229,8 @@ def _accepted(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
     if origin in (typing.Union, types.UnionType):
         parts = [_accepted(part) for part in get_args(hint)]
         return sum((p[0] for p in parts), ()), sum((p[1] for p in parts), ())
+    if origin is dict:  # stands in files only
+        return (), ()
     return (), (() if hint is types.NoneType else (hint,))
 
 

@@ -6,7 +6,6 @@ import types
 import pytest
 
 from elman import SequenceClassifier, _core
-from elman.train.gradients import Tally
 from elman.train.loop import EpochRecord
 from elman.train.progress import (
     Notebook,
@@ -17,6 +16,7 @@ from elman.train.progress import (
     epoch_line,
     make_progress,
 )
+from elman.train.tally import Tally
 
 
 def record(epoch, watched=True):

@@ -61,13 +61,13 @@ class Case:
             num_layers=self.layers,
             bidirectional=self.bidirectional,
             hidden_size=self.H or (5, 17, 8)[self.number % 3],
-            num_classes=self.K or (3, 19, 2)[self.number // 3 % 3],
+            num_outputs=self.K or (3, 19, 2)[self.number // 3 % 3],
             dropout=self.dropout,
         ).to(self.dtype)
 
     def batch(self, model):
         """x, lengths and target, with NaN, or ids that are none, past each row's end."""
-        K, every = model.config.num_classes, self.readout == "every"
+        K, every = model.config.num_outputs, self.readout == "every"
         B, T = self.B or (7, 35)[self.number // 7 % 2], self.T
         lengths = torch.randint(1, T + 1, (B,))
         lengths[self.number % B] = T
@@ -109,7 +109,7 @@ def compare(case):
     torch.manual_seed(case.number)
     model = case.model()
     x, lengths, target = case.batch(model)
-    options = case.options(model.config.num_classes)
+    options = case.options(model.config.num_outputs)
     masks = draw_masks(model.config, *x.shape[:2]) if case.dropout else None
     loss, logits, gradients = native_loss(model, x, lengths, target, masks=masks, **options)
 
@@ -272,7 +272,7 @@ def test_codes_below_0_count_for_nothing(readout, loss, absent):
     case = Case(5, "gru", "tanh", 1, True, readout, False, loss, 0.0, torch.float64)
     model = case.model()
     x, lengths, target = case.batch(model)
-    options = case.options(model.config.num_classes)
+    options = case.options(model.config.num_outputs)
     holes = torch.rand(target.shape) < 0.5
     holes.view(-1)[0] = True
     holes.view(-1)[-1] = holes[1] = False

@@ -102,7 +102,7 @@ CHANGES = {
         PARAMETER,
     ),
     "config of more classes": (
-        lambda m: setattr(m, "config", dataclasses.replace(m.config, num_classes=600)),
+        lambda m: setattr(m, "config", dataclasses.replace(m.config, num_outputs=600)),
         PARAMETER,
     ),
     "config of more tokens": (

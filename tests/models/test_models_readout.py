@@ -131,7 +131,7 @@ def test_dropout_share_of_embeddings_and_output(monkeypatch):
 
 def test_first_weights():
     """Orthogonal unless torch's are asked for, and torch's are those of nn.GRU and nn.Linear."""
-    sizes = {"num_classes": CLASSES, "input_size": CHANNELS, "hidden_size": 6}
+    sizes = {"num_outputs": CLASSES, "input_size": CHANNELS, "hidden_size": 6}
     config = ModelConfig(**sizes, readout="last", bidirectional=False)
     model = SequenceModel(config)
     U = model.recurrent.weight_hh_l0[:6].detach()
@@ -193,12 +193,12 @@ def test_wrong_input(tokens, x, lengths, message):
 )
 def test_settings_that_do_not_go_together(options, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
-        ModelConfig(**{"num_classes": 2, "input_size": 3, "readout": "last", **options})
+        ModelConfig(**{"num_outputs": 2, "input_size": 3, "readout": "last", **options})
 
 
 def test_config_is_the_whole_model():
     """The same config and seed make the same model."""
-    config = ModelConfig(num_classes=2, input_size=3, readout="mean", cell="lstm", num_layers=2)
+    config = ModelConfig(num_outputs=2, input_size=3, readout="mean", cell="lstm", num_layers=2)
     torch.manual_seed(1)
     one = SequenceModel(config).state_dict()
     torch.manual_seed(1)

@@ -232,7 +232,7 @@ def test_weights_that_the_call_cannot_read():
     for other in (
         make_model("gru", tokens=True, hidden_size=7),
         make_model("lstm", tokens=True),
-        make_model("gru", tokens=True, num_classes=4),
+        make_model("gru", tokens=True, num_outputs=4),
         make_model("gru", tokens=True).double(),
         make_model("gru", tokens=True).to("meta"),
     ):

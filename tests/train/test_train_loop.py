@@ -16,7 +16,7 @@ from elman.data.ragged import Ragged
 from elman.errors import ElmanError, SettingsError
 from elman.settings import TrainingSettings
 from elman.train import loop, train
-from elman.train.gradients import Tally
+from elman.train.tally import Tally
 
 QUICK = TrainingSettings(epochs=4, batch_size=8, token_dropout=0, learning_rate=0.02)
 

@@ -18,10 +18,12 @@ from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train import train
-from elman.train.gradients import Tally, batch_loss, decay_groups
+from elman.train.gradients import batch_loss, decay_groups
 from elman.train.loop import unknown_chances
+from elman.train.losses import Loss
 from elman.train.optimizer import FusedAdam, make_optimizer
 from elman.train.schedule import learning_rate
+from elman.train.tally import Tally
 
 PLAIN = TrainingSettings(
     epochs=3,
@@ -163,7 +165,7 @@ def test_recipe_of_a_plain_torch_loop(cell):
     data = Examples(Ragged.from_list(list(rows)), codes)
     config = ModelConfig(
         cell=cell,
-        num_classes=CLASSES,
+        num_outputs=CLASSES,
         input_size=CHANNELS,
         hidden_size=10,
         readout="last",
@@ -356,7 +358,9 @@ def test_batch_loss_per_step_against_a_loop(smoothing):
     outside = torch.arange(x.shape[1]) >= batch.lengths[:, None]
     x[outside] = float("nan")
     target = batch.target.masked_fill(outside, 10**6)
-    loss, logits, codes = batch_loss(model, Batch(x, batch.lengths, target), smoothing)
+    loss, logits, codes, counted = batch_loss(
+        model, Batch(x, batch.lengths, target), Loss("classification", "cross_entropy", smoothing)
+    )
     tally = Tally()
     tally.add(loss.detach(), logits, codes)
 
@@ -367,7 +371,7 @@ def test_batch_loss_per_step_against_a_loop(smoothing):
             total -= float((1 - smoothing) * at[code] + smoothing * at.mean())
             hits += int(at.argmax()) == code
             count += 1
-    assert count == data.inputs.lengths.sum() == tally.count == len(codes)
+    assert count == data.inputs.lengths.sum() == tally.count == len(codes) == counted
     assert_close(loss.detach(), torch.tensor(total / count, dtype=torch.float64), "float64")
     assert tally.accuracy == hits / count
     assert tally.mean_loss == pytest.approx(total / count)

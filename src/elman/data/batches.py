@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,16 @@ class Examples:
 
     Args:
         inputs: n sequences of numbers, (N, C) float32, or token ids, (N,) int64.
-        target: class codes, (n,) int64, or for a label at every step a Ragged of (N,) int64.
+        target: class codes, (n,) int64; or labels, 0 or 1, or values, (n, K) float32. With one at
+            every step a Ragged of (N,) or (N, K).
+        weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for alike.
+        unit: of each predicted value, (K,) float64: what 1 stands for; None if there are none.
     """
 
     inputs: Ragged
-    target: NDArray[np.int64] | Ragged
+    target: NDArray[Any] | Ragged
+    weight: NDArray[np.float32] | Ragged | None = None
+    unit: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -38,12 +44,14 @@ class Batch:
     Args:
         x: numbers (B, T, C) or token ids (B, T), zero past each row's end.
         lengths: valid steps of each row, (B,) int64.
-        target: class codes, (B,), or (B, T) with zeros past each row's end.
+        target: class codes, (B,), or (B, K), or (B, T) or (B, T, K) with zeros past each row's end.
+        weight: (B,) or (B, T), or None.
     """
 
     x: Tensor
     lengths: Tensor
     target: Tensor
+    weight: Tensor | None = None
 
 
 def pad(ragged: Ragged) -> Tensor:
@@ -58,14 +66,18 @@ def pad(ragged: Ragged) -> Tensor:
 def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:
     """Pad the sequences at `index`, (B,), into one batch."""
     inputs = examples.inputs.take(index)
-    target = examples.target
     return Batch(
         x=pad(inputs),
         lengths=torch.from_numpy(inputs.lengths),
-        target=pad(target.take(index))
-        if isinstance(target, Ragged)
-        else torch.from_numpy(target[index]),
+        target=_side_by_side(examples.target, index),
+        weight=None if examples.weight is None else _side_by_side(examples.weight, index),
     )
+
+
+def _side_by_side(values: NDArray[Any] | Ragged, index: NDArray[np.int64]) -> Tensor:
+    if isinstance(values, Ragged):
+        return pad(values.take(index))
+    return torch.from_numpy(values[index])
 
 
 def shuffled(

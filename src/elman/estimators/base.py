@@ -92,7 +92,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         watched = None if held is None else _examples(encoder, *held)
         config = ModelConfig(
             **dataclasses.asdict(network),
-            num_classes=len(classes),
+            num_outputs=len(classes),
             input_size=encoder.channels,
             vocabulary_size=encoder.vocabulary_size,
         )

@@ -26,7 +26,7 @@ def describe_model(estimator: SequenceEstimator) -> str:
     )
     return (
         f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
-        f"{config.num_classes} classes: {weights:,} weights"
+        f"{config.num_outputs} classes: {weights:,} weights"
     )
 
 

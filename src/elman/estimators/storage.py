@@ -124,7 +124,7 @@ def _restored(
     estimator.classes_ = np.array(config["classes"])
     estimator.encoder_ = Encoder.from_dict(config["encoder"])
     sizes = {
-        "num_classes": len(np.unique(estimator.classes_)),
+        "num_outputs": len(np.unique(estimator.classes_)),
         "input_size": estimator.encoder_.channels,
         "vocabulary_size": estimator.encoder_.vocabulary_size,
     }
@@ -159,7 +159,7 @@ def _restored(
 def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     """Look whether the weights can be this network's, before memory is asked for it."""
     directions = 2 if network.bidirectional else 1
-    shapes = {"output.weight": (network.num_classes, network.hidden_size * directions)}
+    shapes = {"output.weight": (network.num_outputs, network.hidden_size * directions)}
     if network.vocabulary_size:
         shapes["embedding.weight"] = (network.vocabulary_size, network.embedding_size)
     found = {name: tuple(tensors[name].shape) for name in shapes if name in tensors}

@@ -1,11 +1,12 @@
 """The standard model: [embedding] -> recurrent stack -> readout -> linear.
 
-Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
+Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K outputs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,9 @@ class ModelConfig(ModelSettings):
     """A network's settings and what the data fixes: its shapes and equations, whole.
 
     Args:
-        num_classes: K.
+        task: what the outputs are: logits of one class each (`classification`), of a label that is
+            there or not each (`multilabel`), or values (`regression`).
+        num_outputs: K.
         input_size: C channels; 0 if the model takes tokens.
         vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
         embedding_size: E; used with tokens only.
@@ -34,7 +37,8 @@ class ModelConfig(ModelSettings):
     Raises: SettingsError if the settings do not go together.
     """
 
-    num_classes: int = 0
+    task: Literal["classification", "multilabel", "regression"] = "classification"
+    num_outputs: int = 0
     input_size: int = 0
     vocabulary_size: int = 0
 
@@ -105,10 +109,10 @@ class SequenceModel(nn.Module):
             )
         if config.initialization == "orthogonal":
             initialise_recurrent(self.recurrent)
-        self.output = nn.Linear(config.width, config.num_classes)
+        self.output = nn.Linear(config.width, config.num_outputs)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits.
+        """Return logits, or values of a regression.
 
         Args:
             x: numbers, (B, T, C), or token ids, (B, T) int64.

@@ -121,7 +121,7 @@ class NativeModel:
             config.hidden_size,
             config.num_layers,
             1 + config.bidirectional,
-            config.num_classes,
+            config.num_outputs,
             config.vocabulary_size,
             config.readout,
         )
@@ -136,8 +136,8 @@ class NativeModel:
                 shapes["recurrent", f"weight_hh_{name}"] = (rows, config.hidden_size)
                 shapes["recurrent", f"bias_ih_{name}"] = (rows,)
                 shapes["recurrent", f"bias_hh_{name}"] = (rows,)
-        shapes["output", "weight"] = (config.num_classes, config.width)
-        shapes["output", "bias"] = (config.num_classes,)
+        shapes["output", "weight"] = (config.num_outputs, config.width)
+        shapes["output", "bias"] = (config.num_outputs,)
         self.names = list(shapes)  # module and parameter
         self.shapes = list(shapes.values())
 
@@ -242,7 +242,7 @@ class NativeModel:
         squared = target.is_floating_point()
         target = self._readable("target", target, out.shape if squared else out.shape[:-1], squared)
         if class_weight is not None:
-            shape = (config.num_classes,)
+            shape = (config.num_outputs,)
             class_weight = self._readable("class_weight", class_weight, shape, True)
         if squared and (label_smoothing or class_weight is not None):
             raise SettingsError("label_smoothing and class_weight: only with classes as target")
@@ -281,7 +281,7 @@ class NativeModel:
 
     def _new_logits(self, x: Tensor) -> Tensor:
         shape = x.shape[:2] if self.config.per_step else x.shape[:1]
-        return torch.empty((*shape, self.config.num_classes), dtype=self.dtype, device="cpu")
+        return torch.empty((*shape, self.config.num_outputs), dtype=self.dtype, device="cpu")
 
     def _readable(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
         """Check a target or class weights, and return them as the call reads them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,14 +34,49 @@ def check_examples(config: ModelConfig, examples: Examples, part: str) -> None:
     if isinstance(target, Ragged) != config.per_step:
         found = "a label at every step" if isinstance(target, Ragged) else "a label a sequence"
         raise ShapeError(f"{part}: got {found}, which readout {config.readout!r} does not go with")
-    if len(target) != len(inputs):
-        raise ShapeError(f"{part}: got {len(target)} labels for {len(inputs)} sequences")
-    if isinstance(target, Ragged) and (differ := target.lengths != inputs.lengths).any():
+    _check_lengths(target, inputs, part, "labels")
+    if config.task == "classification":
+        _check_codes(flat(target), config.num_outputs, f"{part}: classes")
+    else:
+        _check_numbers(flat(target), config, part)
+    if (examples.unit is None) == (config.task == "regression"):
+        raise ShapeError(f"{part}: unit: expected what 1 stands for where values are predicted")
+    if examples.weight is not None:
+        _check_weights(examples.weight, inputs, config.per_step, part)
+
+
+def _check_lengths(values: NDArray[Any] | Ragged, inputs: Ragged, part: str, what: str) -> None:
+    if len(values) != len(inputs):
+        raise ShapeError(f"{part}: got {len(values)} {what} for {len(inputs)} sequences")
+    if isinstance(values, Ragged) and (differ := values.lengths != inputs.lengths).any():
         i = int(differ.argmax())
         raise ShapeError(
-            f"{part}, sequence {i}: got {target.lengths[i]} labels for {inputs.lengths[i]} steps"
+            f"{part}, sequence {i}: got {values.lengths[i]} {what} for {inputs.lengths[i]} steps"
         )
-    _check_codes(flat(target), config.num_classes, f"{part}: classes")
+
+
+def _check_numbers(values: NDArray[Any], config: ModelConfig, part: str) -> None:
+    if values.dtype.kind != "f" or values.shape[1:] != (config.num_outputs,):
+        raise ShapeError(
+            f"{part}: target: got {values.dtype} of shape {values.shape}, expected floats "
+            f"(N, {config.num_outputs})"
+        )
+    if not np.isfinite(values).all():
+        raise DataError(f"{part}: target: got numbers that are not finite")
+    if config.task == "multilabel" and not np.isin(values, (0, 1)).all():
+        raise DataError(f"{part}: labels: expected 0, where it is not there, or 1")
+
+
+def _check_weights(weight: NDArray[Any] | Ragged, inputs: Ragged, steps: bool, part: str) -> None:
+    if isinstance(weight, Ragged) != steps or flat(weight).ndim != 1:
+        raise ShapeError(f"{part}: weights: expected one a {'step' if steps else 'sequence'}")
+    _check_lengths(weight, inputs, part, "weights")
+    values = flat(weight)
+    total = np.add.reduceat(values, weight.offsets[:-1]) if isinstance(weight, Ragged) else values
+    if not np.isfinite(values).all() or (values < 0).any() or not (total > 0).all():
+        raise DataError(
+            f"{part}: weights: expected finite numbers from 0, and above 0 in every sequence"
+        )
 
 
 def _check_codes(codes: NDArray[np.int64], below: int, what: str) -> None:

@@ -7,11 +7,9 @@ training loop does not know which it was.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from elman import _core
 from elman.data.batches import Batch
@@ -19,74 +17,36 @@ from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.native import Gradients, NativeModel, draw_masks
 from elman.settings import TrainingSettings
+from elman.train.losses import Loss
 from elman.train.threads import TorchThreads
 
-_HELD = 2**14  # numbers of logits that a tally keeps until it counts what is right
 Groups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
 
 
-@dataclass
-class Tally:
-    """Sums over the labelled sequences, or steps, of one or more batches."""
-
-    loss: float = 0.0
-    correct: int = 0
-    count: int = 0
-    _unread: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
-    _held: int = field(default=0, repr=False)  # numbers in it
-
-    def add(self, loss: float, logits: Tensor, target: Tensor) -> None:
-        """Add a batch: its mean loss, logits (M, K) and codes (M,), neither to be changed later."""
-        count = target.shape[0]
-        self.loss += loss * count
-        self.count += count
-        # What is right is counted for many small batches at once: torch's calls, not the numbers,
-        # are what takes time, a third of a small network's forward pass.
-        self._unread.append((logits, target))
-        self._held += logits.numel()
-        if self._held > _HELD:
-            self._read()
-
-    def _read(self) -> None:
-        if self._unread:
-            logits, target = (torch.cat(part) for part in zip(*self._unread, strict=True))
-            self.correct += int((logits.argmax(-1) == target).sum())
-            self._unread.clear()
-            self._held = 0
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss of a labelled sequence or step, in nats."""
-        return self.loss / self.count
-
-    @property
-    def accuracy(self) -> float:
-        """Share of labelled sequences or steps that were right."""
-        self._read()
-        return self.correct / self.count
+Answers = tuple[float, Tensor, Tensor, float]  # mean loss, outputs, target, weight of the batch
 
 
-def inside(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits (M, K) and codes (M,) of what takes part: sequences, or steps within them."""
-    target = batch.target
-    if target.dim() < 2:
-        return logits, target
+def inside(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Outputs (M, K), target and weight (M,) of what takes part: sequences, or steps within."""
+    target, weight = batch.target, batch.weight
+    if outputs.dim() < 3:
+        return outputs, target, weight
     time = torch.arange(target.shape[1], device=target.device)
     valid = time < batch.lengths.to(target.device)[:, None]  # (B, T)
-    return logits[valid], target[valid]
+    return outputs[valid], target[valid], None if weight is None else weight[valid]
 
 
 def batch_loss(
-    model: SequenceModel, batch: Batch, label_smoothing: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean cross-entropy of a batch in nats, its logits (M, K) and its codes (M,).
+    model: SequenceModel, batch: Batch, loss: Loss
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Return the mean loss of a batch, its outputs (M, K), its target and its weight in a mean.
 
-    M is B, or for a label at every step the number of steps inside the sequences: what lies past a
-    row's end takes no part.
+    M is B, or with a target at every step the number of steps inside the sequences: what lies past
+    a row's end takes no part.
     """
-    logits, target = inside(model(batch.x, batch.lengths), batch)
-    loss = functional.cross_entropy(logits, target, label_smoothing=label_smoothing)
-    return loss, logits, target
+    outputs, target, weight = inside(model(batch.x, batch.lengths), batch)
+    mean, total = loss.mean(outputs, target, weight)
+    return mean, outputs, target, total
 
 
 def decay_groups(model: nn.Module, settings: TrainingSettings) -> Groups:
@@ -102,9 +62,9 @@ def decay_groups(model: nn.Module, settings: TrainingSettings) -> Groups:
 class _Source:
     """What both sources share: what the model was like when its training began."""
 
-    def __init__(self, model: SequenceModel, settings: TrainingSettings) -> None:
+    def __init__(self, model: SequenceModel, loss: Loss) -> None:
         self.model = model
-        self.label_smoothing = settings.label_smoothing
+        self.loss = loss
         self._parameters = [(p, p.requires_grad) for p in model.parameters()]
 
     def check(self) -> None:
@@ -126,18 +86,20 @@ class Autograd(_Source):
     `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
     """
 
-    def __init__(self, model: SequenceModel, settings: TrainingSettings, why: str) -> None:
-        super().__init__(model, settings)
+    def __init__(
+        self, model: SequenceModel, loss: Loss, settings: TrainingSettings, why: str
+    ) -> None:
+        super().__init__(model, loss)
         self.groups = decay_groups(model, settings)
         self.around = contextlib.nullcontext()
         self.description = f"gradients by autograd: {why}"
 
-    def __call__(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
+    def __call__(self, batch: Batch) -> Answers:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         self.model.zero_grad(set_to_none=True)
-        loss, logits, target = batch_loss(self.model, batch, self.label_smoothing)
+        loss, outputs, target, weight = batch_loss(self.model, batch, self.loss)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item(), logits.detach(), target
+        return loss.item(), outputs.detach(), target, weight
 
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
@@ -164,9 +126,12 @@ class OneCall(_Source):
         model: SequenceModel,
         native: NativeModel,
         weights: list[Tensor],
+        loss: Loss,
         settings: TrainingSettings,
     ) -> None:
-        super().__init__(model, settings)
+        super().__init__(model, loss)
+        by_class = loss.class_weight
+        self._class_weight = None if by_class is None else by_class.to(native.dtype)
         self.description = f"gradients by one native call a batch ({_core.isa()})"
         self.around = TorchThreads(1)
         self._threads = torch.get_num_threads()
@@ -195,7 +160,7 @@ class OneCall(_Source):
                 self._pairs.append((group[0], self._flat_gradient[piece]))
                 start = piece.stop
 
-    def __call__(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
+    def __call__(self, batch: Batch) -> Answers:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         if [weight.data_ptr() for weight in self._weights] != self._addresses:
             raise ElmanError(
@@ -206,19 +171,25 @@ class OneCall(_Source):
         masks = None
         if config.dropout and self.model.training:
             masks = draw_masks(config, *batch.x.shape[:2])
-        loss, logits = self._native.loss_and_gradients(
+        target, by_class = batch.target, self._class_weight
+        if target.is_floating_point():
+            target = target.to(self._native.dtype)
+        loss, outputs = self._native.loss_and_gradients(
             self._weights,
             batch.x,
             batch.lengths,
-            batch.target,
+            target,
             self._gradients,
-            label_smoothing=self.label_smoothing,
+            label_smoothing=self.loss.label_smoothing,
+            class_weight=by_class,
             masks=masks,
             threads=self._threads,
         )
         for parameter, gradient in self._pairs:  # whoever cleared one gets it back
             parameter.grad = gradient
-        return loss, *inside(logits, batch)
+        outputs, target, _ = inside(outputs, batch)
+        weight = len(target) if by_class is None else float(by_class[target].sum())
+        return loss, outputs, target, weight
 
     def check(self) -> None:
         """Raise ElmanError also if a hook, say, has come since then: the call would pass it by."""
@@ -244,17 +215,28 @@ class OneCall(_Source):
             weight.data = weight.detach().clone()
 
 
-def gradient_source(model: SequenceModel, settings: TrainingSettings) -> Autograd | OneCall:
+def gradient_source(
+    model: SequenceModel,
+    settings: TrainingSettings,
+    loss: Loss | None = None,
+    *,
+    weighted: bool = False,
+) -> Autograd | OneCall:
     """Choose the faster of the two that can do it; its `description` says which, and why.
 
+    Args:
+        loss: None means what the settings ask for.
+        weighted: whether sequences or steps have weights of their own.
     Raises: SettingsError if there is nothing to train.
     """
     if not any(p.requires_grad for p in model.parameters()):
         raise SettingsError("model: requires_grad is off for every parameter: nothing to train")
-    found = _native(model)
+    loss = loss or Loss.of(model.config.task, settings)
+    why = loss.why_not_native or "sequences or steps have weights of their own" * weighted
+    found = why or _native(model)
     if isinstance(found, str):
-        return Autograd(model, settings, found)
-    return OneCall(model, *found, settings)
+        return Autograd(model, loss, settings, found)
+    return OneCall(model, *found, loss, settings)
 
 
 def _native(model: SequenceModel) -> tuple[NativeModel, list[Tensor]] | str:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
-from elman.errors import ElmanError
+from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingSettings
 from elman.train.check import check_examples
-from elman.train.gradients import Tally, batch_loss, gradient_source
+from elman.train.gradients import batch_loss, gradient_source
+from elman.train.losses import Loss
 from elman.train.optimizer import make_optimizer
 from elman.train.schedule import learning_rate
+from elman.train.tally import Tally
 
 _INFERENCE_BATCH = 256
 
@@ -30,22 +34,33 @@ _INFERENCE_BATCH = 256
 class EpochRecord:
     """One epoch: losses in nats a labelled sequence or step, accuracies as shares, time in seconds.
 
-    `loss` and `accuracy` are means over the epoch's batches as they were trained on, that is before
-    each step and with dropout.
+    `loss`, `accuracy` and `rmse` are over the epoch's batches as they were trained on, that is
+    before each step and with dropout. Where numbers are predicted there is no accuracy; the loss is
+    of standardised numbers, and `rmse` is in the target's unit.
     """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
     learning_rate: float
     gradient_norm: float
     seconds: float
+    rmse: float | None = None
+    validation_rmse: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready, with the figure of the task: accuracy or rmse."""
+        other = ("rmse", "validation_rmse")
+        if self.rmse is not None:
+            other = ("accuracy", "validation_accuracy")
+        return {name: value for name, value in asdict(self).items() if name not in other}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochRecord:
+        """Undo `to_dict`."""
+        return cls(**{"accuracy": None, "validation_accuracy": None, **values})
 
 
 @dataclass
@@ -66,14 +81,15 @@ class History:
 
 
 @torch.no_grad()
-def validate(model: SequenceModel, examples: Examples, device: torch.device) -> Tally:
-    """Loss and accuracy of a part, without dropout or label smoothing."""
+def validate(model: SequenceModel, examples: Examples, loss: Loss, device: torch.device) -> Tally:
+    """Loss and accuracy of a part, without dropout or label smoothing, weighted as in training."""
     model.eval()
-    tally = Tally()
+    tally = Tally(unit=examples.unit)
+    loss = dataclasses.replace(loss, label_smoothing=0.0)
     for index in in_order(examples.inputs.lengths, _INFERENCE_BATCH):
         batch = to_device(make_batch(examples, index), device)
-        loss, logits, target = batch_loss(model, batch, 0.0)
-        tally.add(float(loss), logits, target)
+        mean, outputs, target, weight = batch_loss(model, batch, loss)
+        tally.add(float(mean), outputs, target, weight)
     return tally
 
 
@@ -81,7 +97,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch; lengths stay on the CPU, where torch's packing wants them."""
     if batch.x.device == device:
         return batch
-    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device))
+    weight = None if batch.weight is None else batch.weight.to(device)
+    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device), weight)
 
 
 def unknown_chances(examples: Examples, alpha: float) -> Tensor | None:
@@ -100,6 +117,7 @@ def train(
     validation: Examples | None,
     settings: TrainingSettings,
     *,
+    class_weight: NDArray[np.float64] | None = None,
     on_start: Callable[[str], None] = lambda description: None,
     on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
@@ -115,6 +133,7 @@ def train(
         training: what it learns from.
         validation: what early stopping and `keep='best'` look at; None if there is none.
         settings: see elman.settings.
+        class_weight: what `settings.class_weight` comes to, (K,); None if that is None.
         on_start: called once with where the gradients come from, in words.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
@@ -124,6 +143,10 @@ def train(
         effect.
     """
     settings = settings.resolved(validation is not None)
+    if (settings.class_weight is None) != (class_weight is None):
+        raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
+    by_class = None if class_weight is None else torch.as_tensor(class_weight)
+    loss_of = Loss.of(model.config.task, settings, by_class)
     check_examples(model.config, training, "training")
     if validation is not None:
         check_examples(model.config, validation, "validation")
@@ -136,7 +159,7 @@ def train(
     best_loss = math.inf
     kept_weights: dict[str, Tensor] = {}
     step = 0
-    gradients = gradient_source(model, settings)
+    gradients = gradient_source(model, settings, loss_of, weighted=training.weight is not None)
     history = History(gradients=gradients.description)
     try:
         optimizer = make_optimizer(gradients.groups, settings)
@@ -144,7 +167,7 @@ def train(
         for epoch in range(1, settings.epochs + 1):
             started = time.perf_counter()
             model.train()
-            tally = Tally()
+            tally = Tally(unit=training.unit)
             norms = []
             for number, index in enumerate(shuffled(training.inputs.lengths, size, generator), 1):
                 rate = learning_rate(settings, step, steps)
@@ -153,11 +176,9 @@ def train(
                 batch = make_batch(training, index)
                 if chances is not None:
                     unknown = torch.rand(batch.x.shape, dtype=torch.float64) < chances[batch.x]
-                    batch = Batch(
-                        batch.x.masked_fill(unknown, UNKNOWN), batch.lengths, batch.target
-                    )
+                    batch = dataclasses.replace(batch, x=batch.x.masked_fill(unknown, UNKNOWN))
                 with gradients.around:
-                    loss, logits, target = gradients(to_device(batch, device))
+                    loss, outputs, target, weight = gradients(to_device(batch, device))
                     norm = gradients.clip(settings.clip_norm or math.inf)
                     if not (math.isfinite(loss) and math.isfinite(norm)):
                         raise ElmanError(
@@ -166,12 +187,14 @@ def train(
                             f"{settings.learning_rate:g}) or keep clip_norm above 0"
                         )
                     optimizer.step()
-                    tally.add(loss, logits, target)
+                    tally.add(loss, outputs, target, weight)
                 step += 1
                 norms.append(norm)
                 on_batch(number, batches_per_epoch, tally)
             gradients.check()
-            checked = validate(model, validation, device) if validation is not None else None
+            checked = None
+            if validation is not None:
+                checked = validate(model, validation, loss_of, device)
             if checked and not math.isfinite(checked.mean_loss):
                 raise ElmanError(
                     f"epoch {epoch}: validation loss {checked.mean_loss}: training has diverged, "
@@ -187,6 +210,8 @@ def train(
                 learning_rate=rate,
                 gradient_norm=float(np.mean(norms)),
                 seconds=time.perf_counter() - started,
+                rmse=tally.rmse,
+                validation_rmse=checked.rmse if checked else None,
             )
             history.epochs.append(record)
             better = checked is not None and checked.mean_loss < best_loss

@@ -7,19 +7,21 @@ import sys
 import time
 from typing import Any
 
-from elman.train.gradients import Tally
 from elman.train.loop import EpochRecord
+from elman.train.tally import Tally
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """One epoch in one line, losses in nats."""
-    line = f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}  accuracy {record.accuracy:.4f}"
+    """One epoch in one line: losses in nats with accuracies, or losses with errors of numbers."""
+    own, watched = _figure(record.accuracy, record.rmse), ""
     if record.validation_loss is not None:
-        line += (
-            f"  validation loss {record.validation_loss:.4f}"
-            f"  accuracy {record.validation_accuracy:.4f}"
-        )
-    return line
+        watched = f"  validation loss {record.validation_loss:.4f}"
+        watched += _figure(record.validation_accuracy, record.validation_rmse)
+    return f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}{own}{watched}"
+
+
+def _figure(accuracy: float | None, rmse: float | None) -> str:
+    return f"  RMSE {rmse:.4g}" if accuracy is None else f"  accuracy {accuracy:.4f}"
 
 
 class Progress:
@@ -84,7 +86,7 @@ class _Bar(Progress):
         self.draw(
             done,
             f"epoch {epoch}/{self.epochs}  loss {tally.mean_loss:.4f}"
-            f"  accuracy {tally.accuracy:.4f}  {_clock(left)} left",
+            f"{_figure(tally.accuracy, tally.rmse)}  {_clock(left)} left",
         )
 
     def epoch(self, record: EpochRecord) -> None:
