@@ -279,6 +279,8 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
 
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
         value = value.item()  # scikit-learn's searches hand over NumPy scalars
+    if isinstance(value, dict):
+        value = {k.item() if hasattr(k, "item") else k: v for k, v in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None, "a finite number"
     try:

@@ -24,6 +24,7 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.inputs import as_given
 from elman.estimators.labels import as_labels, to_codes
 from elman.estimators.parameters import Parameters
+from elman.estimators.weights import class_weights, counted, sample_weights
 from elman.evaluate import Baselines, Check, Report, check_invariance, evaluate
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
@@ -63,7 +64,8 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         X: Any,
         y: Any,
         readout: str,
-        validation_data: tuple[Any, Any] | None,
+        sample_weight: Any,
+        validation_data: tuple[Any, ...] | None,
         on_epoch: Callable[[EpochRecord], None] | None,
     ) -> None:
         network, settings = self._settings(readout)
@@ -79,16 +81,25 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 remedy="Expected at least two classes to tell apart.",
             )
         codes = _encode(labels, classes)
-        held: tuple[Any, Any] | None = None
+        weights = None
+        if sample_weight is not None:
+            lengths = labels.lengths if isinstance(labels, Ragged) else np.ones(len(X), np.int64)
+            weights = sample_weights(sample_weight, lengths, per_step=self.per_step)
+            if len(used := counted(weights)) < len(X):
+                X, codes, labels, weights = (_take(v, used) for v in (X, codes, labels, weights))
+        held: tuple[Any, ...] | None = None
         if validation_data is not None:
-            held = validation_data[0], _encode(self._labels(*validation_data), classes)
+            held = self._watched(classes, *validation_data)
         elif self.validation:
             first, second = hold_out(len(X), self.validation, settings.seed, labels)
-            held = _take(X, second), _take(codes, second)
-            X, codes = _take(X, first), _take(codes, first)
+            held = tuple(_take(v, second) for v in (X, codes, weights))
+            X, codes, weights = (_take(v, first) for v in (X, codes, weights))
         encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
-        training = _examples(encoder, X, codes)
+        training = _examples(encoder, X, codes, weights)
+        by_class = class_weights(
+            settings.class_weight, classes, np.bincount(flat(codes), minlength=len(classes))
+        )
         watched = None if held is None else _examples(encoder, *held)
         config = ModelConfig(
             **dataclasses.asdict(network),
@@ -113,6 +124,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 training,
                 watched,
                 settings,
+                class_weight=by_class,
                 on_start=progress.start,
                 on_batch=progress.batch,
                 on_epoch=heard,
@@ -126,6 +138,18 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             vocabulary_size=encoder.vocabulary_size or None,
             per_step=self.per_step,
         )
+
+    def _watched(
+        self, classes: NDArray[Any], X: Any, y: Any, sample_weight: Any = None
+    ) -> tuple[Any, ...]:
+        """What the caller wants the training to be watched by: X, codes, weights or None."""
+        codes = _encode(self._labels(X, y), classes)
+        if sample_weight is None:
+            return X, codes, None
+        lengths = codes.lengths if isinstance(codes, Ragged) else np.ones(len(X), np.int64)
+        weights = sample_weights(sample_weight, lengths, per_step=self.per_step)
+        used = counted(weights)
+        return tuple(_take(v, used) for v in (X, codes, weights))
 
     def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
         seed: Any = self.random_state
@@ -318,10 +342,17 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
 
 
-def _examples(encoder: Encoder, X: Any, codes: NDArray[np.int64] | Ragged) -> Examples:
+def _examples(
+    encoder: Encoder,
+    X: Any,
+    codes: NDArray[np.int64] | Ragged,
+    weights: NDArray[np.float64] | Ragged | None,
+) -> Examples:
     inputs = encoder.encode(X)
     _match(inputs, codes)
-    return Examples(inputs, codes)
+    if isinstance(weights, Ragged):
+        return Examples(inputs, codes, weights.with_values(weights.values.astype(np.float32)))
+    return Examples(inputs, codes, None if weights is None else weights.astype(np.float32))
 
 
 def _match(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
@@ -344,7 +375,9 @@ def _encode(labels: NDArray[Any] | Ragged, classes: NDArray[Any]) -> NDArray[np.
 
 
 def _take(values: Any, index: NDArray[np.int64]) -> Any:
-    """Return the sequences, or labels, at `index`."""
+    """Return the sequences, labels or weights at `index`; None stays None."""
+    if values is None:
+        return None
     if isinstance(values, Ragged):
         return values.take(index)
     if isinstance(values, np.ndarray):

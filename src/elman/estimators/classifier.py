@@ -41,6 +41,11 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         warmup: share of all steps over which the learning rate rises.
         clip_norm: largest norm of the gradient; 0 for no limit.
         label_smoothing: share of the target given to all classes alike.
+        class_weight: what a class counts in the loss: None for alike; `balanced`, n / (K * count)
+            over the training part; or weights by label, 1 for those not named.
+        loss: what is minimised: `auto`, the cross-entropy, or `focal`, where what is right already
+            counts less (Lin et al. 2017, arXiv:1708.02002).
+        focal_gamma: of loss `focal`, how much less: by (1 - p)^gamma.
         token_dropout: alpha of the chance alpha / (alpha + count) that a token is read as unknown
             while training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
         patience: epochs without a lower validation loss before training stops, 0 for never; None
@@ -84,7 +89,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self,
         X: Any,
         y: Any,
-        validation_data: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> Self:
         """Train on labelled sequences.
@@ -95,11 +101,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
                 token lists, or list of strings.
             y: (n,) labels: strings, whole numbers or truth values.
-            validation_data: (X, y) to watch the training by, instead of a share of X.
+            sample_weight: n numbers, how much each sequence counts in the loss; 0 leaves it out.
+            validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
+                share of X.
             on_epoch: called with the record of each epoch.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.
         """
-        self._fit(X, y, self.readout, validation_data, on_epoch)
+        self._fit(X, y, self.readout, sample_weight, validation_data, on_epoch)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

@@ -36,6 +36,9 @@ class Parameters:
     warmup: float = TrainingSettings.warmup
     clip_norm: float = TrainingSettings.clip_norm
     label_smoothing: float = TrainingSettings.label_smoothing
+    class_weight: Any = TrainingSettings.class_weight
+    loss: str = TrainingSettings.loss
+    focal_gamma: float = TrainingSettings.focal_gamma
     token_dropout: float = TrainingSettings.token_dropout
     patience: int | None = TrainingSettings.patience
     keep: str | None = TrainingSettings.keep

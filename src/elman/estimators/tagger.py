@@ -30,7 +30,8 @@ class SequenceTagger(SequenceEstimator):
         self,
         X: Any,
         y: Any,
-        validation_data: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> Self:
         """Train on sequences with a label at every step.
@@ -38,11 +39,14 @@ class SequenceTagger(SequenceEstimator):
         Args:
             X: n sequences, in the forms `SequenceClassifier.fit` takes.
             y: n lists or arrays of labels, each as long as its sequence.
-            validation_data: (X, y) to watch the training by, instead of a share of X.
+            sample_weight: n numbers, how much each sequence counts in the loss, or n lists with one
+                a step; 0 leaves it out.
+            validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
+                share of X.
             on_epoch: called with the record of each epoch.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.
         """
-        self._fit(X, y, "every", validation_data, on_epoch)
+        self._fit(X, y, "every", sample_weight, validation_data, on_epoch)
         return self
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:

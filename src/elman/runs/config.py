@@ -98,7 +98,9 @@ def settings_hash(settings: RunSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _toml(value: str | bool | int | float) -> str:
+def _toml(value: str | bool | int | float | dict[Any, Any]) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
