@@ -14,7 +14,7 @@ command prints it without a traceback and exits with 2.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ElmanError(Exception):
@@ -38,6 +38,9 @@ class DataError(ElmanError, ValueError):
         source: the file, or what the data is called.
         line: line in the file, counted from 1.
         column: name or number of the column.
+        rule: the kind of fault in a word or two, the same for all faults that are alike.
+
+    An error for several faults has the place of the first, and all that are told in `faults`.
     """
 
     def __init__(
@@ -48,12 +51,16 @@ class DataError(ElmanError, ValueError):
         source: str = "",
         line: int | None = None,
         column: str | int | None = None,
+        rule: str = "",
     ) -> None:
         self.problem = problem
         self.remedy = remedy
         self.source = source
         self.line = line
         self.column = column
+        self.rule = rule
+        self.faults: tuple[DataError, ...] = (self,)
+        self.total = 1
         place = [source] if source else []
         if line is not None:
             place.append(f"line {line}")
@@ -61,6 +68,26 @@ class DataError(ElmanError, ValueError):
             place.append(f"column {column}")
         text = f"{', '.join(place)}: {problem}" if place else problem
         super().__init__(f"{text.rstrip('.')}. {remedy}".strip() if remedy else text)
+
+    @classmethod
+    def of_many(cls, faults: Sequence[DataError], total: int) -> DataError:
+        """Return one error that lists `faults`, those of one file that are told of `total`."""
+        first = faults[0]
+        if total == 1:
+            return first
+        error = cls(
+            first.problem,
+            remedy=first.remedy,
+            source=first.source,
+            line=first.line,
+            column=first.column,
+            rule=first.rule,
+        )
+        error.faults, error.total = tuple(faults), total
+        told = [f"  {str(fault).removeprefix(fault.source).lstrip(',: ')}" for fault in faults]
+        more = [f"  ... and {total - len(faults):,} more"] if total > len(faults) else []
+        error.args = ("\n".join([f"{first.source}: {total:,} faults", *told, *more]),)
+        return error
 
 
 class SettingsError(ElmanError, ValueError):

@@ -55,7 +55,7 @@ FAULTS = [
     Fault("a.csv", "name,name,label\na,b,c\n", 1, 2, ("two columns are called 'name'",)),
     Fault("a.csv", 'name,label\nx,1\n"y,2\nz,3\n', 3, None, ("not closed", '"y,2')),
     Fault("a.csv", 'name,label\n"a\nb",1\n"c" d,2\n', 4, None, ("not closed", "twice")),
-    Fault("a.csv", 'name,label\n"a\nb","c\nd,2\n', 3, None, ("not closed", '"c')),
+    Fault("a.csv", 'name,label\nx,1\n"a\nb","c\nd,2\n', 4, None, ("not closed", '"c')),
     Fault("a.csv", "text\na\n\nb\n", 3, None, ("empty sequence", "blank")),
     # The target.
     Fault(
@@ -93,8 +93,8 @@ FAULTS = [
     Fault("a.csv", "v1,v2,label\n1,2,a\n,,b\n", 3, None, ("empty sequence", "'v1'")),
     Fault("a.csv", LONG, 2501, "v2", ("'oops' is not a number",)),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,,3,b\n", 3, "v2", ("missing value", "Fill it")),
-    Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,NaN,3,b\n", 3, "v2", ("missing value 'NaN'",)),
-    Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,2,nan,b\n", 3, "v3", ("missing value 'nan'",)),
+    Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,NaN,3,b\n", 3, "v2", ("missing value",)),
+    Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,2,nan,b\n", 3, "v3", ("missing value",)),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\nnan,nan,NA,b\n", 3, "v1", ("every value", "Drop")),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,-inf,3,b\n", 3, "v2", ("'-inf' is not finite",)),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,1e999,3,b\n", 3, "v2", ("'1e999' is not finite",)),
@@ -192,7 +192,7 @@ FAULTS = [
         "1\t0.1\t0.2\tNaN\n2\t0.3\t0.4\t0.5\n",
         1,
         "4",
-        ("missing value 'NaN'", "after the end of a sequence are left empty"),
+        ("missing value", "after the end of a sequence are left empty"),
         {"target": "1"},
     ),
     Fault("a.csv", TOKENS, None, None, ("holds JSON objects", "--format jsonl")),
@@ -289,9 +289,7 @@ FAULTS = [
     Fault("a.ts", TS + "1,2:3,4:a\n1,2:a\n", 7, None, ("1 channel, expected 2",)),
     Fault("a.ts", TS + "1,2:3,4:a\n1,2:3:a\n", 7, None, ("channel 2 has 1 step, expected 2",)),
     Fault("a.ts", TS + "1,2:3,4:a\n1:3:a\n", 7, None, ("1 step, expected 2", "equal lengths")),
-    Fault(
-        "a.ts", TS + "1,2:3,4:a\n1,2:3,?:b\n", 7, None, ("channel 2, step 2: missing value '?'",)
-    ),
+    Fault("a.ts", TS + "1,2:3,4:a\n1,2:3,?:b\n", 7, None, ("channel 2, step 2: missing value",)),
     Fault("a.ts", TS + "1,2:3,4:a\n1,x:3,4:b\n", 7, None, ("channel 1, step 2: 'x'",)),
     Fault("a.ts", TS + "1,2:3,4:a\n?,?:NaN,?:b\n", 7, None, ("every value",)),
     Fault("a.ts", TS + "1,2:3,4:a\n:3:b\n", 7, None, ("channel 1 has no values",)),

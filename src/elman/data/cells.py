@@ -1,31 +1,29 @@
-"""Cells of text to numbers, and the exact place and reason where a cell is none."""
+"""Numbers: from cells of text, and checked, with the exact place and reason where one is wrong."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.faults import Faults
 from elman.data.options import shorten
-from elman.errors import DataError
+from elman.data.ragged import Ragged
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-FILL = "Fill it in or drop the sequence; elman does not read missing values."
 
 
 class Place(NamedTuple):
-    """Where cell i of a flat list stands, the cells of its whole sequence, and what to add."""
+    """Where a number stands in its file; `detail` is said before what is wrong with it."""
 
-    line: int
-    column: str | None
-    sequence: slice
+    line: int | None = None
+    column: str | None = None
     detail: str = ""
-    hint: str = ""
 
 
 def is_missing(cell: str) -> bool:
@@ -42,50 +40,88 @@ def is_number(cell: str) -> bool:
 
 
 def to_numbers(
-    cells: Sequence[str], place: Callable[[int], Place], source: str
+    cells: Sequence[str], place: Callable[[int], Place], faults: Faults
 ) -> NDArray[np.float64]:
-    """Return the cells as numbers, (N,) float64.
+    """Return the cells as numbers, (N,) float64, NaN where a value is missing.
 
     Args:
         place: gives the place of cell i, asked only for a faulty one.
-    Raises: DataError for the first cell that is not a finite number.
+        faults: told of every cell that is neither missing nor a finite number.
     """
     try:
         numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-        good = bool(np.isfinite(numbers).all()) and "_" not in "".join(cells)
+        if not np.isinf(numbers).any() and "_" not in "".join(cells):
+            return numbers
     except ValueError:
-        good = False
-    if not good:
-        for fault in faults(cells, place, source):
-            raise fault
+        pass
+    numbers = np.zeros(len(cells))
+    for i, cell in enumerate(cells):
+        if is_number(cell):
+            numbers[i] = float(cell)
+        elif is_missing(cell):
+            numbers[i] = np.nan
+        elif _infinite(cell):
+            _refuse_infinite(shorten(cell), place(i), faults)
+        else:
+            where, comma = place(i), _DECIMAL_COMMA.fullmatch(cell.strip())
+            faults.add(
+                "number",
+                f"{where.detail}{shorten(cell)} is not a number",
+                remedy="Write decimals with a point." if comma else "Correct the cell.",
+                line=where.line,
+                column=where.column,
+            )
     return numbers
 
 
-def faults(cells: Sequence[str], place: Callable[[int], Place], source: str) -> Iterator[DataError]:
-    """Yield an error for each cell that is not a finite number, in order."""
-    for i, cell in enumerate(cells):
-        if is_number(cell):
-            continue
-        where = place(i)
-        if all(is_missing(c) for c in cells[where.sequence]):
-            problem, remedy = "every value of this sequence is missing", "Drop the sequence."
-        elif is_missing(cell):
-            found = f"missing value {cell.strip()!r}" if cell.strip() else "missing value"
-            problem, remedy = f"{found}, expected a number", f"{FILL} {where.hint}".strip()
-        elif _infinite(cell):
-            problem = f"{shorten(cell)} is not finite, expected a number"
-            remedy = "Replace it with a number or drop the sequence."
-        else:
-            problem, remedy = f"{shorten(cell)} is not a number", "Correct the cell."
-            if _DECIMAL_COMMA.fullmatch(cell.strip()):
-                remedy = "Write decimals with a point."
-        yield DataError(
-            where.detail + problem,
-            remedy=remedy,
-            source=source,
+def check_numbers(
+    values: Ragged, place: Callable[[int, int], Place], faults: Faults, hint: str = ""
+) -> Ragged:
+    """Return `values`, (N, C), after telling `faults` what in them is infinite or missing.
+
+    Args:
+        place: gives the place of a step, from 0 to N, and channel.
+        hint: what else to do about a missing value.
+    """
+    numbers = values.values
+    if np.isfinite(numbers).all():
+        return values
+    for step, channel in np.argwhere(np.isinf(numbers)).tolist():
+        _refuse_infinite(repr(float(numbers[step, channel])), place(step, channel), faults)
+    gaps = np.isnan(numbers)
+    bare = np.concatenate([[0], np.cumsum(gaps.all(axis=1))])
+    void = (np.diff(bare[values.offsets]) == values.lengths) & (values.lengths > 0)
+    for i in np.flatnonzero(void).tolist():
+        where = place(int(values.offsets[i]), 0)
+        faults.add(
+            "no value",
+            f"{where.detail}every value of this sequence is missing",
+            remedy="Drop the sequence.",
             line=where.line,
             column=where.column,
         )
+    gaps[np.repeat(void, values.lengths)] = False
+    for step, channel in np.argwhere(gaps).tolist():
+        where = place(step, channel)
+        faults.add(
+            "missing",
+            f"{where.detail}missing value, expected a number",
+            remedy="Fill it in or drop the sequence; elman does not read missing values."
+            f" {hint}".rstrip(),
+            line=where.line,
+            column=where.column,
+        )
+    return values
+
+
+def _refuse_infinite(value: str, where: Place, faults: Faults) -> None:
+    faults.add(
+        "finite",
+        f"{where.detail}{value} is not finite, expected a number",
+        remedy="Replace it with a number or drop the sequence.",
+        line=where.line,
+        column=where.column,
+    )
 
 
 def _infinite(cell: str) -> bool:

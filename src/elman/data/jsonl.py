@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, Kind, Layout
+from elman.data.faults import Faults
 from elman.data.jsonvalues import Record, Values, type_name
 from elman.data.options import Options, listing, unknown
 from elman.data.ragged import Ragged
@@ -19,9 +20,10 @@ from elman.errors import DataError, SettingsError
 INPUT_KEYS = ("tokens", "text", "sequence")
 
 
-def read_jsonl(text: str, source: str, options: Options) -> Dataset:
+def read_jsonl(text: str, faults: Faults, options: Options) -> Dataset:
     """Read the text of a JSON lines file; keys that are not used are ignored."""
-    records, lines = _records(text, source)
+    source = faults.source
+    records, lines = _records(text, faults)
     first, layout = records[0], options.layout
     target, _, target_note = named_target(
         list(first),
@@ -42,7 +44,7 @@ def read_jsonl(text: str, source: str, options: Options) -> Dataset:
             source=source,
         )
 
-    values = Values(records, lines, source)
+    values = Values(records, lines, faults)
     if target is None and layout and layout.target and options.labelled is None:
         values.refuse_present(layout.target)
     kind = _kind(first[key], options, key)
@@ -126,8 +128,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _records(text: str, source: str) -> tuple[list[Record], list[int]]:
-    """Parse every line that is not blank into an object."""
+def _records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
+    """Parse every line that is not blank into an object; others are told and left out."""
     decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
     records: list[Record] = []
     lines: list[int] = []
@@ -151,11 +153,13 @@ def _records(text: str, source: str) -> tuple[list[Record], list[int]]:
                 lines.append(line)
                 continue
             problem = f"{type_name(value)}, expected an object"
-        raise DataError(
+        faults.add(
+            "JSON",
             problem,
             remedy='Write one whole object a line, as {"tokens": [...], "label": ...}.',
-            source=source,
             line=line,
             column=column,
         )
+    if not records:
+        faults.stop()
     return records, lines

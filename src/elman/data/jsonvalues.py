@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import FILL
+from elman.data.faults import Faults
 from elman.data.options import listing, several
 from elman.data.ragged import Ragged
 from elman.data.target import objects
@@ -32,53 +33,62 @@ def type_name(value: object) -> str:
     return f"{name} ({value!r})" if short and not isinstance(value, bool) else name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Values:
-    """The objects of a file and the line each stands on."""
+    """The objects of a file and the line each stands on; what is wrong in them is told."""
 
     records: list[Record]
     lines: list[int]
-    source: str
+    faults: Faults
+    faulty: set[int] = field(default_factory=set)
 
-    def fault(self, i: int, problem: str, remedy: str) -> DataError:
-        """Return the error for record i."""
-        return DataError(problem, remedy=remedy, source=self.source, line=self.lines[i])
+    def fault(self, i: int, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault of record i."""
+        self.faulty.add(i)
+        self.faults.add(rule, problem, remedy=remedy, line=self.lines[i])
 
-    def column(self, key: str) -> list[Any]:
-        """Return the value of a key on every line."""
+    def column(self, key: str) -> Iterator[tuple[int, Any]]:
+        """Yield number and value of a key for every record that has it."""
         for i, record in enumerate(self.records):
-            if key not in record:
+            if key in record:
+                yield i, record[key]
+            else:
                 problem = f"key {key!r} is missing; the keys are {listing(list(record))}"
-                raise self.fault(i, problem, "Every line needs it.")
-        return [record[key] for record in self.records]
+                self.fault(i, "key", problem, "Every line needs it.")
 
     def refuse_present(self, key: str) -> None:
         """Refuse a key on later lines that the first line does not have."""
         for i, record in enumerate(self.records):
             if key in record:
                 problem = f"key {key!r} is here and not on the first line"
-                raise self.fault(i, problem, "Give it on all lines or on none.")
+                self.fault(i, "key", problem, "Give it on all lines or on none.")
 
     def texts(self, key: str) -> list[str]:
         """Return a text a line."""
-        texts = self.column(key)
-        for i, value in enumerate(texts):
+        texts = [""] * len(self.records)
+        for i, value in self.column(key):
             if not isinstance(value, str):
                 problem = f"{key!r} is {type_name(value)}, expected text"
-                raise self.fault(i, problem, 'Write it as "...".')
-            if not value.strip():
-                raise self.fault(i, f"an empty sequence: {key!r} is empty", "Remove the line.")
+                self.fault(i, "type", problem, 'Write it as "...".')
+            elif not value.strip():
+                problem = f"an empty sequence: {key!r} is empty"
+                self.fault(i, "empty", problem, "Remove the line.")
+            else:
+                texts[i] = value
         return texts
 
     def lists(self, key: str, what: str) -> list[list[Any]]:
-        """Return a list a line, none of them empty."""
-        lists = self.column(key)
-        for i, value in enumerate(lists):
+        """Return a list a line, empty where that is a fault."""
+        lists: list[list[Any]] = [[] for _ in self.records]
+        for i, value in self.column(key):
             if not isinstance(value, list):
                 problem = f"{key!r} is {type_name(value)}, expected a list of {what}"
-                raise self.fault(i, problem, "Write it as [...].")
-            if not value:
-                raise self.fault(i, f"an empty sequence: {key!r} is empty", "Remove the line.")
+                self.fault(i, "type", problem, "Write it as [...].")
+            elif not value:
+                problem = f"an empty sequence: {key!r} is empty"
+                self.fault(i, "empty", problem, "Remove the line.")
+            else:
+                lists[i] = value
         return lists
 
     def tokens(self, key: str) -> Ragged:
@@ -90,8 +100,9 @@ class Values:
                     continue
                 found = "empty" if token == "" else type_name(token)
                 number = isinstance(token, int | float) and not isinstance(token, bool)
-                raise self.fault(
+                self.fault(
                     i,
+                    "empty token" if token == "" else "type",
                     f"token {k} of {key!r} is {found}, expected text",
                     f'Write tokens as text in "..."; numbers are read with --values {key}.'
                     if number
@@ -105,42 +116,59 @@ class Values:
         ends = [0]
         channels = 0
         for i, steps in enumerate(self.lists(key, "numbers")):
-            rows = steps if isinstance(steps[0], list) else [[step] for step in steps]
-            channels = channels or len(rows[0])
+            rows = steps
+            if steps and not isinstance(steps[0], list):
+                rows = [[step] for step in steps]
+            elif steps:
+                channels = channels or len(steps[0])
+            channels = channels or min(len(rows), 1)
             for k, row in enumerate(rows, 1):
-                self._check_step(row, channels, f"step {k} of {key!r}", i)
-                flat += row
+                if self._good_step(row, channels, f"step {k} of {key!r}", i):
+                    flat += row
+                else:
+                    flat += [0.0] * channels
             ends.append(ends[-1] + len(rows))
         return Ragged(
-            np.array(flat, np.float64).reshape(-1, channels), np.array(ends, dtype=np.int64)
+            np.array(flat, np.float64).reshape(ends[-1], channels), np.array(ends, dtype=np.int64)
         )
 
-    def _check_step(self, row: Any, channels: int, where: str, i: int) -> None:
+    def _good_step(self, row: Any, channels: int, where: str, i: int) -> bool:
         if not isinstance(row, list):
             problem = f"{where} is {type_name(row)}, expected a list of {channels} channels"
-            raise self.fault(i, problem, "Write every step as [...].")
+            self.fault(i, "channels", problem, "Write every step as [...].")
+            return False
         if len(row) != channels or not row:
             problem = (
                 f"{where} has {several(len(row), 'channel')}, expected {channels or 'at least 1'}"
             )
-            raise self.fault(i, problem, "Every step needs a value in every channel.")
+            self.fault(i, "channels", problem, "Every step needs a value in every channel.")
+            return False
         for value in row:
             if value is None:
-                raise self.fault(i, f"{where} is missing (null), expected a number", FILL)
+                problem = f"{where} is missing (null), expected a number"
+                remedy = "Fill it in or drop the sequence; elman does not read missing values."
+                self.fault(i, "missing", problem, remedy)
+                return False
             if type(value) not in (int, float):
                 problem = f"{where} is {type_name(value)}, expected a number"
-                raise self.fault(i, problem, "Correct the value.")
+                self.fault(i, "number", problem, "Correct the value.")
+                return False
             if not -1e308 <= value <= 1e308:
-                raise self.fault(i, f"{where} is too large for a number", "Correct the value.")
+                self.fault(i, "finite", f"{where} is too large for a number", "Correct the value.")
+                return False
+        return True
 
     def labels(self, key: str) -> NDArray[np.object_]:
         """Return a label a line, (n,), all of one type."""
-        labels = self.column(key)
-        for i, label in enumerate(labels):
+        labels: list[Any] = [None] * len(self.records)
+        first: Any = None
+        for i, label in self.column(key):
             if isinstance(label, list):
                 problem = f"{key!r} is a list, expected one label as on the lines before"
-                raise self.fault(i, problem, "All lines need the same kind of label.")
-            self._check_label(label, labels[0], key, i)
+                self.fault(i, "label", problem, "All lines need the same kind of label.")
+            elif self._good_label(label, first, key, i):
+                labels[i] = label
+                first = label if first is None else first
         return objects(labels)
 
     def tags(self, key: str, inputs: Ragged | list[str]) -> Ragged:
@@ -149,32 +177,42 @@ class Values:
             raise DataError(
                 f"{key!r} holds a label for every step, and a text has no steps yet",
                 remedy='Cut the text into "tokens": [...].',
-                source=self.source,
+                source=self.faults.source,
+                rule="label",
             )
-        lists = self.column(key)
+        lists: list[list[Any]] = [[] for _ in self.records]
         lengths = inputs.lengths.tolist()
-        for i, tags in enumerate(lists):
+        unread = set(self.faulty)
+        first: Any = None
+        for i, tags in self.column(key):
             if not isinstance(tags, list):
                 problem = f"{key!r} is {type_name(tags)}, expected a list with a label a step"
-                raise self.fault(i, problem, "All lines need the same kind of label.")
-            if len(tags) != lengths[i]:
+                self.fault(i, "label", problem, "All lines need the same kind of label.")
+                continue
+            if len(tags) != lengths[i] and i not in unread:
                 problem = f"{key!r} has {several(len(tags), 'label')}, expected {lengths[i]}"
-                raise self.fault(i, f"{problem}, one a step", "Give as many labels as steps.")
+                self.fault(i, "length", f"{problem}, one a step", "Give as many labels as steps.")
+            lists[i] = tags
             for tag in tags:
-                self._check_label(tag, lists[0][0], key, i)
+                if self._good_label(tag, first, key, i):
+                    first = tag if first is None else first
         return _join(lists)
 
-    def _check_label(self, label: Any, first: Any, key: str, i: int) -> None:
+    def _good_label(self, label: Any, first: Any, key: str, i: int) -> bool:
         if label is None or (isinstance(label, str) and not label.strip()):
-            raise self.fault(i, f"the label {key!r} is empty", "Write it or remove the line.")
-        if not isinstance(label, str | int):
+            problem, remedy = f"the label {key!r} is empty", "Write it or remove the line."
+            self.fault(i, "no label", problem, remedy)
+        elif not isinstance(label, str | int):
             problem = f"the label {key!r} is {type_name(label)}, expected text, a whole number"
-            raise self.fault(i, f"{problem} or true/false", "elman learns classes.")
-        if type(label) is not type(first):
+            self.fault(i, "label", f"{problem} or true/false", "elman learns classes.")
+        elif first is not None and type(label) is not type(first):
             problem = (
                 f"the label {key!r} is {type_name(label)}, on the first line {type_name(first)}"
             )
-            raise self.fault(i, problem, "Labels of one file are all of one type.")
+            self.fault(i, "label type", problem, "Labels of one file are all of one type.")
+        else:
+            return True
+        return False
 
 
 def _join(sequences: list[list[Any]]) -> Ragged:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from elman.data.dataset import Dataset, Layout
+from elman.data.faults import Faults
 from elman.data.jsonl import read_jsonl
 from elman.data.options import Options, several
 from elman.data.source import FAMILIES, READABLE, load_text
@@ -83,15 +84,16 @@ def read(
         labelled=labelled,
         layout=layout if same else None,
     )
-    if family == "ts":
-        _refuse("ts", target=target, text=text, values=values, id=id, time=time)
-        dataset = read_ts(content, source, options)
-    elif family == "jsonl":
-        _refuse("jsonl", id=id, time=time)
-        dataset = read_jsonl(content, source, options)
-    else:
-        fixed = format or (layout.format if layout else None)
-        dataset = read_table(content, source, options, fixed)
+    with Faults(source) as faults:
+        if family == "ts":
+            _refuse("ts", target=target, text=text, values=values, id=id, time=time)
+            dataset = read_ts(content, faults, options)
+        elif family == "jsonl":
+            _refuse("jsonl", id=id, time=time)
+            dataset = read_jsonl(content, faults, options)
+        else:
+            fixed = format or (layout.format if layout else None)
+            dataset = read_table(content, faults, options, fixed)
     if layout is not None:
         _compare(dataset, layout, source)
     if note:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import numpy as np
 
-from elman.data.cells import Place, to_numbers
+from elman.data.cells import Place, check_numbers
 from elman.data.dataset import Dataset, Layout
 from elman.data.options import listing
 from elman.data.ragged import Ragged
 from elman.data.table import Table
 from elman.data.target import cell_labels, objects
-from elman.errors import DataError
 
 
 def read_rows(table: Table, layout: Layout) -> Dataset:
@@ -24,42 +21,42 @@ def read_rows(table: Table, layout: Layout) -> Dataset:
 
 def _texts(table: Table, name: str) -> list[str]:
     texts = table.column(name)
-    for text, line in zip(texts, table.lines, strict=True):
+    for i, text in enumerate(texts):
         if not text.strip():
-            raise DataError(
+            table.fault(
+                "empty",
                 "an empty sequence: the text is empty",
-                remedy="Write the text or remove the row.",
-                source=table.source,
-                line=int(line),
-                column=name,
+                "Write the text or remove the row.",
+                i,
+                name,
             )
     return texts
 
 
 def _numbers(table: Table, names: tuple[str, ...]) -> Ragged:
     """Return one channel over time, (N, 1); empty cells after the last full one are no steps."""
-    at = [table.names.index(name) for name in names]
-    cells: list[str] = []
-    ends = [0]
-    for row, line in zip(table.rows, table.lines, strict=True):
-        own = [row[j] for j in at]
-        while own and not own[-1].strip():
-            own.pop()
-        if not own:
-            raise DataError(
-                f"an empty sequence: no cell of {listing(names, 3)} holds a number",
-                remedy="Remove the row.",
-                source=table.source,
-                line=int(line),
-            )
-        cells += own
-        ends.append(len(cells))
+    full = ~np.column_stack([table.empty(name) for name in names])  # (n, T)
+    width = len(names)
+    lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
+    for i in np.flatnonzero(lengths == 0).tolist():
+        table.fault(
+            "empty",
+            f"an empty sequence: no cell of {listing(names, 3)} holds a number",
+            "Remove the row.",
+            i,
+            None,
+        )
+    numbers = np.column_stack([table.numbers(name) for name in names])
+    inside = np.arange(width) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows, steps = np.nonzero(inside)
 
-    def place(k: int) -> Place:
-        i = bisect_right(ends, k) - 1
-        whole = slice(ends[i], ends[i + 1])
-        hint = "Cells after the end of a sequence are left empty."
-        return Place(int(table.lines[i]), names[k - ends[i]], whole, hint=hint)
+    def place(step: int, channel: int) -> Place:
+        return table.place(int(rows[step]), names[steps[step]])
 
-    numbers = to_numbers(cells, place, table.source)
-    return Ragged(numbers[:, None], np.array(ends, np.int64))
+    return check_numbers(
+        Ragged(numbers[inside][:, None], offsets),
+        place,
+        table.faults,
+        hint="Cells after the end of a sequence are left empty.",
+    )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import Place, is_number, to_numbers
+from elman.data.cells import Place, check_numbers, is_missing, is_number
 from elman.data.dataset import Dataset, Layout
 from elman.data.options import shorten
 from elman.data.ragged import Ragged
 from elman.data.table import Table
 from elman.data.target import cell_labels, objects
-from elman.errors import DataError
 
 
 def read_steps(table: Table, layout: Layout, per_step: bool | None) -> Dataset:
@@ -32,7 +30,7 @@ def read_steps(table: Table, layout: Layout, per_step: bool | None) -> Dataset:
     steps = _tokens(table, layout.text) if layout.text else _channels(table, layout.values, offsets)
     labels = None if layout.target is None else _labels(table, layout.target, offsets, per_step)
     layout = dataclasses.replace(layout, per_step=isinstance(labels, Ragged))
-    lines = table.lines[offsets[:-1]]
+    lines = None if table.lines is None else table.lines[offsets[:-1]]
     return Dataset(Ragged(steps, offsets), labels, table.source, layout, lines, ids)
 
 
@@ -40,101 +38,104 @@ def _sequences(table: Table, identity: str) -> tuple[NDArray[np.int64], tuple[st
     """Return where each sequence starts, (n + 1,), and its id."""
     cells = [cell.strip() for cell in table.column(identity)]
     starts = [i for i in range(len(cells)) if not i or cells[i] != cells[i - 1]]
+    ends = [*starts[1:], len(cells)]
     seen: dict[str, int] = {}
-    for k, i in enumerate(starts):
-        name = cells[i]
-        if not name or name in seen:
-            if not name:
-                problem, remedy = "the id is empty", "Say which sequence the row belongs to."
-            else:
-                ended = table.lines[starts[seen[name] + 1] - 1]
-                problem = f"sequence {name!r} goes on here; its rows had ended on line {ended}"
-                remedy = "Sort the file so that the rows of one sequence stand together."
-            raise DataError(
-                problem,
-                remedy=remedy,
-                source=table.source,
-                line=int(table.lines[i]),
-                column=identity,
+    for start, end in zip(starts, ends, strict=True):
+        name = cells[start]
+        if not name:
+            problem, remedy = "the id is empty", "Say which sequence the row belongs to."
+            table.fault("no id", problem, remedy, start, identity)
+        elif name in seen:
+            ended = table.place(seen[name])
+            where = f"line {ended.line}" if ended.line else f"row {seen[name] + 1}"
+            table.fault(
+                "order of rows",
+                f"sequence {name!r} goes on here; its rows had ended on {where}",
+                "Sort the file so that the rows of one sequence stand together.",
+                start,
+                identity,
             )
-        seen[name] = k
-    return np.array([*starts, len(cells)], np.int64), tuple(seen)
+        seen[name] = end - 1
+    return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
 
 
 def _check_time(table: Table, name: str, identity: str, offsets: NDArray[np.int64]) -> None:
-    """Refuse a time that does not grow from row to row of a sequence."""
+    """Tell of times that do not grow from row to row of a sequence."""
     cells = table.column(name)
-
-    if is_number(cells[0]):
-        times: NDArray[Any] = to_numbers(
-            cells, lambda i: Place(int(table.lines[i]), name, slice(None), "time: "), table.source
-        )
+    first = next((cell for cell in cells if not is_missing(cell)), "")
+    if is_number(first):
+        times = table.numbers(name, "time: ").copy()
+        times[[not is_number(cell) for cell in cells]] = np.nan
     else:
-        times = np.array([_instant(table, name, i) for i in range(len(cells))])
+        times = _instants(table, name, cells)
+    for i in np.flatnonzero(np.isnan(times)).tolist():
+        if is_missing(cells[i]):
+            problem = "time: missing value, expected a time in every row"
+            table.fault("time", problem, "Fill it in or remove the row.", i, name)
     starts = np.zeros(len(cells), dtype=bool)
     starts[offsets[:-1]] = True
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
     if len(wrong) == 0:
         return
-    i = int(wrong[0])
-    series = table.rows[i][table.names.index(identity)].strip()
-    same = times[i] == times[i - 1]
-    raise DataError(
-        f"time {cells[i].strip()!r} of sequence {series!r}"
-        + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
-        remedy="Keep one row for each time, or name another column with --time NAME."
-        if same
-        else "Sort the rows of a sequence by time, or name another column with --time NAME.",
-        source=table.source,
-        line=int(table.lines[i]),
-        column=name,
-    )
+    ids = table.column(identity)
+    for i in wrong.tolist():
+        same = times[i] == times[i - 1]
+        table.fault(
+            "time twice" if same else "time order",
+            f"time {cells[i].strip()!r} of sequence {ids[i].strip()!r}"
+            + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
+            "Keep one row for each time, or name another column with --time NAME."
+            if same
+            else "Sort the rows of a sequence by time, or name another column with --time NAME.",
+            i,
+            name,
+        )
 
 
-def _instant(table: Table, name: str, i: int) -> datetime:
-    """Return the ISO date in row i; one without a zone is taken as UTC, as only order counts."""
-    cell = table.rows[i][table.names.index(name)].strip()
-    try:
-        moment = datetime.fromisoformat(cell)
-    except ValueError:
-        raise DataError(
-            f"time {shorten(cell)} is neither a number nor an ISO date like 2024-01-31T12:00",
-            remedy="Correct it, or name another column with --time NAME.",
-            source=table.source,
-            line=int(table.lines[i]),
-            column=name,
-        ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+def _instants(table: Table, name: str, cells: list[str]) -> NDArray[np.float64]:
+    """Return ISO dates as seconds, (n,), NaN where one is missing or, which is told, none.
+
+    A date without a zone is taken as UTC, as only order counts.
+    """
+    times = np.full(len(cells), np.nan)
+    for i, cell in enumerate(cells):
+        try:
+            moment = datetime.fromisoformat(cell.strip())
+        except ValueError:
+            if is_missing(cell):
+                continue
+            table.fault(
+                "time",
+                f"time {shorten(cell.strip())} is neither a number nor an ISO date like"
+                " 2024-01-31T12:00",
+                "Correct it, or name another column with --time NAME.",
+                i,
+                name,
+            )
+            continue
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        times[i] = moment.timestamp()
+    return times
 
 
 def _tokens(table: Table, name: str) -> NDArray[np.object_]:
     cells = table.column(name)
     for i, cell in enumerate(cells):
         if not cell:
-            raise DataError(
-                "the token is empty",
-                remedy="Write the token or remove the row.",
-                source=table.source,
-                line=int(table.lines[i]),
-                column=name,
-            )
+            problem, remedy = "the token is empty", "Write the token or remove the row."
+            table.fault("empty token", problem, remedy, i, name)
     return objects(cells)
 
 
 def _channels(
     table: Table, names: tuple[str, ...], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    at = [table.names.index(name) for name in names]
-    width = len(at)
-    cells = [row[j] for row in table.rows for j in at]
+    numbers = np.column_stack([table.numbers(name) for name in names])
 
-    def place(k: int) -> Place:
-        i = k // width
-        own = int(np.searchsorted(offsets, i, side="right")) - 1
-        whole = slice(int(offsets[own]) * width, int(offsets[own + 1]) * width)
-        return Place(int(table.lines[i]), names[k % width], whole)
+    def place(step: int, channel: int) -> Place:
+        return table.place(step, names[channel])
 
-    return to_numbers(cells, place, table.source).reshape(-1, width)
+    return check_numbers(Ragged(numbers, offsets), place, table.faults).values
 
 
 def _labels(
@@ -146,14 +147,13 @@ def _labels(
     changed = np.flatnonzero(labels != first)
     if per_step or (per_step is None and len(changed)):
         return Ragged(labels, offsets)
-    if len(changed):
-        i = int(changed[0])
-        raise DataError(
+    for i in changed.tolist():
+        table.fault(
+            "label",
             f"label {shorten(labels[i])} differs from {shorten(first[i])}, with which the sequence"
             " starts; expected one label a sequence, as in the training file",
-            remedy="Correct the label, or train on labels at every step.",
-            source=table.source,
-            line=int(table.lines[i]),
-            column=target,
+            "Correct the label, or train on labels at every step.",
+            i,
+            target,
         )
     return labels[offsets[:-1]]

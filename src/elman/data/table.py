@@ -1,4 +1,4 @@
-"""CSV and TSV into a checked table of cells that knows the line of every row."""
+"""A checked table of cells that knows the line of every row, and how CSV and TSV become one."""
 
 from __future__ import annotations
 
@@ -13,34 +13,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import is_missing, is_number
+from elman.data.cells import Place, is_missing, is_number, to_numbers
+from elman.data.faults import Faults
 from elman.data.options import listing, several, unknown
 from elman.errors import DataError
 
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
+LARGEST_CELL = 1 << 20  # characters
+MOST_COLUMNS = 100_000
 _SAMPLE = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A rectangle of cells as they were written.
+    """Columns of equal length.
 
     Args:
         names: a name for each column, unique.
-        rows: n rows of as many cells as there are names.
-        lines: line of the file on which each row starts, (n,).
+        columns: the cells of each column, as text, or (n,) float64 with NaN where one is empty.
+        lines: line of the file on which each row starts, (n,), or None where there are no lines.
+        faults: told of what is wrong in a cell.
         delimiter: what stands between two cells.
         header: whether the first line named the columns.
         unnamed: columns the header left without a name; they are called by their number.
     """
 
-    source: str
     names: tuple[str, ...]
-    rows: list[list[str]]
-    lines: NDArray[np.int64]
-    delimiter: str
-    header: bool
-    unnamed: frozenset[str]
+    columns: tuple[list[str] | NDArray[np.float64], ...]
+    lines: NDArray[np.int64] | None
+    faults: Faults
+    delimiter: str = ","
+    header: bool = True
+    unnamed: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @property
+    def source(self) -> str:
+        """The file, as messages name it."""
+        return self.faults.source
 
     def index(self, name: str, flag: str) -> int:
         """Return the number of a column from 0; `flag` is the option that named it."""
@@ -49,9 +61,34 @@ class Table:
         return self.names.index(name)
 
     def column(self, name: str) -> list[str]:
-        """Return the cells of one column, top to bottom."""
-        at = self.names.index(name)
-        return [row[at] for row in self.rows]
+        """Return the cells of one column as text, top to bottom."""
+        cells = self.columns[self.names.index(name)]
+        return cells if isinstance(cells, list) else list(map(_written, cells.tolist()))
+
+    def numbers(self, name: str, detail: str = "") -> NDArray[np.float64]:
+        """Return one column as numbers, (n,), NaN where a value is missing; faults are told."""
+        cells = self.columns[self.names.index(name)]
+        if not isinstance(cells, list):
+            return cells
+        return to_numbers(cells, lambda i: self.place(i, name, detail), self.faults)
+
+    def empty(self, name: str) -> NDArray[np.bool_]:
+        """Return which cells of a column hold nothing at all, (n,)."""
+        cells = self.columns[self.names.index(name)]
+        if not isinstance(cells, list):
+            return np.isnan(cells)
+        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
+
+    def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
+        """Return where a cell stands; a table without lines is told by its row, from 1."""
+        if self.lines is None:
+            return Place(None, name, f"row {row + 1}: {detail}")
+        return Place(int(self.lines[row]), name, detail)
+
+    def fault(self, rule: str, problem: str, remedy: str, row: int, name: str | None) -> None:
+        """Note a fault of a row, or of its cell in column `name`."""
+        line, column, detail = self.place(row, name)
+        self.faults.add(rule, detail + problem, remedy=remedy, line=line, column=column)
 
     def resolve(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """Return the columns meant by names and by ranges `first:last`, both ends included."""
@@ -72,16 +109,17 @@ class Table:
         Half, not all: one bad number must be reported, not turn its column into text. A column of
         nothing but empty cells counts as numbers: the sequences that reach it are just not there.
         """
-        at = self.names.index(name)
-        stride = max(1, len(self.rows) // _SAMPLE)
-        full = [row[at] for row in self.rows[::stride] if not is_missing(row[at])]
+        cells = self.columns[self.names.index(name)]
+        if not isinstance(cells, list):
+            return True
+        full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
         return 2 * sum(map(is_number, full)) >= len(full)
 
 
 def parse_table(
-    text: str, source: str, *, delimiter: str | None = None, header: bool | None = None
+    text: str, faults: Faults, *, delimiter: str | None = None, header: bool | None = None
 ) -> Table:
-    """Cut the text of a CSV or TSV file into cells.
+    """Cut the text of a CSV or TSV file into cells; rows of another width are told and left out.
 
     Python's csv reader does it: its line counter is right within quoted newlines too, where
     pyarrow's row number is not the line, and 300,000 rows take it half a second.
@@ -89,22 +127,28 @@ def parse_table(
     Args:
         delimiter: used when the first line does not show one.
         header: whether the first line names the columns; None looks whether it is all numbers.
-    Raises: DataError with the line for an open quote, a short or long row or a bad header.
+    Raises: DataError for a bad header.
     """
+    source = faults.source
     lines = list(io.StringIO(text, newline=""))
-    # The limit is one for the whole process and 128 KiB; a long text is not an error here.
-    limit = csv.field_size_limit(len(text) + 1)
+    # The limit is one for the whole process.
+    limit = csv.field_size_limit(LARGEST_CELL)
     try:
         found = _find_delimiter(lines) or delimiter or ","
-        records, starts = _records(lines, found, source)
+        records, starts = _records(lines, found, faults)
     finally:
         csv.field_size_limit(limit)
     width = len(records[0])
-    if width == 1:
-        _refuse_blank_between(records, starts, source)
-    else:
-        kept = [i for i, cells in enumerate(records) if len(cells) > 1 or "".join(cells).strip()]
-        records, starts = [records[i] for i in kept], [starts[i] for i in kept]
+    if width > MOST_COLUMNS:
+        raise DataError(
+            f"{width:,} columns, expected at most {MOST_COLUMNS:,}",
+            remedy="Write long sequences with a row a time step.",
+            source=source,
+            line=starts[0],
+            rule="columns",
+        )
+    # In a file of one column a blank line is a sequence without steps, so it is not skipped.
+    kept = [width == 1 or len(cells) > 1 or bool("".join(cells).strip()) for cells in records]
     bare = any(map(is_number, records[0])) and all(
         is_number(cell) or is_missing(cell) for cell in records[0]
     )
@@ -114,30 +158,56 @@ def parse_table(
             remedy="Put the names that the training file has on the first line.",
             source=source,
             line=starts[0],
+            rule="header",
         )
     header = not bare if header is None else header
     names, unnamed = _names(records[0] if header else [""] * width, header, source, starts[0])
-    for cells, line in zip(records, starts, strict=True):
-        if len(cells) != width:
-            raise DataError(
-                f"{several(len(cells), 'cell')}, expected {width} as on the first line",
-                remedy=f"Put quotes round a cell that holds a {DELIMITERS[found]};"
-                " a sequence that ends early needs empty cells after it."
-                if len(cells) > width
-                else "Fill the row up; a sequence that ends early needs empty cells after it.",
-                source=source,
-                line=line,
-            )
+    for i, cells in enumerate(records):
+        if kept[i] and len(cells) != width:
+            kept[i] = False
+            if cells:
+                _refuse_width(cells, width, found, starts[i], faults)
+            else:
+                faults.add(
+                    "empty",
+                    "an empty sequence: the line is blank",
+                    remedy="Remove the line.",
+                    line=starts[i],
+                )
     if header:
-        records, starts = records[1:], starts[1:]
-    if not records:
+        kept[0] = False
+    if not any(kept):
+        faults.stop()
         raise DataError(
             "the file has a header and no rows",
             remedy="Check that it was written to the end.",
             source=source,
             line=1,
+            rule="empty",
         )
-    return Table(source, names, records, np.array(starts, np.int64), found, header, unnamed)
+    rows = [cells for cells, keep in zip(records, kept, strict=True) if keep]
+    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    return Table(names, columns, np.array(starts, np.int64)[kept], faults, found, header, unnamed)
+
+
+def _written(number: float) -> str:
+    """Return a number as a CSV file would hold it: whole ones without a point, NaN empty."""
+    if number != number:
+        return ""
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, faults: Faults) -> None:
+    more = len(cells) > width
+    faults.add(
+        "width",
+        f"{several(len(cells), 'cell')}, expected {width} as on the first line",
+        remedy=f"Put quotes round a cell that holds a {DELIMITERS[delimiter]};"
+        " a sequence that ends early needs empty cells after it."
+        if more
+        else "Fill the row up; a sequence that ends early needs empty cells after it.",
+        line=line,
+    )
 
 
 def _find_delimiter(lines: list[str]) -> str | None:
@@ -157,7 +227,8 @@ def _reader(lines: Iterable[str], delimiter: str, strict: bool = False) -> Any:
     return csv.reader(lines, delimiter=delimiter, strict=strict)
 
 
-def _records(lines: list[str], delimiter: str, source: str) -> tuple[list[list[str]], list[int]]:
+def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[list[str]], list[int]]:
+    """Return the records up to the first that cannot be cut, and the line each starts on."""
     records: list[list[str]] = []
     starts: list[int] = []
     reader = _reader(lines, delimiter, strict=True)
@@ -168,44 +239,44 @@ def _records(lines: list[str], delimiter: str, source: str) -> tuple[list[list[s
             starts.append(start)
             start = reader.line_num + 1
     except csv.Error:
-        raise _bad_quote(lines, start, delimiter, source) from None
-    while not records[0]:
+        _tell_uncut(lines, start, delimiter, faults)
+    while records and not records[0]:
         del records[0], starts[0]
+    if not records:
+        faults.stop()
     while not "".join(records[-1]).strip() and len(records[-1]) < 2:
         del records[-1], starts[-1]
     return records, starts
 
 
-def _bad_quote(lines: list[str], start: int, delimiter: str, source: str) -> DataError:
+def _tell_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) -> None:
     """Find the quote that opened a cell of the record at line `start` and never closed it well."""
     text = "".join(lines[start - 1 :])
     mark = re.escape(delimiter)
     cell = re.compile(rf'"(?:[^"]|"")*"(?={mark}|[\r\n]|\Z)|(?!")[^{mark}\r\n]*')
     at = 0
     while match := cell.match(text, at):
-        at = match.end() + 1
-        if at > len(text):
+        large = match.end() - at > LARGEST_CELL
+        if large or match.end() >= len(text):
             break
+        at = match.end() + 1
     line = start + len(list(io.StringIO(text[:at] + "x", newline=""))) - 1
+    if match:
+        faults.add(
+            "cell size",
+            f"a cell of more than {LARGEST_CELL:,} characters, starting {text[at : at + 20]!r}",
+            remedy="Is a quote or a line end missing? Cut longer sequences, or write a row a"
+            " time step.",
+            line=line,
+        )
+        return
     opened = text[at:].split("\n", 1)[0].rstrip("\r")
-    return DataError(
+    faults.add(
+        "quote",
         f"the quote that opens here is not closed where its cell ends: {opened[:40]}",
         remedy='Close it with ", and write a quote inside a quoted cell twice ("").',
-        source=source,
         line=line,
     )
-
-
-def _refuse_blank_between(records: list[list[str]], starts: list[int], source: str) -> None:
-    """In a file of one column a blank line is a sequence without steps, so it is not skipped."""
-    for cells, line in zip(records, starts, strict=True):
-        if not cells:
-            raise DataError(
-                "an empty sequence: the line is blank",
-                remedy="Remove the line.",
-                source=source,
-                line=line,
-            )
 
 
 def _names(
@@ -221,6 +292,7 @@ def _names(
                 source=source,
                 line=line,
                 column=i + 1,
+                rule="name twice",
             )
     unnamed = {str(i) for i, cell in enumerate(cells, 1) if header and not cell.strip()}
     return tuple(names), frozenset(unnamed)

@@ -6,21 +6,28 @@ import dataclasses
 
 from elman.data.columns import choose_columns
 from elman.data.dataset import Dataset
+from elman.data.faults import Faults
 from elman.data.options import Options
 from elman.data.rows import read_rows
 from elman.data.steps import read_steps
-from elman.data.table import parse_table
+from elman.data.table import Table, parse_table
 
 
-def read_table(text: str, source: str, options: Options, form: str | None) -> Dataset:
+def read_table(text: str, faults: Faults, options: Options, form: str | None) -> Dataset:
     """Read the text of a CSV or TSV file; `form` is `rows`, `steps` or None to guess."""
     before = options.layout
     table = parse_table(
         text,
-        source,
+        faults,
         delimiter=before.delimiter if before else None,
         header=before.header if before else None,
     )
+    return from_table(table, options, form)
+
+
+def from_table(table: Table, options: Options, form: str | None) -> Dataset:
+    """Make sequences of the rows of a table; `form` as for `read_table`."""
+    before = options.layout
     options = dataclasses.replace(options, values=table.resolve(options.values))
     layout = choose_columns(table, options, form)
     if layout.format == "rows":

@@ -88,14 +88,10 @@ def objects(labels: Sequence[Any]) -> NDArray[Any]:
 
 
 def cell_labels(table: Table, name: str) -> list[str]:
-    """Return the labels in a column of a table, stripped; an empty one is an error."""
+    """Return the labels in a column of a table, stripped; empty ones are told."""
     labels = [cell.strip() for cell in table.column(name)]
-    if not all(labels):
-        raise DataError(
-            "the label is empty",
-            remedy="Write the label or remove the row.",
-            source=table.source,
-            line=int(table.lines[labels.index("")]),
-            column=name,
-        )
+    for i, label in enumerate(labels):
+        if not label:
+            problem, remedy = "the label is empty", "Write the label or remove the row."
+            table.fault("no label", problem, remedy, i, name)
     return labels

@@ -6,13 +6,13 @@ Source: https://www.aeon-toolkit.org/en/latest/api_reference/file_specifications
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from elman.data.cells import Place, to_numbers
+from elman.data.cells import Place, check_numbers, to_numbers
 from elman.data.dataset import Dataset, Layout
+from elman.data.faults import Faults
 from elman.data.options import Options, listing, several, shorten
 from elman.data.ragged import Ragged
 from elman.data.target import objects
@@ -30,90 +30,53 @@ class _Header(NamedTuple):
     data_line: int
 
 
-def read_ts(text: str, source: str, options: Options) -> Dataset:
+def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
     """Read the text of a `.ts` file: a case a line, channels between `:`, steps between `,`."""
     contents = text.split("\n")
-    header = _read_header(contents, source)
+    header = _read_header(contents, faults.source)
     if options.labelled and not header.labelled:
         raise DataError(
             "the header says @classLabel false, expected labels",
             remedy="Use a file with class labels.",
-            source=source,
+            source=faults.source,
+            rule="label",
         )
     cells: list[str] = []
     ends = [0]
     lines: list[int] = []
     labels: list[str] = []
-    channels = 0
+    channels = 1 if header.flags.get("univariate") else header.sizes.get("dimensions", 0)
     length = header.sizes.get("serieslength") if header.flags.get("equallength") else None
     for line, content in enumerate(contents[header.data_line :], header.data_line + 1):
         content = content.strip()
         if not content or content.startswith("#"):
             continue
         parts = content.split(":")
+        label = parts.pop().strip() if header.labelled else ""
         if header.labelled:
-            labels.append(_check_label(parts.pop().strip(), header.classes, source, line))
-        channels = channels or header.sizes.get("dimensions", 0) or len(parts)
-        if header.flags.get("univariate"):
-            channels = 1
-        if len(parts) != channels:
-            raise DataError(
-                f"{several(len(parts), 'channel')}, expected {channels}",
-                remedy="Every case needs as many parts between ':' as the others"
-                + (", and its class at the end." if header.labelled else "."),
-                source=source,
-                line=line,
-            )
+            check_label(label, header.classes, faults, line)
+        channels = channels or len(parts)
         own = [part.split(",") for part in parts]
-        steps = len(own[0])
-        for c, values in enumerate(own, 1):
-            if values == [""]:
-                raise DataError(
-                    f"an empty sequence: channel {c} has no values",
-                    remedy="Remove the case.",
-                    source=source,
-                    line=line,
-                )
-            if len(values) != steps:
-                raise DataError(
-                    f"channel {c} has {several(len(values), 'step')}, expected {steps} as in the"
-                    " first",
-                    remedy="All channels of a case need the same length.",
-                    source=source,
-                    line=line,
-                )
-            cells += values
+        if fault := _misshapen(own, channels, length, header.labelled):
+            rule, problem, remedy = fault
+            faults.add(rule, problem, remedy=remedy, line=line)
+            continue
         if header.flags.get("equallength"):
-            length = length or steps
-            if steps != length:
-                raise DataError(
-                    f"{several(steps, 'step')}, expected {length} as the header says equal lengths",
-                    remedy="Correct the case, or write @equalLength false.",
-                    source=source,
-                    line=line,
-                )
-        ends.append(ends[-1] + steps)
+            length = length or len(own[0])
+        for step in zip(*own, strict=True):
+            cells += step
+        ends.append(ends[-1] + len(own[0]))
         lines.append(line)
+        labels.append(label)
     if not lines:
+        faults.stop()
         raise DataError(
             "no case follows @data",
             remedy="Check that the file was written to the end.",
-            source=source,
+            source=faults.source,
             line=header.data_line,
+            rule="empty",
         )
-
-    def place(k: int) -> Place:
-        i = bisect_right(ends, k // channels) - 1
-        start, steps = ends[i] * channels, ends[i + 1] - ends[i]
-        c, t = divmod(k - start, steps)
-        whole = slice(start, ends[i + 1] * channels)
-        return Place(lines[i], None, whole, f"channel {c + 1}, step {t + 1}: ")
-
-    flat = to_numbers(cells, place, source)
-    # In the file a case is (C, T); a sequence is (T, C).
-    cases = np.concatenate(
-        [flat[a * channels : b * channels].reshape(channels, b - a).T for a, b in pairwise(ends)]
-    )
     used = header.labelled and options.labelled is not False
     layout = Layout(
         format="ts",
@@ -122,12 +85,62 @@ def read_ts(text: str, source: str, options: Options) -> Dataset:
         values=tuple(f"channel {c + 1}" for c in range(channels)),
     )
     return Dataset(
-        Ragged(np.ascontiguousarray(cases), np.array(ends, np.int64)),
+        parse_cases(cells, channels, ends, lines, faults),
         objects(labels) if used else None,
-        source,
+        faults.source,
         layout,
         np.array(lines, np.int64),
     )
+
+
+def parse_cases(
+    cells: list[str], channels: int, ends: list[int], lines: list[int], faults: Faults
+) -> Ragged:
+    """Return the numbers of cases that stand on a line each.
+
+    Args:
+        cells: of all cases, step after step, (N * channels,).
+        ends: where each case starts, and the end, in steps from 0 to N.
+        lines: the line of each case.
+    """
+
+    def place(step: int, channel: int) -> Place:
+        i = bisect_right(ends, step) - 1
+        return Place(lines[i], None, f"channel {channel + 1}, step {step - ends[i] + 1}: ")
+
+    flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults)
+    values = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
+    return check_numbers(values, place, faults)
+
+
+def _misshapen(
+    own: list[list[str]], channels: int, length: int | None, labelled: bool
+) -> tuple[str, str, str] | None:
+    """Return rule, problem and remedy if a case lacks channels or steps."""
+    if len(own) != channels or not own:
+        return (
+            "channels",
+            f"{several(len(own), 'channel')}, expected {channels or 'at least 1'}",
+            "Every case needs as many parts between ':' as the others"
+            + (", and its class at the end." if labelled else "."),
+        )
+    steps = len(own[0])
+    for c, values in enumerate(own, 1):
+        if values == [""]:
+            return "empty", f"an empty sequence: channel {c} has no values", "Remove the case."
+        if len(values) != steps:
+            return (
+                "length",
+                f"channel {c} has {several(len(values), 'step')}, expected {steps} as in the first",
+                "All channels of a case need the same length.",
+            )
+    if length and steps != length:
+        return (
+            "length",
+            f"{several(steps, 'step')}, expected {length} as the header says equal lengths",
+            "Correct the case, or write @equalLength false.",
+        )
+    return None
 
 
 def _read_header(contents: list[str], source: str) -> _Header:
@@ -184,15 +197,11 @@ def _read_header(contents: list[str], source: str) -> _Header:
     )
 
 
-def _check_label(label: str, classes: tuple[str, ...], source: str, line: int) -> str:
+def check_label(label: str, classes: tuple[str, ...], faults: Faults, line: int) -> None:
+    """Tell of a label that is not among the classes that the header names."""
     if label in classes:
-        return label
+        return
     problem = f"class {label!r} is not in the @classLabel list {listing(classes)}"
-    if not label:
-        problem = "the label is empty"
-    raise DataError(
-        problem,
-        remedy=f"{nearest(label, classes)} Correct the class or the header.".strip(),
-        source=source,
-        line=line,
-    )
+    remedy = f"{nearest(label, classes)} Correct the class or the header.".strip()
+    rule, problem = ("label", problem) if label else ("no label", "the label is empty")
+    faults.add(rule, problem, remedy=remedy, line=line)

@@ -1,0 +1,89 @@
+"""The faults of one file, gathered so that the user hears of all of them at once."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from elman.errors import DataError
+
+TOLD = 20  # faults shown in one error
+ALIKE = 5  # of them, of one rule
+_KEPT = 1000  # before those that will not be told are forgotten
+
+
+class Faults:
+    """Collects faults; used as a context, it raises one DataError for all of them at its end.
+
+    A DataError raised inside ends the reading. With its line it is added to those gathered before
+    it; without, it may be their consequence, as when no row is left, and they are told alone.
+
+    Args:
+        source: the file, as messages name it.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.total = 0
+        self._rules: dict[str, list[DataError]] = {}
+        self._raised: DataError | None = None
+
+    def add(
+        self,
+        rule: str,
+        problem: str,
+        *,
+        remedy: str,
+        line: int | None = None,
+        column: str | int | None = None,
+    ) -> None:
+        """Note a fault after which the rest of the file can still be checked."""
+        self._keep(
+            DataError(
+                problem, remedy=remedy, source=self.source, line=line, column=column, rule=rule
+            )
+        )
+
+    def stop(self) -> None:
+        """Raise what was gathered, if anything: what follows could only mislead."""
+        if self.total:
+            self._raised = self._all()
+            raise self._raised
+
+    def __enter__(self) -> Faults:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.stop()
+        elif isinstance(error, DataError) and self.total and error is not self._raised:
+            if error.line is not None:
+                self._keep(error)
+            raise self._all() from None
+
+    def _keep(self, fault: DataError) -> None:
+        self.total += 1
+        alike = self._rules.setdefault(fault.rule or fault.problem, [])
+        alike.append(fault)
+        if len(alike) > _KEPT:
+            self._forget(alike)
+
+    @staticmethod
+    def _forget(alike: list[DataError]) -> None:
+        """Keep the first of one rule, in the order of the file."""
+        alike.sort(key=_line)
+        del alike[ALIKE:]
+
+    def _all(self) -> DataError:
+        for alike in self._rules.values():
+            self._forget(alike)
+        told = sorted((f for alike in self._rules.values() for f in alike), key=_line)
+        return DataError.of_many(told[:TOLD], self.total)
+
+
+def _line(fault: DataError) -> float:
+    return float("inf") if fault.line is None else fault.line
