@@ -36,7 +36,7 @@ FILES = [
         ["line 3, column b", "'oops' is not a number"],
     ),
     ("nan.csv", "label,a,b,c\n" + "x,1,2,3\ny,4,5,6\n" * 5 + "x,nan,nan,nan\n", ["line 12"]),
-    ("gap.csv", "label,a,b,c\n" + "x,1,2,3\ny,4,5,6\n" * 5 + "x,1,,3\n", ["line 12", "column b"]),
+    ("inf.csv", "label,a,b,c\n" + "x,1,2,3\ny,4,5,6\n" * 5 + "x,1,inf,\n", ["line 12", "column b"]),
     (
         "two.csv",
         "text,label,class\na b,x,y\nc d,y,x\n",
@@ -52,7 +52,7 @@ FILES = [
         '{"sequence": [[1, 2], [3]], "label": "x"}\n',
         ["line 1", "step 2 of 'sequence' has 1 channel, expected 2"],
     ),
-    ("null.jsonl", '{"sequence": [1, null], "label": "x"}\n', ["line 1", "step 2", "null"]),
+    ("null.jsonl", '{"sequence": [null], "label": "x"}\n', ["line 1", "every value"]),
     ("broken.jsonl", '{"tokens": ["a"], "label": "x"}\n{"tokens": \n', ["line 2, column", "JSON"]),
     ("latin.csv", "text,label\nd\udce9j\udce0,x\n", ["line 2", "not UTF-8", "iconv"]),
     ("bad.ts", "@classLabel true a b\n@data\n1,2:c\n", ["line 3", "class 'c' is not in"]),

@@ -28,10 +28,10 @@ def with_one(index, value):
     return [value if i == index else s for i, s in enumerate(GOOD)]
 
 
-NAN = np.array([[1, 2], [3, np.nan]])
+INF = np.array([[1, np.nan], [3, np.inf]])
 SEQUENCES = [
     (with_one(5, np.zeros((0, 2))), DataError, "sequence 5 is empty, expected at least 1 step"),
-    (with_one(5, NAN), DataError, "sequence 5: step 1, channel 1 is nan, expected finite numbers"),
+    (with_one(5, -INF), DataError, "sequence 5: step 1, channel 1 is -inf, expected finite number"),
     (with_one(5, np.full((2, 2), np.inf)), DataError, "sequence 5: step 0, channel 0 is inf"),
     (with_one(5, np.full((2, 2), np.nan)), DataError, "sequence 5: all values are NaN"),
     (with_one(5, np.ones((3, 1))), ShapeError, "sequence 5: got 1 channels, expected 2 as"),
@@ -204,7 +204,12 @@ def fitted():
         ([np.ones(3)], ShapeError, "X has 1 channels, expected 2 as in training"),
         (np.ones((4, 3)), ShapeError, "X has 1 channels, expected 2 as in training"),
         ([np.zeros((0, 2))], DataError, "sequence 0 is empty"),
-        ([np.ones((1, 2)), NAN], DataError, "sequence 1: step 1, channel 1 is nan"),
+        ([np.ones((1, 2)), INF], DataError, "sequence 1: step 1, channel 1 is inf"),
+        (
+            [np.ones((1, 2)), np.array([[1, 2], [3, np.nan]])],
+            DataError,
+            "sequence 1: step 1, channel 1 is missing, but that channel had no gaps in training",
+        ),
         ([np.ones((1, 2)), np.full((1, 2), 1e300)], DataError, "sequence 1: channel 0 holds 1.0e+"),
         (["abc"], DataError, "X holds text, expected numbers as in training"),
         ([["a", "b"]], DataError, "expected"),

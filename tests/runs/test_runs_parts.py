@@ -170,3 +170,13 @@ def test_a_file_goes_before_a_task_and_a_folder_does_not(tmp_path, monkeypatch):
     (tmp_path / "digits").write_text("")
     assert not is_task("digits")
     assert not is_task("waves.csv")
+
+
+def test_a_gap_that_only_the_test_file_has_is_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("label,a,b,c\n" + "x,1,2,3\ny,4,5,6\n" * 6)
+    (tmp_path / "test.csv").write_text("label,a,b,c\nx,1,2,3\ny,4,,6\n")
+    with pytest.raises(DataError, match=r"test\.csv, line 3, column b: step 2 .* no gaps in the"):
+        parts(tmp_path, "train.csv", test=str(tmp_path / "test.csv"))
+    (tmp_path / "train.csv").write_text("label,a,b,c\n" + "x,1,2,3\ny,4,5,6\n" * 6 + "x,1,,3\n")
+    found = parts(tmp_path, "train.csv", test=str(tmp_path / "test.csv"))
+    assert np.isnan(found.training.inputs.values).any()

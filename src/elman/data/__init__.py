@@ -1,6 +1,6 @@
 """Labelled sequences: reading them from files, and saying how a file was understood."""
 
-from elman.data.check import check_classes
+from elman.data.check import check_classes, check_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe
 from elman.data.ragged import Ragged
@@ -13,6 +13,7 @@ __all__ = [
     "Layout",
     "Ragged",
     "check_classes",
+    "check_gaps",
     "describe",
     "load_task",
     "read",

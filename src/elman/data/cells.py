@@ -74,14 +74,11 @@ def to_numbers(
     return numbers
 
 
-def check_numbers(
-    values: Ragged, place: Callable[[int, int], Place], faults: Faults, hint: str = ""
-) -> Ragged:
-    """Return `values`, (N, C), after telling `faults` what in them is infinite or missing.
+def check_numbers(values: Ragged, place: Callable[[int, int], Place], faults: Faults) -> Ragged:
+    """Return `values`, (N, C), after telling `faults` what is infinite and who has no value at all.
 
     Args:
         place: gives the place of a step, from 0 to N, and channel.
-        hint: what else to do about a missing value.
     """
     numbers = values.values
     if np.isfinite(numbers).all():
@@ -97,17 +94,6 @@ def check_numbers(
             "no value",
             f"{where.detail}every value of this sequence is missing",
             remedy="Drop the sequence.",
-            line=where.line,
-            column=where.column,
-        )
-    gaps[np.repeat(void, values.lengths)] = False
-    for step, channel in np.argwhere(gaps).tolist():
-        where = place(step, channel)
-        faults.add(
-            "missing",
-            f"{where.detail}missing value, expected a number",
-            remedy="Fill it in or drop the sequence; elman does not read missing values."
-            f" {hint}".rstrip(),
             line=where.line,
             column=where.column,
         )

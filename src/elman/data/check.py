@@ -1,10 +1,14 @@
-"""Whether a classifier can be learnt from a dataset."""
+"""Whether a network can be learnt from a dataset, or be asked about it."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elman.data.dataset import Dataset
+from elman.data.missing import first_gap
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError
 
@@ -52,6 +56,34 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
         source=dataset.source,
         line=None if dataset.lines is None else int(dataset.lines[first]),
         column=_column(dataset),
+    )
+
+
+def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
+    """Refuse a missing value in a channel that had none in the training part.
+
+    Args:
+        allowed: whether a channel may have gaps, (C,).
+    Raises: DataError naming the sequence, its step and the column.
+    """
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged) or inputs.values.shape[1:] != allowed.shape:
+        return  # other channels are refused elsewhere, and tokens have none
+    gap = first_gap(inputs, allowed)
+    if gap is None:
+        return
+    layout = dataset.layout
+    over_time = layout.format == "rows"  # a column a step, of one channel
+    at = gap.step if over_time else gap.channel
+    name = layout.values[at] if at < len(layout.values) else str(at)
+    raise DataError(
+        f"step {gap.step + 1} of the sequence that starts here is missing"
+        + (", " if over_time else f" in channel {name!r}, ")
+        + "which had no gaps in the training part",
+        remedy="Fill the gap, or train on sequences with gaps there.",
+        source=dataset.source,
+        line=None if dataset.lines is None else int(dataset.lines[gap.sequence]),
+        column=name if layout.format in ("rows", "steps") else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from elman.data.dataset import Dataset
+from elman.data.missing import with_gaps
 from elman.data.options import several
 from elman.data.ragged import Ragged, flat
 from elman.data.table import DELIMITERS
@@ -27,6 +28,7 @@ def describe(dataset: Dataset) -> str:
         ("format", _format(dataset)),
         ("sequences", _lengths(dataset)),
         ("input", _input(dataset)),
+        ("missing", _missing(dataset)),
         ("target", _target(dataset)),
         ("", _counts(dataset)),
         ("first", _first(dataset)),
@@ -79,6 +81,21 @@ def _input(dataset: Dataset) -> str:
     if layout.format == "rows" and dataset.lines is not None:
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {several(count, 'channel')}: {listed}"
+
+
+def _missing(dataset: Dataset) -> str:
+    if dataset.layout.kind != "numbers" or not isinstance(dataset.inputs, Ragged):
+        return ""
+    gaps = np.isnan(dataset.inputs.values)
+    if not gaps.any():
+        return ""
+    whose = np.flatnonzero(gaps.any(0))
+    where = f", in {len(whose)} of {several(gaps.shape[1], 'channel')}" if gaps.shape[1] > 1 else ""
+    some = int(with_gaps(dataset.inputs).any(1).sum())
+    return (
+        f"{gaps.sum():,} of {several(gaps.size, 'value')} ({gaps.mean():.1%}), in {some:,} of "
+        f"{several(len(dataset), 'sequence')}{where}"
+    )
 
 
 def _target(dataset: Dataset) -> str:

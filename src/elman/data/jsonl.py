@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,13 +125,16 @@ def _kind(value: Any, options: Options, key: str) -> Kind:
     return "numbers" if key == "sequence" and not options.text and not words else "tokens"
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _constant(name: str) -> float:
+    """NaN, which many programs write for a gap, though JSON has no such number."""
+    if name == "NaN":
+        return math.nan
     raise ValueError(f"{name} is no number in JSON")
 
 
 def _records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
     """Parse every line that is not blank into an object; others are told and left out."""
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+    decode = json.JSONDecoder(parse_constant=_constant).decode
     records: list[Record] = []
     lines: list[int] = []
     for line, content in enumerate(text.split("\n"), 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +112,7 @@ class Values:
         return _join(lists)
 
     def numbers(self, key: str) -> Ragged:
-        """Return [..] as one channel and [[..], ..] as several, (N, C)."""
+        """Return [..] as one channel and [[..], ..] as several, (N, C); null and NaN are gaps."""
         flat: list[float] = []
         ends = [0]
         channels = 0
@@ -124,9 +125,12 @@ class Values:
             channels = channels or min(len(rows), 1)
             for k, row in enumerate(rows, 1):
                 if self._good_step(row, channels, f"step {k} of {key!r}", i):
-                    flat += row
+                    flat += [math.nan if value is None else value for value in row]
                 else:
                     flat += [0.0] * channels
+            if rows and all(map(math.isnan, flat[ends[-1] * channels :])):
+                problem = f"every value of {key!r} is missing, expected numbers"
+                self.fault(i, "no value", problem, "Remove the line.")
             ends.append(ends[-1] + len(rows))
         return Ragged(
             np.array(flat, np.float64).reshape(ends[-1], channels), np.array(ends, dtype=np.int64)
@@ -144,11 +148,8 @@ class Values:
             self.fault(i, "channels", problem, "Every step needs a value in every channel.")
             return False
         for value in row:
-            if value is None:
-                problem = f"{where} is missing (null), expected a number"
-                remedy = "Fill it in or drop the sequence; elman does not read missing values."
-                self.fault(i, "missing", problem, remedy)
-                return False
+            if value is None or value != value:
+                continue
             if type(value) not in (int, float):
                 problem = f"{where} is {type_name(value)}, expected a number"
                 self.fault(i, "number", problem, "Correct the value.")

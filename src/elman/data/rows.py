@@ -54,9 +54,4 @@ def _numbers(table: Table, names: tuple[str, ...]) -> Ragged:
     def place(step: int, channel: int) -> Place:
         return table.place(int(rows[step]), names[steps[step]])
 
-    return check_numbers(
-        Ragged(numbers[inside][:, None], offsets),
-        place,
-        table.faults,
-        hint="Cells after the end of a sequence are left empty.",
-    )
+    return check_numbers(Ragged(numbers[inside][:, None], offsets), place, table.faults)

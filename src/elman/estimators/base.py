@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
+from elman.data.missing import with_gaps
 from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
@@ -91,7 +92,8 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         if validation_data is not None:
             held = self._watched(classes, *validation_data)
         elif self.validation:
-            first, second = hold_out(len(X), self.validation, settings.seed, labels)
+            gaps = with_gaps(X) if kind == "numbers" else None
+            first, second = hold_out(len(X), self.validation, settings.seed, labels, gaps=gaps)
             held = tuple(_take(v, second) for v in (X, codes, weights))
             X, codes, weights = (_take(v, first) for v in (X, codes, weights))
         encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
@@ -104,7 +106,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         config = ModelConfig(
             **dataclasses.asdict(network),
             num_outputs=len(classes),
-            input_size=encoder.channels,
+            input_size=encoder.input_size,
             vocabulary_size=encoder.vocabulary_size,
         )
         # fork_rng leaves the caller's own random state as it was.

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from elman.data.options import several
+
 if TYPE_CHECKING:
     from elman.estimators.base import SequenceEstimator
+    from elman.estimators.encoder import Encoder
     from elman.evaluate import Report
 
 
@@ -19,8 +24,10 @@ def describe_model(estimator: SequenceEstimator) -> str:
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     direction = "both directions" if config.bidirectional else "one direction"
     readout = "an output at every step" if config.per_step else f"readout {config.readout}"
+    observed = int(estimator.encoder_.gaps.sum())
     source = (
-        f"{config.input_size} channel{'s' * (config.input_size != 1)}"
+        several(estimator.encoder_.channels, "channel")
+        + (f" and, for {observed} of them, what was observed" if observed else "")
         if config.input_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )
@@ -28,6 +35,11 @@ def describe_model(estimator: SequenceEstimator) -> str:
         f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
         f"{config.num_outputs} classes: {weights:,} weights"
     )
+
+
+def _gaps(encoder: Encoder) -> str:
+    names = ", ".join(map(str, np.flatnonzero(encoder.gaps)[:20]))
+    return f", NaN where a value is missing in channels {names}" if names else ""
 
 
 def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -> str:
@@ -41,7 +53,7 @@ def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -
     history = estimator.history_
     encoder = estimator.encoder_
     form = {
-        "numbers": f"arrays of numbers (steps, {encoder.channels})",
+        "numbers": f"arrays of numbers (steps, {encoder.channels}){_gaps(encoder)}",
         "tokens": f"lists of tokens, {len(encoder.vocabulary):,} of them known",
         "text": f"strings, cut into {encoder.unit}, {len(encoder.vocabulary):,} of them known",
     }[encoder.kind]

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Kind
+from elman.data.missing import carried_forward, first_gap
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.inputs import as_numbers, as_tokens, choose_unit, cut, kind_of, plain
 from elman.models.model import FIRST_TOKEN, UNKNOWN
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,16 @@ class Encoder:
 
         numbers: (x - mean) / scale of each channel        tokens: place in the vocabulary
 
+    A missing number is replaced by the last one of its channel and sequence, before the first by
+    the training mean. Each channel with gaps in the training part gets one more channel, behind
+    all others: 1 where its value was observed, 0 where not.
+
     Args:
         kind: `numbers`, `tokens` or `text`.
         unit: for text, `characters` or `words`.
         mean, scale: for numbers, (C,) float64.
+        fill: for numbers, what stands before a channel's first value, (C,) float64; NaN in a
+            channel that had no gap in the training part, and must have none.
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
     """
 
@@ -34,6 +43,7 @@ class Encoder:
     unit: str | None = None
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
+    fill: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -41,22 +51,23 @@ class Encoder:
         """Learn from the training sequences, which are of the kind `inputs`."""
         if inputs == "numbers":
             values = as_numbers(X).values
-            with np.errstate(over="ignore"):
-                spread = values.std(0)
+            gaps = np.isnan(values).any(0)
+            mean, spread, highest = _statistics(values)
             if scale and not np.isfinite(spread).all():
                 channel = int((~np.isfinite(spread)).argmax())
-                largest = float(np.abs(values[:, channel]).max())
                 raise DataError(
-                    f"channel {channel} holds values up to {largest:.1e}, too large to standardise",
+                    f"channel {channel} holds values up to {highest[channel]:.1e}, too large to "
+                    "standardise",
                     remedy="Write it in another unit.",
                 )
             # A channel that never changes carries nothing: it becomes zero, not a division by zero.
-            spread = np.where(spread > 1e-12 * np.abs(values).max(0, initial=0), spread, 1.0)
+            spread = np.where(spread > 1e-12 * highest, spread, 1.0)
             shape = values.shape[1]
             return cls(
                 "numbers",
-                mean=values.mean(0) if scale else np.zeros(shape),
+                mean=mean if scale else np.zeros(shape),
                 scale=spread if scale else np.ones(shape),
+                fill=np.where(gaps, mean, np.nan),
             )
         unit = None
         if inputs == "text":
@@ -70,6 +81,16 @@ class Encoder:
     def channels(self) -> int:
         """C for numbers, else 0."""
         return len(self.mean)
+
+    @property
+    def gaps(self) -> NDArray[np.bool_]:
+        """Whether values of a channel may be missing, (C,)."""
+        return np.isfinite(self.fill)
+
+    @property
+    def input_size(self) -> int:
+        """Numbers that the network takes at a step: the channels, and who was observed."""
+        return self.channels + int(self.gaps.sum())
 
     @property
     def vocabulary_size(self) -> int:
@@ -91,18 +112,26 @@ class Encoder:
                     f"X has {ragged.values.shape[1]} channels, expected {self.channels} as in "
                     "training"
                 )
+            if gap := first_gap(ragged, self.gaps):
+                raise DataError(
+                    f"sequence {gap.sequence}: step {gap.step}, channel {gap.channel} is missing, "
+                    "but that channel had no gaps in training",
+                    remedy="Fill the gap, or train on sequences with gaps in that channel.",
+                )
+            filled = carried_forward(ragged, self.fill)
             with np.errstate(over="ignore"):
-                values = ((ragged.values - self.mean) / self.scale).astype(np.float32)
+                values = ((filled - self.mean) / self.scale).astype(np.float32)
             beyond = ~np.isfinite(values)
             if beyond.any():
                 step, channel = (int(i) for i in np.argwhere(beyond)[0])
                 raise DataError(
                     f"sequence {ragged.owners[step]}: channel {channel} holds "
-                    f"{ragged.values[step, channel]:.1e}, too large for the network, whose numbers "
+                    f"{filled[step, channel]:.1e}, too large for the network, whose numbers "
                     "end at 3.4e38",
                     remedy="Correct the value, or write the channel in another unit.",
                 )
-            return ragged.with_values(values)
+            observed = ~np.isnan(ragged.values[:, self.gaps])
+            return ragged.with_values(np.hstack([values, observed.astype(np.float32)]))
         tokens = self._tokens(X)
         ids = [self.vocabulary.get(token, UNKNOWN) for token in tokens.values.tolist()]
         return tokens.with_values(np.array(ids, dtype=np.int64))
@@ -137,7 +166,15 @@ class Encoder:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` gives the same encoder back to the last bit."""
         if self.kind == "numbers":
-            return {"kind": "numbers", "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+            return {
+                "kind": "numbers",
+                "mean": self.mean.tolist(),
+                "scale": self.scale.tolist(),
+                "fill": [
+                    float(v) if known else None
+                    for v, known in zip(self.fill, self.gaps, strict=True)
+                ],
+            }
         return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
 
     @classmethod
@@ -148,7 +185,10 @@ class Encoder:
                 mean, scale = (np.array(values[k], dtype=np.float64) for k in ("mean", "scale"))
                 if mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
                     raise ValueError("mean and scale: expected as many numbers, scale above 0")
-                return cls("numbers", mean=mean, scale=scale)
+                fill = np.array(values.get("fill", [None] * len(mean)), dtype=np.float64)
+                if fill.shape != mean.shape or np.isinf(fill).any():
+                    raise ValueError("fill: expected a number or null for each channel")
+                return cls("numbers", mean=mean, scale=scale, fill=fill)
             kind, unit = values["kind"], values["unit"]
             if (kind, unit) not in (("tokens", None), ("text", "characters"), ("text", "words")):
                 raise ValueError(f"kind {kind!r} with unit {unit!r}")
@@ -157,3 +197,20 @@ class Encoder:
         except (KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ModelFileError(f"encoder: {detail}") from error
+
+
+def _statistics(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, standard deviation and largest size of each channel's observed values, each (C,).
+
+    Raises: DataError for a channel that has none.
+    """
+    known = ~np.isnan(values)
+    if not known.any(0).all():
+        raise DataError(
+            f"channel {int((~known.any(0)).argmax())} has no value in the training part",
+            remedy="Leave the channel out, or train on sequences that have it.",
+        )
+    with np.errstate(over="ignore"):
+        if known.all():
+            return values.mean(0), values.std(0), np.abs(values).max(0)
+        return np.nanmean(values, 0), np.nanstd(values, 0), np.nanmax(np.abs(values), 0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Kind
+from elman.data.missing import without_values
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
@@ -69,7 +70,7 @@ def as_given(X: Any, inputs: str) -> tuple[Any, Kind]:
 
 
 def as_numbers(X: Any) -> Ragged:
-    """Return X as n sequences of (T_i, C) float64.
+    """Return X as n sequences of (T_i, C) float64, NaN where a value is missing.
 
     Args:
         X: (n, T, C) or (n, T) array, or a list of (T_i, C) or (T_i,) arrays; C the same for all.
@@ -92,21 +93,20 @@ def as_numbers(X: Any) -> Ragged:
         X.with_values(arrays[0]) if isinstance(X, Ragged) else Ragged.from_list(arrays, np.float64)
     )
     refuse_empty(ragged.lengths)
-    bad = ~np.isfinite(ragged.values).all(1)
-    if bad.any():
-        step = int(bad.argmax())
+    infinite = np.isinf(ragged.values)
+    if infinite.any():
+        step, channel = (int(i) for i in np.argwhere(infinite)[0])
         owner = int(ragged.owners[step])
-        rows = bad[ragged.offsets[owner] : ragged.offsets[owner + 1]]
-        values = ragged[owner]
-        if np.isnan(values).all():
-            found = "all values are NaN"
-        else:
-            at = int(rows.argmax())
-            channel = int((~np.isfinite(values[at])).argmax())
-            found = f"step {at}, channel {channel} is {values[at, channel]}"
         raise DataError(
-            f"sequence {owner}: {found}, expected finite numbers",
-            remedy="Fill the gap, or leave the sequence out.",
+            f"sequence {owner}: step {step - ragged.offsets[owner]}, channel {channel} is "
+            f"{ragged.values[step, channel]}, expected finite numbers",
+            remedy="Replace it with a number, or with NaN where a value is missing.",
+        )
+    missing = without_values(ragged)
+    if missing.any():
+        raise DataError(
+            f"sequence {int(missing.argmax())}: all values are NaN, expected numbers",
+            remedy="Leave the sequence out.",
         )
     return ragged
 

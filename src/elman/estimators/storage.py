@@ -125,7 +125,7 @@ def _restored(
     estimator.encoder_ = Encoder.from_dict(config["encoder"])
     sizes = {
         "num_outputs": len(np.unique(estimator.classes_)),
-        "input_size": estimator.encoder_.channels,
+        "input_size": estimator.encoder_.input_size,
         "vocabulary_size": estimator.encoder_.vocabulary_size,
     }
     for name, size in sizes.items():

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data import Dataset, Layout, Ragged, check_classes, read
+from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
+from elman.data.missing import with_gaps
 from elman.data.ragged import flat
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task
@@ -103,9 +104,11 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     else:
         notes.append("validation part: none, so no early stopping; --validation")
     check_classes(training, minimum=1)
+    known_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
     for part in (validation, test):
         if part is not None:
             check_known(part, classes_of(training))
+            check_gaps(part, known_gaps)
     notes.append(f"training part: {len(training):,} sequences")
     known = set(_contents(training))
     for what, held in (("validation", validation), ("test", test)):
@@ -169,10 +172,17 @@ def _hold_out(dataset: Dataset, share: float, seed: int, what: str) -> tuple[Dat
     if not isinstance(labels, Ragged):
         labels = labels_of(dataset).astype(str)
     try:
-        first, second = hold_out(len(dataset), share, seed, labels, what)
+        first, second = hold_out(len(dataset), share, seed, labels, what, _gaps(dataset))
     except DataError as error:
         raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
     return dataset.take(first), dataset.take(second)
+
+
+def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
+    """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
+    if isinstance(dataset.inputs, Ragged) and dataset.layout.kind == "numbers":
+        return with_gaps(dataset.inputs)
+    return np.zeros((len(dataset), 0), dtype=bool)
 
 
 def _contents(dataset: Dataset) -> list[object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from elman import plots
-from elman.data import Dataset, Ragged, read
+from elman.data import Dataset, Ragged, check_gaps, read
 from elman.data.ragged import flat
 from elman.data.tasks import load_task
 from elman.errors import DataError, SettingsError
@@ -108,6 +108,7 @@ def _load(
             remedy="Name another with --target.",
             source=dataset.source,
         )
+    check_gaps(dataset, estimator.encoder_.gaps)
     return estimator, _as_trained(dataset, estimator)
 
 

@@ -1,0 +1,98 @@
+"""Missing numbers: read as NaN wherever a file may leave a value out, and told with their place."""
+
+import numpy as np
+import pytest
+
+from elman import DataError
+from elman.data import Ragged, check_gaps, describe, read
+from elman.data.missing import Gap, carried_forward, first_gap, with_gaps, without_values
+from elman.data.splits import hold_out
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "id,a,b,label\nx,1,,u\nx,?,2,u\ny,NA,3,v\ny,4,nan,v\n"),
+        ("a.tsv", "id\ta\tb\tlabel\nx\t1\t\tu\nx\tnull\t2\tu\ny\tn/a\t3\tv\ny\t4\tNaN\tv\n"),
+        (
+            "a.jsonl",
+            '{"sequence": [[1, null], [NaN, 2]], "label": "u"}\n'
+            '{"sequence": [[null, 3], [4, null]], "label": "v"}\n',
+        ),
+        ("a.ts", "@classLabel true u v\n@data\n1,?:NaN,2:u\n?,4:3,?:v\n"),
+    ],
+)
+def test_a_missing_value_is_nan_in_every_format(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    data = read(path)
+    expected = np.array([[1, NAN], [NAN, 2], [NAN, 3], [4, NAN]])
+    np.testing.assert_array_equal(data.inputs.values, expected)
+    assert data.inputs.lengths.tolist() == [2, 2]
+    said = describe(data)
+    assert "missing    4 of 8 values (50.0%), in 2 of 2 sequences, in 2 of 2 channels" in said
+
+
+def test_empty_cells_at_the_end_of_a_row_are_no_steps(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("label,v1,v2,v3,v4\na,1,,3,\nb,,2,NA,\n")
+    data = read(path)
+    np.testing.assert_array_equal(data.inputs[0][:, 0], [1, NAN, 3])
+    np.testing.assert_array_equal(data.inputs[1][:, 0], [NAN, 2, NAN])
+
+
+def test_gaps_do_not_hide_what_is_wrong(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,a,b,label\nx,,1,u\nx,2,,u\ny,,,v\ny,five,,v\n")
+    with pytest.raises(DataError, match="line 5, column a: 'five' is not a number"):
+        read(path)
+    path.write_text("id,a,b,label\nx,,1,u\nx,2,,u\ny,,,v\ny,,,v\n")
+    with pytest.raises(DataError, match="line 4, column a: every value of this sequence is miss"):
+        read(path)
+
+
+def test_carried_forward_against_a_loop():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 9, 40)
+    values = rng.normal(size=(lengths.sum(), 3))
+    values[rng.random(values.shape) < 0.5] = NAN
+    numbers = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+    fill = np.array([10.0, 20.0, 30.0])
+    found = numbers.with_values(carried_forward(numbers, fill))
+    for sequence, filled in zip(numbers, found, strict=True):
+        last = fill.copy()
+        for step, own in zip(sequence, filled, strict=True):
+            last = np.where(np.isnan(step), last, step)
+            np.testing.assert_array_equal(own, last)
+    np.testing.assert_array_equal(with_gaps(numbers), [np.isnan(s).any(0) for s in numbers])
+    np.testing.assert_array_equal(without_values(numbers), [np.isnan(s).all() for s in numbers])
+
+
+def test_the_first_gap_that_is_not_allowed():
+    numbers = Ragged.from_list([np.array([[1, NAN], [2, 3]]), np.array([[1, NAN], [NAN, 3]])])
+    assert first_gap(numbers, np.array([False, True])) == Gap(1, 1, 0)
+    assert first_gap(numbers, np.array([True, False])) == Gap(0, 0, 1)
+    assert first_gap(numbers, np.array([True, True])) is None
+
+
+def test_a_new_gap_in_a_file_is_told_with_its_place(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,a,b,label\nx,1,2,u\nx,3,4,u\ny,5,6,v\ny,7,,v\n")
+    data = read(path)
+    check_gaps(data, np.array([False, True]))
+    with pytest.raises(DataError, match=r"line 4, column b: step 2 .* in channel 'b', which had"):
+        check_gaps(data, np.array([True, False]))
+    path.write_text("label,v1,v2,v3\na,1,2,3\nb,1,,3\n")
+    with pytest.raises(DataError, match=r"line 3, column v2: step 2 .* had no gaps in the trai"):
+        check_gaps(read(path), np.array([False]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_has_the_only_gaps_stays_in_the_training_part(seed):
+    gaps = np.zeros((10, 2), dtype=bool)
+    gaps[3, 1] = True
+    first, second = hold_out(10, 0.5, seed, np.array(list("ab") * 5), gaps=gaps)
+    assert 3 in first
+    assert sorted([*first, *second]) == list(range(10))
