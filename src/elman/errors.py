@@ -4,6 +4,7 @@
     ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError and, as
     │                                                               torch's own, a RuntimeError)
     ├── DataError       a file or the sequences given are wrong    (also a ValueError)
+    │   └── KindError   they are of a kind that is not read        (also a TypeError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     └── ModelFileError  a saved model or run cannot be used        (also a ValueError)
 
@@ -88,6 +89,10 @@ class DataError(ElmanError, ValueError):
         more = [f"  ... and {total - len(faults):,} more"] if total > len(faults) else []
         error.args = ("\n".join([f"{first.source}: {total:,} faults", *told, *more]),)
         return error
+
+
+class KindError(DataError, TypeError):
+    """Sequences are of a kind that is not read: a sparse matrix, or a table of other things."""
 
 
 class SettingsError(ElmanError, ValueError):

@@ -5,9 +5,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from elman import DataError, SequenceClassifier, SequenceTagger, SettingsError, ShapeError
 from elman.data import Ragged
+from elman.errors import KindError
 
 SMALL = {"hidden_size": 4, "epochs": 1, "random_state": 0}
 GOOD = [np.ones((3, 2)), np.zeros((2, 2))] * 4
@@ -47,7 +49,12 @@ SEQUENCES = [
     (["a b c", "d e f", "  ", "g h i"] * 2, DataError, "sequence 2 is empty"),
     ([], DataError, "X holds no sequences. Expected at least one"),
     (np.zeros((0, 3)), DataError, "X holds no sequences"),
-    (np.zeros((8, 0)), DataError, "sequence 0 is empty"),
+    (np.zeros((8, 0)), ShapeError, "X: 0 feature(s) (shape=(8, 0)) while a minimum of 1 is"),
+    (np.zeros(8), ShapeError, "X: got shape (8,), expected (n, T) or (n, T, C). Reshape your"),
+    (np.zeros((8, 2), complex), DataError, "X: Complex data not supported"),
+    (csr_array(np.eye(8)), KindError, "X: got a sparse matrix; sparse data is not supported"),
+    (np.array([["a", 1]] * 8, dtype=object), KindError, "X: got str among numbers"),
+    (np.array([[{}, 1]] * 8, dtype=object), KindError, "X: got dict among numbers"),
     ("text", DataError, "X is a str. Expected an array (n, T, C) or (n, T), or a list"),
     (3.0, DataError, "X is a float"),
     (None, DataError, "X is a NoneType"),
@@ -65,7 +72,7 @@ def test_sequences_that_cannot_be_learnt_from(X, error, message, validation):
 
 
 CLASSES = [
-    (None, DataError, "y is a NoneType. Expected a label a sequence"),
+    (None, DataError, "this SequenceClassifier requires y to be passed, but the target y is None"),
     (1, DataError, "y is a int"),
     (LABELS[:-1], ShapeError, "y: got 7 labels, expected 8, one a sequence of X"),
     (["a"] * 8, DataError, "y holds one class only, 'a'. Expected at least two"),
@@ -75,7 +82,7 @@ CLASSES = [
     (["a", None] * 4, DataError, "y holds labels of the types NoneType, str"),
     (np.array(["a", 1] * 4, dtype=object), DataError, "y holds labels of the types int, str"),
     (np.array([True, 2] * 4, dtype=object), DataError, "labels of the types bool, int"),
-    ([[1], [2]] * 4, ShapeError, "y: got shape (8, 1), expected (n,), one label a sequence"),
+    ([[1, 2]] * 8, ShapeError, "y: got shape (8, 2), expected (n,), one label a sequence"),
     (np.array([1j, 2] * 4), DataError, "y holds complex128. Expected classes"),
 ]
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
@@ -22,6 +22,7 @@ from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
+from elman.estimators.forms import Columns, check_columns, given
 from elman.estimators.inputs import as_given
 from elman.estimators.labels import as_labels, to_codes
 from elman.estimators.parameters import Parameters
@@ -55,6 +56,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
     per_step: ClassVar[bool]
 
     classes_: NDArray[Any]
+    columns_: Columns
     encoder_: Encoder
     model_: SequenceModel
     history_: History
@@ -70,8 +72,15 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         on_epoch: Callable[[EpochRecord], None] | None,
     ) -> None:
         network, settings = self._settings(readout)
+        if y is None:
+            raise DataError(
+                f"this {type(self).__name__} requires y to be passed, but the target y is None",
+                remedy="Expected a label a sequence.",
+            )
+        found = given(X)
+        columns = found.columns()
         # Whole, so that a fault is told by the place that the sequence has in the caller's X.
-        X, kind = as_given(X, self.inputs)
+        X, kind = as_given(found.sequences, self.inputs)
         labels = self._labels(X, y)
         if isinstance(X, Ragged):
             _match(X, labels)
@@ -131,6 +140,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 on_batch=progress.batch,
                 on_epoch=heard,
             )
+        self.columns_ = columns
         self.classes_, self.encoder_ = classes, encoder
         self.model_, self.history_ = model.cpu(), history
         self.baselines_ = Baselines.from_training(
@@ -145,6 +155,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         self, classes: NDArray[Any], X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[Any, ...]:
         """What the caller wants the training to be watched by: X, codes, weights or None."""
+        X = given(X).sequences
         codes = _encode(self._labels(X, y), classes)
         if sample_weight is None:
             return X, codes, None
@@ -212,6 +223,8 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
     def _labels(self, X: Any, y: Any) -> NDArray[Any] | Ragged:
         """Check that y has a label for each sequence, or each step, of X."""
+        if hasattr(y, "__array__"):
+            y = np.asarray(y)
         if not hasattr(y, "__len__"):
             raise DataError(f"y is a {type(y).__name__}", remedy="Expected a label a sequence.")
         if len(y) != len(X):
@@ -253,8 +266,15 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
         return probabilities
 
-    def _encode_inputs(self, X: Any) -> Ragged:
+    def _sequences(self, X: Any) -> Any:
+        """X out of its container, which must be like the one that was trained with."""
         self._check_fitted()
+        found = given(X)
+        check_columns(self, found)
+        return found.sequences
+
+    def _encode_inputs(self, X: Any) -> Ragged:
+        X = self._sequences(X)
         return self.encoder_.encode(X)
 
     def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Report:
@@ -267,7 +287,8 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         Returns: a Report; it prints as a table and shows as one in a notebook.
         Raises: DataError if y holds a class that training has not seen.
         """
-        inputs = self._encode_inputs(X)
+        X = self._sequences(X)
+        inputs = self.encoder_.encode(X)
         codes = _encode(self._labels(X, y), self.classes_)
         _match(inputs, codes)
         return evaluate(
@@ -282,7 +303,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
     def count_unknown(self, X: Any) -> Counter[str]:
         """Count the tokens of X that training has not seen and that are read as unknown."""
-        self._check_fitted()
+        X = self._sequences(X)
         return self.encoder_.unknown(X)
 
     def check(self, X: Any, tolerance: float | None = None) -> list[Check]:
@@ -335,6 +356,29 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
         self._check_fitted()
         save(self, Path(folder), data=data, layout=layout, report=report)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the table, or of the frames, that were trained with; missing for others."""
+        if (count := self._columns().count) is None:
+            raise AttributeError("n_features_in_: the training's sequences had no columns")
+        return count
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of those columns, (n_features_in_,), where all are words."""
+        if (names := self._columns().names) is None:
+            raise AttributeError("feature_names_in_: the training's sequences had no names")
+        return np.array(names, dtype=object)
+
+    def _columns(self) -> Columns:
+        return self.columns_ if self.__sklearn_is_fitted__() else Columns()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import column_or_1d
 
 from elman.errors import DataError, ShapeError
 
@@ -20,6 +21,8 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         kinds, or real numbers.
     """
     labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        y = labels = column_or_1d(labels, warn=True)
     if labels.ndim != 1:
         raise ShapeError(f"{name}: got shape {labels.shape}, expected (n,), one label a sequence")
     if labels.dtype.kind in "OU":
@@ -27,7 +30,8 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         kinds = {bool if isinstance(v, bool | np.bool_) else type(v) for v in values}
         text = all(issubclass(kind, str) for kind in kinds)
         whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
-        if not (text or whole or kinds == {bool}):
+        real = all(issubclass(kind, float | np.floating) for kind in kinds)
+        if not (text or whole or real or kinds == {bool}):
             found = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise DataError(
                 f"{name} holds labels of the types {found}",
@@ -38,7 +42,8 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
             raise DataError(
                 f"{name} holds real numbers or gaps",
-                remedy="Expected classes: strings, whole numbers or truth values.",
+                remedy="Expected classes, not a continuous target: strings, whole numbers or "
+                "truth values.",
             )
     elif labels.dtype.kind not in "iubU":
         raise DataError(

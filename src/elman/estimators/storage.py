@@ -18,6 +18,7 @@ from elman.estimators.base import SequenceEstimator
 from elman.estimators.card import model_card
 from elman.estimators.classifier import SequenceClassifier
 from elman.estimators.encoder import Encoder
+from elman.estimators.forms import Columns
 from elman.estimators.tagger import SequenceTagger
 from elman.evaluate import Baselines, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
@@ -65,6 +66,7 @@ def save(
         "model": dataclasses.asdict(estimator.model_.config),
         "encoder": estimator.encoder_.to_dict(),
         "classes": estimator.classes_.tolist(),
+        "columns": dataclasses.asdict(estimator.columns_),
         "history": {
             "epochs": [record.to_dict() for record in estimator.history_.epochs],
             "kept_epoch": estimator.history_.kept_epoch,
@@ -133,6 +135,7 @@ def _restored(
             raise ModelFileError(
                 f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
             )
+    estimator.columns_ = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
     history = config["history"]
     estimator.history_ = History(
         epochs=[_checked(EpochRecord, record) for record in history["epochs"]],

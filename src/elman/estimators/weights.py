@@ -57,6 +57,8 @@ def sample_weights(given: Any, lengths: NDArray[np.int64], *, per_step: bool) ->
         lengths: steps of each sequence, (n,).
     Raises: ShapeError or DataError, saying what was expected.
     """
+    if hasattr(given, "__array__"):
+        given = np.asarray(given)
     each = "one a sequence" + ", or a list for each with one a step" * per_step
     if not hasattr(given, "__len__") or len(given) != len(lengths):
         raise ShapeError(f"sample_weight: expected {len(lengths)} numbers, {each}")

@@ -1,0 +1,210 @@
+"""The containers that users hand over as X, brought to the few forms that `inputs` reads.
+
+A data frame, a 2-D array and a list of lists of equal length are tables: a row is a sequence of one
+channel, a column a step. scikit-learn asks that a table keeps its width and its column names. A
+list of arrays, or an array (n, T, C), holds sequences that may have any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from elman.data.ragged import Ragged
+from elman.errors import DataError, KindError, ShapeError
+
+What = Literal["steps", "channels"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What an estimator remembers of the X it was trained with.
+
+    Args:
+        what: the columns are: the steps of a table, the channels of frames (T, C), or None where X
+            had no columns that are to stay the same.
+        count: `n_features_in_`.
+        names: `feature_names_in_`; None if there were none, or not all were words.
+    """
+
+    what: What | None = None
+    count: int | None = None
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """X in a form that `inputs` reads, and the columns it had.
+
+    Args:
+        sequences: array, list or Ragged.
+        what: as in Columns.
+        table: the frame or array that has them, or an empty one of as many columns.
+        loose: whether a later X in this form need not have the same columns.
+    """
+
+    sequences: Any
+    what: What | None = None
+    table: Any = None
+    loose: bool = False
+
+    def columns(self) -> Columns:
+        """What is to be remembered, as scikit-learn finds it."""
+        if self.what is None:
+            return Columns()
+        seen = BaseEstimator()
+        validate_data(seen, self.table, skip_check_array=True)
+        names = getattr(seen, "feature_names_in_", None)
+        return Columns(
+            self.what, seen.n_features_in_, None if names is None else tuple(names.tolist())
+        )
+
+
+def given(X: Any) -> Given:
+    """Take X out of its container.
+
+    Args:
+        X: anything `SequenceClassifier.fit` takes; frames of pandas, polars, pyarrow and others.
+    Raises: KindError for sparse matrices, and tables of neither numbers nor text; ShapeError for
+        one number a sequence; DataError for complex numbers, and frames that are not in order.
+    """
+    if isinstance(X, Ragged | str | bytes):
+        return Given(X)
+    if isinstance(X, list | tuple):
+        return _from_list(X)
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise KindError(
+            "X: got a sparse matrix; sparse data is not supported", remedy="Give X.toarray()."
+        )
+    if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
+        return _from_multi_index(X)
+    frame = _frame(X)
+    if frame is not None:
+        return Given(_table(frame.to_numpy()), "steps", X)
+    if hasattr(X, "to_numpy"):  # a series, where X[0] need not be the first entry
+        X = X.to_numpy()
+    elif hasattr(X, "__array__") and not isinstance(X, np.ndarray):
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray) and X.ndim != 1:
+        X = _table(X)
+        return Given(X, "steps", X) if X.ndim == 2 else Given(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "fiubc":
+        raise ShapeError(
+            f"X: got shape {X.shape}, expected (n, T) or (n, T, C). Reshape your data: "
+            "X.reshape(1, -1) if it is one sequence of one channel, X.reshape(-1, 1) if it is n "
+            "sequences of one step"
+        )
+    return Given(X)
+
+
+def check_columns(estimator: Any, found: Given) -> None:
+    """Let scikit-learn compare the columns of X with those that the estimator remembers.
+
+    Raises: ShapeError if they are not those of the training.
+    """
+    if found.what is None or found.loose or found.what != estimator.columns_.what:
+        return
+    try:
+        validate_data(estimator, found.table, reset=False, skip_check_array=True)
+    except ValueError as error:
+        remedy = (
+            "\nA list of arrays, or an array (n, T, C), may hold sequences of other lengths."
+            if found.what == "steps"
+            else ""
+        )
+        raise ShapeError(f"{str(error).rstrip()}{remedy}") from None
+
+
+def _frame(X: Any) -> Any:
+    """X as a narwhals frame, or None."""
+    if isinstance(X, np.ndarray):
+        return None
+    import narwhals
+
+    frame = narwhals.from_native(X, eager_only=True, pass_through=True)
+    return frame if isinstance(frame, narwhals.DataFrame) else None
+
+
+def _from_list(X: Sequence[Any]) -> Given:
+    first = X[0] if X else None
+    if isinstance(first, list | tuple):
+        same = all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
+        # Lists of whole numbers alone are tokens.
+        if same and {type(value) for row in X for value in row} in ({float}, {float, int}):
+            return Given(X, "steps", np.empty((0, len(first))), loose=True)
+        return Given(X)
+    if first is None or isinstance(first, str | np.ndarray) or _frame(first) is None:
+        return Given(X)
+    arrays = []
+    for i, sequence in enumerate(X):
+        frame = _frame(sequence)
+        if frame is None:
+            raise DataError(
+                f"sequence {i} is a {type(sequence).__name__}, expected a frame as sequence 0",
+                remedy="Give every sequence the same form.",
+            )
+        if i == 0:
+            names = frame.columns
+        elif frame.columns != names:
+            raise ShapeError(
+                f"sequence {i}: got columns {frame.columns}, expected {names} as sequence 0"
+            )
+        arrays.append(frame.to_numpy())
+    return Given(arrays, "channels", first)
+
+
+def _from_multi_index(X: Any) -> Given:
+    """A frame as sktime has it, a row a time step, its index (instance, time)."""
+    index = X.index
+    if index.nlevels != 2:
+        raise ShapeError(f"X: got an index of {index.nlevels} levels, expected (instance, time)")
+    # Places of the names in the order of their first appearance.
+    first = index.get_level_values(0)
+    starts = np.flatnonzero(np.concatenate([[True], first[1:] != first[:-1]]))
+    if len(starts) != first.nunique():
+        raise DataError(
+            "X: rows of one instance do not stand together",
+            remedy="Sort the frame by its index, and y with it.",
+        )
+    offsets = np.append(starts, len(index)).astype(np.int64)
+    time = index.get_level_values(1)
+    later = np.asarray(time[1:] > time[:-1])
+    later[starts[1:] - 1] = True
+    if not later.all():
+        row = int((~later).argmin()) + 1
+        raise DataError(
+            f"X: row {row}, index {index[row]}: its time is not after that of the row before it",
+            remedy="Sort the frame by its index, and y with it.",
+        )
+    if X.ndim == 1:
+        return Given(Ragged(_table(X.to_numpy()[:, None]), offsets))
+    return Given(Ragged(_table(X.to_numpy()), offsets), "channels", X)
+
+
+def _table(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of two or more dimensions, of numbers where it holds nothing else."""
+    if values.dtype.kind == "c":
+        raise DataError("X: Complex data not supported", remedy="Give two channels.")
+    if values.ndim == 2 and values.shape[1] == 0:
+        raise ShapeError(
+            f"X: 0 feature(s) (shape={values.shape}) while a minimum of 1 is required: every "
+            "sequence is empty, expected at least 1 step"
+        )
+    if values.dtype.kind != "O" or values.ndim != 2:
+        return values
+    kinds = {type(value) for value in values.flat}
+    if all(issubclass(kind, str) for kind in kinds):
+        return values
+    numbers = (int, float, np.number, np.bool_, type(None))
+    if strange := [kind.__name__ for kind in kinds if not issubclass(kind, numbers)]:
+        raise KindError(
+            f"X: got {', '.join(sorted(strange))} among numbers: in a table, every argument must "
+            "be a string, or every one a number",
+            remedy="Give a table of numbers, or of tokens.",
+        )
+    return values.astype(np.float64)
