@@ -131,7 +131,7 @@ BAD = [
     ([1.0, "x", 2.0], DataError, "something that is no number"),
     ([1.0, -1.0, 2.0], DataError, "below 0"),
     ([1.0, np.nan, 2.0], DataError, "not finite"),
-    ([0, 0, 0], DataError, "all 0"),
+    ([0, 0, 0], DataError, "all zero"),
     ([[1.0], [1.0], [1.0]], ShapeError, r"got shape \(3, 1\)"),
 ]
 

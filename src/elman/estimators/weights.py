@@ -83,7 +83,7 @@ def sample_weights(given: Any, lengths: NDArray[np.int64], *, per_step: bool) ->
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise DataError(
-            "sample_weight: got numbers below 0, not finite, or all 0",
+            "sample_weight: got numbers below 0, not finite, or all zero",
             remedy="Expected numbers from 0, some above it.",
         )
     if not per_step:
