@@ -188,8 +188,46 @@ def test_a_run_again_from_its_config(elman, files, small, tmp_path):
 
 def test_tasks(elman):
     lines = elman("tasks").out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == list(TASKS)
-    assert all(task.summary in line for task, line in zip(TASKS.values(), lines, strict=True))
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert [line.split("  ")[0] for line in heads] == list(TASKS)
+    assert all(task.summary in line for task, line in zip(TASKS.values(), heads, strict=True))
+    assert "                   :n=10,stretch=2,letters=2,train=500" in lines
+    for task in TASKS.values():
+        assert not task.known or any(line.endswith(task.known) for line in lines)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_one_task(elman, name):
+    done = elman("tasks", name)
+    assert done.out.startswith(f"{name}: {TASKS[name].summary}\n")
+    assert TASKS[name].source in done.out
+    for parameter in TASKS[name].parameters.values():
+        line = f"{parameter.meaning} [default: {parameter.default}]\n"
+        assert re.search(rf"^  {parameter.name} +{re.escape(line)}", done.out, re.MULTILINE)
+
+
+def test_no_such_task(elman):
+    done = elman("tasks", "rebr")
+    assert (done.code, done.out) == (2, "")
+    assert "There is no task 'rebr'. Did you mean 'reber'?" in done.err
+
+
+def test_a_task_with_parameters(elman, tmp_path):
+    asked = "anbn:n=3,stretch=3,train=40"
+    assert elman("train", asked, "--epochs", 1, "--hidden-size", 2).code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("anbn-n-3-stretch-3-train-40")
+    assert tomllib.loads((run / "config.toml").read_text())["data"]["data"] == asked
+    found = json.loads((run / "metrics.json").read_text())
+    assert (found["test"]["count"], found["test"]["steps"]) == (6, sum(range(9, 20, 2)))
+    done = elman("evaluate", run, "anbn:n=3,stretch=2,train=2")
+    assert done.code == 0, done.err
+    assert "3 sequences" in done.out
+    done = elman("train", "anbn:m=3")
+    assert (done.code, done.out) == (2, "")
+    assert "task anbn: no such parameter 'm'" in done.err
+    done = elman("train", "anbm:n=3")
+    assert "no such file or task: 'anbm:n=3'. Did you mean 'anbn'?" in done.err
 
 
 def test_help_names_everything(elman):

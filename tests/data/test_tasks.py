@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 
@@ -13,7 +14,15 @@ from elman.data.ragged import Ragged
 from elman.data.tasks import TASKS, load_task
 from elman.errors import SettingsError
 
-GENERATED = ["sum-threshold", "token-order", "running-parity", "waves"]
+SIMPLE = ["sum-threshold", "token-order", "running-parity", "waves"]
+DRAWN = [*SIMPLE, "copy-memory", "temporal-order", "reber", "brackets"]
+SIZES = {
+    "copy-memory": (4000, 500),
+    "temporal-order": (2000, 500),
+    "reber": (1000, 250),
+    "brackets": (3000, 500),
+}
+WORDS = {"waves", "copy-memory", "temporal-order", "reber", "anbn", "brackets"}  # as labels
 
 
 def labelled(data: Dataset) -> list[tuple[list, object]]:
@@ -24,21 +33,27 @@ def labelled(data: Dataset) -> list[tuple[list, object]]:
     return [(s.tolist(), t) for s, t in zip(data.inputs, targets, strict=True)]
 
 
+load = functools.cache(load_task)
+
+
 def both(name: str, seed: int = 0) -> list[tuple[list, object]]:
-    train, test = load_task(name, seed)
+    train, test = load(name, seed)
     return labelled(train) + labelled(test)
 
 
 def test_the_tasks_and_their_names() -> None:
-    assert list(TASKS) == ["digits", *GENERATED]
+    assert list(TASKS) == ["digits", *DRAWN[:-1], "anbn", "brackets", "sequential-digits"]
     for name, task in TASKS.items():
         assert task.name == name
-        assert task.summary and "\n" not in task.summary
+        assert task.summary and "\n" not in task.summary + task.known + task.source
+        assert "sequences of the" in "".join(p.meaning for p in task.parameters.values()) or (
+            "digits" in name
+        )
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_layout_describes_the_data(name: str) -> None:
-    for data in load_task(name, 3):
+    for data in load(name, 0):
         layout = data.layout
         assert data.source == name
         assert (layout.format, layout.target) == ("rows", "label")
@@ -55,22 +70,23 @@ def test_layout_describes_the_data(name: str) -> None:
             assert {type(v) for v in data.inputs.values} == {str}
         labels = data.target.values if isinstance(data.target, Ragged) else data.target
         assert labels is not None and labels.dtype == object
-        assert {type(label) for label in labels} == {str if name == "waves" else int}
+        assert {type(label) for label in labels} == {str if name in WORDS else int}
         assert data.lines is None
 
 
-@pytest.mark.parametrize("name", GENERATED)
+@pytest.mark.parametrize("name", DRAWN)
 def test_generated_sizes_and_no_test_sequence_in_training(name: str) -> None:
-    for seed in range(3):
-        train, test = load_task(name, seed)
-        assert (len(train), len(test)) == (800, 200)
-        assert len({str(s) for s, _ in both(name, seed)}) == 1000
+    for seed in range(2):
+        train, test = load(name, seed)
+        assert (len(train), len(test)) == SIZES.get(name, (800, 200))
+        assert len({str(s) for s, _ in both(name, seed)}) == len(train) + len(test)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_seed_decides(name: str) -> None:
-    assert both(name, 7) == both(name, 7)
-    assert both(name, 7) != both(name, 8)
+    again = [pair for part in load_task(name, 7) for pair in labelled(part)]
+    assert both(name, 7) == again
+    assert both(name, 7) != both(name, 0)
     assert both(name, 2**40) != both(name, 0)
 
 
@@ -91,7 +107,7 @@ def test_data_of_a_seed_never_changes(name: str, digest: str) -> None:
 def test_digits_are_the_digits_in_a_stratified_split() -> None:
     from sklearn.datasets import load_digits
 
-    train, test = load_task("digits", 0)
+    train, test = load("digits", 0)
     assert (len(train), len(test)) == (1437, 360)
     images, digits = load_digits(return_X_y=True)
     expected = Counter((tuple(i), int(d)) for i, d in zip(images, digits, strict=True))
@@ -157,14 +173,14 @@ def test_waves_are_the_shapes_they_are_called() -> None:
     assert hits > 970
 
 
-@pytest.mark.parametrize("name", GENERATED)
+@pytest.mark.parametrize("name", [*SIMPLE, "temporal-order", "brackets"])
 def test_classes_are_balanced(name: str) -> None:
-    for seed in range(3):
-        for data in load_task(name, seed):
+    for seed in range(2):
+        for data in load(name, seed):
             labels = [v for _, t in labelled(data) for v in (t if isinstance(t, list) else [t])]
             counts = Counter(labels)
             fair = len(labels) / len(counts)
-            assert len(counts) == (3 if name == "waves" else 2)
+            assert len(counts) == {"waves": 3, "temporal-order": 4}.get(name, 2)
             # Four standard deviations of a fair draw.
             assert max(abs(c - fair) for c in counts.values()) < 4 * fair**0.5
 
@@ -172,5 +188,7 @@ def test_classes_are_balanced(name: str) -> None:
 def test_unknown_task_names_the_nearest() -> None:
     with pytest.raises(SettingsError, match=r"no task 'wave'.*Did you mean 'waves'\?.*digits"):
         load_task("wave", 0)
+    with pytest.raises(SettingsError, match=r"no task 'wave'"):
+        load_task("wave:T=3", 0)
     with pytest.raises(SettingsError, match="seed is -1"):
         load_task("digits", -1)

@@ -170,6 +170,9 @@ def test_a_file_goes_before_a_task_and_a_folder_does_not(tmp_path, monkeypatch):
     (tmp_path / "digits").write_text("")
     assert not is_task("digits")
     assert not is_task("waves.csv")
+    assert is_task("waves:train=10")
+    (tmp_path / "waves:train=10").write_text("")
+    assert not is_task("waves:train=10")
 
 
 def test_a_gap_that_only_the_test_file_has_is_refused(tmp_path):

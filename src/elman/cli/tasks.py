@@ -6,10 +6,28 @@ import click
 
 
 @click.command("tasks")
-def command() -> None:
-    """List the built-in tasks, one line each."""
-    from elman.data.tasks import TASKS
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """List the built-in tasks and their parameters, or say all about the one called NAME.
 
-    width = max(len(name) for name in TASKS)
-    for task in TASKS.values():
-        click.echo(f"{task.name:{width}}  {task.summary}")
+    `elman train NAME` trains on a task; its parameters stand behind a colon:
+    elman train copy-memory:T=50,train=10000.
+    """
+    from elman.data.tasks import TASKS, find_task
+
+    if name is None:
+        width = max(len(name) for name in TASKS)
+        for task in TASKS.values():
+            click.echo(f"{task.name:{width}}  {task.summary}")
+            shown = ",".join(f"{p.name}={p.default}" for p in task.parameters.values())
+            for line in (f":{shown}" if shown else "", task.known):
+                if line:
+                    click.echo(f"{'':{width}}  {line}")
+        return
+    task = find_task(name)
+    click.echo(f"{task.name}: {task.summary}")
+    for head, text in (("source", task.source), ("known", task.known)):
+        if text:
+            click.echo(f"  {head:<8}  {text}")
+    for parameter in task.parameters.values():
+        click.echo(f"  {parameter.name:<8}  {parameter.meaning} [default: {parameter.default}]")

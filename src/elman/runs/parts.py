@@ -15,7 +15,7 @@ from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
 from elman.data.missing import with_gaps
 from elman.data.ragged import flat
 from elman.data.splits import hold_out
-from elman.data.tasks import TASKS, load_task
+from elman.data.tasks import TASKS, load_task, split_name
 from elman.errors import DataError, SettingsError, nearest
 from elman.settings import READING, DataSettings
 
@@ -44,8 +44,8 @@ class Parts:
 
 
 def is_task(data: str) -> bool:
-    """Whether `data` names a built-in task; a file of that name goes first."""
-    return data in TASKS and not Path(data).is_file()
+    """Whether `data` names a built-in task, parameters or not; a file of that name goes first."""
+    return split_name(data)[0] in TASKS and not Path(data).is_file()
 
 
 def read_parts(settings: DataSettings, seed: int) -> Parts:
@@ -196,6 +196,6 @@ def _contents(dataset: Dataset) -> list[object]:
 
 def _hint_at_tasks(data: str) -> None:
     """Say which task was meant, where a missing file's name is near one."""
-    hint = nearest(data, TASKS)
+    hint = nearest(split_name(data)[0], TASKS)
     if hint and not Path(data).exists() and "." not in data and "/" not in data:
         raise DataError(f"no such file or task: {data!r}", remedy=hint.strip())

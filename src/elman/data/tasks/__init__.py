@@ -1,0 +1,130 @@
+"""The built-in tasks: labelled sequences to try a network on, most of them generated.
+
+Each is a training part and a test part, the same for the same seed, which share no sequence unless
+the task says so. What is generated follows a rule, so that what a network got wrong is never the
+data's fault. The parameters of a task stand behind its name: `copy-memory:T=100,train=10000`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from elman.data.dataset import Dataset
+from elman.data.tasks.digits import make_digits, make_sequential_digits
+from elman.data.tasks.languages import make_anbn, make_brackets, make_reber
+from elman.data.tasks.memory import make_copy_memory, make_temporal_order
+from elman.data.tasks.simple import (
+    make_running_parity,
+    make_sum_threshold,
+    make_token_order,
+    make_waves,
+)
+from elman.data.tasks.task import Parameter, Task, split_name
+from elman.errors import SettingsError, nearest
+
+__all__ = ["TASKS", "Parameter", "Task", "find_task", "load_task", "split_name"]
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            "digits",
+            "which handwritten digit, 8 x 8 pixels seen a row at a time (1,797 real scans)",
+            make_digits,
+            "Alpaydin & Kaynak 1998, as scikit-learn's load_digits",
+        ),
+        Task("sum-threshold", "whether 10 numbers add up to more than 5", make_sum_threshold),
+        Task(
+            "token-order",
+            "whether token 1 comes before token 2 among 12 tokens",
+            make_token_order,
+        ),
+        Task(
+            "running-parity",
+            "at every step, whether the ones so far are odd in number",
+            make_running_parity,
+            known="two units of any cell hold the state; what is hard is to find it from examples",
+        ),
+        Task("waves", "the shape of a noisy wave: sawtooth, sine or square", make_waves),
+        Task(
+            "copy-memory",
+            "say the first 10 symbols again after T steps",
+            make_copy_memory,
+            "Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016, arXiv:1511.06464",
+            "at T=100 and more the paper's tanh RNN does not pass the memoryless baseline, nor its "
+            "LSTM at 200",
+        ),
+        Task(
+            "temporal-order",
+            "in which order X and Y came, long ago and among noise",
+            make_temporal_order,
+            "Hochreiter & Schmidhuber 1997, experiments 6a and 6b",
+            "LSTM learns it at T=100; the paper knows no earlier network that does",
+        ),
+        Task(
+            "reber",
+            "at every step, which symbols may come next in the embedded Reber grammar",
+            make_reber,
+            "Reber 1967; Fahlman 1991; Hochreiter & Schmidhuber 1997, experiment 1",
+            "LSTM learns it nearly always, the Elman network of the paper's table never",
+        ),
+        Task(
+            "anbn",
+            "at every step, which symbols may come next in a^n b^n; tested on longer strings",
+            make_anbn,
+            "Gers & Schmidhuber 2001, doi:10.1109/72.963769",
+            "LSTM counts and goes on counting; a GRU or tanh RNN does not (arXiv:1805.04908)",
+        ),
+        Task(
+            "brackets",
+            "whether brackets are balanced, among letters; tested on longer and deeper ones",
+            make_brackets,
+            "after Suzgun et al. 2019, arXiv:1906.03648 and arXiv:1911.03329",
+            "LSTM learns one kind by counting; two need a stack, which small ones do not find",
+        ),
+        Task(
+            "sequential-digits",
+            "which handwritten digit, one pixel a step (the digits of `digits`)",
+            make_sequential_digits,
+            "after Le, Jaitly & Hinton 2015, arXiv:1504.00941, there with MNIST",
+            "gated cells learn it; a tanh RNN hardly does with MNIST's 784 steps",
+        ),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Return the task called `name`.
+
+    Raises: SettingsError with the nearest name if there is none.
+    """
+    if name not in TASKS:
+        raise SettingsError(
+            f"There is no task {name!r}.{nearest(name, TASKS)} The tasks are {', '.join(TASKS)}."
+        )
+    return TASKS[name]
+
+
+def load_task(asked: str, seed: int) -> tuple[Dataset, Dataset]:
+    """Return the training part and the test part of a built-in task.
+
+    Args:
+        asked: its name, or `name:parameter=value,...` with parameters of `TASKS[name]`.
+        seed: of the draw.
+    Raises: SettingsError for a name that is not in TASKS, a parameter that the task does not have
+        or a value it cannot have, and for a negative seed.
+    """
+    name, given = split_name(asked)
+    task = find_task(name)
+    if seed < 0:
+        raise SettingsError(f"The seed is {seed}, but must be 0 or a larger whole number.")
+    if given is None:
+        return task.make(seed)
+    if not given:
+        raise SettingsError(f"task {asked!r}: expected parameter=value behind the colon, got none")
+    values = task.values(given)
+    try:
+        train, test = task.make(seed, **values)
+    except SettingsError as error:
+        raise SettingsError(f"task {name}: {error}") from None
+    return dataclasses.replace(train, source=asked), dataclasses.replace(test, source=asked)

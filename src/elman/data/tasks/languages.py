@@ -1,0 +1,251 @@
+"""Tasks about formal languages: a regular one with a long dependency, counting, and nesting.
+
+Two of them ask at every step which symbols may come next, as the papers do. The papers have one
+output a symbol; here the set of legal symbols is one label, `ST` for S or T, which comes to the
+same: a string is accepted if the whole set is right at every step.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from elman.data.dataset import Dataset
+from elman.data.ragged import Ragged
+from elman.data.tasks.drawing import Test, Train, distinct, labels, layout, parts, tokens
+from elman.errors import SettingsError
+from elman.settings import Help
+
+# State -> symbol -> next state. State 7 ends.
+REBER: dict[int, dict[str, int]] = {
+    0: {"B": 1},
+    1: {"T": 2, "P": 3},
+    2: {"S": 2, "X": 4},
+    3: {"T": 3, "V": 5},
+    4: {"X": 3, "S": 6},
+    5: {"P": 4, "V": 6},
+    6: {"E": 7},
+}
+Steps = NDArray[np.int64]
+Tokens = NDArray[np.object_]
+PAIRS = ("()", "[]", "{}")
+
+
+def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dataset, Dataset]:
+    """At every step of a string of the embedded Reber grammar: which symbols may come next.
+
+    The grammar is B T (Reber string) T E or B P (Reber string) P E: to know the last but one symbol
+    is to remember the second. The last E is left out of the input, since nothing follows. Where two
+    symbols may come next, each does half the time. No string comes twice.
+
+    Who has learnt the Reber grammar, but not what it is embedded in, is right at all steps but one,
+    and at that one half the time.
+
+    Source: Reber 1967, doi:10.1016/S0022-5371(67)80149-X; embedded: Fahlman 1991 (NIPS 3); in the
+        set-up of Hochreiter & Schmidhuber 1997, experiment 1, there with 256 and 256 strings.
+    """
+    rng = np.random.default_rng(seed)
+
+    def inner() -> tuple[str, list[str]]:
+        """A Reber string, and after each of its symbols what may follow within it."""
+        state, string, follow = 0, "", []
+        while state != 7:
+            symbol = list(REBER[state])[int(rng.random() * len(REBER[state]))]
+            state = REBER[state][symbol]
+            string += symbol
+            follow.append("".join(sorted(REBER.get(state, ()))))
+        return string, follow
+
+    follows: dict[str, list[str]] = {}
+
+    def draw() -> Tokens:
+        outer = "TP"[rng.integers(2)]
+        string, follow = inner()
+        whole = f"B{outer}{string}{outer}"
+        follows[whole] = ["PT", "B", *follow[:-1], outer, "E"]
+        return tokens(whole)
+
+    drawn = distinct(draw, train + test)
+    # Likely strings are drawn first: mixed, so that both parts follow the same law.
+    mixed = [drawn[i] for i in rng.permutation(len(drawn))]
+    target = Ragged.from_list([labels(follows["".join(s)]) for s in mixed])
+    return parts("reber", mixed, target, layout("tokens", per_step=True), train)
+
+
+def make_anbn(
+    seed: int,
+    *,
+    n: Annotated[
+        int, Ge(1), Le(1000), Help("the training strings have 1 to n of each letter")
+    ] = 10,
+    stretch: Annotated[int, Ge(2), Le(100), Help("the test strings have up to stretch * n")] = 2,
+    letters: Annotated[int, Ge(2), Le(4), Help("2 for a^n b^n, 3 for a^n b^n c^n, and 4")] = 2,
+    train: Train = 500,
+) -> tuple[Dataset, Dataset]:
+    """At every step of S a^n b^n: which symbols may come next, T being the end.
+
+    The training part has `train` strings, n drawn from 1 to n: they repeat, there are no others.
+    The test part has each n from n + 1 to stretch * n once: longer than any seen. Who knows the
+    present letter only is wrong where a letter ends, so at letters - 1 steps of each string, and
+    has no string right.
+
+    Source: Gers & Schmidhuber 2001, doi:10.1109/72.963769, with peephole LSTM cells; a^n b^n with
+        n to 10 and tests to 1000.
+    """
+    names = "abcd"[:letters]
+    after = {names[i]: names[i + 1] for i in range(letters - 1)} | {names[-1]: "T"}
+
+    def string(count: int) -> Tokens:
+        return tokens("S" + "".join(letter * count for letter in names))
+
+    def follow(count: int) -> Tokens:
+        known = ["a"] + ["ab"] * count
+        for letter in names[1:]:
+            known += [letter] * (count - 1) + [after[letter]]
+        return labels(known)
+
+    counts = np.random.default_rng(seed).integers(1, n + 1, size=train).tolist()
+    counts += range(n + 1, stretch * n + 1)
+    return parts(
+        "anbn",
+        [string(count) for count in counts],
+        Ragged.from_list([follow(count) for count in counts]),
+        layout("tokens", per_step=True),
+        train,
+    )
+
+
+def make_brackets(
+    seed: int,
+    *,
+    kinds: Annotated[
+        int, Ge(1), Le(3), Help("of brackets: 1 asks for a counter, 2 for a stack")
+    ] = 2,
+    pairs: Annotated[int, Ge(4), Le(200), Help("largest number of pairs in training")] = 8,
+    depth: Annotated[int, Ge(3), Le(200), Help("deepest nesting in training")] = 4,
+    stretch: Annotated[
+        int, Ge(1), Le(10), Help("above 1, test strings have up to so many times the pairs, depth")
+    ] = 2,
+    letters: Annotated[int, Ge(0), Le(4), Help("kinds of letters strewn in that mean nothing")] = 4,
+    train: Train = 3000,
+    test: Test = 500,
+) -> tuple[Dataset, Dataset]:
+    """Whether brackets are balanced: class `yes` or `no`.
+
+    A balanced string is drawn uniformly among those of 4 to `pairs` pairs no deeper than `depth`,
+    the kind of each pair by chance. Every second one is spoilt: with one kind an opening bracket
+    changes places with a later closing one, so that somewhere more are closed than were open; with
+    several kinds two closing brackets of different kinds do, neither of which follows its opening
+    one at once. So both classes have the same law of length, of the count of each bracket, of the
+    first symbol and of the last, and with several kinds of depth: only who counts, or keeps a
+    stack, tells them apart; to guess is right half the time. Up to as many letters as pairs are
+    strewn in.
+
+    With `stretch` above 1 the test strings have more than `pairs` and up to stretch * pairs pairs,
+    and are deeper than `depth`, no deeper than stretch * depth.
+
+    Source: the Dyck languages (Chomsky & Schützenberger 1963) as in Suzgun et al. 2019,
+        arXiv:1906.03648, and 2019, arXiv:1911.03329, who ask for the next bracket.
+    """
+    if depth > pairs:
+        raise SettingsError(
+            f"depth: got {depth}, but {pairs} pairs are nested no deeper than {pairs}. Ask for a "
+            "smaller depth=, or for more pairs="
+        )
+    rng = np.random.default_rng(seed)
+
+    def draw(low: int, high: int, above: int, limit: int) -> Tokens:
+        for _ in range(1000):
+            path = _balanced(rng, int(rng.integers(low, high + 1)), limit)
+            kind = _kinds(rng, path, kinds)
+            string = [PAIRS[k][int(s < 0)] for s, k in zip(path, kind, strict=True)]
+            swaps = _spoiling(string, path, kinds)
+            if path.cumsum().max() <= above or not swaps:
+                continue
+            # Both classes are drawn from strings that can be spoilt: else the others gave it away.
+            spoilt = rng.random() < 0.5
+            if spoilt:
+                i, j = swaps[rng.integers(len(swaps))]
+                string[i], string[j] = string[j], string[i]
+            count = int(rng.integers(len(path) // 2 + 1)) if letters else 0
+            for place in sorted(rng.integers(len(string) + 1, size=count), reverse=True):
+                string.insert(place, "abcd"[rng.integers(letters)])
+            return tokens(string)
+        raise SettingsError(
+            f"Brackets more than {above} deep are too rare among {low} to {high} pairs. Ask for a "
+            "smaller depth=, or for more pairs="
+        )
+
+    drawn = distinct(lambda: draw(4, pairs, 0, depth), train + (test if stretch == 1 else 0))
+    mixed = [drawn[i] for i in rng.permutation(len(drawn))]
+    if stretch > 1:
+        mixed += distinct(lambda: draw(pairs + 1, stretch * pairs, depth, stretch * depth), test)
+    target = labels(["yes" if is_balanced(s.tolist()) else "no" for s in mixed])
+    return parts("brackets", mixed, target, layout("tokens"), train)
+
+
+def is_balanced(string: list[str]) -> bool:
+    """Whether every bracket is closed by its own kind, in order. Letters are passed over."""
+    opened = []
+    closing = {pair[1]: pair[0] for pair in PAIRS}
+    for symbol in string:
+        if symbol in closing.values():
+            opened.append(symbol)
+        elif symbol in closing and (not opened or opened.pop() != closing[symbol]):
+            return False
+    return not opened
+
+
+@cache
+def _ways(steps: int, limit: int) -> NDArray[np.float64]:
+    """Share of ways to close h open brackets with r more, never deeper than `limit`, (r, h).
+
+    Up to a factor of each row. Row r is for 0 <= r <= steps, column h + 1 for -1 <= h <= limit + 1.
+    """
+    ways = np.zeros((steps + 1, limit + 3))
+    ways[0, 1] = 1
+    for r in range(1, steps + 1):
+        ways[r, 1:-1] = ways[r - 1, :-2] + ways[r - 1, 2:]
+        ways[r] /= ways[r].max()
+    return ways
+
+
+def _balanced(rng: np.random.Generator, pairs: int, limit: int) -> Steps:
+    """A balanced string, uniform among those no deeper than `limit`: (2 * pairs,) of 1 and -1."""
+    ways = _ways(2 * pairs, limit)
+    path, height = [], 0
+    for left in range(2 * pairs - 1, -1, -1):
+        down, up = ways[left, height], ways[left, height + 2]
+        path.append(1 if rng.random() * (up + down) < up else -1)
+        height += path[-1]
+    return np.array(path)
+
+
+def _kinds(rng: np.random.Generator, path: Steps, kinds: int) -> list[int]:
+    """The kind of each bracket: by chance where it opens, the same where it closes."""
+    opened, found = [], []
+    for step in path:
+        if step > 0:
+            opened.append(int(rng.integers(kinds)))
+        found.append(opened[-1] if step > 0 else opened.pop())
+    return found
+
+
+def _spoiling(string: list[str], path: Steps, kinds: int) -> list[tuple[int, int]]:
+    """Two places whose exchange leaves a string that is not balanced, but looks like one."""
+    last = len(path) - 1
+    if kinds > 1:
+        closing = [i for i in range(1, last + 1) if path[i] < 0 and path[i - 1] < 0]
+        return [(i, j) for i in closing for j in closing if i < j and string[i] != string[j]]
+    depth = path.cumsum()
+    # Between the two places the depth falls by 2. The first and the last bracket stay.
+    return [
+        (i, j)
+        for i in range(1, last)
+        for j in range(i + 1, last)
+        if path[i] > 0 and path[j] < 0 and depth[i:j].min() < 2
+    ]

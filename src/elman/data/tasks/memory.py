@@ -1,0 +1,80 @@
+"""Tasks about remembering: what matters came long ago, and what came since is noise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from elman.data.dataset import Dataset
+from elman.data.ragged import Ragged
+from elman.data.tasks.drawing import Test, Train, distinct, labels, layout, parts, tokens
+from elman.settings import Help
+
+BLANK, GO = "-", ":"
+
+
+def make_copy_memory(
+    seed: int,
+    *,
+    T: Annotated[int, Ge(1), Le(100_000), Help("steps over which the symbols are kept")] = 20,
+    items: Annotated[int, Ge(1), Le(1000), Help("symbols to remember")] = 10,
+    symbols: Annotated[int, Ge(2), Le(9), Help("different symbols")] = 8,
+    train: Train = 4000,
+    test: Test = 500,
+) -> tuple[Dataset, Dataset]:
+    """Say again, after T steps, the symbols that came first. T + 2 * items steps.
+
+        step    1 ... items      then T - 1   then 1   then items
+        input   random symbols   -            :        -
+        label   -                -            -        the symbols in their order
+
+    No two sequences have the same symbols. Without memory the best is to say `-` for T + items
+    steps and to guess then: a log loss of items * log(symbols) / (T + 2 * items), an accuracy of
+    (T + items + items / symbols) / (T + 2 * items).
+
+    Source: Hochreiter & Schmidhuber 1997; in this form Arjovsky, Shah & Bengio 2016,
+        arXiv:1511.06464, with items 10, symbols 8 and T 100 to 500.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = distinct(lambda: rng.integers(1, symbols + 1, size=items), train + test)
+    words = [tokens(s.astype(str).tolist()) for s in drawn]
+    wait, hush = tokens(BLANK * (T - 1) + GO + BLANK * items), tokens(BLANK * (T + items))
+    inputs = [np.concatenate([word, wait]) for word in words]
+    target = Ragged.from_list([np.concatenate([hush, word]) for word in words])
+    return parts("copy-memory", inputs, target, layout("tokens", per_step=True), train)
+
+
+def make_temporal_order(
+    seed: int,
+    *,
+    T: Annotated[int, Ge(10), Le(100_000), Help("steps of the shortest sequence")] = 100,
+    symbols: Annotated[int, Ge(2), Le(3), Help("how many are to be remembered")] = 2,
+    train: Train = 2000,
+    test: Test = 500,
+) -> tuple[Dataset, Dataset]:
+    """Tell in which order X and Y came, long ago and among noise.
+
+    T to 1.1 T tokens: E, then a, b, c or d by chance, at last B. At two steps (or three) stands X
+    or Y instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
+    and 0.76 T). The class is what stood there: XX, XY, YX or YY (eight classes for three). Who
+    counts X but does not mind the order is right three times in four (once in two for three).
+
+    Source: Hochreiter & Schmidhuber 1997, experiments 6a and 6b, there with T = 100 and the classes
+        called Q, R, S, U (and V, A, B, C).
+    """
+    rng = np.random.default_rng(seed)
+    spans = [(10, 20), (50, 60)] if symbols == 2 else [(10, 20), (33, 43), (66, 76)]
+
+    def draw() -> NDArray[Any]:
+        places = [int(rng.integers(T * low // 100, T * high // 100 + 1)) for low, high in spans]
+        sequence = rng.choice(np.array(list("abcd")), size=rng.integers(T, T + T // 10 + 1))
+        sequence[0], sequence[-1] = "E", "B"
+        sequence[places] = rng.choice(np.array(["X", "Y"]), size=symbols)
+        return sequence.astype(object)
+
+    drawn = distinct(draw, train + test)
+    target = labels(["".join(t for t in s if t in "XY") for s in drawn])
+    return parts("temporal-order", drawn, target, layout("tokens"), train)

@@ -1,0 +1,103 @@
+"""Tasks for a first try: learnt in seconds, and told apart from chance at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from elman.data.dataset import Dataset
+from elman.data.ragged import Ragged
+from elman.data.tasks.drawing import Stretch, Test, Train, distinct, layout, parts
+from elman.settings import Help
+
+WAVES = ("sawtooth", "sine", "square")
+
+
+def make_sum_threshold(
+    seed: int, *, train: Train = 800, test: Test = 200
+) -> tuple[Dataset, Dataset]:
+    """10 numbers, uniform in [0, 1); class 1 if their sum exceeds 5, else 0."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.random((train + test, 10))
+    target = (numbers.sum(axis=1) > 5).astype(int).astype(object)
+    return parts(
+        "sum-threshold", list(numbers[:, :, None]), target, layout("numbers", ["number"]), train
+    )
+
+
+def make_token_order(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Dataset, Dataset]:
+    """12 tokens of 20; class 1 if token 1 comes before token 2, else 0.
+
+    Tokens 1 and 2 stand exactly once in each sequence, anywhere; the other ten are drawn from the
+    other 18.
+    """
+    rng = np.random.default_rng(seed)
+    others = np.array([i for i in range(20) if i not in (1, 2)])
+
+    def draw() -> NDArray[Any]:
+        tokens = rng.choice(others, size=12)
+        first, second = rng.choice(12, size=2, replace=False)
+        tokens[first], tokens[second] = 1, 2
+        return tokens
+
+    drawn = distinct(draw, train + test)
+    target = np.array([int(np.argmax(s == 1) < np.argmax(s == 2)) for s in drawn], dtype=object)
+    tokens = [s.astype(str).astype(object) for s in drawn]
+    return parts("token-order", tokens, target, layout("tokens"), train)
+
+
+def make_running_parity(
+    seed: int,
+    *,
+    T: Annotated[int, Ge(5), Le(100_000), Help("steps of the longest sequence")] = 20,
+    stretch: Stretch = 1,
+    train: Train = 800,
+    test: Test = 200,
+) -> tuple[Dataset, Dataset]:
+    """5 to T random bits; each step has a label: 1 if the ones so far are odd in number, else 0.
+
+    No sequence comes twice, so of length 5 there are at most 32, and most of them stand in the
+    training part. With `stretch` above 1 the test sequences have more than T and up to
+    stretch * T bits.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(shortest: int, longest: int, count: int) -> list[NDArray[Any]]:
+        return distinct(lambda: rng.integers(2, size=rng.integers(shortest, longest + 1)), count)
+
+    if stretch == 1:
+        bits = draw(5, T, train + test)
+    else:
+        bits = draw(5, T, train) + draw(T + 1, stretch * T, test)
+    target = Ragged.from_list([(np.cumsum(s) % 2).astype(object) for s in bits])
+    inputs = [s[:, None].astype(np.float64) for s in bits]
+    described = layout("numbers", ["bit"], per_step=True)
+    return parts("running-parity", inputs, target, described, train)
+
+
+def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Dataset, Dataset]:
+    """Noisy waves of 20 to 50 steps; the class is the shape: sawtooth, sine or square.
+
+    Phase and period (8 to 16 steps) are random, and all shapes have mean 0 and variance 1, so
+    that one step says little. The noise is normal, with standard deviation 0.25.
+    """
+    rng = np.random.default_rng(seed)
+    target = np.array(rng.choice(WAVES, size=train + test).tolist(), dtype=object)
+
+    def draw(shape: str) -> NDArray[np.float64]:
+        steps = np.arange(rng.integers(20, 51))
+        turns = rng.random() + steps / rng.uniform(8, 16)
+        if shape == "sine":
+            wave = np.sqrt(2) * np.sin(2 * np.pi * turns)
+        elif shape == "square":
+            wave = np.where(turns % 1 < 0.5, 1.0, -1.0)
+        else:
+            wave = np.sqrt(3) * (2 * (turns % 1) - 1)
+        # Rounded because the last bit of a sine depends on the processor.
+        noisy: NDArray[np.float64] = np.round(wave + rng.normal(0, 0.25, len(steps)), 4)
+        return noisy[:, None]
+
+    return parts("waves", [draw(s) for s in target], target, layout("numbers", ["height"]), train)
