@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from elman.errors import SettingsError as SettingsError
     from elman.errors import ShapeError as ShapeError
     from elman.estimators import SequenceClassifier as SequenceClassifier
+    from elman.estimators import SequenceRegressor as SequenceRegressor
     from elman.estimators import SequenceTagger as SequenceTagger
     from elman.estimators import load as load
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "SequenceClassifier": "elman.estimators",
+    "SequenceRegressor": "elman.estimators",
     "SequenceTagger": "elman.estimators",
     "load": "elman.estimators",
     "ElmanError": "elman.errors",

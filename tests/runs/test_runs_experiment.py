@@ -101,7 +101,7 @@ def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
     seen = []
     fit = SequenceClassifier.fit
 
-    def spy(self, X, y, validation_data=None, on_epoch=None):
+    def spy(self, X, y, *, validation_data=None, on_epoch=None):
         def heard(record):
             on_epoch(record)
             lines = (out / "metrics.jsonl").read_text().splitlines()
@@ -109,7 +109,7 @@ def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
             assert (out / "config.toml").is_file()
             assert not (out / "metrics.json").exists()  # where it is, the run is complete
 
-        return fit(self, X, y, validation_data, heard)
+        return fit(self, X, y, validation_data=validation_data, on_epoch=heard)
 
     monkeypatch.setattr(SequenceClassifier, "fit", spy)
     quiet_run(settings(training={"epochs": 3}), out=out)
@@ -146,7 +146,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     text = (done.folder / "config.toml").read_text()
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in fields())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
-    assert set(unset) <= {"values", "id", "time"}
+    assert set(unset) <= {"values", "id", "time", "class_weight"}
 
 
 @pytest.mark.parametrize("name", ["text.csv", "values.csv", "tags.jsonl", "running-parity"])
@@ -207,7 +207,10 @@ def test_every_setting_reaches_the_estimator():
             "schedule": "constant",
             "warmup": 0.5,
             "clip_norm": 2.0,
-            "label_smoothing": 0.1,
+            "label_smoothing": 0.0,
+            "class_weight": "balanced",
+            "loss": "focal",
+            "focal_gamma": 1.5,
             "token_dropout": 3.0,
             "patience": 4,
             "keep": "last",
@@ -293,7 +296,7 @@ def test_a_model_that_was_trained_is_not_lost(settings, tmp_path, monkeypatch, w
 
 
 def test_ctrl_c_while_the_figures_are_worked_out(settings, tmp_path, monkeypatch):
-    stop_at(monkeypatch, "elman.estimators.base.evaluate", KeyboardInterrupt())
+    stop_at(monkeypatch, "elman.estimators.targets.evaluate", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         quiet_run(settings(), out=tmp_path / "mine")
     assert load(tmp_path / "mine").predict(["a good day"]).shape == (1,)

@@ -24,13 +24,14 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
 from elman.estimators.forms import Columns, check_columns, given
 from elman.estimators.inputs import as_given
-from elman.estimators.labels import as_labels, to_codes
 from elman.estimators.parameters import Parameters
+from elman.estimators.targets import Classes, Labels, Target
 from elman.estimators.weights import class_weights, counted, sample_weights
-from elman.evaluate import Baselines, Check, Report, check_invariance, evaluate
+from elman.evaluate import Baselines, Check, RegressionReport, Report, check_invariance
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
 from elman.train import EpochRecord, History, train
+from elman.train.losses import check_loss
 from elman.train.progress import make_progress
 from elman.train.threads import TorchThreads
 
@@ -51,10 +52,11 @@ _TOKENS_ONLY = {
 
 
 class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
-    """Base of `SequenceClassifier` and `SequenceTagger`; not to be used itself."""
+    """Base of classifier, tagger and regressor; not to be used itself."""
 
-    per_step: ClassVar[bool]
+    readouts: ClassVar[tuple[str, ...]]
 
+    target_: Target
     classes_: NDArray[Any]
     columns_: Columns
     encoder_: Encoder
@@ -84,37 +86,35 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         labels = self._labels(X, y)
         if isinstance(X, Ragged):
             _match(X, labels)
-        classes = np.unique(flat(labels))
-        if len(classes) < 2:
-            raise DataError(
-                f"y holds one class only, {classes.tolist()[0]!r}" if len(y) else "y is empty",
-                remedy="Expected at least two classes to tell apart.",
-            )
-        codes = _encode(labels, classes)
+        target = self._learn_target(labels)
+        check_loss(target.task, settings)
         weights = None
         if sample_weight is not None:
-            lengths = labels.lengths if isinstance(labels, Ragged) else np.ones(len(X), np.int64)
-            weights = sample_weights(sample_weight, lengths, per_step=self.per_step)
+            weights = self._weights(sample_weight, _lengths(labels))
             if len(used := counted(weights)) < len(X):
-                X, codes, labels, weights = (_take(v, used) for v in (X, codes, labels, weights))
+                X, labels, weights = (_take(v, used) for v in (X, labels, weights))
         held: tuple[Any, ...] | None = None
         if validation_data is not None:
-            held = self._watched(classes, *validation_data)
+            held = self._watched(*validation_data)
         elif self.validation:
+            strata = labels if target.task == "classification" else None
             gaps = with_gaps(X) if kind == "numbers" else None
-            first, second = hold_out(len(X), self.validation, settings.seed, labels, gaps=gaps)
-            held = tuple(_take(v, second) for v in (X, codes, weights))
-            X, codes, weights = (_take(v, first) for v in (X, codes, weights))
+            first, second = hold_out(len(X), self.validation, settings.seed, strata, gaps=gaps)
+            held = tuple(_take(v, second) for v in (X, labels, weights))
+            X, labels, weights = (_take(v, first) for v in (X, labels, weights))
+        target = target.fitted(labels)
         encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
-        training = _examples(encoder, X, codes, weights)
-        by_class = class_weights(
-            settings.class_weight, classes, np.bincount(flat(codes), minlength=len(classes))
-        )
-        watched = None if held is None else _examples(encoder, *held)
+        training = _examples(encoder, target, X, labels, weights)
+        by_class = None
+        if isinstance(target, Classes):
+            counts = np.bincount(flat(training.target), minlength=target.num_outputs)
+            by_class = class_weights(settings.class_weight, target.classes, counts)
+        watched = None if held is None else _examples(encoder, target, *held)
         config = ModelConfig(
             **dataclasses.asdict(network),
-            num_outputs=len(classes),
+            task=target.task,
+            num_outputs=target.num_outputs,
             input_size=encoder.input_size,
             vocabulary_size=encoder.vocabulary_size,
         )
@@ -141,28 +141,47 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 on_epoch=heard,
             )
         self.columns_ = columns
-        self.classes_, self.encoder_ = classes, encoder
+        self._set_target(target)
+        self.encoder_ = encoder
         self.model_, self.history_ = model.cpu(), history
         self.baselines_ = Baselines.from_training(
             training.inputs,
-            flat(codes),
-            len(classes),
+            target.plain(labels),
+            target.num_outputs,
             vocabulary_size=encoder.vocabulary_size or None,
             per_step=self.per_step,
+            task=target.task,
         )
 
-    def _watched(
-        self, classes: NDArray[Any], X: Any, y: Any, sample_weight: Any = None
-    ) -> tuple[Any, ...]:
-        """What the caller wants the training to be watched by: X, codes, weights or None."""
+    @property
+    def per_step(self) -> bool:
+        """Whether there is an answer at every step."""
+        return self.readouts == ("every",)
+
+    def _read(self, y: Any) -> Labels:
+        """Check labels, or what else is predicted, by themselves."""
+        raise NotImplementedError
+
+    def _learn_target(self, labels: Labels) -> Target:
+        """Say what is predicted."""
+        raise NotImplementedError
+
+    def _set_target(self, target: Target) -> None:
+        """Keep what is predicted."""
+        self.target_ = target
+
+    def _watched(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, ...]:
+        """What the caller wants the training to be watched by: X, labels, weights or None."""
         X = given(X).sequences
-        codes = _encode(self._labels(X, y), classes)
+        labels = self._labels(X, y)
         if sample_weight is None:
-            return X, codes, None
-        lengths = codes.lengths if isinstance(codes, Ragged) else np.ones(len(X), np.int64)
-        weights = sample_weights(sample_weight, lengths, per_step=self.per_step)
+            return X, labels, None
+        weights = self._weights(sample_weight, _lengths(labels))
         used = counted(weights)
-        return tuple(_take(v, used) for v in (X, codes, weights))
+        return tuple(_take(v, used) for v in (X, labels, weights))
+
+    def _weights(self, weights: Any, lengths: NDArray[np.int64]) -> Any:
+        return sample_weights(weights, lengths, per_step=self.per_step)
 
     def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
         seed: Any = self.random_state
@@ -198,10 +217,10 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 f"validation: got {self.validation!r}, expected a share from 0 up to, not "
                 "including, 1; give a part of your own to fit(..., validation_data=(X, y))"
             )
-        if readout != "every" if self.per_step else readout in ("auto", "every"):
+        if readout not in self.readouts:
             faults.append(
-                f"readout: got {readout!r}, expected 'last', 'mean' or 'max' in a classifier and "
-                "'every' in a tagger"
+                f"readout: got {readout!r}, expected 'last', 'mean' or 'max' in a classifier, "
+                "'every' in a tagger, and any of them in a regressor"
             )
         if faults:
             raise SettingsError("\n".join(faults))
@@ -229,42 +248,32 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             raise DataError(f"y is a {type(y).__name__}", remedy="Expected a label a sequence.")
         if len(y) != len(X):
             raise ShapeError(f"y: got {len(y)} labels, expected {len(X)}, one a sequence of X")
-        if not self.per_step:
-            return as_labels(y, "y")
-        if isinstance(y, Ragged):
-            return y.with_values(as_labels(y.values, "y"))
-        for i, row in enumerate(y):
-            if isinstance(row, str) or np.ndim(row) != 1:
-                raise ShapeError(
-                    f"y, sequence {i}: got {row!r:.40}, expected a list with a label for each step"
-                )
-        flat = Ragged.from_list(y, object)
-        return flat.with_values(as_labels(flat.values, "y"))
+        return self._read(y)
 
     def _model_output(self, inputs: Ragged) -> NDArray[np.float64]:
-        """Probabilities of encoded sequences, (n, K), or with a label a step (N, K), float64."""
+        """Probabilities, or values, of encoded sequences: (n, K), or a row a step (N, K)."""
         count = len(inputs.values) if self.per_step else len(inputs)
-        out = np.empty((count, len(self.classes_)))
-        probabilities = self._probabilities()
+        out = np.empty((count, self.target_.num_outputs))
+        answers = self._answers()
         places = inputs.with_values(np.arange(len(inputs.values)))
         with torch.no_grad(), TorchThreads(self.threads):
             for index in in_order(inputs.lengths, _BATCH):
                 batch = inputs.take(index)
-                found = probabilities(pad(batch), torch.from_numpy(batch.lengths)).numpy()
+                found = answers(pad(batch), torch.from_numpy(batch.lengths)).numpy()
                 if self.per_step:
                     inside = np.arange(found.shape[1]) < batch.lengths[:, None]  # (B, T)
                     out[places.take(index).values] = found[inside]
                 else:
                     out[index] = found
-        return out
+        return self.target_.finished(out)
 
-    def _probabilities(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """From a padded batch and its lengths to probabilities, (B, K) or (B, T, K), float64."""
+    def _answers(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """From a padded batch and its lengths to answers, (B, K) or (B, T, K), float64."""
 
-        def probabilities(x: Tensor, lengths: Tensor) -> Tensor:
-            return torch.softmax(self.model_(x, lengths).double(), -1)
+        def answers(x: Tensor, lengths: Tensor) -> Tensor:
+            return self.target_.answers(self.model_(x, lengths))
 
-        return probabilities
+        return answers
 
     def _sequences(self, X: Any) -> Any:
         """X out of its container, which must be like the one that was trained with."""
@@ -277,24 +286,24 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         X = self._sequences(X)
         return self.encoder_.encode(X)
 
-    def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Report:
+    def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Any:
         """Compare with the truth, beside baselines that were fitted on the training part.
 
         Args:
             X: sequences, in the form they were trained in.
             y: their labels, in the form of `fit`.
             resamples: draws behind the 95 % intervals; 0 for none.
-        Returns: a Report; it prints as a table and shows as one in a notebook.
+        Returns: a Report, or of a regressor a RegressionReport; it prints as a table and shows as
+            one in a notebook.
         Raises: DataError if y holds a class that training has not seen.
         """
         X = self._sequences(X)
         inputs = self.encoder_.encode(X)
-        codes = _encode(self._labels(X, y), self.classes_)
-        _match(inputs, codes)
-        return evaluate(
-            flat(codes),
+        labels = self._labels(X, y)
+        _match(inputs, labels)
+        return self.target_.evaluate(
+            labels,
             self._model_output(inputs),
-            self.classes_.tolist(),
             lengths=inputs.lengths,
             owners=inputs.owners if self.per_step else None,
             baselines=self.baselines_.predict(inputs),
@@ -314,9 +323,10 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: sequences, in the form they were trained in.
-            tolerance: largest difference in probability that passes. None means 0, the same bits,
-                unless `model_` has been changed so that torch runs it (see `SequenceModel.native`);
-                torch sums batches of other sizes in another order, and then it is 1e-6.
+            tolerance: largest difference in probability, or standardised value, that passes. None
+                means 0, the same bits, unless `model_` has been changed so that torch runs it (see
+                `SequenceModel.native`); torch sums batches of other sizes in another order, and
+                then it is 1e-6.
         """
         inputs = self._encode_inputs(X)
         if tolerance is None:
@@ -324,11 +334,11 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         ids = list(range(self.encoder_.vocabulary_size))
         with torch.no_grad(), TorchThreads(self.threads):
             return check_invariance(
-                self._probabilities(), list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
+                self._answers(), list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
             )
 
     def plot_history(self) -> Figure:
-        """Draw loss and accuracy over the epochs."""
+        """Draw loss and accuracy, or error, over the epochs."""
         from elman import plots
 
         self._check_fitted()
@@ -341,7 +351,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         *,
         data: str = "",
         layout: Layout | None = None,
-        report: Report | None = None,
+        report: Report | RegressionReport | None = None,
     ) -> None:
         """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
 
@@ -391,15 +401,24 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
 def _examples(
     encoder: Encoder,
+    target: Target,
     X: Any,
-    codes: NDArray[np.int64] | Ragged,
+    labels: Labels,
     weights: NDArray[np.float64] | Ragged | None,
 ) -> Examples:
     inputs = encoder.encode(X)
-    _match(inputs, codes)
+    _match(inputs, labels)
+    own: Any = weights
     if isinstance(weights, Ragged):
-        return Examples(inputs, codes, weights.with_values(weights.values.astype(np.float32)))
-    return Examples(inputs, codes, None if weights is None else weights.astype(np.float32))
+        own = weights.with_values(weights.values.astype(np.float32))
+    elif weights is not None:
+        own = weights.astype(np.float32)
+    return Examples(inputs, target.encode(labels), own, target.unit)
+
+
+def _lengths(labels: Labels) -> NDArray[np.int64]:
+    """Labels that each sequence has, (n,)."""
+    return labels.lengths if isinstance(labels, Ragged) else np.ones(len(labels), np.int64)
 
 
 def _match(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
@@ -413,12 +432,6 @@ def _match(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
             f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
             "step"
         )
-
-
-def _encode(labels: NDArray[Any] | Ragged, classes: NDArray[Any]) -> NDArray[np.int64] | Ragged:
-    if isinstance(labels, Ragged):
-        return labels.with_values(to_codes(labels.values, classes))
-    return to_codes(labels, classes)
 
 
 def _take(values: Any, index: NDArray[np.int64]) -> Any:

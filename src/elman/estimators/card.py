@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elman.data.options import several
+from elman.estimators.targets import Values
 
 if TYPE_CHECKING:
     from elman.estimators.base import SequenceEstimator
     from elman.estimators.encoder import Encoder
-    from elman.evaluate import Report
+    from elman.evaluate import RegressionReport, Report
 
 
 def describe_model(estimator: SequenceEstimator) -> str:
@@ -31,9 +32,11 @@ def describe_model(estimator: SequenceEstimator) -> str:
         if config.input_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )
+    what = "classes" if config.task == "classification" else "values"
+    what = what.removesuffix("s") if config.num_outputs == 1 else what
     return (
         f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
-        f"{config.num_outputs} classes: {weights:,} weights"
+        f"{config.num_outputs} {what}: {weights:,} weights"
     )
 
 
@@ -42,14 +45,39 @@ def _gaps(encoder: Encoder) -> str:
     return f", NaN where a value is missing in channels {names}" if names else ""
 
 
-def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -> str:
+def what_is_given(estimator: SequenceEstimator) -> str:
+    """Say what is predicted of a sequence."""
+    per_step = estimator.per_step
+    if isinstance(target := estimator.target_, Values):
+        what = "a number" if target.num_outputs == 1 else f"{target.num_outputs} numbers"
+        return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
+    return "a label at every step of a sequence" if per_step else "a class for each sequence"
+
+
+def model_card(
+    estimator: SequenceEstimator, data: str, report: Report | RegressionReport | None
+) -> str:
     """Return the card as Markdown with the YAML header that model hubs read."""
     name = type(estimator).__name__
-    per_step = estimator.per_step
-    task = "a label at every step of a sequence" if per_step else "a class for each sequence"
-    labels = [str(c) for c in estimator.classes_.tolist()]
-    shown = ", ".join(f"`{label}`" for label in labels[:20])
-    more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+    target = estimator.target_
+    task = what_is_given(estimator)
+    pipeline = "token-classification" if estimator.per_step else "other"
+    if isinstance(target, Values):
+        pipeline = "other"
+        each = zip(target.names, target.mean, target.scale, strict=True)
+        listed = "\n".join(f"- {n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in each)
+        listed = f"Of the training part:\n\n{listed}"
+        limits = "It always answers, also for a sequence unlike all it has seen."
+    else:
+        labels = [str(c) for c in target.classes.tolist()]
+        shown = ", ".join(f"`{label}`" for label in labels[:20])
+        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        listed = f"Classes: {shown}{more}."
+        limits = (
+            "It always names one of its classes, also for a sequence that belongs to none. Its "
+            "probabilities are\ncalibrated no better than the calibration error says, and only on "
+            "data like the test part."
+        )
     history = estimator.history_
     encoder = estimator.encoder_
     form = {
@@ -76,7 +104,7 @@ def model_card(estimator: SequenceEstimator, data: str, report: Report | None) -
         )
     return f"""---
 library_name: elman
-pipeline_tag: {"token-classification" if per_step else "other"}
+pipeline_tag: {pipeline}
 tags: [recurrent-neural-network, {estimator.model_.config.cell}, sequences]
 ---
 
@@ -95,7 +123,7 @@ model.predict(X)  # X: {form}
 
 {data or "Sequences given from Python; their origin was not recorded."}
 
-Classes: {shown}{more}.
+{listed}
 
 ## Training
 
@@ -114,7 +142,6 @@ Classes: {shown}{more}.
 
 Made to give {task} to sequences like those it was trained on, with the same
 {"channels in the same order and units" if encoder.kind == "numbers" else "language and spelling"}.
-It always names one of its classes, also for a sequence that belongs to none. Its probabilities are
-calibrated no better than the calibration error says, and only on data like the test part. It has
+{limits} It has
 not been examined for bias or for safety; do not let it decide about people on its own.
 """

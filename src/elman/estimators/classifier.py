@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
 from elman.estimators.base import SequenceEstimator
+from elman.estimators.labels import as_labels
+from elman.estimators.targets import Classes, Labels
 from elman.train import EpochRecord
 
 
@@ -81,7 +83,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         1.0
     """
 
-    per_step: ClassVar[bool] = False
+    readouts: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
 
     readout: str = "last"
 
@@ -109,6 +111,15 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         """
         self._fit(X, y, self.readout, sample_weight, validation_data, on_epoch)
         return self
+
+    def _read(self, y: Any) -> Labels:
+        return as_labels(y, "y")
+
+    def _learn_target(self, labels: Labels) -> Classes:
+        return Classes.of(labels)
+
+    def _set_target(self, target: Any) -> None:
+        self.target_, self.classes_ = target, target.classes
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class, (n, K), columns as `classes_`."""

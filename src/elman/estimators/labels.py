@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
+from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
 
@@ -51,6 +52,19 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
             remedy="Expected classes: strings, whole numbers or truth values.",
         )
     return labels
+
+
+def as_step_labels(y: Any, name: str) -> Ragged:
+    """Return y, a list with a label for each step of each sequence, as a Ragged; as `as_labels`."""
+    if isinstance(y, Ragged):
+        return y.with_values(as_labels(y.values, name))
+    for i, row in enumerate(y):
+        if isinstance(row, str) or np.ndim(row) != 1:
+            raise ShapeError(
+                f"{name}, sequence {i}: got {row!r:.40}, expected a list with a label for each step"
+            )
+    flat = Ragged.from_list(y, object)
+    return flat.with_values(as_labels(flat.values, name))
 
 
 def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -19,8 +19,10 @@ from elman.estimators.card import model_card
 from elman.estimators.classifier import SequenceClassifier
 from elman.estimators.encoder import Encoder
 from elman.estimators.forms import Columns
+from elman.estimators.regressor import SequenceRegressor
 from elman.estimators.tagger import SequenceTagger
-from elman.evaluate import Baselines, Report
+from elman.estimators.targets import Classes, Target, Values
+from elman.evaluate import Baselines, RegressionReport, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, restore
 from elman.settings import validated
@@ -29,8 +31,10 @@ from elman.train import EpochRecord, History
 T = TypeVar("T")
 
 # The only classes a file can name.
-_ESTIMATORS: dict[str, type[SequenceClassifier] | type[SequenceTagger]] = {
+Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
+_ESTIMATORS: dict[str, type[Estimator]] = {
     "SequenceClassifier": SequenceClassifier,
+    "SequenceRegressor": SequenceRegressor,
     "SequenceTagger": SequenceTagger,
 }
 _MODEL, _BASELINE = "model.", "baseline."
@@ -42,7 +46,7 @@ def save(
     *,
     data: str,
     layout: Layout | None,
-    report: Report | None,
+    report: Report | RegressionReport | None,
 ) -> None:
     """Write a model folder; arguments as `SequenceEstimator.save`."""
     if folder.exists() and not folder.is_dir():
@@ -65,7 +69,7 @@ def save(
         "parameters": {k: _plain(v) for k, v in parameters.items()},
         "model": dataclasses.asdict(estimator.model_.config),
         "encoder": estimator.encoder_.to_dict(),
-        "classes": estimator.classes_.tolist(),
+        **estimator.target_.to_dict(),
         "columns": dataclasses.asdict(estimator.columns_),
         "history": {
             "epochs": [record.to_dict() for record in estimator.history_.epochs],
@@ -81,7 +85,7 @@ def save(
     save_folder(folder, tensors, config, model_card(estimator, data, report))
 
 
-def load(folder: str | Path) -> SequenceClassifier | SequenceTagger:
+def load(folder: str | Path) -> Estimator:
     """Load an estimator that `save` or `elman train` wrote.
 
     Args:
@@ -93,7 +97,7 @@ def load(folder: str | Path) -> SequenceClassifier | SequenceTagger:
 
 def load_with_layout(
     folder: str | Path,
-) -> tuple[SequenceClassifier | SequenceTagger, Layout | None]:
+) -> tuple[Estimator, Layout | None]:
     """As `load`, and how the files it was trained on were read, where that is known."""
     tensors, config = load_folder(Path(folder))
     try:
@@ -105,7 +109,7 @@ def load_with_layout(
 
 def _restored(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> tuple[SequenceClassifier | SequenceTagger, Layout | None]:
+) -> tuple[Estimator, Layout | None]:
     if config["estimator"] not in _ESTIMATORS:
         raise ModelFileError(
             f"config.json: estimator {config['estimator']!r}, expected one of "
@@ -123,10 +127,15 @@ def _restored(
         raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
     network = validated(ModelConfig, config["model"], "config.json: model")
     estimator.check_parameters(network.readout, 0)
-    estimator.classes_ = np.array(config["classes"])
+    if (network.task == "regression") != (kind is SequenceRegressor):
+        raise ModelFileError(
+            f"config.json: model: task {network.task!r}, which is no {kind.__name__}'s"
+        )
+    target: Target = (Values if network.task == "regression" else Classes).from_dict(config)
+    estimator._set_target(target)
     estimator.encoder_ = Encoder.from_dict(config["encoder"])
     sizes = {
-        "num_outputs": len(np.unique(estimator.classes_)),
+        "num_outputs": target.num_outputs,
         "input_size": estimator.encoder_.input_size,
         "vocabulary_size": estimator.encoder_.vocabulary_size,
     }
@@ -138,7 +147,7 @@ def _restored(
     estimator.columns_ = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
     history = config["history"]
     estimator.history_ = History(
-        epochs=[_checked(EpochRecord, record) for record in history["epochs"]],
+        epochs=[_record(record) for record in history["epochs"]],
         kept_epoch=_checked(int, history["kept_epoch"]),
         stopped=_checked(str, history["stopped"]),
         gradients=_checked(str, history["gradients"]),
@@ -172,6 +181,11 @@ def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> 
             f"the weights do not fit config.json: got {found} and {layers:g} layers, expected "
             f"{shapes} and {network.num_layers}"
         )
+
+
+def _record(values: Mapping[str, Any]) -> EpochRecord:
+    """An epoch's record, whose figures for another task are left out of the file."""
+    return _checked(EpochRecord, {"accuracy": None, "validation_accuracy": None, **values})
 
 
 def _checked(kind: type[T], value: Any) -> T:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
+from elman.estimators.labels import as_step_labels
+from elman.estimators.targets import Classes, Labels
 from elman.train import EpochRecord
 
 
@@ -24,7 +26,7 @@ class SequenceTagger(SequenceEstimator):
         classes_, history_, model_: as `SequenceClassifier`.
     """
 
-    per_step: ClassVar[bool] = True
+    readouts: ClassVar[tuple[str, ...]] = ("every",)
 
     def fit(
         self,
@@ -49,6 +51,15 @@ class SequenceTagger(SequenceEstimator):
         self._fit(X, y, "every", sample_weight, validation_data, on_epoch)
         return self
 
+    def _read(self, y: Any) -> Labels:
+        return as_step_labels(y, "y")
+
+    def _learn_target(self, labels: Labels) -> Classes:
+        return Classes.of(labels)
+
+    def _set_target(self, target: Any) -> None:
+        self.target_, self.classes_ = target, target.classes
+
     def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:
         """Return the probability of each class at each step: n arrays (T_i, K)."""
         inputs = self._encode_inputs(X)
@@ -66,5 +77,5 @@ class SequenceTagger(SequenceEstimator):
         assert isinstance(truth, Ragged)
         found = Ragged.from_list(self.predict(X))
         if (found.lengths != truth.lengths).any():
-            return self.evaluate(X, y).accuracy  # raises, naming the sequence
+            return float(self.evaluate(X, y).accuracy)  # raises, naming the sequence
         return float((found.values == truth.values).mean())

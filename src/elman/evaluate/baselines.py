@@ -17,22 +17,32 @@ from elman.evaluate.measures import Floats, Ints
 MAJORITY = "majority class"
 LOGISTIC = "logistic regression"
 TAG_OF_TOKEN = "most frequent tag of the token"
+FREQUENT = "most frequent labels"
+MEAN = "mean of training"
+RIDGE = "ridge regression"
+MEAN_OF_TOKEN = "mean of the token"
 
 MOST_ITERATIONS = 300
 MOST_ROWS = 20_000
+_TASKS = ("classification", "multilabel", "regression")
+_CONSTANT = {"multilabel": FREQUENT, "regression": MEAN}
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class Baselines:
-    """Two answers that need no recurrence: the majority class, and one from simple summaries.
+    """Two answers that need no recurrence: one that is always the same, and one from summaries.
 
-    For a label a sequence, and for a label a step of numbers, the second is a logistic regression;
-    for a label a step of tokens it is the most frequent tag of the token. It is fitted at the first
-    `predict` or `to_arrays`, on the training sequences alone.
+    The first is the majority class, the labels that more than half have, or the mean. The second,
+    for a label a sequence, and for a label a step of numbers, is a logistic regression (one for
+    each of several labels), or a ridge regression of values; for a label a step of tokens it is the
+    token's most frequent tag, or mean value. It is fitted at the first `predict` or `to_arrays`, on
+    the training sequences alone.
     """
 
-    def __init__(self, arrays: Arrays | None, training: tuple[Ragged, Ints] | None = None) -> None:
+    def __init__(
+        self, arrays: Arrays | None, training: tuple[Ragged, NDArray[Any]] | None = None
+    ) -> None:
         self._arrays = arrays or {}
         self._training = training
 
@@ -45,21 +55,37 @@ class Baselines:
         *,
         vocabulary_size: int | None,
         per_step: bool | None = None,
+        task: str = "classification",
     ) -> Baselines:
         """Keep the training data for a fit when it is needed.
 
         Args:
             inputs: n sequences of one step or more: (N, C) numbers, or (N,) token ids.
-            target: codes, (n,) with a label a sequence or (N,) with a label a step.
-            num_classes: K; codes run from 0 to K - 1.
+            target: codes, (n,) with a label a sequence or (N,) with a label a step; or labels, 0 or
+                1, or values, (n, K) or (N, K).
+            num_classes: K; codes run from 0 to K - 1. As many labels or values.
             vocabulary_size: token ids run from 0 to below it; None for numbers.
             per_step: whether there is a label at every step; None means by the size of `target`,
                 and a label a sequence where all sequences have one step.
+            task: classification, multilabel or regression.
         """
         summaries.check(inputs, vocabulary_size)
         codes = np.asarray(target)
         n, steps = len(inputs), len(inputs.values)
         tagger = len(codes) != n if per_step is None else per_step
+        arrays: Arrays = {
+            "task": _int(_TASKS.index(task)),
+            "num_classes": _int(num_classes),
+            "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
+            "per_step": _int(tagger),
+        }
+        if task != "classification":
+            if codes.shape != (shape := (steps if tagger else n, num_classes)):
+                raise ShapeError(f"target has shape {codes.shape}; expected {shape}")
+            numbers = codes.astype(np.float64)
+            mean = numbers.mean(0)
+            arrays["constant"] = mean if task == "regression" else (mean > 0.5).astype(np.float64)
+            return cls(arrays, (inputs, numbers))
         if codes.shape != ((steps if tagger else n),):
             raise ShapeError(
                 f"target has shape {codes.shape}; expected ({n},), one a sequence, "
@@ -71,13 +97,7 @@ class Baselines:
                 f"expected whole numbers from 0 to {num_classes - 1}"
             )
         codes = codes.astype(np.int64)
-        majority = np.bincount(codes, minlength=num_classes).argmax()
-        arrays: Arrays = {
-            "num_classes": _int(num_classes),
-            "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
-            "per_step": _int(tagger),
-            "majority": _int(majority),
-        }
+        arrays["majority"] = _int(np.bincount(codes, minlength=num_classes).argmax())
         return cls(arrays, (inputs, codes))
 
     @classmethod
@@ -90,9 +110,13 @@ class Baselines:
         result = cls(found)
         try:
             wide = (result._number("num_classes"), result._width())
+            size = result._number("vocabulary_size")
+            same = "majority" if result._task == "classification" else "constant"
             wanted = (
-                {"tag_of_token": (result._number("vocabulary_size"),)}
+                {"tag_of_token": (size,)}
                 if result._kind == TAG_OF_TOKEN
+                else {"mean_of_token": (size, wide[0])}
+                if result._kind == MEAN_OF_TOKEN
                 else {
                     "weights": wide,
                     "bias": wide[:1],
@@ -102,7 +126,7 @@ class Baselines:
                     "rows": (1,),
                 }
             )
-            for name, shape in {**wanted, "majority": (1,)}.items():
+            for name, shape in {**wanted, same: (1,) if same == "majority" else wide[:1]}.items():
                 if found[name].shape != shape:
                     raise ModelFileError(
                         f"baselines: {name} has shape {found[name].shape}; expected {shape}"
@@ -116,18 +140,28 @@ class Baselines:
         self._fit()
         return dict(self._arrays)
 
-    def predict(self, inputs: Ragged) -> dict[str, Ints]:
-        """Return each baseline's codes: (n,) for a label a sequence, (N,) for a label a step."""
+    def predict(self, inputs: Ragged) -> dict[str, NDArray[Any]]:
+        """Return each baseline's codes: (n,) for a label a sequence, (N,) for a label a step.
+
+        Of several labels 0 or 1, and of values numbers, (n, K) or (N, K).
+        """
         self._fit()
         size = self._number("vocabulary_size")
         summaries.check(inputs, None if size < 0 else size)
-        if self._kind == TAG_OF_TOKEN:
-            second = self._arrays["tag_of_token"][inputs.values]
+        if self._kind in (TAG_OF_TOKEN, MEAN_OF_TOKEN):
+            table = "tag_of_token" if self._kind == TAG_OF_TOKEN else "mean_of_token"
+            second = self._arrays[table][inputs.values]
         else:
             self._check_channels(inputs)
+            second = self._features(inputs) @ self._arrays["weights"].T + self._arrays["bias"]
+        if self._task != "classification":
+            if self._task == "multilabel":
+                second = (second > 0).astype(np.int64)
+            constant = np.broadcast_to(self._arrays["constant"], second.shape)
+            return {_CONSTANT[self._task]: constant, self._kind: second}
+        if self._kind != TAG_OF_TOKEN:
             # argmax over classes that were never seen in training cannot win: their bias is -inf.
-            rows = self._features(inputs)
-            second = (rows @ self._arrays["weights"].T + self._arrays["bias"]).argmax(1)
+            second = second.argmax(1)
         return {MAJORITY: np.full(len(second), self._number("majority")), self._kind: second}
 
     @property
@@ -135,13 +169,21 @@ class Baselines:
         """One sentence a baseline, saying what it uses; fits if needed."""
         self._fit()
         where = "step" if self._number("per_step") else "sequence"
-        first = f"Answers every {where} with the most frequent class of the training data."
+        always = {"multilabel": "labels that more than half have", "regression": "mean value"}
+        same = always.get(self._task, "most frequent class")
+        first = f"Answers every {where} with the {same} of the training data."
         if self._kind == TAG_OF_TOKEN:
             second = (
                 "Answers each step with the most frequent tag of its token in the training data, "
                 "and tokens not seen there with the most frequent tag of all."
             )
             return {MAJORITY: first, TAG_OF_TOKEN: second}
+        if self._kind == MEAN_OF_TOKEN:
+            second = (
+                "Answers each step with the mean value of its token in the training data, and "
+                "tokens not seen there with the mean of all."
+            )
+            return {MEAN: first, MEAN_OF_TOKEN: second}
         uses = (
             "the step's own values, without its neighbours"
             if self._number("per_step")
@@ -149,17 +191,28 @@ class Baselines:
             if self._number("vocabulary_size") < 0
             else "how often each token occurs and the length, but not the order"
         )
-        second = f"Logistic regression (L2, C = 1) on {uses}"
+        how = (
+            "Ridge regression (alpha = 1)"
+            if self._kind == RIDGE
+            else "Logistic regression (L2, C = 1)"
+        )
+        second = f"{how}{', one a label,' * (self._task == 'multilabel')} on {uses}"
         if self._number("rows"):
             second += f", fitted on {self._number('rows'):,} {where}s at even distances"
         if self._number("iterations") >= MOST_ITERATIONS:
             second += f", stopped after {MOST_ITERATIONS} iterations"
-        return {MAJORITY: first, LOGISTIC: second + "."}
+        return {_CONSTANT.get(self._task, MAJORITY): first, self._kind: second + "."}
+
+    @property
+    def _task(self) -> str:
+        return _TASKS[self._number("task")]
 
     @property
     def _kind(self) -> str:
-        tokens = self._number("vocabulary_size") >= 0
-        return TAG_OF_TOKEN if tokens and self._number("per_step") else LOGISTIC
+        of_token = self._number("vocabulary_size") >= 0 and self._number("per_step")
+        if self._task == "regression":
+            return MEAN_OF_TOKEN if of_token else RIDGE
+        return TAG_OF_TOKEN if of_token and self._task == "classification" else LOGISTIC
 
     def _number(self, name: str) -> int:
         return int(self._arrays[name][0])
@@ -186,11 +239,17 @@ class Baselines:
             table = np.full(self._number("vocabulary_size"), self._number("majority"))
             table[:] = _most_frequent_tag(inputs.values, codes, table)
             self._arrays["tag_of_token"] = table
+        elif self._kind == MEAN_OF_TOKEN:
+            size = self._number("vocabulary_size")
+            sums = np.stack([np.bincount(inputs.values, c, size) for c in codes.T], 1)
+            met = np.bincount(inputs.values, minlength=size)[:, None]
+            mean = self._arrays["constant"]
+            self._arrays["mean_of_token"] = np.where(met > 0, sums / np.maximum(met, 1), mean)
         else:
-            self._fit_logistic(inputs, codes)
+            self._fit_regression(inputs, codes)
         self._training = None
 
-    def _fit_logistic(self, inputs: Ragged, codes: Ints) -> None:
+    def _fit_regression(self, inputs: Ragged, codes: NDArray[Any]) -> None:
         if self._number("vocabulary_size") < 0:
             self._arrays["fill"] = summaries.channel_means(inputs.values.astype(np.float64))
         keep = None
@@ -200,9 +259,17 @@ class Baselines:
         codes = codes if keep is None else codes[keep]
         self._arrays["rows"] = _int(0 if keep is None else MOST_ROWS)
         self._arrays["centre"], self._arrays["scale"] = _centre_and_scale(features)
-        weights, bias, iterations = _logistic(
-            self._standardise(features), codes, self._number("num_classes")
-        )
+        features = self._standardise(features)
+        if self._task == "regression":
+            weights, bias, iterations = _ridge(features, codes)
+        elif self._task == "multilabel":
+            each = [_logistic(features, column.astype(np.int64), 2) for column in codes.T]
+            # What only ever was there, or never, has one class: its bias says so.
+            weights = np.stack([w[1] - w[0] for w, *_ in each])
+            bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])
+            iterations = max(i for *_, i in each)
+        else:
+            weights, bias, iterations = _logistic(features, codes, self._number("num_classes"))
         self._arrays |= {"weights": weights, "bias": bias, "iterations": _int(iterations)}
 
     def _features(self, inputs: Ragged) -> Any:
@@ -256,6 +323,15 @@ def _centre_and_scale(features: Any) -> tuple[Floats, Floats]:
         centre = summaries.channel_means(finite)
         scale = np.sqrt(summaries.channel_means((finite - centre) ** 2))
     return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
+
+
+def _ridge(features: Any, values: Floats) -> tuple[Floats, Floats, int]:
+    """Weights (K, F), bias (K,), and no iterations to speak of."""
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(solver="auto" if isinstance(features, np.ndarray) else "sparse_cg")
+    model.fit(features, values)
+    return np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), 0
 
 
 def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Floats, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.evaluate import measures, tables
+from elman.evaluate import layout, measures, tables
 from elman.evaluate.intervals import bootstrap
 from elman.evaluate.measures import Floats, Ints, Tallies
 
@@ -98,10 +98,10 @@ class Report:
         }
 
     def __str__(self) -> str:
-        return tables.as_text(self)
+        return layout.as_text(tables.parts(self))
 
     def _repr_html_(self) -> str:
-        return tables.as_html(self)
+        return layout.as_html(tables.parts(self))
 
 
 def evaluate(

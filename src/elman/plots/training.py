@@ -14,23 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = (("loss", "validation_loss"), ("accuracy", "validation_accuracy"))
+PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last two by task
 
 
 def history(records: Sequence[Mapping[str, Any]], kept_epoch: int | None = None) -> Figure:
-    """Draw loss and accuracy over the epochs, on training and validation data.
+    """Draw loss and accuracy, or error, over the epochs, on training and validation data.
 
     Args:
-        records: one an epoch, with the keys epoch, loss, accuracy and maybe validation_loss and
-            validation_accuracy. A value that is missing, None or not finite leaves a gap.
+        records: one an epoch, with the keys epoch, loss, accuracy or rmse, and maybe the two with
+            validation_ before them. A value that is missing, None or not finite leaves a gap.
         kept_epoch: the epoch whose weights were kept, to be marked.
     """
     epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
     with drawing(8.0, 3.2) as figure:
-        for axes, names in zip(figure.subplots(1, 2), PANELS, strict=True):
-            axes.set_title(names[0].capitalize(), pad=10 if kept_epoch is None else 18)
+        second = "rmse" if any("rmse" in record for record in records) else "accuracy"
+        for axes, name in zip(figure.subplots(1, 2), ("loss", second), strict=True):
+            axes.set_title(PANELS[name], pad=10 if kept_epoch is None else 18)
             axes.set_xlabel("epoch")
-            _panel(axes, epochs, [_column(records, name) for name in names], kept_epoch)
+            columns = [_column(records, part + name) for part in ("", "validation_")]
+            _panel(axes, epochs, columns, kept_epoch)
             axes.yaxis.set_major_locator(_ticks(5, whole=False))
             axes.xaxis.set_major_locator(_ticks(6, whole=True))
     return figure

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
-from elman.evaluate.tables import one_line
+from elman.evaluate.layout import one_line
 from elman.plots.style import DPI
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,11 +56,6 @@ class EpochRecord:
         if self.rmse is not None:
             other = ("accuracy", "validation_accuracy")
         return {name: value for name, value in asdict(self).items() if name not in other}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EpochRecord:
-        """Undo `to_dict`."""
-        return cls(**{"accuracy": None, "validation_accuracy": None, **values})
 
 
 @dataclass

@@ -1,0 +1,181 @@
+"""What is predicted: from labels as users have them to what a network learns, and back.
+
+n sequences, m answers (the sequences, or with one at every step the N steps), K outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.data.ragged import Ragged, flat
+from elman.errors import DataError, ModelFileError, ShapeError
+from elman.estimators.labels import to_codes
+from elman.evaluate import RegressionReport, Report, evaluate, evaluate_values
+from elman.train.losses import Task
+
+Labels = NDArray[Any] | Ragged
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One of K classes: their labels, (K,), in order."""
+
+    task: ClassVar[Task] = "classification"
+    classes: NDArray[Any]
+
+    @classmethod
+    def of(cls, labels: Labels) -> Classes:
+        """Learn from all labels. Raises DataError if there are fewer than two classes."""
+        classes = np.unique(flat(labels))
+        if len(classes) < 2:
+            raise DataError(
+                f"y holds one class only, {classes.tolist()[0]!r}"
+                if len(classes)
+                else "y is empty",
+                remedy="Expected at least two classes to tell apart.",
+            )
+        return cls(classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """K."""
+        return len(np.unique(self.classes))
+
+    unit = None
+
+    def fitted(self, labels: Labels) -> Classes:
+        """Learn from the training part; the classes are known already."""
+        return self
+
+    def encode(self, labels: Labels) -> Labels:
+        """Return codes, int64. Raises DataError for a class that is none."""
+        if isinstance(labels, Ragged):
+            return labels.with_values(to_codes(labels.values, self.classes))
+        return to_codes(labels, self.classes)
+
+    def plain(self, labels: Labels) -> NDArray[Any]:
+        """Return codes as baselines learn them, (m,)."""
+        return flat(self.encode(labels))
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """From outputs, (..., K), to probabilities, float64."""
+        return torch.softmax(outputs.double(), -1)
+
+    def finished(self, answers: Floats) -> Floats:
+        """Return what users are given, (m, K)."""
+        return answers
+
+    def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> Report:
+        """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate`."""
+        return evaluate(self.plain(labels), answers, self.classes.tolist(), **how)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"classes": self.classes.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Classes:
+        """Undo `to_dict`."""
+        return cls(np.array(values["classes"]))
+
+
+@dataclass(frozen=True)
+class Values:
+    """K numbers; the network learns (y - mean) / scale of each.
+
+    Args:
+        names: what they are called, (K,).
+        single: whether users have a bare number for each answer, not a row of K.
+        mean, scale: of the training part, (K,).
+    """
+
+    task: ClassVar[Task] = "regression"
+    names: tuple[str, ...]
+    single: bool
+    mean: Floats = field(default_factory=lambda: np.zeros(0))
+    scale: Floats = field(default_factory=lambda: np.ones(0))
+
+    @classmethod
+    def of(cls, values: Labels, names: tuple[str, ...] = ()) -> Values:
+        """Learn from all values, (m,) or (m, K), what form they have."""
+        shape = flat(values).shape
+        width = 1 if len(shape) == 1 else shape[1]
+        default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
+        return cls(names or default, len(shape) == 1)
+
+    @property
+    def num_outputs(self) -> int:
+        """K."""
+        return len(self.names)
+
+    @property
+    def unit(self) -> Floats:
+        """What 1 of each output stands for, (K,)."""
+        return self.scale
+
+    def fitted(self, values: Labels) -> Values:
+        """Learn mean and deviation from the training part; what never changes is not scaled."""
+        numbers = self.plain(values)
+        with np.errstate(over="ignore"):
+            mean, scale = numbers.mean(0), numbers.std(0)
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise DataError(
+                "y holds numbers too large to standardise", remedy="Write them in another unit."
+            )
+        scale = np.where(scale > 1e-12 * np.abs(numbers).max(0), scale, 1.0)
+        return dataclasses.replace(self, mean=mean, scale=scale)
+
+    def encode(self, values: Labels) -> Labels:
+        """Return standardised values, float32, (n, K), or a Ragged of (N, K)."""
+        numbers = ((self.plain(values) - self.mean) / self.scale).astype(np.float32)
+        return values.with_values(numbers) if isinstance(values, Ragged) else numbers
+
+    def plain(self, values: Labels) -> Floats:
+        """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
+        numbers = np.asarray(flat(values), dtype=np.float64)
+        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+        if numbers.shape[1] != len(self.names):
+            raise ShapeError(
+                f"y: got {numbers.shape[1]} values each, expected {len(self.names)} as in training"
+            )
+        return numbers
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """From outputs, (..., K), to standardised values, float64."""
+        return outputs.double()
+
+    def finished(self, answers: Floats) -> Floats:
+        """Return values in the target's unit, (m, K)."""
+        return answers * self.scale + self.mean
+
+    def evaluate(self, values: Labels, answers: Floats, **how: Any) -> RegressionReport:
+        """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
+        return evaluate_values(self.plain(values), answers, self.names, **how)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` gives the same numbers back to the last bit."""
+        names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
+        return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Values:
+        """Undo `to_dict`. Raises ModelFileError if a part is missing or of the wrong form."""
+        found = values["values"]
+        names = tuple(str(name) for name in found["names"])
+        mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))
+        good = mean.shape == scale.shape == (len(names),) and names and (scale > 0).all()
+        if not (good and np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise ModelFileError("config.json: values: expected a name, mean and scale of each")
+        return cls(names, bool(found["single"]), mean, scale)
+
+
+Target = Classes | Values
