@@ -20,7 +20,7 @@ GOOD = [
     (DataSettings, "test", [None, "test.csv", 0.2]),
     (DataSettings, "validation", [0.1, 0.0, "test", "validation.csv"]),
     (DataSettings, "format", [None, "rows", "steps", "jsonl", "ts"]),
-    (DataSettings, "tokens", ["auto", "characters", "words"]),
+    (DataSettings, "tokens", ["auto", "characters", "words", "bytes"]),
     (DataSettings, "scale", [True, False]),
     (DataSettings, "target", [None, "label"]),
     (ModelSettings, "cell", ["rnn", "gru", "lstm"]),

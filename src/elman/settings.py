@@ -54,9 +54,9 @@ class DataSettings:
     values: Annotated[str | None, Help("value columns, with commas between them")] = None
     id: Annotated[str | None, Help("column that says which sequence a time step belongs to")] = None
     time: Annotated[str | None, Help("column that orders the time steps of a sequence")] = None
-    tokens: Annotated[Literal["auto", "characters", "words"], Help("what text is cut into")] = (
-        "auto"
-    )
+    tokens: Annotated[
+        Literal["auto", "characters", "words", "bytes"], Help("what text is cut into")
+    ] = "auto"
     scale: Annotated[
         bool, Help("standardise every channel, by the training part's mean and deviation")
     ] = True

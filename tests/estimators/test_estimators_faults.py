@@ -156,7 +156,7 @@ PARAMETERS = [
     ({"patience": -1}, "patience: got -1"),
     ({"validation": 1.0}, "validation: got 1.0"),
     ({"validation": "test"}, "give a part of your own to fit(..., validation_data=(X, y))"),
-    ({"inputs": "words"}, "inputs: got 'words', expected 'auto', 'numbers', 'tokens' or 'text'"),
+    ({"inputs": "words"}, "inputs: got 'words', expected 'auto', 'numbers', 'tokens', 'text' or"),
     ({"tokens": "bytes"}, "tokens: got 'bytes'"),
     ({"random_state": -1}, "random_state: got -1, expected greater than or equal to 0"),
     ({"random_state": 2**32}, "random_state: got 4294967296"),

@@ -6,6 +6,7 @@ import torch
 
 from elman import SequenceClassifier, SequenceTagger
 from elman.data import Ragged
+from elman.estimators.inputs import cut
 
 SMALL = {"hidden_size": 5, "epochs": 2, "batch_size": 8, "random_state": 0}
 
@@ -154,3 +155,16 @@ def test_many_classes():
     model = SequenceClassifier(**SMALL).fit(X, y)
     assert model.predict_proba(X).shape == (150, 50)
     assert model.evaluate(X, y).confusion_matrix.shape == (50, 50)
+
+
+def test_text_in_bytes():
+    """Of UTF-8: what is printable in ASCII as it is; nothing is lost."""
+    texts = ["añ \n", "\\x41", "日"] * 10
+    cut_up = cut(texts, "bytes")
+    assert cut_up[0].tolist() == ["a", "\\xc3", "\\xb1", " ", "\\x0a"]
+    assert cut_up[1].tolist() == ["\\", "x", "4", "1"]
+    assert cut_up.lengths[:3].tolist() == [len(t.encode()) for t in texts[:3]]
+    model = SequenceClassifier(hidden_size=4, epochs=1, tokens="bytes", random_state=0)
+    model.fit(texts, ["a", "b", "a"] * 10)
+    assert model.encoder_.vocabulary_size == 2 + 12
+    assert model.count_unknown(["é"]) == {"\\xa9": 1}

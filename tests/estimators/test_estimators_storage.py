@@ -232,7 +232,7 @@ def test_a_damaged_folder(saved, tmp_path, change, message):
             "vocabulary_size is",
         ),
         ("tokens", edit("encoder", "unit", value="words"), "encoder: kind 'tokens' with unit"),
-        ("text", edit("encoder", "unit", value="bytes"), "encoder: kind 'text' with unit 'bytes'"),
+        ("text", edit("encoder", "unit", value="lines"), "encoder: kind 'text' with unit 'lines'"),
         ("tags", edit("model", "readout", value="last"), "readout: got 'last'"),
         ("tags", edit("estimator", value="SequenceClassifier"), "readout: got 'every', expected"),
     ],

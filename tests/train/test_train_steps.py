@@ -340,9 +340,9 @@ def test_token_dropout_has_the_stated_chance():
 
 def test_no_token_dropout():
     tokens, numbers = make_examples(tokens=True), make_examples()
-    assert unknown_chances(tokens, 0.0) is None
-    assert unknown_chances(numbers, 0.25) is None
-    chances = unknown_chances(tokens, 0.25)
+    assert unknown_chances(tokens, 0.0, 0) == []
+    assert unknown_chances(numbers, 0.25, numbers.inputs.values.shape[1]) == []
+    (chances,) = unknown_chances(tokens, 0.25, 0)
     assert (chances[:2] == 0).all()
     counts = np.bincount(tokens.inputs.values)
     assert chances[2:].tolist() == [0.25 / (0.25 + count) for count in counts[2:]]

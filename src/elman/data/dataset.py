@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 
-Kind = Literal["numbers", "tokens", "text"]
+Kind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts"]
 
 

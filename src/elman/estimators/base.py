@@ -18,6 +18,7 @@ from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
 from elman.data.missing import with_gaps
+from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
@@ -28,6 +29,7 @@ from elman.estimators.parameters import Parameters
 from elman.estimators.targets import Classes, Labels, Target
 from elman.estimators.weights import class_weights, counted, sample_weights
 from elman.evaluate import Baselines, Check, RegressionReport, Report, check_invariance
+from elman.evaluate.summaries import spread_out
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
 from elman.train import EpochRecord, History, train
@@ -98,7 +100,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             held = self._watched(*validation_data)
         elif self.validation:
             strata = labels if target.task == "classification" else None
-            gaps = with_gaps(X) if kind == "numbers" else None
+            gaps = _gaps(X, kind)
             first, second = hold_out(len(X), self.validation, settings.seed, strata, gaps=gaps)
             held = tuple(_take(v, second) for v in (X, labels, weights))
             X, labels, weights = (_take(v, first) for v in (X, labels, weights))
@@ -117,6 +119,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             num_outputs=target.num_outputs,
             input_size=encoder.input_size,
             vocabulary_size=encoder.vocabulary_size,
+            category_sizes=encoder.category_sizes,
         )
         # fork_rng leaves the caller's own random state as it was.
         progress = make_progress(self.verbose, settings.epochs)
@@ -145,7 +148,7 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
         self.encoder_ = encoder
         self.model_, self.history_ = model.cpu(), history
         self.baselines_ = Baselines.from_training(
-            training.inputs,
+            spread_out(training.inputs, len(encoder.category_sizes)),
             target.plain(labels),
             target.num_outputs,
             vocabulary_size=encoder.vocabulary_size or None,
@@ -208,9 +211,10 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
                 found.append(validated(kind, values))
             except SettingsError as error:
                 faults.append(str(error).replace("seed:", "random_state:"))
-        if self.inputs not in ("auto", "numbers", "tokens", "text"):
+        if self.inputs not in ("auto", "numbers", "tokens", "text", "mixed"):
             faults.append(
-                f"inputs: got {self.inputs!r}, expected 'auto', 'numbers', 'tokens' or 'text'"
+                f"inputs: got {self.inputs!r}, expected 'auto', 'numbers', 'tokens', 'text' or "
+                "'mixed'"
             )
         if isinstance(self.validation, str):
             faults.append(
@@ -229,8 +233,9 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
     def _refuse_unused(self, encoder: Encoder) -> None:
         """Refuse a setting that this kind of input cannot honour."""
-        numbers = encoder.kind == "numbers"
-        unused: dict[str, Any] = dict(_TOKENS_ONLY if numbers else _NUMBERS_ONLY)
+        unused: dict[str, Any] = {}
+        if encoder.kind != "mixed":
+            unused |= _TOKENS_ONLY if encoder.kind == "numbers" else _NUMBERS_ONLY
         if encoder.kind != "text":
             unused["tokens"] = "auto"
         for name, default in unused.items():
@@ -306,7 +311,9 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
             self._model_output(inputs),
             lengths=inputs.lengths,
             owners=inputs.owners if self.per_step else None,
-            baselines=self.baselines_.predict(inputs),
+            baselines=self.baselines_.predict(
+                spread_out(inputs, len(self.encoder_.category_sizes))
+            ),
             resamples=resamples,
         )
 
@@ -397,6 +404,13 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+
+
+def _gaps(X: Any, kind: str) -> NDArray[np.bool_] | None:
+    """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
+    if kind == "mixed":
+        return with_gaps(numbers_of(X, category_columns(X.values)))
+    return with_gaps(X) if kind == "numbers" else None
 
 
 def _examples(

@@ -26,10 +26,14 @@ def describe_model(estimator: SequenceEstimator) -> str:
     direction = "both directions" if config.bidirectional else "one direction"
     readout = "an output at every step" if config.per_step else f"readout {config.readout}"
     observed = int(estimator.encoder_.gaps.sum())
+    columns = [
+        f"{n:,} categories in {width} numbers"
+        for n, width in zip(config.category_sizes, config.category_widths, strict=True)
+    ]
     source = (
-        several(estimator.encoder_.channels, "channel")
-        + (f" and, for {observed} of them, what was observed" if observed else "")
-        if config.input_size
+        ", ".join([several(len(estimator.encoder_.mean), "channel"), *columns])
+        + (f" and, for {several(observed, 'channel')}, what was observed" if observed else "")
+        if not config.vocabulary_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )
     what = "classes" if config.task == "classification" else "values"
@@ -83,6 +87,8 @@ def model_card(
     form = {
         "numbers": f"arrays of numbers (steps, {encoder.channels}){_gaps(encoder)}",
         "tokens": f"lists of tokens, {len(encoder.vocabulary):,} of them known",
+        "mixed": f"tables (steps, {encoder.channels}) of numbers and, in columns "
+        f"{', '.join(map(str, encoder.categories))}, categories",
         "text": f"strings, cut into {encoder.unit}, {len(encoder.vocabulary):,} of them known",
     }[encoder.kind]
     settings = {k: v for k, v in estimator.get_params().items() if k not in ("verbose",)}
@@ -141,7 +147,7 @@ model.predict(X)  # X: {form}
 ## Intended use and limits
 
 Made to give {task} to sequences like those it was trained on, with the same
-{"channels in the same order and units" if encoder.kind == "numbers" else "language and spelling"}.
+{"language and spelling" if encoder.vocabulary else "channels in the same order and units"}.
 {limits} It has
 not been examined for bias or for safety; do not let it decide about people on its own.
 """

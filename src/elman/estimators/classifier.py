@@ -31,7 +31,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         dropout: share dropped of embeddings, between layers and before the output.
         readout: what the output reads: `last`, the final state of each direction (a backward
             direction's is the one at the first step); `mean` or `max` over the states of all steps.
-        embedding_size: numbers that stand for a token.
+        embedding_size: numbers that stand for a token; at most so many for a category.
         initialization: `orthogonal`, with forget bias 1 for `lstm`, or `torch`, as torch.nn.
         epochs: passes over the training part.
         batch_size: sequences a step, or `full`.
@@ -55,11 +55,11 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         keep: `best` weights by validation loss, or `last`; None means best with a validation part.
         validation: share of the training sequences, stratified, held out to watch the training; 0
             for none.
-        inputs: what a step of X is: `numbers`, `tokens`, `text`, or `auto`: arrays and lists of
-            numbers with a fraction hold numbers, lists of strings or whole numbers hold tokens, a
-            string is text.
-        tokens: what text is cut into: `characters`, `words` (in lower case), or `auto`: words if
-            there are three or more on average.
+        inputs: what a step of X is: `numbers`, `tokens`, `text`, `mixed`, or `auto`: arrays and
+            lists of numbers with a fraction hold numbers, lists of strings or whole numbers hold
+            tokens, a string is text, tables with words in them are mixed.
+        tokens: what text is cut into: `characters`, `words` (in lower case), `bytes` of UTF-8, or
+            `auto`: words if there are three or more on average, else characters.
         scale: standardise every channel, by the training part's mean and deviation.
         device: `cpu` or `cuda`, where the network is trained.
         threads: of the CPU, in training and prediction; the bits are the same for any number. More
@@ -101,7 +101,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
         Args:
             X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
-                token lists, or list of strings.
+                token lists, or list of strings; or a list of tables (T_i, C), object arrays or
+                data frames, of numbers and categories. A missing number is NaN.
             y: (n,) labels: strings, whole numbers or truth values.
             sample_weight: n numbers, how much each sequence counts in the loss; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a

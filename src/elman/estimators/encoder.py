@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Kind
 from elman.data.missing import carried_forward, first_gap
+from elman.data.mixed import category_columns, category_names, numbers_of
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
-from elman.estimators.inputs import as_numbers, as_tokens, choose_unit, cut, kind_of, plain
+from elman.estimators.inputs import (
+    UNITS,
+    as_mixed,
+    as_numbers,
+    as_tokens,
+    choose_unit,
+    cut,
+    kind_of,
+    plain,
+)
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 
 Floats = NDArray[np.float64]
@@ -22,7 +32,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Encoder:
-    """Standardises numbers, or numbers tokens.
+    """Standardises numbers, and numbers tokens.
 
         numbers: (x - mean) / scale of each channel        tokens: place in the vocabulary
 
@@ -30,13 +40,17 @@ class Encoder:
     the training mean. Each channel with gaps in the training part gets one more channel, behind
     all others: 1 where its value was observed, 0 where not.
 
+    Mixed steps hold columns of numbers, treated so, and columns of categories, each with a
+    vocabulary of its own in which a missing category is one as well.
+
     Args:
-        kind: `numbers`, `tokens` or `text`.
-        unit: for text, `characters` or `words`.
+        kind: `numbers`, `tokens`, `text` or `mixed`.
+        unit: for text, one of `UNITS`.
         mean, scale: for numbers, (C,) float64.
         fill: for numbers, what stands before a channel's first value, (C,) float64; NaN in a
             channel that had no gap in the training part, and must have none.
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
+        categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
     """
 
     kind: Kind
@@ -45,119 +59,143 @@ class Encoder:
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
     fill: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     vocabulary: Mapping[str, int] = field(default_factory=dict)
+    categories: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, X: Any, *, inputs: Kind, tokens: str, scale: bool) -> Encoder:
         """Learn from the training sequences, which are of the kind `inputs`."""
         if inputs == "numbers":
-            values = as_numbers(X).values
-            gaps = np.isnan(values).any(0)
-            mean, spread, highest = _statistics(values)
-            if scale and not np.isfinite(spread).all():
-                channel = int((~np.isfinite(spread)).argmax())
-                raise DataError(
-                    f"channel {channel} holds values up to {highest[channel]:.1e}, too large to "
-                    "standardise",
-                    remedy="Write it in another unit.",
-                )
-            # A channel that never changes carries nothing: it becomes zero, not a division by zero.
-            spread = np.where(spread > 1e-12 * highest, spread, 1.0)
-            shape = values.shape[1]
+            mean, spread, fill = _fit_numbers(as_numbers(X).values, scale)
+            return cls("numbers", mean=mean, scale=spread, fill=fill)
+        if inputs == "mixed":
+            mixed = as_mixed(X)
+            columns = category_columns(mixed.values)
+            mean, spread, fill = _fit_numbers(numbers_of(mixed, columns).values, scale)
             return cls(
-                "numbers",
-                mean=mean if scale else np.zeros(shape),
-                scale=spread if scale else np.ones(shape),
-                fill=np.where(gaps, mean, np.nan),
+                "mixed",
+                mean=mean,
+                scale=spread,
+                fill=fill,
+                categories={c: _by_frequency(category_names(mixed.values[:, c])) for c in columns},
             )
         unit = None
         if inputs == "text":
             unit = choose_unit(X) if tokens == "auto" else tokens
         sequences = as_tokens(X) if unit is None else cut(X, unit)
         known = sorted(set(sequences.values.tolist()))
-        vocabulary = {token: i for i, token in enumerate(known, FIRST_TOKEN)}
-        return cls(inputs, unit=unit, vocabulary=vocabulary)
+        return cls(inputs, unit=unit, vocabulary=_numbered(known))
 
     @property
     def channels(self) -> int:
-        """C for numbers, else 0."""
-        return len(self.mean)
+        """Columns of numbers, and of categories beside them; 0 for tokens."""
+        return len(self.mean) + len(self.categories)
 
     @property
     def gaps(self) -> NDArray[np.bool_]:
-        """Whether values of a channel may be missing, (C,)."""
+        """Whether values of a column of numbers may be missing, (C,)."""
         return np.isfinite(self.fill)
 
     @property
     def input_size(self) -> int:
-        """Numbers that the network takes at a step: the channels, and who was observed."""
-        return self.channels + int(self.gaps.sum())
+        """Numbers that the network takes at a step: the values, and which were observed."""
+        return len(self.mean) + int(self.gaps.sum())
+
+    @property
+    def category_sizes(self) -> tuple[int, ...]:
+        """Codes in use of each column of categories, padding and unknown counted."""
+        return tuple(len(known) + FIRST_TOKEN for known in self.categories.values())
 
     @property
     def vocabulary_size(self) -> int:
         """Ids in use, padding and unknown counted; 0 for numbers."""
-        return len(self.vocabulary) + FIRST_TOKEN if self.kind != "numbers" else 0
+        return len(self.vocabulary) + FIRST_TOKEN if self.kind in ("tokens", "text") else 0
 
     def encode(self, X: Any) -> Ragged:
         """Return X as the network takes it: (N, C) float32 or (N,) int64.
 
+        Categories are codes in the last columns of (N, C), exact in float32 below 2^24.
+
         Raises: ShapeError if the channels are not those of the training; DataError if X holds
             sequences of another kind.
         """
-        X = plain(X)
         if self.kind == "numbers":
-            self._refuse_other_kind(X)
-            ragged = as_numbers(X)
-            if ragged.values.shape[1] != self.channels:
-                raise ShapeError(
-                    f"X has {ragged.values.shape[1]} channels, expected {self.channels} as in "
-                    "training"
-                )
-            if gap := first_gap(ragged, self.gaps):
-                raise DataError(
-                    f"sequence {gap.sequence}: step {gap.step}, channel {gap.channel} is missing, "
-                    "but that channel had no gaps in training",
-                    remedy="Fill the gap, or train on sequences with gaps in that channel.",
-                )
-            filled = carried_forward(ragged, self.fill)
-            with np.errstate(over="ignore"):
-                values = ((filled - self.mean) / self.scale).astype(np.float32)
-            beyond = ~np.isfinite(values)
-            if beyond.any():
-                step, channel = (int(i) for i in np.argwhere(beyond)[0])
-                raise DataError(
-                    f"sequence {ragged.owners[step]}: channel {channel} holds "
-                    f"{filled[step, channel]:.1e}, too large for the network, whose numbers "
-                    "end at 3.4e38",
-                    remedy="Correct the value, or write the channel in another unit.",
-                )
-            observed = ~np.isnan(ragged.values[:, self.gaps])
-            return ragged.with_values(np.hstack([values, observed.astype(np.float32)]))
-        tokens = self._tokens(X)
+            return self._encode_numbers(self.steps(X))
+        if self.kind == "mixed":
+            mixed = self.steps(X)
+            numbers = self._encode_numbers(numbers_of(mixed, tuple(self.categories)))
+            codes = [
+                [known.get(name, UNKNOWN) for name in category_names(mixed.values[:, c])]
+                for c, known in self.categories.items()
+            ]
+            return mixed.with_values(np.column_stack([numbers.values, *codes]).astype(np.float32))
+        tokens = self.steps(X)
         ids = [self.vocabulary.get(token, UNKNOWN) for token in tokens.values.tolist()]
         return tokens.with_values(np.array(ids, dtype=np.int64))
 
+    def _encode_numbers(self, numbers: Ragged) -> Ragged:
+        if gap := first_gap(numbers, self.gaps):
+            raise DataError(
+                f"sequence {gap.sequence}: step {gap.step}, channel {self._place(gap.channel)} is "
+                "missing, but that channel had no gaps in training",
+                remedy="Fill the gap, or train on sequences with gaps in that channel.",
+            )
+        filled = carried_forward(numbers, self.fill)
+        with np.errstate(over="ignore"):
+            values = ((filled - self.mean) / self.scale).astype(np.float32)
+        beyond = ~np.isfinite(values)
+        if beyond.any():
+            step, channel = (int(i) for i in np.argwhere(beyond)[0])
+            raise DataError(
+                f"sequence {numbers.owners[step]}: channel {self._place(channel)} holds "
+                f"{filled[step, channel]:.1e}, too large for the network, whose numbers end at "
+                "3.4e38",
+                remedy="Correct the value, or write the channel in another unit.",
+            )
+        observed = ~np.isnan(numbers.values[:, self.gaps])
+        return numbers.with_values(np.hstack([values, observed.astype(np.float32)]))
+
+    def _place(self, number: int) -> int:
+        """From a column of numbers to its place among all columns of X."""
+        return [c for c in range(self.channels) if c not in self.categories][number]
+
     def unknown(self, X: Any) -> Counter[str]:
-        """Count the tokens of X that training has not seen; always empty for numbers."""
+        """Count the tokens and categories of X that training has not seen."""
         if self.kind == "numbers":
             return Counter()
-        return Counter(t for t in self._tokens(X).values.tolist() if t not in self.vocabulary)
+        steps = self.steps(X).values
+        if self.kind == "mixed":
+            return Counter(
+                name
+                for c, known in self.categories.items()
+                for name in category_names(steps[:, c])
+                if name not in known
+            )
+        return Counter(t for t in steps.tolist() if t not in self.vocabulary)
 
     def steps(self, X: Any) -> Ragged:
-        """Return X cut into its steps: numbers as given, or tokens."""
-        return as_numbers(plain(X)) if self.kind == "numbers" else self._tokens(X)
-
-    def _tokens(self, X: Any) -> Ragged:
+        """Return X cut into its steps: numbers or mixed columns as given, or tokens."""
         X = plain(X)
         self._refuse_other_kind(X)
         if self.kind == "text":
             return cut(X, self.unit or "characters")
-        return as_tokens(X)
+        if self.kind == "tokens":
+            return as_tokens(X)
+        found = as_mixed(X) if self.kind == "mixed" else as_numbers(X)
+        if found.values.shape[1] != self.channels:
+            raise ShapeError(
+                f"X has {found.values.shape[1]} channels, expected {self.channels} as in training"
+            )
+        return found
 
     def _refuse_other_kind(self, X: Any) -> None:
         found = kind_of(X)
-        # Whole numbers in lists may stand for tokens or for values: training has decided.
-        loose = {"numbers", "tokens"} if not isinstance(X, Ragged) else set()
-        if found != self.kind and not {found, self.kind} <= loose:
+        # Whole numbers in lists may stand for tokens or for values, and a few mixed sequences may
+        # show no category: training has decided.
+        loose = (
+            ("mixed", "numbers"),
+            *(() if isinstance(X, Ragged) else (("tokens", "numbers"), ("numbers", "tokens"))),
+        )
+        if found != self.kind and (self.kind, found) not in loose:
             raise DataError(
                 f"X holds {found}, expected {self.kind} as in training",
                 remedy="Give sequences of the same form as those the model was trained on.",
@@ -165,38 +203,73 @@ class Encoder:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` gives the same encoder back to the last bit."""
-        if self.kind == "numbers":
-            return {
-                "kind": "numbers",
-                "mean": self.mean.tolist(),
-                "scale": self.scale.tolist(),
-                "fill": [
-                    float(v) if known else None
-                    for v, known in zip(self.fill, self.gaps, strict=True)
-                ],
-            }
-        return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
+        if self.kind in ("tokens", "text"):
+            return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "fill": [None if np.isnan(value) else value for value in self.fill.tolist()],
+        }
+        if self.kind == "mixed":
+            found["categories"] = [
+                {"column": c, "names": list(known)} for c, known in self.categories.items()
+            ]
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Encoder:
         """Undo `to_dict`. Raises ModelFileError if a part is missing or of the wrong form."""
         try:
-            if values["kind"] == "numbers":
+            kind = values["kind"]
+            if kind in ("numbers", "mixed"):
                 mean, scale = (np.array(values[k], dtype=np.float64) for k in ("mean", "scale"))
                 if mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
                     raise ValueError("mean and scale: expected as many numbers, scale above 0")
                 fill = np.array(values.get("fill", [None] * len(mean)), dtype=np.float64)
                 if fill.shape != mean.shape or np.isinf(fill).any():
                     raise ValueError("fill: expected a number or null for each channel")
-                return cls("numbers", mean=mean, scale=scale, fill=fill)
-            kind, unit = values["kind"], values["unit"]
-            if (kind, unit) not in (("tokens", None), ("text", "characters"), ("text", "words")):
+                categories = {
+                    int(entry["column"]): _numbered(map(str, entry["names"]))
+                    for entry in (values["categories"] if kind == "mixed" else ())
+                }
+                if not set(categories) <= set(range(len(mean) + len(categories))):
+                    raise ValueError("categories: expected different columns of X")
+                return cls(kind, mean=mean, scale=scale, fill=fill, categories=categories)
+            unit = values["unit"]
+            if (kind, unit) not in (("tokens", None), *(("text", u) for u in UNITS)):
                 raise ValueError(f"kind {kind!r} with unit {unit!r}")
-            vocabulary = {str(t): i for i, t in enumerate(values["vocabulary"], FIRST_TOKEN)}
-            return cls(kind, unit=unit, vocabulary=vocabulary)
+            return cls(kind, unit=unit, vocabulary=_numbered(map(str, values["vocabulary"])))
         except (KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ModelFileError(f"encoder: {detail}") from error
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names, FIRST_TOKEN)}
+
+
+def _by_frequency(names: list[str]) -> dict[str, int]:
+    """Number categories, the most frequent first, equals in order of their names."""
+    counts = Counter(names)
+    return _numbered(sorted(counts, key=lambda name: (-counts[name], name)))
+
+
+def _fit_numbers(values: Floats, scale: bool) -> tuple[Floats, Floats, Floats]:
+    """Mean, scale and fill of each column of (N, C), as an Encoder has them."""
+    gaps = np.isnan(values).any(0)
+    mean, spread, highest = _statistics(values)
+    if scale and not np.isfinite(spread).all():
+        channel = int((~np.isfinite(spread)).argmax())
+        raise DataError(
+            f"channel {channel} holds values up to {highest[channel]:.1e}, too large to "
+            "standardise",
+            remedy="Write it in another unit.",
+        )
+    # A channel that never changes carries nothing: it becomes zero, not a division by zero.
+    spread = np.where(spread > 1e-12 * highest, spread, 1.0)
+    fill = np.where(gaps, mean, np.nan)
+    return (mean, spread, fill) if scale else (np.zeros(len(mean)), np.ones(len(mean)), fill)
 
 
 def _statistics(values: Floats) -> tuple[Floats, Floats, Floats]:

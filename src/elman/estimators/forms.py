@@ -154,7 +154,7 @@ def _from_list(X: Sequence[Any]) -> Given:
             raise ShapeError(
                 f"sequence {i}: got columns {frame.columns}, expected {names} as sequence 0"
             )
-        arrays.append(frame.to_numpy())
+        arrays.append(_cells(frame))
     return Given(arrays, "channels", first)
 
 
@@ -183,7 +183,26 @@ def _from_multi_index(X: Any) -> Given:
         )
     if X.ndim == 1:
         return Given(Ragged(_table(X.to_numpy()[:, None]), offsets))
-    return Given(Ragged(_table(X.to_numpy()), offsets), "channels", X)
+    return Given(Ragged(_cells(_frame(X)), offsets), "channels", X)
+
+
+def _cells(frame: Any) -> np.ndarray[Any, Any]:
+    """The cells of a narwhals frame, (T, C): floats, or objects where a column is of categories.
+
+    What the frame calls a category is text even if it is written as a number; a gap is None.
+    """
+    import narwhals
+
+    kinds = dict(frame.schema)
+    if all(kind.is_numeric() or kind == narwhals.Boolean for kind in kinds.values()):
+        return np.asarray(frame.to_numpy(), dtype=np.float64)
+    out = np.empty(frame.shape, dtype=object)
+    for k, (name, kind) in enumerate(kinds.items()):
+        cells = frame[name].to_list()
+        coded = kind in (narwhals.Categorical, narwhals.Enum)
+        for row, missing in enumerate(frame[name].is_null().to_list()):
+            out[row, k] = None if missing else str(cells[row]) if coded else cells[row]
+    return out
 
 
 def _table(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -11,20 +11,25 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Kind
 from elman.data.missing import without_values
+from elman.data.mixed import category_columns
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
+UNITS = ("characters", "words", "bytes")
+_BYTES = [chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in range(256)]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def kind_of(X: Any) -> Kind:
     """Say what a step of X is: arrays hold numbers, lists of lists of words or whole numbers hold
-    tokens, a list of strings is text still to be cut.
+    tokens, a list of strings is text still to be cut. Tables (T, C) with words in them are mixed.
 
     Raises: DataError if X is empty or of no such kind.
     """
     if isinstance(X, Ragged):
-        return "numbers" if X.values.dtype.kind in "fiub" else "tokens"
+        if X.values.dtype.kind in "fiub":
+            return "numbers"
+        return "tokens" if X.values.ndim == 1 else "mixed"
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
         return "numbers"
     if isinstance(X, str) or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
@@ -37,6 +42,8 @@ def kind_of(X: Any) -> Kind:
     first = X[0]
     if isinstance(first, str):
         return "text"
+    if any(map(_is_mixed, X)):
+        return "mixed"
     if isinstance(first, list | tuple):
         steps = [step for sequence in X if isinstance(sequence, list | tuple) for step in sequence]
         if steps and all(isinstance(s, str) for s in steps):
@@ -45,6 +52,18 @@ def kind_of(X: Any) -> Kind:
         return "tokens" if steps and whole else "numbers"
     array = np.asarray(first)
     return "tokens" if array.dtype.kind in "UO" and array.ndim == 1 else "numbers"
+
+
+def _is_mixed(sequence: Any) -> bool:
+    """Whether a sequence is a table (T, C) in which something is no number."""
+    if isinstance(sequence, list | tuple):
+        steps = [step for step in sequence if isinstance(step, list | tuple)]
+        return any(isinstance(value, str) for step in steps for value in step)
+    if getattr(sequence, "ndim", 2) != 2 or not hasattr(sequence, "shape"):
+        return False
+    if isinstance(sequence, np.ndarray) and sequence.dtype.kind in "fiub":
+        return False
+    return bool(category_columns(np.asarray(sequence, dtype=object)))
 
 
 def plain(X: Any) -> Any:
@@ -64,6 +83,8 @@ def as_given(X: Any, inputs: str) -> tuple[Any, Kind]:
         return as_numbers(X), "numbers"
     if kind == "tokens":
         return as_tokens(X), "tokens"
+    if kind == "mixed":
+        return as_mixed(X), "mixed"
     refuse_other_than_text(X)
     refuse_empty(np.array([len(text.strip()) for text in X]))
     return X, "text"
@@ -111,6 +132,33 @@ def as_numbers(X: Any) -> Ragged:
     return ragged
 
 
+def as_mixed(X: Any) -> Ragged:
+    """Return X as n sequences of (T_i, C) objects: numbers, None or NaN, or categories as text.
+
+    Args:
+        X: a list of arrays or lists (T_i, C); C the same for all.
+    Raises: ShapeError or DataError naming the first sequence that is wrong.
+    """
+    if isinstance(X, Ragged):
+        refuse_empty(X.lengths)
+        return X
+    tables: list[NDArray[Any]] = []
+    for i, sequence in enumerate(X):
+        try:
+            table = np.asarray(sequence, dtype=object)
+        except ValueError:
+            table = np.empty(0)
+        if table.ndim != 2:
+            raise ShapeError(f"sequence {i}: got shape {table.shape}, expected a table (T, C)")
+        if tables and table.shape[1] != tables[0].shape[1]:
+            expected = f"expected {tables[0].shape[1]} as sequence 0"
+            raise ShapeError(f"sequence {i}: got {table.shape[1]} columns, {expected}")
+        tables.append(table)
+    ragged = Ragged.from_list(tables, object)
+    refuse_empty(ragged.lengths)
+    return ragged
+
+
 def _sequence(index: int, x: Any) -> NDArray[np.float64]:
     try:
         array = np.asarray(x, dtype=np.float64)
@@ -152,9 +200,16 @@ def choose_unit(texts: Sequence[str]) -> Literal["words", "characters"]:
 
 
 def cut(texts: Sequence[str], unit: str) -> Ragged:
-    """Cut texts into characters, or into words in lower case and single punctuation marks."""
+    """Cut texts into characters, words in lower case and single punctuation marks, or bytes.
+
+    The bytes are those of UTF-8: what is printable in ASCII as it is, others as `\\xc3`.
+    """
     refuse_other_than_text(texts)
-    return as_tokens([_WORD.findall(t.lower()) if unit == "words" else list(t) for t in texts])
+    if unit == "words":
+        return as_tokens([_WORD.findall(t.lower()) for t in texts])
+    if unit == "bytes":
+        return as_tokens([[_BYTES[b] for b in t.encode()] for t in texts])
+    return as_tokens([list(t) for t in texts])
 
 
 def refuse_empty(lengths: NDArray[np.int64]) -> None:

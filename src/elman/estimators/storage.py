@@ -125,7 +125,9 @@ def _restored(
     estimator = kind(**config["parameters"])
     if not isinstance(estimator.random_state, int | None):
         raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
-    network = validated(ModelConfig, config["model"], "config.json: model")
+    described = dict(config["model"])
+    described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
+    network = validated(ModelConfig, described, "config.json: model")
     estimator.check_parameters(network.readout, 0)
     if (network.task == "regression") != (kind is SequenceRegressor):
         raise ModelFileError(
@@ -138,6 +140,7 @@ def _restored(
         "num_outputs": target.num_outputs,
         "input_size": estimator.encoder_.input_size,
         "vocabulary_size": estimator.encoder_.vocabulary_size,
+        "category_sizes": estimator.encoder_.category_sizes,
     }
     for name, size in sizes.items():
         if getattr(network, name) != size:
@@ -174,6 +177,8 @@ def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> 
     shapes = {"output.weight": (network.num_outputs, network.hidden_size * directions)}
     if network.vocabulary_size:
         shapes["embedding.weight"] = (network.vocabulary_size, network.embedding_size)
+    tables = zip(network.category_sizes, network.category_widths, strict=True)
+    shapes |= {f"embeddings.{k}.weight": shape for k, shape in enumerate(tables)}
     found = {name: tuple(tensors[name].shape) for name in shapes if name in tensors}
     layers = sum(name.startswith("recurrent.weight_hh") for name in tensors) / directions
     if found != shapes or layers != network.num_layers:

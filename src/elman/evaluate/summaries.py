@@ -10,6 +10,8 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 from elman.evaluate.measures import Floats, Ints
 
+FIRST_CODE = 2  # 0 is padding, 1 unknown
+MOST_CATEGORIES = 20
 STATISTICS = ("mean", "standard deviation", "minimum", "maximum", "first", "last", "slope")
 
 
@@ -47,6 +49,25 @@ def of_numbers(inputs: Ragged, fill: Floats) -> Floats:
             lengths,
         ]
     )
+
+
+def spread_out(inputs: Ragged, categories: int) -> Ragged:
+    """Return steps whose last columns are codes of categories with a channel for each category.
+
+    It is 1 where the category stands, else 0. Of each column the 20 lowest codes, which are the
+    most frequent categories, are spread out.
+
+    Args:
+        inputs: (N, C + categories).
+        categories: columns of codes; 0 gives `inputs` back.
+    """
+    if not categories:
+        return inputs
+    values = inputs.values
+    numbers, codes = values[:, :-categories], values[:, -categories:]
+    places = FIRST_CODE + np.arange(MOST_CATEGORIES)
+    shown = (codes[:, :, None] == places).reshape(len(values), -1)  # (N, categories * 20)
+    return inputs.with_values(np.hstack([numbers, shown.astype(values.dtype)]))
 
 
 def of_tokens(inputs: Ragged, vocabulary_size: int) -> Any:

@@ -1,10 +1,11 @@
-"""The standard model: [embedding] -> recurrent stack -> readout -> linear.
+"""The standard model: [embeddings] -> recurrent stack -> readout -> linear.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K outputs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,9 +30,11 @@ class ModelConfig(ModelSettings):
         task: what the outputs are: logits of one class each (`classification`), of a label that is
             there or not each (`multilabel`), or values (`regression`).
         num_outputs: K.
-        input_size: C channels; 0 if the model takes tokens.
+        input_size: C channels; 0 if the model takes tokens, or categories alone.
         vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
-        embedding_size: E; used with tokens only.
+        category_sizes: for each column of categories that stands beside the channels, its
+            categories, counting padding and unknown.
+        embedding_size: E, of tokens; for categories the most that one gets.
         readout: `last`, `mean`, `max`, or `every` for an output at every step.
         Others as in `elman.settings.ModelSettings`.
     Raises: SettingsError if the settings do not go together.
@@ -41,18 +44,35 @@ class ModelConfig(ModelSettings):
     num_outputs: int = 0
     input_size: int = 0
     vocabulary_size: int = 0
+    category_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.readout == "auto":
             raise SettingsError("readout: expected last, mean, max or every, not auto")
-        if (self.input_size > 0) == (self.vocabulary_size > 0):
-            raise SettingsError("input_size and vocabulary_size: exactly one must be given")
+        if (self.input_size > 0 or bool(self.category_sizes)) == (self.vocabulary_size > 0):
+            raise SettingsError(
+                "input_size or category_sizes, and vocabulary_size: exactly one must be given"
+            )
 
     @property
     def per_step(self) -> bool:
         """Whether there is an output at every step."""
         return self.readout == "every"
+
+    @property
+    def columns(self) -> int:
+        """Numbers and category codes that a step of the input holds; 0 for tokens."""
+        return self.input_size + len(self.category_sizes)
+
+    @property
+    def category_widths(self) -> tuple[int, ...]:
+        """Numbers that stand for a category in each column, ceil(1.6 n^0.56) of n categories.
+
+        At most `embedding_size`. The rule is fastai's for tables (Howard & Gugger 2020).
+        """
+        widths = (math.ceil(1.6 * size**0.56) for size in self.category_sizes)
+        return tuple(min(self.embedding_size, width) for width in widths)
 
     @property
     def width(self) -> int:
@@ -68,7 +88,7 @@ class ModelConfig(ModelSettings):
 class SequenceModel(nn.Module):
     """A recurrent network over whole sequences.
 
-        e_t = x_t, or the embedding of token x_t
+        e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
         h_t = stack(e_1 ... e_T)_t                      recurrent layers, one or both directions
         y   = V readout(h_1 ... h_T) + b_y              or at every step, y_t = V h_t + b_y
 
@@ -87,6 +107,10 @@ class SequenceModel(nn.Module):
         if config.vocabulary_size:
             self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
             size = config.embedding_size
+        elif config.category_sizes:
+            pairs = zip(config.category_sizes, config.category_widths, strict=True)
+            self.embeddings = nn.ModuleList(nn.Embedding(n, width) for n, width in pairs)
+            size += sum(config.category_widths)
         self.recurrent: RNN | GRU | LSTM
         if config.cell == "rnn":
             self.recurrent = RNN(
@@ -115,7 +139,8 @@ class SequenceModel(nn.Module):
         """Return logits, or values of a regression.
 
         Args:
-            x: numbers, (B, T, C), or token ids, (B, T) int64.
+            x: numbers, (B, T, C), or token ids, (B, T) int64; category codes, which are whole
+                numbers, stand behind the numbers of a step.
             lengths: valid steps of each row, (B,) int64, from 1 to T; None means all T.
         Returns: (B, K), or (B, T, K) if per_step, where rows past a row's end mean nothing.
         Raises: ShapeError; DataError for a token that is none.
@@ -142,6 +167,8 @@ class SequenceModel(nn.Module):
                     f"x: got a token that is none, expected 0 to {config.vocabulary_size - 1}"
                 ) from None
             x = functional.dropout(x, config.dropout, self.training)
+        elif config.category_sizes:
+            x = self._embedded(x, inside)  # (B, T, C+E1+E2+...)
         y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
         if config.per_step:
             read = y
@@ -156,12 +183,26 @@ class SequenceModel(nn.Module):
         logits: Tensor = self.output(read)
         return logits
 
+    def _embedded(self, x: Tensor, inside: Tensor) -> Tensor:
+        """Put the embeddings in the place of the codes behind the numbers of each step."""
+        codes = torch.where(inside[:, :, None], x[:, :, self.config.input_size :], PADDING).long()
+        try:
+            parts = [table(codes[:, :, k]) for k, table in enumerate(self.embeddings)]
+        except IndexError:
+            raise DataError(
+                f"x: got a category that is none, expected codes below {self.config.category_sizes}"
+            ) from None
+        embedded = functional.dropout(torch.cat(parts, -1), self.config.dropout, self.training)
+        return torch.cat([x[:, :, : self.config.input_size], embedded], -1)
+
     def native(self) -> tuple[NativeModel, list[Tensor]] | str:
         """Return what runs this model, as it is now, in one native call, and its weights.
 
         Or say why not: the call would leave out something that the modules do.
         """
         why = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
+        if not why and self.config.category_sizes:
+            why = "categories are embedded beside numbers"
         if why := why or obstacle(self, self.config):
             return why
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]

@@ -57,8 +57,8 @@ def check_shapes(config: ModelConfig, x: Tensor, lengths: Tensor | None) -> None
     if config.vocabulary_size:
         if x.dim() != 2:
             raise ShapeError(f"x: got {tuple(x.shape)}, expected token ids (B, T)")
-    elif x.dim() != 3 or x.shape[2] != config.input_size:
-        raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.input_size})")
+    elif x.dim() != 3 or x.shape[2] != config.columns:
+        raise ShapeError(f"x: got {tuple(x.shape)}, expected (B, T, {config.columns})")
     if lengths is not None and lengths.shape != x.shape[:1]:
         raise ShapeError(f"lengths: got {tuple(lengths.shape)}, expected ({x.shape[0]},)")
 

@@ -26,11 +26,14 @@ def check_examples(config: ModelConfig, examples: Examples, part: str) -> None:
         where = int(inputs.lengths.argmin())
         raise DataError(f"{part}, sequence {where}: got no steps, expected one or more")
     shape = inputs.values.shape[1:]
-    wanted = () if config.vocabulary_size else (config.input_size,)
+    wanted = () if config.vocabulary_size else (config.columns,)
     if shape != wanted:
         raise ShapeError(f"{part}: got steps of shape {shape}, expected {wanted}")
     if config.vocabulary_size:
         _check_codes(inputs.values, config.vocabulary_size, f"{part}: tokens")
+    for k, size in enumerate(config.category_sizes):
+        codes = inputs.values[:, config.input_size + k].astype(np.int64)
+        _check_codes(codes, size, f"{part}: categories of column {config.input_size + k}")
     if isinstance(target, Ragged) != config.per_step:
         found = "a label at every step" if isinstance(target, Ragged) else "a label a sequence"
         raise ShapeError(f"{part}: got {found}, which readout {config.readout!r} does not go with")
