@@ -391,6 +391,24 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
     def _columns(self) -> Columns:
         return self.columns_ if self.__sklearn_is_fitted__() else Columns()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling and copying: what `save` writes, as bytes, in place of live objects."""
+        state: dict[str, Any] = super().__getstate__()
+        if self.__sklearn_is_fitted__():
+            from elman.estimators.storage import to_bytes
+
+            state = {k: v for k, v in state.items() if not k.endswith("_")}
+            state["_files"] = to_bytes(self)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from elman.estimators.storage import from_bytes
+
+        super().__setstate__({k: v for k, v in state.items() if k != "_files"})
+        if "_files" in state:
+            found = vars(from_bytes(state["_files"]))
+            self.__dict__.update({k: v for k, v in found.items() if k.endswith("_")})
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True

@@ -24,7 +24,7 @@ from elman.estimators.tagger import SequenceTagger
 from elman.estimators.targets import Classes, Target, Values
 from elman.evaluate import Baselines, RegressionReport, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
-from elman.models.storage import CARD, CONFIG, WEIGHTS, restore
+from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
 from elman.settings import validated
 from elman.train import EpochRecord, History
 
@@ -58,6 +58,24 @@ def save(
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
+    tensors, config = _taken_apart(estimator, layout)
+    save_folder(folder, tensors, config, model_card(estimator, data, report))
+
+
+def to_bytes(estimator: SequenceEstimator) -> dict[str, bytes]:
+    """A fitted estimator as what its files would hold, by file name."""
+    return to_files(*_taken_apart(estimator, None))
+
+
+def from_bytes(files: Mapping[str, bytes]) -> SequenceEstimator:
+    """Undo `to_bytes`. Raises ModelFileError."""
+    return _restored(*from_files(files, Path("pickle")))[0]
+
+
+def _taken_apart(
+    estimator: SequenceEstimator, layout: Layout | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An estimator's tensors by name, and all else, JSON-ready."""
     parameters = estimator.get_params()
     if not isinstance(parameters["random_state"], int | np.integer | None):
         parameters["random_state"] = None
@@ -65,7 +83,7 @@ def save(
 
     config = {
         "elman": __version__,
-        "estimator": type(estimator).__name__,
+        "estimator": next(n for n, kind in _ESTIMATORS.items() if isinstance(estimator, kind)),
         "parameters": {k: _plain(v) for k, v in parameters.items()},
         "model": dataclasses.asdict(estimator.model_.config),
         "encoder": estimator.encoder_.to_dict(),
@@ -82,7 +100,7 @@ def save(
     tensors = {_MODEL + k: v for k, v in estimator.model_.state_dict().items()}
     for name, array in estimator.baselines_.to_arrays().items():
         tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
-    save_folder(folder, tensors, config, model_card(estimator, data, report))
+    return tensors, config
 
 
 def load(folder: str | Path) -> Estimator:

@@ -39,15 +39,21 @@ def save_folder(
         config: JSON-ready description; `format` and the weights' SHA-256 are added.
         card: README.md of the model.
     """
+    files = to_files(tensors, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, CONFIG):
+        write_atomically(folder / name, files[name])
+    write_atomically(folder / CARD, card.encode())
+
+
+def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
+    """What the files of weights and config hold, by file name; arguments as `save_folder`."""
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    write_atomically(folder / WEIGHTS, weights)
     whole = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **config}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / CONFIG, (text + "\n").encode())
-    write_atomically(folder / CARD, card.encode())
+    return {WEIGHTS: weights, CONFIG: (text + "\n").encode()}
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -55,9 +61,6 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises: ModelFileError if anything is missing, damaged or of a newer format.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     if not folder.exists():
         beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, beside)}")
@@ -69,8 +72,18 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"{folder}: no {name} there. Expected a model folder, as `save` writes it, or a "
                 "run folder, as `elman train` does"
             )
+    return from_files({name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}, folder)
+
+
+def from_files(
+    files: Mapping[str, bytes], folder: Path
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Undo `to_files`; a fault is told as one of `folder`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(files[CONFIG].decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{folder / CONFIG}: not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -78,7 +91,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(
             f"{folder / CONFIG}: format {found!r}, this version of elman reads {FORMAT}"
         )
-    weights = (folder / WEIGHTS).read_bytes()
+    weights = files[WEIGHTS]
     try:
         tensors = load(weights)
     except SafetensorError as error:
