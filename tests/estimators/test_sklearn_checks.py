@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import (  # noqa: TID253
 )
 from sklearn.utils.validation import column_or_1d  # noqa: TID253
 
-from elman import SequenceClassifier, SequenceTagger
+from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
 
 # Enough for the accuracy of .83 on three clouds of points that the checks ask for.
 SMALL = {"hidden_size": 4, "epochs": 10, "learning_rate": 0.03, "random_state": 0}
@@ -43,7 +43,7 @@ class EveryStep(ClassifierMixin, SequenceTagger):  # type: ignore[misc]
         return np.array([shares[-1] for shares in super().predict_proba(X)])
 
 
-ESTIMATORS = [SequenceClassifier(**SMALL), EveryStep(**SMALL)]
+ESTIMATORS = [SequenceClassifier(**SMALL), EveryStep(**SMALL), SequenceRegressor(**SMALL)]
 
 
 @parametrize_with_checks(

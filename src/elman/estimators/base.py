@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
@@ -22,8 +21,9 @@ from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
+from elman.estimators.contract import Contract
 from elman.estimators.encoder import Encoder
-from elman.estimators.forms import Columns, check_columns, given
+from elman.estimators.forms import check_columns, given
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
 from elman.estimators.targets import Classes, Labels, Target
@@ -53,14 +53,13 @@ _TOKENS_ONLY = {
 }
 
 
-class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
+class SequenceEstimator(Parameters, Contract):
     """Base of classifier, tagger and regressor; not to be used itself."""
 
     readouts: ClassVar[tuple[str, ...]]
 
     target_: Target
     classes_: NDArray[Any]
-    columns_: Columns
     encoder_: Encoder
     model_: SequenceModel
     history_: History
@@ -373,48 +372,6 @@ class SequenceEstimator(Parameters, BaseEstimator):  # type: ignore[misc]
 
         self._check_fitted()
         save(self, Path(folder), data=data, layout=layout, report=report)
-
-    @property
-    def n_features_in_(self) -> int:
-        """Columns of the table, or of the frames, that were trained with; missing for others."""
-        if (count := self._columns().count) is None:
-            raise AttributeError("n_features_in_: the training's sequences had no columns")
-        return count
-
-    @property
-    def feature_names_in_(self) -> NDArray[Any]:
-        """Names of those columns, (n_features_in_,), where all are words."""
-        if (names := self._columns().names) is None:
-            raise AttributeError("feature_names_in_: the training's sequences had no names")
-        return np.array(names, dtype=object)
-
-    def _columns(self) -> Columns:
-        return self.columns_ if self.__sklearn_is_fitted__() else Columns()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickling and copying: what `save` writes, as bytes, in place of live objects."""
-        state: dict[str, Any] = super().__getstate__()
-        if self.__sklearn_is_fitted__():
-            from elman.estimators.storage import to_bytes
-
-            state = {k: v for k, v in state.items() if not k.endswith("_")}
-            state["_files"] = to_bytes(self)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        from elman.estimators.storage import from_bytes
-
-        super().__setstate__({k: v for k, v in state.items() if k != "_files"})
-        if "_files" in state:
-            found = vars(from_bytes(state["_files"]))
-            self.__dict__.update({k: v for k, v in found.items() if k.endswith("_")})
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

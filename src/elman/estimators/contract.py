@@ -1,0 +1,68 @@
+"""What scikit-learn wants of an estimator beside fit and predict: columns, tags, pickling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+
+from elman.estimators.forms import Columns
+
+
+class Contract(BaseEstimator):  # type: ignore[misc]
+    """Base of all estimators.
+
+    Attributes:
+        columns_: of the X that was trained with.
+    """
+
+    columns_: Columns
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the table, or of the frames, that were trained with; missing for others."""
+        if (count := self._columns().count) is None:
+            raise AttributeError("n_features_in_: the training's sequences had no columns")
+        return count
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of those columns, (n_features_in_,), where all are words."""
+        if (names := self._columns().names) is None:
+            raise AttributeError("feature_names_in_: the training's sequences had no names")
+        return np.array(names, dtype=object)
+
+    def _columns(self) -> Columns:
+        return self.columns_ if "columns_" in self.__dict__ else Columns()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling and copying: what `save` writes, as bytes, in place of live objects."""
+        state: dict[str, Any] = super().__getstate__()
+        if "columns_" in state:
+            from elman.estimators.storage import to_bytes
+
+            declared = {
+                n for kind in type(self).__mro__ for n in vars(kind).get("__annotations__", ())
+            }
+            fitted = {name for name in declared if name.endswith("_")}
+            state = {k: v for k, v in state.items() if k not in fitted}
+            state["_files"] = to_bytes(self)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from elman.estimators.storage import from_bytes
+
+        super().__setstate__({k: v for k, v in state.items() if k != "_files"})
+        if "_files" in state:
+            found = vars(from_bytes(state["_files"]))
+            self.__dict__.update({k: v for k, v in found.items() if k.endswith("_")})
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
