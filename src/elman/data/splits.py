@@ -54,7 +54,8 @@ def hold_out(
             )
     if held >= count or count - held < classes:
         raise DataError(
-            f"{count} sequences are too few to hold out a {what} part",
+            f"{count} {'sample is' if count == 1 else 'sequences are'} too few to hold out a "
+            f"{what} part",
             remedy=f"Add sequences, or set the {what} part aside yourself.",
         )
     first, second = train_test_split(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils import Tags
 
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError
@@ -75,6 +76,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         """
         self._fit(X, y, self.readout, sample_weight, validation_data, on_epoch)
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
     def _read(self, y: Any) -> Labels:
         if self.per_step:
