@@ -15,8 +15,9 @@ from elman.data.tasks import TASKS, load_task
 from elman.errors import SettingsError
 
 SIMPLE = ["sum-threshold", "token-order", "running-parity", "waves"]
-DRAWN = [*SIMPLE, "copy-memory", "temporal-order", "reber", "brackets"]
+DRAWN = [*SIMPLE, "adding", "copy-memory", "temporal-order", "reber", "brackets"]
 SIZES = {
+    "adding": (5000, 1000),
     "copy-memory": (4000, 500),
     "temporal-order": (2000, 500),
     "reber": (1000, 250),
@@ -68,10 +69,14 @@ def test_layout_describes_the_data(name: str) -> None:
             assert layout.text == "tokens" and layout.values == ()
             assert data.inputs.values.dtype == object and data.inputs.values.ndim == 1
             assert {type(v) for v in data.inputs.values} == {str}
-        labels = data.target.values if isinstance(data.target, Ragged) else data.target
-        assert labels is not None and labels.dtype == object
-        assert {type(label) for label in labels} == {str if name in WORDS else int}
         assert data.lines is None
+        labels = data.target.values if isinstance(data.target, Ragged) else data.target
+        assert labels is not None
+        if name == "adding":  # a number to predict, not a class
+            assert labels.dtype == np.float64
+            continue
+        assert labels.dtype == object
+        assert {type(label) for label in labels} == {str if name in WORDS else int}
 
 
 @pytest.mark.parametrize("name", DRAWN)

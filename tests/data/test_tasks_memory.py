@@ -10,6 +10,7 @@ import pytest
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
 from elman.data.tasks import load_task
+from elman.data.tasks.memory import make_adding
 
 
 def sequences(data: Dataset) -> list[list]:
@@ -20,6 +21,33 @@ def sequences(data: Dataset) -> list[list]:
 def answers(data: Dataset) -> list:
     assert data.target is not None
     return [t.tolist() if isinstance(data.target, Ragged) else t for t in data.target]
+
+
+@pytest.mark.parametrize("T", [2, 7, 100])
+def test_adding(T: int) -> None:
+    train, test = make_adding(1, T=T, train=2000, test=1000)
+    assert (len(train), len(test)) == (2000, 1000)
+    for part in (train, test):
+        x, y = np.array(sequences(part)), np.array(answers(part))
+        assert x.shape == (len(part), T, 2)
+        numbers, marks = x[:, :, 0], x[:, :, 1]
+        assert numbers.min() >= 0 and numbers.max() < 1
+        assert set(np.unique(marks)) <= {0.0, 1.0}
+        half = T // 2
+        assert (marks[:, :half].sum(1) == 1).all() and (marks[:, half:].sum(1) == 1).all()
+        np.testing.assert_allclose((numbers * marks).sum(1), y, rtol=1e-15)
+        assert (marks.sum(0) > 0).all()  # every step is marked now and then
+
+
+def test_adding_without_memory() -> None:
+    """Always 1 has a mean squared error of 1/6; the mean of all numbers hardly helps."""
+    train, test = make_adding(0, T=100, train=5000, test=5000)
+    y = np.array(answers(test))
+    assert np.mean((y - 1) ** 2) == pytest.approx(1 / 6, abs=0.006)
+    x = np.array(sequences(test))[:, :, 0]
+    explained = np.corrcoef(x.mean(1), y)[0, 1] ** 2
+    assert explained == pytest.approx(2 / 100, abs=0.015)
+    assert len({s.tobytes() for part in (train, test) for s in np.array(sequences(part))}) == 10_000
 
 
 @pytest.mark.parametrize(("T", "items", "symbols"), [(1, 6, 9), (20, 10, 8), (100, 3, 9)])

@@ -162,6 +162,11 @@ def test_a_task_and_its_seed():
     assert (len(first.training), len(first.validation), len(first.test)) == (720, 80, 200)
 
 
+def test_a_task_without_classes_is_refused():
+    with pytest.raises(SettingsError, match=r"data: adding:T=5 asks for a number a sequence, exp"):
+        read_parts(DataSettings(data="adding:T=5"), 0)
+
+
 def test_a_file_goes_before_a_task_and_a_folder_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_task("waves")

@@ -73,6 +73,11 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
                 "Expected a share of its training part, or 'test'"
             )
         whole, test = load_task(settings.data, seed)
+        if labels_of(whole).dtype != object:
+            raise SettingsError(
+                f"data: {settings.data} asks for a number a sequence, expected classes. "
+                f"Give load_task({settings.data!r}, seed) to SequenceRegressor, in Python"
+            )
         training = whole
         notes.append(f"test part: {len(test):,} sequences that come with the task")
     else:

@@ -12,7 +12,7 @@ import dataclasses
 from elman.data.dataset import Dataset
 from elman.data.tasks.digits import make_digits, make_sequential_digits
 from elman.data.tasks.languages import make_anbn, make_brackets, make_reber
-from elman.data.tasks.memory import make_copy_memory, make_temporal_order
+from elman.data.tasks.memory import make_adding, make_copy_memory, make_temporal_order
 from elman.data.tasks.simple import (
     make_running_parity,
     make_sum_threshold,
@@ -46,6 +46,13 @@ TASKS: dict[str, Task] = {
             known="two units of any cell hold the state; what is hard is to find it from examples",
         ),
         Task("waves", "the shape of a noisy wave: sawtooth, sine or square", make_waves),
+        Task(
+            "adding",
+            "the sum of the two numbers among T that a mark points to",
+            make_adding,
+            "Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016, arXiv:1511.06464",
+            "LSTM learns it with T in the hundreds; a tanh RNN fails from T of about 100 on",
+        ),
         Task(
             "copy-memory",
             "say the first 10 symbols again after T steps",
