@@ -58,7 +58,7 @@ def train(flags: str, seed: int) -> dict[str, Any]:
     given = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
     settings = settings_from(given, None)
     parts = read_parts(settings.data, seed)
-    settings = resolve(settings, parts)
+    settings, _ = resolve(settings, parts)
     estimator = make_estimator(settings, verbose=0)
     started = time.perf_counter()
     fit(estimator, parts)

@@ -49,12 +49,12 @@ def test_good_values_are_taken(kind, name, value):
 
 BAD = [
     (DataSettings, "test", [0.0, 1.0, -0.1, 1, True]),
-    (DataSettings, "validation", [1.0, -0.1, None]),
+    (DataSettings, "validation", [1.0, -0.1, True]),
     (DataSettings, "format", ["csv", 1]),
     (DataSettings, "scale", [1, "true", None]),
     (DataSettings, "target", [3]),
-    (ModelSettings, "cell", ["GRU", None, 1]),
-    (ModelSettings, "hidden_size", [0, -1, 1.0, "64", True, None]),
+    (ModelSettings, "cell", ["GRU", "", 1]),
+    (ModelSettings, "hidden_size", [0, -1, 1.0, "64", True]),
     (ModelSettings, "num_layers", [0, 1.5, False]),
     (ModelSettings, "dropout", [1.0, 1, -0.1, "0.5", True, float("nan")]),
     (ModelSettings, "bidirectional", [0, 1, "yes"]),

@@ -1,7 +1,9 @@
 """Every setting, once: its name, meaning, default and bounds.
 
 The flags of the command, the keys of a TOML file and the arguments of the estimators all come from
-here. Light on purpose: nothing heavy is imported until `validated` is called.
+here. A setting of network or training that is None is chosen from the data
+(`elman.estimators.defaults`). Light on purpose: nothing heavy is imported until `validated` is
+called.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ class Help:
     text: str
 
 
+_CHOSEN = " [default: chosen from the data]"
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """What to learn from and how to read it: section [data]."""
@@ -39,12 +44,13 @@ class DataSettings:
         Help("test file, or share of DATA held out for the test [default: 0.2]"),
     ] = None
     validation: Annotated[
-        str | Annotated[float, Ge(0), Lt(1)],
+        str | Annotated[float, Ge(0), Lt(1)] | None,
         Help(
             "share of the training part held out to watch the training; a file; 0 for none; or "
             "'test' to draw the test part's curve beside the training's, choosing nothing by it"
+            + _CHOSEN
         ),
-    ] = 0.1
+    ] = None
     format: Annotated[
         Literal["rows", "steps", "jsonl", "ts"] | None,
         Help("layout of the file [default: guessed]"),
@@ -66,26 +72,38 @@ class DataSettings:
 class ModelSettings:
     """The network: section [model]."""
 
-    cell: Annotated[Literal["rnn", "gru", "lstm"], Help("recurrent cell")] = "gru"
+    cell: Annotated[Literal["rnn", "gru", "lstm"] | None, Help("recurrent cell" + _CHOSEN)] = None
     nonlinearity: Annotated[Literal["tanh", "relu"], Help("of cell rnn")] = "tanh"
-    hidden_size: Annotated[int, Ge(1), Help("units of each layer and direction")] = 64
-    num_layers: Annotated[int, Ge(1), Help("recurrent layers, one above the other")] = 1
-    bidirectional: Annotated[bool, Help("run over the sequence in both directions")] = True
+    hidden_size: Annotated[
+        Annotated[int, Ge(1)] | None, Help("units of each layer and direction" + _CHOSEN)
+    ] = None
+    num_layers: Annotated[
+        Annotated[int, Ge(1)] | None, Help("recurrent layers, one above the other" + _CHOSEN)
+    ] = None
+    bidirectional: Annotated[
+        bool | None, Help("run over the sequence in both directions" + _CHOSEN)
+    ] = None
     dropout: Annotated[
-        float, Ge(0), Lt(1), Help("share dropped of embeddings, between layers, before the output")
-    ] = 0.0
+        Annotated[float, Ge(0), Lt(1)] | None,
+        Help("share dropped of embeddings, between layers, before the output" + _CHOSEN),
+    ] = None
     readout: Annotated[
         Literal["auto", "last", "mean", "max", "every"],
-        Help("what the output reads: the last state, the states' mean or maximum, or every state"),
+        Help(
+            "what the output reads: the last state, the states' mean or maximum, or every state; "
+            "auto: every with a label at every step, else chosen from the data"
+        ),
     ] = "auto"
-    embedding_size: Annotated[int, Ge(1), Help("numbers that stand for a token")] = 64
+    embedding_size: Annotated[
+        Annotated[int, Ge(1)] | None, Help("numbers that stand for a token" + _CHOSEN)
+    ] = None
     initialization: Annotated[
         Literal["orthogonal", "torch"],
         Help("first weights: orthogonal with forget bias 1, or torch.nn's own"),
     ] = "orthogonal"
 
     def __post_init__(self) -> None:
-        if self.nonlinearity != "tanh" and self.cell != "rnn":
+        if self.nonlinearity != "tanh" and self.cell not in ("rnn", None):
             raise SettingsError(
                 f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', but cell is "
                 f"{self.cell!r}"
@@ -96,15 +114,27 @@ class ModelSettings:
 class TrainingSettings:
     """How the network is trained: section [training]."""
 
-    epochs: Annotated[int, Ge(1), Help("passes over the training part")] = 60
+    effort: Annotated[
+        Literal["quick", "normal", "high"],
+        Help("how much time what is chosen from the data may take: a tenth, one, several minutes"),
+    ] = "normal"
+    epochs: Annotated[
+        Annotated[int, Ge(1)] | None, Help("passes over the training part" + _CHOSEN)
+    ] = None
     batch_size: Annotated[
-        Annotated[int, Ge(1)] | Literal["full"], Help("sequences a step, or 'full' for all")
-    ] = 32
-    learning_rate: Annotated[float, Gt(0), Help("at its highest, after the warm-up")] = 3e-3
+        Annotated[int, Ge(1)] | Literal["full"] | None,
+        Help("sequences a step, or 'full' for all" + _CHOSEN),
+    ] = None
+    learning_rate: Annotated[
+        Annotated[float, Gt(0)] | None, Help("at its highest, after the warm-up" + _CHOSEN)
+    ] = None
     optimizer: Annotated[Literal["adamw", "adam", "sgd"], Help("optimiser")] = "adamw"
     weight_decay: Annotated[
         Annotated[float, Ge(0)] | None,
-        Help("of weight matrices, not of biases and embeddings [default: 0.3 with adamw, else 0]"),
+        Help(
+            "of weight matrices, not of biases and embeddings [default: with adamw chosen from "
+            "the data, else 0]"
+        ),
     ] = None
     schedule: Annotated[Literal["cosine", "constant"], Help("learning rate after the warm-up")] = (
         "cosine"
@@ -114,8 +144,9 @@ class TrainingSettings:
     ] = 0.05
     clip_norm: Annotated[float, Ge(0), Help("largest norm of the gradient; 0 for no limit")] = 1.0
     label_smoothing: Annotated[
-        float, Ge(0), Lt(1), Help("share of the target given to all classes alike")
-    ] = 0.0
+        Annotated[float, Ge(0), Lt(1)] | None,
+        Help("share of the target given to all classes alike" + _CHOSEN),
+    ] = None
     class_weight: Annotated[
         Literal["balanced"] | dict[str | int | bool, Annotated[float, Gt(0)]] | None,
         Help("what a class counts: balanced, as the inverse of its frequency; in a file a table"),
@@ -130,10 +161,12 @@ class TrainingSettings:
         float, Ge(0), Help("of loss focal: how little counts what is right already")
     ] = 2.0
     token_dropout: Annotated[
-        float,
-        Ge(0),
-        Help("alpha of the chance alpha/(alpha+count) to read a token as unknown in training"),
-    ] = 0.25
+        Annotated[float, Ge(0)] | None,
+        Help(
+            "alpha of the chance alpha/(alpha+count) to read a token as unknown in training"
+            + _CHOSEN
+        ),
+    ] = None
     patience: Annotated[
         Annotated[int, Ge(0)] | None,
         Help(
@@ -165,8 +198,8 @@ class TrainingSettings:
                 f"label_smoothing: got {self.label_smoothing!r}, which loss 'focal' does not have"
             )
 
-    def resolved(self, validation: bool) -> TrainingSettings:
-        """Fill in the defaults that hang on other settings or on there being a validation part.
+    def resolved(self, validation: bool) -> TrainingPlan:
+        """Fill in every default that is left, also those that hang on a validation part.
 
         Raises: SettingsError if something is asked for that needs a validation part.
         """
@@ -175,13 +208,28 @@ class TrainingSettings:
                 "keep 'best' and patience need a validation part to choose by: give one, or leave "
                 "both out"
             )
-        decay = 0.3 if self.optimizer == "adamw" else 0.0
-        return dataclasses.replace(
-            self,
-            weight_decay=decay if self.weight_decay is None else self.weight_decay,
-            patience=(15 if validation else 0) if self.patience is None else self.patience,
-            keep=self.keep or ("best" if validation else "last"),
-        )
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        given = {name: value for name, value in values.items() if value is not None}
+        hanging = {
+            "weight_decay": TrainingPlan.weight_decay if self.optimizer == "adamw" else 0.0,
+            "patience": TrainingPlan.patience if validation else 0,
+            "keep": "best" if validation else "last",
+        }
+        return TrainingPlan(**{**hanging, **given})
+
+
+@dataclass(frozen=True)
+class TrainingPlan(TrainingSettings):
+    """How a network is trained, nothing left to be chosen; see `TrainingSettings`."""
+
+    epochs: int = 60
+    batch_size: int | Literal["full"] = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.3
+    label_smoothing: float = 0.0
+    token_dropout: float = 0.25
+    patience: int = 15
+    keep: Literal["best", "last"] = "best"
 
 
 # Of DataSettings, those that say how a file is read, whatever it is read for.

@@ -166,7 +166,6 @@ BAD = [
     ({"readout": "every"}, Y3, ShapeError, "y, sequence 0: got"),
     ({"readout": "every"}, [r[:1] for r in R3], ShapeError, "sequence 0: got 1 labels, expected 2"),
     ({"readout": "every"}, [R3[0], R3[1], R3[2][:, 0]], ShapeError, "sequence 2: got steps of"),
-    ({"readout": "auto"}, Y3, SettingsError, "readout: got 'auto', expected"),
     ({"loss": "focal"}, Y3, SettingsError, "loss: got 'focal', expected 'auto' or one of"),
     ({"label_smoothing": 0.1}, Y3, SettingsError, "label_smoothing: got 0.1, but numbers"),
     ({"class_weight": "balanced"}, Y3, SettingsError, "class_weight: got 'balanced', but"),

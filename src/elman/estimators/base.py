@@ -22,6 +22,7 @@ from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.contract import Contract
+from elman.estimators.defaults import Figures, choose, validation_share
 from elman.estimators.encoder import Encoder
 from elman.estimators.forms import check_columns, given
 from elman.estimators.inputs import as_given
@@ -47,10 +48,7 @@ _MODEL = tuple(f.name for f in dataclasses.fields(ModelSettings) if f.name != "r
 _TRAINING = tuple(f.name for f in dataclasses.fields(TrainingSettings) if f.name != "seed")
 # What only one kind of input can honour, with the default that asks for nothing.
 _NUMBERS_ONLY = {"scale": True}
-_TOKENS_ONLY = {
-    "embedding_size": ModelSettings.embedding_size,
-    "token_dropout": TrainingSettings.token_dropout,
-}
+_TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
 
 
 class SequenceEstimator(Parameters, Contract):
@@ -63,6 +61,7 @@ class SequenceEstimator(Parameters, Contract):
     encoder_: Encoder
     model_: SequenceModel
     history_: History
+    chosen_: str
     baselines_: Baselines
 
     def _fit(
@@ -74,7 +73,7 @@ class SequenceEstimator(Parameters, Contract):
         validation_data: tuple[Any, ...] | None,
         on_epoch: Callable[[EpochRecord], None] | None,
     ) -> None:
-        network, settings = self._settings(readout)
+        network, asked = self._settings(readout)
         if y is None:
             raise DataError(
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",
@@ -88,7 +87,7 @@ class SequenceEstimator(Parameters, Contract):
         if isinstance(X, Ragged):
             _match(X, labels)
         target = self._learn_target(labels)
-        check_loss(target.task, settings)
+        check_loss(target.task, asked)
         weights = None
         if sample_weight is not None:
             weights = self._weights(sample_weight, _lengths(labels))
@@ -97,10 +96,10 @@ class SequenceEstimator(Parameters, Contract):
         held: tuple[Any, ...] | None = None
         if validation_data is not None:
             held = self._watched(*validation_data)
-        elif self.validation:
+        elif share := validation_share(len(X)) if self.validation is None else self.validation:
             strata = labels if target.task == "classification" else None
             gaps = _gaps(X, kind)
-            first, second = hold_out(len(X), self.validation, settings.seed, strata, gaps=gaps)
+            first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
             held = tuple(_take(v, second) for v in (X, labels, weights))
             X, labels, weights = (_take(v, first) for v in (X, labels, weights))
         target = target.fitted(labels)
@@ -110,10 +109,15 @@ class SequenceEstimator(Parameters, Contract):
         by_class = None
         if isinstance(target, Classes):
             counts = np.bincount(flat(training.target), minlength=target.num_outputs)
-            by_class = class_weights(settings.class_weight, target.classes, counts)
+            by_class = class_weights(asked.class_weight, target.classes, counts)
         watched = None if held is None else _examples(encoder, target, *held)
+        figures = Figures.of(
+            encoder, training.inputs.lengths, target.num_outputs, per_step=self.per_step
+        )
+        network, asked, chosen = choose(figures, network, asked)
+        settings = asked.resolved(watched is not None)
         config = ModelConfig(
-            **dataclasses.asdict(network),
+            **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
             task=target.task,
             num_outputs=target.num_outputs,
             input_size=encoder.input_size,
@@ -145,7 +149,7 @@ class SequenceEstimator(Parameters, Contract):
         self.columns_ = columns
         self._set_target(target)
         self.encoder_ = encoder
-        self.model_, self.history_ = model.cpu(), history
+        self.model_, self.history_, self.chosen_ = model.cpu(), history, chosen
         self.baselines_ = Baselines.from_training(
             spread_out(training.inputs, len(encoder.category_sizes)),
             target.plain(labels),
@@ -220,10 +224,10 @@ class SequenceEstimator(Parameters, Contract):
                 f"validation: got {self.validation!r}, expected a share from 0 up to, not "
                 "including, 1; give a part of your own to fit(..., validation_data=(X, y))"
             )
-        if readout not in self.readouts:
+        if readout not in (*self.readouts, "auto"):
             faults.append(
-                f"readout: got {readout!r}, expected 'last', 'mean' or 'max' in a classifier, "
-                "'every' in a tagger, and any of them in a regressor"
+                f"readout: got {readout!r}, expected 'last', 'mean', 'max' or 'auto' in a "
+                "classifier, 'every' in a tagger, and any of them in a regressor"
             )
         if faults:
             raise SettingsError("\n".join(faults))

@@ -21,6 +21,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     """A recurrent network that gives each sequence one of two or more classes.
 
     An answer depends on its own sequence alone: never on padding or on the others in the batch.
+    What is None is chosen from the data, by the rule of `elman.estimators.defaults`.
 
     Args:
         cell: `rnn`, `gru` or `lstm`.
@@ -30,15 +31,17 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         bidirectional: run over the sequence in both directions.
         dropout: share dropped of embeddings, between layers and before the output.
         readout: what the output reads: `last`, the final state of each direction (a backward
-            direction's is the one at the first step); `mean` or `max` over the states of all steps.
+            direction's is the one at the first step); `mean` or `max` over the states of all steps;
+            `auto`, chosen from the data.
         embedding_size: numbers that stand for a token; at most so many for a category.
         initialization: `orthogonal`, with forget bias 1 for `lstm`, or `torch`, as torch.nn.
+        effort: how much time what is chosen from the data may take: `quick`, `normal` or `high`, a
+            tenth of a minute, one, or several.
         epochs: passes over the training part.
         batch_size: sequences a step, or `full`.
         learning_rate: at its highest, after the warm-up.
         optimizer: `adamw`, `adam` or `sgd` (momentum 0.9).
-        weight_decay: of weight matrices; None means 0.3 with `adamw`, where it is decoupled, and
-            0 with the others.
+        weight_decay: of weight matrices; decoupled with `adamw`; None means 0 with the others.
         schedule: `cosine` down to zero after the warm-up, or `constant`.
         warmup: share of all steps over which the learning rate rises.
         clip_norm: largest norm of the gradient; 0 for no limit.
@@ -54,7 +57,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             means 15 with a validation part, else 0.
         keep: `best` weights by validation loss, or `last`; None means best with a validation part.
         validation: share of the training sequences, stratified, held out to watch the training; 0
-            for none.
+            for none; None for one that suits their number.
         inputs: what a step of X is: `numbers`, `tokens`, `text`, `mixed`, or `auto`: arrays and
             lists of numbers with a fraction hold numbers, lists of strings or whole numbers hold
             tokens, a string is text, tables with words in them are mixed.
@@ -72,6 +75,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         history_: `.epochs`, a record an epoch, `.kept_epoch`, `.stopped`, and `.gradients`, where
             they came from.
         model_: the `elman.models.SequenceModel`.
+        chosen_: what was chosen from the data, in words.
 
     Examples:
         >>> import numpy as np
@@ -85,7 +89,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     readouts: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
 
-    readout: str = "last"
+    readout: str = "auto"
 
     def fit(
         self,

@@ -19,30 +19,31 @@ class Parameters:
     An estimator with arguments of its own is a dataclass too, with the same options.
     """
 
-    cell: str = ModelSettings.cell
+    cell: str | None = ModelSettings.cell
     nonlinearity: str = ModelSettings.nonlinearity
-    hidden_size: int = ModelSettings.hidden_size
-    num_layers: int = ModelSettings.num_layers
-    bidirectional: bool = ModelSettings.bidirectional
-    dropout: float = ModelSettings.dropout
-    embedding_size: int = ModelSettings.embedding_size
+    hidden_size: int | None = ModelSettings.hidden_size
+    num_layers: int | None = ModelSettings.num_layers
+    bidirectional: bool | None = ModelSettings.bidirectional
+    dropout: float | None = ModelSettings.dropout
+    embedding_size: int | None = ModelSettings.embedding_size
     initialization: str = ModelSettings.initialization
-    epochs: int = TrainingSettings.epochs
-    batch_size: int | str = TrainingSettings.batch_size
-    learning_rate: float = TrainingSettings.learning_rate
+    effort: str = TrainingSettings.effort
+    epochs: int | None = TrainingSettings.epochs
+    batch_size: int | str | None = TrainingSettings.batch_size
+    learning_rate: float | None = TrainingSettings.learning_rate
     optimizer: str = TrainingSettings.optimizer
     weight_decay: float | None = TrainingSettings.weight_decay
     schedule: str = TrainingSettings.schedule
     warmup: float = TrainingSettings.warmup
     clip_norm: float = TrainingSettings.clip_norm
-    label_smoothing: float = TrainingSettings.label_smoothing
+    label_smoothing: float | None = TrainingSettings.label_smoothing
     class_weight: Any = TrainingSettings.class_weight
     loss: str = TrainingSettings.loss
     focal_gamma: float = TrainingSettings.focal_gamma
-    token_dropout: float = TrainingSettings.token_dropout
+    token_dropout: float | None = TrainingSettings.token_dropout
     patience: int | None = TrainingSettings.patience
     keep: str | None = TrainingSettings.keep
-    validation: float = 0.1  # of the settings this one may be a file too
+    validation: float | None = None  # of the settings this one may be a file too
     inputs: str = "auto"
     tokens: str = DataSettings.tokens
     scale: bool = DataSettings.scale

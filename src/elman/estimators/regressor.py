@@ -26,7 +26,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     mean, over their deviation, both of the training part; predictions are in the target's unit.
 
     Args:
-        readout: `last`, `mean` or `max`, as `SequenceClassifier`; or `every`, for a number, or
+        readout: as `SequenceClassifier`; or `every`, for a number, or
             several, at every step.
         loss: what is minimised: `auto`, the squared error; `absolute`, which large errors draw
             less; or `huber`, squared up to one standard deviation and absolute beyond it.
@@ -47,7 +47,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     readouts: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "every")
 
-    readout: str = "last"
+    readout: str = "auto"
 
     @property
     def per_step(self) -> bool:

@@ -89,6 +89,7 @@ def _taken_apart(
         "encoder": estimator.encoder_.to_dict(),
         **estimator.target_.to_dict(),
         "columns": dataclasses.asdict(estimator.columns_),
+        "chosen": estimator.chosen_,
         "history": {
             "epochs": [record.to_dict() for record in estimator.history_.epochs],
             "kept_epoch": estimator.history_.kept_epoch,
@@ -167,6 +168,7 @@ def _restored(
             )
     estimator.columns_ = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
     history = config["history"]
+    estimator.chosen_ = _checked(str, config["chosen"])
     estimator.history_ = History(
         epochs=[_record(record) for record in history["epochs"]],
         kept_epoch=_checked(int, history["kept_epoch"]),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,6 +41,12 @@ class ModelConfig(ModelSettings):
     Raises: SettingsError if the settings do not go together.
     """
 
+    cell: Literal["rnn", "gru", "lstm"] = "gru"
+    hidden_size: Annotated[int, Ge(1)] = 64
+    num_layers: Annotated[int, Ge(1)] = 1
+    bidirectional: bool = True
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    embedding_size: Annotated[int, Ge(1)] = 64
     task: Literal["classification", "multilabel", "regression"] = "classification"
     num_outputs: int = 0
     input_size: int = 0

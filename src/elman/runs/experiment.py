@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
+from elman.data.ragged import flat
 from elman.errors import SettingsError
 from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.card import describe_model
-from elman.estimators.inputs import choose_unit
+from elman.estimators.defaults import Figures, choose
+from elman.estimators.encoder import Encoder
+from elman.estimators.inputs import as_given, choose_unit
 from elman.evaluate import Report
 from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
@@ -34,6 +37,7 @@ from elman.runs.folder import (
     write_json,
 )
 from elman.runs.parts import Parts, is_task, read_parts, resolved
+from elman.settings import DataSettings
 from elman.train import EpochRecord
 
 
@@ -81,8 +85,9 @@ def run(
     if out is not None:
         refuse_taken(out, overwrite)
     parts = read_parts(settings.data, settings.training.seed)
-    settings = resolve(settings, parts)
+    settings, chosen = resolve(settings, parts)
     summary = describe(parts.whole)
+    parts = dataclasses.replace(parts, notes=(*parts.notes, chosen))
     echo("\n".join([summary, *parts.notes]))
     estimator = make_estimator(settings, verbose)
     folder = out or default_folder(settings.data.data, created.date())
@@ -192,27 +197,40 @@ def fit(
     )
 
 
-def resolve(settings: RunSettings, parts: Parts) -> RunSettings:
-    """Fill in every default that hangs on the data, and refuse what does not go with it."""
+def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
+    """Fill in every default that hangs on the data, and refuse what does not go with it.
+
+    Returns: the settings, and a sentence that says what was chosen from the data.
+    """
     per_step = isinstance(parts.whole.target, Ragged)
     readout = settings.model.readout
-    if readout == "auto":
-        readout = "every" if per_step else "last"
-    if per_step != (readout == "every"):
+    if readout != "auto" and per_step != (readout == "every"):
         found = "a label at every step" if per_step else "a class for each sequence"
         raise SettingsError(
             f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
             "another target with --target"
         )
     data = resolved(settings.data, parts.whole.layout)
+    data = dataclasses.replace(data, validation=parts.held)
     texts = parts.training.inputs
     if data.tokens == "auto" and not isinstance(texts, Ragged):
         data = dataclasses.replace(data, tokens=choose_unit(texts))
-    return RunSettings(
-        data=data,
-        model=dataclasses.replace(settings.model, readout=readout),
-        training=settings.training.resolved(parts.validation is not None and parts.choosing),
+    model, training, chosen = choose(
+        figures_of(parts.training, data), settings.model, settings.training
     )
+    plan = training.resolved(parts.choosing)
+    hanging = {n: getattr(plan, n) for n in ("weight_decay", "patience", "keep")}
+    return RunSettings(data, model, dataclasses.replace(training, **hanging)), chosen
+
+
+def figures_of(training: Dataset, data: DataSettings) -> Figures:
+    """What the rule for settings that are not given looks at."""
+    assert training.target is not None
+    inputs, kind = as_given(training.inputs, "auto")
+    encoder = Encoder.fit(inputs, inputs=kind, tokens=data.tokens, scale=data.scale)
+    lengths = encoder.steps(inputs).lengths
+    outputs = len(np.unique(flat(training.target)))
+    return Figures.of(encoder, lengths, outputs, per_step=isinstance(training.target, Ragged))
 
 
 def unknown_note(

@@ -17,6 +17,7 @@ from elman.data.ragged import flat
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task, split_name
 from elman.errors import DataError, SettingsError, nearest
+from elman.estimators.defaults import validation_share
 from elman.settings import READING, DataSettings
 
 _TEST_SHARE = 0.2
@@ -31,7 +32,7 @@ class Parts:
         training: what is learnt from.
         validation: what training is watched by, or None.
         test: what is evaluated on.
-        choosing: whether the validation part may be chosen by (not if it is the test part).
+        held: what the validation part is: a file, `test`, or a share of the training part.
         notes: how the parts came about, one sentence each.
     """
 
@@ -39,8 +40,13 @@ class Parts:
     training: Dataset
     validation: Dataset | None
     test: Dataset
-    choosing: bool
+    held: str | float
     notes: tuple[str, ...]
+
+    @property
+    def choosing(self) -> bool:
+        """Whether there is a validation part that may be chosen by: not if it is the test part."""
+        return self.validation is not None and self.held != "test"
 
 
 def is_task(data: str) -> bool:
@@ -83,7 +89,7 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     else:
         _hint_at_tasks(settings.data)
         whole = read(settings.data, labelled=True, **given)
-        wanted = (settings.test, settings.validation)
+        wanted = (settings.test, _validation(settings, len(whole)))
         drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
         check_classes(whole, minimum=1 + drawn)
         if isinstance(settings.test, str):
@@ -94,17 +100,18 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
             training, test = _hold_out(whole, share, seed, "test")
             notes.append(f"test part: {len(test):,} sequences held out ({share:.0%}); --test")
     validation: Dataset | None = None
-    if settings.validation == "test":
+    held = _validation(settings, len(training))
+    if held == "test":
         validation = test
         notes.append("validation part: the test part, only looked at; nothing is chosen by it")
-    elif isinstance(settings.validation, str):
-        validation = read(settings.validation, layout=whole.layout, labelled=True)
-        notes.append(f"validation part: {len(validation):,} sequences of {settings.validation}")
-    elif settings.validation:
-        training, validation = _hold_out(training, settings.validation, seed, "validation")
+    elif isinstance(held, str):
+        validation = read(held, layout=whole.layout, labelled=True)
+        notes.append(f"validation part: {len(validation):,} sequences of {held}")
+    elif held:
+        training, validation = _hold_out(training, held, seed, "validation")
         notes.append(
             f"validation part: {len(validation):,} sequences of the training part "
-            f"({settings.validation:.0%}); --validation"
+            f"({held:.0%}); --validation"
         )
     else:
         notes.append("validation part: none, so no early stopping; --validation")
@@ -116,14 +123,20 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
             check_gaps(part, known_gaps)
     notes.append(f"training part: {len(training):,} sequences")
     known = set(_contents(training))
-    for what, held in (("validation", validation), ("test", test)):
-        repeated = sum(content in known for content in _contents(held)) if held else 0
+    for what, part in (("validation", validation), ("test", test)):
+        repeated = sum(content in known for content in _contents(part)) if part else 0
         if repeated:
             notes.append(
                 f"{repeated:,} of the {what} part's sequences stand in the training part as well: "
                 "its figures flatter"
             )
-    return Parts(whole, training, validation, test, settings.validation != "test", tuple(notes))
+    return Parts(whole, training, validation, test, held, tuple(notes))
+
+
+def _validation(settings: DataSettings, sequences: int) -> str | float:
+    """What is asked for, or the share that suits so many training sequences."""
+    given = settings.validation
+    return validation_share(sequences) if given is None else given
 
 
 def resolved(settings: DataSettings, layout: Layout) -> DataSettings:

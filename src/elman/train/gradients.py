@@ -16,7 +16,7 @@ from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.native import Gradients, NativeModel, draw_masks
-from elman.settings import TrainingSettings
+from elman.settings import TrainingPlan
 from elman.train.losses import Loss
 from elman.train.threads import TorchThreads
 
@@ -49,7 +49,7 @@ def batch_loss(
     return mean, outputs, target, total
 
 
-def decay_groups(model: nn.Module, settings: TrainingSettings) -> Groups:
+def decay_groups(model: nn.Module, settings: TrainingPlan) -> Groups:
     """The parameters to be trained, with weight decay and without: biases and embeddings."""
     groups: Groups = ([], [])
     for name, parameter in model.named_parameters():
@@ -86,9 +86,7 @@ class Autograd(_Source):
     `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
     """
 
-    def __init__(
-        self, model: SequenceModel, loss: Loss, settings: TrainingSettings, why: str
-    ) -> None:
+    def __init__(self, model: SequenceModel, loss: Loss, settings: TrainingPlan, why: str) -> None:
         super().__init__(model, loss)
         self.groups = decay_groups(model, settings)
         self.around = contextlib.nullcontext()
@@ -127,7 +125,7 @@ class OneCall(_Source):
         native: NativeModel,
         weights: list[Tensor],
         loss: Loss,
-        settings: TrainingSettings,
+        settings: TrainingPlan,
     ) -> None:
         super().__init__(model, loss)
         by_class = loss.class_weight
@@ -217,7 +215,7 @@ class OneCall(_Source):
 
 def gradient_source(
     model: SequenceModel,
-    settings: TrainingSettings,
+    settings: TrainingPlan,
     loss: Loss | None = None,
     *,
     weighted: bool = False,

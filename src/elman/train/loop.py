@@ -130,14 +130,14 @@ def train(
     model: SequenceModel,
     training: Examples,
     validation: Examples | None,
-    settings: TrainingSettings,
+    asked: TrainingSettings,
     *,
     class_weight: NDArray[np.float64] | None = None,
     on_start: Callable[[str], None] = lambda description: None,
     on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> History:
-    """Train `model` in place and leave it with the weights that `settings.keep` asks for.
+    """Train `model` in place and leave it with the weights that `asked.keep` names.
 
     Ctrl-C ends the loop as early stopping does: the weights kept are the best, or last, so far.
     Parameters whose requires_grad is off stay as they are.
@@ -147,8 +147,8 @@ def train(
         model: on the device it is to be trained on.
         training: what it learns from.
         validation: what early stopping and `keep='best'` look at; None if there is none.
-        settings: see elman.settings.
-        class_weight: what `settings.class_weight` comes to, (K,); None if that is None.
+        asked: what is None is as in `elman.settings.TrainingPlan`.
+        class_weight: what `asked.class_weight` comes to, (K,); None if that is None.
         on_start: called once with where the gradients come from, in words.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
@@ -157,7 +157,7 @@ def train(
         if the loss is not finite, or the model is changed meanwhile in a way that would have no
         effect.
     """
-    settings = settings.resolved(validation is not None)
+    settings = asked.resolved(validation is not None)
     if (settings.class_weight is None) != (class_weight is None):
         raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
     by_class = None if class_weight is None else torch.as_tensor(class_weight)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.errors import SettingsError
-from elman.settings import TrainingSettings
+from elman.settings import TrainingPlan, TrainingSettings
 
 Task = Literal["classification", "multilabel", "regression"]
 # The first is what "auto" means.
@@ -53,7 +53,7 @@ class Loss:
     class_weight: Tensor | None = None
 
     @classmethod
-    def of(cls, task: Task, settings: TrainingSettings, class_weight: Tensor | None = None) -> Loss:
+    def of(cls, task: Task, settings: TrainingPlan, class_weight: Tensor | None = None) -> Loss:
         """Return the loss that the settings ask for; `check_loss` has passed them."""
         check_loss(task, settings)
         return cls(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elman.settings import TrainingSettings
+from elman.settings import TrainingPlan
 from elman.train.gradients import Groups
 
 
@@ -41,7 +41,7 @@ class FusedAdam(torch.optim.Adam):
             )
 
 
-def make_optimizer(groups: Groups, settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(groups: Groups, settings: TrainingPlan) -> torch.optim.Optimizer:
     """Return the optimizer; the second group, biases and embeddings, is not decayed."""
     options = [
         {"params": group, "weight_decay": decay}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from elman.settings import TrainingSettings
+from elman.settings import TrainingPlan
 
 
-def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
+def learning_rate(settings: TrainingPlan, step: int, steps: int) -> float:
     """Learning rate of step `step` (from 0) of `steps`.
 
     Rises linearly over the first `warmup` share of all steps, then stays, or falls to zero along

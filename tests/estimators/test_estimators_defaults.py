@@ -1,0 +1,94 @@
+"""What nobody has set is chosen from the data: once, in words, and the same everywhere."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from elman import SequenceClassifier, SequenceTagger
+from elman.estimators.defaults import Figures, choose
+from elman.runs.config import merge
+from elman.runs.experiment import figures_of, make_estimator, resolve
+from elman.runs.parts import read_parts
+from elman.settings import ModelSettings, TrainingSettings
+
+NUMBERS = Figures(100, 20.0, 3, 0, 0, 4, False)
+TOKENS = Figures(100, 20.0, 0, 0, 50, 4, True)
+OPEN_MODEL = [f.name for f in dataclasses.fields(ModelSettings) if f.default in (None, "auto")]
+OPEN_TRAINING = [
+    f.name
+    for f in dataclasses.fields(TrainingSettings)
+    if f.default is None
+    and f.name not in ("patience", "keep", "class_weight")  # None means something
+]
+ONLY_TOKENS = {"embedding_size", "token_dropout"}
+
+
+@pytest.mark.parametrize("effort", ["quick", "normal", "high"])
+@pytest.mark.parametrize("figures", [NUMBERS, TOKENS])
+def test_all_that_is_open_is_chosen_and_told(figures, effort):
+    network, training, told = choose(figures, ModelSettings(), TrainingSettings(effort=effort))
+    unused = ONLY_TOKENS if figures.channels else set()
+    for owner, names in ((network, OPEN_MODEL), (training, OPEN_TRAINING)):
+        for name in names:
+            value = getattr(owner, name)
+            assert (value is None) == (name in unused), name
+            assert (f" {name} " in told) == (name not in unused), name
+    assert str(figures) in told and effort in told
+    assert (network.readout == "every") == figures.per_step
+
+
+def test_what_is_given_stays():
+    model = ModelSettings(cell="lstm", hidden_size=7, dropout=0.0, readout="mean")
+    network, training, told = choose(NUMBERS, model, TrainingSettings(epochs=3))
+    assert (network.cell, network.hidden_size, network.dropout) == ("lstm", 7, 0.0)
+    assert (network.readout, training.epochs) == ("mean", 3)
+    assert " epochs " not in told and " hidden_size " not in told
+    again = choose(NUMBERS, network, training)
+    assert again[:2] == (network, training)
+    assert again[2] == "every setting was given"
+
+
+def test_no_decay_without_adamw():
+    _, training, _ = choose(NUMBERS, ModelSettings(), TrainingSettings(optimizer="sgd"))
+    assert training.weight_decay == 0
+
+
+def test_the_command_and_the_estimator_choose_alike(tmp_path):
+    """The command resolves all settings first; the estimator chooses while it fits."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(rng.integers(4, 9), 1)) for _ in range(30)]
+    y = ["up" if x.sum() > 0 else "down" for x in X]
+    rows = "\n".join(
+        f"{b}," + ",".join(map(str, a[:, 0])) + "," * (8 - len(a))
+        for a, b in zip(X, y, strict=True)
+    )
+    file = tmp_path / "numbers.csv"
+    file.write_text("kind," + ",".join(f"t{i}" for i in range(8)) + "\n" + rows + "\n")
+    settings = merge({"data": {"data": str(file)}, "training": {"epochs": 2}})
+    parts = read_parts(settings.data, 0)
+    found, told = resolve(settings, parts)
+    training = parts.training
+    figures = figures_of(training, found.data)
+    assert figures.sequences == len(training) and figures.outputs == 2
+    told_by_fit = SequenceClassifier(epochs=2, random_state=0)
+    held = parts.validation
+    told_by_fit.fit(
+        training.inputs,
+        training.target,
+        validation_data=None if held is None else (held.inputs, held.target),
+    )
+    assert told_by_fit.chosen_ == told
+    by_command = make_estimator(found, 0).fit(
+        training.inputs,
+        training.target,
+        validation_data=None if held is None else (held.inputs, held.target),
+    )
+    assert by_command.chosen_ == "every setting was given"
+    assert (by_command.predict_proba(X) == told_by_fit.predict_proba(X)).all()
+
+
+def test_a_tagger_says_what_it_chose():
+    X = [["a", "b"], ["b", "a", "a"]] * 6
+    tagger = SequenceTagger(epochs=1, random_state=0).fit(X, X)
+    assert "2 outputs a step" in tagger.chosen_ and "embedding_size" in tagger.chosen_
