@@ -203,7 +203,7 @@ def test_fields_cover_every_setting_with_a_help():
     ("section", "name", "choices", "types"),
     [
         ("data", "test", (), (str, float)),
-        ("data", "format", ("rows", "steps", "jsonl", "ts"), ()),
+        ("data", "format", ("rows", "steps", "jsonl", "ts", "arrays", "folder"), ()),
         ("data", "scale", (), (bool,)),
         ("model", "cell", ("rnn", "gru", "lstm"), ()),
         ("model", "dropout", (), (float,)),

@@ -71,8 +71,8 @@ class DataError(ElmanError, ValueError):
         super().__init__(f"{text.rstrip('.')}. {remedy}".strip() if remedy else text)
 
     @classmethod
-    def of_many(cls, faults: Sequence[DataError], total: int) -> DataError:
-        """Return one error that lists `faults`, those of one file that are told of `total`."""
+    def of_many(cls, faults: Sequence[DataError], total: int, source: str) -> DataError:
+        """Return one error that lists `faults`, those of file `source` that are told of `total`."""
         first = faults[0]
         if total == 1:
             return first
@@ -85,9 +85,9 @@ class DataError(ElmanError, ValueError):
             rule=first.rule,
         )
         error.faults, error.total = tuple(faults), total
-        told = [f"  {str(fault).removeprefix(fault.source).lstrip(',: ')}" for fault in faults]
+        told = [f"  {str(fault).removeprefix(source).lstrip(',: ')}" for fault in faults]
         more = [f"  ... and {total - len(faults):,} more"] if total > len(faults) else []
-        error.args = ("\n".join([f"{first.source}: {total:,} faults", *told, *more]),)
+        error.args = ("\n".join([f"{source}: {total:,} faults", *told, *more]),)
         return error
 
 

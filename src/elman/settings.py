@@ -52,7 +52,7 @@ class DataSettings:
         ),
     ] = None
     format: Annotated[
-        Literal["rows", "steps", "jsonl", "ts"] | None,
+        Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"] | None,
         Help("layout of the file [default: guessed]"),
     ] = None
     target: Annotated[str | None, Help("column or key of the label [default: guessed]")] = None

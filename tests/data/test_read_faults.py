@@ -45,9 +45,9 @@ FAULTS = [
     Fault("a.csv", "\ufeffname,label\né,x\n".encode() + b"\xff\n", 3, None, ("0xff",)),
     Fault("a.csv", gzip.compress(NAMES.encode()), None, None, ("gzip", "gunzip")),
     Fault("a.csv", b"PK\x03\x04...", None, None, ("zip archive or spreadsheet", "CSV")),
-    Fault("a.txt", b"PAR1....", None, None, ("Parquet", ".csv", ".jsonl")),
+    Fault("a.txt", b"PAR1....", None, None, ("Parquet", "end in .parquet")),
     Fault("a.csv", b"name,label\nab\x00c,x\n", 2, None, ("zero byte", "binary")),
-    Fault("a.parquet", "x", None, None, ("'.parquet' are not read", ".csv", ".jsonl", ".ts")),
+    Fault("a.parquet", "x", None, None, ("cannot be read as Parquet",)),
     Fault("a.xyz", NAMES, None, None, ("'.xyz' are not read", "--format")),
     # The shape of a table.
     Fault("a.csv", "name,label\nx,1\ny\n", 3, None, ("1 cell, expected 2", "Fill the row")),
@@ -323,10 +323,10 @@ def test_missing_file_names_near_ones(tmp_path: Path) -> None:
         read(tmp_path / "no" / "a.csv")
 
 
-def test_folder_is_refused_and_listed(tmp_path: Path) -> None:
+def test_a_folder_of_files_and_no_classes_is_listed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(NAMES)
-    with pytest.raises(DataError, match=r"is a folder, expected a file. The folder holds 'a.csv'"):
-        read(tmp_path)
+    with pytest.raises(DataError, match=r"lie in the folder itself.* or give one of them: 'a.csv'"):
+        read(tmp_path, labelled=True)
 
 
 @pytest.mark.parametrize(

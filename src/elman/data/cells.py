@@ -24,6 +24,18 @@ class Place(NamedTuple):
     line: int | None = None
     column: str | None = None
     detail: str = ""
+    source: str | None = None
+
+    def fault(self, faults: Faults, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault that stands here."""
+        faults.add(
+            rule,
+            self.detail + problem,
+            remedy=remedy,
+            line=self.line,
+            column=self.column,
+            source=self.source,
+        )
 
 
 def is_missing(cell: str) -> bool:
@@ -63,14 +75,9 @@ def to_numbers(
         elif _infinite(cell):
             _refuse_infinite(shorten(cell), place(i), faults)
         else:
-            where, comma = place(i), _DECIMAL_COMMA.fullmatch(cell.strip())
-            faults.add(
-                "number",
-                f"{where.detail}{shorten(cell)} is not a number",
-                remedy="Write decimals with a point." if comma else "Correct the cell.",
-                line=where.line,
-                column=where.column,
-            )
+            comma = _DECIMAL_COMMA.fullmatch(cell.strip())
+            remedy = "Write decimals with a point." if comma else "Correct the cell."
+            place(i).fault(faults, "number", f"{shorten(cell)} is not a number", remedy)
     return numbers
 
 
@@ -89,25 +96,14 @@ def check_numbers(values: Ragged, place: Callable[[int, int], Place], faults: Fa
     bare = np.concatenate([[0], np.cumsum(gaps.all(axis=1))])
     void = (np.diff(bare[values.offsets]) == values.lengths) & (values.lengths > 0)
     for i in np.flatnonzero(void).tolist():
-        where = place(int(values.offsets[i]), 0)
-        faults.add(
-            "no value",
-            f"{where.detail}every value of this sequence is missing",
-            remedy="Drop the sequence.",
-            line=where.line,
-            column=where.column,
-        )
+        problem = "every value of this sequence is missing"
+        place(int(values.offsets[i]), 0).fault(faults, "no value", problem, "Drop the sequence.")
     return values
 
 
 def _refuse_infinite(value: str, where: Place, faults: Faults) -> None:
-    faults.add(
-        "finite",
-        f"{where.detail}{value} is not finite, expected a number",
-        remedy="Replace it with a number or drop the sequence.",
-        line=where.line,
-        column=where.column,
-    )
+    remedy = "Replace it with a number or drop the sequence."
+    where.fault(faults, "finite", f"{value} is not finite, expected a number", remedy)
 
 
 def _infinite(cell: str) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from elman.data.dataset import Layout
+from elman.data.faults import Faults
 from elman.data.options import Options, listing
 from elman.data.table import Table
 from elman.data.target import named_target, no_target
@@ -129,6 +133,19 @@ def _guess_target(
     table: Table, options: Options, inputs: list[str], form: str
 ) -> tuple[str | None, str]:
     """Return the column that can only be the label, and the note that says why."""
+    if form == "rows" and not table.header and len(inputs) > 3 and not options.values:
+        quiet = dataclasses.replace(table, faults=Faults(table.source))
+        first = quiet.numbers(inputs[0])
+        repeats = table.numeric(inputs[0]) and 2 * len(np.unique(first)) <= len(first)
+        if (
+            repeats
+            and not (first % 1).any()
+            and any((quiet.numbers(n) % 1).any() for n in inputs[1:])
+        ):
+            return inputs[0], (
+                f"--target {inputs[0]}: few whole numbers in the first column of a file without a"
+                " header, as in the UCR archive"
+            )
     chosen = [n for n in (options.text, *options.values) if n]
     free = [name for name in inputs if name not in chosen]
     textual = [name for name in free if not table.numeric(name)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 
 Kind = Literal["numbers", "tokens", "text", "mixed"]
-Format = Literal["rows", "steps", "jsonl", "ts"]
+Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class Layout:
     """How a file was understood. Given back to `read`, it reads another file the same way.
 
     Args:
-        format: `rows` (CSV/TSV, one row a sequence), `steps` (CSV/TSV, one row a time step),
-            `jsonl`, `ts`.
+        format: `rows` (a table, one row a sequence), `steps` (a table, one row a time step),
+            `jsonl` (objects or rows with lists), `ts` (cases of channels), `arrays`, `folder`.
         kind: what a step is: `numbers`, `tokens`, or `text` still to be cut into tokens.
         target: column or key of the label; None where the file has none.
         per_step: whether there is a label at every step.
         text: column or key of the text or tokens.
-        values: value columns in order; for `ts` and `jsonl` numbers, channel names.
+        values: value columns in order; for other formats of numbers, channel names.
         id: for `steps`, the column that says which sequence a row belongs to.
         time: for `steps`, the column that orders the rows of a sequence.
-        delimiter: for `rows` and `steps`, what stands between two cells.
+        delimiter: for `rows` and `steps`, what stands between two cells of a text, else empty.
         header: for `rows` and `steps`, whether the first line names the columns.
         notes: what was guessed and the flag that overrides it, one sentence each.
     """

@@ -15,8 +15,10 @@ from elman.data.table import DELIMITERS
 _FORMATS = {
     "rows": "one row a sequence",
     "steps": "one row a time step",
-    "jsonl": "JSON lines, one object a sequence",
-    "ts": "UCR/UEA .ts, one line a sequence",
+    "jsonl": "one object a sequence",
+    "ts": "UCR/UEA cases, one line a sequence",
+    "arrays": "arrays, sequences by time steps by channels",
+    "folder": "a folder, one file a sequence",
 }
 _WIDTH = 60
 
@@ -42,13 +44,18 @@ def describe(dataset: Dataset) -> str:
 
 def _format(dataset: Dataset) -> str:
     layout = dataset.layout
-    if dataset.lines is None:
+    if _generated(dataset):
         return ""
     what = _FORMATS[layout.format]
-    if layout.format in ("rows", "steps"):
+    if layout.format in ("rows", "steps") and layout.delimiter:
         what += f", {DELIMITERS[layout.delimiter]} between cells"
         what += "" if layout.header else ", no header: columns are called 1, 2, ..."
     return what
+
+
+def _generated(dataset: Dataset) -> bool:
+    """Whether the data comes from a task, so that there is no file to speak of."""
+    return dataset.lines is None and not dataset.ids
 
 
 def _lengths(dataset: Dataset) -> str:
@@ -66,7 +73,7 @@ def _lengths(dataset: Dataset) -> str:
 def _input(dataset: Dataset) -> str:
     layout = dataset.layout
     place = "key" if layout.format == "jsonl" else "column"
-    if dataset.lines is None and isinstance(dataset.inputs, Ragged) and not layout.values:
+    if _generated(dataset) and isinstance(dataset.inputs, Ragged) and not layout.values:
         steps = dataset.inputs.values
         return "numbers" if steps.ndim > 1 else f"tokens, {len(set(steps)):,} different"
     if layout.kind == "text":
@@ -78,7 +85,7 @@ def _input(dataset: Dataset) -> str:
     count = len(layout.values)
     names = layout.values if count <= 6 else (*layout.values[:3], "...", layout.values[-1])
     listed = _cut(", ".join(names))
-    if layout.format == "rows" and dataset.lines is not None:
+    if layout.format == "rows" and not _generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {several(count, 'channel')}: {listed}"
 
@@ -103,9 +110,9 @@ def _target(dataset: Dataset) -> str:
     if target is None:
         return "none"
     classes = len(set(flat(target).tolist()))
-    place = "key " if layout.format == "jsonl" else "column "
+    place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
-    name = "generated" if dataset.lines is None else name
+    name = "generated" if _generated(dataset) else name
     each = "a label at every step" if isinstance(target, Ragged) else "a class per sequence"
     return f"{name}, {each}, {classes} class{'es' * (classes != 1)}"
 
@@ -127,7 +134,8 @@ def _first(dataset: Dataset) -> str:
     inputs, target = dataset.inputs, dataset.target
     sequence = inputs[0]
     label = None if target is None else target[0]
-    line = "" if dataset.lines is None else f"line {dataset.lines[0]}: "
+    line = f"{dataset.ids[0]}: " if dataset.ids else ""
+    line = line if dataset.lines is None else f"line {dataset.lines[0]}: "
     if isinstance(sequence, str):
         return f"{line}{_cut(repr(sequence))}{_arrow(label)}"
     if dataset.layout.kind == "tokens" and isinstance(target, Ragged):

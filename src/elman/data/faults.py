@@ -35,13 +35,25 @@ class Faults:
         remedy: str,
         line: int | None = None,
         column: str | int | None = None,
+        source: str | None = None,
     ) -> None:
-        """Note a fault after which the rest of the file can still be checked."""
+        """Note a fault after which the rest can still be checked; `source` as this file's name."""
         self._keep(
             DataError(
-                problem, remedy=remedy, source=self.source, line=line, column=column, rule=rule
+                problem,
+                remedy=remedy,
+                source=source or self.source,
+                line=line,
+                column=column,
+                rule=rule,
             )
         )
+
+    def take(self, error: DataError) -> None:
+        """Add the faults of another file."""
+        for fault in error.faults:
+            self._keep(fault)
+        self.total += error.total - len(error.faults)
 
     def stop(self) -> None:
         """Raise what was gathered, if anything: what follows could only mislead."""
@@ -75,15 +87,15 @@ class Faults:
     @staticmethod
     def _forget(alike: list[DataError]) -> None:
         """Keep the first of one rule, in the order of the file."""
-        alike.sort(key=_line)
+        alike.sort(key=_place)
         del alike[ALIKE:]
 
     def _all(self) -> DataError:
         for alike in self._rules.values():
             self._forget(alike)
-        told = sorted((f for alike in self._rules.values() for f in alike), key=_line)
-        return DataError.of_many(told[:TOLD], self.total)
+        told = sorted((f for alike in self._rules.values() for f in alike), key=_place)
+        return DataError.of_many(told[:TOLD], self.total, self.source)
 
 
-def _line(fault: DataError) -> float:
-    return float("inf") if fault.line is None else fault.line
+def _place(fault: DataError) -> tuple[str, float]:
+    return fault.source, float("inf") if fault.line is None else fault.line

@@ -23,8 +23,15 @@ INPUT_KEYS = ("tokens", "text", "sequence")
 
 def read_jsonl(text: str, faults: Faults, options: Options) -> Dataset:
     """Read the text of a JSON lines file; keys that are not used are ignored."""
-    source = faults.source
     records, lines = _records(text, faults)
+    return from_records(records, lines, faults, options)
+
+
+def from_records(
+    records: list[Record], lines: list[int] | None, faults: Faults, options: Options
+) -> Dataset:
+    """Make sequences of objects, one each; `lines` are those they stand on, None without a file."""
+    source = faults.source
     first, layout = records[0], options.layout
     target, _, target_note = named_target(
         list(first),
@@ -74,6 +81,9 @@ def read_jsonl(text: str, faults: Faults, options: Options) -> Dataset:
         values=names,
         notes=tuple(n for n in (target_note, note) if n),
     )
+    if lines is None:
+        rows = tuple(f"row {i + 1}" for i in range(len(records)))
+        return Dataset(inputs, labels, source, how, None, rows)
     return Dataset(inputs, labels, source, how, np.array(lines, np.int64))
 
 

@@ -36,17 +36,20 @@ def type_name(value: object) -> str:
 
 @dataclass
 class Values:
-    """The objects of a file and the line each stands on; what is wrong in them is told."""
+    """The objects of a file and the line each stands on, or None; what is wrong is told."""
 
     records: list[Record]
-    lines: list[int]
+    lines: list[int] | None
     faults: Faults
     faulty: set[int] = field(default_factory=set)
 
     def fault(self, i: int, rule: str, problem: str, remedy: str) -> None:
         """Note a fault of record i."""
         self.faulty.add(i)
-        self.faults.add(rule, problem, remedy=remedy, line=self.lines[i])
+        if self.lines is None:
+            self.faults.add(rule, f"row {i + 1}: {problem}", remedy=remedy)
+        else:
+            self.faults.add(rule, problem, remedy=remedy, line=self.lines[i])
 
     def column(self, key: str) -> Iterator[tuple[int, Any]]:
         """Yield number and value of a key for every record that has it."""

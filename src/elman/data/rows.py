@@ -16,7 +16,8 @@ def read_rows(table: Table, layout: Layout) -> Dataset:
     """Read one sequence from each row."""
     labels = None if layout.target is None else objects(cell_labels(table, layout.target))
     inputs = _texts(table, layout.text) if layout.text else _numbers(table, layout.values)
-    return Dataset(inputs, labels, table.source, layout, table.lines)
+    ids = tuple(f"row {i + 1}" for i in range(len(table))) if table.lines is None else ()
+    return Dataset(inputs, labels, table.source, layout, table.lines, ids)
 
 
 def _texts(table: Table, name: str) -> list[str]:
@@ -34,8 +35,14 @@ def _texts(table: Table, name: str) -> list[str]:
 
 
 def _numbers(table: Table, names: tuple[str, ...]) -> Ragged:
-    """Return one channel over time, (N, 1); empty cells after the last full one are no steps."""
-    full = ~np.column_stack([table.empty(name) for name in names])  # (n, T)
+    """Return one channel over time, (N, 1); empty cells after the last full one are no steps.
+
+    Nor is NaN there in a file without a header: the UCR archive fills shorter sequences up with it.
+    """
+    numbers = np.column_stack([table.numbers(name) for name in names])  # (n, T)
+    full = ~np.column_stack([table.empty(name) for name in names])
+    if not table.header:
+        full &= ~np.isnan(numbers)
     width = len(names)
     lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
     for i in np.flatnonzero(lengths == 0).tolist():
@@ -46,7 +53,6 @@ def _numbers(table: Table, names: tuple[str, ...]) -> Ragged:
             i,
             None,
         )
-    numbers = np.column_stack([table.numbers(name) for name in names])
     inside = np.arange(width) < lengths[:, None]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows, steps = np.nonzero(inside)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from elman.errors import DataError
 
-FAMILIES = {
+KINDS = {
     ".csv": "table",
     ".tsv": "table",
     ".tab": "table",
@@ -15,14 +15,35 @@ FAMILIES = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".ts": "ts",
+    ".arff": "arff",
+    ".parquet": "frame",
+    ".pq": "frame",
+    ".feather": "frame",
+    ".arrow": "frame",
+    ".ipc": "frame",
+    ".npz": "arrays",
+    ".npy": "arrays",
 }
-READABLE = "CSV and TSV (.csv, .tsv, .tab), JSON lines (.jsonl, .ndjson, .json) and UCR/UEA .ts"
+READABLE = (
+    "CSV and TSV (.csv, .tsv, .tab), JSON lines (.jsonl, .ndjson, .json), Parquet and Arrow"
+    " (.parquet, .feather, .arrow), UCR/UEA .ts and .arff, NumPy .npz and .npy, and folders of"
+    " files"
+)
+LONGEST_LINE = 64 << 20  # bytes; what is longer is a file without line ends
+_CHUNK = 1 << 20
 _MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
     b"BZh": ("bzip2-compressed", "Unpack it first: `bunzip2 FILE`."),
     b"\xfd7zXZ": ("xz-compressed", "Unpack it first: `unxz FILE`."),
-    b"PK\x03\x04": ("a zip archive or spreadsheet", "Unpack it, or save the sheet as CSV (UTF-8)."),
-    b"PAR1": ("a Parquet file", f"elman reads {READABLE}; save it as one of these."),
+    b"\x28\xb5\x2f\xfd": ("zstd-compressed", "Unpack it first: `unzstd FILE`."),
+    b"PK\x03\x04": (
+        "a zip archive or spreadsheet",
+        "Unpack it, or save the sheet as CSV (UTF-8); arrays are called .npz.",
+    ),
+    b"PAR1": ("a Parquet file", "Rename it to end in .parquet."),
+    b"ARROW1": ("an Arrow file", "Rename it to end in .arrow."),
+    b"\x93NUMPY": ("a NumPy array", "Rename it to end in .npy."),
+    b"\x89HDF": ("an HDF5 file", "Save the arrays with numpy.savez."),
 }
 _UTF8 = "Save the file as UTF-8"
 
@@ -32,35 +53,61 @@ def load_text(path: Path, source: str) -> str:
 
     Raises: DataError when it is missing, a folder, empty, compressed, binary or not UTF-8.
     """
+    refuse_missing(path, source)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _missing(path, source) from None
-    except IsADirectoryError:
-        raise DataError(
-            f"this is a folder, expected a file.{_inside(path)}",
-            remedy="Give the path of one data file.",
-            source=source,
-        ) from None
+        data = _bytes(path, source)
     except OSError as error:
         raise DataError(
             f"the file cannot be read: {error.strerror or error}",
             remedy="Check the path and its permissions.",
             source=source,
+            rule="file",
         ) from None
     return _decode(data, source)
+
+
+def refuse_missing(path: Path, source: str) -> None:
+    """Raise a DataError if nothing is at `path`, naming what is near."""
+    if not path.exists():
+        raise _missing(path, source)
+
+
+def _bytes(path: Path, source: str) -> bytes:
+    """Read the file up to a line that is too long to be one."""
+    chunks: list[bytes] = []
+    since = lines = 0  # bytes since the last line end, lines before it
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            chunks.append(chunk)
+            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+            since = since + len(chunk) if end < 0 else len(chunk) - 1 - end
+            lines += 0 if end < 0 else _line_of(chunk, end + 1) - 1
+            if since > LONGEST_LINE and not chunks[0].startswith(tuple(_MAGIC)):
+                raise DataError(
+                    f"a line of more than {LONGEST_LINE >> 20} MiB, expected a line a sequence or"
+                    " step",
+                    remedy="Check the line ends; write long sequences with a row a time step.",
+                    source=source,
+                    line=lines + 1,
+                    rule="line length",
+                )
+            if since > LONGEST_LINE:
+                break
+    return b"".join(chunks)
 
 
 def _decode(data: bytes, source: str) -> str:
     for magic, (what, remedy) in _MAGIC.items():
         if data.startswith(magic):
-            raise DataError(f"the file is {what}, expected text", remedy=remedy, source=source)
+            problem = f"the file is {what}, expected text"
+            raise DataError(problem, remedy=remedy, source=source, rule="compressed")
     head = data[:4096]
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or _looks_utf16(head):
         raise DataError(
             "the text is encoded as UTF-16, expected UTF-8",
             remedy=f"{_UTF8}, for example `iconv -f UTF-16 -t UTF-8 FILE > NEW`.",
             source=source,
+            rule="encoding",
         )
     at = data.find(b"\0")
     if at >= 0:
@@ -69,6 +116,7 @@ def _decode(data: bytes, source: str) -> str:
             remedy=f"elman reads {READABLE}.",
             source=source,
             line=_line_of(data, at),
+            rule="encoding",
         )
     try:
         text = data.decode("utf-8-sig")
@@ -80,10 +128,14 @@ def _decode(data: bytes, source: str) -> str:
             remedy=f"{_UTF8}, for example `iconv -f LATIN1 -t UTF-8 FILE > NEW`.",
             source=source,
             line=_line_of(data, start),
+            rule="encoding",
         ) from None
     if not text.strip():
         raise DataError(
-            "the file is empty", remedy="Check that it was written to the end.", source=source
+            "the file is empty",
+            remedy="Check that it was written to the end.",
+            source=source,
+            rule="empty",
         )
     return text
 
@@ -115,6 +167,6 @@ def _missing(path: Path, source: str) -> DataError:
 
 
 def _inside(folder: Path) -> str:
-    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in FAMILIES)
+    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in KINDS)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f" The folder holds {', '.join(map(repr, names[:5]))}{more}." if names else ""

@@ -30,21 +30,23 @@ class Table:
 
     Args:
         names: a name for each column, unique.
-        columns: the cells of each column, as text, or (n,) float64 with NaN where one is empty.
+        columns: the cells of each column, as text, or (n,) numbers with NaN where one is empty.
         lines: line of the file on which each row starts, (n,), or None where there are no lines.
         faults: told of what is wrong in a cell.
         delimiter: what stands between two cells.
         header: whether the first line named the columns.
         unnamed: columns the header left without a name; they are called by their number.
+        files: the file of each row, where that is not `faults.source`.
     """
 
     names: tuple[str, ...]
-    columns: tuple[list[str] | NDArray[np.float64], ...]
+    columns: tuple[list[str] | NDArray[Any], ...]
     lines: NDArray[np.int64] | None
     faults: Faults
     delimiter: str = ","
     header: bool = True
     unnamed: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -69,26 +71,25 @@ class Table:
         """Return one column as numbers, (n,), NaN where a value is missing; faults are told."""
         cells = self.columns[self.names.index(name)]
         if not isinstance(cells, list):
-            return cells
+            return cells.astype(np.float64)
         return to_numbers(cells, lambda i: self.place(i, name, detail), self.faults)
 
     def empty(self, name: str) -> NDArray[np.bool_]:
         """Return which cells of a column hold nothing at all, (n,)."""
         cells = self.columns[self.names.index(name)]
         if not isinstance(cells, list):
-            return np.isnan(cells)
+            return np.asarray(cells != cells)
         return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
 
     def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
         """Return where a cell stands; a table without lines is told by its row, from 1."""
         if self.lines is None:
             return Place(None, name, f"row {row + 1}: {detail}")
-        return Place(int(self.lines[row]), name, detail)
+        return Place(int(self.lines[row]), name, detail, self.files[row] if self.files else None)
 
     def fault(self, rule: str, problem: str, remedy: str, row: int, name: str | None) -> None:
         """Note a fault of a row, or of its cell in column `name`."""
-        line, column, detail = self.place(row, name)
-        self.faults.add(rule, detail + problem, remedy=remedy, line=line, column=column)
+        self.place(row, name).fault(self.faults, rule, problem, remedy)
 
     def resolve(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """Return the columns meant by names and by ranges `first:last`, both ends included."""
@@ -194,6 +195,8 @@ def _written(number: float) -> str:
     """Return a number as a CSV file would hold it: whole ones without a point, NaN empty."""
     if number != number:
         return ""
+    if isinstance(number, int):
+        return str(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 

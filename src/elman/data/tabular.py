@@ -19,7 +19,7 @@ def read_table(text: str, faults: Faults, options: Options, form: str | None) ->
     table = parse_table(
         text,
         faults,
-        delimiter=before.delimiter if before else None,
+        delimiter=before.delimiter or None if before else None,
         header=before.header if before else None,
     )
     return from_table(table, options, form)

@@ -197,11 +197,13 @@ def _read_header(contents: list[str], source: str) -> _Header:
     )
 
 
-def check_label(label: str, classes: tuple[str, ...], faults: Faults, line: int) -> None:
+def check_label(
+    label: str, classes: tuple[str, ...], faults: Faults, line: int, column: str | None = None
+) -> None:
     """Tell of a label that is not among the classes that the header names."""
     if label in classes:
         return
-    problem = f"class {label!r} is not in the @classLabel list {listing(classes)}"
+    problem = f"class {label!r} is not among those of the header, {listing(classes)}"
     remedy = f"{nearest(label, classes)} Correct the class or the header.".strip()
     rule, problem = ("label", problem) if label else ("no label", "the label is empty")
-    faults.add(rule, problem, remedy=remedy, line=line)
+    faults.add(rule, problem, remedy=remedy, line=line, column=column)

@@ -278,7 +278,19 @@ def names_of(dataset: Dataset) -> list[Any]:
 
 
 def _fingerprints(settings: RunSettings) -> dict[str, str]:
-    """SHA-256 of each file that was read."""
+    """SHA-256 of each file that was read; of a folder, of the names and contents in it."""
     files = {settings.data.data, settings.data.test, settings.data.validation}
-    names = sorted(f for f in files if isinstance(f, str) and Path(f).is_file())
-    return {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names}
+    names = sorted(
+        f for f in files if f and isinstance(f, str) and Path(f).exists() and not is_task(f)
+    )
+    return {name: _digest(Path(name)) for name in names}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

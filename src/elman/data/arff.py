@@ -1,0 +1,272 @@
+"""Weka's `.arff`, dense: a table, or the relational attribute of the UEA archive.
+
+Source: https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/; in the archive's
+files the rows of the relational attribute are channels and its attributes are time steps.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.cells import Place, is_missing, to_numbers
+from elman.data.dataset import Dataset, Layout
+from elman.data.faults import Faults
+from elman.data.options import Options, listing, several, shorten
+from elman.data.table import MOST_COLUMNS, Table
+from elman.data.tabular import from_table
+from elman.data.target import objects
+from elman.data.ts import TARGET, check_label, parse_cases
+from elman.errors import DataError, nearest
+
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_CELL = re.compile(rf"\s*({_QUOTED}|[^,'\"]*?)\s*(,|$)")
+_ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.*)$", re.IGNORECASE)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_NUMERIC = ("numeric", "real", "integer")
+
+
+class _Attribute(NamedTuple):
+    """A column: `kind` is numeric, nominal, string or relational."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...] = ()
+    inner: int = 0  # attributes of a relational one
+
+
+class _Row(NamedTuple):
+    line: int
+    cells: list[str]
+
+
+def read_arff(text: str, faults: Faults, options: Options, form: str | None) -> Dataset:
+    """Read the text of an `.arff` file; `form` is `rows`, `steps`, `ts` or None to guess."""
+    lines = text.split("\n")
+    attributes, start = _read_header(lines, faults.source)
+    rows = _read_rows(lines, start, len(attributes), faults)
+    if not rows:
+        faults.stop()
+        raise DataError(
+            "no row follows @data",
+            remedy="Check that the file was written to the end.",
+            source=faults.source,
+            line=start,
+            rule="empty",
+        )
+    relational = [i for i, a in enumerate(attributes) if a.kind == "relational"]
+    if not relational:
+        return from_table(_table(attributes, rows, faults), options, form)
+    if len(relational) > 1 or form in ("rows", "steps"):
+        raise DataError(
+            f"{several(len(relational), 'relational attribute')}, expected "
+            + ("none for --format " + str(form) if form in ("rows", "steps") else "1"),
+            remedy="Leave --format out, and the other attributes.",
+            source=faults.source,
+            rule="type",
+        )
+    return _cases(attributes, relational[0], rows, faults, options)
+
+
+def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
+    """Return the attributes and the number of the line of @data."""
+    attributes: list[_Attribute] = []
+    inside: str | None = None
+    inner = 0
+    for line, content in enumerate(lines, 1):
+        content = content.strip()
+        word = content.split(None, 1)[0].lower() if content else ""
+
+        def fault(problem: str, remedy: str, rule: str, line: int = line) -> DataError:
+            return DataError(problem, remedy=remedy, source=source, line=line, rule=rule)
+
+        if not content or content.startswith("%") or word == "@relation":
+            continue
+        if word == "@end" and inside is not None:
+            attributes.append(_Attribute(inside, "relational", inner=inner))
+            inside = None
+        elif word == "@data":
+            if inside is not None:
+                raise fault(
+                    f"@data stands within the relational attribute {inside!r}",
+                    f"Write @end {inside} before it.",
+                    "header",
+                )
+            if not attributes:
+                raise fault("no @attribute stands before @data", "Declare them.", "header")
+            return attributes, line
+        elif word == "@attribute":
+            found = _attribute(content)
+            if found is None:
+                raise fault(
+                    f"{shorten(content, 60)} is no attribute, expected a name and numeric, string,"
+                    " {a,b,...} or relational",
+                    "Correct the header; elman reads no dates here.",
+                    "header",
+                )
+            if found.name in [a.name for a in attributes]:
+                raise fault(
+                    f"two attributes are called {found.name!r}",
+                    "Give every one its own name.",
+                    "name twice",
+                )
+            if inside is not None:
+                inner += 1
+            elif found.kind == "relational":
+                inside, inner = found.name, 0
+            else:
+                attributes.append(found)
+            if max(inner, len(attributes)) > MOST_COLUMNS:
+                raise fault(f"over {MOST_COLUMNS:,} attributes", "Cut the sequences.", "columns")
+        else:
+            known = ("@relation", "@attribute", "@data", "@end")
+            raise fault(
+                f"{shorten(content)} stands before @data, expected @attribute",
+                f"{nearest(word, known)} Write @data on a line before the first row.".strip(),
+                "header",
+            )
+    raise DataError(
+        "no line says @data",
+        remedy="Write @data before the first row; other formats are named with --format.",
+        source=source,
+        rule="header",
+    )
+
+
+def _attribute(content: str) -> _Attribute | None:
+    match = _ATTRIBUTE.match(content)
+    if not match:
+        return None
+    name, kind = _unquoted(match[1]), match[2].strip()
+    if kind.startswith("{") and kind.endswith("}"):
+        classes = _cells(kind[1:-1])
+        return None if classes is None else _Attribute(name, "nominal", tuple(classes))
+    kind = kind.lower()
+    if kind in _NUMERIC:
+        return _Attribute(name, "numeric")
+    return _Attribute(name, kind) if kind in ("string", "relational") else None
+
+
+def _cells(content: str) -> list[str] | None:
+    """Return the cells of a line, a missing one empty, or None if a quote is not closed well."""
+    cells = []
+    at = 0
+    while match := _CELL.match(content, at):
+        cells.append("" if match[1] == "?" else _unquoted(match[1]))
+        at = match.end()
+        if not match[2]:
+            return cells
+    return None
+
+
+def _unquoted(cell: str) -> str:
+    if cell[:1] not in ("'", '"') or len(cell) < 2:
+        return cell
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), cell[1:-1], flags=re.DOTALL)
+
+
+def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list[_Row]:
+    """Return the rows after @data; those that cannot be cut are told and left out."""
+    rows = []
+    for line, content in enumerate(lines[start:], start + 1):
+        content = content.strip()
+        if not content or content.startswith("%"):
+            continue
+        cells = _cells(content)
+        if content.startswith("{"):
+            rule, problem = "sparse", "a sparse row {...}, expected a value for every attribute"
+            remedy = "Convert it with Weka's SparseToNonSparse."
+        elif cells is None:
+            rule, problem = "quote", f"a quote is not closed where its cell ends: {content[:40]}"
+            remedy = "Close it, and write a quote inside a cell as \\'."
+        elif len(cells) != width:
+            rule, problem = "width", f"{several(len(cells), 'cell')}, expected {width}"
+            remedy = "Every row needs a value for every attribute; a missing one is written ?."
+        else:
+            rows.append(_Row(line, cells))
+            continue
+        faults.add(rule, problem, remedy=remedy, line=line)
+    return rows
+
+
+def _table(attributes: list[_Attribute], rows: list[_Row], faults: Faults) -> Table:
+    columns: list[list[str] | NDArray[Any]] = []
+    for k, attribute in enumerate(attributes):
+        cells = [row.cells[k] for row in rows]
+        if attribute.kind == "numeric":
+
+            def place(i: int, name: str = attribute.name) -> Place:
+                return Place(rows[i].line, name)
+
+            columns.append(to_numbers(cells, place, faults))
+            continue
+        if attribute.kind == "nominal":
+            for row, cell in zip(rows, cells, strict=True):
+                if cell and cell not in attribute.classes:
+                    check_label(cell, attribute.classes, faults, row.line, attribute.name)
+        columns.append(cells)
+    lines = np.array([row.line for row in rows], np.int64)
+    return Table(tuple(a.name for a in attributes), tuple(columns), lines, faults, "")
+
+
+def _cases(
+    attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: Options
+) -> Dataset:
+    """Read a sequence from the relational attribute of each row."""
+    steps = attributes[at].inner
+    nominal = [i for i, a in enumerate(attributes) if a.kind == "nominal"]
+    target = nominal[-1] if nominal and options.labelled is not False else None
+    if target is None and options.labelled:
+        raise DataError(
+            "no attribute is nominal, {a,b,...}, expected one of classes",
+            remedy="Declare the class as the last attribute.",
+            source=faults.source,
+            rule="label",
+        )
+    flat: list[str] = []
+    ends, lines, labels, channels = [0], [], [], 0
+    for line, cells in rows:
+        own = [part.split(",") for part in cells[at].split("\n")]
+        channels = channels or len(own)
+        wrong = next((c for c in own if len(c) != steps), None)
+        if wrong is not None or len(own) != channels:
+            found = "channel" if wrong is None else "step"
+            faults.add(
+                "channels" if wrong is None else "length",
+                f"{several(len(own if wrong is None else wrong), found)}, expected"
+                f" {channels if wrong is None else steps}",
+                remedy="In the relational attribute the lines, with \\n between them, are channels,"
+                " and the values of a line are time steps, as many as it has attributes.",
+                line=line,
+            )
+            continue
+        if target is not None:
+            check_label(cells[target], attributes[target].classes, faults, line)
+            labels.append(cells[target])
+        case = list(zip(*own, strict=True))
+        while len(case) > 1 and all(map(is_missing, case[-1])):
+            case.pop()  # the archive fills shorter sequences up with ?
+        for step in case:
+            flat += step
+        ends.append(ends[-1] + len(case))
+        lines.append(line)
+    if not lines:
+        faults.stop()
+    left = [a.name for i, a in enumerate(attributes) if i not in (at, target)]
+    layout = Layout(
+        format="ts",
+        kind="numbers",
+        target=None if target is None else TARGET,
+        values=tuple(f"channel {c + 1}" for c in range(channels)),
+        notes=(f"left out: {listing(left)}",) if left else (),
+    )
+    return Dataset(
+        parse_cases(flat, channels, ends, lines, faults),
+        None if target is None else objects(labels),
+        faults.source,
+        layout,
+        np.array(lines, np.int64),
+    )

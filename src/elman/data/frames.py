@@ -1,0 +1,190 @@
+"""Data frames, and the Parquet and Arrow files that hold one, as a table or as records.
+
+narwhals is the one way into pandas, polars and pyarrow; none of them is imported here but pyarrow,
+and that for files alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.faults import Faults
+from elman.data.jsonvalues import Record
+from elman.data.options import listing, shorten
+from elman.data.table import MOST_COLUMNS, Table
+from elman.errors import DataError
+
+LEVELS = ("instance", "time")  # of a frame with two levels of rows, where they have no names
+
+
+def load_frame(path: Path, source: str) -> Any:
+    """Return the table of a Parquet, Feather or Arrow file."""
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if not magic:
+        raise DataError(
+            "the file is empty",
+            remedy="Check that it was written to the end.",
+            source=source,
+            rule="empty",
+        )
+    try:
+        if magic.startswith(b"PAR1"):
+            return pa.parquet.read_table(path, partitioning=None)
+        if magic == b"ARROW1":
+            return pa.feather.read_table(path)
+        with pa.memory_map(str(path)) as stream:
+            return pa.ipc.open_stream(stream).read_all()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        problem = shorten(" ".join(str(error).split()), 120)
+        raise DataError(
+            f"the file cannot be read as Parquet, Feather or Arrow: {problem}",
+            remedy="Check that it was written to the end, and that its name ends as it should.",
+            source=source,
+            rule="damaged",
+        ) from None
+
+
+def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the frame with two levels of row labels, instance and time, as its first columns.
+
+    A frame with one level of row labels, or none, is returned as it is; labels are not read.
+    """
+    index: Any = getattr(frame, "index", None)
+    if getattr(index, "nlevels", 1) < 2:
+        return frame, ()
+    if index.nlevels != 2:
+        raise DataError(
+            f"the rows have {index.nlevels} levels of labels, expected two: instance and time",
+            remedy="Bring the others into columns with reset_index.",
+            source="the frame",
+            rule="levels",
+        )
+    names = tuple(str(name or level) for name, level in zip(index.names, LEVELS, strict=True))
+    return frame.rename_axis(list(names)).reset_index(), names
+
+
+def table_of(frame: Any, faults: Faults, records: bool) -> Table | list[Record]:
+    """Return a frame as a table, or as records if that is wanted or a cell of it holds a list.
+
+    Raises: DataError for a frame without rows or columns, with a name twice, or with cells of a
+        type that is no number, text, date or list.
+    """
+    import narwhals.stable.v2 as nw
+
+    names = [str(name) for name in getattr(frame, "columns", [])]
+    names = getattr(frame, "column_names", names)  # pyarrow's
+    problem, remedy, rule = "", "", "empty"
+    if not names:
+        problem, remedy = "there are no columns", "Check how it was made."
+    elif len(set(names)) < len(names):
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        problem, rule = f"two columns are called {twice[0]!r}", "name twice"
+        remedy = "Give every column its own name."
+    elif len(names) > MOST_COLUMNS:
+        problem, rule = f"{len(names):,} columns, expected at most {MOST_COLUMNS:,}", "columns"
+        remedy = "Write long sequences with a row a time step."
+    elif len(frame) == 0:
+        problem, remedy = "there are columns and no rows", "Check how it was made."
+    if problem:
+        raise DataError(problem, remedy=remedy, source=faults.source, rule=rule)
+    whole = nw.from_native(frame, eager_only=True)
+    series = [whole[name] for name in whole.columns]
+    lists = [_is_list(column) for column in series]
+    if not any(lists) and not records:
+        cells = tuple(
+            _cells(column, name, faults) for name, column in zip(names, series, strict=True)
+        )
+        return Table(tuple(names), cells, None, faults, "")
+    values = [
+        [_plain(v) for v in column.to_list()] if listed else _scalars(column, name, faults)
+        for name, column, listed in zip(names, series, lists, strict=True)
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _is_list(column: Any) -> bool:
+    """Whether a column holds lists; pandas knows no such type, so its values are looked at."""
+    if str(column.dtype).startswith(("List", "Array")):
+        return True
+    if str(column.dtype) != "Object":
+        return False
+    first = next((value for value in column.to_list() if value is not None), None)
+    return isinstance(first, list | tuple | np.ndarray)
+
+
+def _plain(value: Any) -> Any:
+    """Return nested arrays as nested lists."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
+    """Return one value a row as JSON would hold it: numbers, text, true and false."""
+    if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
+        return [None if gap else value for value, gap in _values(column)]
+    cells = _cells(column, name, faults)
+    assert isinstance(cells, list)
+    return [None if cell == "" else cell for cell in cells]
+
+
+def _values(column: Any) -> Iterator[tuple[Any, bool]]:
+    """Yield each value of a column and whether it is missing, which every library says its way."""
+    return zip(column.to_list(), column.is_null().to_list(), strict=True)
+
+
+def _cells(column: Any, name: str, faults: Faults) -> list[str] | NDArray[Any]:
+    """Return a column of a table: numbers as they are, everything else as a file would hold it."""
+    dtype = column.dtype
+    if dtype.is_float() or (dtype.is_integer() and not column.null_count()):
+        numbers: NDArray[Any] = column.to_numpy()
+        return numbers.astype(np.float64) if dtype.is_float() else numbers
+    kind = str(dtype).split("(")[0]
+    if kind in ("Binary", "Struct", "List", "Array", "Unknown", "Duration"):
+        raise DataError(
+            f"its type is {dtype}, expected numbers, text or dates",
+            remedy="Convert the column, or leave it out.",
+            source=faults.source,
+            column=name,
+            rule="type",
+        )
+    cells = []
+    for i, (value, gap) in enumerate(_values(column)):
+        if gap:
+            cells.append("")
+        elif hasattr(value, "isoformat"):
+            cells.append(value.isoformat())
+        elif isinstance(value, list | dict | tuple | set | bytes | np.ndarray):
+            faults.add(
+                "type",
+                f"row {i + 1}: {type(value).__name__}, expected a number or text",
+                remedy="Convert the cell.",
+                column=name,
+            )
+            cells.append("")
+        else:
+            cells.append(str(value))
+    return cells
+
+
+def refuse_type(what: object) -> DataError:
+    """Return the error for something that is neither a path nor a frame."""
+    return DataError(
+        f"{type(what).__name__} is not read, expected the path of a file, or a pandas, polars or"
+        f" pyarrow table with columns like {listing(['id', 'time', 'x', 'label'])}",
+        remedy="Lists and arrays are given to the estimators as they are.",
+        rule="type",
+    )
