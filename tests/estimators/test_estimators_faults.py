@@ -82,7 +82,7 @@ CLASSES = [
     (["a", None] * 4, DataError, "y holds labels of the types NoneType, str"),
     (np.array(["a", 1] * 4, dtype=object), DataError, "y holds labels of the types int, str"),
     (np.array([True, 2] * 4, dtype=object), DataError, "labels of the types bool, int"),
-    ([[1, 2]] * 8, ShapeError, "y: got shape (8, 2), expected (n,), one label a sequence"),
+    (np.array([[1, 2]] * 8), DataError, "y has shape (8, 2) and holds other numbers than 0 and 1"),
     (np.array([1j, 2] * 4), DataError, "y holds complex128. Expected classes"),
 ]
 

@@ -27,9 +27,16 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.forms import check_columns, given
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
-from elman.estimators.targets import Classes, Labels, Target
-from elman.estimators.weights import class_weights, counted, sample_weights
-from elman.evaluate import Baselines, Check, RegressionReport, Report, check_invariance
+from elman.estimators.targets import Classes, Labels, LabelSets, Target
+from elman.estimators.weights import class_weights, counted, label_weights, sample_weights
+from elman.evaluate import (
+    Baselines,
+    Check,
+    MultilabelReport,
+    RegressionReport,
+    Report,
+    check_invariance,
+)
 from elman.evaluate.summaries import spread_out
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
@@ -55,6 +62,7 @@ class SequenceEstimator(Parameters, Contract):
     """Base of classifier, tagger and regressor; not to be used itself."""
 
     readouts: ClassVar[tuple[str, ...]]
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     target_: Target
     classes_: NDArray[Any]
@@ -110,6 +118,9 @@ class SequenceEstimator(Parameters, Contract):
         if isinstance(target, Classes):
             counts = np.bincount(flat(training.target), minlength=target.num_outputs)
             by_class = class_weights(asked.class_weight, target.classes, counts)
+        elif isinstance(target, LabelSets):
+            there = target.plain(labels)
+            by_class = label_weights(asked.class_weight, target.classes, there)
         watched = None if held is None else _examples(encoder, target, *held)
         figures = Figures.of(
             encoder, training.inputs.lengths, target.num_outputs, per_step=self.per_step
@@ -301,7 +312,7 @@ class SequenceEstimator(Parameters, Contract):
             X: sequences, in the form they were trained in.
             y: their labels, in the form of `fit`.
             resamples: draws behind the 95 % intervals; 0 for none.
-        Returns: a Report, or of a regressor a RegressionReport; it prints as a table and shows as
+        Returns: a Report, MultilabelReport or RegressionReport; it prints as a table and shows as
             one in a notebook.
         Raises: DataError if y holds a class that training has not seen.
         """
@@ -361,7 +372,7 @@ class SequenceEstimator(Parameters, Contract):
         *,
         data: str = "",
         layout: Layout | None = None,
-        report: Report | RegressionReport | None = None,
+        report: Report | MultilabelReport | RegressionReport | None = None,
     ) -> None:
         """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
 

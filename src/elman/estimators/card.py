@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elman.data.options import several
-from elman.estimators.targets import Values
+from elman.estimators.targets import Classes, LabelSets, Values
 
 if TYPE_CHECKING:
     from elman.estimators.base import SequenceEstimator
     from elman.estimators.encoder import Encoder
-    from elman.evaluate import RegressionReport, Report
+    from elman.evaluate import MultilabelReport, RegressionReport, Report
 
 
 def describe_model(estimator: SequenceEstimator) -> str:
@@ -36,7 +36,9 @@ def describe_model(estimator: SequenceEstimator) -> str:
         if not config.vocabulary_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )
-    what = "classes" if config.task == "classification" else "values"
+    what = {"classification": "classes", "multilabel": "labels", "regression": "values"}[
+        config.task
+    ]
     what = what.removesuffix("s") if config.num_outputs == 1 else what
     return (
         f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
@@ -55,11 +57,15 @@ def what_is_given(estimator: SequenceEstimator) -> str:
     if isinstance(target := estimator.target_, Values):
         what = "a number" if target.num_outputs == 1 else f"{target.num_outputs} numbers"
         return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
+    if isinstance(target, LabelSets):
+        return f"any of {target.num_outputs} labels for each sequence"
     return "a label at every step of a sequence" if per_step else "a class for each sequence"
 
 
 def model_card(
-    estimator: SequenceEstimator, data: str, report: Report | RegressionReport | None
+    estimator: SequenceEstimator,
+    data: str,
+    report: Report | MultilabelReport | RegressionReport | None,
 ) -> str:
     """Return the card as Markdown with the YAML header that model hubs read."""
     name = type(estimator).__name__
@@ -76,7 +82,9 @@ def model_card(
         labels = [str(c) for c in target.classes.tolist()]
         shown = ", ".join(f"`{label}`" for label in labels[:20])
         more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
-        listed = f"Classes: {shown}{more}."
+        listed = f"{'Labels' if isinstance(target, LabelSets) else 'Classes'}: {shown}{more}."
+        limits = "A label is given where its own probability is above 1/2; none may be."
+    if isinstance(target, Classes):
         limits = (
             "It always names one of its classes, also for a sequence that belongs to none. Its "
             "probabilities are\ncalibrated no better than the calibration error says, and only on "

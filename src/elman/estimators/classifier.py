@@ -1,4 +1,4 @@
-"""A label for each sequence."""
+"""A label for each sequence, or any number of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
 
+from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
-from elman.estimators.labels import as_labels
-from elman.estimators.targets import Classes, Labels
+from elman.estimators.labels import as_labels, as_several, holds_several
+from elman.estimators.targets import Classes, Labels, LabelSets, Target
 from elman.train import EpochRecord
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
-    """A recurrent network that gives each sequence one of two or more classes.
+    """A recurrent network that gives each sequence one of two or more classes, or several labels.
 
     An answer depends on its own sequence alone: never on padding or on the others in the batch.
     What is None is chosen from the data, by the rule of `elman.estimators.defaults`.
@@ -47,7 +49,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         clip_norm: largest norm of the gradient; 0 for no limit.
         label_smoothing: share of the target given to all classes alike.
         class_weight: what a class counts in the loss: None for alike; `balanced`, n / (K * count)
-            over the training part; or weights by label, 1 for those not named.
+            over the training part; or weights by label, 1 for those not named. Of several labels,
+            what one that is there counts against one that is not: `balanced` is without / with.
         loss: what is minimised: `auto`, the cross-entropy, or `focal`, where what is right already
             counts less (Lin et al. 2017, arXiv:1708.02002).
         focal_gamma: of loss `focal`, how much less: by (1 - p)^gamma.
@@ -71,7 +74,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         random_state: int for the same result on every call, None, or a NumPy RandomState.
 
     Attributes:
-        classes_: (K,) labels in order.
+        classes_: (K,) labels in order; 0 to K - 1 of an indicator.
         history_: `.epochs`, a record an epoch, `.kept_epoch`, `.stopped`, and `.gradients`, where
             they came from.
         model_: the `elman.models.SequenceModel`.
@@ -88,6 +91,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     """
 
     readouts: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "multilabel")
 
     readout: str = "auto"
 
@@ -107,7 +111,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
                 token lists, or list of strings; or a list of tables (T_i, C), object arrays or
                 data frames, of numbers and categories. A missing number is NaN.
-            y: (n,) labels: strings, whole numbers or truth values.
+            y: (n,) labels: strings, whole numbers or truth values. Or several labels each: n sets
+                or lists of labels, or an indicator, (n, K) with 1 where label k is there, as
+                scikit-learn has it.
             sample_weight: n numbers, how much each sequence counts in the loss; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
@@ -118,20 +124,37 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         return self
 
     def _read(self, y: Any) -> Labels:
-        return as_labels(y, "y")
+        return as_several(y, "y") if holds_several(y) else as_labels(y, "y")
 
-    def _learn_target(self, labels: Labels) -> Classes:
-        return Classes.of(labels)
+    def _learn_target(self, labels: Labels) -> Target:
+        several = not isinstance(labels, Ragged) and (labels.ndim == 2 or labels.dtype == object)
+        return LabelSets.of(labels) if several else Classes.of(labels)
 
     def _set_target(self, target: Any) -> None:
         self.target_, self.classes_ = target, target.classes
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, (n, K), columns as `classes_`."""
+        """Return the probability of each class, or of each label, (n, K), columns as `classes_`."""
         return self._model_output(self._encode_inputs(X))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the likeliest class of each sequence, (n,)."""
-        codes = self.predict_proba(X).argmax(1)
-        labels: NDArray[Any] = self.classes_[codes]
+        """Return the likeliest class of each sequence, (n,).
+
+        Of several labels: (n, K) whole numbers, 1 where the label's probability is above 1/2.
+        """
+        found = self.predict_proba(X)
+        if isinstance(self.target_, LabelSets):
+            return (found > 0.5).astype(np.int64)
+        labels: NDArray[Any] = self.classes_[found.argmax(1)]
         return labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of sequences that are right; of several labels, with all of them."""
+        if isinstance(self.target_, LabelSets):
+            y = self.target_.plain(self._labels(X, y))
+        return float(super().score(X, y, sample_weight))

@@ -11,6 +11,8 @@ from sklearn.utils.validation import column_or_1d
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
+_SEVERAL = (set, frozenset, list, tuple, np.ndarray)
+
 
 def as_labels(y: Any, name: str) -> NDArray[Any]:
     """Return y as one array of strings, whole numbers or truth values.
@@ -67,11 +69,77 @@ def as_step_labels(y: Any, name: str) -> Ragged:
     return flat.with_values(as_labels(flat.values, name))
 
 
+def holds_several(y: Any) -> bool:
+    """Whether y has any number of labels for each sequence: an indicator, or sets of labels."""
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        return y.ndim == 2 and y.shape[1] > 1
+    return len(y) > 0 and any(isinstance(row, _SEVERAL) for row in y)
+
+
+def as_several(y: Any, name: str) -> NDArray[Any]:
+    """Return labels of which each sequence has any number: an indicator, or sets of labels.
+
+    Args:
+        y: (n, K) numbers 0 and 1, K at least 2, or n rows of them; or n sets, lists or tuples of
+            labels.
+        name: what to call it in a message.
+    Returns: (n, K) int64, or (n,) objects, each a frozenset.
+    Raises: ShapeError or DataError, saying what was expected.
+    """
+    rows = [
+        np.asarray(row, dtype=object) for row in y if isinstance(row, list | tuple | np.ndarray)
+    ]
+    bits = {bool(v in (0, 1)) and not isinstance(v, str) for row in rows for v in row.ravel()}
+    width = {row.shape for row in rows}
+    if len(rows) == len(y) and bits == {True} and len(width) == 1 and width.pop() > (1,):
+        return np.asarray(y, dtype=np.int64)
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        raise DataError(
+            f"{name} has shape {y.shape} and holds other numbers than 0 and 1",
+            remedy="Expected (n,), one class each, or (n, K), for K labels 1 where it is there; "
+            "numbers to predict go to SequenceRegressor.",
+        )
+    found = np.empty(len(y), dtype=object)
+    for i, row in enumerate(y):
+        if not isinstance(row, _SEVERAL):
+            raise DataError(
+                f"{name}, sequence {i}: got {row!r:.40}, expected a set of labels as elsewhere",
+                remedy="Give every sequence a set, an empty one where there is no label.",
+            )
+        found[i] = frozenset(as_labels(list(row), f"{name}, sequence {i}").tolist())
+    return found
+
+
+def to_indicator(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return 1 where a label is there, (n, K), from what `as_several` gave.
+
+    Raises: ShapeError for other widths; DataError naming labels that are not among `classes`.
+    """
+    if labels.dtype != object:
+        if labels.ndim == 1:
+            raise DataError(
+                "y holds one label each", remedy="Expected sets of labels, as in training."
+            )
+        if labels.shape[1] != len(classes):
+            raise ShapeError(f"y: got {labels.shape[1]} labels, expected {len(classes)}")
+        return labels
+    out = np.zeros((len(labels), len(classes)), dtype=np.int64)
+    owners = np.repeat(np.arange(len(labels)), [len(row) for row in labels])
+    if len(owners):
+        every = as_labels([label for row in labels for label in row], "y")
+        out[owners, to_codes(every, classes)] = 1
+    return out
+
+
 def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
     """Return each label's place in `classes`, which are sorted.
 
     Raises: DataError naming labels that are not among them.
     """
+    if labels.ndim == 2 or labels.dtype == object:
+        raise DataError(
+            "y holds several labels each", remedy="Expected one class each, as in training."
+        )
     if (labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
         raise DataError(
             f"y holds {labels.tolist()[0]!r}, expected labels like {classes.tolist()[0]!r}",

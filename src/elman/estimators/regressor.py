@@ -46,6 +46,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     """
 
     readouts: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "every")
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
 
     readout: str = "auto"
 

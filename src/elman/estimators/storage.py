@@ -21,8 +21,8 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.forms import Columns
 from elman.estimators.regressor import SequenceRegressor
 from elman.estimators.tagger import SequenceTagger
-from elman.estimators.targets import Classes, Target, Values
-from elman.evaluate import Baselines, RegressionReport, Report
+from elman.estimators.targets import TARGETS
+from elman.evaluate import Baselines, MultilabelReport, RegressionReport, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
 from elman.settings import validated
@@ -46,7 +46,7 @@ def save(
     *,
     data: str,
     layout: Layout | None,
-    report: Report | RegressionReport | None,
+    report: Report | MultilabelReport | RegressionReport | None,
 ) -> None:
     """Write a model folder; arguments as `SequenceEstimator.save`."""
     if folder.exists() and not folder.is_dir():
@@ -148,11 +148,11 @@ def _restored(
     described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
     network = validated(ModelConfig, described, "config.json: model")
     estimator.check_parameters(network.readout, 0)
-    if (network.task == "regression") != (kind is SequenceRegressor):
+    if network.task not in kind.tasks:
         raise ModelFileError(
             f"config.json: model: task {network.task!r}, which is no {kind.__name__}'s"
         )
-    target: Target = (Values if network.task == "regression" else Classes).from_dict(config)
+    target = TARGETS[network.task].from_dict(config)
     estimator._set_target(target)
     estimator.encoder_ = Encoder.from_dict(config["encoder"])
     sizes = {

@@ -17,8 +17,15 @@ from torch import Tensor
 
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError, ModelFileError, ShapeError
-from elman.estimators.labels import to_codes
-from elman.evaluate import RegressionReport, Report, evaluate, evaluate_values
+from elman.estimators.labels import as_labels, to_codes, to_indicator
+from elman.evaluate import (
+    MultilabelReport,
+    RegressionReport,
+    Report,
+    evaluate,
+    evaluate_labels,
+    evaluate_values,
+)
 from elman.train.losses import Task
 
 Labels = NDArray[Any] | Ragged
@@ -178,4 +185,67 @@ class Values:
         return cls(names, bool(found["single"]), mean, scale)
 
 
-Target = Classes | Values
+@dataclass(frozen=True)
+class LabelSets:
+    """Any number of K labels at once: the labels, (K,), in order."""
+
+    task: ClassVar[Task] = "multilabel"
+    classes: NDArray[Any]
+
+    @classmethod
+    def of(cls, labels: Labels) -> LabelSets:
+        """Learn from all labels, as `as_several` gave them."""
+        rows = flat(labels)
+        if rows.dtype != object:
+            return cls(np.arange(rows.shape[1]))
+        every = [label for row in rows for label in row]
+        if not every:
+            raise DataError("y holds no label at all", remedy="Expected some, at least one.")
+        return cls(np.unique(as_labels(every, "y")))
+
+    @property
+    def num_outputs(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    unit = None
+
+    def fitted(self, labels: Labels) -> LabelSets:
+        """Learn from the training part; the labels are known already."""
+        return self
+
+    def encode(self, labels: Labels) -> Labels:
+        """Return 1 where a label is there, (n, K) float32. Raises DataError for one that is new."""
+        return self.plain(labels).astype(np.float32)
+
+    def plain(self, labels: Labels) -> NDArray[np.int64]:
+        """Return 1 where a label is there, (n, K)."""
+        return to_indicator(flat(labels), self.classes)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """From outputs, (n, K), to the probability of each label, float64."""
+        return torch.sigmoid(outputs.double())
+
+    def finished(self, answers: Floats) -> Floats:
+        """Return what users are given, (n, K)."""
+        return answers
+
+    def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> MultilabelReport:
+        """Compare probabilities, (n, K), with the truth; see `elman.evaluate.evaluate_labels`."""
+        return evaluate_labels(self.plain(labels), answers, self.classes.tolist(), **how)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"classes": self.classes.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LabelSets:
+        """Undo `to_dict`."""
+        classes = np.array(values["classes"])
+        if not len(classes) or len(np.unique(classes)) != len(classes):
+            raise ModelFileError("config.json: classes: expected labels, each once")
+        return cls(classes)
+
+
+Target = Classes | LabelSets | Values
+TARGETS: dict[Task, type[Target]] = {kind.task: kind for kind in (Classes, LabelSets, Values)}

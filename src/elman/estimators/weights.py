@@ -34,6 +34,22 @@ def class_weights(
     return by_label(asked, classes)
 
 
+def label_weights(
+    asked: str | Mapping[Any, float] | None, classes: NDArray[Any], there: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return what a label that is there counts against one that is not, (K,), or None.
+
+    Args:
+        asked: `balanced`, without / with the label in the training part; or weights by label.
+        classes: labels, (K,).
+        there: 1 where a label is there, (n, K).
+    """
+    if isinstance(asked, str):
+        positive = there.sum(0)
+        return np.where(positive > 0, (len(there) - positive) / np.maximum(positive, 1), 1.0)
+    return None if asked is None else by_label(asked, classes)
+
+
 def by_label(asked: Mapping[Any, float], classes: NDArray[Any]) -> NDArray[np.float64]:
     """Return the weight that each label, (K,), is given, 1 where it is not named."""
     place = {str(label): k for k, label in enumerate(classes.tolist())}

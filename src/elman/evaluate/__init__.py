@@ -2,6 +2,7 @@
 
 from elman.evaluate.baselines import Baselines
 from elman.evaluate.invariance import Check, check_invariance
+from elman.evaluate.multilabel import LabelFigures, MultilabelReport, evaluate_labels
 from elman.evaluate.regression import RegressionReport, ValueFigures, evaluate_values
 from elman.evaluate.report import ClassFigures, Report, evaluate
 
@@ -9,10 +10,13 @@ __all__ = [
     "Baselines",
     "Check",
     "ClassFigures",
+    "LabelFigures",
+    "MultilabelReport",
     "RegressionReport",
     "Report",
     "ValueFigures",
     "check_invariance",
     "evaluate",
+    "evaluate_labels",
     "evaluate_values",
 ]

@@ -36,9 +36,9 @@ class Tallies:
 
 def by_class(tallies: Tallies) -> tuple[Floats, Floats, Floats]:
     """Precision, recall and F1 of each class, each (..., K); 0 where there is nothing to divide."""
-    precision = _ratio(tallies.both, tallies.predicted)
-    recall = _ratio(tallies.both, tallies.true)
-    f1 = _ratio(2 * tallies.both, tallies.true + tallies.predicted)
+    precision = ratio(tallies.both, tallies.predicted)
+    recall = ratio(tallies.both, tallies.true)
+    f1 = ratio(2 * tallies.both, tallies.true + tallies.predicted)
     return precision, recall, f1
 
 
@@ -53,16 +53,16 @@ def figures(tallies: Tallies) -> dict[str, Floats]:
     met = seen | (tallies.predicted > 0)
     parts = dict(zip(("precision", "recall", "f1"), by_class(tallies), strict=True))
     result = {
-        "accuracy": _ratio(tallies.both.sum(-1), tallies.true.sum(-1)),
-        "balanced_accuracy": _ratio((parts["recall"] * seen).sum(-1), seen.sum(-1)),
+        "accuracy": ratio(tallies.both.sum(-1), tallies.true.sum(-1)),
+        "balanced_accuracy": ratio((parts["recall"] * seen).sum(-1), seen.sum(-1)),
     }
     binary = tallies.true.shape[-1] == 2
     for name, values in parts.items():
-        macro = _ratio((values * met).sum(-1), met.sum(-1))
+        macro = ratio((values * met).sum(-1), met.sum(-1))
         result[name] = values[..., 1] if binary else macro
         result[f"macro_{name}"] = macro
         weighted = (values * tallies.true).sum(-1)
-        result[f"weighted_{name}"] = _ratio(weighted, tallies.true.sum(-1))
+        result[f"weighted_{name}"] = ratio(weighted, tallies.true.sum(-1))
     return result
 
 
@@ -113,8 +113,8 @@ def confidence_bins(
     right = probabilities.argmax(1) == true
     place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
-    accuracy = _ratio(np.bincount(place, weights=right, minlength=bins), counts)
-    confidence = _ratio(np.bincount(place, weights=top, minlength=bins), counts)
+    accuracy = ratio(np.bincount(place, weights=right, minlength=bins), counts)
+    confidence = ratio(np.bincount(place, weights=top, minlength=bins), counts)
     return counts, accuracy, confidence
 
 
@@ -127,7 +127,8 @@ def calibration_error(true: Ints, probabilities: Floats) -> float:
     return float((counts * np.abs(accuracy - confidence)).sum() / len(true))
 
 
-def _ratio(top: NDArray[np.number], bottom: NDArray[np.number]) -> Floats:
+def ratio(top: NDArray[np.number], bottom: NDArray[np.number]) -> Floats:
+    """Divide; 0 where there is nothing to divide by."""
     top = np.asarray(top, dtype=np.float64)
     bottom = np.asarray(bottom, dtype=np.float64)
     result: Floats = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
