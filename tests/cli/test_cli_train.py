@@ -128,7 +128,9 @@ FIELDS = [f for f in fields() if f.name != "data"]
 @pytest.mark.parametrize("field", FIELDS, ids=[f.name for f in FIELDS])
 def test_every_setting_is_a_flag_and_a_key(elman, tmp_path, field):
     words, value = other_value(field)
-    rnn = ["--cell", "rnn"] if field.name == "nonlinearity" else []
+    rnn = {"nonlinearity": ["--cell", "rnn"], "focal_gamma": ["--loss", "focal"]}.get(
+        field.name, []
+    )
     done = elman("train", "x.csv", *rnn, *words, "--print-config")
     assert done.code == 0, done.err
     shown = tomllib.loads(done.out)
