@@ -58,6 +58,13 @@ def test_a_pickle_names_no_code_of_torch(numbers):
     }
 
 
+@pytest.mark.parametrize("kind", ["int8", "int32", "uint16", "int64", "float32", "bool", "str"])
+def test_labels_keep_their_dtype(kind, numbers):
+    X, _ = numbers
+    model = SequenceClassifier(**SMALL).fit(X, np.array([0, 1] * 12).astype(kind))
+    assert pickle.loads(pickle.dumps(model)).predict(X).dtype == model.predict(X).dtype
+
+
 def test_one_that_is_not_fitted():
     state = np.random.RandomState(3)
     model = SequenceClassifier(hidden_size=7, random_state=state)

@@ -87,12 +87,18 @@ class Classes:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"classes": self.classes.tolist()}
+        return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Classes:
         """Undo `to_dict`."""
-        return cls(np.array(values["classes"]))
+        classes = np.array(values["classes"])
+        kind = values.get("classes_type", "")  # int32, say, where JSON has one kind of number
+        if kind[:3] in ("int", "uin", "flo"):
+            if not (classes.astype(kind) == classes).all():
+                raise ModelFileError(f"config.json: classes: not all are {kind}")
+            classes = classes.astype(kind)
+        return cls(classes)
 
 
 @dataclass(frozen=True)

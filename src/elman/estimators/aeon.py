@@ -1,0 +1,113 @@
+"""elman among aeon's classifiers and regressors: channels first, in its pipelines and benchmarks.
+
+They take the arguments of `SequenceClassifier` and `SequenceRegressor`, which do the work: the one
+that was fitted is `estimator_`, with `evaluate`, `check`, `save` and all else. Needs the package
+aeon, which nothing else in elman does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.estimators.channels import from_channels_first
+from elman.estimators.classifier import SequenceClassifier
+from elman.estimators.parameters import Parameters
+from elman.estimators.regressor import SequenceRegressor
+
+try:
+    from aeon.classification.base import BaseClassifier
+    from aeon.regression.base import BaseRegressor
+except ImportError as error:
+    raise ImportError(
+        f"elman.estimators.aeon needs aeon, which cannot be imported ({error}). "
+        "Install it: pip install aeon"
+    ) from error
+
+_TAGS: dict[str, Any] = {
+    "capability:multivariate": True,
+    "capability:unequal_length": True,
+    "capability:missing_values": True,
+    "X_inner_type": ["np-list", "numpy3D"],
+    "algorithm_type": "deeplearning",
+}
+
+
+def _test_parameters() -> dict[str, Any]:
+    """What aeon's checks make an estimator with: small, and without a validation part."""
+    return {"hidden_size": 4, "epochs": 2, "validation": 0.0}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
+    """`SequenceClassifier` for aeon: X is (n, C, T), (n, T), or a list of (C, T_i) arrays.
+
+    Args: those of `SequenceClassifier`.
+
+    Attributes:
+        estimator_: the `SequenceClassifier` that was fitted.
+
+    Examples:
+        >>> import numpy as np
+        >>> from elman.estimators.aeon import AeonClassifier
+        >>> X = [np.sin(np.arange(n) * step)[None] for n in (9, 12) for step in (0.5, 1.0) * 10]
+        >>> y = np.array(["slow", "fast"] * 20)
+        >>> AeonClassifier(epochs=40, random_state=0).fit(X, y).predict(X[:2]).tolist()
+        ['slow', 'fast']
+    """
+
+    _tags: ClassVar[dict[str, Any]] = _TAGS
+
+    readout: str | None = SequenceClassifier.readout
+
+    def __post_init__(self) -> None:
+        BaseClassifier.__init__(self)
+
+    def _fit(self, X: Any, y: Any) -> AeonClassifier:
+        estimator = SequenceClassifier(**self.get_params(deep=False))
+        self.estimator_ = estimator.fit(from_channels_first(X), y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        return self.estimator_.predict(from_channels_first(X))
+
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return self.estimator_.predict_proba(from_channels_first(X))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        return _test_parameters()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AeonRegressor(Parameters, BaseRegressor):  # type: ignore[misc]
+    """`SequenceRegressor` for aeon: X is (n, C, T), (n, T), or a list of (C, T_i) arrays.
+
+    Args: those of `SequenceRegressor`, with one number a sequence.
+
+    Attributes:
+        estimator_: the `SequenceRegressor` that was fitted.
+    """
+
+    _tags: ClassVar[dict[str, Any]] = _TAGS
+
+    readout: str | None = SequenceRegressor.readout
+
+    def __post_init__(self) -> None:
+        BaseRegressor.__init__(self)
+
+    def _fit(self, X: Any, y: Any) -> AeonRegressor:
+        estimator = SequenceRegressor(**self.get_params(deep=False))
+        self.estimator_ = estimator.fit(from_channels_first(X), y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = self.estimator_.predict(from_channels_first(X))
+        return found
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        return _test_parameters()
