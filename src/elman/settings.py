@@ -51,6 +51,28 @@ class DataSettings:
             + _CHOSEN
         ),
     ] = None
+    split: Annotated[
+        Literal["stratified", "random", "group", "time"] | None,
+        Help(
+            "how shares are drawn: alike in classes, at random, by whole groups, or the last by "
+            "time [default: group with --group, else stratified]"
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        Help(
+            "column or key of groups that stand on one side of a split only; 'content' keeps equal "
+            "sequences together"
+        ),
+    ] = None
+    window: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Help("cut sequences into windows of so many steps [default: whole sequences]"),
+    ] = None
+    stride: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Help("steps from one window to the next [default: as --window]"),
+    ] = None
     format: Annotated[
         Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"] | None,
         Help("layout of the file [default: guessed]"),
@@ -66,6 +88,21 @@ class DataSettings:
     scale: Annotated[
         bool, Help("standardise every channel, by the training part's mean and deviation")
     ] = True
+
+    def __post_init__(self) -> None:
+        if self.stride and not self.window:
+            raise SettingsError(
+                f"stride: got {self.stride}, but no window. Give --window too, or leave it out"
+            )
+        if self.group and self.split not in (None, "group"):
+            raise SettingsError(
+                f"group: got {self.group!r}, but split {self.split!r} does not look at groups. Use "
+                "split 'group', or leave one out"
+            )
+        if self.split == "group" and not self.group:
+            raise SettingsError(
+                "split: got 'group', but no group. Name its column with --group, or --group content"
+            )
 
 
 @dataclass(frozen=True)

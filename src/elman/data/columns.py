@@ -30,7 +30,7 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
     Raises: DataError when a column is not there or several could be meant.
     """
     layout = options.layout
-    chosen = {options.text, options.id, options.time, *options.values}
+    chosen = {options.text, options.id, options.time, options.group, *options.values}
     target, labels, note = named_target(
         [name for name in table.names if name not in chosen or name == options.target],
         options,
@@ -39,7 +39,8 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
         meaning=lambda name: f"({len(set(table.column(name))):,} different values)",
     )
     notes = [note]
-    rest = [n for n in table.names if n not in labels and n not in table.unnamed]
+    aside = (*labels, *table.unnamed, options.group)
+    rest = [name for name in table.names if name not in aside]
     identity = options.id or (layout.id if layout else None)
     guessed = form is None
     if form is None:
@@ -83,7 +84,8 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
             remedy="Name it with --id NAME, or say that a row is a sequence with --format rows.",
             source=table.source,
         )
-    _refuse_twice(table, {"--target": target, "--id": identity, "--time": time}, text, values)
+    roles = {"--target": target, "--id": identity, "--time": time, "--group": options.group}
+    _refuse_twice(table, roles, text, values)
     return Layout(
         format="steps" if form == "steps" else "rows",
         kind="numbers" if values else "tokens" if form == "steps" else "text",

@@ -30,6 +30,8 @@ class Layout:
         time: for `steps`, the column that orders the rows of a sequence.
         delimiter: for `rows` and `steps`, what stands between two cells of a text, else empty.
         header: for `rows` and `steps`, whether the first line names the columns.
+        window, stride: steps of the windows that sequences are cut into, and from one window to the
+            next; 0 for whole sequences.
         notes: what was guessed and the flag that overrides it, one sentence each.
     """
 
@@ -43,6 +45,8 @@ class Layout:
     time: str | None = None
     delimiter: str = ","
     header: bool = True
+    window: int = 0
+    stride: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +63,10 @@ class Dataset:
         layout: how it was read.
         lines: line of the file on which each sequence starts, (n,), or None where there is no file.
         ids: a name for each sequence, or empty.
+        groups: of each sequence, where a column of groups was named, or empty.
+        starts: the time at which each sequence starts, (n,), or None where no time is known.
+        windows: for sequences cut into windows, the number of each in its sequence and its first
+            step there, both from 0, (n, 2); else None.
     """
 
     inputs: Ragged | list[str]
@@ -67,6 +75,9 @@ class Dataset:
     layout: Layout
     lines: NDArray[np.int64] | None = None
     ids: tuple[str, ...] = field(default=())
+    groups: tuple[str, ...] = field(default=())
+    starts: NDArray[np.float64] | None = None
+    windows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -86,4 +97,7 @@ class Dataset:
             layout=self.layout,
             lines=None if self.lines is None else self.lines[index],
             ids=tuple(self.ids[i] for i in index) if self.ids else (),
+            groups=tuple(self.groups[i] for i in index) if self.groups else (),
+            starts=None if self.starts is None else self.starts[index],
+            windows=None if self.windows is None else self.windows[index],
         )

@@ -81,10 +81,15 @@ def from_records(
         values=names,
         notes=tuple(n for n in (target_note, note) if n),
     )
+    groups: tuple[str, ...] = ()
+    if options.group is not None:
+        if options.group not in first:
+            raise unknown(options.group, list(first), "--group NAME", "key", source)
+        groups = values.groups(options.group)
     if lines is None:
         rows = tuple(f"row {i + 1}" for i in range(len(records)))
-        return Dataset(inputs, labels, source, how, None, rows)
-    return Dataset(inputs, labels, source, how, np.array(lines, np.int64))
+        return Dataset(inputs, labels, source, how, None, rows, groups)
+    return Dataset(inputs, labels, source, how, np.array(lines, np.int64), groups=groups)
 
 
 def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]:

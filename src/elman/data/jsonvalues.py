@@ -175,6 +175,17 @@ class Values:
                 first = label if first is None else first
         return objects(labels)
 
+    def groups(self, key: str) -> tuple[str, ...]:
+        """Return a group a line, as text."""
+        found = [""] * len(self.records)
+        for i, group in self.column(key):
+            if isinstance(group, str | int) and str(group).strip():
+                found[i] = str(group)
+            else:
+                problem = f"the group {key!r} is {type_name(group)}, expected text or a number"
+                self.fault(i, "group", problem, "Write it or remove the line.")
+        return tuple(found)
+
     def tags(self, key: str, inputs: Ragged | list[str]) -> Ragged:
         """Return a label a step, (N,), all of one type; `inputs` are the steps."""
         if not isinstance(inputs, Ragged):

@@ -15,6 +15,7 @@ class Options:
 
     Args:
         target, text, values, id, time: names of columns or keys, as the flags of the same name.
+        group: the column or key of groups, kept beside the sequences.
         labelled: True needs a target, None takes one where there is one, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
     """
@@ -24,6 +25,7 @@ class Options:
     values: tuple[str, ...] = ()
     id: str | None = None
     time: str | None = None
+    group: str | None = None
     labelled: bool | None = None
     layout: Layout | None = None
 

@@ -54,6 +54,7 @@ def read(
     values: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
     time: str | None = None,
+    group: str | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
@@ -75,6 +76,7 @@ def read(
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
         id: for `steps`, the column that says which sequence a row belongs to.
         time: for `steps`, the column that must grow from row to row of a sequence.
+        group: column or key of a group that each sequence belongs to; constant within a sequence.
         labelled: True needs a target, None takes one where there is one, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
         does not have.
@@ -115,23 +117,25 @@ def read(
         values=tuple(values or ()),
         id=id,
         time=time,
+        group=group,
         labelled=labelled,
         layout=layout if same else None,
     )
     form = format or (layout.format if layout else None)
     with Faults(source) as faults:
         if kind == "ts":
-            _refuse("ts", target=target, text=text, values=values, id=id, time=time)
+            _refuse("ts", target=target, text=text, values=values, id=id, time=time, group=group)
             dataset = read_ts(content, faults, options)
         elif kind == "jsonl":
             _refuse("jsonl", id=id, time=time)
             dataset = read_jsonl(content, faults, options)
         elif kind == "arrays":
-            _refuse("arrays", text=text, id=id, time=time)
+            _refuse("arrays", text=text, id=id, time=time, group=group)
             dataset = read_arrays(content, faults, options)
         elif kind == "arff":
             dataset = read_arff(content, faults, options, form)
         elif kind == "folder":
+            _refuse("folder", group=group)
             dataset = read_folder(content, faults, options)
         elif kind == "frame":
             table = table_of(content, faults, records=form == "jsonl")

@@ -12,12 +12,13 @@ from elman.data.table import Table
 from elman.data.target import cell_labels, objects
 
 
-def read_rows(table: Table, layout: Layout) -> Dataset:
-    """Read one sequence from each row."""
+def read_rows(table: Table, layout: Layout, group: str | None = None) -> Dataset:
+    """Read one sequence from each row; `group` is the column of groups."""
     labels = None if layout.target is None else objects(cell_labels(table, layout.target))
     inputs = _texts(table, layout.text) if layout.text else _numbers(table, layout.values)
+    groups = () if group is None else tuple(cell_labels(table, group, "group"))
     ids = tuple(f"row {i + 1}" for i in range(len(table))) if table.lines is None else ()
-    return Dataset(inputs, labels, table.source, layout, table.lines, ids)
+    return Dataset(inputs, labels, table.source, layout, table.lines, ids, groups)
 
 
 def _texts(table: Table, name: str) -> list[str]:

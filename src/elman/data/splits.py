@@ -61,7 +61,7 @@ def hold_out(
     first, second = train_test_split(
         np.arange(count), test_size=held, random_state=seed, stratify=strata
     )
-    traits = _traits(count, labels if isinstance(labels, Ragged) else None, gaps)
+    traits = traits_of(count, labels if isinstance(labels, Ragged) else None, gaps)
     first, second = _keep_all(traits, first, second)
     if len(second) == 0:
         raise DataError(
@@ -72,7 +72,7 @@ def hold_out(
     return np.sort(first), np.sort(second)
 
 
-def _traits(
+def traits_of(
     count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | None
 ) -> list[set[tuple[str, Any]]]:
     """What each sequence has that is to be in the first part if it is anywhere: labels, gaps."""

@@ -16,22 +16,44 @@ from elman.data.table import Table
 from elman.data.target import cell_labels, objects
 
 
-def read_steps(table: Table, layout: Layout, per_step: bool | None) -> Dataset:
+def read_steps(
+    table: Table, layout: Layout, per_step: bool | None, group: str | None = None
+) -> Dataset:
     """Read sequences whose steps are rows under each other.
 
     Args:
         layout: with the columns that say which sequence a row belongs to, and at which time.
         per_step: whether there is a label at every step; None looks whether it changes.
+        group: the column of groups.
     """
     assert layout.id is not None
     offsets, ids = _sequences(table, layout.id)
+    starts = None
     if layout.time is not None:
-        _check_time(table, layout.time, layout.id, offsets)
+        starts = _check_time(table, layout.time, layout.id, offsets)[offsets[:-1]]
     steps = _tokens(table, layout.text) if layout.text else _channels(table, layout.values, offsets)
     labels = None if layout.target is None else _labels(table, layout.target, offsets, per_step)
     layout = dataclasses.replace(layout, per_step=isinstance(labels, Ragged))
     lines = None if table.lines is None else table.lines[offsets[:-1]]
-    return Dataset(Ragged(steps, offsets), labels, table.source, layout, lines, ids)
+    groups = () if group is None else _groups(table, group, offsets)
+    return Dataset(Ragged(steps, offsets), labels, table.source, layout, lines, ids, groups, starts)
+
+
+def _groups(table: Table, name: str, offsets: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the group of each sequence, in which it must not change."""
+    cells = np.array(cell_labels(table, name, "group"), dtype=object)
+    own = cells[offsets[:-1]]
+    first = np.repeat(own, np.diff(offsets))
+    for i in np.flatnonzero(cells != first).tolist():
+        table.fault(
+            "group",
+            f"group {shorten(cells[i])} differs from {shorten(first[i])}, with which the sequence"
+            " starts",
+            "Name a column that is the same in all rows of a sequence.",
+            i,
+            name,
+        )
+    return tuple(own.tolist())
 
 
 def _sequences(table: Table, identity: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -59,8 +81,10 @@ def _sequences(table: Table, identity: str) -> tuple[NDArray[np.int64], tuple[st
     return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
 
 
-def _check_time(table: Table, name: str, identity: str, offsets: NDArray[np.int64]) -> None:
-    """Tell of times that do not grow from row to row of a sequence."""
+def _check_time(
+    table: Table, name: str, identity: str, offsets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the times, (N,), after telling of those that do not grow from row to row."""
     cells = table.column(name)
     first = next((cell for cell in cells if not is_missing(cell)), "")
     if is_number(first):
@@ -75,8 +99,6 @@ def _check_time(table: Table, name: str, identity: str, offsets: NDArray[np.int6
     starts = np.zeros(len(cells), dtype=bool)
     starts[offsets[:-1]] = True
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
-    if len(wrong) == 0:
-        return
     ids = table.column(identity)
     for i in wrong.tolist():
         same = times[i] == times[i - 1]
@@ -90,6 +112,7 @@ def _check_time(table: Table, name: str, identity: str, offsets: NDArray[np.int6
             i,
             name,
         )
+    return times
 
 
 def _instants(table: Table, name: str, cells: list[str]) -> NDArray[np.float64]:

@@ -31,6 +31,6 @@ def from_table(table: Table, options: Options, form: str | None) -> Dataset:
     options = dataclasses.replace(options, values=table.resolve(options.values))
     layout = choose_columns(table, options, form)
     if layout.format == "rows":
-        return read_rows(table, layout)
+        return read_rows(table, layout, options.group)
     per_step = before.per_step if before and before.target and not options.target else None
-    return read_steps(table, layout, per_step)
+    return read_steps(table, layout, per_step, options.group)

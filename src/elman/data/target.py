@@ -87,11 +87,11 @@ def objects(labels: Sequence[Any]) -> NDArray[Any]:
     return array
 
 
-def cell_labels(table: Table, name: str) -> list[str]:
-    """Return the labels in a column of a table, stripped; empty ones are told."""
+def cell_labels(table: Table, name: str, what: str = "label") -> list[str]:
+    """Return the labels, or groups, in a column of a table, stripped; empty ones are told."""
     labels = [cell.strip() for cell in table.column(name)]
     for i, label in enumerate(labels):
         if not label:
-            problem, remedy = "the label is empty", "Write the label or remove the row."
-            table.fault("no label", problem, remedy, i, name)
+            problem, remedy = f"the {what} is empty", f"Write the {what} or remove the row."
+            table.fault(f"no {what}", problem, remedy, i, name)
     return labels

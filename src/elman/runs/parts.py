@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
+from elman.data.groups import hold_out_groups, hold_out_latest
 from elman.data.missing import with_gaps
+from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import flat
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task, split_name
+from elman.data.windows import cut_windows
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
 from elman.settings import READING, DataSettings
 
 _TEST_SHARE = 0.2
+CONTENT = "content"  # the group of a sequence is the sequence itself
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     given = {name: getattr(settings, name) for name in READING if getattr(settings, name)}
     notes = []
     if is_task(settings.data):
-        for name, value in {**given, "test": settings.test}.items():
+        own = {name: getattr(settings, name) for name in ("test", "window")}
+        own["group"] = None if settings.group == CONTENT else settings.group
+        for name, value in {**given, **own}.items():
             if value is not None:
                 raise SettingsError(
                     f"{name}: got {value!r}, but {settings.data} is a built-in task, which brings "
@@ -88,17 +94,22 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
         notes.append(f"test part: {len(test):,} sequences that come with the task")
     else:
         _hint_at_tasks(settings.data)
-        whole = read(settings.data, labelled=True, **given)
+        group = None if settings.group == CONTENT else settings.group
+        whole = read(settings.data, labelled=True, group=group, **given)
         wanted = (settings.test, _validation(settings, len(whole)))
         drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
-        check_classes(whole, minimum=1 + drawn)
+        if not drawn and (settings.split or settings.group):
+            raise SettingsError(
+                "split and group: both parts are given, so that none is drawn. Leave them out"
+            )
+        check_classes(whole, minimum=1 + (drawn if _way(settings) == "stratified" else 0))
         if isinstance(settings.test, str):
             training, test = whole, read(settings.test, layout=whole.layout, labelled=True)
             notes.append(f"test part: {len(test):,} sequences of {settings.test}")
         else:
             share = settings.test or _TEST_SHARE
-            training, test = _hold_out(whole, share, seed, "test")
-            notes.append(f"test part: {len(test):,} sequences held out ({share:.0%}); --test")
+            training, test, how = _hold_out(whole, settings, share, seed, "test")
+            notes.append(f"test part: {len(test):,} sequences held out ({share:.0%}{how}); --test")
     validation: Dataset | None = None
     held = _validation(settings, len(training))
     if held == "test":
@@ -108,10 +119,10 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
         validation = read(held, layout=whole.layout, labelled=True)
         notes.append(f"validation part: {len(validation):,} sequences of {held}")
     elif held:
-        training, validation = _hold_out(training, held, seed, "validation")
+        training, validation, how = _hold_out(training, settings, held, seed, "validation")
         notes.append(
             f"validation part: {len(validation):,} sequences of the training part "
-            f"({held:.0%}); --validation"
+            f"({held:.0%}{how}); --validation"
         )
     else:
         notes.append("validation part: none, so no early stopping; --validation")
@@ -130,6 +141,20 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
                 f"{repeated:,} of the {what} part's sequences stand in the training part as well: "
                 "its figures flatter"
             )
+    if settings.window:
+        stride = settings.stride or settings.window
+        layout = dataclasses.replace(whole.layout, window=settings.window, stride=stride)
+        whole = dataclasses.replace(whole, layout=layout)
+        watched = held == "test"
+        training, note = cut_windows(training, settings.window, stride, " of the training part")
+        notes.append(note)
+        test, note = cut_windows(test, settings.window, stride, " of the test part")
+        notes.append(note)
+        if validation is not None and not watched:
+            what = " of the validation part"
+            validation, note = cut_windows(validation, settings.window, stride, what)
+            notes.append(note)
+        validation = test if watched else validation
     return Parts(whole, training, validation, test, held, tuple(notes))
 
 
@@ -185,21 +210,46 @@ def check_known(dataset: Dataset, classes: set[object]) -> None:
     )
 
 
-def _hold_out(dataset: Dataset, share: float, seed: int, what: str) -> tuple[Dataset, Dataset]:
+def _way(settings: DataSettings) -> str:
+    return settings.split or ("group" if settings.group else "stratified")
+
+
+def _hold_out(
+    dataset: Dataset, settings: DataSettings, share: float, seed: int, what: str
+) -> tuple[Dataset, Dataset, str]:
+    """Return the first and the second part, and words on how they were drawn."""
     labels = dataset.target
     if not isinstance(labels, Ragged):
         labels = labels_of(dataset).astype(str)
+    gaps, way, how = _gaps(dataset), _way(settings), ""
     try:
-        first, second = hold_out(len(dataset), share, seed, labels, what, _gaps(dataset))
+        if way == "group":
+            groups = _contents(dataset) if settings.group == CONTENT else dataset.groups
+            first, second = hold_out_groups(groups, share, seed, labels, what, gaps)
+            held = len({groups[i] for i in second.tolist()})
+            how = f", {held:,} of {len(set(groups)):,} groups by {settings.group}"
+        elif way == "time":
+            known = dataset.starts is not None
+            times = dataset.starts if dataset.starts is not None else np.zeros(len(dataset))
+            first, second = hold_out_latest(times, share, what)
+            how = ", the last by time" if known else ", the last in the order of the file"
+        else:
+            if way == "random" and not isinstance(labels, Ragged):
+                labels = Ragged(labels, np.arange(len(labels) + 1))  # kept, but in no proportion
+            first, second = hold_out(len(dataset), share, seed, labels, what, gaps)
+            how = ", at random" if way == "random" else ""
     except DataError as error:
         raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
-    return dataset.take(first), dataset.take(second)
+    return dataset.take(first), dataset.take(second), how
 
 
 def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
-    if isinstance(dataset.inputs, Ragged) and dataset.layout.kind == "numbers":
-        return with_gaps(dataset.inputs)
+    inputs = dataset.inputs
+    if isinstance(inputs, Ragged) and dataset.layout.kind == "mixed":
+        inputs = numbers_of(inputs, category_columns(inputs.values))
+    if isinstance(inputs, Ragged) and dataset.layout.kind in ("numbers", "mixed"):
+        return with_gaps(inputs)
     return np.zeros((len(dataset), 0), dtype=bool)
 
 
@@ -208,8 +258,10 @@ def _contents(dataset: Dataset) -> list[object]:
     inputs = dataset.inputs
     if not isinstance(inputs, Ragged):
         return list(inputs)
-    tokens = inputs.values.dtype == object
-    return [tuple(s.tolist()) if tokens else s.tobytes() for s in inputs]
+    objects = inputs.values.dtype == object
+    if inputs.values.ndim == 2 and objects:
+        return [repr(s.tolist()) for s in inputs]
+    return [tuple(s.tolist()) if objects else s.tobytes() for s in inputs]
 
 
 def _hint_at_tasks(data: str) -> None:

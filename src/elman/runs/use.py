@@ -12,6 +12,7 @@ from elman import plots
 from elman.data import Dataset, Ragged, check_gaps, read
 from elman.data.ragged import flat
 from elman.data.tasks import load_task
+from elman.data.windows import cut_windows
 from elman.errors import DataError, SettingsError
 from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.storage import load_with_layout
@@ -39,14 +40,14 @@ def evaluate(
     """
     if out is not None:
         refuse_taken(out, overwrite, EVALUATION)
-    estimator, dataset = _load(model, data, options, labelled=True)
+    estimator, dataset, notes = _load(model, data, options, labelled=True)
     check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
     if out is None:
         run = (model / "config.toml").is_file()
         out = unused(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
     report = estimator.evaluate(dataset.inputs, dataset.target)
-    notes = unknown_note(estimator, dataset)
+    notes += unknown_note(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
         predictions = predictions_of(estimator, dataset, report.probabilities)
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
@@ -66,11 +67,11 @@ def predict(
     Args: as `evaluate`.
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
-    estimator, dataset = _load(model, data, options, labelled=None)
+    estimator, dataset, notes = _load(model, data, options, labelled=None)
     found = estimator.predict_proba(dataset.inputs)
     probabilities = np.concatenate(found) if isinstance(found, list) else found
     predictions = predictions_of(estimator, dataset, probabilities)
-    return predictions, len(dataset), unknown_note(estimator, dataset)
+    return predictions, len(dataset), notes + unknown_note(estimator, dataset)
 
 
 def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Check]:
@@ -78,13 +79,13 @@ def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Che
 
     Args: as `evaluate`.
     """
-    estimator, dataset = _load(model, data, options, labelled=None)
+    estimator, dataset, _ = _load(model, data, options, labelled=None)
     return estimator.check(dataset.inputs)
 
 
 def _load(
     model: Path, data: str, options: Mapping[str, str | None], labelled: bool | None
-) -> tuple[Estimator, Dataset]:
+) -> tuple[Estimator, Dataset, tuple[str, ...]]:
     estimator, layout = load_with_layout(model)
     given = {name: value for name, value in options.items() if value is not None}
     if is_task(data):
@@ -109,7 +110,12 @@ def _load(
             source=dataset.source,
         )
     check_gaps(dataset, estimator.encoder_.gaps)
-    return estimator, _as_trained(dataset, estimator)
+    notes: tuple[str, ...] = ()
+    dataset = _as_trained(dataset, estimator)
+    if layout is not None and layout.window:
+        dataset, note = cut_windows(dataset, layout.window, layout.stride)
+        notes = (note,)
+    return estimator, dataset, notes
 
 
 def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
