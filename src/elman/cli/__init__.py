@@ -20,6 +20,7 @@ _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate and plot it.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
+    "data": "Say what is in a file, how it is read, and what may spoil the learning.",
     "check": "Prove that a model's answers ignore padding and company.",
     "tasks": "List the built-in tasks.",
     "info": "Say which kernels, threads and devices are used here, and why.",
@@ -56,7 +57,8 @@ def cli() -> None:
 
     \b
     elman train digits                  built-in real data
-    elman train train.csv               your own: CSV, TSV, JSON lines or .ts
+    elman train train.csv               your own: CSV, JSON lines, Parquet, arrays, ...
+    elman data train.csv                what is in it
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv
     """

@@ -64,11 +64,20 @@ def setting_options(function: F) -> F:
 
 def reading_options(function: F) -> F:
     """Add the flags that say how a file is read; what is not given is as in training."""
+    return _reading(function, "as in training")
+
+
+def guessing_options(function: F) -> F:
+    """Add the flags that say how a file is read; what is not given is guessed."""
+    return _reading(function, "guessed")
+
+
+def _reading(function: F, default: str) -> F:
     known = {field.name: field for field in fields()}
     for name in reversed(READING):
         field = known[name]
         kind = click.Choice(field.choices) if field.choices else str
-        shown = field.help.split(" [default")[0] + " [default: as in training]"
+        shown = field.help.split(" [default")[0] + f" [default: {default}]"
         function = click.option(f"--{name}", name, type=kind, default=None, help=shown)(function)
     return function
 

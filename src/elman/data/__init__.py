@@ -5,6 +5,7 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe
 from elman.data.ragged import Ragged
 from elman.data.read import read
+from elman.data.summary import summarize, summary_text
 from elman.data.tasks import TASKS, load_task
 
 __all__ = [
@@ -17,4 +18,6 @@ __all__ = [
     "describe",
     "load_task",
     "read",
+    "summarize",
+    "summary_text",
 ]

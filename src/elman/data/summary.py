@@ -1,0 +1,314 @@
+"""What is in a dataset, in figures: channels, classes, repeats, and what may spoil the learning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.cells import is_number
+from elman.data.dataset import Dataset
+from elman.data.describe import describe
+from elman.data.options import listing, several
+from elman.data.ragged import Ragged, flat
+
+FEW = 10  # sequences of a class, below which its figures say little
+LONG = 2000  # steps
+_SHOWN = 12
+
+
+def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
+    """Return the figures of a dataset, and of how a test part relates to it, as JSON holds them."""
+    inputs = dataset.inputs
+    lengths = inputs.lengths if isinstance(inputs, Ragged) else np.array([len(t) for t in inputs])
+    layout = dataclasses.asdict(dataset.layout)
+    channels = _channels(dataset)
+    found: dict[str, Any] = {
+        "source": dataset.source,
+        "layout": {key: value for key, value in layout.items() if key != "notes"},
+        "notes": list(dataset.layout.notes),
+        "sequences": len(dataset),
+        "lengths": {
+            "min": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "max": int(lengths.max()),
+            "unit": "characters" if dataset.layout.kind == "text" else "steps",
+        },
+        "channels": channels,
+        "missing": sum(channel["missing"] for channel in channels),
+        "tokens": _tokens(dataset),
+        "target": _target(dataset),
+        "repeats": _repeats(dataset),
+    }
+    warnings = _of_lengths(lengths) + _of_channels(dataset, channels) + _of_labels(found["target"])
+    if contradicting := found["repeats"]["contradicting"]:
+        warnings.append(
+            "repeated with different labels, so that no model can be right about all of them:"
+            f" {several(contradicting, 'sequence')}"
+        )
+    if test is not None:
+        found["test"] = _test(dataset, test)
+        warnings += _of_test(found["test"])
+    found["warnings"] = warnings
+    return found
+
+
+def summary_text(dataset: Dataset, found: dict[str, Any]) -> str:
+    """Return `summarize`'s figures for reading, below what `describe` says."""
+    lines = [describe(dataset), ""]
+    channels = found["channels"]
+    if channels:
+        rows = [("channel", "min", "mean", "max", "missing")]
+        for channel in channels[:_SHOWN]:
+            if "different" in channel:
+                common = ", ".join(f"{value} ({n:,})" for value, n in channel["common"][:4])
+                rows.append(
+                    (channel["name"], f"{channel['different']:,} different", common, "", "")
+                )
+                continue
+            figures = (_short(channel[key]) for key in ("min", "mean", "max"))
+            rows.append((channel["name"], *figures, f"{channel['missing']:,}"))
+        widths = [max(len(row[k]) for row in rows) for k in range(5)]
+        for row in rows:
+            first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append(f"  {row[0].ljust(len(first))}  {'  '.join(rest)}".rstrip())
+        if len(channels) > _SHOWN:
+            lines.append(f"  ... {len(channels) - _SHOWN} more channels")
+    if found["tokens"]:
+        common = ", ".join(f"{token} ({n:,})" for token, n in found["tokens"]["common"])
+        lines.append(
+            f"  {found['tokens']['different']:,} different {found['tokens']['what']}: {common}"
+        )
+    repeats = found["repeats"]["sequences"]
+    lines.append(f"  repeated   {several(repeats, 'sequence') if repeats else 'no sequence'}")
+    if "test" in found:
+        test = found["test"]
+        lines.append(
+            f"  test       {several(test['sequences'], 'sequence')},"
+            f" {test['repeats']:,} of them stand in the training part as well"
+        )
+    lines.append("")
+    if found["warnings"]:
+        lines += ["Worth a look:", *(f"  {warning}" for warning in found["warnings"])]
+    else:
+        lines.append("Nothing stands out.")
+    return "\n".join(lines)
+
+
+def _short(number: float | None) -> str:
+    return "none" if number is None else f"{number:.4g}"
+
+
+def _channels(dataset: Dataset) -> list[dict[str, Any]]:
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged) or inputs.values.ndim < 2:
+        return []
+    names = dataset.layout.values
+    width = inputs.values.shape[1]
+    if len(names) != width:  # a column a time step
+        names = ("value",) if width == 1 else tuple(f"channel {c + 1}" for c in range(width))
+    return [_channel(name, inputs.values[:, c]) for c, name in enumerate(names)]
+
+
+def _channel(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    try:
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError):
+        counts = Counter(str(value) for value in values.tolist() if value not in (None, ""))
+        return {
+            "name": name,
+            "different": len(counts),
+            "common": counts.most_common(8),
+            "missing": len(values) - counts.total(),
+        }
+    there = numbers[~np.isnan(numbers)]
+    figures = {
+        "min": float(there.min()),
+        "mean": float(there.mean()),
+        "max": float(there.max()),
+        "deviation": float(there.std()),
+    }
+    none = dict.fromkeys(("min", "mean", "max", "deviation"))
+    missing = len(numbers) - len(there)
+    return {"name": name, **(figures if len(there) else none), "missing": missing}
+
+
+def _tokens(dataset: Dataset) -> dict[str, Any] | None:
+    inputs, kind = dataset.inputs, dataset.layout.kind
+    if kind == "text" and not isinstance(inputs, Ragged):
+        counts = Counter(character for text in inputs for character in text)
+        return {"what": "characters", "different": len(counts), "common": counts.most_common(8)}
+    if kind == "tokens" and isinstance(inputs, Ragged):
+        counts = Counter(inputs.values.tolist())
+        return {"what": "tokens", "different": len(counts), "common": counts.most_common(8)}
+    return None
+
+
+def _target(dataset: Dataset) -> dict[str, Any] | None:
+    if dataset.target is None:
+        return None
+    labels = flat(dataset.target)
+    about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
+    values = labels.tolist()
+    if labels.ndim > 1 or any(type(v) is float for v in values):
+        numbers = labels.astype(np.float64)
+        return about | {"min": float(numbers.min()), "max": float(numbers.max())}
+    counts = Counter(values).most_common()
+    return about | {"classes": {str(label): n for label, n in counts}}
+
+
+def _contents(dataset: Dataset) -> list[object]:
+    """The sequences without their labels, so that equal ones can be told."""
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged):
+        return list(inputs)
+    if inputs.values.dtype == object:
+        return [repr(sequence.tolist()) for sequence in inputs]
+    return [sequence.tobytes() for sequence in inputs]
+
+
+def _repeats(dataset: Dataset) -> dict[str, int]:
+    """Count sequences that stood before, and different ones that come with several labels."""
+    contents = _contents(dataset)
+    target = dataset.target
+    again = len(contents) - len(set(contents))
+    labels: dict[object, set[str]] = {}
+    if target is not None and again:
+        for i, content in enumerate(contents):
+            labels.setdefault(content, set()).add(repr(np.asarray(target[i]).tolist()))
+    return {
+        "sequences": again,
+        "contradicting": sum(len(found) > 1 for found in labels.values()),
+    }
+
+
+def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
+    if lengths.max() <= LONG:
+        return []
+    n = int((lengths > LONG).sum())
+    return [
+        f"{several(n, 'sequence')} of more than {LONG:,} steps (up to {lengths.max():,}): learning"
+        " over so many is slow and hard; cut them into shorter ones"
+    ]
+
+
+def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
+    inputs = dataset.inputs
+    if not channels or not isinstance(inputs, Ragged):
+        return []
+    warnings = []
+    constant = [c["name"] for c in channels if c.get("deviation") == 0 or c.get("different") == 1]
+    if constant:
+        warnings.append(f"constant, so of no use: {listing(constant, 5)}")
+    labels = None
+    if dataset.target is not None and flat(dataset.target).ndim == 1:
+        each = flat(dataset.target)
+        labels = each if isinstance(dataset.target, Ragged) else np.repeat(each, inputs.lengths)
+    for c, channel in enumerate(channels):
+        name, column = channel["name"], inputs.values[:, c]
+        if labels is not None and _same(column, labels):
+            warnings.append(
+                f"{name!r} says the label, value for value: is it known when predicting? Leave it"
+                " out with --values"
+            )
+        elif "min" in channel and channel["missing"] == 0 and _is_id(inputs.with_values(column)):
+            warnings.append(
+                f"{name!r} only counts or names rows or sequences: leave it out with --values"
+            )
+        if channel["missing"] * 2 > len(column):
+            warnings.append(f"{name!r} is missing in {channel['missing'] / len(column):.0%}")
+        spread = channel.get("deviation")
+        if spread:
+            far = max(channel["max"] - channel["mean"], channel["mean"] - channel["min"]) / spread
+            if far > 30:
+                extreme = max(
+                    channel["max"], channel["min"], key=lambda v: abs(v - channel["mean"])
+                )
+                warnings.append(
+                    f"{name!r} has a value {far:.0f} deviations from its mean ({extreme:.4g}): a"
+                    " slip, or a code for a missing one?"
+                )
+    spreads = [c["deviation"] for c in channels if c.get("deviation")]
+    if spreads and max(spreads) > 1000 * min(spreads):
+        warnings.append("channels differ in scale by more than 1,000: leave --scale on")
+    return warnings
+
+
+def _same(column: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Whether each value of the channel goes with one label, and each label with one value."""
+    values = column.tolist()
+    pairs = set(zip(map(str, values), map(str, labels.tolist()), strict=True))
+    return len(pairs) > 1 and len({v for v, _ in pairs}) == len({w for _, w in pairs}) == len(pairs)
+
+
+def _is_id(column: Ragged) -> bool:
+    """Whether whole numbers count all rows, or stay the same in a sequence and differ elsewhere."""
+    numbers = column.values.astype(np.float64)
+    if len(column) < FEW or (numbers % 1).any():
+        return False
+    if len(numbers) > len(column) and bool((np.diff(numbers) > 0).all()):
+        return True
+    first = np.repeat(numbers[column.offsets[:-1]], column.lengths)
+    stays = bool((numbers == first).all()) and int(column.lengths.max()) > 1
+    return stays and len(np.unique(numbers)) == len(column)
+
+
+def _of_labels(target: dict[str, Any] | None) -> list[str]:
+    counts: dict[str, int] = (target or {}).get("classes", {})
+    if not counts:
+        return []
+    warnings = []
+    unit = "steps" if target and target["per_step"] else "sequences"
+    few = [f"{label} ({n})" for label, n in counts.items() if n < FEW]
+    if len(counts) == 1:
+        warnings.append(f"every label is {next(iter(counts))!r}: there is nothing to learn")
+    if few:
+        warnings.append(
+            f"{several(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of fewer"
+            f" than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
+        )
+    folded: dict[object, list[str]] = {}
+    for label in counts:
+        same: object = float(label) if is_number(label) else " ".join(label.lower().split())
+        folded.setdefault(same, []).append(label)
+    alike = [labels for labels in folded.values() if len(labels) > 1]
+    warnings += [f"one class or several? {listing(labels)}" for labels in alike]
+    numbers = [label for label in counts if is_number(label)]
+    if numbers and len(numbers) < len(counts):
+        others = [label for label in counts if label not in numbers]
+        warnings.append(
+            f"labels are numbers ({listing(numbers, 3)}) and words ({listing(others, 3)}): is one"
+            " of them a slip, or does it stand for a missing label?"
+        )
+    return warnings
+
+
+def _test(dataset: Dataset, test: Dataset) -> dict[str, Any]:
+    known = set(_contents(dataset))
+    ours = (_target(dataset) or {}).get("classes", {})
+    theirs = (_target(test) or {}).get("classes", {})
+    return {
+        "source": test.source,
+        "sequences": len(test),
+        "repeats": sum(content in known for content in _contents(test)),
+        "classes": theirs,
+        "classes_unseen": [label for label in theirs if label not in ours],
+        "classes_absent": [label for label in ours if label not in theirs],
+    }
+
+
+def _of_test(test: dict[str, Any]) -> list[str]:
+    warnings = []
+    if test["repeats"]:
+        warnings.append(
+            f"{test['repeats']:,} of the test part's {test['sequences']:,} sequences stand in the"
+            " training part as well: its figures will flatter"
+        )
+    if test["classes_unseen"]:
+        warnings.append(f"only in the test part: class {listing(test['classes_unseen'], 5)}")
+    if test["classes_absent"] and test["classes"]:
+        warnings.append(f"not in the test part: class {listing(test['classes_absent'], 5)}")
+    return warnings

@@ -1,0 +1,51 @@
+"""`elman data`: what is in a file."""
+
+import json
+import subprocess
+import sys
+
+
+def test_figures(elman, files, others):
+    done = elman("data", files / "steps.csv", "--test", others / "steps.csv")
+    assert done.code == 0 and "30, of 2 to 4 steps" in done.out
+    assert "12 sequences, 0 of them stand in the training part as well" in done.out
+    done = elman("data", files / "steps.csv", "--values", "b", "--json")
+    figures = json.loads(done.out)
+    assert figures["sequences"] == 30 and [c["name"] for c in figures["channels"]] == ["b"]
+    assert figures["layout"]["id"] == "id"
+
+
+def test_every_layout(elman, files):
+    for path in sorted(files.iterdir()):
+        done = elman("data", path)
+        assert done.code == 0, done.err
+
+
+def test_a_task_brings_its_own_layout(elman):
+    assert elman("data", "running-parity").code == 0
+    done = elman("data", "running-parity", "--target", "x")
+    assert done.code == 2 and "--target: running-parity is a built-in task" in done.err
+
+
+def test_faults_are_listed(elman, tmp_path):
+    (tmp_path / "a.csv").write_text("v1,v2,v3,label\n1,2,3,a\n1,x,3,a\n1,2\n")
+    done = elman("data", "a.csv")
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "Error: a.csv: 2 faults",
+        "  line 3, column v2: 'x' is not a number. Correct the cell.",
+        "  line 4: 2 cells, expected 4 as on the first line. Fill the row up; a sequence that ends"
+        " early needs empty cells after it.",
+    ]
+
+
+def test_no_torch_is_imported(files):
+    code = (
+        "import sys; from elman.cli import cli; "
+        f"cli.main(['data', {str(files / 'text.csv')!r}], standalone_mode=False); "
+        "print([m for m in ('torch', 'sklearn', 'pandas', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
