@@ -304,6 +304,7 @@ def test_fault(fault: Fault, tmp_path: Path) -> None:
     assert (error.line, error.column) == (fault.line, fault.column), message
     for part in fault.parts:
         assert part in message
+    assert error.rule, message
     assert error.remedy and message.endswith((".", "`", "?")), message
     assert ".." not in message.replace("...", "") and "  " not in message
     assert "?." not in message.replace("'?.", "")

@@ -61,6 +61,7 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
                 f" the columns are {listing(table.names, 12)}",
                 remedy="Name it with --id NAME.",
                 source=table.source,
+                rule="choice",
             )
         time, note = _choose_time(table, options, [n for n in rest if n != identity])
         notes += ["" if options.id or layout else f"--id {identity}: by its name", note]
@@ -83,6 +84,7 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
             " which sequence a row belongs to",
             remedy="Name it with --id NAME, or say that a row is a sequence with --format rows.",
             source=table.source,
+            rule="choice",
         )
     roles = {"--target": target, "--id": identity, "--time": time, "--group": options.group}
     _refuse_twice(table, roles, text, values)
@@ -125,6 +127,7 @@ def _choose_time(table: Table, options: Options, names: list[str]) -> tuple[str 
             f"{len(found)} columns could be the time: {listing(found)}",
             remedy="Choose one with --time NAME.",
             source=table.source,
+            rule="choice",
         )
     if found:
         return found[0], f"--time {found[0]}: by its name"
@@ -199,6 +202,7 @@ def _choose_inputs(
             else f"no column is left to be the sequence; there are {listing(table.names)}",
             remedy="Choose a column of text with --text NAME, or of numbers with --values NAMES.",
             source=table.source,
+            rule="choice",
         )
     left = [name for name in inputs if name not in used]
     why += f"; left out: {listing(left, 4)}" if left else ""
@@ -222,6 +226,7 @@ def _refuse_twice(
                 f"column {name!r} is used twice, as {taken[name]} and as {flag}",
                 remedy="Name another column for one of them.",
                 source=table.source,
+                rule="choice",
             )
         if name is not None:
             taken[name] = flag

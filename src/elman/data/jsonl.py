@@ -50,6 +50,7 @@ def from_records(
             f"key {key!r} is used twice, as the target and as the sequence",
             remedy="Name another with --target NAME, --text NAME or --values NAME.",
             source=source,
+            rule="choice",
         )
 
     values = Values(records, lines, faults)
@@ -117,12 +118,14 @@ def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]
             f" the keys are {listing(list(first))}",
             remedy="Name a text or list of tokens with --text NAME, numbers with --values NAME.",
             source=source,
+            rule="choice",
         )
     if "sequence" in present and len(present) > 1:
         raise DataError(
             f"several keys could be the sequence: {listing(present)}",
             remedy="Choose one with --text NAME or --values NAME.",
             source=source,
+            rule="choice",
         )
     flag = "--values" if _kind(first[present[0]], options, present[0]) == "numbers" else "--text"
     left = f"; left out: {listing(present[1:])}" if present[1:] else ""

@@ -52,4 +52,5 @@ def unknown(name: str, names: Sequence[str], flag: str, what: str, source: str) 
         f"there is no {what} {name!r}",
         remedy=f"{nearest(name, names)} The {what}s are {listing(names)}; {flag} chooses.".strip(),
         source=source,
+        rule="name",
     )

@@ -239,6 +239,7 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
             f"the sequences are {got.kind}, expected {layout.kind} as before",
             remedy="Name other columns with --text or --values.",
             source=source,
+            rule="as before",
         )
     if layout.kind == "numbers":
         channels, expected = _channels(got), _channels(layout)
@@ -247,6 +248,7 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
                 f"{several(channels, 'channel')}, expected {expected} as before",
                 remedy="Use a file with the channels of the training file.",
                 source=source,
+                rule="as before",
             )
     if got.target and layout.target and got.per_step != layout.per_step:
         words = {True: "a label at every step", False: "a class per sequence"}
@@ -254,6 +256,7 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
             f"the target is {words[got.per_step]}, expected {words[layout.per_step]} as before",
             remedy="Name another with --target NAME.",
             source=source,
+            rule="as before",
         )
 
 

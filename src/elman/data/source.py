@@ -155,7 +155,10 @@ def _missing(path: Path, source: str) -> DataError:
     folder = path.parent
     if not folder.is_dir():
         return DataError(
-            f"there is no folder {str(folder)!r}", remedy="Check the path.", source=source
+            f"there is no folder {str(folder)!r}",
+            remedy="Check the path.",
+            source=source,
+            rule="file",
         )
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
@@ -163,7 +166,7 @@ def _missing(path: Path, source: str) -> DataError:
         found = f"Did you mean {' or '.join(map(repr, near))}?"
     else:
         found = _inside(folder).strip() or f"No data file lies in {str(folder)!r}."
-    return DataError("there is no such file", remedy=found, source=source)
+    return DataError("there is no such file", remedy=found, source=source, rule="file")
 
 
 def _inside(folder: Path) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -217,7 +218,10 @@ def _find_delimiter(lines: list[str]) -> str | None:
     """Return what cuts the first lines into the same number of cells, or None for one column."""
     widths = {}
     for mark in DELIMITERS:
-        records = [r for r in islice(_reader(lines[:200], mark), 20) if r]
+        records = []
+        with suppress(csv.Error):  # a cell too large is told when the whole file is cut
+            for record in islice(_reader(lines[:200], mark), 20):
+                records += [record] if record else []
         if records and len(records[0]) > 1:
             widths[mark] = [len(record) for record in records]
     steady = [mark for mark, counts in widths.items() if len(set(counts)) == 1]

@@ -65,6 +65,7 @@ def named_target(
             f"{len(found)} {what}s could be the target: {listing(found)}",
             remedy=f"Choose one: {choices}.",
             source=source,
+            rule="choice",
         )
     if not found:
         return None, [], ""
@@ -77,6 +78,7 @@ def no_target(names: Sequence[str], what: str, source: str) -> DataError:
         f"no {what} is known to be the target; the {what}s are {listing(names, 12)}",
         remedy="Say which one holds the label: --target NAME.",
         source=source,
+        rule="choice",
     )
 
 

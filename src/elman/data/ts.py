@@ -156,7 +156,7 @@ def _read_header(contents: list[str], source: str) -> _Header:
         value = words[1].lower() if len(words) > 1 else ""
 
         def fault(problem: str, remedy: str, line: int = line) -> DataError:
-            return DataError(problem, remedy=remedy, source=source, line=line)
+            return DataError(problem, remedy=remedy, source=source, line=line, rule="header")
 
         if not tag.startswith("@"):
             raise fault(
@@ -194,6 +194,7 @@ def _read_header(contents: list[str], source: str) -> _Header:
         "no line says @data",
         remedy="Write @data before the first case; other formats are named with --format.",
         source=source,
+        rule="header",
     )
 
 
