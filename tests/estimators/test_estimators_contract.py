@@ -30,7 +30,7 @@ def settings_defaults():
         if f.name in ("tokens", "scale", "validation")
     }
     # Chosen by the command from its data, and by its flag --log-every.
-    return found | {"inputs": "auto", "verbose": 0}
+    return found | {"inputs": "auto", "warm_start": False, "verbose": 0}
 
 
 @pytest.mark.parametrize("estimator", BOTH)

@@ -24,6 +24,15 @@ ANY = {
 TAGGER = {"check_sample_weights_shape": "weights (n, T), refused there, are one a step"}
 
 
+def repeated(X, y):
+    """One label a sequence, at each of its steps."""
+    if y is None:
+        return None
+    shape = X.shape if hasattr(X, "shape") else np.shape(np.asarray(X))
+    steps = shape[1] if len(shape) > 1 else 1
+    return np.repeat(column_or_1d(np.asarray(y), warn=True)[:, None], steps, 1)
+
+
 class EveryStep(ClassifierMixin, SequenceTagger):  # type: ignore[misc]
     """A tagger that the checks can talk to: they know one label a sequence only.
 
@@ -31,11 +40,10 @@ class EveryStep(ClassifierMixin, SequenceTagger):  # type: ignore[misc]
     """
 
     def fit(self, X, y, sample_weight=None):
-        if y is not None:
-            shape = X.shape if hasattr(X, "shape") else np.shape(np.asarray(X))
-            steps = shape[1] if len(shape) > 1 else 1
-            y = np.repeat(column_or_1d(np.asarray(y), warn=True)[:, None], steps, 1)
-        return super().fit(X, y, sample_weight)
+        return super().fit(X, repeated(X, y), sample_weight)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        return super().partial_fit(X, repeated(X, y), classes, sample_weight)
 
     def predict(self, X):
         return np.array([labels[-1] for labels in super().predict(X)])

@@ -61,7 +61,7 @@ class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
 
     _tags: ClassVar[dict[str, Any]] = _TAGS
 
-    readout: str | None = SequenceClassifier.readout
+    readout: str = SequenceClassifier.readout
 
     def __post_init__(self) -> None:
         BaseClassifier.__init__(self)
@@ -94,7 +94,7 @@ class AeonRegressor(Parameters, BaseRegressor):  # type: ignore[misc]
 
     _tags: ClassVar[dict[str, Any]] = _TAGS
 
-    readout: str | None = SequenceRegressor.readout
+    readout: str = SequenceRegressor.readout
 
     def __post_init__(self) -> None:
         BaseRegressor.__init__(self)

@@ -27,6 +27,7 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.forms import check_columns, given
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
+from elman.estimators.resume import carried_over, continued, labels_of, one_pass, with_classes
 from elman.estimators.targets import Classes, Labels, LabelSets, Target
 from elman.estimators.weights import class_weights, counted, label_weights, sample_weights
 from elman.evaluate import (
@@ -71,6 +72,7 @@ class SequenceEstimator(Parameters, Contract):
     history_: History
     chosen_: str
     baselines_: Baselines
+    _memory: dict[str, Tensor]
 
     def _fit(
         self,
@@ -80,7 +82,10 @@ class SequenceEstimator(Parameters, Contract):
         sample_weight: Any,
         validation_data: tuple[Any, ...] | None,
         on_epoch: Callable[[EpochRecord], None] | None,
+        once: bool = False,
+        classes: Any = None,
     ) -> None:
+        """Train; `once` is one pass over X, of a training that goes on, with these `classes`."""
         network, asked = self._settings(readout)
         if y is None:
             raise DataError(
@@ -89,12 +94,19 @@ class SequenceEstimator(Parameters, Contract):
             )
         found = given(X)
         columns = found.columns()
+        going_on = self.__sklearn_is_fitted__() and (once or self.warm_start)
+        if going_on:
+            network = carried_over(network, self.model_)
+            check_columns(self, found)
+            columns = self.columns_
         # Whole, so that a fault is told by the place that the sequence has in the caller's X.
-        X, kind = as_given(found.sequences, self.inputs)
+        X, kind = as_given(found.sequences, self.encoder_.kind if going_on else self.inputs)
         labels = self._labels(X, y)
         if isinstance(X, Ragged):
             _match(X, labels)
-        target = self._learn_target(labels)
+        target = self.target_ if going_on else self._learn_target(labels_of(labels, classes))
+        if classes is not None:
+            target = with_classes(target, classes)
         check_loss(target.task, asked)
         weights = None
         if sample_weight is not None:
@@ -104,14 +116,19 @@ class SequenceEstimator(Parameters, Contract):
         held: tuple[Any, ...] | None = None
         if validation_data is not None:
             held = self._watched(*validation_data)
-        elif share := validation_share(len(X)) if self.validation is None else self.validation:
+        elif not once and (
+            share := validation_share(len(X)) if self.validation is None else self.validation
+        ):
             strata = labels if target.task == "classification" else None
             gaps = _gaps(X, kind)
             first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
             held = tuple(_take(v, second) for v in (X, labels, weights))
             X, labels, weights = (_take(v, first) for v in (X, labels, weights))
-        target = target.fitted(labels)
-        encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
+        if going_on:
+            encoder = self.encoder_
+        else:
+            target = target.fitted(labels)
+            encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
         training = _examples(encoder, target, X, labels, weights)
         by_class = None
@@ -126,6 +143,10 @@ class SequenceEstimator(Parameters, Contract):
             encoder, training.inputs.lengths, target.num_outputs, per_step=self.per_step
         )
         network, asked, chosen = choose(figures, network, asked)
+        before = self.history_.epochs if once and going_on else []
+        memory = dict(self._memory) if once and going_on else {}
+        if once:
+            asked = one_pass(asked, len(before))
         settings = asked.resolved(watched is not None)
         config = ModelConfig(
             **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
@@ -146,21 +167,28 @@ class SequenceEstimator(Parameters, Contract):
 
             torch.manual_seed(settings.seed)
             with TorchThreads(1):  # else LAPACK might round orthogonal weights in another way
-                model = SequenceModel(config).to(settings.device)
+                new = continued(self.model_, config) if going_on else SequenceModel(config)
+                model = new.to(settings.device)
             history = train(
                 model,
                 training,
                 watched,
                 settings,
                 class_weight=by_class,
+                memory=memory,
                 on_start=progress.start,
                 on_batch=progress.batch,
                 on_epoch=heard,
             )
-        self.columns_ = columns
+        if before:
+            last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
+            history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
+        self.columns_, self._memory = columns, memory if once else {}
         self._set_target(target)
         self.encoder_ = encoder
         self.model_, self.history_, self.chosen_ = model.cpu(), history, chosen
+        if before:
+            return  # the baselines are those of the first pass
         self.baselines_ = Baselines.from_training(
             spread_out(training.inputs, len(encoder.category_sizes)),
             target.plain(labels),

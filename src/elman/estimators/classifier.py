@@ -70,6 +70,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         device: `cpu` or `cuda`, where the network is trained.
         threads: of the CPU, in training and prediction; the bits are the same for any number. More
             than one is for large networks and idle cores: on a busy machine they cost time.
+        warm_start: `fit` goes on from the present weights, classes, vocabulary and scaling, where
+            there are any; with an optimizer and a schedule that begin anew.
         verbose: 0 for silence, n for a line every n epochs and a progress bar.
         random_state: int for the same result on every call, None, or a NumPy RandomState.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,25 @@ class Contract(BaseEstimator):  # type: ignore[misc]
     """
 
     columns_: Columns
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train by one pass over these sequences, going on from where the training stands.
+
+        The first call decides what later ones have to keep to: classes, channels, vocabulary,
+        scaling, and the baselines of `evaluate`. The optimizer goes on from where it stood, also
+        after pickling; after `load` it begins anew. The learning rate stays `learning_rate`:
+        `epochs`, `schedule`, `warmup`, `validation`, `patience` and `keep` are `fit`'s alone.
+
+        Args:
+            X, y, sample_weight: as for `fit`.
+            classes: all labels there will be, for the first call; None for those of its y.
+        """
+        readout: str = getattr(self, "readout", "every")
+        self._fit(X, y, readout, sample_weight, None, None, once=True, classes=classes)
+        return self
+
+    def _fit(self, *args: Any, **options: Any) -> None:
+        raise NotImplementedError
 
     @property
     def n_features_in_(self) -> int:
@@ -47,7 +66,7 @@ class Contract(BaseEstimator):  # type: ignore[misc]
             declared = {
                 n for kind in type(self).__mro__ for n in vars(kind).get("__annotations__", ())
             }
-            fitted = {name for name in declared if name.endswith("_")}
+            fitted = {name for name in declared if name.endswith("_")} | {"_memory"}
             state = {k: v for k, v in state.items() if k not in fitted}
             state["_files"] = to_bytes(self)
         return state
@@ -58,7 +77,9 @@ class Contract(BaseEstimator):  # type: ignore[misc]
         super().__setstate__({k: v for k, v in state.items() if k != "_files"})
         if "_files" in state:
             found = vars(from_bytes(state["_files"]))
-            self.__dict__.update({k: v for k, v in found.items() if k.endswith("_")})
+            self.__dict__.update(
+                {k: v for k, v in found.items() if k.endswith("_") or k == "_memory"}
+            )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -49,5 +49,6 @@ class Parameters:
     scale: bool = DataSettings.scale
     device: str = TrainingSettings.device
     threads: int = TrainingSettings.threads
+    warm_start: bool = False
     verbose: int = 0
     random_state: Any = None

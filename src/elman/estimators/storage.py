@@ -37,7 +37,7 @@ _ESTIMATORS: dict[str, type[Estimator]] = {
     "SequenceRegressor": SequenceRegressor,
     "SequenceTagger": SequenceTagger,
 }
-_MODEL, _BASELINE = "model.", "baseline."
+_MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
 
 
 def save(
@@ -63,13 +63,20 @@ def save(
 
 
 def to_bytes(estimator: SequenceEstimator) -> dict[str, bytes]:
-    """A fitted estimator as what its files would hold, by file name."""
-    return to_files(*_taken_apart(estimator, None))
+    """A fitted estimator as what its files would hold, and its optimizer's memory."""
+    tensors, config = _taken_apart(estimator, None)
+    tensors |= {_OPTIMIZER + k: v for k, v in estimator._memory.items()}
+    return to_files(tensors, config)
 
 
 def from_bytes(files: Mapping[str, bytes]) -> SequenceEstimator:
     """Undo `to_bytes`. Raises ModelFileError."""
-    return _restored(*from_files(files, Path("pickle")))[0]
+    tensors, config = from_files(files, Path("pickle"))
+    estimator = _restored(tensors, config)[0]
+    estimator._memory = {
+        k.removeprefix(_OPTIMIZER): v for k, v in tensors.items() if k.startswith(_OPTIMIZER)
+    }
+    return estimator
 
 
 def _taken_apart(
@@ -166,6 +173,7 @@ def _restored(
             raise ModelFileError(
                 f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
             )
+    estimator._memory = {}
     estimator.columns_ = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
     history = config["history"]
     estimator.chosen_ = _checked(str, config["chosen"])

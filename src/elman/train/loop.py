@@ -23,7 +23,7 @@ from elman.settings import TrainingSettings
 from elman.train.check import check_examples
 from elman.train.gradients import batch_loss, gradient_source
 from elman.train.losses import Loss
-from elman.train.optimizer import make_optimizer
+from elman.train.optimizer import make_optimizer, recall, remember
 from elman.train.schedule import learning_rate
 from elman.train.tally import Tally
 
@@ -133,6 +133,7 @@ def train(
     asked: TrainingSettings,
     *,
     class_weight: NDArray[np.float64] | None = None,
+    memory: dict[str, Tensor] | None = None,
     on_start: Callable[[str], None] = lambda description: None,
     on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
@@ -149,6 +150,7 @@ def train(
         validation: what early stopping and `keep='best'` look at; None if there is none.
         asked: what is None is as in `elman.settings.TrainingPlan`.
         class_weight: what `asked.class_weight` comes to, (K,); None if that is None.
+        memory: of the optimizer, to go on with where it is not empty; left in it at the end.
         on_start: called once with where the gradients come from, in words.
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
@@ -178,6 +180,8 @@ def train(
     history = History(gradients=gradients.description)
     try:
         optimizer = make_optimizer(gradients.groups, settings)
+        if memory:
+            recall(optimizer, settings.optimizer, memory)
         on_start(gradients.description)
         for epoch in range(1, settings.epochs + 1):
             started = time.perf_counter()
@@ -245,6 +249,8 @@ def train(
         history.stopped = f"interrupted after epoch {len(history.epochs)}"
     finally:
         gradients.release()
+    if memory is not None:
+        memory |= remember(optimizer, settings.optimizer)
     model.load_state_dict(kept_weights)
     model.eval()
     return history
