@@ -80,8 +80,15 @@ class DataSettings:
     target: Annotated[str | None, Help("column or key of the label [default: guessed]")] = None
     text: Annotated[str | None, Help("column or key of the text or tokens")] = None
     values: Annotated[str | None, Help("value columns, with commas between them")] = None
+    categories: Annotated[
+        str | None, Help("columns or keys of categories beside the values, with commas between")
+    ] = None
     id: Annotated[str | None, Help("column that says which sequence a time step belongs to")] = None
     time: Annotated[str | None, Help("column that orders the time steps of a sequence")] = None
+    time_difference: Annotated[
+        bool | None,
+        Help("give the network the time since the last step [default: where steps are uneven]"),
+    ] = None
     tokens: Annotated[
         Literal["auto", "characters", "words", "bytes"], Help("what text is cut into")
     ] = "auto"
@@ -270,7 +277,7 @@ class TrainingPlan(TrainingSettings):
 
 
 # Of DataSettings, those that say how a file is read, whatever it is read for.
-READING = ("format", "target", "text", "values", "id", "time")
+READING = ("format", "target", "text", "values", "categories", "id", "time")
 
 SECTIONS: dict[str, type[DataSettings] | type[ModelSettings] | type[TrainingSettings]] = {
     "data": DataSettings,

@@ -36,7 +36,7 @@ def test_rows_of_text(tmp_path: Path) -> None:
 
 
 def test_steps(tmp_path: Path) -> None:
-    content = "id,time,a,b,note,label\nx,1,0.1,2,n,u\nx,2,0.2,3,m,u\ny,1,0.3,4,n,v\ny,2,0.4,5,m,v\n"
+    content = "id,time,a,b,note,label\nx,1,0.1,2,n,u\nx,2,0.2,3,m,u\ny,1,0.3,4,o,v\ny,2,0.4,5,p,v\n"
     assert described(content, "a.csv", tmp_path) == [
         "a.csv",
         "  format     one row a time step, comma between cells",

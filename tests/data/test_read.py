@@ -40,7 +40,7 @@ def labels(dataset: Dataset) -> list[Any]:
     return [x.tolist() if isinstance(x, np.ndarray) else x for x in dataset.target]
 
 
-STEPS = "series,time,a,b,mood\nx,1,0.1,2,up\nx,3,0.2,3,up\ny,1,0.3,4,down\ny,2,0.4,5,down\n"
+STEPS = "series,time,a,b,mood\nx,1,0.1,2,up\nx,2,0.2,3,up\ny,1,0.3,4,down\ny,2,0.4,5,down\n"
 
 # content, name of the file, and what the layout must be.
 LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [

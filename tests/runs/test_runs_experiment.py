@@ -146,7 +146,9 @@ def test_the_config_is_complete_and_resolved(trained, files):
     text = (done.folder / "config.toml").read_text()
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in fields())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
-    assert set(unset) <= {"values", "id", "time", "class_weight"}, "the rest is chosen by now"
+    asked = {"values", "categories", "id", "time", "time_difference", "class_weight"}
+    asked |= {"split", "group", "window", "stride"}
+    assert set(unset) <= asked, "the rest is chosen by now"
 
 
 @pytest.mark.parametrize("name", ["text.csv", "values.csv", "tags.jsonl", "running-parity"])

@@ -81,18 +81,21 @@ def to_numbers(
     return numbers
 
 
-def check_numbers(values: Ragged, place: Callable[[int, int], Place], faults: Faults) -> Ragged:
+def check_numbers(
+    values: Ragged, place: Callable[[int, int], Place], faults: Faults, *, whole: bool = True
+) -> Ragged:
     """Return `values`, (N, C), after telling `faults` what is infinite and who has no value at all.
 
     Args:
         place: gives the place of a step, from 0 to N, and channel.
+        whole: whether these are all values of a step.
     """
     numbers = values.values
     if np.isfinite(numbers).all():
         return values
     for step, channel in np.argwhere(np.isinf(numbers)).tolist():
         _refuse_infinite(repr(float(numbers[step, channel])), place(step, channel), faults)
-    gaps = np.isnan(numbers)
+    gaps = np.isnan(numbers) if whole else np.zeros(numbers.shape, dtype=bool)
     bare = np.concatenate([[0], np.cumsum(gaps.all(axis=1))])
     void = (np.diff(bare[values.offsets]) == values.lengths) & (values.lengths > 0)
     for i in np.flatnonzero(void).tolist():

@@ -30,7 +30,8 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
     Raises: DataError when a column is not there or several could be meant.
     """
     layout = options.layout
-    chosen = {options.text, options.id, options.time, options.group, *options.values}
+    chosen = {options.text, options.id, options.time, options.group}
+    chosen |= {*options.values, *options.categories}
     target, labels, note = named_target(
         [name for name in table.names if name not in chosen or name == options.target],
         options,
@@ -52,6 +53,11 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
         raise SettingsError(
             "--id and --time are for files with a row a time step, and this one is read with"
             " --format rows. Leave them out or give --format steps."
+        )
+    if form == "rows" and (options.categories or options.time_difference):
+        raise SettingsError(
+            "--categories and --time-difference are for files with a row a time step, and this one"
+            " is read with a row a sequence. Leave them out, or name the sequence with --id."
         )
     time = None
     if form == "steps":
@@ -77,7 +83,10 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
     if target is None and options.labelled:
         raise no_target(table.names, "column", table.source)
     inputs = [name for name in rest if name != target]
-    text, values, note = _choose_inputs(table, options, inputs, form)
+    categories, because = _choose_categories(table, options, inputs, form)
+    notes.append(because)
+    inputs = [name for name in inputs if name not in categories]
+    text, values, note = _choose_inputs(table, options, inputs, form, alone=not categories)
     if guessed and form == "rows" and clock and values and not options.values:
         raise DataError(
             f"column {clock[0]!r} looks like the time of a step, but no column is known to say"
@@ -87,15 +96,22 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
             rule="choice",
         )
     roles = {"--target": target, "--id": identity, "--time": time, "--group": options.group}
-    _refuse_twice(table, roles, text, values)
+    _refuse_twice(table, roles, text, values, categories)
     return Layout(
         format="steps" if form == "steps" else "rows",
-        kind="numbers" if values else "tokens" if form == "steps" else "text",
+        kind="mixed"
+        if categories
+        else "numbers"
+        if values
+        else "tokens"
+        if form == "steps"
+        else "text",
         target=target,
         text=text,
         values=values,
         id=identity,
         time=time,
+        categories=categories,
         delimiter=table.delimiter,
         header=table.header,
         notes=tuple(note for note in (*notes, note) if note),
@@ -167,10 +183,40 @@ def _guess_target(
     return None, ""
 
 
-def _choose_inputs(
+def _choose_categories(
     table: Table, options: Options, inputs: list[str], form: str
+) -> tuple[tuple[str, ...], str]:
+    """Return the columns of categories beside those of numbers, and the note if they are guessed.
+
+    A column of words is guessed to be one if its values repeat, twice on average.
+    """
+    layout = options.layout
+    if options.categories or layout or form == "rows" or options.text or options.values:
+        other = layout.categories if layout and not (options.text or options.values) else ()
+        return options.categories or other, ""
+    numeric = [name for name in inputs if table.numeric(name)]
+    textual = [name for name in inputs if name not in numeric]
+    if not numeric or any(name.lower() in TOKEN_NAMES for name in textual):
+        return (), ""
+    found = [name for name in textual if _repeats(table, name)]
+    if not found:
+        return (), ""
+    return tuple(found), f"--categories {','.join(found)}: words that repeat, beside numbers"
+
+
+def _repeats(table: Table, name: str) -> bool:
+    cells = table.column(name)
+    return 2 * len(set(cells)) <= len(cells)
+
+
+def _choose_inputs(
+    table: Table, options: Options, inputs: list[str], form: str, *, alone: bool = True
 ) -> tuple[str | None, tuple[str, ...], str]:
-    """Return the column of text or tokens, or the columns of values, and the note."""
+    """Return the column of text or tokens, or the columns of values, and the note.
+
+    Args:
+        alone: whether these are all; beside categories there are numbers, or nothing.
+    """
     layout = options.layout
     if options.text or options.values:
         return options.text, options.values, ""
@@ -189,7 +235,11 @@ def _choose_inputs(
         for name in inputs
         if name.lower() == word and (name in textual or (not steps and len(numeric) < 3))
     ]
-    if named:
+    if not alone:
+        if not numeric:
+            return None, (), ""
+        used, why = numeric, "the columns of numbers" if numeric[1:] else "the column of numbers"
+    elif named:
         used, why = named[:1], "by its name"
     elif len(numeric) >= (1 if steps else 3) or (len(numeric) > 1 and not textual):
         used, why = numeric, "the columns of numbers" if numeric[1:] else "the column of numbers"
@@ -213,11 +263,16 @@ def _choose_inputs(
 
 
 def _refuse_twice(
-    table: Table, roles: dict[str, str | None], text: str | None, values: tuple[str, ...]
+    table: Table,
+    roles: dict[str, str | None],
+    text: str | None,
+    values: tuple[str, ...],
+    categories: tuple[str, ...],
 ) -> None:
     """Refuse a column that does not exist or has two roles."""
     taken: dict[str, str] = {}
     uses = [*roles.items(), ("--text", text), *(("--values", name) for name in values)]
+    uses += [("--categories", name) for name in categories]
     for flag, name in uses:
         if name is not None:
             table.index(name, f"{flag} NAME")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.elapsed import CHANNEL
 from elman.data.ragged import Ragged
 
 Kind = Literal["numbers", "tokens", "text", "mixed"]
@@ -21,13 +22,16 @@ class Layout:
     Args:
         format: `rows` (a table, one row a sequence), `steps` (a table, one row a time step),
             `jsonl` (objects or rows with lists), `ts` (cases of channels), `arrays`, `folder`.
-        kind: what a step is: `numbers`, `tokens`, or `text` still to be cut into tokens.
+        kind: what a step is: `numbers`, `tokens`, `mixed` numbers and categories, or `text` still
+            to be cut into tokens.
         target: column or key of the label; None where the file has none.
         per_step: whether there is a label at every step.
         text: column or key of the text or tokens.
         values: value columns in order; for other formats of numbers, channel names.
         id: for `steps`, the column that says which sequence a row belongs to.
         time: for `steps`, the column that orders the rows of a sequence.
+        categories: columns or keys of categories, which stand behind the numbers of a step.
+        time_difference: whether the time since the last step stands behind the values.
         delimiter: for `rows` and `steps`, what stands between two cells of a text, else empty.
         header: for `rows` and `steps`, whether the first line names the columns.
         window, stride: steps of the windows that sequences are cut into, and from one window to the
@@ -45,9 +49,17 @@ class Layout:
     time: str | None = None
     delimiter: str = ","
     header: bool = True
+    categories: tuple[str, ...] = ()
+    time_difference: bool = False
     window: int = 0
     stride: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the columns of a step of numbers, or of numbers and categories."""
+        elapsed = (CHANNEL,) if self.time_difference else ()
+        return (*self.values, *elapsed, *self.categories)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +67,8 @@ class Dataset:
     """n sequences, with or without labels.
 
     Args:
-        inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, or
-            n texts.
+        inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, mixed
+            steps as a Ragged of (N, C) objects, numbers first, or n texts.
         target: (n,) object array with a label a sequence, a Ragged of (N,) object labels with one
             a step, or None.
         source: the file or task, as messages should name it.

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from elman.data.dataset import Dataset
+from elman.data.dataset import Dataset, Layout
 from elman.data.missing import with_gaps
 from elman.data.options import several
 from elman.data.ragged import Ragged, flat
@@ -82,23 +82,37 @@ def _input(dataset: Dataset) -> str:
         inputs = dataset.inputs
         values = inputs.values.tolist() if isinstance(inputs, Ragged) else []
         return f"tokens, {place} {layout.text!r}, {len(set(values)):,} different"
-    count = len(layout.values)
-    names = layout.values if count <= 6 else (*layout.values[:3], "...", layout.values[-1])
+    names = layout.values if layout.format == "rows" else layout.channels[: _numbers(layout)]
+    count = len(names)
+    names = names if count <= 6 else (*names[:3], "...", names[-1])
     listed = _cut(", ".join(names))
+    if layout.kind == "mixed":
+        both = f"{several(count, 'channel')}: {listed}" if count else "no numbers"
+        kinds = "column" if len(layout.categories) == 1 else "columns"
+        return f"{both}; categories, {kinds} {_cut(', '.join(layout.categories), 40)}"
     if layout.format == "rows" and not _generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {several(count, 'channel')}: {listed}"
 
 
+def _numbers(layout: Layout) -> int:
+    """Columns of numbers in a step."""
+    return len(layout.channels) - len(layout.categories)
+
+
 def _missing(dataset: Dataset) -> str:
-    if dataset.layout.kind != "numbers" or not isinstance(dataset.inputs, Ragged):
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:
         return ""
-    gaps = np.isnan(dataset.inputs.values)
+    if dataset.layout.kind == "mixed":
+        count = _numbers(dataset.layout)
+        inputs = inputs.with_values(inputs.values[:, :count].astype(np.float64))
+    gaps = np.isnan(inputs.values)
     if not gaps.any():
         return ""
     whose = np.flatnonzero(gaps.any(0))
     where = f", in {len(whose)} of {several(gaps.shape[1], 'channel')}" if gaps.shape[1] > 1 else ""
-    some = int(with_gaps(dataset.inputs).any(1).sum())
+    some = int(with_gaps(inputs).any(1).sum())
     return (
         f"{gaps.sum():,} of {several(gaps.size, 'value')} ({gaps.mean():.1%}), in {some:,} of "
         f"{several(len(dataset), 'sequence')}{where}"
@@ -143,6 +157,10 @@ def _first(dataset: Dataset) -> str:
         return f"{line}{_cut(shown)}"
     if dataset.layout.kind == "tokens":
         shown = _cut(" ".join(map(str, sequence[:40])), 60)
+    elif dataset.layout.kind == "mixed":
+        shown = _some(
+            [f"[{', '.join(map(_cell, row[:4]))}]" for row in sequence[:2]], len(sequence)
+        )
     elif sequence.shape[1] == 1:
         shown = _some([f"{value:.6g}" for value in sequence[:6, 0]], len(sequence))
     else:
@@ -152,6 +170,10 @@ def _first(dataset: Dataset) -> str:
     if isinstance(target, Ragged):
         return f"{line}{shown} -> {_some([str(tag) for tag in target[0][:6]], len(sequence))}"
     return f"{line}{shown}{_arrow(label)}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "(missing)"
 
 
 def _arrow(label: object) -> str:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, Kind, Layout
 from elman.data.faults import Faults
-from elman.data.jsonvalues import Record, Values, type_name
+from elman.data.jsonvalues import Record, Values, channel_names, type_name
 from elman.data.options import Options, listing, unknown
 from elman.data.ragged import Ragged
 from elman.data.target import named_target, no_target
-from elman.errors import DataError, SettingsError
+from elman.errors import DataError
 
 INPUT_KEYS = ("tokens", "text", "sequence")
 
@@ -44,8 +44,13 @@ def from_records(
     )
     if target is None and options.labelled:
         raise no_target(list(first), "key", source)
-    key, note = _choose_key(first, options, source)
-    if key == target:
+    keys = _several_keys(first, options)
+    key, note = (keys[0], "") if keys else _choose_key(first, options, source)
+    for name in (*keys, *options.categories):
+        if name not in first:
+            flag = "--values NAMES and --categories NAMES"
+            raise unknown(name, list(first), flag, "key", source)
+    if target in (key, *keys):
         raise DataError(
             f"key {key!r} is used twice, as the target and as the sequence",
             remedy="Name another with --target NAME, --text NAME or --values NAME.",
@@ -56,17 +61,20 @@ def from_records(
     values = Values(records, lines, faults)
     if target is None and layout and layout.target and options.labelled is None:
         values.refuse_present(layout.target)
-    kind = _kind(first[key], options, key)
+    kind: Kind = "numbers" if keys else _kind(first[key], options, key)
     names: tuple[str, ...] = ()
+    categories = options.categories or (layout.categories if layout else ())
     inputs: Ragged | list[str]
-    if kind == "text":
+    if keys:
+        inputs, names = values.side_by_side([k for k in keys if k not in categories], categories)
+        kind = "mixed" if categories else "numbers"
+    elif kind == "text":
         inputs = values.texts(key)
     elif kind == "tokens":
         inputs = values.tokens(key)
     else:
         inputs = values.numbers(key)
-        channels = inputs.values.shape[1]
-        names = (key,) if channels == 1 else tuple(f"{key}[{c + 1}]" for c in range(channels))
+        names = channel_names(key, inputs.values.shape[1])
     labels: NDArray[np.object_] | Ragged | None = None
     per_step = False
     if target is not None:
@@ -78,8 +86,9 @@ def from_records(
         kind=kind,
         target=target,
         per_step=per_step,
-        text=None if kind == "numbers" else key,
+        text=key if kind in ("text", "tokens") else None,
         values=names,
+        categories=categories if keys else (),
         notes=tuple(n for n in (target_note, note) if n),
     )
     groups: tuple[str, ...] = ()
@@ -93,13 +102,21 @@ def from_records(
     return Dataset(inputs, labels, source, how, np.array(lines, np.int64), groups=groups)
 
 
+def _several_keys(first: Record, options: Options) -> list[str]:
+    """Return the keys that hold a step's values and categories side by side; empty for one key."""
+    layout = options.layout
+    if options.categories or len(options.values) > 1:
+        return [*options.values, *options.categories]
+    if layout is None or options.text or options.values:
+        return []
+    # The channels of key x are called x[1], x[2], ...; a single one is called x.
+    whole = [name if name in first else re.sub(r"\[\d+\]$", "", name) for name in layout.values]
+    keys = list(dict.fromkeys((*whole, *layout.categories)))
+    return keys if len(keys) > 1 or layout.categories else []
+
+
 def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]:
     """Return the key of the sequence, and the note where it is a guess."""
-    if len(options.values) > 1:
-        raise SettingsError(
-            f"--values names {len(options.values)} keys, expected 1: in JSON lines the channels of"
-            " a sequence stand in one key, as a list of lists."
-        )
     layout = options.layout
     named = options.text or "".join(options.values)
     if layout and not named:

@@ -34,6 +34,11 @@ def type_name(value: object) -> str:
     return f"{name} ({value!r})" if short and not isinstance(value, bool) else name
 
 
+def channel_names(key: str, channels: int) -> tuple[str, ...]:
+    """Return the key for one channel, key[1], key[2], ... for several."""
+    return (key,) if channels == 1 else tuple(f"{key}[{c + 1}]" for c in range(channels))
+
+
 @dataclass
 class Values:
     """The objects of a file and the line each stands on, or None; what is wrong is told."""
@@ -113,6 +118,38 @@ class Values:
                     else "Write the token or remove it.",
                 )
         return _join(lists)
+
+    def categories(self, key: str) -> Ragged:
+        """Return lists of categories, (N,) text; null is the empty text, which means a gap."""
+        lists = self.lists(key, "categories")
+        for i, own in enumerate(lists):
+            for k, value in enumerate(own, 1):
+                if not isinstance(value, str | int | None):
+                    problem = f"step {k} of {key!r} is {type_name(value)}, expected text"
+                    self.fault(i, "type", problem, "Write a category as text, or null for none.")
+        return _join([["" if v is None else str(v) for v in own] for own in lists])
+
+    def side_by_side(
+        self, numbers: list[str], categories: tuple[str, ...]
+    ) -> tuple[Ragged, tuple[str, ...]]:
+        """Return the values of several keys as the columns of a step, and names of the channels.
+
+        Returns: (N, C) float64, or with categories (N, C) objects, numbers first.
+        """
+        parts = {key: self.numbers(key) for key in numbers}
+        parts |= {key: self.categories(key) for key in categories}
+        first, *others = parts
+        for key in others:
+            for i in np.flatnonzero(parts[key].lengths != parts[first].lengths).tolist():
+                problem = f"{key!r} has {several(int(parts[key].lengths[i]), 'step')}, expected "
+                problem += f"{parts[first].lengths[i]} as {first!r}"
+                self.fault(i, "length", problem, "Give every key of a line as many steps.")
+        self.faults.stop()
+        columns = [part.values.reshape(len(part.values), -1) for part in parts.values()]
+        kind = object if categories else np.float64
+        values = np.hstack([column.astype(kind) for column in columns])
+        names = [channel_names(key, parts[key].values.shape[1]) for key in numbers]
+        return parts[first].with_values(values), tuple(name for own in names for name in own)
 
     def numbers(self, key: str) -> Ragged:
         """Return [..] as one channel and [[..], ..] as several, (N, C); null and NaN are gaps."""

@@ -15,6 +15,8 @@ class Options:
 
     Args:
         target, text, values, id, time: names of columns or keys, as the flags of the same name.
+        categories: columns or keys of categories.
+        time_difference: whether the time since the last step is a channel; None looks.
         group: the column or key of groups, kept beside the sequences.
         labelled: True needs a target, None takes one where there is one, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
@@ -25,6 +27,8 @@ class Options:
     values: tuple[str, ...] = ()
     id: str | None = None
     time: str | None = None
+    categories: tuple[str, ...] = ()
+    time_difference: bool | None = None
     group: str | None = None
     labelled: bool | None = None
     layout: Layout | None = None

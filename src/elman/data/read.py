@@ -54,6 +54,8 @@ def read(
     values: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
     time: str | None = None,
+    categories: str | Sequence[str] | None = None,
+    time_difference: bool | None = None,
     group: str | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
@@ -76,6 +78,9 @@ def read(
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
         id: for `steps`, the column that says which sequence a row belongs to.
         time: for `steps`, the column that must grow from row to row of a sequence.
+        categories: for `steps` and `jsonl`, columns or keys of categories, written as `values`.
+        time_difference: whether the time since the last step becomes a channel; None means where
+            the steps of `time` are uneven.
         group: column or key of a group that each sequence belongs to; constant within a sequence.
         labelled: True needs a target, None takes one where there is one, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
@@ -83,6 +88,13 @@ def read(
     """
     if isinstance(values, str):
         values = [name.strip() for name in values.split(",")]
+    if isinstance(categories, str):
+        categories = [name.strip() for name in categories.split(",")]
+    if text and categories:
+        raise SettingsError(
+            "--text and --categories exclude each other: tokens beside other columns are"
+            " categories. Name all of them with --categories."
+        )
     if text and values:
         raise SettingsError(
             "--text and --values exclude each other: a sequence is text or tokens, or numbers."
@@ -117,12 +129,18 @@ def read(
         values=tuple(values or ()),
         id=id,
         time=time,
+        categories=tuple(categories or ()),
+        time_difference=time_difference,
         group=group,
         labelled=labelled,
         layout=layout if same else None,
     )
     form = format or (layout.format if layout else None)
     with Faults(source) as faults:
+        if kind not in ("table", "frame", "arff"):
+            _refuse(kind, time_difference=time_difference)
+        if kind not in ("table", "frame", "arff", "jsonl"):
+            _refuse(kind, categories=categories)
         if kind == "ts":
             _refuse("ts", target=target, text=text, values=values, id=id, time=time, group=group)
             dataset = read_ts(content, faults, options)
@@ -218,8 +236,9 @@ def _fresh(kind: str) -> str:
 def _refuse(form: str, **given: object) -> None:
     for name, value in given.items():
         if value:
+            flag = name.replace("_", "-")
             raise SettingsError(
-                f"--{name} means nothing for the format {form}, expected no such setting."
+                f"--{flag} means nothing for the format {form}, expected no such setting."
                 " Leave it out."
             )
 
@@ -241,7 +260,7 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
             source=source,
             rule="as before",
         )
-    if layout.kind == "numbers":
+    if layout.kind in ("numbers", "mixed"):
         channels, expected = _channels(got), _channels(layout)
         if channels != expected:
             raise DataError(
@@ -261,4 +280,4 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
 
 
 def _channels(layout: Layout) -> int:
-    return 1 if layout.format == "rows" else len(layout.values)
+    return 1 if layout.format == "rows" else len(layout.channels)

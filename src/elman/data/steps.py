@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import Place, check_numbers, is_missing, is_number
 from elman.data.dataset import Dataset, Layout
+from elman.data.elapsed import time_since_last, unevenness
 from elman.data.options import shorten
 from elman.data.ragged import Ragged
 from elman.data.table import Table
 from elman.data.target import cell_labels, objects
+from elman.errors import SettingsError
 
 
 def read_steps(
-    table: Table, layout: Layout, per_step: bool | None, group: str | None = None
+    table: Table,
+    layout: Layout,
+    per_step: bool | None,
+    group: str | None = None,
+    difference: bool | None = None,
 ) -> Dataset:
     """Read sequences whose steps are rows under each other.
 
@@ -25,18 +32,52 @@ def read_steps(
         layout: with the columns that say which sequence a row belongs to, and at which time.
         per_step: whether there is a label at every step; None looks whether it changes.
         group: the column of groups.
+        difference: whether the time since the last step is a channel; None looks whether it varies.
     """
     assert layout.id is not None
     offsets, ids = _sequences(table, layout.id)
     starts = None
     if layout.time is not None:
-        starts = _check_time(table, layout.time, layout.id, offsets)[offsets[:-1]]
-    steps = _tokens(table, layout.text) if layout.text else _channels(table, layout.values, offsets)
+        times = Ragged(_check_time(table, layout.time, layout.id, offsets), offsets)
+        starts = times.values[offsets[:-1]]
+        layout = _with_difference(layout, times, difference)
+        passed = time_since_last(times)
+    elif difference:
+        raise SettingsError(
+            "time_difference: there is no column of times. Name it with --time, or leave it out"
+        )
+    if layout.text:
+        steps: NDArray[Any] = _tokens(table, layout.text)
+    else:
+        steps = _channels(table, layout.values, offsets, whole=not layout.categories)
+        if layout.time_difference:
+            steps = np.column_stack([steps, passed])
+        for name in layout.categories:
+            cells = [cell.strip() for cell in table.column(name)]
+            steps = np.column_stack([steps.astype(object), objects(cells)])
     labels = None if layout.target is None else _labels(table, layout.target, offsets, per_step)
     layout = dataclasses.replace(layout, per_step=isinstance(labels, Ragged))
     lines = None if table.lines is None else table.lines[offsets[:-1]]
     groups = () if group is None else _groups(table, group, offsets)
     return Dataset(Ragged(steps, offsets), labels, table.source, layout, lines, ids, groups, starts)
+
+
+def _with_difference(layout: Layout, times: Ragged, wanted: bool | None) -> Layout:
+    """Say in a layout whether the time since the last step is a channel."""
+    if layout.text:
+        if wanted:
+            raise SettingsError(
+                "time_difference: steps are tokens, beside which no number stands. Name the column "
+                "with --categories instead of --text, or leave it out"
+            )
+        return layout
+    found = unevenness(times) if wanted is None else ""
+    note = f"--time-difference: steps are {found}; the time since the last is a channel"
+    return dataclasses.replace(
+        layout,
+        time_difference=bool(wanted or found),
+        notes=(*layout.notes, note) if found else layout.notes,
+    )
 
 
 def _groups(table: Table, name: str, offsets: NDArray[np.int64]) -> tuple[str, ...]:
@@ -151,14 +192,17 @@ def _tokens(table: Table, name: str) -> NDArray[np.object_]:
 
 
 def _channels(
-    table: Table, names: tuple[str, ...], offsets: NDArray[np.int64]
+    table: Table, names: tuple[str, ...], offsets: NDArray[np.int64], whole: bool
 ) -> NDArray[np.float64]:
+    """Return (N, C); `whole` if there is nothing else in a step, so that a value must be there."""
+    if not names:
+        return np.zeros((int(offsets[-1]), 0))
     numbers = np.column_stack([table.numbers(name) for name in names])
 
     def place(step: int, channel: int) -> Place:
         return table.place(step, names[channel])
 
-    return check_numbers(Ragged(numbers, offsets), place, table.faults).values
+    return check_numbers(Ragged(numbers, offsets), place, table.faults, whole=whole).values
 
 
 def _labels(

@@ -92,16 +92,16 @@ class Table:
         """Note a fault of a row, or of its cell in column `name`."""
         self.place(row, name).fault(self.faults, rule, problem, remedy)
 
-    def resolve(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    def resolve(self, wanted: tuple[str, ...], flag: str = "--values NAMES") -> tuple[str, ...]:
         """Return the columns meant by names and by ranges `first:last`, both ends included."""
         names: list[str] = []
         for item in wanted:
             first, colon, last = item.partition(":")
             if item not in self.names and colon:
-                i, j = self.index(first, "--values NAMES"), self.index(last, "--values NAMES")
+                i, j = self.index(first, flag), self.index(last, flag)
                 names += self.names[i : j + 1]
             else:
-                self.index(item, "--values NAMES")
+                self.index(item, flag)
                 names.append(item)
         return tuple(names)
 

@@ -28,9 +28,16 @@ def read_table(text: str, faults: Faults, options: Options, form: str | None) ->
 def from_table(table: Table, options: Options, form: str | None) -> Dataset:
     """Make sequences of the rows of a table; `form` as for `read_table`."""
     before = options.layout
-    options = dataclasses.replace(options, values=table.resolve(options.values))
+    options = dataclasses.replace(
+        options,
+        values=table.resolve(options.values),
+        categories=table.resolve(options.categories, "--categories NAMES"),
+    )
     layout = choose_columns(table, options, form)
     if layout.format == "rows":
         return read_rows(table, layout, options.group)
     per_step = before.per_step if before and before.target and not options.target else None
-    return read_steps(table, layout, per_step, options.group)
+    difference = options.time_difference
+    if difference is None and before:
+        difference = before.time_difference
+    return read_steps(table, layout, per_step, options.group, difference)

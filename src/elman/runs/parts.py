@@ -71,7 +71,7 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     given = {name: getattr(settings, name) for name in READING if getattr(settings, name)}
     notes = []
     if is_task(settings.data):
-        own = {name: getattr(settings, name) for name in ("test", "window")}
+        own = {name: getattr(settings, name) for name in ("test", "window", "time_difference")}
         own["group"] = None if settings.group == CONTENT else settings.group
         for name, value in {**given, **own}.items():
             if value is not None:
@@ -95,7 +95,8 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     else:
         _hint_at_tasks(settings.data)
         group = None if settings.group == CONTENT else settings.group
-        whole = read(settings.data, labelled=True, group=group, **given)
+        difference = settings.time_difference
+        whole = read(settings.data, labelled=True, group=group, time_difference=difference, **given)
         wanted = (settings.test, _validation(settings, len(whole)))
         drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
         if not drawn and (settings.split or settings.group):

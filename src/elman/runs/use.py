@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _load(
     model: Path, data: str, options: Mapping[str, str | None], labelled: bool | None
 ) -> tuple[Estimator, Dataset, tuple[str, ...]]:
     estimator, layout = load_with_layout(model)
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if is_task(data):
         if given:
             raise SettingsError(f"--{next(iter(given))}: {data} is a built-in task. Leave it out")
