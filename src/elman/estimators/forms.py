@@ -176,9 +176,9 @@ def _from_multi_index(X: Any) -> Given:
     later = np.asarray(time[1:] > time[:-1])
     later[starts[1:] - 1] = True
     if not later.all():
-        row = int((~later).argmin()) + 1
+        row = int(later.argmin()) + 1
         raise DataError(
-            f"X: row {row}, index {index[row]}: its time is not after that of the row before it",
+            f"X: row {row}, instance {first[row]}, time {time[row]}: not after the row before it",
             remedy="Sort the frame by its index, and y with it.",
         )
     if X.ndim == 1:
