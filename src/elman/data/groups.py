@@ -12,11 +12,22 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 from elman.data.splits import Ints, traits_of
-from elman.errors import DataError
+from elman.errors import DataError, ShapeError
+
+
+def as_groups(groups: Any, count: int) -> NDArray[Any]:
+    """Return the group of each of `count` sequences, (n,).
+
+    Raises: ShapeError unless there is one a sequence.
+    """
+    found = np.asarray(groups)
+    if found.shape != (count,):
+        raise ShapeError(f"groups: got shape {found.shape}, expected ({count},), one a sequence")
+    return found
 
 
 def hold_out_groups(
-    groups: Sequence[Hashable],
+    groups: Sequence[Hashable] | NDArray[Any],
     share: float,
     seed: int,
     labels: NDArray[Any] | Ragged | None = None,

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from elman.data.batches import Examples, in_order, pad
+from elman.data.groups import as_groups, hold_out_groups
 from elman.data.missing import with_gaps
 from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import Ragged, flat
@@ -84,6 +85,7 @@ class SequenceEstimator(Parameters, Contract):
         on_epoch: Callable[[EpochRecord], None] | None,
         once: bool = False,
         classes: Any = None,
+        groups: Any = None,
     ) -> None:
         """Train; `once` is one pass over X, of a training that goes on, with these `classes`."""
         network, asked = self._settings(readout)
@@ -109,19 +111,28 @@ class SequenceEstimator(Parameters, Contract):
             target = with_classes(target, classes)
         check_loss(target.task, asked)
         weights = None
+        groups = None if groups is None else as_groups(groups, len(X))
         if sample_weight is not None:
             weights = self._weights(sample_weight, _lengths(labels))
             if len(used := counted(weights)) < len(X):
-                X, labels, weights = (_take(v, used) for v in (X, labels, weights))
+                X, labels, weights, groups = (_take(v, used) for v in (X, labels, weights, groups))
         held: tuple[Any, ...] | None = None
+        share = validation_share(len(X)) if self.validation is None else self.validation
+        share = 0.0 if once or validation_data is not None else share
+        if groups is not None and not share:
+            raise SettingsError(
+                "groups: no share of X is held out, so that there is nothing to part by groups. "
+                "Leave them out, or give validation a share and no validation_data"
+            )
         if validation_data is not None:
             held = self._watched(*validation_data)
-        elif not once and (
-            share := validation_share(len(X)) if self.validation is None else self.validation
-        ):
+        elif share:
             strata = labels if target.task == "classification" else None
             gaps = _gaps(X, kind)
-            first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
+            if groups is None:
+                first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
+            else:
+                first, second = hold_out_groups(groups, share, asked.seed, strata, gaps=gaps)
             held = tuple(_take(v, second) for v in (X, labels, weights))
             X, labels, weights = (_take(v, first) for v in (X, labels, weights))
         if going_on:

@@ -62,6 +62,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        groups: Any = None,
     ) -> Self:
         """Train on sequences with numbers.
 
@@ -73,9 +74,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
             on_epoch: called with the record of each epoch.
+            groups: of each sequence, n; the share held out to watch the training by is of whole
+                groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.
         """
-        self._fit(X, y, self.readout, sample_weight, validation_data, on_epoch)
+        self._fit(X, y, self.readout, sample_weight, validation_data, on_epoch, groups=groups)
         return self
 
     def __sklearn_tags__(self) -> Tags:

@@ -35,6 +35,7 @@ class SequenceTagger(SequenceEstimator):
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        groups: Any = None,
     ) -> Self:
         """Train on sequences with a label at every step.
 
@@ -46,9 +47,11 @@ class SequenceTagger(SequenceEstimator):
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
             on_epoch: called with the record of each epoch.
+            groups: of each sequence, n; the share held out to watch the training by is of whole
+                groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.
         """
-        self._fit(X, y, "every", sample_weight, validation_data, on_epoch)
+        self._fit(X, y, "every", sample_weight, validation_data, on_epoch, groups=groups)
         return self
 
     def _read(self, y: Any) -> Labels:
