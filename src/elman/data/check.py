@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import is_number
 from elman.data.dataset import Dataset
 from elman.data.missing import first_gap
+from elman.data.options import listing
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError
 
@@ -85,6 +87,25 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
         line=None if dataset.lines is None else int(dataset.lines[gap.sequence]),
         column=name if layout.format in ("rows", "steps") else None,
     )
+
+
+def doubtful_labels(classes: list[str]) -> list[str]:
+    """Return what looks like a slip among the classes: two that mean one, a word among numbers."""
+    folded: dict[object, list[str]] = {}
+    for label in classes:
+        same: object = float(label) if is_number(label) else " ".join(label.lower().split())
+        folded.setdefault(same, []).append(label)
+    doubts = [
+        f"one class or several? {listing(labels)}" for labels in folded.values() if len(labels) > 1
+    ]
+    numbers = [label for label in classes if is_number(label)]
+    if numbers and len(numbers) < len(classes):
+        others = [label for label in classes if label not in numbers]
+        doubts.append(
+            f"labels are numbers ({listing(numbers, 3)}) and words ({listing(others, 3)}): is one"
+            " a slip?"
+        )
+    return doubts
 
 
 def _column(dataset: Dataset) -> str | None:

@@ -10,12 +10,14 @@ from typing import Any
 
 from elman.data.arff import read_arff
 from elman.data.arrays import read_arrays
+from elman.data.check import doubtful_labels
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults
 from elman.data.folder import read_folder
 from elman.data.frames import levels_of, load_frame, refuse_type, table_of
 from elman.data.jsonl import from_records, read_jsonl
 from elman.data.options import Options, several
+from elman.data.ragged import flat
 from elman.data.source import KINDS, READABLE, load_text, refuse_missing
 from elman.data.tabular import from_table, read_table
 from elman.data.ts import read_ts
@@ -166,8 +168,10 @@ def read(
             dataset = read_table(content, faults, options, form)
     if layout is not None:
         _compare(dataset, layout, source, format is None)
-    if note:
-        how = dataclasses.replace(dataset.layout, notes=(note, *dataset.layout.notes))
+    before = (note,) if note else ()
+    after = _doubts(dataset) if layout is None else ()
+    if before or after:
+        how = dataclasses.replace(dataset.layout, notes=(*before, *dataset.layout.notes, *after))
         dataset = dataclasses.replace(dataset, layout=how)
     return dataset
 
@@ -221,6 +225,16 @@ def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
     if first.startswith(("@", "#")):
         return "ts", content, "--format ts: the first line is a header of such files"
     return "table", content, ""
+
+
+def _doubts(dataset: Dataset) -> tuple[str, ...]:
+    """Return what looks like a slip among labels that are text."""
+    if dataset.target is None or flat(dataset.target).ndim > 1:
+        return ()
+    classes = list(dict.fromkeys(flat(dataset.target).tolist()))
+    if not all(isinstance(label, str) for label in classes):
+        return ()
+    return tuple(f"--target {dataset.layout.target}: {doubt}" for doubt in doubtful_labels(classes))
 
 
 def _fits(kind: str, layout: Layout) -> bool:

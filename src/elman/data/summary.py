@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import is_number
+from elman.data.check import doubtful_labels
 from elman.data.dataset import Dataset
 from elman.data.describe import describe
 from elman.data.options import listing, several
@@ -270,20 +270,7 @@ def _of_labels(target: dict[str, Any] | None) -> list[str]:
             f"{several(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of fewer"
             f" than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
         )
-    folded: dict[object, list[str]] = {}
-    for label in counts:
-        same: object = float(label) if is_number(label) else " ".join(label.lower().split())
-        folded.setdefault(same, []).append(label)
-    alike = [labels for labels in folded.values() if len(labels) > 1]
-    warnings += [f"one class or several? {listing(labels)}" for labels in alike]
-    numbers = [label for label in counts if is_number(label)]
-    if numbers and len(numbers) < len(counts):
-        others = [label for label in counts if label not in numbers]
-        warnings.append(
-            f"labels are numbers ({listing(numbers, 3)}) and words ({listing(others, 3)}): is one"
-            " of them a slip, or does it stand for a missing label?"
-        )
-    return warnings
+    return warnings + doubtful_labels(list(counts))
 
 
 def _test(dataset: Dataset, test: Dataset) -> dict[str, Any]:
