@@ -84,6 +84,10 @@ def test_a_new_gap_in_a_file_is_told_with_its_place(tmp_path):
     check_gaps(data, np.array([False, True]))
     with pytest.raises(DataError, match=r"line 4, column b: step 2 .* in channel 'b', which had"):
         check_gaps(data, np.array([True, False]))
+    mixed = read(path, categories="a", values="b", id="id")
+    check_gaps(mixed, np.array([True]))
+    with pytest.raises(DataError, match=r"line 4, column b: step 2 .* in channel 'b'"):
+        check_gaps(mixed, np.array([False]))
     path.write_text("label,v1,v2,v3\na,1,2,3\nb,1,,3\n")
     with pytest.raises(DataError, match=r"line 3, column v2: step 2 .* had no gaps in the trai"):
         check_gaps(read(path), np.array([False]))

@@ -68,16 +68,17 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
         allowed: whether a channel may have gaps, (C,).
     Raises: DataError naming the sequence, its step and the column.
     """
-    inputs = dataset.inputs
-    if not isinstance(inputs, Ragged) or inputs.values.shape[1:] != allowed.shape:
+    numbers = dataset.numbers
+    if numbers is None or numbers.values.shape[1:] != allowed.shape:
         return  # other channels are refused elsewhere, and tokens have none
-    gap = first_gap(inputs, allowed)
+    gap = first_gap(numbers, allowed)
     if gap is None:
         return
     layout = dataset.layout
     over_time = layout.format == "rows"  # a column a step, of one channel
     at = gap.step if over_time else gap.channel
-    name = layout.values[at] if at < len(layout.values) else str(at)
+    names = layout.values if over_time else layout.channels
+    name = names[at] if at < len(names) else str(at)
     raise DataError(
         f"step {gap.step + 1} of the sequence that starts here is missing"
         + (", " if over_time else f" in channel {name!r}, ")

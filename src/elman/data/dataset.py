@@ -94,6 +94,17 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def numbers(self) -> Ragged | None:
+        """The columns of numbers, (N, C) float64, NaN where a value is missing; None for tokens."""
+        inputs = self.inputs
+        if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:
+            return None
+        if self.layout.kind != "mixed":
+            return inputs
+        count = len(self.layout.channels) - len(self.layout.categories)
+        return inputs.with_values(inputs.values[:, :count].astype(np.float64))
+
     def take(self, index: NDArray[np.int64]) -> Dataset:
         """Return the sequences at `index`, (m,), in that order."""
         inputs = self.inputs

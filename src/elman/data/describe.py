@@ -101,12 +101,9 @@ def _numbers(layout: Layout) -> int:
 
 
 def _missing(dataset: Dataset) -> str:
-    inputs = dataset.inputs
-    if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:
+    inputs = dataset.numbers
+    if inputs is None:
         return ""
-    if dataset.layout.kind == "mixed":
-        count = _numbers(dataset.layout)
-        inputs = inputs.with_values(inputs.values[:, :count].astype(np.float64))
     gaps = np.isnan(inputs.values)
     if not gaps.any():
         return ""

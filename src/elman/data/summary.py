@@ -106,7 +106,7 @@ def _channels(dataset: Dataset) -> list[dict[str, Any]]:
     inputs = dataset.inputs
     if not isinstance(inputs, Ragged) or inputs.values.ndim < 2:
         return []
-    names = dataset.layout.values
+    names = dataset.layout.channels
     width = inputs.values.shape[1]
     if len(names) != width:  # a column a time step
         names = ("value",) if width == 1 else tuple(f"channel {c + 1}" for c in range(width))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
 from elman.data.groups import hold_out_groups, hold_out_latest
 from elman.data.missing import with_gaps
-from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import flat
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task, split_name
@@ -246,11 +245,9 @@ def _hold_out(
 
 def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
-    inputs = dataset.inputs
-    if isinstance(inputs, Ragged) and dataset.layout.kind == "mixed":
-        inputs = numbers_of(inputs, category_columns(inputs.values))
-    if isinstance(inputs, Ragged) and dataset.layout.kind in ("numbers", "mixed"):
-        return with_gaps(inputs)
+    numbers = dataset.numbers
+    if numbers is not None:
+        return with_gaps(numbers)
     return np.zeros((len(dataset), 0), dtype=bool)
 
 
