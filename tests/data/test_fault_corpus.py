@@ -399,6 +399,8 @@ def test_a_fault_in_each_file_of_a_folder_is_told(tmp_path: Path) -> None:
     [
         ("a.npz", {"id": "x"}, "--id means nothing for the format arrays"),
         ("b.parquet", {"time": "x"}, "--time means nothing for the format jsonl"),
+        ("c.arff", {"target": "label"}, "--target means nothing for a relational attribute"),
+        ("c.arff", {"values": "t1"}, "--values means nothing for a relational attribute"),
     ],
 )
 def test_settings_that_make_no_sense(
@@ -406,6 +408,7 @@ def test_settings_that_make_no_sense(
 ) -> None:
     npz(X=X, y=Y)(tmp_path / "a.npz")
     parquet(LISTS)(tmp_path / "b.parquet")
+    text(BAG + "'1,2\\n3,4',x\n")(tmp_path / "c.arff")
     with pytest.raises(SettingsError, match=part):
         read(tmp_path / name, **settings)
 

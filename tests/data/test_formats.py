@@ -337,6 +337,17 @@ def test_folder_with_times_and_tags(tmp_path: Path) -> None:
     assert isinstance(tagged.target, Ragged) and list(tagged.target.values) == ["u", "v", "u"]
 
 
+def test_folder_with_categories_and_uneven_times(tmp_path: Path) -> None:
+    for name, rows in {"x/1.csv": "0,1,u\n1,2,v\n5,3,u\n", "y/1.csv": "0,3,u\n2,4,v\n"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"time,a,mood\n{rows}")
+    dataset = read(tmp_path, categories="mood")
+    assert dataset.layout.kind == "mixed" and dataset.layout.format == "folder"
+    timed = read(tmp_path, values="a", time_difference=True)
+    assert back(timed)[0] == [[1, 0], [2, 1], [3, 4]]
+    assert back(read(tmp_path, layout=timed.layout)) == back(timed)
+
+
 @pytest.mark.parametrize(
     ("name", "load"),
     [

@@ -20,7 +20,7 @@ from elman.data.table import MOST_COLUMNS, Table
 from elman.data.tabular import from_table
 from elman.data.target import objects
 from elman.data.ts import TARGET, check_label, parse_cases
-from elman.errors import DataError, nearest
+from elman.errors import DataError, SettingsError, nearest
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _CELL = re.compile(rf"\s*({_QUOTED}|[^,'\"]*?)\s*(,|$)")
@@ -216,6 +216,13 @@ def _cases(
     attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: Options
 ) -> Dataset:
     """Read a sequence from the relational attribute of each row."""
+    chosen = ("target", "text", "values", "id", "time", "categories", "time_difference", "group")
+    for name in chosen:
+        if getattr(options, name):
+            raise SettingsError(
+                f"--{name.replace('_', '-')} means nothing for a relational attribute: its rows are"
+                " channels, and the last nominal attribute is the class. Leave it out."
+            )
     steps = attributes[at].inner
     nominal = [i for i, a in enumerate(attributes) if a.kind == "nominal"]
     target = nominal[-1] if nominal and options.labelled is not False else None

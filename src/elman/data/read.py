@@ -139,9 +139,9 @@ def read(
     )
     form = format or (layout.format if layout else None)
     with Faults(source) as faults:
-        if kind not in ("table", "frame", "arff"):
+        if kind not in ("table", "frame", "arff", "folder"):
             _refuse(kind, time_difference=time_difference)
-        if kind not in ("table", "frame", "arff", "jsonl"):
+        if kind not in ("table", "frame", "arff", "folder", "jsonl"):
             _refuse(kind, categories=categories)
         if kind == "ts":
             _refuse("ts", target=target, text=text, values=values, id=id, time=time, group=group)
@@ -160,7 +160,7 @@ def read(
         elif kind == "frame":
             table = table_of(content, faults, records=form == "jsonl")
             if isinstance(table, list):
-                _refuse("jsonl", id=id, time=time)
+                _refuse("jsonl", id=id, time=time, time_difference=time_difference)
                 dataset = from_records(table, None, faults, options)
             else:
                 dataset = from_table(table, options, form)
