@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from elman import DataError, SequenceClassifier, SequenceTagger, ShapeError, load
+from elman.errors import KindError
 from elman.estimators.forms import given
 
 pandas = pytest.importorskip("pandas")
@@ -132,3 +133,29 @@ def test_a_frame_that_is_not_in_order():
     deeper = pandas.concat({"site": frame})
     with pytest.raises(ShapeError, match=r"an index of 3 levels, expected \(instance, time\)"):
         given(deeper)
+
+
+def test_columns_that_cannot_be_kept(table):
+    twice = pandas.DataFrame(table.to_numpy(), columns=["a", "a", "b", "c"])
+    with pytest.raises(DataError, match="two columns have the same name"):
+        SequenceClassifier(**SMALL).fit(twice, Y)
+    with pytest.raises(KindError, match="only supported if all input features have string names"):
+        SequenceClassifier(**SMALL).fit(table.rename(columns={"w": 1}), Y)
+    numbered = pandas.DataFrame(table.to_numpy())
+    model = SequenceClassifier(**SMALL).fit(numbered, Y)
+    assert model.n_features_in_ == 4
+    assert not hasattr(model, "feature_names_in_")
+    text = pandas.DataFrame({"text": ["good good day", "bad bad day"] * 6})
+    with pytest.raises(KindError, match=r"one column of text.* Give the column"):
+        SequenceClassifier(**SMALL).fit(text, Y)
+    assert SequenceClassifier(**SMALL).fit(text["text"], Y).encoder_.kind == "text"
+
+
+def test_a_validation_part_with_other_columns(table):
+    model = SequenceClassifier(**SMALL)
+    with pytest.raises(ShapeError, match=r"validation_data: got columns \['z', 'y', 'x', 'w'\], "):
+        model.fit(table, Y, validation_data=(table[list("zyxw")], Y))
+    with pytest.raises(ShapeError, match="validation_data: got columns 3, expected 4 as in X"):
+        model.fit(table.to_numpy(), Y, validation_data=(table.to_numpy()[:, :3], Y))
+    model.fit(table, Y, validation_data=(table.to_numpy(), Y))
+    model.fit(table, Y, validation_data=(list(table.to_numpy()[:, :3]), Y))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import ClassifierMixin, clone  # noqa: TID253
+from sklearn.metrics import r2_score  # noqa: TID253
 from sklearn.utils.estimator_checks import (  # noqa: TID253
     check_dataframe_column_names_consistency,
     check_sample_weight_equivalence_on_dense_data,
@@ -21,7 +22,7 @@ ANY = {
     "check_sample_weight_equivalence_on_dense_data": "a batch of n sequences has n, however often "
     "each counts; channels and values are scaled by all sequences alike: see test_weights_repeat",
 }
-TAGGER = {"check_sample_weights_shape": "weights (n, T), refused there, are one a step"}
+EVERY_STEP = {"check_sample_weights_shape": "weights (n, T), refused there, are one a step"}
 
 
 def repeated(X, y):
@@ -33,10 +34,11 @@ def repeated(X, y):
     return np.repeat(column_or_1d(np.asarray(y), warn=True)[:, None], steps, 1)
 
 
-class EveryStep(ClassifierMixin, SequenceTagger):  # type: ignore[misc]
-    """A tagger that the checks can talk to: they know one label a sequence only.
+class EveryStep:
+    """An estimator with an answer at every step that the checks can talk to.
 
-    It trains on that label at every step, and answers with the label of the last one.
+    They know one label a sequence only: it trains on that label at every step, and answers with
+    that of the last one.
     """
 
     def fit(self, X, y, sample_weight=None):
@@ -48,16 +50,33 @@ class EveryStep(ClassifierMixin, SequenceTagger):  # type: ignore[misc]
     def predict(self, X):
         return np.array([labels[-1] for labels in super().predict(X)])
 
+
+class Tagger(EveryStep, ClassifierMixin, SequenceTagger):  # type: ignore[misc]
     def predict_proba(self, X):
         return np.array([shares[-1] for shares in super().predict_proba(X)])
 
 
-ESTIMATORS = [SequenceClassifier(**SMALL), EveryStep(**SMALL), SequenceRegressor(**LARGER)]
+class Values(EveryStep, SequenceRegressor):
+    def score(self, X, y, sample_weight=None):
+        return r2_score(y, self.predict(X), sample_weight=sample_weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = False  # one value a step, as `repeated` gives
+        return tags
+
+
+ESTIMATORS = [
+    SequenceClassifier(**SMALL),
+    Tagger(**SMALL),
+    SequenceRegressor(**LARGER),
+    Values(**LARGER, readout="every"),
+]
 
 
 @parametrize_with_checks(
     ESTIMATORS,
-    expected_failed_checks=lambda estimator: ANY | (TAGGER if estimator.per_step else {}),
+    expected_failed_checks=lambda estimator: ANY | (EVERY_STEP if estimator.per_step else {}),
     xfail_strict=True,
 )
 def test_sklearn_check(estimator, check):

@@ -25,7 +25,7 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.contract import Contract
 from elman.estimators.defaults import Figures, choose, validation_share
 from elman.estimators.encoder import Encoder
-from elman.estimators.forms import check_columns, given
+from elman.estimators.forms import check_columns, given, refuse_other_columns
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
 from elman.estimators.resume import carried_over, continued, labels_of, one_pass, with_classes
@@ -125,6 +125,7 @@ class SequenceEstimator(Parameters, Contract):
                 "Leave them out, or give validation a share and no validation_data"
             )
         if validation_data is not None:
+            refuse_other_columns(given(validation_data[0]), columns)
             held = self._watched(*validation_data)
         elif share:
             strata = labels if target.task == "classification" else None

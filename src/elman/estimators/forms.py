@@ -58,7 +58,10 @@ class Given:
         if self.what is None:
             return Columns()
         seen = BaseEstimator()
-        validate_data(seen, self.table, skip_check_array=True)
+        try:
+            validate_data(seen, self.table, skip_check_array=True)
+        except TypeError as error:  # names of several types
+            raise KindError(f"X: {error}") from None
         names = getattr(seen, "feature_names_in_", None)
         return Columns(
             self.what, seen.n_features_in_, None if names is None else tuple(names.tolist())
@@ -120,13 +123,30 @@ def check_columns(estimator: Any, found: Given) -> None:
         raise ShapeError(f"{str(error).rstrip()}{remedy}") from None
 
 
+def refuse_other_columns(found: Given, columns: Columns) -> None:
+    """Raise ShapeError if a validation part has other columns than the training part."""
+    own = found.columns()
+    if own.what is None or found.loose or own.what != columns.what:
+        return
+    if own.count != columns.count or (own.names and columns.names and own.names != columns.names):
+        raise ShapeError(
+            f"validation_data: got columns {list(own.names or ()) or own.count}, expected "
+            f"{list(columns.names or ()) or columns.count} as in X"
+        )
+
+
 def _frame(X: Any) -> Any:
     """X as a narwhals frame, or None."""
     if isinstance(X, np.ndarray):
         return None
     import narwhals
 
-    frame = narwhals.from_native(X, eager_only=True, pass_through=True)
+    try:
+        frame = narwhals.from_native(X, eager_only=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError as error:
+        raise DataError(
+            f"X: two columns have the same name. {error}", remedy="Rename one of them."
+        ) from None
     return frame if isinstance(frame, narwhals.DataFrame) else None
 
 
@@ -218,6 +238,11 @@ def _table(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return values
     kinds = {type(value) for value in values.flat}
     if all(issubclass(kind, str) for kind in kinds):
+        if values.shape[1] == 1:
+            raise KindError(
+                "X: got a table with one column of text, which would be one token a sequence",
+                remedy="Give the column itself: X['text'] of a frame, X[:, 0] of an array.",
+            )
         return values
     numbers = (int, float, np.number, np.bool_, type(None))
     if strange := [kind.__name__ for kind in kinds if not issubclass(kind, numbers)]:
