@@ -15,16 +15,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from elman.data.batches import Examples, in_order, pad
+from elman.data.batches import in_order, pad
 from elman.data.groups import as_groups, hold_out_groups
-from elman.data.missing import with_gaps
-from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import Ragged, flat
 from elman.data.splits import hold_out
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.contract import Contract
 from elman.estimators.defaults import Figures, choose, validation_share
 from elman.estimators.encoder import Encoder
+from elman.estimators.examples import gaps_of, lengths_of, make_examples, refuse_other_lengths, take
 from elman.estimators.forms import check_columns, given, refuse_other_columns
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
@@ -105,7 +104,7 @@ class SequenceEstimator(Parameters, Contract):
         X, kind = as_given(found.sequences, self.encoder_.kind if going_on else self.inputs)
         labels = self._labels(X, y)
         if isinstance(X, Ragged):
-            _match(X, labels)
+            refuse_other_lengths(X, labels)
         target = self.target_ if going_on else self._learn_target(labels_of(labels, classes))
         if classes is not None:
             target = with_classes(target, classes)
@@ -113,9 +112,9 @@ class SequenceEstimator(Parameters, Contract):
         weights = None
         groups = None if groups is None else as_groups(groups, len(X))
         if sample_weight is not None:
-            weights = self._weights(sample_weight, _lengths(labels))
+            weights = self._weights(sample_weight, lengths_of(labels))
             if len(used := counted(weights)) < len(X):
-                X, labels, weights, groups = (_take(v, used) for v in (X, labels, weights, groups))
+                X, labels, weights, groups = (take(v, used) for v in (X, labels, weights, groups))
         held: tuple[Any, ...] | None = None
         share = validation_share(len(X)) if self.validation is None else self.validation
         share = 0.0 if once or validation_data is not None else share
@@ -129,20 +128,20 @@ class SequenceEstimator(Parameters, Contract):
             held = self._watched(*validation_data)
         elif share:
             strata = labels if target.task == "classification" else None
-            gaps = _gaps(X, kind)
+            gaps = gaps_of(X, kind)
             if groups is None:
                 first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
             else:
                 first, second = hold_out_groups(groups, share, asked.seed, strata, gaps=gaps)
-            held = tuple(_take(v, second) for v in (X, labels, weights))
-            X, labels, weights = (_take(v, first) for v in (X, labels, weights))
+            held = tuple(take(v, second) for v in (X, labels, weights))
+            X, labels, weights = (take(v, first) for v in (X, labels, weights))
         if going_on:
             encoder = self.encoder_
         else:
             target = target.fitted(labels)
             encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
-        training = _examples(encoder, target, X, labels, weights)
+        training = make_examples(encoder, target, X, labels, weights)
         by_class = None
         if isinstance(target, Classes):
             counts = np.bincount(flat(training.target), minlength=target.num_outputs)
@@ -150,7 +149,7 @@ class SequenceEstimator(Parameters, Contract):
         elif isinstance(target, LabelSets):
             there = target.plain(labels)
             by_class = label_weights(asked.class_weight, target.classes, there)
-        watched = None if held is None else _examples(encoder, target, *held)
+        watched = None if held is None else make_examples(encoder, target, *held)
         figures = Figures.of(
             encoder, training.inputs.lengths, target.num_outputs, per_step=self.per_step
         )
@@ -233,9 +232,9 @@ class SequenceEstimator(Parameters, Contract):
         labels = self._labels(X, y)
         if sample_weight is None:
             return X, labels, None
-        weights = self._weights(sample_weight, _lengths(labels))
+        weights = self._weights(sample_weight, lengths_of(labels))
         used = counted(weights)
-        return tuple(_take(v, used) for v in (X, labels, weights))
+        return tuple(take(v, used) for v in (X, labels, weights))
 
     def _weights(self, weights: Any, lengths: NDArray[np.int64]) -> Any:
         return sample_weights(weights, lengths, per_step=self.per_step)
@@ -359,7 +358,7 @@ class SequenceEstimator(Parameters, Contract):
         X = self._sequences(X)
         inputs = self.encoder_.encode(X)
         labels = self._labels(X, y)
-        _match(inputs, labels)
+        refuse_other_lengths(inputs, labels)
         return self.target_.evaluate(
             labels,
             self._model_output(inputs),
@@ -434,56 +433,3 @@ class SequenceEstimator(Parameters, Contract):
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
-
-
-def _gaps(X: Any, kind: str) -> NDArray[np.bool_] | None:
-    """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
-    if kind == "mixed":
-        return with_gaps(numbers_of(X, category_columns(X.values)))
-    return with_gaps(X) if kind == "numbers" else None
-
-
-def _examples(
-    encoder: Encoder,
-    target: Target,
-    X: Any,
-    labels: Labels,
-    weights: NDArray[np.float64] | Ragged | None,
-) -> Examples:
-    inputs = encoder.encode(X)
-    _match(inputs, labels)
-    own: Any = weights
-    if isinstance(weights, Ragged):
-        own = weights.with_values(weights.values.astype(np.float32))
-    elif weights is not None:
-        own = weights.astype(np.float32)
-    return Examples(inputs, target.encode(labels), own, target.unit)
-
-
-def _lengths(labels: Labels) -> NDArray[np.int64]:
-    """Labels that each sequence has, (n,)."""
-    return labels.lengths if isinstance(labels, Ragged) else np.ones(len(labels), np.int64)
-
-
-def _match(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
-    """Raise ShapeError unless each sequence has as many labels as steps."""
-    if not isinstance(codes, Ragged):
-        return
-    differ = inputs.lengths != codes.lengths
-    if differ.any():
-        i = int(differ.argmax())
-        raise ShapeError(
-            f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
-            "step"
-        )
-
-
-def _take(values: Any, index: NDArray[np.int64]) -> Any:
-    """Return the sequences, labels or weights at `index`; None stays None."""
-    if values is None:
-        return None
-    if isinstance(values, Ragged):
-        return values.take(index)
-    if isinstance(values, np.ndarray):
-        return values[index]
-    return [values[i] for i in index]
