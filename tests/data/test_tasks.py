@@ -103,6 +103,17 @@ def test_seed_decides(name: str) -> None:
         ("token-order", "eb429a4d8e37e6fe"),
         ("running-parity", "61050149c74316e1"),
         ("waves", "72e6a427894f5256"),
+        ("adding:T=20,train=50", "3397cc1e9496bc9a"),
+        ("copy-memory", "38d612e0c8e5b624"),
+        ("temporal-order", "f730b89b261b32e5"),
+        ("temporal-order:symbols=3", "699060afd391eede"),
+        ("reber", "13a503799bc3d12b"),
+        ("anbn", "7fb369b0f6326c83"),
+        ("brackets", "ec237c030fa9f112"),
+        ("brackets:kinds=1", "82197349aaeb3aa2"),
+        ("sequential-digits", "4b6932d58e9775fa"),
+        ("sequential-digits:order=permuted", "ce2b6f232e144c60"),
+        ("running-parity:stretch=3", "b0f2d8a5f6f88616"),
     ],
 )
 def test_data_of_a_seed_never_changes(name: str, digest: str) -> None:
