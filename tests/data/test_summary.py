@@ -127,3 +127,15 @@ def test_tokens_and_tasks() -> None:
         figures = summarize(training, test)
         assert figures["test"]["sequences"] == len(test)
         assert summary_text(training, figures)
+
+
+def test_categories(tmp_path: Path) -> None:
+    rows = {"a": NOISE, "mood": ["glad", "sad", "", "glad"], "label": LABELS}
+    path = tmp_path / "a.csv"
+    path.write_text(steps(rows))
+    dataset = read(path, categories="mood")
+    figures = summarize(dataset)
+    mood = {"name": "mood", "different": 2, "common": [("glad", 24), ("sad", 12)], "missing": 12}
+    assert figures["channels"][-1] == mood
+    line = next(x for x in summary_text(dataset, figures).splitlines() if "2 different" in x)
+    assert line.split() == ["mood", "2", "different", "glad", "(24),", "sad", "(12)", "12"]

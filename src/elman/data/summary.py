@@ -65,9 +65,8 @@ def summary_text(dataset: Dataset, found: dict[str, Any]) -> str:
         for channel in channels[:_SHOWN]:
             if "different" in channel:
                 common = ", ".join(f"{value} ({n:,})" for value, n in channel["common"][:4])
-                rows.append(
-                    (channel["name"], f"{channel['different']:,} different", common, "", "")
-                )
+                different, gaps = f"{channel['different']:,} different", f"{channel['missing']:,}"
+                rows.append((channel["name"], different, common, "", gaps))
                 continue
             figures = (_short(channel[key]) for key in ("min", "mean", "max"))
             rows.append((channel["name"], *figures, f"{channel['missing']:,}"))
