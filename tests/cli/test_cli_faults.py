@@ -55,7 +55,7 @@ FILES = [
     ("null.jsonl", '{"sequence": [null], "label": "x"}\n', ["line 1", "every value"]),
     ("broken.jsonl", '{"tokens": ["a"], "label": "x"}\n{"tokens": \n', ["line 2, column", "JSON"]),
     ("latin.csv", "text,label\nd\udce9j\udce0,x\n", ["line 2", "not UTF-8", "iconv"]),
-    ("bad.ts", "@classLabel true a b\n@data\n1,2:c\n", ["line 3", "class 'c' is not in"]),
+    ("bad.ts", "@classLabel true a b\n@data\n1,2:c\n", ["line 3", "class 'c' is not among"]),
     ("data.xlsx", "x", ["files ending in '.xlsx' are not read"]),
 ]
 
@@ -75,7 +75,7 @@ def test_a_file_that_is_not_there(elman, tree, tmp_path):
         elman, tree, tmp_path, call, "trian.csv: there is no such file. Did you mean 'train.csv'"
     )
     refused(elman, tree, tmp_path, ["train", "no/train.csv"], "there is no folder 'no'")
-    refused(elman, tree, tmp_path, ["train", "folder"], "this is a folder, expected a file")
+    refused(elman, tree, tmp_path, ["train", "folder"], "no file lies in this folder")
     refused(elman, tree, tmp_path, ["train", "digts"], "no such file or task", "'digits'")
     refused(elman, tree, tmp_path, ["train"], "no file or task named", "digits, sum-threshold")
     call = ["train", "train.csv", "--test", "tset.csv"]
@@ -172,7 +172,7 @@ def test_no_cuda(elman, tree, tmp_path):
         (["evaluate", "run"], "Missing argument 'DATA'"),
         (["predict", "run", "new.csv"], "Missing option '-o'"),
         (["predict", "run", "new.csv", "-o", "no/p.csv"], "there is no folder no. Make it first"),
-        (["tasks", "waves"], "Got unexpected extra argument"),
+        (["tasks", "waves", "more"], "Got unexpected extra argument"),
         (["check", "run", "new.csv", "--targt", "x"], "--target"),
         (["evaluate", "nowhere", "new.csv"], "nowhere"),
         (["predict", "nowhere", "new.csv", "-o", "-"], "nowhere"),
