@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.evaluate import layout, measures, tables
+from elman.evaluate.entities import EntityFigures, entity_figures, is_entity_tags
 from elman.evaluate.intervals import bootstrap
 from elman.evaluate.measures import Floats, Ints, Tallies
 
@@ -52,6 +53,7 @@ class Report:
             They cannot show errors of a kind that never occurred: without any error the interval
             of the accuracy is (1, 1), however few the sequences.
         baselines: name -> accuracy, balanced_accuracy, recall and f1 of a simpler answer.
+        entities: of tags such as B-city, I-city, O, how many entities were found whole; else None.
         true, predicted: codes, (m,); m is the sequences, or the steps of a tagger.
         probabilities: (m, K) float64.
         lengths: steps of each sequence, (count,).
@@ -80,6 +82,7 @@ class Report:
     calibration_error: float
     intervals: dict[str, tuple[float, float]]
     baselines: dict[str, dict[str, float]]
+    entities: EntityFigures | None
     true: Ints = field(repr=False)
     predicted: Ints = field(repr=False)
     probabilities: Floats = field(repr=False)
@@ -95,6 +98,7 @@ class Report:
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
             "per_class": [asdict(c) | {"label": _plain(c.label)} for c in self.per_class],
             "confusion_matrix": self.confusion_matrix.tolist(),
+            "entities": None if self.entities is None else asdict(self.entities),
         }
 
     def __str__(self) -> str:
@@ -164,6 +168,12 @@ def evaluate(
     predicted = wide.argmax(1)
     matrix = measures.confusion(codes, predicted, num_classes)
     tallies = Tallies.of(matrix)
+    found = None
+    if owner_of is not None and is_entity_tags(classes):
+        ends = np.cumsum(steps_of)[:-1]
+        tags = np.array(classes, dtype=object)
+        of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (codes, predicted)]
+        found = entity_figures(*of, resamples=resamples, seed=seed)
     return Report(
         classes=tuple(classes),
         count=count,
@@ -195,6 +205,7 @@ def evaluate(
             name: _baseline(codes, _codes(f"baseline {name!r}", answers, m, num_classes), matrix)
             for name, answers in (baselines or {}).items()
         },
+        entities=found,
         true=codes,
         predicted=predicted,
         probabilities=wide,

@@ -9,6 +9,7 @@ import numpy as np
 from elman.evaluate.layout import Rows, Table, one_line, plural, size, three
 
 if TYPE_CHECKING:
+    from elman.evaluate.entities import EntityFigures
     from elman.evaluate.report import ClassFigures, Report
 
 MOST_CLASSES = 20
@@ -18,7 +19,8 @@ def parts(report: Report) -> list[str | Table]:
     """Return the report as paragraphs and tables."""
     size_of = f"{size(report.count, report.steps)}, {len(report.classes)} classes"
     notes = "\n".join([*_notes(report), _others(report)])
-    return [size_of, _headline(report), _classes(report), notes]
+    by_name = [] if report.entities is None else [entities(report.entities)]
+    return [size_of, _headline(report), _classes(report), *by_name, notes]
 
 
 def _headline(report: Report) -> tuple[list[str], Rows]:
@@ -49,6 +51,18 @@ def _classes(report: Report) -> tuple[list[str], Rows]:
         for c in _shown(report)
     ]
     return ["class", "precision", "recall", "F1", unit], rows
+
+
+def entities(figures: EntityFigures) -> Table:
+    """The table of entities by name, all of them first."""
+    whole = "all"
+    if figures.interval is not None:
+        whole += f" (F1 {three(figures.interval[0])} to {three(figures.interval[1])})"
+    rows = [
+        [label, three(c.precision), three(c.recall), three(c.f1), f"{c.support:,}"]
+        for label, c in ((whole, figures), *((one_line(c.label), c) for c in figures.by_name))
+    ]
+    return ["entity", "precision", "recall", "F1", "entities"], rows
 
 
 def _shown(report: Report) -> list[ClassFigures]:

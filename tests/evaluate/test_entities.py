@@ -1,0 +1,98 @@
+"""Entities in tags, against cases by hand and a second, dumber count."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elman.evaluate import evaluate
+from elman.evaluate.entities import NameFigures, entities, entity_figures, is_entity_tags
+
+CASES = [
+    ("O O", []),
+    ("B-a", [(0, 1, "a")]),
+    ("B-a I-a O", [(0, 2, "a")]),
+    ("B-a B-a", [(0, 1, "a"), (1, 2, "a")]),
+    ("I-a I-a O I-b", [(0, 2, "a"), (3, 4, "b")]),  # conlleval forgives a missing B-
+    ("B-a I-b", [(0, 1, "a"), (1, 2, "b")]),
+    ("O B-a-b I-a-b", [(1, 3, "a-b")]),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("tags", "found"), CASES)
+def test_by_hand(tags, found):
+    assert entities(tags.split()) == found
+
+
+def test_figures_by_hand():
+    true = [["B-x", "I-x", "O", "B-y"], ["B-x"]]
+    predicted = [["B-x", "I-x", "O", "B-x"], ["O"]]
+    found = entity_figures(true, predicted)
+    assert (found.precision, found.recall, found.support) == (1 / 2, 1 / 3, 3)
+    assert found.f1 == pytest.approx(2 / 5)
+    assert found.by_name == (
+        NameFigures("x", 1 / 2, 1 / 2, 1 / 2, 2),
+        NameFigures("y", 0.0, 0.0, 0.0, 1),
+    )
+    assert found.interval is None
+    nothing = entity_figures([["O"]], [["O"]], resamples=5)
+    assert (nothing.f1, nothing.support, nothing.by_name) == (0.0, 0, ())
+
+
+def test_the_interval_draws_sequences():
+    """Of two kinds of sequences, right and wrong, F1 is the share of the right ones."""
+    true = [["B-x"]] * 100
+    predicted = [["B-x"] if i % 5 else ["B-y"] for i in range(100)]
+    found = entity_figures(true, predicted, resamples=2000)
+    assert found.f1 == pytest.approx(0.8)
+    deviation = (0.8 * 0.2 / 100) ** 0.5
+    assert found.interval == pytest.approx(
+        (0.8 - 1.96 * deviation, 0.8 + 1.96 * deviation), abs=0.02
+    )
+
+
+def test_the_report_of_a_tagger_has_them():
+    rng = np.random.default_rng(0)
+    classes = ["B-x", "I-x", "O"]
+    lengths = [3, 1, 4]
+    true, predicted = rng.integers(3, size=(2, 8))
+    owners = np.repeat([0, 1, 2], lengths)
+    report = evaluate(true, np.eye(3)[predicted], classes, lengths=lengths, owners=owners)
+    split = [
+        [[classes[c] for c in codes[owners == i]] for i in range(3)] for codes in (true, predicted)
+    ]
+    assert report.entities == entity_figures(*split, resamples=1000)
+    assert report.to_dict()["entities"]["by_name"][0]["label"] == "x"
+    assert "entity" in str(report) and "entity" in report._repr_html_()
+    plain = evaluate(true, np.eye(3)[predicted], ["a", "b", "c"], lengths=lengths, owners=owners)
+    assert plain.entities is None and plain.to_dict()["entities"] is None
+    assert "entity" not in str(plain)
+
+
+def starts_here(tags, i):
+    """As conlleval's startOfChunk."""
+    before = tags[i - 1] if i else "O"
+    if tags[i] == "O":
+        return False
+    return tags[i][0] == "B" or before == "O" or before[2:] != tags[i][2:]
+
+
+def ends_here(tags, i):
+    """As conlleval's endOfChunk, of the chunk that step i is in."""
+    after = tags[i + 1] if i + 1 < len(tags) else "O"
+    return tags[i] != "O" and (after == "O" or after[0] == "B" or after[2:] != tags[i][2:])
+
+
+@given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b"]), max_size=12))
+def test_as_conlleval_counts(tags):
+    starts = [i for i in range(len(tags)) if starts_here(tags, i)]
+    ends = [i + 1 for i in range(len(tags)) if ends_here(tags, i)]
+    wanted = [(a, b, tags[a][2:]) for a, b in zip(starts, ends, strict=True)]
+    assert entities(tags) == wanted
+
+
+def test_what_entity_tags_look_like():
+    assert is_entity_tags(["O", "B-a", "I-a"])
+    for tags in (["O"], ["O", "I-a"], ["B-", "O"], ["B-a", "x"], [1, 2], ["NOUN", "VERB"]):
+        assert not is_entity_tags(tags)
