@@ -1,0 +1,1 @@
+"""Data sets and contenders of benchmarks/accuracy.py."""
