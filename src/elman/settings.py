@@ -77,7 +77,17 @@ class DataSettings:
         Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"] | None,
         Help("layout of the file [default: guessed]"),
     ] = None
-    target: Annotated[str | None, Help("column or key of the label [default: guessed]")] = None
+    task: Annotated[
+        Literal["classification", "multilabel", "tagging", "regression"] | None,
+        Help(
+            "a class, several labels, a label at every step, or numbers; whole numbers stand for "
+            "classes unless this says otherwise [default: guessed]"
+        ),
+    ] = None
+    target: Annotated[
+        str | None,
+        Help("column or key of the label, several with commas between them [default: guessed]"),
+    ] = None
     text: Annotated[str | None, Help("column or key of the text or tokens")] = None
     values: Annotated[str | None, Help("value columns, with commas between them")] = None
     categories: Annotated[

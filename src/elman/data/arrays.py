@@ -18,7 +18,7 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults
 from elman.data.options import Options, listing, several, unknown
 from elman.data.ragged import Ragged
-from elman.data.target import by_name, objects
+from elman.data.target import by_name, has_fractions, objects
 from elman.errors import DataError
 
 Array = NDArray[Any]
@@ -47,13 +47,22 @@ def read_arrays(path: Path, faults: Faults, options: Options) -> Dataset:
     values, padded = _sequences(inputs, lengths, names[0] or "", faults)
     if padded:
         notes.append(f"{several(padded, 'sequence')} end early: steps of NaN alone at the end")
-    labels = None
+    labels, numbers = None, False
     if target is not None and options.labelled is not False:
-        labels = _labels(target, values, inputs.shape[:2], names[1] or "", faults)
+        task = options.task or (options.layout.task if options.layout else None)
+        numbers = task == "regression" or (task is None and _fractions(target))
+        labels = _labels(target, values, inputs.shape[:2], names[1] or "", faults, numbers)
+        if numbers and not task:
+            notes.append("--task regression: the target's numbers have fractions")
     layout = Layout(
         format="arrays",
         kind="numbers",
         target=names[1] if labels is not None else None,
+        task="regression"
+        if numbers
+        else "tagging"
+        if isinstance(labels, Ragged)
+        else "classification",
         per_step=isinstance(labels, Ragged),
         values=tuple(f"channel {c + 1}" for c in range(values.values.shape[1])),
         notes=tuple(notes),
@@ -262,14 +271,29 @@ def _sequences(
     return check_numbers(ragged, place, faults), cut
 
 
+def _fractions(target: Array) -> bool:
+    """Whether all are finite numbers, and not all of them whole."""
+    known = target.dtype.kind == "f" and bool(np.isfinite(target).all())
+    return known and has_fractions(target)
+
+
 def _labels(
-    target: Array, inputs: Ragged, shape: tuple[int, ...], name: str, faults: Faults
+    target: Array,
+    inputs: Ragged,
+    shape: tuple[int, ...],
+    name: str,
+    faults: Faults,
+    numbers: bool,
 ) -> NDArray[Any] | Ragged:
-    """Return a label a sequence of y (n,), or one a step of y (n, T)."""
+    """Return a label a sequence of y (n,), or one a step of y (n, T).
+
+    With `numbers` numbers to predict; those of y (n, K), K not T, are K values a sequence.
+    """
     n, steps = shape
     if target.ndim == 2 and target.shape == (n, 1) and steps != 1:
         target = target[:, 0]
-    if target.shape not in ((n,), (n, steps)):
+    wide = numbers and target.ndim == 2 and target.shape[0] == n and target.shape[1] > 0
+    if target.shape not in ((n,), (n, steps)) and not wide:
         raise DataError(
             f"array {name!r} has the shape {target.shape}, expected ({n},), a label a sequence,"
             f" or ({n}, {steps}), one a step",
@@ -284,10 +308,17 @@ def _labels(
             source=faults.source,
             rule="label",
         )
-    per_step = target.ndim == 2
+    per_step = target.shape == (n, steps)
     if per_step:
         within: NDArray[np.bool_] = np.arange(steps) < inputs.lengths[:, None]
         target = target[within]
+    if numbers and target.dtype.kind in "fiu":
+        finite = np.isfinite(target).reshape(len(target), -1).all(1)
+        for i in np.flatnonzero(~finite).tolist():
+            problem = f"target {i + 1} is not finite, expected a number"
+            faults.add("finite", problem, remedy="Correct it, or drop the sequence.")
+        values = np.nan_to_num(target.astype(np.float64))
+        return inputs.with_values(values) if per_step else values
     if target.dtype.kind == "S":
         target = np.char.decode(target, "utf-8")
     if target.dtype.kind == "f":
@@ -296,7 +327,7 @@ def _labels(
             faults.add(
                 "label",
                 f"label {i + 1} is {target[i]}, expected whole numbers or text",
-                remedy="elman learns classes.",
+                remedy="Numbers to predict are read with --task regression.",
             )
         target = np.where(wrong, 0, target).astype(np.int64)
     elif target.dtype.kind == "U":

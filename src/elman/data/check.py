@@ -18,6 +18,8 @@ from elman.errors import DataError
 def check_classes(dataset: Dataset, minimum: int = 2) -> None:
     """Refuse training data with fewer than two classes, or with a class too small to split.
 
+    Numbers to be predicted only need to be there, several labels to hold one.
+
     Args:
         minimum: sequences each class must have; labels at every step are only checked to differ.
     Raises: DataError naming the class, its count and a line it is on.
@@ -29,6 +31,17 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
             remedy="Name the label with --target NAME.",
             source=dataset.source,
         )
+    if dataset.task == "regression":
+        return
+    if dataset.task == "multilabel":
+        if not any(flat(target).tolist()):
+            raise DataError(
+                "no sequence has a label, expected some to learn from",
+                remedy="Name another target with --target NAME.",
+                source=dataset.source,
+                column=_column(dataset),
+            )
+        return
     per_step = isinstance(target, Ragged)
     labels = flat(target).tolist()
     counts = Counter(labels)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.elapsed import CHANNEL
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flat
 
 Kind = Literal["numbers", "tokens", "text", "mixed"]
+Task = Literal["classification", "multilabel", "tagging", "regression"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 
 
@@ -25,7 +26,9 @@ class Layout:
         kind: what a step is: `numbers`, `tokens`, `mixed` numbers and categories, or `text` still
             to be cut into tokens.
         target: column or key of the label; None where the file has none.
-        per_step: whether there is a label at every step.
+        task: what is to be learned: a class or, with `tagging`, one at every step; several labels;
+            numbers, a sequence's or, with per_step, at every step.
+        per_step: whether there is a label, or number, at every step.
         text: column or key of the text or tokens.
         values: value columns in order; for other formats of numbers, channel names.
         id: for `steps`, the column that says which sequence a row belongs to.
@@ -42,6 +45,7 @@ class Layout:
     format: Format
     kind: Kind
     target: str | None = None
+    task: Task = "classification"
     per_step: bool = False
     text: str | None = None
     values: tuple[str, ...] = ()
@@ -69,8 +73,9 @@ class Dataset:
     Args:
         inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, mixed
             steps as a Ragged of (N, C) objects, numbers first, or n texts.
-        target: (n,) object array with a label a sequence, a Ragged of (N,) object labels with one
-            a step, or None.
+        target: (n,) object array with a label a sequence, or a frozenset of several; a Ragged of
+            (N,) object labels with one a step; numbers, (n,) or (n, K) float64, or a Ragged of
+            them; or None.
         source: the file or task, as messages should name it.
         layout: how it was read.
         lines: line of the file on which each sequence starts, (n,), or None where there is no file.
@@ -93,6 +98,18 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def task(self) -> Task:
+        """What is to be learned, by the target; without one, as the layout has it."""
+        if self.target is None:
+            return self.layout.task
+        labels = flat(self.target)
+        if labels.dtype.kind == "f":
+            return "regression"
+        if len(labels) and isinstance(labels[0], frozenset):
+            return "multilabel"
+        return "tagging" if isinstance(self.target, Ragged) else "classification"
 
     @property
     def numbers(self) -> Ragged | None:

@@ -120,10 +120,19 @@ def _target(dataset: Dataset) -> str:
     layout, target = dataset.layout, dataset.target
     if target is None:
         return "none"
-    classes = len(set(flat(target).tolist()))
+    labels = flat(target).tolist()
+    several = dataset.task == "multilabel"
+    each_label = [label for own in labels for label in own] if several else labels
+    classes = 0 if dataset.task == "regression" else len(set(each_label))
     place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if _generated(dataset) else name
+    if dataset.task == "regression":
+        width = 1 if flat(target).ndim == 1 else flat(target).shape[1]
+        what = "a number" if width == 1 else f"{width} numbers"
+        return f"{name}, {what} {'at every step' if isinstance(target, Ragged) else 'per sequence'}"
+    if several:
+        return f"{name}, any of {classes} label{'s' * (classes != 1)} per sequence"
     each = "a label at every step" if isinstance(target, Ragged) else "a class per sequence"
     return f"{name}, {each}, {classes} class{'es' * (classes != 1)}"
 
@@ -131,7 +140,14 @@ def _target(dataset: Dataset) -> str:
 def _counts(dataset: Dataset) -> str:
     if dataset.target is None:
         return ""
-    counts = Counter(flat(dataset.target).tolist()).most_common()
+    labels = flat(dataset.target)
+    if dataset.task == "regression":
+        table = labels.reshape(len(labels), -1).astype(np.float64)
+        ends = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
+        return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ends)
+    if dataset.task == "multilabel":
+        labels = np.array([label for own in labels for label in own], dtype=object)
+    counts = Counter(labels.tolist()).most_common()
     shown = [f"{label} ({n:,})" for label, n in counts[:12]]
     while len(shown) > 1 and len(", ".join(shown)) > _WIDTH:
         shown.pop()
@@ -145,6 +161,8 @@ def _first(dataset: Dataset) -> str:
     inputs, target = dataset.inputs, dataset.target
     sequence = inputs[0]
     label = None if target is None else target[0]
+    if isinstance(label, frozenset):
+        label = "|".join(sorted(map(str, label)))
     line = f"{dataset.ids[0]}: " if dataset.ids else ""
     line = line if dataset.lines is None else f"line {dataset.lines[0]}: "
     if isinstance(sequence, str):

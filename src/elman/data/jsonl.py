@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Dataset, Kind, Layout
+from elman.data.dataset import Dataset, Kind, Layout, Task
 from elman.data.faults import Faults
 from elman.data.jsonvalues import Record, Values, channel_names, type_name
 from elman.data.options import Options, listing, unknown
 from elman.data.ragged import Ragged
-from elman.data.target import named_target, no_target
+from elman.data.target import has_fractions, named_target, no_target
 from elman.errors import DataError
 
 INPUT_KEYS = ("tokens", "text", "sequence")
@@ -75,21 +75,36 @@ def from_records(
     else:
         inputs = values.numbers(key)
         names = channel_names(key, inputs.values.shape[1])
-    labels: NDArray[np.object_] | Ragged | None = None
+    labels: NDArray[Any] | Ragged | None = None
     per_step = False
+    task: Task | None = None
+    number_note = ""
     if target is not None:
         known = layout is not None and layout.target == target
         per_step = layout.per_step if layout and known else isinstance(first[target], list)
-        labels = values.tags(target, inputs) if per_step else values.labels(target)
+        task = options.task or (layout.task if layout and known else None)
+        if task is None and has_fractions(_numbers_in(records, target)):
+            task, number_note = (
+                "regression",
+                "--task regression: the target's numbers have fractions",
+            )
+        if task == "multilabel":
+            per_step, labels = False, values.sets(target)
+        elif task == "regression":
+            labels = values.targets(target, inputs)
+            per_step = isinstance(labels, Ragged)
+        else:
+            labels = values.tags(target, inputs) if per_step else values.labels(target)
     how = Layout(
         format="jsonl",
         kind=kind,
         target=target,
+        task=task or ("tagging" if per_step else "classification"),
         per_step=per_step,
         text=key if kind in ("text", "tokens") else None,
         values=names,
         categories=categories if keys else (),
-        notes=tuple(n for n in (target_note, note) if n),
+        notes=tuple(n for n in (target_note, note, number_note) if n),
     )
     groups: tuple[str, ...] = ()
     if options.group is not None:
@@ -113,6 +128,15 @@ def _several_keys(first: Record, options: Options) -> list[str]:
     whole = [name if name in first else re.sub(r"\[\d+\]$", "", name) for name in layout.values]
     keys = list(dict.fromkeys((*whole, *layout.categories)))
     return keys if len(keys) > 1 or layout.categories else []
+
+
+def _numbers_in(records: list[Record], key: str) -> NDArray[np.float64]:
+    """Return the numbers of a key; none if anything else stands there."""
+    values = [record.get(key) for record in records]
+    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    if not all(type(v) in (int, float) for v in flat):
+        return np.zeros(0)
+    return np.array(flat, dtype=np.float64)
 
 
 def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]:

@@ -250,6 +250,51 @@ class Values:
                     first = tag if first is None else first
         return _join(lists)
 
+    def sets(self, key: str) -> NDArray[np.object_]:
+        """Return a set of labels a line, (n,) frozensets, all of one type."""
+        sets: list[frozenset[Any]] = [frozenset()] * len(self.records)
+        first: Any = None
+        for i, labels in self.column(key):
+            if not isinstance(labels, list):
+                problem = f"{key!r} is {type_name(labels)}, expected a list of labels"
+                self.fault(i, "label", problem, "Write [] where there is no label.")
+                continue
+            good = [label for label in labels if self._good_label(label, first, key, i)]
+            first = good[0] if good and first is None else first
+            sets[i] = frozenset(good)
+        return objects(sets)
+
+    def targets(self, key: str, inputs: Ragged | list[str]) -> NDArray[np.float64] | Ragged:
+        """Return numbers to be predicted: (n,), or of lists a Ragged of (N,) or else (n, K).
+
+        Lists as long as their sequences hold a number for each step.
+        """
+        found: list[list[float]] = [[0.0] for _ in self.records]
+        lists = [isinstance(value, list) for _, value in self.column(key)]
+        width = 0
+        per_step = isinstance(inputs, Ragged) and all(
+            isinstance(r.get(key), list) and len(r[key]) == n
+            for r, n in zip(self.records, inputs.lengths.tolist(), strict=True)
+        )
+        for i, value in self.column(key):
+            numbers = value if isinstance(value, list) else [value]
+            width = width or len(numbers)
+            wrong = next((v for v in numbers if not _is_number(v)), numbers)
+            if wrong is not numbers or not numbers:
+                problem = f"{key!r} holds {type_name(wrong)}, expected a number"
+                self.fault(i, "number", problem, "Correct it or remove the line.")
+            elif isinstance(value, list) != lists[0] or (not per_step and len(numbers) != width):
+                problem = f"{key!r} has {several(len(numbers), 'number')}, expected {width}"
+                remedy = "Give as many on every line, or one for each step."
+                self.fault(i, "length", f"{problem} as on the first line", remedy)
+            else:
+                found[i] = [float(v) for v in numbers]
+        if per_step:
+            return Ragged.from_list(found, np.float64)
+        rows = [own if len(own) == width else [0.0] * width for own in found]
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), width)
+        return table if lists and lists[0] else table[:, 0]
+
     def _good_label(self, label: Any, first: Any, key: str, i: int) -> bool:
         if label is None or (isinstance(label, str) and not label.strip()):
             problem, remedy = f"the label {key!r} is empty", "Write it or remove the line."
@@ -265,6 +310,10 @@ class Values:
         else:
             return True
         return False
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e308 <= value <= 1e308
 
 
 def _join(sequences: list[list[Any]]) -> Ragged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elman.data.dataset import Layout
+from elman.data.dataset import Layout, Task
 from elman.errors import DataError, nearest
 
 
@@ -18,6 +18,7 @@ class Options:
         categories: columns or keys of categories.
         time_difference: whether the time since the last step is a channel; None looks.
         group: the column or key of groups, kept beside the sequences.
+        task: what is to be learned, as `Layout`; None to look at the target.
         labelled: True needs a target, None takes one where there is one, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
     """
@@ -30,6 +31,7 @@ class Options:
     categories: tuple[str, ...] = ()
     time_difference: bool | None = None
     group: str | None = None
+    task: Task | None = None
     labelled: bool | None = None
     layout: Layout | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 from elman.data.arff import read_arff
 from elman.data.arrays import read_arrays
 from elman.data.check import doubtful_labels
-from elman.data.dataset import Dataset, Layout
+from elman.data.dataset import Dataset, Layout, Task
 from elman.data.faults import Faults
 from elman.data.folder import read_folder
 from elman.data.frames import levels_of, load_frame, refuse_type, table_of
@@ -43,6 +43,12 @@ _NAMES = {
 }
 _CASES = ("ts", "arrays")  # formats that differ only in how they are written
 # Endings that say nothing about the content.
+MEANS = {
+    "classification": "a class per sequence",
+    "multilabel": "several labels per sequence",
+    "tagging": "a label at every step",
+    "regression": "numbers",
+}
 _OPEN = ("", ".txt", ".dat", ".data")
 
 
@@ -59,6 +65,7 @@ def read(
     categories: str | Sequence[str] | None = None,
     time_difference: bool | None = None,
     group: str | None = None,
+    task: Task | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
@@ -84,6 +91,7 @@ def read(
         time_difference: whether the time since the last step becomes a channel; None means where
             the steps of `time` are uneven.
         group: column or key of a group that each sequence belongs to; constant within a sequence.
+        task: what is to be learned: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True needs a target, None takes one where there is one, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
         does not have.
@@ -134,6 +142,7 @@ def read(
         categories=tuple(categories or ()),
         time_difference=time_difference,
         group=group,
+        task=task,
         labelled=labelled,
         layout=layout if same else None,
     )
@@ -166,6 +175,13 @@ def read(
                 dataset = from_table(table, options, form)
         else:
             dataset = read_table(content, faults, options, form)
+    if task is not None and dataset.target is not None and dataset.task != task:
+        raise DataError(
+            f"the target holds {MEANS[dataset.task]}, expected {MEANS[task]} for --task {task}",
+            remedy="Name another with --target NAME, or leave --task out.",
+            source=source,
+            rule="label",
+        )
     if layout is not None:
         _compare(dataset, layout, source, format is None)
     before = (note,) if note else ()

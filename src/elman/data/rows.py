@@ -9,12 +9,12 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.options import listing
 from elman.data.ragged import Ragged
 from elman.data.table import Table
-from elman.data.target import cell_labels, objects
+from elman.data.target import cell_labels, cell_targets
 
 
 def read_rows(table: Table, layout: Layout, group: str | None = None) -> Dataset:
     """Read one sequence from each row; `group` is the column of groups."""
-    labels = None if layout.target is None else objects(cell_labels(table, layout.target))
+    labels = None if layout.target is None else cell_targets(table, layout.target, layout.task)
     inputs = _texts(table, layout.text) if layout.text else _numbers(table, layout.values)
     groups = () if group is None else tuple(cell_labels(table, group, "group"))
     ids = tuple(f"row {i + 1}" for i in range(len(table))) if table.lines is None else ()

@@ -15,7 +15,7 @@ from elman.data.elapsed import time_since_last, unevenness
 from elman.data.options import shorten
 from elman.data.ragged import Ragged
 from elman.data.table import Table
-from elman.data.target import cell_labels, objects
+from elman.data.target import cell_labels, cell_targets, objects
 from elman.errors import SettingsError
 
 
@@ -55,7 +55,7 @@ def read_steps(
         for name in layout.categories:
             cells = [cell.strip() for cell in table.column(name)]
             steps = np.column_stack([steps.astype(object), objects(cells)])
-    labels = None if layout.target is None else _labels(table, layout.target, offsets, per_step)
+    labels = None if layout.target is None else _labels(table, layout, offsets, per_step)
     layout = dataclasses.replace(layout, per_step=isinstance(labels, Ragged))
     lines = None if table.lines is None else table.lines[offsets[:-1]]
     groups = () if group is None else _groups(table, group, offsets)
@@ -206,21 +206,25 @@ def _channels(
 
 
 def _labels(
-    table: Table, target: str, offsets: NDArray[np.int64], per_step: bool | None
-) -> NDArray[np.object_] | Ragged:
+    table: Table, layout: Layout, offsets: NDArray[np.int64], per_step: bool | None
+) -> NDArray[Any] | Ragged:
     """Return a label a sequence where it never changes within one, else a label a step."""
-    labels = objects(cell_labels(table, target))
-    first = np.repeat(labels[offsets[:-1]], np.diff(offsets))
-    changed = np.flatnonzero(labels != first)
+    assert layout.target is not None
+    labels = cell_targets(table, layout.target, layout.task)
+    first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
+    differs = labels != first
+    changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
+    if layout.task == "multilabel":
+        per_step = False
     if per_step or (per_step is None and len(changed)):
         return Ragged(labels, offsets)
     for i in changed.tolist():
         table.fault(
             "label",
-            f"label {shorten(labels[i])} differs from {shorten(first[i])}, with which the sequence"
-            " starts; expected one label a sequence, as in the training file",
+            f"label {shorten(str(labels[i]))} differs from {shorten(str(first[i]))}, with which"
+            " the sequence starts; expected one label a sequence, as in the training file",
             "Correct the label, or train on labels at every step.",
             i,
-            target,
+            layout.target,
         )
     return labels[offsets[:-1]]

@@ -11,6 +11,7 @@ from elman.data.options import Options
 from elman.data.rows import read_rows
 from elman.data.steps import read_steps
 from elman.data.table import Table, parse_table
+from elman.data.target import task_of_table
 
 
 def read_table(text: str, faults: Faults, options: Options, form: str | None) -> Dataset:
@@ -34,9 +35,15 @@ def from_table(table: Table, options: Options, form: str | None) -> Dataset:
         categories=table.resolve(options.categories, "--categories NAMES"),
     )
     layout = choose_columns(table, options, form)
+    if layout.target is not None:
+        task, note = task_of_table(table, layout.target, options)
+        notes = (*layout.notes, note) if note else layout.notes
+        layout = dataclasses.replace(layout, task=task or "classification", notes=notes)
     if layout.format == "rows":
         return read_rows(table, layout, options.group)
     per_step = before.per_step if before and before.target and not options.target else None
+    if options.task == "tagging":
+        per_step = True
     difference = options.time_difference
     if difference is None and before:
         difference = before.time_difference

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import is_missing, is_number
+from elman.data.dataset import Task
 from elman.data.options import Options, listing, unknown
 from elman.data.table import Table
 from elman.errors import DataError
@@ -49,8 +51,8 @@ def named_target(
     layout = options.layout
     asked = options.target or (layout.target if layout else None)
     if asked is not None:
-        if asked in names:
-            return (None if options.labelled is False else asked), [asked], ""
+        if found := target_names(asked, names):
+            return (None if options.labelled is False else asked), found, ""
         if options.labelled is False or (options.labelled is None and not options.target):
             return None, [], ""
         raise unknown(asked, names, "--target NAME", what, source)
@@ -72,6 +74,17 @@ def named_target(
     return found[0], found, f"--target {found[0]}: by its name"
 
 
+def target_names(target: str, names: Sequence[str]) -> list[str]:
+    """Return the columns that a target names, one or several with commas; none if one is not there.
+
+    A column whose own name has a comma in it goes first.
+    """
+    if target in names:
+        return [target]
+    parts = [part.strip() for part in target.split(",")]
+    return parts if len(parts) > 1 and all(part in names for part in parts) else []
+
+
 def no_target(names: Sequence[str], what: str, source: str) -> DataError:
     """Return the error for a file that needs a target and shows none."""
     return DataError(
@@ -87,6 +100,71 @@ def objects(labels: Sequence[Any]) -> NDArray[Any]:
     array = np.empty(len(labels), dtype=object)
     array[:] = labels
     return array
+
+
+def has_fractions(numbers: NDArray[np.float64]) -> bool:
+    """Whether finite numbers are among them that are not whole."""
+    known = numbers[np.isfinite(numbers)]
+    return bool((known != np.round(known)).any())
+
+
+def task_of_table(table: Table, target: str, options: Options) -> tuple[Task | None, str]:
+    """Say what is to be learned from the target of a table, and the note where that is a guess.
+
+    None means classes, of sequences or of steps.
+    """
+    known = options.layout.task if options.layout and not options.target else None
+    if asked := options.task or known:
+        return asked, ""
+    names = target_names(target, table.names)
+    cells = [[cell.strip() for cell in table.column(name)] for name in names]
+    if len(names) > 1 and all(set(column) <= {"0", "1"} for column in cells):
+        return "multilabel", "--task multilabel: the target columns hold 0 and 1"
+    if not all(is_number(cell) for column in cells for cell in column if not is_missing(cell)):
+        return None, ""
+    if len(names) > 1:
+        return "regression", "--task regression: several target columns of numbers"
+    if has_fractions(np.array([float(c) for c in cells[0] if not is_missing(c)])):
+        return "regression", "--task regression: the target's numbers have fractions"
+    return None, ""
+
+
+def cell_targets(table: Table, target: str, task: Task | None) -> NDArray[Any]:
+    """Return the target of every row of a table; what is wrong is told.
+
+    Returns: labels as text, (n,); of several labels frozensets, (n,), from cells with `|` between
+        them or from a column of 0 and 1 each; of numbers float64, (n,) or (n, K).
+    """
+    names = target_names(target, table.names)
+    if task == "regression":
+        columns = [table.numbers(name) for name in names]
+        for name, column in zip(names, columns, strict=True):
+            for i in np.flatnonzero(np.isnan(column)).tolist():
+                if is_missing(table.column(name)[i]):
+                    problem, remedy = "the number is missing", "Write it or remove the row."
+                    table.fault("no label", problem, remedy, i, name)
+        return columns[0] if len(columns) == 1 else np.column_stack(columns)
+    if task != "multilabel":
+        if len(names) > 1:
+            raise DataError(
+                f"{len(names)} target columns, {listing(names)}, and they hold classes",
+                remedy="Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
+                source=table.source,
+                rule="label",
+            )
+        return objects(cell_labels(table, names[0]))
+    if len(names) == 1:
+        split = ([part.strip() for part in c.split("|")] for c in table.column(names[0]))
+        return objects([frozenset(part for part in parts if part) for parts in split])
+    found: list[set[str]] = [set() for _ in range(len(table))]
+    for name in names:
+        for i, cell in enumerate(table.column(name)):
+            if cell.strip() == "1":
+                found[i].add(name)
+            elif cell.strip() != "0":
+                problem = f"{cell.strip()!r} says whether label {name!r} is there, expected 0 or 1"
+                table.fault("label", problem, "Correct it, or name other columns.", i, name)
+    return objects([frozenset(own) for own in found])
 
 
 def cell_labels(table: Table, name: str, what: str = "label") -> list[str]:

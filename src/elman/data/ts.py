@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from elman.data.cells import Place, check_numbers, to_numbers
+from elman.data.cells import Place, check_numbers, is_number, to_numbers
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults
 from elman.data.options import Options, listing, several, shorten
@@ -37,7 +37,7 @@ def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
     if options.labelled and not header.labelled:
         raise DataError(
             "the header says @classLabel false, expected labels",
-            remedy="Use a file with class labels.",
+            remedy="Use a file with class labels, or numbers and @targetLabel true.",
             source=faults.source,
             rule="label",
         )
@@ -53,8 +53,12 @@ def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
             continue
         parts = content.split(":")
         label = parts.pop().strip() if header.labelled else ""
-        if header.labelled:
+        if header.labelled and header.classes:
             check_label(label, header.classes, faults, line)
+        elif header.labelled and not is_number(label):
+            problem = f"target {label!r} is no number, which @targetLabel true says it is"
+            faults.add("number", problem, remedy="Correct it or remove the case.", line=line)
+            label = "0"
         channels = channels or len(parts)
         own = [part.split(",") for part in parts]
         if fault := _misshapen(own, channels, length, header.labelled):
@@ -82,11 +86,12 @@ def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
         format="ts",
         kind="numbers",
         target=TARGET if used else None,
+        task="classification" if header.classes else "regression",
         values=tuple(f"channel {c + 1}" for c in range(channels)),
     )
     return Dataset(
         parse_cases(cells, channels, ends, lines, faults),
-        objects(labels) if used else None,
+        None if not used else objects(labels) if header.classes else np.array(labels, np.float64),
         faults.source,
         layout,
         np.array(lines, np.int64),
@@ -177,11 +182,8 @@ def _read_header(contents: list[str], source: str) -> _Header:
                 "the values carry time stamps, which elman does not read",
                 "Write the values alone and @timestamps false.",
             )
-        if flags.get("targetlabel"):
-            raise fault(
-                "the targets are numbers to predict (@targetLabel true); elman learns classes",
-                "Use a file with @classLabel.",
-            )
+        if key == "targetlabel" and flags[key]:
+            labelled = True
         if key == "classlabel":
             labelled, classes = flags[key], tuple(words[2:])
             if labelled and not classes:

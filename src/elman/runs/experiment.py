@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
+from elman.data.dataset import Task
 from elman.data.ragged import flat
+from elman.data.read import MEANS
 from elman.errors import SettingsError
-from elman.estimators import SequenceClassifier, SequenceTagger
+from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.estimators.card import describe_model
 from elman.estimators.defaults import Figures, choose
 from elman.estimators.encoder import Encoder
 from elman.estimators.inputs import as_given, choose_unit
-from elman.evaluate import Report
+from elman.estimators.targets import Values
+from elman.evaluate import MultilabelReport, RegressionReport, Report
 from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.folder import (
@@ -39,6 +42,9 @@ from elman.runs.folder import (
 from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.settings import DataSettings
 from elman.train import EpochRecord
+
+Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
+AnyReport = Report | MultilabelReport | RegressionReport
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ class Run:
     """
 
     folder: Path
-    estimator: SequenceClassifier | SequenceTagger
-    reports: dict[str, Report]
+    estimator: Estimator
+    reports: dict[str, AnyReport]
     interrupted: bool
     seconds: float
 
@@ -116,7 +122,7 @@ def run(
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
         notes = unknown_note(estimator, parts.test)
-        predictions = predictions_of(estimator, parts.test, reports["test"].probabilities)
+        predictions = predictions_of(estimator, parts.test, answers_in(reports["test"]))
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
         pictures = plots.save_all(
             [record.to_dict() for record in history.epochs],
@@ -164,7 +170,7 @@ def run(
     return Run(folder, estimator, reports, interrupted, seconds)
 
 
-def make_estimator(settings: RunSettings, verbose: int) -> SequenceClassifier | SequenceTagger:
+def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
     """Return the estimator that the settings describe, not yet fitted."""
     values: dict[str, Any] = {
         **dataclasses.asdict(settings.model),
@@ -177,24 +183,43 @@ def make_estimator(settings: RunSettings, verbose: int) -> SequenceClassifier | 
     if isinstance(settings.data.validation, float):
         values["validation"] = settings.data.validation
     readout = values.pop("readout")
+    if settings.data.task == "regression":
+        return SequenceRegressor(readout=readout, **values)
     if readout == "every":
         return SequenceTagger(**values)
     return SequenceClassifier(readout=readout, **values)
 
 
 def fit(
-    estimator: SequenceClassifier | SequenceTagger,
+    estimator: Estimator,
     parts: Parts,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> None:
     """Train on the training part, watched by the validation part where there is one."""
     watched = parts.validation
+    names = parts.whole.layout.target
     estimator.fit(
         parts.training.inputs,
         parts.training.target,
         validation_data=None if watched is None else (watched.inputs, watched.target),
         on_epoch=on_epoch,
     )
+    target = estimator.target_
+    if isinstance(target, Values) and names:  # as the file calls them
+        named = [names] if target.num_outputs == 1 else [n.strip() for n in names.split(",")]
+        if len(named) == target.num_outputs:
+            estimator.target_ = dataclasses.replace(target, names=tuple(named))
+
+
+def task_of(estimator: Estimator) -> Task:
+    """What an estimator has learnt, as a dataset's `task`."""
+    task = estimator.target_.task
+    return "tagging" if task == "classification" and estimator.per_step else task
+
+
+def answers_in(report: AnyReport) -> NDArray[np.float64]:
+    """Return the answers that a report is about: probabilities, or numbers, (m, K)."""
+    return report.predicted if isinstance(report, RegressionReport) else report.probabilities
 
 
 def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
@@ -203,15 +228,16 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
     Returns: the settings, and a sentence that says what was chosen from the data.
     """
     per_step = isinstance(parts.whole.target, Ragged)
+    each = MEANS[parts.whole.task] + " at every step" * (parts.whole.task == "regression")
     readout = settings.model.readout
     if readout != "auto" and per_step != (readout == "every"):
-        found = "a label at every step" if per_step else "a class for each sequence"
+        found = each if per_step else MEANS[parts.whole.task]
         raise SettingsError(
             f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
             "another target with --target"
         )
     data = resolved(settings.data, parts.whole.layout)
-    data = dataclasses.replace(data, validation=parts.held)
+    data = dataclasses.replace(data, validation=parts.held, task=parts.whole.task)
     texts = parts.training.inputs
     if data.tokens == "auto" and not isinstance(texts, Ragged):
         data = dataclasses.replace(data, tokens=choose_unit(texts))
@@ -229,13 +255,17 @@ def figures_of(training: Dataset, data: DataSettings) -> Figures:
     inputs, kind = as_given(training.inputs, "auto")
     encoder = Encoder.fit(inputs, inputs=kind, tokens=data.tokens, scale=data.scale)
     lengths = encoder.steps(inputs).lengths
-    outputs = len(np.unique(flat(training.target)))
+    target = flat(training.target)
+    if training.task == "regression":
+        outputs = 1 if target.ndim == 1 else target.shape[1]
+    elif training.task == "multilabel":
+        outputs = len(frozenset().union(*target.tolist()))
+    else:
+        outputs = len(np.unique(target))
     return Figures.of(encoder, lengths, outputs, per_step=isinstance(training.target, Ragged))
 
 
-def unknown_note(
-    estimator: SequenceClassifier | SequenceTagger, dataset: Dataset
-) -> tuple[str, ...]:
+def unknown_note(estimator: Estimator, dataset: Dataset) -> tuple[str, ...]:
     """Say how many tokens of a dataset the training has not seen; empty if none."""
     unknown = estimator.count_unknown(dataset.inputs)
     if not unknown:
@@ -250,18 +280,21 @@ def unknown_note(
 
 
 def predictions_of(
-    estimator: SequenceClassifier | SequenceTagger,
+    estimator: Estimator,
     dataset: Dataset,
     probabilities: NDArray[np.float64],
 ) -> str:
     """Return a dataset's predictions as CSV text.
 
     Args:
-        probabilities: the estimator's for the dataset, (n, K), or (N, K) of a tagger.
+        probabilities: the estimator's for the dataset, or predicted numbers, (n, K), or (N, K) with
+            one a step.
     """
+    target = estimator.target_
     return predictions_csv(
         probabilities,
-        estimator.classes_.tolist(),
+        list(target.names) if isinstance(target, Values) else target.classes.tolist(),
+        target.task,
         names=names_of(dataset),
         true=dataset.target,
         steps=estimator.encoder_.steps(dataset.inputs) if estimator.per_step else None,

@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
 from elman.evaluate.layout import one_line
+from elman.evaluate.report import Report
 from elman.plots.style import DPI
+from elman.runs import outcomes
 
 if TYPE_CHECKING:
-    from elman.evaluate.report import Report
     from elman.train.loop import History
 
 FIGURES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "ROC AUC", "log loss",
@@ -44,6 +45,13 @@ CAPTIONS = {  # file name -> what is seen, and how to read it
         "the network is too sure, above it too cautious. The bars say how many answers that is."),
     "accuracy_by_length": ("Accuracy by length", "From short sequences to long ones, with 95 % "
         "intervals. A fall to the right says that long sequences are harder."),
+    "labels": ("Labels", "Bars are F1. Recall left of precision: the label is missed; right of it: "
+        "it is given too often."),
+    "predicted": ("Predicted over true", "On the diagonal the answer is right."),
+    "residuals": ("Errors", "Predicted less true, over the prediction. A trend, or a spread that "
+        "changes from left to right, is something the network has not learnt."),
+    "error_by_length": ("Error by length", "From short sequences to long ones, over the error of "
+        "all. A rise to the right says that long sequences are harder."),
 }  # fmt: skip
 
 
@@ -59,7 +67,9 @@ class Page:
     data: str  # what `elman.data.describe` says
     model: str  # one paragraph
     history: History
-    reports: Mapping[str, Report]  # one part at least; the first, test, is what the page is about
+    reports: Mapping[
+        str, Report | outcomes.Outcome
+    ]  # one part at least; the first, test, is what the page is about
     pictures: Sequence[Path]  # PNG files; those that `elman.plots.save_all` names get captions
     config: str  # text of config.toml
     notes: Sequence[str] = ()  # what to know before believing the figures
@@ -69,11 +79,24 @@ def render(page: Page) -> str:
     """Return the page as HTML, to be written as UTF-8: no script, nothing fetched from outside."""
     part, report = next(iter(page.reports.items()))
     config = _scroll(f"<pre>{_text(page.config)}</pre>", "config.toml")
+    if isinstance(report, Report):
+        own = cast("Mapping[str, Report]", page.reports)
+        lead, bars, figures = headline(part, report), _bars(report), _figures(own)
+        details = {
+            f"Classes, {part}": _classes(report),
+            f"Most frequent confusions, {part}": _confusions(report),
+        }
+    else:
+        others = cast("Mapping[str, outcomes.Outcome]", page.reports)
+        lead, bars = outcomes.headline(part, report), ""
+        head, rows, note = outcomes.figures(others)
+        figures = f'{_table(head, rows, "figures")}<p class="note">{_text(note)}</p>'
+        title, head, rows = outcomes.details(report)
+        details = {f"{title}, {part}": _table(head, rows, title.lower())}
     sections = {
-        "Figures": _figures(page.reports),
-        "Pictures": _pictures(page, part, report),
-        f"Classes, {part}": _classes(report),
-        f"Most frequent confusions, {part}": _confusions(report),
+        "Figures": figures,
+        "Pictures": _pictures(page, part),
+        **details,
         "Data as understood": _scroll(f"<pre>{_text(page.data)}</pre>", "data"),
         "Training": _training(page),
         "Reproduce": _scroll(f"<pre>{_text(page.command)}</pre>", "command")
@@ -93,8 +116,8 @@ def render(page: Page) -> str:
 <body><header>
 <p class="kicker">elman report, {when}</p>
 <h1>{_text(page.title)}</h1>
-<p class="lead">{_text(headline(part, report))}</p>
-{_bars(report)}
+<p class="lead">{_text(lead)}</p>
+{bars}
 {f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else ""}
 </header><main>
 {"".join(f"<section><h2>{_text(t)}</h2>{body}</section>" for t, body in sections.items() if body)}
@@ -204,7 +227,7 @@ def _figures(reports: Mapping[str, Report]) -> str:
     return f'{table}<p class="note">{_text(note)}</p>'
 
 
-def _pictures(page: Page, part: str, report: Report) -> str:
+def _pictures(page: Page, part: str) -> str:
     figures = ""
     for path in page.pictures:
         png = path.read_bytes()

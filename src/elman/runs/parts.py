@@ -15,6 +15,7 @@ from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
 from elman.data.groups import hold_out_groups, hold_out_latest
 from elman.data.missing import with_gaps
 from elman.data.ragged import flat
+from elman.data.read import MEANS
 from elman.data.splits import hold_out
 from elman.data.tasks import TASKS, load_task, split_name
 from elman.data.windows import cut_windows
@@ -84,10 +85,10 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
                 "Expected a share of its training part, or 'test'"
             )
         whole, test = load_task(settings.data, seed)
-        if labels_of(whole).dtype != object:
+        if settings.task not in (None, whole.task):
             raise SettingsError(
-                f"data: {settings.data} asks for a number a sequence, expected classes. "
-                f"Give load_task({settings.data!r}, seed) to SequenceRegressor, in Python"
+                f"task: got {settings.task!r}, but {settings.data} asks for {MEANS[whole.task]}. "
+                "Leave it out"
             )
         training = whole
         notes.append(f"test part: {len(test):,} sequences that come with the task")
@@ -95,7 +96,14 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
         _hint_at_tasks(settings.data)
         group = None if settings.group == CONTENT else settings.group
         difference = settings.time_difference
-        whole = read(settings.data, labelled=True, group=group, time_difference=difference, **given)
+        whole = read(
+            settings.data,
+            labelled=True,
+            task=settings.task,
+            group=group,
+            time_difference=difference,
+            **given,
+        )
         wanted = (settings.test, _validation(settings, len(whole)))
         drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
         if not drawn and (settings.split or settings.group):
@@ -130,7 +138,8 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     known_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
     for part in (validation, test):
         if part is not None:
-            check_known(part, classes_of(training))
+            if part.task != "regression":
+                check_known(part, classes_of(training))
             check_gaps(part, known_gaps)
     notes.append(f"training part: {len(training):,} sequences")
     known = set(_contents(training))
@@ -171,6 +180,7 @@ def resolved(settings: DataSettings, layout: Layout) -> DataSettings:
     found: dict[str, Any] = {"format": layout.format}
     if layout.format != "ts":
         found |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
+    found["task"] = layout.task
     if settings.test is None:
         settings = dataclasses.replace(settings, test=_TEST_SHARE)
     return dataclasses.replace(settings, **found)
@@ -185,7 +195,10 @@ def labels_of(dataset: Dataset) -> NDArray[np.object_]:
 
 def classes_of(dataset: Dataset) -> set[object]:
     """The labels that occur in a dataset."""
-    return set(labels_of(dataset).tolist())
+    labels = labels_of(dataset).tolist()
+    if dataset.task == "multilabel":
+        return {label for own in labels for label in own}
+    return set(labels)
 
 
 def check_known(dataset: Dataset, classes: set[object]) -> None:
@@ -194,10 +207,11 @@ def check_known(dataset: Dataset, classes: set[object]) -> None:
     Raises: DataError with the first line that has one.
     """
     labels = labels_of(dataset).tolist()
-    unseen = Counter(label for label in labels if label not in classes)
+    sets = [own if isinstance(own, frozenset) else {own} for own in labels]
+    unseen = Counter(label for own in sets for label in own if label not in classes)
     if not unseen:
         return
-    first = next(i for i, label in enumerate(labels) if label in unseen)
+    first = next(i for i, own in enumerate(sets) if not unseen.keys().isdisjoint(own))
     if isinstance(dataset.target, Ragged):
         first = int(dataset.target.owners[first])
     listed = ", ".join(f"{label!r} ({n} times)" for label, n in unseen.most_common(5))
@@ -219,7 +233,9 @@ def _hold_out(
 ) -> tuple[Dataset, Dataset, str]:
     """Return the first and the second part, and words on how they were drawn."""
     labels = dataset.target
-    if not isinstance(labels, Ragged):
+    if dataset.task in ("regression", "multilabel"):
+        labels = None
+    elif not isinstance(labels, Ragged):
         labels = labels_of(dataset).astype(str)
     gaps, way, how = _gaps(dataset), _way(settings), ""
     try:
@@ -234,7 +250,7 @@ def _hold_out(
             first, second = hold_out_latest(times, share, what)
             how = ", the last by time" if known else ", the last in the order of the file"
         else:
-            if way == "random" and not isinstance(labels, Ragged):
+            if way == "random" and labels is not None and not isinstance(labels, Ragged):
                 labels = Ragged(labels, np.arange(len(labels) + 1))  # kept, but in no proportion
             first, second = hold_out(len(dataset), share, seed, labels, what, gaps)
             how = ", at random" if way == "random" else ""

@@ -12,22 +12,24 @@ import numpy as np
 from elman import plots
 from elman.data import Dataset, Ragged, check_gaps, read
 from elman.data.ragged import flat
+from elman.data.read import MEANS
 from elman.data.tasks import load_task
 from elman.data.windows import cut_windows
 from elman.errors import DataError, SettingsError
-from elman.estimators import SequenceClassifier, SequenceTagger
+from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.estimators.storage import load_with_layout
-from elman.evaluate import Check, Report
-from elman.runs.experiment import predictions_of, unknown_note
+from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
+from elman.runs.experiment import answers_in, predictions_of, task_of, unknown_note
 from elman.runs.folder import EVALUATION, new_folder, refuse_taken, unused, write_json
 from elman.runs.parts import check_known, is_task
 
-Estimator = SequenceClassifier | SequenceTagger
+Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
+AnyReport = Report | MultilabelReport | RegressionReport
 
 
 def evaluate(
     model: Path, data: str, options: Mapping[str, str | None], out: Path | None, overwrite: bool
-) -> tuple[Report, Path, tuple[str, ...]]:
+) -> tuple[AnyReport, Path, tuple[str, ...]]:
     """Evaluate a model on labelled data and write metrics.json, predictions.csv and plots.
 
     Args:
@@ -42,7 +44,8 @@ def evaluate(
     if out is not None:
         refuse_taken(out, overwrite, EVALUATION)
     estimator, dataset, notes = _load(model, data, options, labelled=True)
-    check_known(dataset, set(estimator.classes_.tolist()))
+    if dataset.task != "regression":
+        check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
     if out is None:
         run = (model / "config.toml").is_file()
@@ -50,7 +53,7 @@ def evaluate(
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes += unknown_note(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
-        predictions = predictions_of(estimator, dataset, report.probabilities)
+        predictions = predictions_of(estimator, dataset, answers_in(report))
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
         write_json(
@@ -69,9 +72,12 @@ def predict(
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
     estimator, dataset, notes = _load(model, data, options, labelled=None)
-    found = estimator.predict_proba(dataset.inputs)
-    probabilities = np.concatenate(found) if isinstance(found, list) else found
-    predictions = predictions_of(estimator, dataset, probabilities)
+    if isinstance(estimator, SequenceRegressor):
+        found = estimator.predict(dataset.inputs)
+    else:
+        found = estimator.predict_proba(dataset.inputs)
+    answers = np.concatenate(found) if isinstance(found, list) else found
+    predictions = predictions_of(estimator, dataset, answers.reshape(len(answers), -1))
     return predictions, len(dataset), notes + unknown_note(estimator, dataset)
 
 
@@ -102,11 +108,14 @@ def _load(
             remedy="Name other columns with --text or --values.",
             source=dataset.source,
         )
-    if labelled and dataset.layout.per_step != estimator.per_step:
-        words = {True: "a label at every step", False: "a class for each sequence"}
+    task = task_of(estimator)
+    per_step = isinstance(dataset.target, Ragged)
+    if labelled and (dataset.task != task or per_step != estimator.per_step):
+        each = {True: " at every step", False: ""}
         raise DataError(
-            f"the target is {words[dataset.layout.per_step]}, expected "
-            f"{words[estimator.per_step]} as in training",
+            f"the target is {MEANS[dataset.task]}{each[per_step and task == 'regression']}, "
+            f"expected {MEANS[task]}{each[estimator.per_step and task == 'regression']} as in "
+            "training",
             remedy="Name another with --target.",
             source=dataset.source,
         )
@@ -122,7 +131,7 @@ def _load(
 def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
     """Turn labels that a file can only write as text, `3` or `True`, into those of the training."""
     target = dataset.target
-    if target is None:
+    if target is None or dataset.task in ("regression", "multilabel"):
         return dataset
     labels = flat(target)
     written = {str(label): label for label in estimator.classes_.tolist()}
