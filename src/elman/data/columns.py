@@ -11,7 +11,7 @@ from elman.data.dataset import Layout
 from elman.data.faults import Faults
 from elman.data.options import Options, listing
 from elman.data.table import Table
-from elman.data.target import named_target, no_target
+from elman.data.target import named_target, no_target, target_names
 from elman.errors import DataError, SettingsError
 
 # Usual names, the most telling first.
@@ -95,8 +95,9 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
             source=table.source,
             rule="choice",
         )
-    roles = {"--target": target, "--id": identity, "--time": time, "--group": options.group}
-    _refuse_twice(table, roles, text, values, categories)
+    targets = [("--target", n) for n in target_names(target, table.names)] if target else []
+    roles = [*targets, ("--id", identity), ("--time", time), ("--group", options.group)]
+    _refuse_twice(table, [*roles, ("--text", text)], values, categories)
     return Layout(
         format="steps" if form == "steps" else "rows",
         kind="mixed"
@@ -264,14 +265,13 @@ def _choose_inputs(
 
 def _refuse_twice(
     table: Table,
-    roles: dict[str, str | None],
-    text: str | None,
+    roles: Sequence[tuple[str, str | None]],
     values: tuple[str, ...],
     categories: tuple[str, ...],
 ) -> None:
     """Refuse a column that does not exist or has two roles."""
     taken: dict[str, str] = {}
-    uses = [*roles.items(), ("--text", text), *(("--values", name) for name in values)]
+    uses = [*roles, *(("--values", name) for name in values)]
     uses += [("--categories", name) for name in categories]
     for flag, name in uses:
         if name is not None:

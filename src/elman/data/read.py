@@ -247,6 +247,8 @@ def _doubts(dataset: Dataset) -> tuple[str, ...]:
     """Return what looks like a slip among labels that are text."""
     if dataset.target is None or flat(dataset.target).ndim > 1:
         return ()
+    if dataset.task == "regression":
+        return ()
     classes = list(dict.fromkeys(flat(dataset.target).tolist()))
     if not all(isinstance(label, str) for label in classes):
         return ()

@@ -152,6 +152,8 @@ def _target(dataset: Dataset) -> dict[str, Any] | None:
     labels = flat(dataset.target)
     about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
     values = labels.tolist()
+    if dataset.task == "multilabel":
+        values = [label for own in values for label in own]
     if labels.ndim > 1 or any(type(v) is float for v in values):
         numbers = labels.astype(np.float64)
         return about | {"min": float(numbers.min()), "max": float(numbers.max())}
@@ -203,7 +205,8 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
     if constant:
         warnings.append(f"constant, so of no use: {listing(constant, 5)}")
     labels = None
-    if dataset.target is not None and flat(dataset.target).ndim == 1:
+    one_each = dataset.target is not None and dataset.task != "multilabel"
+    if one_each and dataset.target is not None and flat(dataset.target).ndim == 1:
         each = flat(dataset.target)
         labels = each if isinstance(dataset.target, Ragged) else np.repeat(each, inputs.lengths)
     for c, channel in enumerate(channels):

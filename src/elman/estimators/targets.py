@@ -230,7 +230,9 @@ class LabelSets:
 
     def answers(self, outputs: Tensor) -> Tensor:
         """From outputs, (n, K), to the probability of each label, float64."""
-        return torch.sigmoid(outputs.double())
+        # Not torch.sigmoid, whose last bit hangs on where in memory a number lies.
+        both = torch.stack([torch.zeros_like(outputs), outputs], -1).double()
+        return torch.softmax(both, -1)[..., 1]
 
     def finished(self, answers: Floats) -> Floats:
         """Return what users are given, (n, K)."""

@@ -29,7 +29,7 @@ def headline(part: str, report: Outcome) -> str:
         text += f" (95 % interval {low} – {high})"
     caveat = _CAVEATS.get(part, "")
     if not report.baselines:
-        return f"{text}. No baseline was run, so nothing says whether the recurrence is needed.{caveat}"
+        return f"{text}. No baseline was run beside it.{caveat}"
     # The lower an error the better, the higher a share.
     order = sorted(report.baselines, key=lambda b: report.baselines[b][name], reverse=not values)
     simpler = [f"{_shown(report, name, report.baselines[b][name])} for {b}" for b in order]
@@ -59,8 +59,8 @@ def figures(reports: Mapping[str, Outcome]) -> tuple[list[str], Rows, str]:
         if first.intervals:
             ends = first.intervals.get(name, ())
             row.append(" – ".join(_shown(first, name, end) for end in ends) or "–")
-        for baseline in first.baselines.values():
-            row.append(_shown(first, name, baseline[name]) if name in baseline else "–")
+        simpler = first.baselines.values()
+        row += [_shown(first, name, b[name]) if name in b else "–" for b in simpler]
         rows.append(row + [_shown(r, name, getattr(r, name)) for r in others.values()])
     if isinstance(first, RegressionReport):
         note = (
