@@ -218,7 +218,13 @@ FAULTS = [
     Fault("a.jsonl", TOKENS + '{"tokens": ["a"], "label": ""}\n', 2, None, ("label", "empty")),
     Fault("a.jsonl", TOKENS + '{"tokens": ["a"], "label": null}\n', 2, None, ("empty",)),
     Fault("a.jsonl", TOKENS + '{"tokens": ["a"], "label": ["x"]}\n', 2, None, ("is a list",)),
-    Fault("a.jsonl", '{"tokens": ["a"], "label": 0.5}\n', 1, None, ("a number (0.5)", "classes")),
+    Fault(
+        "a.jsonl",
+        '{"tokens": ["a"], "label": "a"}\n{"tokens": ["a"], "label": 0.5}\n',
+        2,
+        None,
+        ("a number (0.5)", "classes"),
+    ),
     Fault(
         "a.jsonl",
         '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": ["a", "b"], "tags": ["O"]}\n',
@@ -268,7 +274,7 @@ FAULTS = [
     Fault("a.ts", "@univariate true\n1,2:a\n", 2, None, ("before @data",)),
     Fault("a.ts", TS, 5, None, ("no case follows",)),
     Fault("a.ts", "@timestamps true\n" + TS + "1,2:a\n", 1, None, ("time stamps",)),
-    Fault("a.ts", "@targetLabel true\n@data\n1,2:0.5\n", 1, None, ("numbers to predict",)),
+    Fault("a.ts", "@targetLabel true\n@data\n1,2:up\n", 3, None, ("target 'up' is no number",)),
     Fault("a.ts", "@classLabel maybe\n@data\n1,2:0.5\n", 1, None, ("'maybe'", "true or false")),
     Fault("a.ts", "@classLabel true\n@data\n1,2:0.5\n", 1, None, ("names no classes",)),
     Fault("a.ts", "@dimensions two\n@data\n1,2:0.5\n", 1, None, ("'two'",)),

@@ -162,9 +162,12 @@ def test_a_task_and_its_seed():
     assert (len(first.training), len(first.validation), len(first.test)) == (720, 80, 200)
 
 
-def test_a_task_without_classes_is_refused():
-    with pytest.raises(SettingsError, match=r"data: adding:T=5 asks for a number a sequence, exp"):
-        read_parts(DataSettings(data="adding:T=5"), 0)
+def test_a_task_of_numbers_has_parts_and_no_classes():
+    parts = read_parts(DataSettings(data="adding:T=5,train=40,test=10", validation=0.2), 0)
+    assert (len(parts.training), len(parts.validation), len(parts.test)) == (32, 8, 10)
+    assert parts.training.task == "regression"
+    with pytest.raises(SettingsError, match="task: got 'classification', but adding:T=5 asks for"):
+        read_parts(DataSettings(data="adding:T=5", task="classification"), 0)
 
 
 def test_a_file_goes_before_a_task_and_a_folder_does_not(tmp_path, monkeypatch):
