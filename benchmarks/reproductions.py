@@ -57,7 +57,7 @@ def train(flags: str, seed: int) -> dict[str, Any]:
     """What `elman train FLAGS --seed SEED` measures, without writing the run folder."""
     given = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
     settings = settings_from(given, None)
-    parts = read_parts(settings.data, seed)
+    parts = read_parts(settings.data, seed, settings.training)
     settings, _ = resolve(settings, parts)
     estimator = make_estimator(settings, verbose=0)
     started = time.perf_counter()

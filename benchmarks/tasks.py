@@ -35,6 +35,7 @@ from elman.runs.parts import read_parts
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("rnn", "gru", "lstm")
 CONFIG = Path(__file__).parent / "tasks.toml"
+NUMBERS = "--noise 0"
 TOKENS = "--embedding-size 64 --token-dropout 0.25"
 
 
@@ -93,10 +94,16 @@ Runs = dict[str, list[tuple[float, float, float]]]  # by cell: training, test, s
 BRACKETS = f"--epochs 30 --readout last {TOKENS}"
 DIGITS = (
     "--epochs 60 --batch-size 16 --learning-rate 0.01 --weight-decay 0.3 --dropout 0.3 "
-    "--readout last"
+    f"--readout last {NUMBERS}"
 )
 ROWS = (
-    Row("running-parity:stretch=5", "--epochs 30 --readout every", whole, "sequences right", "0"),
+    Row(
+        "running-parity:stretch=5",
+        f"--epochs 30 --readout every {NUMBERS}",
+        whole,
+        "sequences right",
+        "0",
+    ),
     Row("anbn", f"--epochs 40 --readout every {TOKENS}", whole, "strings right", "0"),
     Row("anbn:letters=3", f"--epochs 40 --readout every {TOKENS}", whole, "strings right", "0"),
     Row("brackets:kinds=1", BRACKETS, accuracy, "accuracy", "0.5"),
@@ -122,7 +129,13 @@ ROWS = (
         "accuracy",
         "0.75",
     ),
-    Row("adding:T=100,train=3000", "--epochs 50 --readout last --no-scale", rmse, "RMSE", "0.408"),
+    Row(
+        "adding:T=100,train=3000",
+        f"--epochs 50 --readout last --no-scale {NUMBERS}",
+        rmse,
+        "RMSE",
+        "0.408",
+    ),
     Row("sequential-digits", DIGITS, accuracy, "accuracy", "0.1"),
     Row("sequential-digits:order=permuted", DIGITS, accuracy, "accuracy", "0.1"),
 )
@@ -142,7 +155,7 @@ def measure(row: Row, cell: str, seed: int) -> tuple[float, float, float]:
         estimator.set_params(**{k: given[k] for k in estimator.get_params()})
         estimator.fit(training.inputs, training.target)
     else:
-        parts = read_parts(settings.data, seed)
+        parts = read_parts(settings.data, seed, settings.training)
         training, test = parts.training, parts.test
         estimator = make_estimator(resolve(settings, parts)[0], verbose=0)
         fit(estimator, parts)

@@ -221,6 +221,13 @@ class TrainingSettings:
             + _CHOSEN
         ),
     ] = None
+    noise: Annotated[
+        Annotated[float, Ge(0)] | None,
+        Help(
+            "standard deviation of the noise that training adds to numbers, after they were "
+            "standardised" + _CHOSEN
+        ),
+    ] = None
     patience: Annotated[
         Annotated[int, Ge(0)] | None,
         Help(
@@ -282,6 +289,7 @@ class TrainingPlan(TrainingSettings):
     weight_decay: float = 0.3
     label_smoothing: float = 0.0
     token_dropout: float = 0.25
+    noise: float = 0.0
     patience: int = 15
     keep: Literal["best", "last"] = "best"
 

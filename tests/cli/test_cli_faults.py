@@ -23,7 +23,7 @@ def refused(elman, tree, tmp_path, words, *messages):
 
 FILES = [
     ("one.csv", "text,label\na b,x\nc d,x\n", ["every sequence has the label 'x'", "column label"]),
-    ("few.csv", TEXT + "odd day,z\n", ["line 22, column label", "'z' has 1", "at least 3"]),
+    ("few.csv", TEXT + "odd day,z\n", ["line 22, column label", "'z' has 1", "at least 2"]),
     ("none.csv", "text,label\n", ["none.csv"]),
     ("empty.csv", "", ["the file is empty"]),
     ("hole.csv", TEXT + ",x\n", ["line 22, column text", "an empty sequence", "remove the row"]),
@@ -111,7 +111,7 @@ FLAGS = [
     (["--validation", 0, "--patience", 2], ["keep 'best' and patience need a validation part"]),
     (["--validation", "test", "--keep", "best"], ["keep 'best' and patience need"]),
     (["--validation", "test", "--patience", 2], ["keep 'best' and patience need"]),
-    (["--readout", "every"], ["readout: got 'every', but the target is a class for each sequence"]),
+    (["--readout", "every"], ["readout: got 'every', but the target is a class per sequence"]),
     (["--out", "text.csv"], ["text.csv: is a file, expected a folder"]),
     (["--out", "text.csv/run"], ["Not a directory"]),
     (["--out", "."], ["exists already"]),
@@ -208,7 +208,7 @@ def test_data_that_the_model_does_not_know(elman, tree, tmp_path, trained, files
     call = ["evaluate", trained("text.csv"), "waves"]
     refused(elman, tree, tmp_path, call, "the sequences are numbers, expected text as in training")
     call = ["evaluate", trained("steps.csv"), "running-parity"]
-    refused(elman, tree, tmp_path, call, "a label at every step, expected a class for each")
+    refused(elman, tree, tmp_path, call, "a label at every step, expected a class per sequence")
     call = ["predict", trained("text.csv"), others / "text.csv", "-o", "p.csv", "--text", "txt"]
     refused(elman, tree, tmp_path, call, "there is no column 'txt'. Did you mean 'text'?")
 

@@ -18,7 +18,18 @@ MODULES = (
     "import sys; sys.argv = ['elman', {words}]\ntry:\n    import elman.cli; elman.cli.main()\n"
 )
 MODULES += "except SystemExit: pass\nprint('MODULES', *sys.modules)"
-LONG = ["train", "waves", "--epochs", "10000", "--patience", "0", "--hidden-size", "4"]
+LONG = [
+    "train",
+    "waves",
+    "--epochs",
+    "10000",
+    "--patience",
+    "0",
+    "--hidden-size",
+    "4",
+    "--validation",
+    "0.1",
+]
 
 
 def call(*words, **options):
@@ -198,7 +209,21 @@ def test_a_terminal_shows_a_bar(tmp_path):
     main, side = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     process = subprocess.Popen(
-        [*ELMAN, "train", "waves", "--epochs", "12", "--log-every", "4", "--out", "r"],
+        [
+            *ELMAN,
+            *[
+                "train",
+                "waves",
+                "--epochs",
+                "12",
+                "--log-every",
+                "4",
+                "--validation",
+                "0.1",
+                "--out",
+                "r",
+            ],
+        ],
         stdout=side,
         stderr=side,
         stdin=subprocess.DEVNULL,

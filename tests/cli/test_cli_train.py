@@ -27,8 +27,8 @@ def read_lines(path):
 
 def test_what_is_said(elman, files, tmp_path):
     data = files / "text.csv"
-    flags = ["--hidden-size", 4, "--epochs", 3, "--no-bidirectional", "--out", "my run"]
-    done = elman("train", data, *flags)
+    flags = ["--hidden-size", 4, "--epochs", 3, "--no-bidirectional", "--validation", 0.1]
+    done = elman("train", data, *flags, "--out", "my run")
     assert done.code == 0
     assert done.err == ""
     assert f"{data}\n  format     one row a sequence" in done.out
@@ -60,8 +60,8 @@ def test_quiet(elman, files, small):
 
 @pytest.mark.parametrize(("every", "shown"), [(1, "1234567"), (3, "1367"), (5, "157"), (9, "17")])
 def test_log_every(elman, files, every, shown):
-    flags = ["--hidden-size", 2, "--epochs", 7, "--log-every", every, "--patience", 0]
-    done = elman("train", files / "text.csv", *flags)
+    flags = ["--hidden-size", 2, "--epochs", 7, "--log-every", every]
+    done = elman("train", files / "text.csv", *flags, "--validation", 0.1, "--patience", 0)
     assert [m[0] for m in EPOCH.findall(done.out)] == list(shown)
 
 
@@ -69,7 +69,7 @@ def test_the_last_line_is_shown_after_early_stopping(elman, tmp_path):
     rows = [f"{'ab'[i % 2]} {'cd'[i % 3 % 2]},{'xy'[i * i % 7 % 2]}" for i in range(40)]
     (tmp_path / "noise.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
     flags = ["--epochs", 60, "--patience", 1, "--log-every", 50, "--learning-rate", 0.1]
-    done = elman("train", "noise.csv", *flags)
+    done = elman("train", "noise.csv", *flags, "--validation", 0.1)
     stopped = re.search(
         r"no lower validation loss for 1 epochs; the weights of epoch (\d+)", done.out
     )
@@ -128,10 +128,12 @@ FIELDS = [f for f in fields() if f.name != "data"]
 @pytest.mark.parametrize("field", FIELDS, ids=[f.name for f in FIELDS])
 def test_every_setting_is_a_flag_and_a_key(elman, tmp_path, field):
     words, value = other_value(field)
-    rnn = {"nonlinearity": ["--cell", "rnn"], "focal_gamma": ["--loss", "focal"]}.get(
-        field.name, []
-    )
-    done = elman("train", "x.csv", *rnn, *words, "--print-config")
+    beside = {
+        "nonlinearity": ["--cell", "rnn"],
+        "focal_gamma": ["--loss", "focal"],
+        "stride": ["--window", "9"],
+    }.get(field.name, [])
+    done = elman("train", "x.csv", *beside, *words, "--print-config")
     assert done.code == 0, done.err
     shown = tomllib.loads(done.out)
     assert shown[field.section][field.name] == value

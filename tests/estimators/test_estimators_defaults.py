@@ -22,13 +22,14 @@ OPEN_TRAINING = [
     and f.name not in ("patience", "keep", "class_weight")  # None means something
 ]
 ONLY_TOKENS = {"embedding_size", "token_dropout"}
+ONLY_NUMBERS = {"noise"}
 
 
 @pytest.mark.parametrize("effort", ["quick", "normal", "high"])
 @pytest.mark.parametrize("figures", [NUMBERS, TOKENS])
 def test_all_that_is_open_is_chosen_and_told(figures, effort):
     network, training, told = choose(figures, ModelSettings(), TrainingSettings(effort=effort))
-    unused = ONLY_TOKENS if figures.channels else set()
+    unused = ONLY_TOKENS if figures.channels else ONLY_NUMBERS
     for owner, names in ((network, OPEN_MODEL), (training, OPEN_TRAINING)):
         for name in names:
             value = getattr(owner, name)

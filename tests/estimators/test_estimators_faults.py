@@ -89,7 +89,7 @@ CLASSES = [
 
 @pytest.mark.parametrize(("y", "error", "message"), CLASSES, ids=[m for *_, m in CLASSES])
 def test_labels_that_cannot_be_learnt_from(y, error, message):
-    refused(error, message, lambda: SequenceClassifier(**SMALL).fit(GOOD, y))
+    refused(error, message, lambda: SequenceClassifier(**SMALL, validation=0.1).fit(GOOD, y))
 
 
 def test_no_data_at_all():
@@ -98,7 +98,7 @@ def test_no_data_at_all():
 
 def test_too_few_to_split():
     X = GOOD[:2]
-    model = SequenceClassifier(**SMALL)
+    model = SequenceClassifier(**SMALL, validation=0.1)
     refused(DataError, "class 'a' has one sequence left", lambda: model.fit(X, ["a", "b"]))
     X = [np.ones((2, 1)) * i for i in range(6)]
     refused(

@@ -14,7 +14,7 @@ from elman.errors import ModelFileError, SettingsError
 from elman.estimators.encoder import Encoder
 from elman.evaluate.summaries import spread_out
 from elman.models import ModelConfig, SequenceModel
-from elman.train.loop import unknown_chances, with_unknown
+from elman.train.disturb import unknown_chances, with_unknown
 
 NAN = np.nan
 SMALL = {"hidden_size": 4, "epochs": 2, "random_state": 0}

@@ -87,8 +87,8 @@ def test_it_learns():
 
 def test_the_targets_unit_does_not_matter():
     X, y, _ = make()
-    one = SequenceRegressor(**SMALL).fit(X, y)
-    other = SequenceRegressor(**SMALL).fit(X, (y - 1e6) / 1e3)
+    one = SequenceRegressor(**SMALL, validation=0.1).fit(X, y)
+    other = SequenceRegressor(**SMALL, validation=0.1).fit(X, (y - 1e6) / 1e3)
     np.testing.assert_allclose(one.predict(X), 1e3 * other.predict(X) + 1e6, rtol=1e-6)
     first, second = one.history_.epochs[-1], other.history_.epochs[-1]
     assert first.validation_loss == pytest.approx(second.validation_loss, rel=1e-3)

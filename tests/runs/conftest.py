@@ -43,7 +43,7 @@ def settings(files):
     """From changes by section to whole settings of a small run on text.csv."""
 
     def make(**sections):
-        base = {"data": {"data": str(files / "text.csv")}, **SMALL}
+        base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
         return merge(base, sections)
 
     return make
@@ -54,5 +54,5 @@ def trained(files, tmp_path_factory):
     """A run on text.csv, not to be changed."""
     out = tmp_path_factory.mktemp("trained") / "run"
     said = []
-    base = {"data": {"data": str(files / "text.csv")}, **SMALL}
+    base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
     return run(merge(base), out=out, verbose=0, echo=said.append), said

@@ -147,7 +147,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in fields())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     asked = {"values", "categories", "id", "time", "time_difference", "class_weight"}
-    asked |= {"split", "group", "window", "stride"}
+    asked |= {"split", "group", "window", "stride", "noise"}
     assert set(unset) <= asked, "the rest is chosen by now"
 
 
@@ -215,6 +215,7 @@ def test_every_setting_reaches_the_estimator():
             "loss": "focal",
             "focal_gamma": 1.5,
             "token_dropout": 3.0,
+            "noise": 0.75,
             "patience": 4,
             "keep": "last",
             "device": "cpu",

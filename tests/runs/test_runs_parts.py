@@ -10,7 +10,7 @@ from elman.settings import DataSettings
 
 
 def parts(files, name="text.csv", seed=0, **given) -> Parts:
-    return read_parts(DataSettings(data=str(files / name), **given), seed)
+    return read_parts(DataSettings(data=str(files / name), **{"validation": 0.1, **given}), seed)
 
 
 def lines(part):
@@ -89,10 +89,10 @@ def few(tmp_path, name, count):
 @pytest.mark.parametrize(
     ("given", "least"),
     [
-        ({}, 3),
-        ({"validation": 0.0}, 2),
+        ({}, 2),  # so few are not drawn from for validation
+        ({"validation": 0.1}, 3),
         ({"validation": "test"}, 2),
-        ({"test": "whole.csv"}, 2),
+        ({"test": "whole.csv", "validation": 0.1}, 2),
         ({"test": "whole.csv", "validation": 0.0}, 1),
         ({"test": "whole.csv", "validation": "whole.csv"}, 1),
     ],
@@ -156,7 +156,9 @@ def test_a_task_brings_its_own_parts(given):
 
 
 def test_a_task_and_its_seed():
-    first, again, other = (read_parts(DataSettings(data="waves"), s) for s in (1, 1, 2))
+    first, again, other = (
+        read_parts(DataSettings(data="waves", validation=0.1), s) for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first.test.inputs.values, again.test.inputs.values)
     assert not np.array_equal(first.test.inputs.offsets, other.test.inputs.offsets)
     assert (len(first.training), len(first.validation), len(first.test)) == (720, 80, 200)

@@ -106,11 +106,12 @@ def test_nothing_drawn(walks):
         parts(walks, test=str(walks), validation=0, group="person")
     with pytest.raises(SettingsError, match="window: got 5, but waves is a built-in task"):
         read_parts(DataSettings(data="waves", window=5), 0)
-    assert "by content" in read_parts(DataSettings(data="waves", group="content"), 0).notes[1]
+    held = DataSettings(data="waves", group="content", validation=0.1)
+    assert "by content" in read_parts(held, 0).notes[1]
 
 
 def test_windows_of_one_walk_stay_in_one_part(walks):
-    found = parts(walks, window=4, stride=2, group="person", test=0.25)
+    found = parts(walks, window=4, stride=2, group="person", test=0.25, validation=0.1)
     people = [set(p.groups) for p in (found.training, found.validation, found.test)]
     assert len(set.union(*people)) == sum(map(len, people))
     assert all(p.inputs.lengths.tolist() == [4] * len(p) for p in (found.training, found.test))

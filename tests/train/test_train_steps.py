@@ -18,8 +18,8 @@ from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train import train
+from elman.train.disturb import unknown_chances
 from elman.train.gradients import batch_loss, decay_groups
-from elman.train.loop import unknown_chances
 from elman.train.losses import Loss
 from elman.train.optimizer import FusedAdam, make_optimizer
 from elman.train.schedule import learning_rate

@@ -26,12 +26,14 @@ class Examples:
             every step a Ragged of (N,) or (N, K).
         weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for alike.
         unit: of each predicted value, (K,) float64: what 1 stands for; None if there are none.
+        measured: of the columns of `inputs`, so many at the front hold measured values.
     """
 
     inputs: Ragged
     target: NDArray[Any] | Ragged
     weight: NDArray[np.float32] | Ragged | None = None
     unit: NDArray[np.float64] | None = None
+    measured: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -55,7 +55,7 @@ _BATCH = 256
 _MODEL = tuple(f.name for f in dataclasses.fields(ModelSettings) if f.name != "readout")
 _TRAINING = tuple(f.name for f in dataclasses.fields(TrainingSettings) if f.name != "seed")
 # What only one kind of input can honour, with the default that asks for nothing.
-_NUMBERS_ONLY = {"scale": True}
+_NUMBERS_ONLY = {"scale": True, "noise": None}
 _TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
 
 
@@ -116,7 +116,7 @@ class SequenceEstimator(Parameters, Contract):
             if len(used := counted(weights)) < len(X):
                 X, labels, weights, groups = (take(v, used) for v in (X, labels, weights, groups))
         held: tuple[Any, ...] | None = None
-        share = validation_share(len(X)) if self.validation is None else self.validation
+        share = validation_share(len(X), asked) if self.validation is None else self.validation
         share = 0.0 if once or validation_data is not None else share
         if groups is not None and not share:
             raise SettingsError(
@@ -151,7 +151,12 @@ class SequenceEstimator(Parameters, Contract):
             by_class = label_weights(asked.class_weight, target.classes, there)
         watched = None if held is None else make_examples(encoder, target, *held)
         figures = Figures.of(
-            encoder, training.inputs.lengths, target.num_outputs, per_step=self.per_step
+            encoder,
+            training.inputs.lengths,
+            target.num_outputs,
+            per_step=self.per_step,
+            task=target.task,
+            scaled=self.scale,
         )
         network, asked, chosen = choose(figures, network, asked)
         before = self.history_.epochs if once and going_on else []

@@ -56,6 +56,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         focal_gamma: of loss `focal`, how much less: by (1 - p)^gamma.
         token_dropout: alpha of the chance alpha / (alpha + count) that a token is read as unknown
             while training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
+        noise: standard deviation of the normal noise that training adds to numbers, after they were
+            standardised (Bishop 1995, Neural Computation 7).
         patience: epochs without a lower validation loss before training stops, 0 for never; None
             means 15 with a validation part, else 0.
         keep: `best` weights by validation loss, or `last`; None means best with a validation part.

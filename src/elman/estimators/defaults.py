@@ -1,4 +1,7 @@
-"""Settings that nobody has set, chosen from the data's own figures by a short rule."""
+"""Settings that nobody has set, chosen from the data's own figures by a short rule.
+
+docs/settings.md says where the numbers come from.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.estimators.encoder import Encoder
-from elman.settings import ModelSettings, TrainingPlan, TrainingSettings
+from elman.settings import ModelSettings, TrainingSettings
+
+FEW = 20_000  # sequences, below which none is spared for validation
+BATCH = 32
+STEPS = 3000  # of the optimizer, that a network is given where it can be
+# Time steps that a whole training may go through, and units of the network.
+EFFORT = {"quick": (400_000, 64), "normal": (4_000_000, 128), "high": (16_000_000, 256)}
 
 
-def validation_share(sequences: int) -> float:
+def validation_share(sequences: int, training: TrainingSettings) -> float:
     """Share of so many training sequences to hold out where nobody says."""
-    return 0.1
+    if training.keep == "best" or training.patience:
+        return 0.1  # which need one to go by
+    return 0.0 if sequences < FEW else 0.05
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Figures:
         vocabulary: different tokens, 0 for numbers.
         outputs: classes, or values to be predicted.
         per_step: whether there is a label at every step.
+        task: `classification`, `multilabel` or `regression`.
+        scaled: whether numbers are standardised.
     """
 
     sequences: int
@@ -39,10 +52,19 @@ class Figures:
     vocabulary: int
     outputs: int
     per_step: bool
+    task: str = "classification"
+    scaled: bool = True
 
     @classmethod
     def of(
-        cls, encoder: Encoder, lengths: NDArray[np.int64], outputs: int, *, per_step: bool
+        cls,
+        encoder: Encoder,
+        lengths: NDArray[np.int64],
+        outputs: int,
+        *,
+        per_step: bool,
+        task: str,
+        scaled: bool,
     ) -> Figures:
         """Take the figures of sequences of these lengths, (n,), that an encoder was fitted to."""
         return cls(
@@ -53,6 +75,8 @@ class Figures:
             vocabulary=encoder.vocabulary_size,
             outputs=outputs,
             per_step=per_step,
+            task=task,
+            scaled=scaled,
         )
 
     def __str__(self) -> str:
@@ -67,33 +91,36 @@ class Figures:
 def choose(
     figures: Figures, model: ModelSettings, training: TrainingSettings
 ) -> tuple[ModelSettings, TrainingSettings, str]:
-    """Fill in what is None, by the rule of docs/defaults.md.
+    """Fill in what is None.
 
     Returns: the settings of network and training, and one sentence that says what was chosen.
     """
+    visits, units = EFFORT[training.effort]
+    words = bool(figures.vocabulary or figures.categories)
+    batch = training.batch_size or BATCH
+    steps = 1 if batch == "full" else -(-figures.sequences // batch)
+    longest = min(400, max(25, STEPS // steps))
+    classes = figures.task == "classification" and training.loss != "focal"
     network: dict[str, Any] = {
         "cell": "gru",
-        "hidden_size": 64,
+        "hidden_size": units,
         "num_layers": 1,
         "bidirectional": True,
-        "dropout": 0.0,
+        "dropout": 0.3 if words else 0.0,
         "readout": "every" if figures.per_step else "last",
     }
-    schedule = {
-        name: getattr(TrainingPlan, name)
-        for name in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "weight_decay",
-            "label_smoothing",
-        )
+    schedule: dict[str, Any] = {
+        "epochs": min(longest, max(3, round(visits / (figures.sequences * figures.steps)))),
+        "batch_size": BATCH,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.3 if training.optimizer == "adamw" else 0.0,
+        "label_smoothing": 0.1 if words and classes and not figures.per_step else 0.0,
     }
-    if figures.vocabulary or figures.categories:
+    if figures.channels:
+        schedule["noise"] = 0.3 if figures.scaled else 0.0
+    if words:
         network["embedding_size"] = 64
-        schedule["token_dropout"] = TrainingPlan.token_dropout
-    if training.optimizer != "adamw":
-        schedule["weight_decay"] = 0.0
+        schedule["token_dropout"] = 0.25
     open_network = {n: v for n, v in network.items() if getattr(model, n) in (None, "auto")}
     open_schedule = {n: v for n, v in schedule.items() if getattr(training, n) is None}
     return (

@@ -38,7 +38,7 @@ def make_examples(
         own = weights.with_values(weights.values.astype(np.float32))
     elif weights is not None:
         own = weights.astype(np.float32)
-    return Examples(inputs, target.encode(labels), own, target.unit)
+    return Examples(inputs, target.encode(labels), own, target.unit, len(encoder.mean))
 
 
 def lengths_of(labels: Labels) -> NDArray[np.int64]:

@@ -41,6 +41,7 @@ class Parameters:
     loss: str = TrainingSettings.loss
     focal_gamma: float = TrainingSettings.focal_gamma
     token_dropout: float | None = TrainingSettings.token_dropout
+    noise: float | None = TrainingSettings.noise
     patience: int | None = TrainingSettings.patience
     keep: str | None = TrainingSettings.keep
     validation: float | None = None  # of the settings this one may be a file too

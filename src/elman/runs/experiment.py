@@ -90,7 +90,7 @@ def run(
     created = datetime.datetime.now().astimezone()
     if out is not None:
         refuse_taken(out, overwrite)
-    parts = read_parts(settings.data, settings.training.seed)
+    parts = read_parts(settings.data, settings.training.seed, settings.training)
     settings, chosen = resolve(settings, parts)
     summary = describe(parts.whole)
     parts = dataclasses.replace(parts, notes=(*parts.notes, chosen))
@@ -262,7 +262,14 @@ def figures_of(training: Dataset, data: DataSettings) -> Figures:
         outputs = len(frozenset().union(*target.tolist()))
     else:
         outputs = len(np.unique(target))
-    return Figures.of(encoder, lengths, outputs, per_step=isinstance(training.target, Ragged))
+    return Figures.of(
+        encoder,
+        lengths,
+        outputs,
+        per_step=isinstance(training.target, Ragged),
+        task=training.task,
+        scaled=data.scale,
+    )
 
 
 def unknown_note(estimator: Estimator, dataset: Dataset) -> tuple[str, ...]:

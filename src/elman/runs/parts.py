@@ -21,8 +21,9 @@ from elman.data.tasks import TASKS, load_task, split_name
 from elman.data.windows import cut_windows
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
-from elman.settings import READING, DataSettings
+from elman.settings import READING, DataSettings, TrainingSettings
 
+DEFAULTS = TrainingSettings()
 _TEST_SHARE = 0.2
 CONTENT = "content"  # the group of a sequence is the sequence itself
 
@@ -58,9 +59,12 @@ def is_task(data: str) -> bool:
     return split_name(data)[0] in TASKS and not Path(data).is_file()
 
 
-def read_parts(settings: DataSettings, seed: int) -> Parts:
+def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFAULTS) -> Parts:
     """Read all files and hold out what is not given.
 
+    Args:
+        seed: of what is drawn.
+        asked: some settings of the training need a validation part.
     Raises: DataError or SettingsError; nothing has been written by then.
     """
     if not settings.data:
@@ -104,7 +108,7 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
             time_difference=difference,
             **given,
         )
-        wanted = (settings.test, _validation(settings, len(whole)))
+        wanted = (settings.test, _validation(settings, len(whole), asked))
         drawn = sum(not isinstance(part, str) and part != 0 for part in wanted)
         if not drawn and (settings.split or settings.group):
             raise SettingsError(
@@ -119,7 +123,7 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
             training, test, how = _hold_out(whole, settings, share, seed, "test")
             notes.append(f"test part: {len(test):,} sequences held out ({share:.0%}{how}); --test")
     validation: Dataset | None = None
-    held = _validation(settings, len(training))
+    held = _validation(settings, len(training), asked)
     if held == "test":
         validation = test
         notes.append("validation part: the test part, only looked at; nothing is chosen by it")
@@ -167,10 +171,10 @@ def read_parts(settings: DataSettings, seed: int) -> Parts:
     return Parts(whole, training, validation, test, held, tuple(notes))
 
 
-def _validation(settings: DataSettings, sequences: int) -> str | float:
-    """What is asked for, or the share that suits so many training sequences."""
+def _validation(settings: DataSettings, sequences: int, asked: TrainingSettings) -> str | float:
+    """What is given, or the share that suits so many training sequences."""
     given = settings.validation
-    return validation_share(sequences) if given is None else given
+    return validation_share(sequences, asked) if given is None else given
 
 
 def resolved(settings: DataSettings, layout: Layout) -> DataSettings:

@@ -18,9 +18,9 @@ from torch import Tensor
 from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
-from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingSettings
 from elman.train.check import check_examples
+from elman.train.disturb import Disturbance
 from elman.train.gradients import batch_loss, gradient_source
 from elman.train.losses import Loss
 from elman.train.optimizer import make_optimizer, recall, remember
@@ -96,36 +96,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(batch.x.to(device), batch.lengths, batch.target.to(device), weight)
 
 
-def unknown_chances(examples: Examples, alpha: float, numbers: int) -> list[Tensor]:
-    """Chance of each token id, or of each code of a category, to be read as unknown.
-
-    Args:
-        numbers: columns of numbers before those of codes; where there are no codes, all.
-    Returns: a tensor for the tokens, or for each column of codes; none for numbers or alpha 0.
-    """
-    values = examples.inputs.values
-    columns = [values] if values.ndim == 1 else list(values[:, numbers:].T.astype(np.int64))
-    found = []
-    for codes in columns if alpha else ():
-        counts = np.bincount(codes, minlength=FIRST_TOKEN)
-        chances = alpha / (alpha + counts)
-        chances[:FIRST_TOKEN] = 0
-        found.append(torch.from_numpy(chances))
-    return found
-
-
-def with_unknown(x: Tensor, chances: list[Tensor]) -> Tensor:
-    """Return tokens (B, T), or (B, T, C) whose last columns are codes, some read as unknown."""
-    if x.dim() == 2:
-        unknown = torch.rand(x.shape, dtype=torch.float64) < chances[0][x]
-        return x.masked_fill(unknown, UNKNOWN)
-    codes = x[:, :, -len(chances) :].long()
-    own = torch.stack([chance[codes[:, :, k]] for k, chance in enumerate(chances)], -1)
-    unknown = torch.zeros(x.shape, dtype=torch.bool)
-    unknown[:, :, -len(chances) :] = torch.rand(own.shape, dtype=torch.float64) < own
-    return x.masked_fill(unknown, UNKNOWN)
-
-
 def train(
     model: SequenceModel,
     training: Examples,
@@ -172,7 +142,7 @@ def train(
     size = len(training) if settings.batch_size == "full" else settings.batch_size
     batches_per_epoch = math.ceil(len(training) / size)
     steps = settings.epochs * batches_per_epoch
-    chances = unknown_chances(training, settings.token_dropout, model.config.input_size)
+    disturb = Disturbance(training, settings, model.config.input_size)
     best_loss = math.inf
     kept_weights: dict[str, Tensor] = {}
     step = 0
@@ -192,9 +162,7 @@ def train(
                 rate = learning_rate(settings, step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                batch = make_batch(training, index)
-                if chances:
-                    batch = dataclasses.replace(batch, x=with_unknown(batch.x, chances))
+                batch = disturb(make_batch(training, index))
                 with gradients.around:
                     loss, outputs, target, weight = gradients(to_device(batch, device))
                     norm = gradients.clip(settings.clip_norm or math.inf)
