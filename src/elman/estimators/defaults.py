@@ -16,7 +16,7 @@ from elman.estimators.encoder import Encoder
 from elman.settings import ModelSettings, TrainingSettings
 
 FEW = 20_000  # sequences, below which none is spared for validation
-BATCH = 32
+BATCHES = {128: 8, 512: 16}  # up to so many sequences; above them 32
 STEPS = 3000  # of the optimizer, that a network is given where it can be
 # Time steps that a whole training may go through, and units of the network.
 EFFORT = {"quick": (400_000, 64), "normal": (4_000_000, 128), "high": (16_000_000, 256)}
@@ -97,7 +97,8 @@ def choose(
     """
     visits, units = EFFORT[training.effort]
     words = bool(figures.vocabulary or figures.categories)
-    batch = training.batch_size or BATCH
+    suits = next((b for most, b in BATCHES.items() if figures.sequences <= most), 32)
+    batch = training.batch_size or suits
     steps = 1 if batch == "full" else -(-figures.sequences // batch)
     longest = min(400, max(25, STEPS // steps))
     classes = figures.task == "classification" and training.loss != "focal"
@@ -111,7 +112,7 @@ def choose(
     }
     schedule: dict[str, Any] = {
         "epochs": min(longest, max(3, round(visits / (figures.sequences * figures.steps)))),
-        "batch_size": BATCH,
+        "batch_size": suits,
         "learning_rate": 3e-3,
         "weight_decay": 0.3 if training.optimizer == "adamw" else 0.0,
         "label_smoothing": 0.1 if words and classes and not figures.per_step else 0.0,
