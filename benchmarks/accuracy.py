@@ -152,12 +152,13 @@ def main() -> None:
     if given.sets == names and given.seeds >= SEEDS:
         today = datetime.datetime.now().astimezone().date().isoformat()
         command = " ".join(["python benchmarks/accuracy.py", *sys.argv[1:]])
+        method = "Every run " + " ".join((__doc__ or "").split("Every run")[1].split())
         head = [
             f"# Accuracy, {today}",
             "",
             f"Versions: {versions()}.",
             f"Hardware: {os.cpu_count()} processors, {platform.system()} {platform.machine()}.",
-            f"Command: `{command}`. {' '.join((__doc__ or '').split('Every run')[1].split())}",
+            f"Command: `{command}`. {method}",
             "",
         ]
         path = HERE / "results" / f"accuracy_{today}.md"
