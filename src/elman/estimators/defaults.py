@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.options import several
 from elman.estimators.encoder import Encoder
 from elman.settings import ModelSettings, TrainingSettings
 
@@ -80,11 +81,14 @@ class Figures:
         )
 
     def __str__(self) -> str:
-        step = f"{self.vocabulary:,} tokens" if self.vocabulary else f"{self.channels:,} channels"
-        step += f" and {self.categories} categories" if self.categories else ""
+        step = several(self.vocabulary, "token") if self.vocabulary else ""
+        step = step or several(self.channels, "channel")
+        step += (
+            f" and {several(self.categories, 'column')} of categories" if self.categories else ""
+        )
         return (
-            f"{self.sequences:,} sequences of {self.steps:.3g} steps, {step}, "
-            f"{self.outputs:,} outputs{' a step' if self.per_step else ''}"
+            f"{several(self.sequences, 'sequence')} of {self.steps:.3g} steps, {step}, "
+            f"{several(self.outputs, 'output')}{' a step' if self.per_step else ''}"
         )
 
 
