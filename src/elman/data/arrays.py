@@ -6,6 +6,7 @@ Files that hold Python objects are refused: reading those would run code of thei
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -85,7 +86,7 @@ def _open_npz(path: Path, source: str) -> dict[str, Array]:
                 with archive.open(entry) as file:
                     name = entry.filename.removesuffix(".npy")
                     arrays[name] = _load(file, entry.file_size, source, f"array {name!r}: ")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise _damaged(str(error), source, "") from None
     if not arrays:
         raise DataError(

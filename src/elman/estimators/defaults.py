@@ -81,11 +81,10 @@ class Figures:
         )
 
     def __str__(self) -> str:
-        step = several(self.vocabulary, "token") if self.vocabulary else ""
-        step = step or several(self.channels, "channel")
-        step += (
-            f" and {several(self.categories, 'column')} of categories" if self.categories else ""
-        )
+        tokens = self.vocabulary
+        step = several(tokens, "token") if tokens else several(self.channels, "channel")
+        if self.categories:
+            step += f" and {several(self.categories, 'column')} of categories"
         return (
             f"{several(self.sequences, 'sequence')} of {self.steps:.3g} steps, {step}, "
             f"{several(self.outputs, 'output')}{' a step' if self.per_step else ''}"

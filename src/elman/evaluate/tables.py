@@ -19,7 +19,7 @@ def parts(report: Report) -> list[str | Table]:
     """Return the report as paragraphs and tables."""
     size_of = f"{size(report.count, report.steps)}, {len(report.classes)} classes"
     notes = "\n".join([*_notes(report), _others(report)])
-    by_name = [] if report.entities is None else [entities(report.entities)]
+    by_name = [] if report.entities is None else [_entities(report.entities)]
     return [size_of, _headline(report), _classes(report), *by_name, notes]
 
 
@@ -53,7 +53,7 @@ def _classes(report: Report) -> tuple[list[str], Rows]:
     return ["class", "precision", "recall", "F1", unit], rows
 
 
-def entities(figures: EntityFigures) -> Table:
+def _entities(figures: EntityFigures) -> Table:
     """The table of entities by name, all of them first."""
     whole = "all"
     if figures.interval is not None:

@@ -245,7 +245,7 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
         figures_of(parts.training, data), settings.model, settings.training
     )
     plan = training.resolved(parts.choosing)
-    hanging = {n: getattr(plan, n) for n in ("weight_decay", "patience", "keep")}
+    hanging = {n: getattr(plan, n) for n in ("patience", "keep")}
     return RunSettings(data, model, dataclasses.replace(training, **hanging)), chosen
 
 
