@@ -6,7 +6,8 @@
     ├── DataError       a file or the sequences given are wrong    (also a ValueError)
     │   └── KindError   they are of a kind that is not read        (also a TypeError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
-    └── ModelFileError  a saved model or run cannot be used        (also a ValueError)
+    ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
+    └── NonFiniteError  a training met a number that is not finite (also an ArithmeticError)
 
 A message says what was wrong, what was found, what was expected and what to do about it. The
 command prints it without a traceback and exits with 2.
@@ -101,6 +102,43 @@ class SettingsError(ElmanError, ValueError):
 
 class ModelFileError(ElmanError, ValueError):
     """A saved model or run folder is missing, incomplete or not ours."""
+
+
+class NonFiniteError(ElmanError, ArithmeticError):
+    """A training's loss or gradient is infinite or NaN; where the first such number came from.
+
+    Args:
+        stage: `weight`, `input`, `forward`, `loss`, `backward` or `gradient`, in the order in which
+            numbers come about; empty if none was found when the batch was gone through again.
+        what: which number, in words.
+        value: the number.
+        sequence: its place in the sequences trained on, from 0; None if it belongs to no single
+            one. As all others, None where it does not apply.
+        step: of the sequence, from 1.
+        layer: from 0, as in torch's names of the weights.
+        direction: `forward` or `backward`.
+        gate: gate or state by its letter: r z n h, i f g o c h.
+        unit: of the layer; channel of the input; from 0.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        stage: str = "",
+        what: str = "",
+        value: float = float("nan"),
+        sequence: int | None = None,
+        step: int | None = None,
+        layer: int | None = None,
+        direction: str | None = None,
+        gate: str | None = None,
+        unit: int | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.stage, self.what, self.value = stage, what, value
+        self.sequence, self.step = sequence, step
+        self.layer, self.direction, self.gate, self.unit = layer, direction, gate, unit
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

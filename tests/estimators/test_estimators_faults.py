@@ -285,7 +285,7 @@ def test_a_training_that_diverges(numbers):
     )
     with pytest.raises(Exception, match="training has diverged") as caught:
         model.fit([s * 1e6 for s in X], y)
-    assert type(caught.value).__name__ == "ElmanError"
+    assert type(caught.value).__name__ == "NonFiniteError"
     assert not hasattr(model, "model_")
 
 

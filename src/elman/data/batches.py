@@ -27,6 +27,7 @@ class Examples:
         weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for alike.
         unit: of each predicted value, (K,) float64: what 1 stands for; None if there are none.
         measured: of the columns of `inputs`, so many at the front hold measured values.
+        places: of each in what the caller gave, (n,), where it is not its place here.
     """
 
     inputs: Ragged
@@ -34,9 +35,14 @@ class Examples:
     weight: NDArray[np.float32] | Ragged | None = None
     unit: NDArray[np.float64] | None = None
     measured: int = 0
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def places_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the sequences at `index` in what the caller gave."""
+        return index if self.places is None else self.places[index]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
-from elman.errors import ElmanError, SettingsError
+from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingSettings
 from elman.train.check import check_examples
 from elman.train.disturb import Disturbance
 from elman.train.gradients import batch_loss, gradient_source
 from elman.train.losses import Loss
+from elman.train.nonfinite import diverged, diverged_part
 from elman.train.optimizer import make_optimizer, recall, remember
 from elman.train.schedule import learning_rate
 from elman.train.tally import Tally
@@ -125,9 +126,10 @@ def train(
         on_batch: called after each step with the batch's number, the epoch's batches and tally.
         on_epoch: called after each epoch with its record.
     Raises: SettingsError if `best` or patience is asked for without validation, or if there is
-        nothing to train; ShapeError or DataError if a part does not go with the model; ElmanError
-        if the loss is not finite, or the model is changed meanwhile in a way that would have no
-        effect.
+        nothing to train; ShapeError or DataError if a part does not go with the model;
+        NonFiniteError if a loss or gradient is not finite, which names the sequence, step, layer
+        and gate that it began in; ElmanError if the model is changed meanwhile in a way that would
+        have no effect.
     """
     settings = asked.resolved(validation is not None)
     if (settings.class_weight is None) != (class_weight is None):
@@ -167,10 +169,13 @@ def train(
                     loss, outputs, target, weight = gradients(to_device(batch, device))
                     norm = gradients.clip(settings.clip_norm or math.inf)
                     if not (math.isfinite(loss) and math.isfinite(norm)):
-                        raise ElmanError(
-                            f"epoch {epoch}, batch {number}: loss {loss}, gradient norm "
-                            f"{norm}: training has diverged. Lower the learning rate (now "
-                            f"{settings.learning_rate:g}) or keep clip_norm above 0"
+                        raise diverged(
+                            f"epoch {epoch}, batch {number}: loss {loss}, gradient norm {norm}",
+                            model,
+                            to_device(batch, device),
+                            loss_of,
+                            training.places_of(index),
+                            settings,
                         )
                     optimizer.step()
                     tally.add(loss, outputs, target, weight)
@@ -181,12 +186,9 @@ def train(
             checked = None
             if validation is not None:
                 checked = validate(model, validation, loss_of, device)
-            if checked and not math.isfinite(checked.mean_loss):
-                raise ElmanError(
-                    f"epoch {epoch}: validation loss {checked.mean_loss}: training has diverged, "
-                    "or the validation part holds values that are not finite. Lower the learning "
-                    f"rate (now {settings.learning_rate:g}) or look at the data"
-                )
+            if validation and checked and not math.isfinite(checked.mean_loss):
+                where = f"epoch {epoch}: validation loss {checked.mean_loss}"
+                raise diverged_part(where, model, validation, loss_of, settings)
             record = EpochRecord(
                 epoch=epoch,
                 loss=tally.mean_loss,

@@ -1,0 +1,193 @@
+"""The standard model's forward pass on a batch, one step after the other, nothing hidden.
+
+What the kernels compute, in plain torch and in evaluation mode, with every sum that enters a gate,
+every gate and every state. Slow: for looking, not for training. A recurrence over a batch whose
+rows end at different steps goes on past a row's end with the state as it is.
+
+Dimensions: B batch, T time, I what a layer reads, H hidden, D directions, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from elman.models.model import PADDING, SequenceModel
+
+# Of each cell, its gates in the order of the blocks of the weights, then its states.
+GATES = {"rnn": (), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+STATES = {"rnn": ("h",), "gru": ("h",), "lstm": ("c", "h")}
+# What a gate's activation lies between; a state of tanh or a candidate, between -1 and 1.
+SIGMOID = {"rnn": (), "gru": ("r", "z"), "lstm": ("i", "f", "o")}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one layer in one direction.
+
+    Args:
+        t: place in the sequence, from 0.
+        sums: what enters each gate, or the state of an rnn, before its nonlinearity, (B, H) each.
+        gates: each gate's activation, (B, H).
+        states: after the step, (B, H); in a row that has ended, as they were.
+    """
+
+    t: int
+    sums: dict[str, Tensor]
+    gates: dict[str, Tensor]
+    states: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LayerSteps:
+    """What one layer did in one direction.
+
+    Args:
+        layer: counted from 0, as in torch's names of the weights.
+        reverse: whether it runs from each row's last step to its first.
+        inputs: what it read, (B, T, I).
+        steps: in the direction of travel.
+    """
+
+    layer: int
+    reverse: bool
+    inputs: Tensor
+    steps: list[Step] = field(default_factory=list)
+
+    def over_time(self, name: str) -> Tensor:
+        """A gate or state by name, (B, T, H), in the order of the sequence."""
+        ordered = sorted(self.steps, key=lambda step: step.t)
+        return torch.stack([{**step.gates, **step.states}[name] for step in ordered], 1)
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """A whole forward pass.
+
+    Args:
+        inside: whether a step is one of the row's own, (B, T).
+        embedded: what the first layer reads, (B, T, I).
+        layers: from the lowest up, in each the forward direction first.
+        read: what the output reads, (B, D*H), or (B, T, D*H) with an output at every step.
+        outputs: logits or values, (B, K) or (B, T, K).
+    """
+
+    inside: Tensor
+    embedded: Tensor
+    layers: list[LayerSteps]
+    read: Tensor
+    outputs: Tensor
+
+
+def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
+    """Run a batch through a model as in evaluation mode; autograd follows all of it.
+
+    Args:
+        x: numbers, (B, T, C), or token ids, (B, T).
+        lengths: valid steps of each row, (B,), from 1 to T.
+    """
+    inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
+    embedded = embed(model, x, inside)
+    layers: list[LayerSteps] = []
+    below = embedded
+    for layer in range(model.config.num_layers):
+        beside = []
+        for reverse in (False, True)[: 1 + model.config.bidirectional]:
+            done = LayerSteps(layer, reverse, below)
+            done.steps.extend(travel(model, layer, reverse, below, inside))
+            layers.append(done)
+            beside.append(torch.where(inside[:, :, None], done.over_time("h"), 0.0))
+        below = torch.cat(beside, -1)  # (B, T, D*H)
+    read = read_out(model, below, inside)
+    return Unrolled(inside, embedded, layers, read, model.output(read))
+
+
+def embed(model: SequenceModel, x: Tensor, inside: Tensor) -> Tensor:
+    """What the first layer reads, (B, T, I); zeros, or what stands for padding, past each end."""
+    config = model.config
+    if config.vocabulary_size:
+        found: Tensor = model.embedding(torch.where(inside, x, PADDING))
+        return found
+    x = torch.where(inside[:, :, None], x, 0.0)
+    if not config.category_sizes:
+        return x
+    codes = x[:, :, config.input_size :].long()
+    parts = [table(codes[:, :, k]) for k, table in enumerate(model.embeddings)]
+    return torch.cat([x[:, :, : config.input_size], *parts], -1)
+
+
+def read_out(model: SequenceModel, y: Tensor, inside: Tensor) -> Tensor:
+    """What the output reads of the top layer's states y, (B, T, D*H), zero past each end."""
+    config = model.config
+    if config.per_step:
+        return y
+    lengths = inside.sum(1)
+    if config.readout == "mean":
+        return y.sum(1) / lengths[:, None].to(y)
+    if config.readout == "max":
+        return torch.where(inside[:, :, None], y, -torch.inf).amax(1)
+    rows = torch.arange(len(y), device=y.device)
+    ends = [y[rows, lengths - 1, : config.hidden_size], y[:, 0, config.hidden_size :]]
+    return torch.cat(ends, -1)
+
+
+def weights_of(model: SequenceModel, layer: int, reverse: bool) -> tuple[Tensor, ...]:
+    """W (G*H, I), U (G*H, H) and their biases b and c, (G*H,), of one layer and direction."""
+    end = f"l{layer}{'_reverse' if reverse else ''}"
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return tuple(getattr(model.recurrent, f"{name}_{end}") for name in names)
+
+
+def travel(
+    model: SequenceModel, layer: int, reverse: bool, inputs: Tensor, inside: Tensor
+) -> Iterator[Step]:
+    """Go over the steps of one layer in one direction.
+
+    Args:
+        inputs: what the layer reads, (B, T, I), finite past each row's end.
+        inside: whether a step is one of the row's own, (B, T).
+    """
+    config = model.config
+    W, U, b, c = weights_of(model, layer, reverse)
+    times = range(inputs.shape[1])
+    entering = inputs @ W.T + b  # (B, T, G*H)
+    start = inputs.new_zeros(len(inputs), config.hidden_size)
+    states = dict.fromkeys(STATES[config.cell], start)
+    for t in reversed(times) if reverse else times:
+        a, u = entering[:, t], states["h"] @ U.T + c
+        if config.cell == "rnn":
+            sums, gates, new = _rnn(
+                a, u, torch.tanh if config.nonlinearity == "tanh" else torch.relu
+            )
+        else:
+            sums, gates, new = (_gru if config.cell == "gru" else _lstm)(a, u, states)
+        valid = inside[:, t, None]
+        states = {name: torch.where(valid, new[name], states[name]) for name in states}
+        yield Step(t, sums, gates, states)
+
+
+Parts = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]  # sums, gates, states
+
+
+def _rnn(a: Tensor, u: Tensor, f: Callable[[Tensor], Tensor]) -> Parts:
+    return {"h": a + u}, {}, {"h": f(a + u)}
+
+
+def _gru(a: Tensor, u: Tensor, states: dict[str, Tensor]) -> Parts:
+    a_r, a_z, a_n = a.chunk(3, -1)
+    u_r, u_z, u_n = u.chunk(3, -1)
+    sums = {"r": a_r + u_r, "z": a_z + u_z}
+    r, z = torch.sigmoid(sums["r"]), torch.sigmoid(sums["z"])
+    sums["n"] = a_n + r * u_n
+    n = torch.tanh(sums["n"])
+    return sums, {"r": r, "z": z, "n": n}, {"h": (1 - z) * n + z * states["h"]}
+
+
+def _lstm(a: Tensor, u: Tensor, states: dict[str, Tensor]) -> Parts:
+    sums = dict(zip(GATES["lstm"], (a + u).chunk(4, -1), strict=True))
+    gates = {k: torch.tanh(v) if k == "g" else torch.sigmoid(v) for k, v in sums.items()}
+    c = gates["f"] * states["c"] + gates["i"] * gates["g"]
+    return sums, gates, {"c": c, "h": gates["o"] * torch.tanh(c)}

@@ -1,0 +1,346 @@
+"""Where the first number that is not finite came from, when a training has diverged.
+
+Called when a loss or gradient turned out infinite or NaN, and never before. The batch is gone
+through once more, one step after the other, in the order in which its numbers come about:
+
+    weights    as the step before left them
+    input
+    forward    by layer, direction and step: the sums that enter the gates, then the states;
+               what the output reads, the output
+    loss
+    backward   output, what it reads; by layer from the top, against the travel: states, sums
+    gradient   of each weight, and the norm of all; of the sequence that has the most of it
+
+Dropout takes no part in it. Dimensions: B batch, T time, H hidden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.data.batches import Batch, Examples, in_order, make_batch
+from elman.errors import NonFiniteError
+from elman.models import SequenceModel
+from elman.models.unrolled import GATES, LayerSteps, Step, embed, read_out, travel, unroll
+from elman.settings import TrainingPlan
+from elman.train.gradients import batch_loss
+from elman.train.losses import Loss
+
+_ROWS = 64  # of a batch that are gone through together
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The first number that is not finite.
+
+    Args:
+        stage: one of those above, or empty if all is finite.
+        what: in words.
+        value: the number.
+        row: of the batch, from 0; None for what belongs to no single sequence.
+        step: of its sequence, from 1.
+        layer: from 0.
+        direction: `forward` or `backward`.
+        gate: gate or state by its letter, as in the equations of `elman.ops`.
+        unit: of the layer; channel of the input; from 0.
+    """
+
+    stage: str = ""
+    what: str = ""
+    value: float = math.nan
+    row: int | None = None
+    step: int | None = None
+    layer: int | None = None
+    direction: str | None = None
+    gate: str | None = None
+    unit: int | None = None
+
+
+def diverged(
+    where: str,
+    model: SequenceModel,
+    batch: Batch,
+    loss: Loss,
+    sequences: NDArray[np.int64],
+    settings: TrainingPlan,
+) -> NonFiniteError:
+    """Look for the origin, and return the error to raise.
+
+    Args:
+        where: epoch, batch and what is not finite, in words.
+        model: as it was when the batch was computed.
+        batch: as it was computed, on the model's device.
+        sequences: the place of each row in what the caller gave, (B,).
+    """
+    training = model.training
+    try:
+        origin = find_origin(model.eval(), batch, loss)
+    except (
+        AttributeError,
+        RuntimeError,
+        TypeError,
+    ):  # a model of other parts cannot be gone through: tell that it diverged
+        origin = Origin()
+    finally:
+        model.train(training)
+    sequence = None if origin.row is None else int(sequences[origin.row])
+    shown = ", ".join(map(str, sequences[:8].tolist())) + ", ..." * (len(sequences) > 8)
+    if not origin.stage:
+        found = f"Gone through step by step, nothing else was found (sequences {shown})"
+    else:
+        places = [
+            f"sequence {sequence}" if sequence is not None else f"sequences {shown}",
+            "" if origin.step is None else f"step {origin.step}",
+            "" if origin.layer is None else f"layer {origin.layer}",
+            f"{origin.direction} direction" if origin.direction else "",
+        ]
+        found = (
+            f"The first number that is not finite is {origin.what}, {origin.value}: "
+            f"{', '.join(filter(None, places))}"
+        )
+    if origin.stage == "input":
+        text = f"{where}. {found}. The sequence itself holds it: correct it or leave it out"
+    else:
+        text = (
+            f"{where}: training has diverged. {found}. Lower the learning rate (now "
+            f"{settings.learning_rate:g}) or keep clip_norm above 0 (now {settings.clip_norm:g})"
+        )
+    places_of = {f.name: getattr(origin, f.name) for f in dataclasses.fields(origin)}
+    del places_of["row"]
+    return NonFiniteError(text, sequence=sequence, **places_of)
+
+
+@torch.no_grad()
+def diverged_part(
+    where: str, model: SequenceModel, part: Examples, loss: Loss, settings: TrainingPlan
+) -> NonFiniteError:
+    """As `diverged`, of a part that is not trained on; the batch is the first with an origin."""
+    device = next(model.parameters()).device
+    loss = dataclasses.replace(loss, label_smoothing=0.0)
+    for index in in_order(part.inputs.lengths, _ROWS):
+        batch = make_batch(part, index)
+        batch = dataclasses.replace(batch, x=batch.x.to(device), target=batch.target.to(device))
+        if not bool(torch.isfinite(batch_loss(model, batch, loss)[0])):
+            break
+    return diverged(where, model, batch, loss, part.places_of(index), settings)
+
+
+def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
+    """Return the first number that is not finite; an empty Origin if there is none.
+
+    Args:
+        model: in evaluation mode; it is left as it is.
+        batch: on the model's device.
+    """
+    if origin := _in_weights(model):
+        return origin
+    inside = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]  # (B, T)
+    inside = inside.to(batch.x.device)
+    if batch.x.is_floating_point() and (found := _first(batch.x, inside)):
+        row, step, channel = found
+        what, value = f"channel {channel} of the input", float(batch.x[found])
+        return Origin("input", what, value, row, step + 1, unit=channel)
+    rows = [slice(start, start + _ROWS) for start in range(0, len(batch.x), _ROWS)]
+    for part in rows:
+        if origin := _forward(model, batch, inside, part, loss):
+            return origin
+    gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    for part in rows:
+        if origin := _backward(model, batch, inside, part, loss, gradients):
+            return origin
+    if origin := _in_gradients(model, gradients):
+        return dataclasses.replace(origin, row=_largest_row(model, batch, inside, loss))
+    return Origin()
+
+
+def _in_weights(model: SequenceModel) -> Origin | None:
+    for name, parameter in model.named_parameters():
+        if found := _first(parameter):
+            return _of_weight(model, "weight", name, found, float(parameter.detach()[found]))
+    return None
+
+
+def _in_gradients(model: SequenceModel, gradients: list[Tensor]) -> Origin | None:
+    names = [name for name, _ in model.named_parameters()]
+    for name, gradient in zip(names, gradients, strict=True):
+        if found := _first(gradient):
+            return _of_weight(model, "gradient", name, found, float(gradient[found]))
+    largest = [float(gradient.abs().max()) if gradient.numel() else 0.0 for gradient in gradients]
+    norm = math.fsum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
+    if norm <= torch.finfo(gradients[0].dtype).max ** 0.5:  # its square still fits
+        return None
+    name = names[int(np.argmax(largest))]
+    gradient = gradients[names.index(name)].abs()
+    found = tuple(int(i) for i in torch.unravel_index(gradient.argmax(), gradient.shape))
+    return _of_weight(model, "gradient", name, found, max(largest))
+
+
+def _largest_row(model: SequenceModel, batch: Batch, inside: Tensor, loss: Loss) -> int:
+    """The row that the greatest gradient of the weights, or one that is not finite, comes from."""
+    norms = []
+    for row in range(len(batch.x)):
+        own = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        _backward(model, batch, inside, slice(row, row + 1), loss, own)
+        norm = sum(float(gradient.double().square().sum()) for gradient in own)
+        norms.append(norm if math.isfinite(norm) else math.inf)
+    return int(np.argmax(norms))
+
+
+def _of_weight(
+    model: SequenceModel, stage: str, name: str, found: tuple[int, ...], value: float
+) -> Origin:
+    """A weight, or a gradient of it, with the layer, direction, gate and unit it belongs to."""
+    what = (
+        f"the weight {name}, before this batch" if stage == "weight" else f"the gradient of {name}"
+    )
+    end = name.rpartition("_l")[2]
+    if not name.startswith("recurrent.") or not end.removesuffix("_reverse").isdigit():
+        return Origin(stage, what, value, unit=found[0] if name.startswith("output") else None)
+    block, unit = divmod(found[0], model.config.hidden_size)
+    gate = (GATES[model.config.cell] or ("h",))[block]
+    direction = "backward" if end.endswith("_reverse") else "forward"
+    layer = int(end.removesuffix("_reverse"))
+    return Origin(
+        stage,
+        f"{what} (gate {gate}, unit {unit})",
+        value,
+        layer=layer,
+        direction=direction,
+        gate=gate,
+        unit=unit,
+    )
+
+
+def _forward(
+    model: SequenceModel, batch: Batch, inside: Tensor, part: slice, loss: Loss
+) -> Origin | None:
+    """Go forward through rows of a batch, up to the first number that is not finite."""
+    inside = inside[part]
+    with torch.no_grad():
+        below = embed(model, batch.x[part], inside)
+        for layer in range(model.config.num_layers):
+            beside = []
+            for reverse in (False, True)[: 1 + model.config.bidirectional]:
+                done = LayerSteps(layer, reverse, below)
+                for step in travel(model, layer, reverse, below, inside):
+                    for gate, what, tensor in _numbers(model, step):
+                        if found := _first(tensor, inside[:, step.t]):
+                            value = float(tensor[found])
+                            place = (part.start, layer, reverse, step.t)
+                            return _of_step("forward", place, gate, what, found, value)
+                    done.steps.append(step)
+                beside.append(torch.where(inside[:, :, None], done.over_time("h"), 0.0))
+            below = torch.cat(beside, -1)
+        read = read_out(model, below, inside)
+        outputs = model.output(read)
+        for what, tensor in (("what the output reads", read), ("the output", outputs)):
+            if found := _first(tensor, inside if tensor.dim() > 2 else None):
+                return _of_output("forward", what, tensor, found, part)
+        rows, times = inside.nonzero(as_tuple=True)
+        target = batch.target[part]
+        if model.config.per_step:
+            outputs, target = outputs[rows, times], target[rows, times]
+        items = loss.items(outputs, target)
+        if not (found := _first(items)):
+            return None
+    row, step_of = found[0], None
+    if model.config.per_step:
+        row, step_of = int(rows[row]), int(times[row]) + 1
+    return Origin("loss", "its loss", float(items[found]), row + part.start, step_of)
+
+
+def _backward(
+    model: SequenceModel,
+    batch: Batch,
+    inside: Tensor,
+    part: slice,
+    loss: Loss,
+    gradients: list[Tensor],
+) -> Origin | None:
+    """Go back through rows of a batch; add their share to the weights' gradients."""
+    with torch.enable_grad():
+        done = unroll(model, batch.x[part], batch.lengths[part])
+        outputs, target = done.outputs, batch.target[part]
+        weight = None if batch.weight is None else batch.weight[part]
+        if model.config.per_step:
+            valid = done.inside
+            outputs, target = outputs[valid], target[valid]
+            weight = None if weight is None else weight[valid]
+        mean = loss.mean(outputs, target, weight)[0] * (len(done.inside) / len(batch.x))
+    watched: list[tuple[tuple[int, int, bool, int], str, str, Tensor]] = []
+    for layer in reversed(done.layers):
+        for step in reversed(layer.steps):
+            place = (part.start, layer.layer, layer.reverse, step.t)
+            for gate, what, tensor in reversed(list(_numbers(model, step))):
+                watched.append((place, gate, f"the gradient of {what}", tensor))
+    parameters = list(model.parameters())
+    ends = [done.outputs, done.read]
+    tensors = [*ends, *(tensor for *_, tensor in watched), *parameters]
+    trained = [tensor for tensor in tensors if tensor.requires_grad]
+    of = dict(
+        zip(map(id, trained), torch.autograd.grad(mean, trained, allow_unused=True), strict=True)
+    )
+    for what, tensor in zip(("the output", "what the output reads"), ends, strict=True):
+        gradient = of.get(id(tensor))
+        if gradient is not None and (found := _first(gradient)):
+            return _of_output("backward", f"the gradient of {what}", gradient, found, part)
+    for place, gate, what, tensor in watched:
+        gradient = of.get(id(tensor))
+        if gradient is not None and (found := _first(gradient)):
+            return _of_step("backward", place, gate, what, found, float(gradient[found]))
+    for total, parameter in zip(gradients, parameters, strict=True):
+        gradient = of.get(id(parameter))
+        if gradient is not None:
+            total += gradient
+    return None
+
+
+def _numbers(model: SequenceModel, step: Step) -> Iterator[tuple[str, str, Tensor]]:
+    """What a step computes, in that order: gate or state, what it is in words, (B, H)."""
+    for name, tensor in step.sums.items():
+        enters = "state h" if model.config.cell == "rnn" else f"gate {name}"
+        yield name, f"the sum that enters {enters}", tensor
+    for name, tensor in step.states.items():
+        yield name, f"state {name}", tensor
+
+
+def _of_step(
+    stage: str,
+    place: tuple[int, int, bool, int],
+    gate: str,
+    what: str,
+    found: tuple[int, ...],
+    value: float,
+) -> Origin:
+    start, layer, reverse, t = place
+    row, unit = found
+    direction = "backward" if reverse else "forward"
+    what = f"{what}, unit {unit}"
+    return Origin(stage, what, value, row + start, t + 1, layer, direction, gate, unit)
+
+
+def _of_output(
+    stage: str, what: str, tensor: Tensor, found: tuple[int, ...], part: slice
+) -> Origin:
+    """Of (B, K), or a row a step (B, T, K)."""
+    step = found[1] + 1 if len(found) > 2 else None
+    what, value = f"{what}, number {found[-1]}", float(tensor[found])
+    return Origin(stage, what, value, found[0] + part.start, step, unit=found[-1])
+
+
+def _first(tensor: Tensor, inside: Tensor | None = None) -> tuple[int, ...] | None:
+    """Where the first number stands that is not finite, of the rows or steps inside."""
+    bad = ~torch.isfinite(tensor)
+    if inside is not None:
+        bad &= inside.reshape(*inside.shape, *(1,) * (tensor.dim() - inside.dim()))
+    if not bool(bad.any()):
+        return None
+    return tuple(int(i) for i in bad.nonzero()[0])
