@@ -15,21 +15,20 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from elman.data.batches import in_order, pad
-from elman.data.groups import as_groups, hold_out_groups
-from elman.data.ragged import Ragged, flat
-from elman.data.splits import hold_out
+from elman.data.batches import Examples, in_order, pad
+from elman.data.groups import as_groups
+from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.contract import Contract
 from elman.estimators.defaults import Figures, choose, validation_share
 from elman.estimators.encoder import Encoder
-from elman.estimators.examples import gaps_of, lengths_of, make_examples, refuse_other_lengths, take
+from elman.estimators.examples import Part, lengths_of, refuse_other_lengths
 from elman.estimators.forms import check_columns, given, refuse_other_columns
 from elman.estimators.inputs import as_given
 from elman.estimators.parameters import Parameters
 from elman.estimators.resume import carried_over, continued, labels_of, one_pass, with_classes
-from elman.estimators.targets import Classes, Labels, LabelSets, Target
-from elman.estimators.weights import class_weights, counted, label_weights, sample_weights
+from elman.estimators.targets import Labels, Target
+from elman.estimators.weights import counted, sample_weights
 from elman.evaluate import (
     Baselines,
     Check,
@@ -88,6 +87,7 @@ class SequenceEstimator(Parameters, Contract):
     ) -> None:
         """Train; `once` is one pass over X, of a training that goes on, with these `classes`."""
         network, asked = self._settings(readout)
+        going_on = self.__sklearn_is_fitted__() and (once or self.warm_start)
         if y is None:
             raise DataError(
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",
@@ -95,61 +95,31 @@ class SequenceEstimator(Parameters, Contract):
             )
         found = given(X)
         columns = found.columns()
-        going_on = self.__sklearn_is_fitted__() and (once or self.warm_start)
         if going_on:
             network = carried_over(network, self.model_)
             check_columns(self, found)
             columns = self.columns_
         # Whole, so that a fault is told by the place that the sequence has in the caller's X.
         X, kind = as_given(found.sequences, self.encoder_.kind if going_on else self.inputs)
-        labels = self._labels(X, y)
-        if isinstance(X, Ragged):
-            refuse_other_lengths(X, labels)
-        target = self.target_ if going_on else self._learn_target(labels_of(labels, classes))
+        part = self._part(X, y, sample_weight, groups)
+        target = self.target_ if going_on else self._learn_target(labels_of(part.labels, classes))
         if classes is not None:
             target = with_classes(target, classes)
         check_loss(target.task, asked)
-        weights = None
-        groups = None if groups is None else as_groups(groups, len(X))
-        if sample_weight is not None:
-            weights = self._weights(sample_weight, lengths_of(labels))
-            if len(used := counted(weights)) < len(X):
-                X, labels, weights, groups = (take(v, used) for v in (X, labels, weights, groups))
-        held: tuple[Any, ...] | None = None
-        share = validation_share(len(X), asked) if self.validation is None else self.validation
+        share = validation_share(len(part), asked) if self.validation is None else self.validation
         share = 0.0 if once or validation_data is not None else share
-        if groups is not None and not share:
-            raise SettingsError(
-                "groups: no share of X is held out, so that there is nothing to part by groups. "
-                "Leave them out, or give validation a share and no validation_data"
-            )
+        part, held = part.parted(
+            kind, share, asked.seed, stratified=target.task == "classification"
+        )
         if validation_data is not None:
             refuse_other_columns(given(validation_data[0]), columns)
             held = self._watched(*validation_data)
-        elif share:
-            strata = labels if target.task == "classification" else None
-            gaps = gaps_of(X, kind)
-            if groups is None:
-                first, second = hold_out(len(X), share, asked.seed, strata, gaps=gaps)
-            else:
-                first, second = hold_out_groups(groups, share, asked.seed, strata, gaps=gaps)
-            held = tuple(take(v, second) for v in (X, labels, weights))
-            X, labels, weights = (take(v, first) for v in (X, labels, weights))
-        if going_on:
-            encoder = self.encoder_
-        else:
-            target = target.fitted(labels)
-            encoder = Encoder.fit(X, inputs=kind, tokens=self.tokens, scale=self.scale)
+        encoder = self.encoder_ if going_on else None
+        if encoder is None:
+            target = target.fitted(part.labels)
+            encoder = Encoder.fit(part.X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
-        training = make_examples(encoder, target, X, labels, weights)
-        by_class = None
-        if isinstance(target, Classes):
-            counts = np.bincount(flat(training.target), minlength=target.num_outputs)
-            by_class = class_weights(asked.class_weight, target.classes, counts)
-        elif isinstance(target, LabelSets):
-            there = target.plain(labels)
-            by_class = label_weights(asked.class_weight, target.classes, there)
-        watched = None if held is None else make_examples(encoder, target, *held)
+        training = part.examples(encoder, target)
         figures = Figures.of(
             encoder,
             training.inputs.lengths,
@@ -163,7 +133,6 @@ class SequenceEstimator(Parameters, Contract):
         memory = dict(self._memory) if once and going_on else {}
         if once:
             asked = one_pass(asked, len(before))
-        settings = asked.resolved(watched is not None)
         config = ModelConfig(
             **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
             task=target.task,
@@ -172,8 +141,47 @@ class SequenceEstimator(Parameters, Contract):
             vocabulary_size=encoder.vocabulary_size,
             category_sizes=encoder.category_sizes,
         )
-        # fork_rng leaves the caller's own random state as it was.
+        model, history = self._train(
+            lambda: continued(self.model_, config) if going_on else SequenceModel(config),
+            training,
+            None if held is None else held.examples(encoder, target),
+            asked,
+            target.class_weights(asked.class_weight, part.labels),
+            memory,
+            on_epoch,
+        )
+        if before:
+            last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
+            history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
+        self.columns_, self._memory = columns, memory if once else {}
+        self._set_target(target)
+        self.encoder_ = encoder
+        self.model_, self.history_, self.chosen_ = model, history, chosen
+        if before:
+            return  # the baselines are those of the first pass
+        self.baselines_ = Baselines.from_training(
+            spread_out(training.inputs, len(encoder.category_sizes)),
+            target.plain(part.labels),
+            target.num_outputs,
+            vocabulary_size=encoder.vocabulary_size or None,
+            per_step=self.per_step,
+            task=target.task,
+        )
+
+    def _train(
+        self,
+        make: Callable[[], SequenceModel],
+        training: Examples,
+        watched: Examples | None,
+        asked: TrainingSettings,
+        by_class: NDArray[np.float64] | None,
+        memory: dict[str, Tensor],
+        on_epoch: Callable[[EpochRecord], None] | None,
+    ) -> tuple[SequenceModel, History]:
+        """Make a network and train it; `memory` is the optimizer's, before and after."""
+        settings = asked.resolved(watched is not None)
         progress = make_progress(self.verbose, settings.epochs)
+        # fork_rng leaves the caller's own random state as it was.
         with torch.random.fork_rng(), TorchThreads(self.threads), progress:
 
             def heard(record: EpochRecord) -> None:
@@ -183,8 +191,7 @@ class SequenceEstimator(Parameters, Contract):
 
             torch.manual_seed(settings.seed)
             with TorchThreads(1):  # else LAPACK might round orthogonal weights in another way
-                new = continued(self.model_, config) if going_on else SequenceModel(config)
-                model = new.to(settings.device)
+                model = make().to(settings.device)
             history = train(
                 model,
                 training,
@@ -196,23 +203,7 @@ class SequenceEstimator(Parameters, Contract):
                 on_batch=progress.batch,
                 on_epoch=heard,
             )
-        if before:
-            last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
-            history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
-        self.columns_, self._memory = columns, memory if once else {}
-        self._set_target(target)
-        self.encoder_ = encoder
-        self.model_, self.history_, self.chosen_ = model.cpu(), history, chosen
-        if before:
-            return  # the baselines are those of the first pass
-        self.baselines_ = Baselines.from_training(
-            spread_out(training.inputs, len(encoder.category_sizes)),
-            target.plain(labels),
-            target.num_outputs,
-            vocabulary_size=encoder.vocabulary_size or None,
-            per_step=self.per_step,
-            task=target.task,
-        )
+        return model.cpu(), history
 
     @property
     def per_step(self) -> bool:
@@ -231,18 +222,22 @@ class SequenceEstimator(Parameters, Contract):
         """Keep what is predicted."""
         self.target_ = target
 
-    def _watched(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, ...]:
-        """What the caller wants the training to be watched by: X, labels, weights or None."""
-        X = given(X).sequences
+    def _part(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Part:
+        """Sequences and what is known of them, without those that count nothing."""
         labels = self._labels(X, y)
+        if isinstance(X, Ragged):
+            refuse_other_lengths(X, labels)
+        groups = None if groups is None else as_groups(groups, len(X))
         if sample_weight is None:
-            return X, labels, None
-        weights = self._weights(sample_weight, lengths_of(labels))
+            return Part(X, labels, None, groups)
+        weights = sample_weights(sample_weight, lengths_of(labels), per_step=self.per_step)
+        part = Part(X, labels, weights, groups)
         used = counted(weights)
-        return tuple(take(v, used) for v in (X, labels, weights))
+        return part.take(used) if len(used) < len(part) else part
 
-    def _weights(self, weights: Any, lengths: NDArray[np.int64]) -> Any:
-        return sample_weights(weights, lengths, per_step=self.per_step)
+    def _watched(self, X: Any, y: Any, sample_weight: Any = None) -> Part:
+        """What the caller wants the training to be watched by."""
+        return self._part(given(X).sequences, y, sample_weight)
 
     def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
         seed: Any = self.random_state

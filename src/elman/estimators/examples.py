@@ -2,43 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
+from elman.data.groups import hold_out_groups
 from elman.data.missing import with_gaps
 from elman.data.mixed import category_columns, numbers_of
 from elman.data.ragged import Ragged
-from elman.errors import ShapeError
+from elman.data.splits import hold_out
+from elman.errors import SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
 from elman.estimators.targets import Labels, Target
 
 
-def gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
+@dataclass(frozen=True)
+class Part:
+    """Sequences in the caller's form and what is known of them, n of each.
+
+    Args:
+        X: sequences, as `elman.estimators.inputs.as_given` gave them.
+        labels: what is to be predicted.
+        weights: how much each counts, (n,), or with a weight a step a Ragged; None for alike.
+        groups: that stand on one side of a split only, (n,); None for none.
+    """
+
+    X: Any
+    labels: Labels
+    weights: NDArray[np.float64] | Ragged | None = None
+    groups: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, index: NDArray[np.int64]) -> Part:
+        """Return the sequences at `index`."""
+        return Part(*(_take(v, index) for v in (self.X, self.labels, self.weights, self.groups)))
+
+    def parted(
+        self, kind: str, share: float, seed: int, *, stratified: bool
+    ) -> tuple[Part, Part | None]:
+        """Hold out a share of the sequences; None if that is 0.
+
+        Args:
+            kind: of X: `numbers`, `tokens`, `text` or `mixed`.
+            stratified: whether both parts are to have the labels in like shares.
+        Raises: SettingsError for groups that nothing is parted by; DataError if there is too
+            little to part.
+        """
+        if not share:
+            if self.groups is not None:
+                raise SettingsError(
+                    "groups: no share of X is held out, so that there is nothing to part by "
+                    "groups. Leave them out, or give validation a share and no validation_data"
+                )
+            return self, None
+        strata = self.labels if stratified else None
+        gaps = _gaps_of(self.X, kind)
+        if self.groups is None:
+            first, second = hold_out(len(self), share, seed, strata, gaps=gaps)
+        else:
+            first, second = hold_out_groups(self.groups, share, seed, strata, gaps=gaps)
+        return self.take(first), self.take(second)
+
+    def examples(self, encoder: Encoder, target: Target) -> Examples:
+        """Encode for training. Raises ShapeError."""
+        inputs = encoder.encode(self.X)
+        refuse_other_lengths(inputs, self.labels)
+        weights: Any = self.weights
+        if isinstance(weights, Ragged):
+            weights = weights.with_values(weights.values.astype(np.float32))
+        elif weights is not None:
+            weights = weights.astype(np.float32)
+        return Examples(inputs, target.encode(self.labels), weights, target.unit, len(encoder.mean))
+
+
+def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
     """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
     if kind == "mixed":
         return with_gaps(numbers_of(X, category_columns(X.values)))
     return with_gaps(X) if kind == "numbers" else None
-
-
-def make_examples(
-    encoder: Encoder,
-    target: Target,
-    X: Any,
-    labels: Labels,
-    weights: NDArray[np.float64] | Ragged | None,
-) -> Examples:
-    """Encode sequences and what is to be predicted of them, for training. Raises ShapeError."""
-    inputs = encoder.encode(X)
-    refuse_other_lengths(inputs, labels)
-    own: Any = weights
-    if isinstance(weights, Ragged):
-        own = weights.with_values(weights.values.astype(np.float32))
-    elif weights is not None:
-        own = weights.astype(np.float32)
-    return Examples(inputs, target.encode(labels), own, target.unit, len(encoder.mean))
 
 
 def lengths_of(labels: Labels) -> NDArray[np.int64]:
@@ -59,7 +105,7 @@ def refuse_other_lengths(inputs: Ragged, codes: NDArray[Any] | Ragged) -> None:
         )
 
 
-def take(values: Any, index: NDArray[np.int64]) -> Any:
+def _take(values: Any, index: NDArray[np.int64]) -> Any:
     """Return the sequences, labels or weights at `index`; None stays None."""
     if values is None:
         return None

@@ -15,6 +15,7 @@ from elman.errors import DataError
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.targets import Labels, Values
 from elman.estimators.values import as_step_values, as_values
+from elman.estimators.weights import sample_weights
 from elman.train import EpochRecord
 
 
@@ -127,5 +128,5 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             return float(self.evaluate(X, y, resamples=0).r2)  # raises, naming the sequence
         weight = None
         if sample_weight is not None:
-            weight = flat(self._weights(sample_weight, truth.lengths))
+            weight = flat(sample_weights(sample_weight, truth.lengths, per_step=True))
         return float(r2_score(truth.values, np.concatenate(found), sample_weight=weight))

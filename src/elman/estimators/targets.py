@@ -18,6 +18,7 @@ from torch import Tensor
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.labels import as_labels, to_codes, to_indicator
+from elman.estimators.weights import class_weights, label_weights
 from elman.evaluate import (
     MultilabelReport,
     RegressionReport,
@@ -72,6 +73,11 @@ class Classes:
     def plain(self, labels: Labels) -> NDArray[Any]:
         """Return codes as baselines learn them, (m,)."""
         return flat(self.encode(labels))
+
+    def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
+        """Return what each class counts in the loss; see `elman.estimators.weights`."""
+        counts = np.bincount(self.plain(labels), minlength=self.num_outputs)
+        return class_weights(asked, self.classes, counts)
 
     def answers(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to probabilities, float64."""
@@ -162,6 +168,9 @@ class Values:
             )
         return numbers
 
+    def class_weights(self, asked: Any, values: Labels) -> None:
+        """Numbers have none."""
+
     def answers(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to standardised values, float64."""
         return outputs.double()
@@ -227,6 +236,10 @@ class LabelSets:
     def plain(self, labels: Labels) -> NDArray[np.int64]:
         """Return 1 where a label is there, (n, K)."""
         return to_indicator(flat(labels), self.classes)
+
+    def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
+        """Return what each label counts where it is there; see `elman.estimators.weights`."""
+        return label_weights(asked, self.classes, self.plain(labels))
 
     def answers(self, outputs: Tensor) -> Tensor:
         """From outputs, (n, K), to the probability of each label, float64."""
