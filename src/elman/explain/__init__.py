@@ -4,9 +4,10 @@ Every function takes a `SequenceModel`, with sequences as it reads them, or a fi
 sequences as they were given to `fit`. None of them changes the network that it is given.
 """
 
-from __future__ import annotations
-
+# At once, not when first asked for: a function has the name of its file, and a file that is
+# imported later would take the name back.
 from elman.explain.recurrence import Pass, run
 from elman.explain.subject import Reader, Subject, read
+from elman.explain.trace import LayerTrace, Trace, trace
 
-__all__ = ["Pass", "Reader", "Subject", "read", "run"]
+__all__ = ["LayerTrace", "Pass", "Reader", "Subject", "Trace", "read", "run", "trace"]

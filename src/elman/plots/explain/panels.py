@@ -1,0 +1,193 @@
+"""Panels one above the other over the same steps, and what stands in them.
+
+Beside every panel is a narrow place for its colour bar, or for the names of its lines, so that the
+steps of all panels stay below each other.
+
+Dimensions: T steps, C channels, H units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.plots.style import COLOURS, GREY, INK, PALE, drawing, label, quiet, spread
+from elman.plots.view import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LINES = 6
+MOST_NAMED = 60  # tokens that have room for a name each
+STYLES: tuple[Any, ...] = (
+    "-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)),
+)  # fmt: skip
+# From light to dark, so that a print without colour shows the same order.
+SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
+
+Panel = tuple["Axes", "Axes"]  # where the data stands, and the place beside it
+
+
+@contextmanager
+def stacked(heights: Sequence[float], steps: int) -> Iterator[tuple[Figure, list[Panel]]]:
+    """Give a figure of panels, as wide as so many steps want, `heights` in inches."""
+    width = float(np.clip(2.0 + 0.16 * steps, 6.4, 11.0))
+    with drawing(width + 1.2, sum(heights) + 0.45 * len(heights) + 0.3) as figure:
+        grid = figure.subplots(
+            len(heights), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=heights
+        )
+        panels = [(row[0], row[1]) for row in grid]
+        for axes, beside in panels:
+            quiet(axes, grid="")
+            axes.set_xlim(0.5, steps + 0.5)
+            beside.set_axis_off()
+            if axes is not panels[-1][0]:
+                axes.tick_params(labelbottom=False)
+        yield figure, panels
+        step_axis(panels[-1][0], steps)
+
+
+def step_axis(axes: Axes, steps: int) -> None:
+    """Number the steps from 1."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    inside = [t for t in MaxNLocator(10, integer=True).tick_values(1, steps) if 1 < t <= steps]
+    axes.xaxis.set_major_locator(FixedLocator([1, *inside]))
+    axes.set_xlabel("step")
+
+
+def name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
+    """Write the tokens above a panel, one over each step; of very many, every so-manieth."""
+    every = -(-len(tokens) // MOST_NAMED)
+    at = np.arange(0, len(tokens), every)
+    texts = [label(token, 18) for token in tokens[::every]]
+    turned = max(map(len, texts)) > (2 if len(at) > 25 else 4 if len(at) > 12 else 6)
+    upper = axes.secondary_xaxis("top")
+    upper.set_xticks(at + 1, texts, rotation=90 if turned else 0)
+    upper.tick_params(length=0, pad=3, labelsize=8 if len(at) <= 40 else 6.5, labelcolor=INK)
+    upper.spines[:].set_visible(False)
+    if every > 1:
+        upper.set_xlabel(f"one token in {every} is named", color=GREY, fontsize=8)
+
+
+def draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
+    """Draw channels, (T, C): a line each, or a heat map of many."""
+    axes, _ = panel
+    if inputs.shape[1] <= MOST_LINES:
+        draw_lines(panel, inputs, names)
+    else:
+        heat(panel, inputs, "value", signed=bool((inputs < 0).any()))
+        count = inputs.shape[1]
+        every = -(-count // 12)
+        axes.set_yticks(range(1, count + 1, every), [label(n, 14) for n in names[::every]])
+        axes.tick_params(axis="y", labelsize=min(8.0, 80 / len(names[::every])))
+
+
+def heat(
+    panel: Panel,
+    values: Floats,
+    what: str,
+    *,
+    signed: bool,
+    limit: float | None = None,
+    low: float = 0.0,
+    norm: Any = None,
+) -> None:
+    """Draw units, (T, H), as a heat map over the steps, with its colour bar.
+
+    Args:
+        what: the bar's label, with its unit.
+        signed: whether the shades run from -limit, dark, over 0 to limit, light; else from low,
+            white, to limit, dark.
+        limit: None for the largest size there is.
+        norm: matplotlib's, in the place of limits.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    axes, beside = panel
+    found = np.abs(values[np.isfinite(values)])
+    top = limit or (float(found.max()) if len(found) else 0.0) or 1.0
+    shades: Any = "cividis" if signed else LinearSegmentedColormap.from_list("shade", SHADES)
+    bounds = {"vmin": -top if signed else low, "vmax": top} if norm is None else {"norm": norm}
+    steps, units = values.shape
+    image = axes.imshow(
+        values.T, cmap=shades, aspect="auto", extent=(0.5, steps + 0.5, units + 0.5, 0.5), **bounds
+    )
+    axes.spines[:].set_visible(False)
+    beside.set_axis_on()
+    bar = axes.figure.colorbar(image, cax=beside)
+    bar.outline.set_edgecolor(PALE)
+    bar.outline.set_linewidth(0.6)
+    bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
+    bar.set_label(what, fontsize=8, color=GREY)
+    if norm is None:
+        bar.set_ticks([-top, 0, top] if signed else [low, (low + top) / 2, top])
+        bar.ax.set_yticklabels([f"{v:.3g}" for v in bar.get_ticks()])
+
+
+def unit_axis(axes: Axes, units: int) -> None:
+    """Number the units from 1."""
+    axes.set_yticks(sorted({1, units}))
+    axes.set_ylabel("unit", labelpad=2)
+
+
+def draw_lines(
+    panel: Panel,
+    values: Floats,
+    names: Sequence[Any],
+    *,
+    behind: Floats | None = None,
+    bounds: tuple[float, float] | None = None,
+    scale: Literal["linear", "log"] = "linear",
+) -> None:
+    """Draw up to six lines, (T, n), named at their ends; others behind them in grey, (T, m).
+
+    Args:
+        bounds: of the axis; None to fit the values.
+    """
+    axes, beside = panel
+    quiet(axes, grid="y")
+    steps = np.arange(1, len(values) + 1)
+    marker = "o" if len(values) <= 40 else ""
+    axes.set_yscale(scale)
+    if behind is not None and behind.shape[1]:
+        axes.plot(steps, behind, color=PALE, linewidth=0.7)
+    for k, name in enumerate(names):
+        axes.plot(
+            steps, values[:, k], color=COLOURS[k], linestyle=STYLES[k], linewidth=1.6,
+            marker=marker, markersize=3.0, label=str(name),
+        )  # fmt: skip
+    if bounds is not None:
+        axes.set_ylim(*bounds)
+    named: list[tuple[str, str, float]] = [
+        (label(name, 18), COLOURS[k], float(values[-1, k])) for k, name in enumerate(names)
+    ]
+    if behind is not None and behind.shape[1]:
+        named.append((f"{behind.shape[1]} others", GREY, float(np.nanmedian(behind[-1]))))
+    name_ends(panel, named)
+    beside.set_axis_off()
+
+
+def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]]) -> None:
+    """Write names, each with its colour, beside the panel at the heights of the lines' ends."""
+    axes, beside = panel
+    low, high = axes.transData.transform([(1, y) for y in axes.get_ylim()])[:, 1]
+    ends = axes.transData.transform([(1, y) for *_, y in named])[:, 1]
+    heights = np.clip((ends - low) / (high - low), 0, 1)
+    inches = axes.bbox.height / axes.figure.dpi
+    placed = np.array(spread(heights.tolist(), min(0.17 / inches, 1 / len(named))))
+    placed -= max(0.0, placed.max() - 1) + min(0.0, placed.min())  # back into the panel
+    for (text, colour, _), height in zip(named, placed, strict=True):
+        beside.text(
+            0.0, height, text, transform=beside.transAxes, color=colour, fontsize=8, va="center"
+        )
+
+
+def tokens_of(inputs: NDArray[Any]) -> list[str] | None:
+    """The texts of tokens, or None for numbers."""
+    return [str(token) for token in inputs] if inputs.ndim == 1 else None

@@ -1,0 +1,185 @@
+"""What the trace says, against the network asked about beginnings of the sequence."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+from cases import same_bits, weights_of
+from explain_cases import KINDS, STACK_IDS, STACKS, WHAT, fitted, network, sequence
+
+from elman.errors import ElmanError
+from elman.explain import run, trace
+
+
+def near(found, expected, close=1e-10):
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= close
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+@pytest.mark.parametrize("readout", ["last", "mean", "max"])
+def test_each_row_is_the_answer_to_the_beginning(stack, readout):
+    model = network(stack, readout)
+    x = sequence(steps=6)
+    found = trace(model, x)
+    with torch.no_grad():
+        for t in range(6):
+            near(found.outputs[t], model(x[None, : t + 1])[0].numpy())
+    near(found.distribution, torch.softmax(torch.from_numpy(found.outputs), -1).numpy())
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+def test_with_an_output_at_every_step_it_is_given_the_whole_sequence(stack):
+    model = network(stack, "every")
+    x = sequence(steps=6)
+    with torch.no_grad():
+        near(trace(model, x).outputs, model(x[None])[0].numpy())
+
+
+def test_many_beginnings_come_in_batches(monkeypatch):
+    model, x = network(STACKS[-1]), sequence(steps=11)
+    whole = trace(model, x).outputs
+    monkeypatch.setattr(sys.modules["elman.explain.trace"], "_AT_ONCE", 33)  # three rows each
+    near(trace(model, x).outputs, whole)
+
+
+@pytest.mark.parametrize("stack", STACKS[::5], ids=STACK_IDS[::5])
+def test_states_and_gates_are_those_of_the_recurrence(stack):
+    model, x = network(stack), sequence()
+    found, done = trace(model, x), run(model, x)
+    near(found.hidden, done.hidden.detach().numpy())
+    for one, other in zip(found.layers, done.layers, strict=True):
+        assert (one.layer, one.direction) == (other.layer, other.direction)
+        assert one.cell == model.config.cell
+        for name, values in other.gates.items():
+            near(one.gates[name], values.detach().numpy())
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_an_estimators_answers_to_beginnings(what):
+    est, X, _ = fitted(what)
+    found = trace(est, X[2])
+    if what == "tags":
+        np.testing.assert_allclose(found.distribution, est.predict_proba([X[2]])[0], atol=1e-6)
+        return
+    ask = est.predict if what == "values" else est.predict_proba
+    for t in range(len(X[2])):
+        expected = ask([X[2][: t + 1]])[0]
+        np.testing.assert_allclose(found.distribution[t], expected, rtol=2e-5, atol=1e-6)
+    assert found.classes == tuple(getattr(est, "classes_", ("target 1", "target 2")))
+    np.testing.assert_array_equal(found.final, found.distribution[-1])
+
+
+def test_nothing_of_the_callers_changes():
+    model = network(STACKS[-1]).float().train()
+    before, state = weights_of(model), torch.get_rng_state()
+    one, other = trace(model, sequence()), trace(model, sequence())
+    assert model.training and same_bits(before, weights_of(model))
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(one.outputs, other.outputs)
+
+
+def test_a_network_with_a_hook_is_refused():
+    model = network(STACKS[0])
+    model.recurrent.register_forward_hook(lambda module, given, out: (out[0] * 2, out[1] * 2))
+    with pytest.raises(ElmanError, match="own forward pass differs"):
+        trace(model, sequence())
+
+
+def test_when_the_answer_settled():
+    found = trace(network(STACKS[0]), sequence(steps=4))
+
+    def settled(rows, task="classification"):
+        rows = np.array(rows)
+        return type(found)(**{**vars(found), "distribution": rows, "task": task}).settled
+
+    assert settled([[0.4, 0.6], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]) == 3
+    assert settled([[0.4, 0.6], [0.3, 0.7]]) == 1
+    assert settled([[0.4, 0.6], [0.9, 0.1]]) == 2
+    assert settled([[0.4, 0.6], [0.4, 0.4], [0.4, 0.6]], "multilabel") == 3
+    assert settled([[0.4, 0.6]], "regression") is None
+
+
+def test_the_gist_in_words():
+    est, X, _ = fitted("text")
+    found = trace(est, X[0])
+    first, second, _, last = str(found).split("\n")
+    assert first.startswith(f"{est.model_.config.cell}, 2 layers of 5 units")
+    assert f"a sequence of {len(X[0])} steps" in first
+    likeliest = est.predict([X[0]])[0]
+    assert second.startswith(f"answer: {likeliest} {found.final.max():.3f}")
+    assert last == f"settled from step {found.settled} of {len(X[0])} on"
+    assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
+
+
+def _one_step():
+    return network(STACKS[0]), sequence(steps=1)
+
+
+def test_frames():
+    pytest.importorskip("pandas")
+    est, X, _ = fitted("mixed")
+    found = trace(est, X[0])
+    short = found.to_frame()
+    assert list(short) == ["step", *found.input_names, "p(down)", "p(up)"]
+    assert short["step"].tolist() == list(range(1, len(X[0]) + 1))
+    assert short["p(up)"].tolist() == found.distribution[:, 1].tolist()
+    long = found.to_frame(states=True)
+    assert len(long) == len(X[0]) * 5 * len(found.layers)
+    top = found.layers[-1]
+    row = long[(long.step == 2) & (long.direction == top.direction) & (long.unit == 3)].iloc[0]
+    assert [row[name] for name in top.gates] == [top.gates[name][1, 2] for name in top.gates]
+
+
+def test_without_pandas_the_remedy_is_told(monkeypatch):
+    found = trace(*_one_step())
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ElmanError, match="pip install pandas"):
+        found.to_frame()
+
+
+def titles(figure):
+    return [a.get_title(loc="left") for a in figure.axes if a.get_title(loc="left")]
+
+
+@pytest.mark.parametrize(("kind", "steps"), list(zip(KINDS, (1, 70, 5), strict=True)), ids=KINDS)
+def test_pictures(kind, steps):
+    found = trace(network(STACKS[-1], kind=kind), sequence(kind, steps))
+    figure = found.plot()
+    figure.canvas.draw()
+    shown = titles(figure)
+    assert ("Input, as the network reads it" in shown) == (kind != "tokens")
+    assert shown[-1] == "Probabilities as they form: if it ended at this step"
+    assert sum(title.startswith("Gates") for title in shown) == 2
+    lines = figure.axes[-2].lines
+    np.testing.assert_array_equal(lines[1].get_ydata(), found.distribution[:, 1])
+    np.testing.assert_array_equal(lines[1].get_xdata(), np.arange(1, steps + 1))
+    gates = found.plot_gates(0, "backward")
+    gates.canvas.draw()
+    assert len(titles(gates)) == 6
+
+
+def test_pictures_of_many_of_everything():
+    kw = {"num_outputs": 72, "input_size": 9, "hidden_size": 40}
+    x = torch.randn(300, 9, generator=torch.Generator().manual_seed(0)).double()
+    figure = trace(network(STACKS[0], **kw), x).plot()
+    figure.canvas.draw()
+    texts = [t.get_text() for axes in figure.axes for t in axes.texts]
+    assert "67 others" in texts
+    heat = next(a for a in figure.axes if a.get_title(loc="left").startswith("Hidden"))
+    assert heat.images[0].get_array().shape == (40, 300)
+
+
+def test_names_beside_lines_do_not_overlap():
+    figure = trace(network(STACKS[0]), sequence(steps=9)).plot()
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = sorted((t.get_window_extent() for t in axes.texts), key=lambda b: b.y0)
+        assert all(low.y1 <= high.y0 + 2 for low, high in itertools.pairwise(boxes))
+
+
+def test_a_direction_that_is_not_there():
+    with pytest.raises(ValueError, match="no such direction"):
+        trace(*_one_step()).plot_gates(direction="backward")
