@@ -6,8 +6,23 @@ sequences as they were given to `fit`. None of them changes the network that it 
 
 # At once, not when first asked for: a function has the name of its file, and a file that is
 # imported later would take the name back.
+from elman.explain.attribute import Attribution, attribute
+from elman.explain.memory import Memory, memory
 from elman.explain.recurrence import Pass, run
 from elman.explain.subject import Reader, Subject, read
 from elman.explain.trace import LayerTrace, Trace, trace
 
-__all__ = ["LayerTrace", "Pass", "Reader", "Subject", "Trace", "read", "run", "trace"]
+__all__ = [
+    "Attribution",
+    "LayerTrace",
+    "Memory",
+    "Pass",
+    "Reader",
+    "Subject",
+    "Trace",
+    "attribute",
+    "memory",
+    "read",
+    "run",
+    "trace",
+]

@@ -1,0 +1,253 @@
+"""How far back inputs change the output: memories built by hand, and one that was trained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from cases import same_bits, weights_of
+from explain_cases import KINDS, READOUTS, WHAT, fitted, network, sequence
+
+from elman import SequenceTagger
+from elman.data.tasks.simple import make_running_parity
+from elman.errors import DataError, SettingsError
+from elman.explain import memory
+
+GRU = (("gru", "tanh"), 1, False)
+BOTH = (("gru", "tanh"), 1, True)
+
+
+def shift_register(back, ahead=None, readout="last"):
+    """A network that says the first channel of the input `back` steps before, plus `ahead` after.
+
+    A unit holds the input, the next one what that held a step before, and so on: h_t = S h_{t-1}.
+    """
+    H = 1 + max(back, ahead or 0)
+    model = network(
+        (("rnn", "relu"), 1, ahead is not None),
+        readout,
+        task="regression",
+        hidden_size=H,
+        num_outputs=1,
+    )
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        for end in ("", "_reverse")[: 1 if ahead is None else 2]:
+            getattr(model.recurrent, f"weight_ih_l0{end}")[0, 0] = 1.0
+            getattr(model.recurrent, f"weight_hh_l0{end}").copy_(torch.diag(torch.ones(H - 1), -1))
+        model.output.weight[0, back] = 1.0
+        if ahead is not None:
+            model.output.weight[0, H + ahead] = 1.0
+    return model
+
+
+def positive(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [torch.tensor(rng.uniform(1, 2, (n, 2))) for n in lengths]
+
+
+@pytest.mark.parametrize("readout", ["last", "every"])
+@pytest.mark.parametrize("k", [0, 1, 5, 19])
+def test_a_shift_register_remembers_one_distance_exactly(readout, k):
+    X = positive([20, 23, 27, 30])
+    model = shift_register(k, readout=readout)
+    found = memory(model, X)
+    assert found.reach == k and found.future is None
+    assert found.distances.tolist() == list(range(30))
+    others = found.distances != k
+    assert (found.effect[others] == 0).all() and (
+        found.high[others & (found.past.counts > 1)] == 0
+    ).all()
+    assert found.effect[k] > 0.1 and found.low[k] > 0
+    assert "inputs count up to" in str(found) and f"at distance {k};" in str(found)
+
+
+@pytest.mark.parametrize("readout", ["last", "every"])
+def test_each_direction_has_a_side_of_its_own(readout):
+    found = memory(shift_register(3, 7, readout), positive([12, 15, 18]))
+    assert (found.reach, found.future.reach) == (3, 7)
+    for side, k in ((found.past, 3), (found.future, 7)):
+        np.testing.assert_array_equal(np.flatnonzero(side.effect), [k])
+
+
+def test_the_effect_is_the_mean_change_of_the_value():
+    """By the baseline: what a register says falls by the input that it held."""
+    X = positive([10, 11, 12])
+    found = memory(shift_register(4), X, replace="baseline")
+    held = [float(x[-5, 0]) for x in X]
+    assert found.effect[4] == pytest.approx(np.mean(held))
+    assert found.low[4] == pytest.approx(min(held), abs=0.2) and found.low[4] < found.effect[4]
+    assert found.high[4] == pytest.approx(max(held), abs=0.2) and found.high[4] > found.effect[4]
+
+
+@pytest.mark.parametrize("stack", [GRU, BOTH, (("lstm", "tanh"), 1, True)])
+def test_without_recurrent_weights_nothing_is_remembered(stack):
+    model = network(stack)
+    with torch.no_grad():
+        for name, p in model.recurrent.named_parameters():
+            if name.startswith("weight_hh"):
+                p.zero_()
+            elif stack[0][0] == "gru" and name.startswith("bias_ih"):
+                p[6:12] = -1e4  # z = 0: the state is not kept
+            elif stack[0][0] == "lstm" and name.startswith("bias_ih"):
+                p[6:12] = -1e4  # f = 0: the cell is not kept
+    found = memory(model, [sequence(steps=n, seed=n) for n in (8, 9, 10)])
+    for side in found.sides.values():
+        assert side.reach == 0 and side.effect[0] > 0.001 and (side.effect[1:] == 0).all()
+
+
+def test_a_network_that_reads_nothing_reaches_nowhere():
+    model = network(GRU)
+    with torch.no_grad():
+        model.output.weight.zero_()
+    found = memory(model, [sequence(seed=s) for s in range(3)])
+    assert found.reach is None and (found.effect == 0).all()
+    assert "no input that was replaced changed the output at all" in str(found)
+    assert found.plot().axes
+
+
+def test_running_parity_is_remembered_to_the_first_step():
+    train, test = make_running_parity(0, T=8, train=300, test=80)
+    tagger = SequenceTagger(
+        cell="gru", hidden_size=12, bidirectional=False, epochs=60, learning_rate=0.02, dropout=0,
+        validation=0, random_state=0,
+    ).fit(train.inputs, train.target)  # fmt: skip
+    assert tagger.score(test.inputs, test.target) > 0.98
+    found = memory(tagger, test.inputs)
+    assert found.reach == 7 == found.longest - 1
+    # A bit from another sequence is another bit every second time, and then every answer turns.
+    assert (found.effect > 0.3).all() and (found.effect < 0.7).all()
+    assert "at the largest distance still" in str(found)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_effect_is_what_replacing_a_step_does(kind, readout):
+    """Against the definition, one step and one sequence at a time."""
+    model, X = network(GRU, readout, kind), [sequence(kind, n, n) for n in (4, 6, 7)]
+    found = memory(model, X, replace="baseline")
+    for k in range(7):
+        effects = []
+        for x in X:
+            T, own = len(x), []
+            whole = torch.softmax(model(x[None])[0], -1)
+            for t in range(k, T) if readout == "every" else [T - 1] if k < T else []:
+                row = x.clone()
+                row[t - k] = {"numbers": torch.zeros(2), "tokens": torch.tensor(1)}.get(
+                    kind, torch.tensor([0.0, 0, 1, 1])
+                )
+                moved = (torch.softmax(model(row[None])[0], -1) - whole).abs().sum(-1) / 2
+                own.append((moved[t] if readout == "every" else moved).item())
+            effects += [np.mean(own)] if own else []
+        assert found.past.counts[k] == len(effects)
+        assert found.effect[k] == pytest.approx(np.mean(effects), abs=1e-11)
+
+
+def test_the_same_seed_draws_the_same_and_others_lie_near():
+    model, X = network(BOTH), [sequence(steps=12, seed=s) for s in range(60)]
+    one, same, other = (memory(model, X, sequences=40, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.effect, same.effect)
+    np.testing.assert_array_equal(one.low, same.low)
+    assert (one.effect != other.effect).all()
+    assert (one.used, one.available, one.seed) == (40, 60, 1)
+    assert ((one.low <= one.effect) & (one.effect <= one.high)).all()
+    assert np.mean((other.effect >= one.low) & (other.effect <= one.high)) > 0.5
+
+
+def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
+    model, X = network(GRU, hidden_size=3), [sequence(steps=3, seed=s) for s in range(300)]
+    truth = memory(model, X, sequences=300, replace="baseline").effect
+    inside = []
+    for seed in range(40):
+        found = memory(model, X, sequences=30, replace="baseline", seed=seed)
+        inside.append((found.low <= truth) & (truth <= found.high))
+    assert 0.85 <= np.mean(inside) <= 1.0
+
+
+def test_long_sequences_are_measured_at_few_distances():
+    model = network(GRU, hidden_size=3)
+    X = [sequence(steps=n, seed=n) for n in (400, 700)]
+    found = memory(model, X, distances=20)
+    d = found.distances
+    assert len(d) <= 20 and d[0] == 0 and d[-1] == 699 and (np.diff(d) > 0).all()
+    assert (d[:4] == [0, 1, 2, 3]).all() and np.diff(d)[-1] > 100
+    assert found.past.counts.tolist() == [2 if k < 400 else 1 for k in d]
+    assert np.isnan(found.low[found.past.counts == 1]).all()
+    assert f"at {len(d)} distances up to 699" in str(found)
+    axes = found.plot().axes[0]
+    assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_of_an_estimator_in_its_unit(what):
+    estimator, X, _ = fitted(what)
+    found = memory(estimator, X, replace="baseline")
+    assert set(found.sides) == {"past", "future"}
+    assert found.longest == max(len(x) for x in X)
+    json.dumps(found.to_dict(), allow_nan=False)
+    table = found.to_frame()
+    assert list(table.columns) == ["side", "distance", "effect", "low", "high", "sequences"]
+    assert len(table) == sum(len(side.effect) for side in found.sides.values())
+    expected = {"sets": "labels' probabilities", "values": "in standard deviations"}
+    assert expected.get(what, "total variation distance") in found.measure
+    texts = [t.get_text() for t in found.plot().axes[0].get_legend().get_texts()]
+    assert len(texts) == 2 and texts[0].startswith("past: reaches")
+
+
+def test_a_value_is_measured_in_the_unit_of_the_target():
+    from elman import SequenceRegressor
+
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(6, 1)) for _ in range(20)]
+    y = np.array([1000 * x.mean() for x in X])
+    reg = SequenceRegressor(
+        epochs=2, validation=0, hidden_size=4, bidirectional=False, readout="last", random_state=0
+    ).fit(X, y)
+    found = memory(reg, X, replace="baseline")
+    moved = []
+    for x in X:
+        row = x.copy()
+        row[-3] = reg.encoder_.mean
+        moved.append(abs(reg.predict([row]) - reg.predict([x]))[0])
+    assert found.effect[2] == pytest.approx(np.mean(moved), rel=1e-3)
+    assert found.measure == "absolute change of target, in its unit"
+
+
+def test_the_model_is_left_as_it_was():
+    model = network(BOTH, num_outputs=3).float().train()
+    before, state = weights_of(model), torch.random.get_rng_state()
+    memory(model, [sequence(seed=s) for s in range(4)])
+    assert same_bits(before, weights_of(model)) and model.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
+    assert not model.output._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"replace": "noise"}, "replace: got 'noise', expected 'others' or 'baseline'"),
+        ({"sequences": 1}, "sequences: got 1, expected a whole number from 2"),
+        ({"distances": True}, "distances: got True, expected a whole number from 2"),
+        ({"share": 0}, "share: got 0, expected a share above 0 and up to 1"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(options, words):
+    with pytest.raises(SettingsError) as caught:
+        memory(network(GRU), [sequence(), sequence()], **options)
+    assert words in str(caught.value)
+
+
+def test_one_sequence_is_too_few():
+    with pytest.raises(DataError, match="X holds 1 sequences"):
+        memory(network(GRU), [sequence()])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_gives_the_same(kind):
+    model, X = network(BOTH, kind=kind), [sequence(kind, 7, s) for s in range(5)]
+    expected, found = memory(model, X), memory(model.cuda(), X)
+    np.testing.assert_allclose(found.effect, expected.effect, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.future.effect, expected.future.effect, atol=1e-10)
