@@ -7,6 +7,7 @@ import pytest
 import torch
 from cases import by_modules, make_examples, make_model
 
+from elman import SequenceClassifier
 from elman.data.batches import Examples, make_batch
 from elman.data.ragged import Ragged
 from elman.errors import NonFiniteError
@@ -182,6 +183,35 @@ def test_the_validation_part_is_looked_at_too():
     error = stopped(make_model(), make_examples(), watched)
     assert str(error).startswith("epoch 1: validation loss nan")
     assert (error.stage, error.sequence, error.step) == ("input", 17, 1)
+
+
+def test_a_sequence_is_named_by_its_place_in_the_callers_X(monkeypatch):
+    """Some are left out by weight 0, others are held out; the rest are shuffled."""
+    seen = []
+
+    def spied(model, training, validation, *args, **options):
+        seen.extend([training, validation])
+        # In the third that is trained on, whichever that is.
+        training.inputs.values[training.inputs.offsets[2]] = np.nan
+        return train(model, training, validation, *args, **options)
+
+    monkeypatch.setattr("elman.estimators.base.train", spied)
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(5, 2)).astype(np.float32) for _ in range(40)]
+    weight = np.ones(40)
+    weight[:7] = 0
+    clf = SequenceClassifier(epochs=2, hidden_size=4, scale=False, noise=0, validation=0.3)
+    with pytest.raises(NonFiniteError) as caught:
+        clf.fit(X, [i % 2 for i in range(40)], sample_weight=weight)
+    for part in seen:
+        places = part.places_of(np.arange(len(part)))
+        for row, place in enumerate(places):
+            if part is not seen[0] or row != 2:
+                assert (part.inputs[row] == X[place]).all()
+    everywhere = np.concatenate([part.places for part in seen])
+    assert sorted(everywhere) == list(range(7, 40))
+    assert caught.value.sequence == seen[0].places[2] != 2
+    assert f"sequence {seen[0].places[2]}, step 1" in str(caught.value)
 
 
 def test_a_healthy_training_is_not_gone_through_again(monkeypatch):

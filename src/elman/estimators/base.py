@@ -41,7 +41,7 @@ from elman.evaluate.summaries import spread_out
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
 from elman.train import EpochRecord, History, train
-from elman.train.losses import check_loss
+from elman.train.losses import Loss, check_loss
 from elman.train.progress import make_progress
 from elman.train.threads import TorchThreads
 
@@ -192,6 +192,9 @@ class SequenceEstimator(Parameters, Contract):
             torch.manual_seed(settings.seed)
             with TorchThreads(1):  # else LAPACK might round orthogonal weights in another way
                 model = make().to(settings.device)
+            # elman.explain.Watch, or whoever else wants to see the network and not its record only.
+            if begin := getattr(on_epoch, "begin", None):
+                begin(model, training, Loss.of(model.config.task, settings))
             history = train(
                 model,
                 training,

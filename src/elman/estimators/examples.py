@@ -28,19 +28,23 @@ class Part:
         labels: what is to be predicted.
         weights: how much each counts, (n,), or with a weight a step a Ragged; None for alike.
         groups: that stand on one side of a split only, (n,); None for none.
+        places: of each in what the caller gave, (n,); None where all are still in their places.
     """
 
     X: Any
     labels: Labels
     weights: NDArray[np.float64] | Ragged | None = None
     groups: NDArray[Any] | None = None
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.X)
 
     def take(self, index: NDArray[np.int64]) -> Part:
         """Return the sequences at `index`."""
-        return Part(*(_take(v, index) for v in (self.X, self.labels, self.weights, self.groups)))
+        places = index if self.places is None else self.places[index]
+        kept = (self.X, self.labels, self.weights, self.groups)
+        return Part(*(_take(values, index) for values in kept), places=places)
 
     def parted(
         self, kind: str, share: float, seed: int, *, stratified: bool
@@ -77,7 +81,9 @@ class Part:
             weights = weights.with_values(weights.values.astype(np.float32))
         elif weights is not None:
             weights = weights.astype(np.float32)
-        return Examples(inputs, target.encode(self.labels), weights, target.unit, len(encoder.mean))
+        measured = len(encoder.mean)
+        codes = target.encode(self.labels)
+        return Examples(inputs, codes, weights, target.unit, measured, self.places)
 
 
 def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:

@@ -7,6 +7,7 @@ sequences as they were given to `fit`. None of them changes the network that it 
 # At once, not when first asked for: a function has the name of its file, and a file that is
 # imported later would take the name back.
 from elman.explain.attribute import Attribution, attribute
+from elman.explain.doctor import Diagnosis, Finding, Watch, doctor
 from elman.explain.memory import Memory, memory
 from elman.explain.recurrence import Pass, run
 from elman.explain.subject import Reader, Subject, read
@@ -14,13 +15,17 @@ from elman.explain.trace import LayerTrace, Trace, trace
 
 __all__ = [
     "Attribution",
+    "Diagnosis",
+    "Finding",
     "LayerTrace",
     "Memory",
     "Pass",
     "Reader",
     "Subject",
     "Trace",
+    "Watch",
     "attribute",
+    "doctor",
     "memory",
     "read",
     "run",
