@@ -102,7 +102,7 @@ def test_the_probes_own_rate_is_marked():
 def test_carried_is_what_autograd_says_of_two_steps():
     """One unit: h_2 = tanh(w x_2 + u h_1), and dh_2/dh_1 = u (1 - h_2^2)."""
     model = make_model("rnn", hidden_size=1, input_size=1)
-    u = float(model.recurrent.weight_hh_l0)
+    u = model.recurrent.weight_hh_l0.item()
     x = torch.tensor([[0.3], [-0.2]])
     _, last = model.recurrent(x[None])
     found = doctor(model, [x]).figures.carried[0, "forward"]

@@ -43,8 +43,10 @@ class Part:
     def take(self, index: NDArray[np.int64]) -> Part:
         """Return the sequences at `index`."""
         places = index if self.places is None else self.places[index]
-        kept = (self.X, self.labels, self.weights, self.groups)
-        return Part(*(_take(values, index) for values in kept), places=places)
+        X, labels, weights, groups = (
+            _take(values, index) for values in (self.X, self.labels, self.weights, self.groups)
+        )
+        return Part(X, labels, weights, groups, places)
 
     def parted(
         self, kind: str, share: float, seed: int, *, stratified: bool

@@ -74,7 +74,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
                 `readout="every"` n lists with one a step; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
-            on_epoch: called with the record of each epoch.
+            on_epoch: called with the record of each epoch; an `elman.explain.Watch` looks at the
+                network itself.
             groups: of each sequence, n; the share held out to watch the training by is of whole
                 groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.
