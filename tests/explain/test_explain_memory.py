@@ -12,6 +12,7 @@ from elman import SequenceTagger
 from elman.data.tasks.simple import make_running_parity
 from elman.errors import DataError, SettingsError
 from elman.explain import memory
+from elman.explain.memory import _affordable
 
 GRU = (("gru", "tanh"), 1, False)
 BOTH = (("gru", "tanh"), 1, True)
@@ -50,15 +51,13 @@ def positive(lengths, seed=0):
 @pytest.mark.parametrize("readout", ["last", "every"])
 @pytest.mark.parametrize("k", [0, 1, 5, 19])
 def test_a_shift_register_remembers_one_distance_exactly(readout, k):
-    X = positive([20, 23, 27, 30])
+    X = positive([20, 23, 30, 30])
     model = shift_register(k, readout=readout)
     found = memory(model, X)
     assert found.reach == k and found.future is None
     assert found.distances.tolist() == list(range(30))
     others = found.distances != k
-    assert (found.effect[others] == 0).all() and (
-        found.high[others & (found.past.counts > 1)] == 0
-    ).all()
+    assert (found.effect[others] == 0).all() and (found.high[others] == 0).all()
     assert found.effect[k] > 0.1 and found.low[k] > 0
     assert "inputs count up to" in str(found) and f"at distance {k};" in str(found)
 
@@ -79,6 +78,18 @@ def test_the_effect_is_the_mean_change_of_the_value():
     assert found.effect[4] == pytest.approx(np.mean(held))
     assert found.low[4] == pytest.approx(min(held), abs=0.2) and found.low[4] < found.effect[4]
     assert found.high[4] == pytest.approx(max(held), abs=0.2) and found.high[4] > found.effect[4]
+
+
+def test_what_replaces_a_step_is_the_same_step_of_another_sequence():
+    X = positive([9, 9])
+    found = memory(shift_register(2), X)
+    assert found.effect[2] == pytest.approx(abs(X[0][6, 0] - X[1][6, 0]).item())
+    longer = [X[0], torch.cat([X[1], X[1] + 5])]  # of 9 and 18 steps
+    found = memory(shift_register(2), longer)
+    # x_16 of the longer has no like in the shorter: any of its steps may stand there.
+    own = abs(X[0][6, 0] - X[1][6, 0]).item()
+    drawn = [(own + abs(longer[1][15, 0] - x).item()) / 2 for x in X[0][:, 0]]
+    assert min(abs(found.effect[2] - d) for d in drawn) < 1e-12
 
 
 @pytest.mark.parametrize("stack", [GRU, BOTH, (("lstm", "tanh"), 1, True)])
@@ -127,7 +138,8 @@ def test_the_effect_is_what_replacing_a_step_does(kind, readout):
     """Against the definition, one step and one sequence at a time."""
     model, X = network(GRU, readout, kind), [sequence(kind, n, n) for n in (4, 6, 7)]
     found = memory(model, X, replace="baseline")
-    for k in range(7):
+    assert len(found.effect) == 6  # one sequence alone has a distance of 6
+    for k in range(6):
         effects = []
         for x in X:
             T, own = len(x), []
@@ -167,16 +179,27 @@ def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
 
 def test_long_sequences_are_measured_at_few_distances():
     model = network(GRU, hidden_size=3)
-    X = [sequence(steps=n, seed=n) for n in (400, 700)]
+    X = [sequence(steps=n, seed=i) for i, n in enumerate((400, 500, 700, 700, 900))]
     found = memory(model, X, distances=20)
     d = found.distances
     assert len(d) <= 20 and d[0] == 0 and d[-1] == 699 and (np.diff(d) > 0).all()
     assert (d[:4] == [0, 1, 2, 3]).all() and np.diff(d)[-1] > 100
-    assert found.past.counts.tolist() == [2 if k < 400 else 1 for k in d]
-    assert np.isnan(found.low[found.past.counts == 1]).all()
+    assert found.past.counts.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
+    assert found.longest == 900
     assert f"at {len(d)} distances up to 699" in str(found)
     axes = found.plot().axes[0]
     assert axes.get_xscale() == "log"
+
+
+def test_of_long_sequences_fewer_are_asked_about():
+    assert _affordable([10] * 500, 64) == 100
+    assert _affordable([2000] * 500, 64) == 20  # 15 would do
+    assert _affordable([800] * 500, 64) == 2_000_000 // (800 * 64) == 39
+    assert _affordable([5] * 7, 64) >= 7
+    X = [sequence(steps=800, seed=s) for s in range(41)]
+    model = network(GRU, hidden_size=1)
+    assert memory(model, X, distances=64).used == 39
+    assert memory(model, X, distances=4, sequences=41).used == 41
 
 
 @pytest.mark.parametrize("what", WHAT)
@@ -184,7 +207,7 @@ def test_of_an_estimator_in_its_unit(what):
     estimator, X, _ = fitted(what)
     found = memory(estimator, X, replace="baseline")
     assert set(found.sides) == {"past", "future"}
-    assert found.longest == max(len(x) for x in X)
+    assert found.longest == max(len(x) for x in X) and found.past.counts.min() >= 2
     json.dumps(found.to_dict(), allow_nan=False)
     table = found.to_frame()
     assert list(table.columns) == ["side", "distance", "effect", "low", "high", "sequences"]

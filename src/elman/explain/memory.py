@@ -44,6 +44,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _RESAMPLES = 1000
+_SEQUENCES = range(20, 101)  # that are asked about if no number is given
+_STEPS = 2_000_000  # that the network then runs over, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,7 @@ class Side:
     Args:
         distances: that were measured, (D,), from 0.
         effect: mean over sequences, (D,).
-        low, high: 95 % interval of the mean, by drawing sequences with replacement, (D,); NaN
-            where fewer than two sequences reach.
+        low, high: 95 % interval of the mean, by drawing sequences with replacement, (D,).
         counts: sequences that are long enough, (D,).
         reach: the largest measured distance whose effect is at least the stated share of the
             largest; None if nothing had any effect.
@@ -152,17 +153,14 @@ class Memory:
         return frame(columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; an interval that is not known is None."""
-
-        def plain(values: Floats) -> list[float | None]:
-            return [float(v) if np.isfinite(v) else None for v in values]
+        """JSON-ready."""
 
         sides = {
             name: {
                 "distances": side.distances.tolist(),
-                "effect": plain(side.effect),
-                "low": plain(side.low),
-                "high": plain(side.high),
+                "effect": side.effect.tolist(),
+                "low": side.low.tolist(),
+                "high": side.high.tolist(),
                 "sequences": side.counts.tolist(),
                 "reach": side.reach,
             }
@@ -198,7 +196,7 @@ class Memory:
         }[self.per_step, name]
         if side.reach is None:
             return f"{name.capitalize()}: no input that was replaced changed the output at all."
-        at = int(np.nanargmax(side.effect))
+        at = int(np.argmax(side.effect))
         told = (
             f"{name.capitalize()}: inputs count up to {side.reach:,} steps {where}. The effect is "
             f"largest, {side.effect[at]:.3g}, at distance {int(side.distances[at]):,}"
@@ -213,15 +211,15 @@ def memory(
     X: Any,
     *,
     replace: Replacement = "others",
-    sequences: int = 100,
+    sequences: int | None = None,
     distances: int = 32,
     share: float = 0.05,
     seed: int = 0,
 ) -> Memory:
     """Measure how far back, and for both directions how far ahead, inputs change the output.
 
-    One step of a sequence is replaced at a time, and the rest left as it is. The cost is at most
-    2 * `sequences` * `distances` passes of a sequence through the network.
+    One step of a sequence is replaced at a time, and the rest left as it is. Each costs a pass of
+    the sequence through the network: as many as `distances`, or twice that for both directions.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
@@ -229,10 +227,11 @@ def memory(
         replace: `others`, the same step of another sequence, drawn from X (of one that is shorter,
             any step); or `baseline`, numbers 0, which of standardised channels is their training
             mean, and the unknown token or category.
-        sequences: how many are asked about at most, drawn from X.
-        distances: how many are measured at most. All up to the longest sequence if there are no
-            more; else evenly spaced on a logarithmic scale. With an output at every step, also how
-            many steps of a sequence are replaced at most, drawn from it.
+        sequences: how many are asked about at most, drawn from X. None: 100, or, where they are
+            long, as many as let the network run over two million steps, but 20.
+        distances: how many are measured at most: all that a tenth of the sequences have, and two
+            at least; if there are more, evenly spaced on a logarithmic scale. With an output at
+            every step, also how many steps of a sequence are replaced at most, drawn from it.
         share: of the largest effect, under which an input counts as forgotten.
         seed: of what is drawn.
     Raises: SettingsError for a value out of range; DataError for fewer than two sequences, or one
@@ -243,15 +242,21 @@ def memory(
     network = reader.model
     rows = _rows(reader, X)
     rng = np.random.default_rng(seed)
-    used = np.sort(rng.permutation(len(rows))[:sequences])
-    longest = max(len(rows[i]) for i in used)
-    grid = _grid(longest, distances)
     names = ("past", "future") if network.config.bidirectional else ("past",)
+    used = rng.permutation(len(rows))
+    if sequences is None:
+        sequences = _affordable([len(rows[i]) for i in used], distances * len(names))
+    used = np.sort(used[:sequences])
+    lengths = [len(rows[i]) for i in used]
+    grid = _grid(lengths, distances)
     effects = {name: np.full((len(used), len(grid)), np.nan) for name in names}
     scale, measure = _measure(reader)
     for place, i in enumerate(used):
         row = rows[i]
-        steps = _steps(row, grid, len(names), network.config.per_step, rng)
+        if network.config.per_step:
+            steps = sorted(rng.permutation(len(row))[:distances].tolist())
+        else:
+            steps = _steps(row, grid, len(names))
         other = [other_step(rows, int(i), step, replace, network, rng) for step in steps]
         moved = changed(network, row, steps, torch.stack(other), scale)
         for name, each in zip(names, moved, strict=True):
@@ -266,17 +271,18 @@ def memory(
         share=share,
         used=len(used),
         available=len(rows),
-        longest=longest,
+        longest=max(lengths),
         seed=seed,
     )
 
 
-def _check(replace: str, sequences: int, distances: int, share: float) -> None:
+def _check(replace: str, sequences: int | None, distances: int, share: float) -> None:
     if replace not in ("others", "baseline"):
         raise SettingsError(f"replace: got {replace!r:.40}, expected 'others' or 'baseline'")
-    for name, value, least in (("sequences", sequences, 2), ("distances", distances, 2)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise SettingsError(f"{name}: got {value!r:.40}, expected a whole number from {least}")
+    asked = {"sequences": 2 if sequences is None else sequences, "distances": distances}
+    for name, value in asked.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 2:
+            raise SettingsError(f"{name}: got {value!r:.40}, expected a whole number from 2")
     if not isinstance(share, int | float) or not 0 < share <= 1:
         raise SettingsError(f"share: got {share!r:.40}, expected a share above 0 and up to 1")
 
@@ -298,11 +304,23 @@ def _rows(reader: Reader, X: Any) -> list[Tensor]:
     return rows
 
 
-def _grid(longest: int, most: int) -> Ints:
-    """Distances from 0 to longest - 1: all, or about `most` on a logarithmic scale."""
-    if longest <= most:
-        return np.arange(longest)
-    return np.unique(np.round(np.geomspace(1, longest, most)).astype(np.int64)) - 1
+def _affordable(lengths: list[int], replaced: int) -> int:
+    """How many sequences are asked about, of those of these lengths, in their order."""
+    cost = np.cumsum([length * min(length, replaced) for length in lengths])
+    return int(np.clip((cost <= _STEPS).sum(), _SEQUENCES[0], _SEQUENCES[-1]))
+
+
+def _fewest(used: int) -> int:
+    """Sequences that a distance must have: a tenth, and two."""
+    return max(2, -(-used // 10))
+
+
+def _grid(lengths: list[int], most: int) -> Ints:
+    """Distances from 0 that enough sequences have: all, or `most` on a logarithmic scale."""
+    end = sorted(lengths)[-_fewest(len(lengths))]
+    if end <= most:
+        return np.arange(end)
+    return np.unique(np.round(np.geomspace(1, end, most)).astype(np.int64)) - 1
 
 
 def _measure(reader: Reader) -> tuple[Tensor | None, str]:
@@ -329,16 +347,11 @@ def _replaced(replace: Replacement, network: SequenceModel) -> str:
     return "zero and unknown categories" if config.category_sizes else "zero"
 
 
-def _steps(
-    row: Tensor, grid: Ints, sides: int, per_step: bool, rng: np.random.Generator
-) -> list[int]:
-    """Which steps of a sequence are replaced, from 0."""
-    T = len(row)
-    if per_step:
-        return sorted(rng.permutation(T)[: len(grid)].tolist())
-    inside = grid[grid < T]
+def _steps(row: Tensor, grid: Ints, sides: int) -> list[int]:
+    """Which steps are replaced, from 0, with an output a sequence: each at a distance from it."""
+    inside = grid[grid < len(row)]
     ahead = inside if sides == 2 else inside[:0]
-    found: list[int] = np.union1d(T - 1 - inside, ahead).tolist()
+    found: list[int] = np.union1d(len(row) - 1 - inside, ahead).tolist()
     return found
 
 
@@ -363,22 +376,15 @@ def _side(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) -
     """Average over sequences, (n, D), with intervals."""
     known = ~np.isnan(effects)
     counts = known.sum(0)
-    grid, effects, known, counts = (
-        grid[counts > 0],
-        effects[:, counts > 0],
-        known[:, counts > 0],
-        counts[counts > 0],
-    )
+    kept = counts >= _fewest(len(effects))  # a tagger's steps are drawn, and may miss a distance
+    grid, effects, known, counts = grid[kept], effects[:, kept], known[:, kept], counts[kept]
     filled = np.where(known, effects, 0.0)
     effect = filled.sum(0) / counts
     n = len(effects)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(np.float64)  # (R, n)
     weight = drawn @ known  # (R, D)
     means = np.divide(drawn @ filled, weight, out=np.full(weight.shape, np.nan), where=weight > 0)
-    low, high = np.full(len(grid), np.nan), np.full(len(grid), np.nan)
-    several = counts > 1
-    if several.any():
-        low[several], high[several] = np.nanpercentile(means[:, several], [2.5, 97.5], axis=0)
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     largest = effect.max()
     remembered = grid[effect >= share * largest] if largest > 0 else grid[:0]
     reach = int(remembered[-1]) if len(remembered) else None
