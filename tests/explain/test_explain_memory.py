@@ -167,6 +167,16 @@ def test_the_same_seed_draws_the_same_and_others_lie_near():
     assert np.mean((other.effect >= one.low) & (other.effect <= one.high)) > 0.5
 
 
+@pytest.mark.parametrize("readout", ["last", "every"])
+def test_many_small_passes_give_what_one_gives(readout, monkeypatch):
+    model, X = network(BOTH, readout), [sequence(steps=n, seed=n) for n in (4, 6, 6)]
+    whole = memory(model, X)
+    monkeypatch.setattr("elman.explain.replaced._AT_ONCE", 1)
+    parts = memory(model, X)
+    np.testing.assert_allclose(parts.effect, whole.effect, atol=1e-12)
+    np.testing.assert_allclose(parts.future.effect, whole.future.effect, atol=1e-12)
+
+
 def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
     model, X = network(GRU, hidden_size=3), [sequence(steps=3, seed=s) for s in range(300)]
     truth = memory(model, X, sequences=300, replace="baseline").effect

@@ -247,21 +247,27 @@ def attribute(
         score = choose_score(subject, ends[:1], target, output, step)
         at_input, at_baseline = score.of(ends).tolist()
     error, complete = None, None
+    columns = torch.from_numpy(embedded.columns).to(e.device)
     if method == "occlusion":
         values, by_step, points = occlude(
-            lambda many: _ask(embedded, score, many), e, e0, embedded.columns, **own
+            lambda rows: _ask(embedded, score, rows), e, e0, columns, **own
         )
     else:
         if method == "gradient_x_input":
-            each = (e - e0) * _slopes(embedded, score, e[None])[1][0]
+            found = _by_column((e - e0) * _slopes(embedded, score, e[None])[1][0], columns)
             points = 1
         else:
             done = integrate(
-                lambda many: _slopes(embedded, score, many), e, e0, most=MOST_POINTS, **own
+                lambda rows: _slopes(embedded, score, rows),
+                lambda each: _by_column(each, columns),
+                e,
+                e0,
+                most=MOST_POINTS,
+                **own,
             )
-            each, points, error = done.values, done.points, done.error
-            complete = error <= own["tolerance"] * float(each.abs().sum())
-        values = _by_column(each, embedded.columns)
+            found, points, error = done.values, done.points, done.error
+            complete = error <= own["tolerance"] * float(found.abs().sum())
+        values = found.cpu().numpy()
         by_step = values.sum(1)
     return Attribution(
         method=method,
@@ -308,6 +314,8 @@ def _options(method: str, **given: Any) -> dict[str, Any]:
             expected = "a whole number from 1"
         if not good:
             raise SettingsError(f"{name}: got {value!r:.40}, expected {expected}")
+        if name == "steps" and value > MOST_POINTS:
+            raise SettingsError(f"steps: got {value}, expected at most {MOST_POINTS}")
         own[name] = value
     if method == "occlusion":
         own["stride"] = own["stride"] or own["span"]
@@ -371,9 +379,6 @@ def _slopes(embedded: Embedded, score: Score, many: Tensor) -> tuple[Tensor, Ten
     return torch.cat(found), torch.cat(slopes)
 
 
-def _by_column(each: Tensor, columns: NDArray[np.int64]) -> Floats:
+def _by_column(each: Tensor, columns: Tensor) -> Tensor:
     """Add up what belongs to one column of the input: from (T, E) to (T, C)."""
-    out = each.new_zeros(len(each), int(columns[-1]) + 1)
-    out.index_add_(1, torch.from_numpy(columns).to(each.device), each)
-    values: Floats = out.cpu().double().numpy()
-    return values
+    return each.new_zeros(len(each), int(columns[-1]) + 1).index_add_(1, columns, each)

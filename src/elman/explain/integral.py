@@ -24,6 +24,7 @@ _FEWEST = 4  # of a panel that was halved
 _AT_ONCE = 72  # points in a pass, the ends of panels included
 
 Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
+Merge = Callable[[Tensor], Tensor]
 _Part = tuple[float, float, int]  # start, end, nodes
 
 
@@ -32,7 +33,7 @@ class Integral:
     """What came of it.
 
     Args:
-        values: as the equation has them, (T, E).
+        values: as the equation has them, merged, (T, C).
         points: gradients that were taken.
         error: the sum, over the panels, of how far each is from the change in F.
     """
@@ -52,16 +53,17 @@ class _Panel:
 
 
 def integrate(
-    ask: Ask, e: Tensor, baseline: Tensor, *, steps: int, tolerance: float, most: int
+    ask: Ask, merge: Merge, e: Tensor, baseline: Tensor, *, steps: int, tolerance: float, most: int
 ) -> Integral:
     """Integrate with `steps` points, and more where they do not do.
 
     Args:
         ask: from points, (P, T, E), to F, (P,), and its gradients, (P, T, E).
+        merge: from values, (T, E), to those that are told, (T, C), by adding some up.
         e, baseline: the ends of the way, (T, E).
         steps: points to begin with, shared among panels of at most 16; rounded up where they do not
             divide.
-        tolerance: the largest `error`, as a share of the sum of the absolute values.
+        tolerance: the largest `error`, as a share of the sum of the absolute values that are told.
         most: points beyond which no panel is halved.
     """
     count = -(-steps // _NODES)
@@ -71,7 +73,7 @@ def integrate(
     todo = [(start, end, nodes) for start, end in itertools.pairwise(edges)]
     points = 0
     while True:
-        panels += _panels(ask, e, baseline, todo)
+        panels += _panels(ask, merge, e, baseline, todo)
         points += sum(nodes for _, _, nodes in todo)
         values = torch.stack([p.values for p in panels]).sum(0)
         error = sum(p.error for p in panels)
@@ -98,7 +100,7 @@ def _by_error(panel: _Panel) -> float:
     return -panel.error
 
 
-def _panels(ask: Ask, e: Tensor, baseline: Tensor, todo: list[_Part]) -> list[_Panel]:
+def _panels(ask: Ask, merge: Merge, e: Tensor, baseline: Tensor, todo: list[_Part]) -> list[_Panel]:
     """Integrate over parts of the way, many in a pass."""
     rules = [np.polynomial.legendre.leggauss(nodes) for _, _, nodes in todo]  # over -1 to 1
     at = [
@@ -117,7 +119,7 @@ def _panels(ask: Ask, e: Tensor, baseline: Tensor, todo: list[_Part]) -> list[_P
             todo[some], rules[some], *parts, strict=True
         ):
             mean = torch.tensordot(torch.from_numpy(weights / 2).to(slope), slope[1:-1], 1)
-            values = (b - a) * (e - baseline) * mean
+            values = merge((b - a) * (e - baseline) * mean)
             error = abs(float(values.sum() - (f[-1] - f[0])))
             panels.append(_Panel(a, b, nodes, values, error))
     return panels

@@ -35,7 +35,7 @@ def occlude(
     ask: Callable[[Tensor], Tensor],
     e: Tensor,
     baseline: Tensor,
-    columns: NDArray[np.int64],
+    columns: Tensor,
     *,
     span: int,
     stride: int,
@@ -51,7 +51,7 @@ def occlude(
     """
     steps, count = len(e), int(columns[-1]) + 1
     windows = spans(steps, span, stride)
-    masks = [torch.from_numpy(columns == c).to(e.device) for c in range(count)]
+    masks = [columns == c for c in range(count)]
     if count > 1:
         masks.append(torch.ones_like(masks[0]))
     jobs = [(window, mask) for mask in masks for window in windows]
