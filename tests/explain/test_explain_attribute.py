@@ -11,6 +11,7 @@ from explain_cases import KINDS, STACK_IDS, STACKS, TASKS, WHAT, fitted, network
 
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 from elman.explain import attribute
+from elman.explain.embedded import without_cudnn
 from elman.explain.occlusion import spans
 from elman.explain.recurrence import embed, run_embedded
 
@@ -355,6 +356,15 @@ def test_without_pandas_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(ElmanError, match="pip install pandas"):
         found.to_frame()
+
+
+def test_cudnn_is_off_for_a_while_whatever_is_set_of_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
+    before = torch.backends.cudnn.enabled
+    with pytest.raises(ZeroDivisionError), without_cudnn():
+        assert not torch.backends.cudnn.enabled
+        raise ZeroDivisionError
+    assert torch.backends.cudnn.enabled == before
 
 
 @pytest.mark.gpu

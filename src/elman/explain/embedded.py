@@ -84,9 +84,24 @@ class Embedded:
         # cuDNN runs backward only through what it ran in training mode, which is not what is asked
         # about here: torch's own kernels take its place.
         without = x.is_cuda and torch.is_grad_enabled()
-        with torch.backends.cudnn.flags(enabled=False) if without else nullcontext():
+        with without_cudnn() if without else nullcontext():
             outputs: Tensor = self.network(x, lengths)
         return outputs
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Let torch run without cuDNN.
+
+    torch.backends.cudnn.flags would do, but it reads and writes the TF32 settings as well, and
+    fails where a user has set them for convolutions or recurrent layers alone.
+    """
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 @contextmanager
