@@ -7,6 +7,7 @@ sequences as they were given to `fit`. None of them changes the network that it 
 # At once, not when first asked for: a function has the name of its file, and a file that is
 # imported later would take the name back.
 from elman.explain.attribute import Attribution, attribute
+from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Watch, doctor
 from elman.explain.memory import Memory, memory
 from elman.explain.recurrence import Pass, run
@@ -15,6 +16,7 @@ from elman.explain.trace import LayerTrace, Trace, trace
 
 __all__ = [
     "Attribution",
+    "Bptt",
     "Diagnosis",
     "Finding",
     "LayerTrace",
@@ -25,6 +27,7 @@ __all__ = [
     "Trace",
     "Watch",
     "attribute",
+    "bptt",
     "doctor",
     "memory",
     "read",

@@ -116,9 +116,14 @@ def heat(
     bounds = {"vmin": -top if signed else low, "vmax": top} if norm is None else {"norm": norm}
     steps, units = values.shape
     image = axes.imshow(
-        values.T, cmap=shades, aspect="auto", extent=(0.5, steps + 0.5, units + 0.5, 0.5), **bounds
+        values.T,
+        cmap=shades,
+        aspect="auto",
+        extent=(0.5, steps + 0.5, units + 0.5, 0.5),
+        interpolation="auto" if norm is None else "nearest",
+        **bounds,
     )
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(True)
     beside.set_axis_on()
     bar = axes.figure.colorbar(image, cax=beside)
     bar.outline.set_edgecolor(PALE)
@@ -173,14 +178,22 @@ def draw_lines(
     beside.set_axis_off()
 
 
-def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]]) -> None:
-    """Write names, each with its colour, beside the panel at the heights of the lines' ends."""
+def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int = 1) -> None:
+    """Write names, each with its colour, beside the panel at the heights of the lines' ends.
+
+    Args:
+        named: text, colour, and where its line ends; not finite for a line that has no end.
+        lines: of text in each name.
+    """
+    if not named:
+        return
     axes, beside = panel
     low, high = axes.transData.transform([(1, y) for y in axes.get_ylim()])[:, 1]
-    ends = axes.transData.transform([(1, y) for *_, y in named])[:, 1]
+    at = [y if np.isfinite(y) else axes.get_ylim()[0] for *_, y in named]
+    ends = axes.transData.transform([(1, y) for y in at])[:, 1]
     heights = np.clip((ends - low) / (high - low), 0, 1)
     inches = axes.bbox.height / axes.figure.dpi
-    placed = np.array(spread(heights.tolist(), min(0.17 / inches, 1 / len(named))))
+    placed = np.array(spread(heights.tolist(), min(0.17 * lines / inches, 1 / len(named))))
     placed -= max(0.0, placed.max() - 1) + min(0.0, placed.min())  # back into the panel
     for (text, colour, _), height in zip(named, placed, strict=True):
         beside.text(

@@ -1,0 +1,289 @@
+"""The backward pass by hand against autograd in float64, and against finite differences."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from cases import same_bits, weights_of
+from explain_cases import (
+    KINDS,
+    READOUTS,
+    STACK_IDS,
+    STACKS,
+    TASKS,
+    WHAT,
+    fitted,
+    label,
+    network,
+    sequence,
+)
+from torch.nn import functional
+
+from elman.errors import DataError, ElmanError, SettingsError
+from elman.explain import bptt, recurrence
+
+CLOSE = 1e-10
+each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+
+
+def near(found, expected, close=CLOSE):
+    expected = np.asarray(expected)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= close * max(1.0, np.abs(expected).max())
+
+
+def losses_by_torch(task, outputs, target):
+    """Each answer's loss as torch has it: () or (T,)."""
+    if task == "classification":
+        return functional.cross_entropy(outputs, target, reduction="none")
+    if task == "multilabel":
+        each = functional.binary_cross_entropy_with_logits(
+            outputs, target.double(), reduction="none"
+        )
+        return each.mean(-1)
+    return functional.mse_loss(outputs, target, reduction="none").mean(-1)
+
+
+def by_autograd(model, task, x, target):
+    """The losses, and the gradient of their sum for every parameter, by its name in a Bptt."""
+    losses = losses_by_torch(task, model(x[None])[0], target)
+    found = torch.autograd.grad(losses.sum(), list(model.parameters()))
+    names = [name.removeprefix("recurrent.") for name, _ in model.named_parameters()]
+    return losses.detach().numpy(), {
+        name: gradient.numpy() for name, gradient in zip(names, found, strict=True)
+    }
+
+
+@each_stack
+@pytest.mark.parametrize("readout", READOUTS)
+def test_contributions_add_up_to_autograds_gradient(stack, readout):
+    """For every parameter; numbers, tokens and mixed steps; every task; one step as well."""
+    for kind, task in zip(KINDS, TASKS, strict=True):
+        for steps in (1, 6):
+            model = network(stack, readout, kind, task)
+            x, target = sequence(kind, steps), label(task, readout, steps)
+            found = bptt(model, x, target)
+            losses, gradients = by_autograd(model, task, x, target)
+            near(found.losses[-losses.size :], losses.reshape(-1))
+            assert found.loss == pytest.approx(losses.sum(), abs=1e-12)
+            assert set(found.gradients) == set(gradients)
+            for name, gradient in gradients.items():
+                near(found.gradients[name], gradient)
+                each = [found.contribution(name, t) for t in range(steps)]
+                near(np.sum(each, 0), gradient)
+                near(found.contribution_norms[name], [np.linalg.norm(c) for c in each])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_every_task_with_every_readout(task, readout):
+    model = network(STACKS[-1], readout, task=task)
+    x, target = sequence(), label(task, readout)
+    found, (_, gradients) = bptt(model, x, target), by_autograd(model, task, x, target)
+    for name, gradient in gradients.items():
+        near(found.gradients[name], gradient)
+
+
+def test_finite_differences():
+    """Without any calculus: the loss a little above and below, for a sample of all weights."""
+    model = network(STACKS[-1], "mean", "mixed")
+    x, target = sequence("mixed"), label()
+    found = bptt(model, x, target)
+    rng, width = np.random.default_rng(0), 1e-5
+    for name, parameter in model.named_parameters():
+        for _ in range(3):
+            place = tuple(rng.integers(0, n) for n in parameter.shape)
+            ends = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter[place] += sign * width
+                    ends.append(functional.cross_entropy(model(x[None])[0], target).item())
+                    parameter[place] -= sign * width
+            slope = (ends[0] - ends[1]) / (2 * width)
+            own = found.gradients[name.removeprefix("recurrent.")][place]
+            assert own == pytest.approx(slope, abs=1e-9)
+
+
+@each_stack
+def test_contributions_are_those_of_the_step(stack):
+    """b, given to each step as a weight of its own, gets each step's own gradient by autograd."""
+    model = network(stack, "mean")
+    x, target = sequence(steps=5), label()
+    found = bptt(model, x, target)
+    for layer, direction in found.dh:
+        _, _, b, _ = recurrence.names(layer, direction)
+        own = [torch.zeros_like(getattr(model.recurrent, b)).requires_grad_() for _ in range(5)]
+        real = recurrence.Weights.of
+
+        def of(model, number, way, own=own, here=(layer, direction), real=real):
+            weights = real(model, number, way)
+            if (number, way) != here:
+                return weights
+            rows = own[::-1] if way == "backward" else own  # in the direction of travel
+            b = torch.stack([weights.b + each for each in rows])
+            return recurrence.Weights(weights.W, weights.U, b, weights.c)
+
+        try:
+            recurrence.Weights.of = of
+            outputs = recurrence.run(model, x).outputs
+        finally:
+            recurrence.Weights.of = real
+        for t, gradient in enumerate(
+            torch.autograd.grad(functional.cross_entropy(outputs, target), own)
+        ):
+            near(found.contribution(b, t), gradient.numpy())
+
+
+def test_the_answers_own_bias_stands_at_the_last_step():
+    found = bptt(network(STACKS[0]), sequence(), label())
+    norms = found.contribution_norms["output.bias"]
+    assert (norms[:-1] == 0).all() and norms[-1] > 0
+    assert (found.losses[:-1] == 0).all()
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_an_estimators_sequences_and_labels(what):
+    est, X, y = fitted(what)
+    found = bptt(est, X[3], y[3])
+    if what in ("numbers", "text", "mixed"):
+        p = est.predict_proba([X[3]])[0][list(est.classes_).index(y[3])]
+        assert found.loss == pytest.approx(-np.log(p), rel=1e-5)
+    assert found.unit == ("squared deviations" if what == "values" else "nats")
+    assert np.isfinite(found.loss) and found.steps == len(X[3])
+
+
+def test_nothing_of_the_callers_changes():
+    model = network(STACKS[-1]).float().train()
+    model(sequence().float()[None]).sum().backward()
+    before, state = weights_of(model), torch.get_rng_state()
+    grads = [p.grad.clone() for p in model.parameters()]
+    one, other = (bptt(model, sequence(), 1) for _ in range(2))
+    assert model.training and same_bits(before, weights_of(model))
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
+    assert all(np.array_equal(one.gradients[n], other.gradients[n]) for n in one.gradients)
+
+
+def test_what_is_kept_grows_with_steps_and_not_with_their_matrices():
+    """No matrix a step: all that a result holds is a few rows of O(H) numbers for each step."""
+    model = network(STACKS[4], hidden_size=40)  # an lstm, or the like
+    found = bptt(model, sequence(steps=50), label())
+    kept = {}
+    for part in found.parts.values():
+        for tensor in (part.left, part.right):
+            if tensor is not None:
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    assert sum(kept.values()) < 50 * 40 * 40 * 8
+
+
+def test_errors():
+    model = network(STACKS[0])
+    with pytest.raises(SettingsError, match="label: got None"):
+        bptt(model, sequence(), None)
+    with pytest.raises(DataError, match="label: got 7, expected 0 to 2"):
+        bptt(model, sequence(), 7)
+    found = bptt(model, sequence(), 1)
+    with pytest.raises(SettingsError, match=r"name: got 'W'.*weight_ih_l0"):
+        found.contribution("W", 0)
+    with pytest.raises(SettingsError, match=r"step: got 5, expected 0 to 4"):
+        found.contribution("weight_ih_l0", 5)
+    with pytest.raises(SettingsError, match="by: got 'steps'"):
+        found.to_frame(by="steps")
+    model.output.register_forward_hook(lambda module, given, out: out * 2)
+    with pytest.raises(ElmanError, match="own forward pass differs"):
+        bptt(model, sequence(), 1)
+
+
+def test_frames():
+    pytest.importorskip("pandas")
+    found = bptt(network(STACKS[-1], "every"), sequence(), label(readout="every"))
+    table = found.to_frame()
+    assert table["step"].tolist() == [1, 2, 3, 4, 5]
+    assert table["loss"].sum() == pytest.approx(found.loss)
+    dh = np.linalg.norm(found.dh[1, "backward"], axis=1)
+    assert table["|dL/dh| layer 1 backward"].tolist() == dh.tolist()
+    assert table["weight_hh_l2"].tolist() == found.contribution_norms["weight_hh_l2"].tolist()
+    far = found.to_frame(by="distance")
+    own = far[(far.layer == 2) & (far.direction == "backward")]
+    assert own["distance"].tolist() == [0, 1, 2, 3, 4]
+    assert own["norm"].tolist() == found.travelled[2, "backward"].tolist()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_runs_where_the_model_is():
+    model = network(STACKS[-1])
+    here = bptt(model, sequence(), label())
+    there = bptt(model.cuda(), sequence(), label())
+    for name, gradient in here.gradients.items():
+        near(there.gradients[name], gradient, 1e-9)
+    assert set(there.jacobian_norms) == set(here.jacobian_norms)
+
+
+def titles(figure):
+    return [a.get_title(loc="left") for a in figure.axes if a.get_title(loc="left")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "readout", "steps"),
+    [("numbers", "every", 1), ("tokens", "last", 70), ("mixed", "max", 5)],
+)
+def test_pictures(kind, readout, steps):
+    model, x = network(STACKS[-1], readout, kind), sequence(kind, steps)
+    found = bptt(model, x, label(readout=readout, steps=steps))
+    figure = found.plot()
+    figure.canvas.draw()
+    shown = titles(figure)
+    assert ("Loss of each step" in shown) == (readout == "every" and steps > 1)
+    assert shown[-1] == "What each step contributes to the gradient of each weight"
+    parts = figure.axes[-2]
+    rows = [text.get_text() for text in parts.get_yticklabels()]
+    assert rows == [f"{found.letters[n]}  {n}" for n in found.gradients]
+    drawn = np.asarray(parts.images[0].get_array())
+    largest = max(v.max() for v in found.contribution_norms.values())
+    row = found.contribution_norms["weight_hh_l1"]
+    np.testing.assert_allclose(
+        drawn[list(found.gradients).index("weight_hh_l1")], np.maximum(row, largest * 1e-6)
+    )
+    without = found.plot(jacobians=False)
+    without.canvas.draw()
+    assert len(shown) == len(titles(without)) + 1
+    distance = found.plot_distance()
+    distance.canvas.draw()
+    lines = distance.axes[0].lines
+    assert len(lines) == 6
+    for line, norms in zip(lines, found.travelled.values(), strict=True):
+        known = np.isfinite(line.get_ydata())
+        np.testing.assert_array_equal(line.get_ydata()[known], norms[known])
+
+
+def test_jacobians_that_take_long_are_not_drawn_unasked(monkeypatch):
+    found = bptt(network(STACKS[0]), sequence(), label())
+
+    monkeypatch.setattr(sys.modules["elman.explain.bptt"], "_QUICK", 6**3 * 5)
+    assert not any(title.startswith("Jacobian") for title in titles(found.plot()))
+    assert "jacobian_norms" not in vars(found)
+    assert any(title.startswith("Jacobian") for title in titles(found.plot(jacobians=True)))
+
+
+def test_letters():
+    found = bptt(network(STACKS[-1], kind="tokens"), sequence("tokens"), label())
+    assert found.letters["embedding.weight"] == "E"
+    for name, letter in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b_h")):
+        assert found.letters[f"{name}_l0_reverse"] == letter
+    assert (found.letters["output.weight"], found.letters["output.bias"]) == ("V", "b_y")
+
+
+def test_a_maximum_reached_more_than_once_is_divided():
+    """As torch does: half of the units never rise above 0, so that all their steps are equal."""
+    model = network((("rnn", "relu"), 1, True), "max")
+    with torch.no_grad():
+        model.recurrent.bias_ih_l0[:3] = -50.0
+        model.recurrent.weight_ih_l0[3:5] = 0.0  # as large at several steps, and above 0
+        model.recurrent.weight_hh_l0[3:5] = 0.0
+    found = bptt(model, sequence(), label())
+    assert (found.back.share == 0.2).sum() >= 5 * 3
+    _, gradients = by_autograd(model, "classification", sequence(), label())
+    for name, gradient in gradients.items():
+        near(found.gradients[name], gradient)
