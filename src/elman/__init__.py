@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elman import explain as explain
+    from elman import layers as layers
     from elman.errors import DataError as DataError
     from elman.errors import ElmanError as ElmanError
     from elman.errors import ModelFileError as ModelFileError
@@ -32,7 +34,8 @@ _HOME = {
     "SettingsError": "elman.errors",
     "ShapeError": "elman.errors",
 }
-__all__ = [*_HOME]
+_ROOMS = ("explain", "layers")  # of which `elman.explain.trace`, say, is asked for by that name
+__all__ = [*_HOME, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
@@ -40,10 +43,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("elman")
+    if name in _ROOMS:
+        return importlib.import_module(f"elman.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'elman' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*_HOME, "__version__"]
+    return [*__all__, "__version__"]
