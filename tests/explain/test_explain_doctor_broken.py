@@ -164,7 +164,25 @@ def test_constant_units(cell):
     assert (few.severity, few.units) == ("note", (5,))
 
 
+def test_weights_that_are_not_finite():
+    model = network("lstm", bidirectional=True)
+    with torch.no_grad():
+        model.recurrent.weight_hh_l0_reverse[16 + 3, 5] = torch.nan
+    finding = only("not_finite", model, numbers(), LABELS)
+    assert (finding.gate, finding.direction, finding.severity) == ("f", "backward", "error")
+    assert "network" in doctor(model, numbers()).skipped
+
+
 # --- the answers
+
+
+def test_answers_that_are_not_finite():
+    model = network("rnn", nonlinearity="relu")
+    X = numbers()
+    X[12] = X[12] * 1e30
+    with torch.no_grad():
+        model.recurrent.weight_ih_l0.mul_(1e10)
+    assert only("not_finite", model, X).sequences == (12,)
 
 
 def test_constant_predictions():

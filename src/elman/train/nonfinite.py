@@ -140,7 +140,7 @@ def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
         model: in evaluation mode; it is left as it is.
         batch: on the model's device.
     """
-    if origin := _in_weights(model):
+    if origin := in_weights(model):
         return origin
     inside = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]  # (B, T)
     inside = inside.to(batch.x.device)
@@ -161,7 +161,8 @@ def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
     return Origin()
 
 
-def _in_weights(model: SequenceModel) -> Origin | None:
+def in_weights(model: SequenceModel) -> Origin | None:
+    """The first weight that is not finite."""
     for name, parameter in model.named_parameters():
         if found := _first(parameter):
             return _of_weight(model, "weight", name, found, float(parameter.detach()[found]))
@@ -198,9 +199,7 @@ def _of_weight(
     model: SequenceModel, stage: str, name: str, found: tuple[int, ...], value: float
 ) -> Origin:
     """A weight, or a gradient of it, with the layer, direction, gate and unit it belongs to."""
-    what = (
-        f"the weight {name}, before this batch" if stage == "weight" else f"the gradient of {name}"
-    )
+    what = f"the weight {name}" if stage == "weight" else f"the gradient of {name}"
     end = name.rpartition("_l")[2]
     if not name.startswith("recurrent.") or not end.removesuffix("_reverse").isdigit():
         return Origin(stage, what, value, unit=found[0] if name.startswith("output") else None)

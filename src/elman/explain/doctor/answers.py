@@ -115,10 +115,23 @@ def _baseline(loss: Loss, target: torch.Tensor, outputs: int) -> float:
 
 def judge(patient: Patient, answers: Answers, index: NDArray[np.int64]) -> Iterator[Finding]:
     """Look for answers that never change, and for labels that look wrong."""
+    places = patient.places[index][answers.owners]
+    lost: NDArray[np.bool_] = ~np.isfinite(answers.outputs.sum(1))
+    if lost.any():
+        yield Finding(
+            "not_finite",
+            "error",
+            f"{int(lost.sum())} of {len(lost)} answers are not finite",
+            float(lost.mean()),
+            0,
+            "Standardise the inputs (scale), or lower the learning rate.",
+            "scale",
+            sequences=tuple(dict.fromkeys(places[lost].tolist())),
+        )
+        return
     yield from _constant(patient, answers)
     if not patient.labelled:
         return
-    places = patient.places[index][answers.owners]
     if patient.model.config.task == "classification":
         yield from _labels(patient, answers, places)
     elif patient.model.config.task == "regression":

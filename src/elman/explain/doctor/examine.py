@@ -7,8 +7,9 @@ from typing import Any
 
 from elman.errors import SettingsError
 from elman.explain.doctor import answers, course, data, states
-from elman.explain.doctor.findings import Diagnosis, Finding, ranked
+from elman.explain.doctor.findings import Diagnosis, Finding, Picture, ranked
 from elman.explain.doctor.patient import Patient, admit
+from elman.train.nonfinite import Origin, in_weights
 
 
 def doctor(
@@ -66,6 +67,21 @@ def _held_out(finding: Finding) -> Finding:
     return dataclasses.replace(finding, message=f"in the held-out part, {finding.message}")
 
 
+def _not_finite(origin: Origin) -> Finding:
+    return Finding(
+        "not_finite",
+        "error",
+        f"{origin.what} is {origin.value}: no answer can be right",
+        origin.value,
+        0,
+        "Begin anew, with a lower learning rate and clip_norm above 0.",
+        "learning_rate",
+        origin.layer,
+        origin.direction,
+        origin.gate,
+    )
+
+
 def examine(
     patient: Patient,
     findings: list[Finding],
@@ -83,6 +99,12 @@ def examine(
         skipped["leakage"] = "no held-out part was given"
     else:
         looked.append(f"{len(other.examples):,} held-out sequences beside them")
+    if patient.labelled and patient.model.config.task == "multilabel":
+        skipped["label_suspects"] = "there are several labels at once"
+    if origin := in_weights(patient.model):
+        skipped["network"] = "its weights are not finite"
+        found.append(_not_finite(origin))
+        return Diagnosis(ranked(found), tuple(looked), skipped, Picture())
     index = patient.sample(sequences, seed)
     answered = answers.ask(patient, index)
     found += answers.judge(patient, answered, index)
