@@ -193,8 +193,9 @@ def _end(course: Course) -> Iterator[Finding]:
 
 
 def still_falling(losses: Sequence[float]) -> float:
-    """Share of the first loss that the last fifth of the epochs took away."""
+    """Mean loss of the last fifth of the epochs below that of the fifth before, by the first."""
+    last = max(1, len(losses) // 5)
     if len(losses) < 2:
         return 0.0
-    last = max(1, len(losses) // 5)
-    return float((losses[-1 - last] - losses[-1]) / max(losses[0], 1e-12))
+    before, after = np.mean(losses[-2 * last : -last]), np.mean(losses[-last:])
+    return float((before - after) / max(losses[0], 1e-12))

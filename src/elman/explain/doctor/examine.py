@@ -10,6 +10,7 @@ from elman.explain.doctor import answers, course, data, states
 from elman.explain.doctor.findings import Diagnosis, Finding, Picture, ranked
 from elman.explain.doctor.patient import Patient, admit
 from elman.train.nonfinite import Origin, in_weights
+from elman.train.threads import TorchThreads
 
 
 def doctor(
@@ -60,7 +61,8 @@ def doctor(
         other, faults = admit(model, *held_out)
         findings += [_held_out(finding) for finding in faults]
         findings += data.leakage(patient, other)
-    return examine(patient, findings, other, sequences=sequences, probe=probe, seed=seed)
+    with TorchThreads(1):  # many small steps: more threads cost more than they bring
+        return examine(patient, findings, other, sequences=sequences, probe=probe, seed=seed)
 
 
 def _held_out(finding: Finding) -> Finding:
