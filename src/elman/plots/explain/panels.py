@@ -193,8 +193,14 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
     ends = axes.transData.transform([(1, y) for y in at])[:, 1]
     heights = np.clip((ends - low) / (high - low), 0, 1)
     inches = axes.bbox.height / axes.figure.dpi
-    placed = np.array(spread(heights.tolist(), min(0.17 * lines / inches, 1 / len(named))))
-    placed -= max(0.0, placed.max() - 1) + min(0.0, placed.min())  # back into the panel
+    gap = min(0.17 * lines / inches, 1 / len(named))
+    placed = np.array(spread(heights.tolist(), gap))
+    # Back into the panel, without moving those that have room where they are.
+    order = np.argsort(placed, kind="stable")
+    rising, places = placed[order], gap * np.arange(len(named))
+    rising = np.maximum.accumulate(np.maximum(rising, 0) - places) + places
+    falling = np.minimum.accumulate((np.minimum(rising, 1) + places[::-1])[::-1])[::-1]
+    placed[order] = falling - places[::-1]
     for (text, colour, _), height in zip(named, placed, strict=True):
         beside.text(
             0.0, height, text, transform=beside.transAxes, color=colour, fontsize=8, va="center"
