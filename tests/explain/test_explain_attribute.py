@@ -13,7 +13,7 @@ from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 from elman.explain import attribute
 from elman.explain.embedded import without_cudnn
 from elman.explain.occlusion import spans
-from elman.explain.recurrence import embed, run_embedded
+from elman.models.unrolled import embed, unroll_embedded
 
 METHODS = ["integrated_gradients", "gradient_x_input", "occlusion"]
 GRU = (("gru", "tanh"), 1, False)
@@ -70,11 +70,12 @@ def test_gradients_are_those_of_the_recurrence_laid_open(kind, task):
     model, x = network((("lstm", "tanh"), 2, True), "max", kind, task), sequence(kind)
     target = {"target": "output 2"} if task == "regression" else {"target": 1}
     found = attribute(model, x, method="gradient_x_input", baseline="zero", **target)
-    e = embed(model, x).detach().requires_grad_(True)
-    outputs = run_embedded(model, e).outputs
+    inside = torch.ones(1, len(x), dtype=torch.bool)
+    e = embed(model, x[None], inside).detach().requires_grad_(True)
+    outputs = unroll_embedded(model, e, inside).outputs[0]
     score = log_odds(outputs, 1) if task == "classification" else outputs[1]
     (slope,) = torch.autograd.grad(score, e)
-    each = (slope * e).detach().numpy()
+    each = (slope * e).detach().numpy()[0]
     if kind == "tokens":
         np.testing.assert_allclose(found.values, each.sum(1), rtol=1e-9, atol=1e-12)
         return

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from elman.errors import DataError, ElmanError, SettingsError
 from elman.explain import bptt, recurrence
+from elman.models import unrolled
 
 CLOSE = 1e-10
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -106,7 +107,7 @@ def test_finite_differences():
 
 
 @each_stack
-def test_contributions_are_those_of_the_step(stack):
+def test_contributions_are_those_of_the_step(stack, monkeypatch):
     """b, given to each step as a weight of its own, gets each step's own gradient by autograd."""
     model = network(stack, "mean")
     x, target = sequence(steps=5), label()
@@ -114,21 +115,17 @@ def test_contributions_are_those_of_the_step(stack):
     for layer, direction in found.dh:
         _, _, b, _ = recurrence.names(layer, direction)
         own = [torch.zeros_like(getattr(model.recurrent, b)).requires_grad_() for _ in range(5)]
-        real = recurrence.Weights.of
+        real = unrolled.weights_of
 
-        def of(model, number, way, own=own, here=(layer, direction), real=real):
-            weights = real(model, number, way)
-            if (number, way) != here:
-                return weights
-            rows = own[::-1] if way == "backward" else own  # in the direction of travel
-            b = torch.stack([weights.b + each for each in rows])
-            return recurrence.Weights(weights.W, weights.U, b, weights.c)
+        def of(model, number, reverse, own=own, here=(layer, direction == "backward"), real=real):
+            W, U, b, c = real(model, number, reverse)
+            if (number, reverse) != here:
+                return W, U, b, c
+            return W, U, torch.stack([b + each for each in own]), c
 
-        try:
-            recurrence.Weights.of = of
-            outputs = recurrence.run(model, x).outputs
-        finally:
-            recurrence.Weights.of = real
+        monkeypatch.setattr(unrolled, "weights_of", of)
+        outputs = recurrence.run(model, x).outputs
+        monkeypatch.setattr(unrolled, "weights_of", real)
         for t, gradient in enumerate(
             torch.autograd.grad(functional.cross_entropy(outputs, target), own)
         ):

@@ -9,6 +9,7 @@ from explain_cases import STACK_IDS, STACKS, label, network, sequence
 from torch.nn import functional
 
 from elman.explain import bptt, recurrence
+from elman.models.unrolled import read_out
 from elman.ops.gru.reference import gru_reference
 from elman.ops.lstm.reference import lstm_reference
 from elman.ops.rnn.reference import rnn_reference
@@ -63,7 +64,7 @@ def cut(model, x, where, t):
                 y = torch.cat(parts)
             both.append(y.flip(0) if direction == "backward" else y)
         e = torch.cat(both, -1)
-    read = recurrence.read_out(model, e)
+    read = read_out(model, e[None], torch.ones(1, len(e), dtype=torch.bool))[0]
     return read @ model.output.weight.T + model.output.bias, leaf
 
 

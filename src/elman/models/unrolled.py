@@ -1,8 +1,22 @@
-"""The standard model's forward pass on a batch, one step after the other, nothing hidden.
+"""The standard model's forward pass, one step after the other, nothing hidden.
+
+    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
+    rnn     h_t = f(W e_t + U h_{t-1} + b)                           f is tanh or relu
+    gru     r_t, z_t = sigmoid(W e_t + U h_{t-1} + b)                reset, update
+            n_t = tanh(W_n e_t + b_n + r_t * (U_n h_{t-1} + b'_n))   candidate
+            h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+    lstm    i_t, f_t, o_t = sigmoid(W e_t + U h_{t-1} + b)           input, forget, output gate
+            g_t = tanh(W_g e_t + U_g h_{t-1} + b_g)                  candidate
+            c_t = f_t * c_{t-1} + i_t * g_t        h_t = o_t * tanh(c_t)
+    y   = V read(h_1 ... h_T) + b_y                                  or y_t = V h_t + b_y
+
+A backward direction goes from x_T to x_1: there h_{t+1} stands in the place of h_{t-1}. A layer
+above the first reads both directions of the one below, end to end.
 
 What the kernels compute, in plain torch and in evaluation mode, with every sum that enters a gate,
-every gate and every state. Slow: for looking, not for training. A recurrence over a batch whose
-rows end at different steps goes on past a row's end with the state as it is.
+every gate and every state. Slow: for looking, not for training. Autograd follows all of it. A
+recurrence over a batch whose rows end at different steps goes on past a row's end with the state as
+it is.
 
 Dimensions: B batch, T time, I what a layer reads, H hidden, D directions, K outputs.
 """
@@ -14,6 +28,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from elman.models.model import PADDING, SequenceModel
 
@@ -90,7 +105,11 @@ def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
         lengths: valid steps of each row, (B,), from 1 to T.
     """
     inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-    embedded = embed(model, x, inside)
+    return unroll_embedded(model, embed(model, x, inside), inside)
+
+
+def unroll_embedded(model: SequenceModel, embedded: Tensor, inside: Tensor) -> Unrolled:
+    """Run what `embed` gave, (B, T, I), through the stack, readout and output."""
     layers: list[LayerSteps] = []
     below = embedded
     for layer in range(model.config.num_layers):
@@ -102,20 +121,22 @@ def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
             beside.append(torch.where(inside[:, :, None], done.over_time("h"), 0.0))
         below = torch.cat(beside, -1)  # (B, T, D*H)
     read = read_out(model, below, inside)
-    return Unrolled(inside, embedded, layers, read, model.output(read))
+    # By the weights themselves: a hook, say, is no part of the equations.
+    outputs = functional.linear(read, model.output.weight, model.output.bias)
+    return Unrolled(inside, embedded, layers, read, outputs)
 
 
 def embed(model: SequenceModel, x: Tensor, inside: Tensor) -> Tensor:
     """What the first layer reads, (B, T, I); zeros, or what stands for padding, past each end."""
     config = model.config
     if config.vocabulary_size:
-        found: Tensor = model.embedding(torch.where(inside, x, PADDING))
-        return found
+        return functional.embedding(torch.where(inside, x, PADDING), model.embedding.weight)
     x = torch.where(inside[:, :, None], x, 0.0)
     if not config.category_sizes:
         return x
     codes = x[:, :, config.input_size :].long()
-    parts = [table(codes[:, :, k]) for k, table in enumerate(model.embeddings)]
+    tables = model.embeddings.parameters()
+    parts = [functional.embedding(codes[:, :, k], w) for k, w in enumerate(tables)]
     return torch.cat([x[:, :, : config.input_size], *parts], -1)
 
 
