@@ -29,6 +29,7 @@ from elman.explain.occlusion import occlude
 from elman.explain.score import Scale, Score, choose_score
 from elman.explain.subject import Reader, Subject
 from elman.models.model import UNKNOWN
+from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -186,6 +187,7 @@ class Attribution:
         )
 
 
+@TorchThreads(1)  # of many small steps more threads make long ones
 def attribute(
     model: Any,
     sequence: Any,

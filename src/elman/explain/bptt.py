@@ -22,6 +22,7 @@ from elman.explain.recurrence import Direction
 from elman.explain.subject import Floats, Subject, read
 from elman.explain.trace import array, counted, described
 from elman.explain.travel import jacobian_norms, travelled
+from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -287,6 +288,7 @@ class Bptt:
         )
 
 
+@TorchThreads(1)  # of many small steps more threads make long ones
 def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
     """Go back through one sequence from its loss to every state and parameter.
 

@@ -36,6 +36,7 @@ from elman.explain.frames import frame
 from elman.explain.replaced import Replacement, changed, other_step
 from elman.explain.subject import Reader
 from elman.models import SequenceModel
+from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -206,6 +207,7 @@ class Memory:
         return f"{told}; from {side.beyond:,} steps on it is under {self.share:.0%} of that."
 
 
+@TorchThreads(1)  # of many small steps more threads make long ones
 def memory(
     model: Any,
     X: Any,

@@ -18,6 +18,7 @@ from elman.explain import recurrence
 from elman.explain.frames import frame
 from elman.explain.recurrence import Direction, Pass
 from elman.explain.subject import Floats, Subject, read
+from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -190,6 +191,7 @@ class Trace:
         return ", ".join(f"{self.classes[k]} {row[k]:.3f}" for k in likeliest)
 
 
+@TorchThreads(1)  # of many small steps more threads make long ones
 def trace(model: Any, sequence: Any) -> Trace:
     """Run one sequence through a network and keep everything that it did.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from elman.explain.backward import LayerBack
+from elman.train.threads import TorchThreads
 
 MOST_SOURCES = 64
 _AT_ONCE = 2**22  # numbers of the Jacobians that are in memory together
@@ -94,6 +95,7 @@ def jacobians(back: LayerBack, steps: list[int]) -> Tensor:
     return torch.stack(found)
 
 
+@TorchThreads(1)  # of many small steps more threads make long ones
 def jacobian_norms(back: LayerBack) -> Tensor:
     """Largest singular value of J_t at each step, (T,): by how much at most a step can stretch."""
     size = (2 if "c" in back.forward.gates else 1) * back.dh.shape[1]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
+
 import torch
 
 
-class TorchThreads:
-    """Lets torch use `count` threads inside a `with` block, and as many as before after it."""
+class TorchThreads(ContextDecorator):
+    """Lets torch use `count` threads inside a `with` block, and as many as before after it.
+
+    As a decorator it does so in every call of the function.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
+
+    def _recreate_cm(self) -> TorchThreads:
+        return TorchThreads(self.count)  # calls may stand within each other
 
     def __enter__(self) -> None:
         self._before = torch.get_num_threads()
