@@ -184,6 +184,9 @@ def _over_tokens(found: AttributionLike) -> Figure:
     widths = [_width(word) for word in words]
     gap = 0.5 if max(widths) <= 2 else 1.0
     lines = _wrapped(widths, gap)
+    tall = 0.6
+    if len(lines) == 1:  # then there is room
+        gap, tall = max(gap, min(4.0, (_COLUMNS - sum(widths)) / len(widths))), 1.3
     kept = _strongest(lines, found.values)
     low, high = _ends(found.values)
     strongest = int(np.abs(found.values).argmax())
@@ -191,7 +194,7 @@ def _over_tokens(found: AttributionLike) -> Figure:
     more = f"; the longest: {found.values[strongest]:+.3g}{unit}, x_{strongest + 1}"
     if len(kept) < len(lines):
         more += f"; drawn: the {len(kept)} of {len(lines)} lines with the longest bars"
-    with drawing(8.0, 0.6 * len(kept) + 0.9) as figure:
+    with drawing(8.0, tall * len(kept) + 0.9) as figure:
         axes = figure.subplots()
         _title(axes, found, more)
         axes.axis("off")
@@ -226,7 +229,8 @@ def _line(
         centre = x + widths[t] / 2
         axes.plot([x, x + widths[t]], [nought, nought], color=PALE, linewidth=0.7, zorder=1)
         # Not as wide as a long word: what is to be compared is the height.
-        axes.bar(centre, -heights[t], min(widths[t], _BAR), nought, color=colour, linewidth=0)
+        wide = min(widths[t] + gap / 2, _BAR)
+        axes.bar(centre, -heights[t], wide, nought, color=colour, linewidth=0)
         axes.text(
             centre, middle, words[t], ha="center", va="center", fontsize=8, family=fonts, color=INK
         )

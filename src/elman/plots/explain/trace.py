@@ -152,10 +152,12 @@ def _states(panel: Panel, values: Floats, signed: bool, what: str = "state") -> 
 def _prediction(panel: Panel, found: TraceLike) -> None:
     """The most prominent answers, each a line; the others grey."""
     values = found.distribution
-    last = values[-1]
-    prominent = np.argsort(-np.where(np.isfinite(last), last, -np.inf), kind="stable")
-    if found.per_step:
-        prominent = np.argsort(-values.max(0), kind="stable")
+    known = np.where(np.isfinite(values), values, -np.inf)
+    # Of classes those that stood high at some step, the last answer among them; of values the last.
+    height = known[-1] if found.task == "regression" else known.max(0)
+    if not found.per_step:
+        height[known[-1].argmax()] = np.inf
+    prominent = np.argsort(-height, kind="stable")
     chosen = np.arange(values.shape[1]) if values.shape[1] <= MOST_LINES else prominent[:5]
     rest = np.setdiff1d(np.arange(values.shape[1]), chosen)
     names = [found.classes[k] for k in chosen.tolist()]
