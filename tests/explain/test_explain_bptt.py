@@ -1,5 +1,6 @@
 """The backward pass by hand against autograd in float64, and against finite differences."""
 
+import re
 import sys
 
 import numpy as np
@@ -238,11 +239,10 @@ def test_pictures(kind, readout, steps):
     rows = [text.get_text() for text in parts.get_yticklabels()]
     assert rows == [f"{found.letters[n]}  {n}" for n in found.gradients]
     drawn = np.asarray(parts.images[0].get_array())
-    largest = max(v.max() for v in found.contribution_norms.values())
-    row = found.contribution_norms["weight_hh_l1"]
-    np.testing.assert_allclose(
-        drawn[list(found.gradients).index("weight_hh_l1")], np.maximum(row, largest * 1e-6)
-    )
+    sizes = np.stack(list(found.contribution_norms.values()))
+    low = parts.images[0].norm.vmin
+    assert sizes.max() * 1e-6 <= low <= max(sizes[sizes > 0].min(), sizes.max() * 1e-6)
+    np.testing.assert_allclose(drawn, np.maximum(sizes, low))
     without = found.plot(jacobians=False)
     without.canvas.draw()
     assert len(shown) == len(titles(without)) + 1
@@ -253,6 +253,20 @@ def test_pictures(kind, readout, steps):
     for line, norms in zip(lines, found.travelled.values(), strict=True):
         known = np.isfinite(line.get_ydata())
         np.testing.assert_array_equal(line.get_ydata()[known], norms[known])
+
+
+def test_shades_and_numbers_fit_a_narrow_range():
+    found = bptt(network(STACKS[0]), sequence(steps=3), label())
+    figure = found.plot()
+    figure.canvas.draw()
+    states, norms = figure.axes[2], figure.axes[4]
+    sizes = np.abs(found.dh[0, "forward"])
+    assert sizes.min() > sizes.max() * 1e-5  # else this tests nothing
+    assert sizes.min() / 10 < states.images[0].norm.vmin <= sizes.min()
+    assert norms.get_title(loc="left") == "Norm of dL/dh at each step"
+    written = [text.get_text() for text in norms.get_yticklabels() if text.get_text()]
+    assert all(re.fullmatch(r"[0-9.]+|1e-?[0-9]+", text) for text in written)
+    assert not any(text.get_text() for text in norms.get_yticklabels(minor=True))
 
 
 def test_jacobians_that_take_long_are_not_drawn_unasked(monkeypatch):

@@ -17,6 +17,7 @@ from elman.plots.explain.panels import (
     heat,
     name_ends,
     name_tokens,
+    number_decades,
     stacked,
     tokens_of,
     unit_axis,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Where = tuple[int, str]
-DECADES = 6  # what is smaller than the largest by more powers of ten is white
+DECADES = 6  # shown at most: what is smaller than the largest by more powers of ten is white
 LOWEST = 1e-12  # of a logarithmic axis, against the largest
 
 
@@ -167,7 +168,7 @@ def draw_distance(found: BpttLike) -> Figure:
         axes.set_xlim(-0.02 * len(found.losses) - 0.1, len(found.losses) - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("distance travelled back from where it entered the layer, steps")
-        axes.set_ylabel(f"mean norm of the gradient, {found.unit} per unit of state")
+        axes.set_ylabel(f"mean norm of the gradient,\n{found.unit} per unit of state")
         more = len(found.travelled) - len(chosen)
         axes.set_title("How far a gradient gets" + (f" ({more} more are not shown)" * (more > 0)))
         figure.draw_without_rendering()
@@ -199,13 +200,15 @@ def _top(values: Floats) -> float:
 
 
 def _sizes(panel: Panel, values: Floats, what: str) -> None:
-    """A heat map of sizes over six powers of ten; what is smaller, or 0, is white."""
+    """A heat map of sizes, from the decade of the smallest up, at most six; 0 is white."""
     from matplotlib.colors import LogNorm
 
     sizes = np.abs(values)
     largest = float(sizes[np.isfinite(sizes)].max(initial=0.0)) or 1.0
-    norm = LogNorm(largest * 10.0**-DECADES, largest, clip=True)
-    heat(panel, np.maximum(sizes, largest * 10.0**-DECADES), what, signed=False, norm=norm)
+    least = float(sizes[sizes > 0].min(initial=largest))
+    low = max(min(10.0 ** (np.floor(np.log10(least))), largest / 10), largest * 10.0**-DECADES)
+    norm = LogNorm(low, largest, clip=True)
+    heat(panel, np.maximum(sizes, low), what, signed=False, norm=norm)
 
 
 def _lines(panel: Panel, values: Mapping[Where, Floats], *, log: bool) -> None:
@@ -234,4 +237,5 @@ def _room(axes: Axes, largest: float) -> None:
     """Show a power of ten at least, so that a level line looks level."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, largest / 10), high)
+    number_decades(axes)
     axes.tick_params(axis="y", labelcolor=INK)

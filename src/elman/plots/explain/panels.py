@@ -169,6 +169,8 @@ def draw_lines(
         )  # fmt: skip
     if bounds is not None:
         axes.set_ylim(*bounds)
+    if scale == "log":
+        number_decades(axes)
     named: list[tuple[str, str, float]] = [
         (label(name, 18), COLOURS[k], float(values[-1, k])) for k, name in enumerate(names)
     ]
@@ -176,6 +178,20 @@ def draw_lines(
         named.append((f"{behind.shape[1]} others", GREY, float(np.nanmedian(behind[-1]))))
     name_ends(panel, named)
     beside.set_axis_off()
+
+
+def number_decades(axes: Axes) -> None:
+    """Number the powers of ten of a logarithmic axis; 1, 2 and 5 where it has two of them or less.
+
+    What matplotlib writes between them has a size and colour of its own, and no room.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if high < 100 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int = 1) -> None:

@@ -130,7 +130,8 @@ def draw_gates(found: TraceLike, layer: LayerLike) -> Figure:
     with stacked([1.3] * len(layer.gates), len(found.hidden)) as (figure, panels):
         for panel, (name, values) in zip(panels, layer.gates.items(), strict=True):
             if name in FROM_0_TO_1:
-                heat(panel, values, "open", signed=False, limit=1.0)
+                what = "keeps the old" if name == "z" else "open"
+                heat(panel, values, what, signed=False, limit=1.0)
                 unit_axis(panel[0], values.shape[1])
             else:
                 _states(panel, values, bool((values < 0).any()), "cell" if name == "c" else "state")
