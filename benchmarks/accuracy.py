@@ -44,7 +44,7 @@ def measure(open_set: OpenSet, contender: str, seed: int, folder: Path) -> dict[
     except CannotError as error:
         return {"cannot": str(error)}
     except ModuleNotFoundError as error:
-        return {"cannot": f"needs {error.name}"}
+        return {"cannot": f"needs {error.name or str(error)[:100]}"}
     return {"seconds": seconds, **figures(data, found)}
 
 
