@@ -180,3 +180,15 @@ def tree():
         }
 
     return list_all
+
+
+@pytest.fixture
+def inside():
+    """Asked for by a test whose runs shall look inside their networks."""
+
+
+@pytest.fixture(autouse=True)
+def _no_look_inside(request, monkeypatch):
+    """Reports without the doctor, the memory and the traces, which take seconds a run."""
+    if "inside" not in request.fixturenames:
+        monkeypatch.setattr("elman.runs.experiment.look_inside", lambda *_: None)

@@ -16,6 +16,7 @@ DRAWERS = (
     plots.roc,
     plots.precision_recall,
     plots.calibration,
+    plots.accuracy_by_class,
     plots.accuracy_by_length,
 )
 
@@ -32,7 +33,7 @@ def test_save_all_writes_what_left_out_does_not_name(tmp_path, random_report, re
     ranking = "precision_recall.png" if k == 18 else "roc.png"
     assert [path.name for path in paths] == [
         "history.png", "confusion_matrix.png", ranking, "calibration.png",
-        "accuracy_by_length.png",
+        "accuracy_by_class.png", "accuracy_by_length.png",
     ]  # fmt: skip
     assert len(plots.left_out(records, report)) == 1
 
@@ -53,6 +54,7 @@ def test_reasons_are_given(tmp_path, make_report):
     reasons = plots.left_out([], report)
     assert reasons["history.png"] == "no epoch was recorded"
     assert reasons["roc.png"] == "only one class occurs"
+    assert reasons["accuracy_by_class.png"] == "only one class occurs"
     assert reasons["accuracy_by_length.png"] == "all sequences have the same length"
     names = [path.name for path in plots.save_all([], report, tmp_path)]
     assert names == ["confusion_matrix.png", "calibration.png"]

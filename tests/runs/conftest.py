@@ -56,3 +56,15 @@ def trained(files, tmp_path_factory):
     said = []
     base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
     return run(merge(base), out=out, verbose=0, echo=said.append), said
+
+
+@pytest.fixture
+def inside():
+    """Asked for by a test whose runs shall look inside their networks."""
+
+
+@pytest.fixture(autouse=True)
+def _no_look_inside(request, monkeypatch):
+    """Reports without the doctor, the memory and the traces, which take seconds a run."""
+    if "inside" not in request.fixturenames:
+        monkeypatch.setattr("elman.runs.experiment.look_inside", lambda *_: None)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate and plot it.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
+    "explain": "Lay open what a trained network does with one sequence, and why.",
     "data": "Say what is in a file, how it is read, and what may spoil the learning.",
     "check": "Prove that a model's answers ignore padding and company.",
     "tasks": "List the built-in tasks.",
@@ -61,6 +62,7 @@ def cli() -> None:
     elman data train.csv                what is in it
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv
+    elman explain RUN new.csv --row 17
     """
 
 

@@ -1,5 +1,6 @@
 """Figures of a training and its evaluation; matplotlib is imported when the first one is drawn."""
 
+from elman.plots.by_class import accuracy_by_class
 from elman.plots.by_length import accuracy_by_length
 from elman.plots.curves import precision_recall, roc
 from elman.plots.folder import left_out, save_all
@@ -12,6 +13,7 @@ from elman.plots.view import ReportLike
 
 __all__ = [
     "ReportLike",
+    "accuracy_by_class",
     "accuracy_by_length",
     "calibration",
     "confusion",

@@ -31,7 +31,7 @@ def accuracy_by_length(report: ReportLike) -> Figure:
     asked = np.bincount(owners, minlength=report.count).astype(np.float64)
     bins = [b for b in range(len(edges)) if asked[place == b].sum() > 0]
     share = np.array([hits[place == b].sum() / asked[place == b].sum() for b in bins])
-    worth = np.array([_independent(hits[place == b], asked[place == b]) for b in bins])
+    worth = np.array([independent(hits[place == b], asked[place == b]) for b in bins])
     low, high = wilson(share * worth, worth)
     with drawing(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
         axes = figure.subplots()
@@ -71,7 +71,7 @@ def length_edges(lengths: Ints) -> Ints:
     return np.unique(np.append(cuts, values[0])).astype(np.int64)
 
 
-def _independent(hits: Floats, asked: Floats) -> float:
+def independent(hits: Floats, asked: Floats) -> float:
     """How many independent answers would vary as much as those of these sequences together."""
     n, total = len(hits), float(asked.sum())
     if total == n:  # one answer a sequence

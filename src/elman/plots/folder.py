@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman.plots.by_class import accuracy_by_class
 from elman.plots.by_length import accuracy_by_length
 from elman.plots.curves import precision_recall, rarest_share, roc
 from elman.plots.labels import labels
@@ -36,8 +37,8 @@ def save_all(
         report: of classes, several labels or values, as `elman.evaluate` makes them.
     Returns: the files, in the order in which they should be read: history.png, and of classes
         confusion_matrix.png, roc.png or precision_recall.png, calibration.png,
-        accuracy_by_length.png; of labels labels.png; of values predicted.png, residuals.png,
-        error_by_length.png.
+        accuracy_by_class.png, accuracy_by_length.png; of labels labels.png; of values
+        predicted.png, residuals.png, error_by_length.png.
     """
     drawers: dict[str, Callable[[], Figure]] = {
         "history.png": lambda: history(records, kept_epoch=kept_epoch),
@@ -76,6 +77,7 @@ def _of_classes(report: ReportLike) -> dict[str, Callable[[], Figure]]:
         "roc.png": lambda: roc(report),
         "precision_recall.png": lambda: precision_recall(report),
         "calibration.png": lambda: calibration(report),
+        "accuracy_by_class.png": lambda: accuracy_by_class(report),
         "accuracy_by_length.png": lambda: accuracy_by_length(report),
     }
 
@@ -98,6 +100,7 @@ def left_out(records: Sequence[Mapping[str, Any]], report: Any) -> dict[str, str
     reasons.pop("error_by_length.png", None)
     if len(np.unique(report.true)) < 2:
         reasons["roc.png"] = reasons["precision_recall.png"] = "only one class occurs"
+        reasons["accuracy_by_class.png"] = "only one class occurs"
     elif (share := rarest_share(report)) < RARE:
         reasons["roc.png"] = (
             f"the rarest class makes up {share:.1%}, under 10 %: precision and recall say more"

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman.runs.experiment import Run as Run
     from elman.runs.experiment import run as run
+    from elman.runs.question import Question as Question
+    from elman.runs.question import explain as explain
     from elman.runs.use import check as check
     from elman.runs.use import evaluate as evaluate
     from elman.runs.use import predict as predict
 
 _HOME = {
+    "Question": "elman.runs.question",
     "Run": "elman.runs.experiment",
     "check": "elman.runs.use",
     "evaluate": "elman.runs.use",
+    "explain": "elman.runs.question",
     "predict": "elman.runs.use",
     "run": "elman.runs.experiment",
 }

@@ -39,6 +39,8 @@ from elman.runs.folder import (
     refuse_taken,
     write_json,
 )
+from elman.runs.inside import look_inside
+from elman.runs.names import names_of
 from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.settings import DataSettings
 from elman.train import EpochRecord
@@ -130,6 +132,7 @@ def run(
             folder / "plots",
             kept_epoch=history.kept_epoch,
         )
+        inside = look_inside(estimator, parts, reports["test"], folder / "plots")
         seconds = time.perf_counter() - started
         document = page.Page(
             title=Path(settings.data.data).name,
@@ -144,6 +147,7 @@ def run(
             pictures=pictures,
             config=to_toml(settings),
             notes=notes,
+            inside=inside,
         )
         (folder / "report.html").write_text(page.render(document), encoding="utf-8")
         # Last: where this file is, the run is complete.
@@ -306,22 +310,6 @@ def predictions_of(
         true=dataset.target,
         steps=estimator.encoder_.steps(dataset.inputs) if estimator.per_step else None,
     )
-
-
-def names_of(dataset: Dataset) -> list[Any]:
-    """What the file calls its sequences, or the numbers of the lines they start on, or from 0.
-
-    A window is called by its sequence, its number and its first step there, both from 0.
-    """
-    names: list[Any] = list(range(len(dataset)))
-    if dataset.ids:
-        names = list(dataset.ids)
-    elif dataset.lines is not None:
-        names = [f"line {line}" for line in dataset.lines.tolist()]
-    if dataset.windows is None:
-        return names
-    windows = zip(names, dataset.windows.tolist(), strict=True)
-    return [f"{name} window {number} from step {first}" for name, (number, first) in windows]
 
 
 def _fingerprints(settings: RunSettings) -> dict[str, str]:

@@ -35,7 +35,7 @@ RUN = Kind(
     frozenset({"config.toml", "metrics.jsonl"}),
     frozenset(
         {"config.toml", "metrics.jsonl", "metrics.json", "predictions.csv", "report.html"}
-        | {"plots", "model", "evaluations"}
+        | {"plots", "model", "evaluations", "explanations"}
     ),
 )
 EVALUATION = Kind(
@@ -43,12 +43,25 @@ EVALUATION = Kind(
     frozenset({"metrics.json", "predictions.csv"}),
     frozenset({"metrics.json", "predictions.csv", "plots"}),
 )
+EXPLANATION = Kind(
+    "explanation",
+    frozenset({"index.html", "trace.png", "gates"}),
+    frozenset(
+        {"index.html", "gates", "trace.png", "bptt.png", "distance.png"}
+        | {"attribution.png", "memory.png", "doctor.png"}
+    ),
+)
 
 
 def default_folder(data: str, today: datetime.date) -> Path:
     """Return runs/<date>-<name>, with a number behind it if it is taken."""
-    name = re.sub(r"[^\w.-]+", "-", Path(data).stem).strip("-.") or "run"
+    name = plain_name(Path(data).stem) or "run"
     return unused(Path("runs") / f"{today.isoformat()}-{name}")
+
+
+def plain_name(text: str) -> str:
+    """What of a text can stand in the name of a folder; may be empty."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
 def unused(path: Path) -> Path:

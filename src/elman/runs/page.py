@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,8 +12,9 @@ import numpy as np
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
 from elman.evaluate.layout import one_line
 from elman.evaluate.report import Report
-from elman.plots.style import DPI
-from elman.runs import outcomes
+from elman.runs import html, looks, outcomes
+from elman.runs.html import Picture, Pictures
+from elman.runs.inside import Inside
 
 if TYPE_CHECKING:
     from elman.train.loop import History
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 FIGURES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "ROC AUC", "log loss",
            "calibration error")  # fmt: skip
 MOST_OPEN = 20  # classes, past which their table is folded
-HALF_WIDTH = 520  # CSS pixels, up to which two pictures stand side by side
+MOST_LISTED = 500  # classes, past which only the most frequent are listed
 CAVEATS = {
     "validation": " These sequences may have chosen the epoch kept, so the figure may flatter.",
     "train": " The network has learnt these very sequences: it says nothing about new ones.",
@@ -45,6 +42,9 @@ CAPTIONS = {  # file name -> what is seen, and how to read it
         "the network is too sure, above it too cautious. The bars say how many answers that is."),
     "accuracy_by_length": ("Accuracy by length", "From short sequences to long ones, with 95 % "
         "intervals. A fall to the right says that long sequences are harder."),
+    "accuracy_by_class": ("Accuracy by class", "The share of each true class that is found "
+        "(recall), with 95 % intervals, the hardest first; in brackets how often it occurs. Bars "
+        "left of the dashed line are harder than the rest."),
     "labels": ("Labels", "Bars are F1. Recall left of precision: the label is missed; right of it: "
         "it is given too often."),
     "predicted": ("Predicted over true", "On the diagonal the answer is right."),
@@ -73,16 +73,20 @@ class Page:
     pictures: Sequence[Path]  # PNG files; those that `elman.plots.save_all` names get captions
     config: str  # text of config.toml
     notes: Sequence[str] = ()  # what to know before believing the figures
+    inside: Inside | None = None  # the doctor, the memory, and sequences worth a look
 
 
 def render(page: Page) -> str:
     """Return the page as HTML, to be written as UTF-8: no script, nothing fetched from outside."""
     part, report = next(iter(page.reports.items()))
-    config = _scroll(f"<pre>{_text(page.config)}</pre>", "config.toml")
+    inside = page.inside
+    pictures = Pictures([*page.pictures, *(inside.paths if inside else ())])
+    config = html.scroll(f"<pre>{html.text(page.config)}</pre>", "config.toml")
     if isinstance(report, Report):
         own = cast("Mapping[str, Report]", page.reports)
         lead, bars, figures = headline(part, report), _bars(report), _figures(own)
         details = {
+            f"Entities, {part}": _entities(report),
             f"Classes, {part}": _classes(report),
             f"Most frequent confusions, {part}": _confusions(report),
         }
@@ -90,41 +94,28 @@ def render(page: Page) -> str:
         others = cast("Mapping[str, outcomes.Outcome]", page.reports)
         lead, bars = outcomes.headline(part, report), ""
         head, rows, note = outcomes.figures(others)
-        figures = f'{_table(head, rows, "figures")}<p class="note">{_text(note)}</p>'
+        figures = f'{html.table(head, rows, "figures")}<p class="note">{html.text(note)}</p>'
         title, head, rows = outcomes.details(report)
-        details = {f"{title}, {part}": _table(head, rows, title.lower())}
+        details = {f"{title}, {part}": html.table(head, rows, title.lower())}
     sections = {
         "Figures": figures,
-        "Pictures": _pictures(page, part),
+        "Pictures": _pictures(page, part, pictures),
         **details,
-        "Data as understood": _scroll(f"<pre>{_text(page.data)}</pre>", "data"),
+        **(looks.sections(inside, pictures, report.owners is not None) if inside else {}),
+        "Data as understood": html.scroll(f"<pre>{html.text(page.data)}</pre>", "data"),
         "Training": _training(page),
-        "Reproduce": _scroll(f"<pre>{_text(page.command)}</pre>", "command")
-        + f"<details><summary>config.toml</summary>{config}</details>",
+        "Reproduce": html.scroll(f"<pre>{html.text(page.command)}</pre>", "command")
+        + html.folded("config.toml", config),
     }
-    notes = "".join(f"<li>{_text(note)}</li>" for note in page.notes)
-    when = f'<time datetime="{_text(page.created)}">{_text(page.created.replace("T", " "))}</time>'
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(page.title)}: elman report</title>
-<style>{resources.files("elman.runs").joinpath("page.css").read_text("utf-8")}</style>
-</head>
-<body><header>
-<p class="kicker">elman report, {when}</p>
-<h1>{_text(page.title)}</h1>
-<p class="lead">{_text(lead)}</p>
-{bars}
-{f'<ul class="notes" aria-label="Notes">{notes}</ul>' if notes else ""}
-</header><main>
-{"".join(f"<section><h2>{_text(t)}</h2>{body}</section>" for t, body in sections.items() if body)}
-</main>
-<footer><p>Made by elman {_text(page.version)}. Nothing here is fetched from elsewhere.</p></footer>
-</body></html>
-"""
+    return html.document(
+        kicker=f"elman report, {html.when(page.created)}",
+        title=page.title,
+        of="elman report",
+        lead=lead,
+        above=bars + html.notes(page.notes),
+        sections=sections,
+        version=page.version,
+    )
 
 
 def headline(part: str, report: Report) -> str:
@@ -191,7 +182,8 @@ def _bars(report: Report) -> str:
     low, high = _intervals(report).get("accuracy", (0.0, 0.0))
     band = f'<b style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></b>'
     rows = "".join(
-        f'<li><span>{_text(name)}</span><span class="track"><i style="width:{100 * p:.2f}%"></i>'
+        f'<li><span>{html.text(name)}</span><span class="track">'
+        f'<i style="width:{100 * p:.2f}%"></i>'
         f"{band if i == 0 and high > low else ''}</span><span>{_percent(p)}</span></li>"
         for i, (name, p) in enumerate([("this network", report.accuracy), *_ranked(report)])
     )
@@ -207,7 +199,7 @@ def _figures(reports: Mapping[str, Report]) -> str:
         span = f'colspan="{len(beside)}"' if report is first else 'rowspan="2"'
         steps = "" if report.steps is None else f"<br>{report.steps:,} steps"
         size = f"<small>{report.count:,} sequences{steps}</small>"
-        above += f'<th scope="col" {span}>{_text(part)} {size}</th>'
+        above += f'<th scope="col" {span}>{html.text(part)} {size}</th>'
     rows = []
     for title in FIGURES:
         name = title.lower().replace(" ", "_")
@@ -223,35 +215,54 @@ def _figures(reports: Mapping[str, Report]) -> str:
     if first.steps is not None:
         note += "All figures are over steps, but intervals come from drawing whole sequences. "
     note += "Log loss, in nats, and calibration error: the lower, the better."
-    table = _table(["", *beside], rows, "figures", f"<tr>{above}</tr>")
-    return f'{table}<p class="note">{_text(note)}</p>'
+    table = html.table(["", *beside], rows, "figures", f"<tr>{above}</tr>")
+    return f'{table}<p class="note">{html.text(note)}</p>'
 
 
-def _pictures(page: Page, part: str) -> str:
-    figures = ""
+def _pictures(page: Page, part: str, pictures: Pictures) -> str:
+    shown = []
     for path in page.pictures:
-        png = path.read_bytes()
-        width, height = (n * 96 // DPI for n in struct.unpack(">II", png[16:24]))  # PNG's header
         of = "" if path.stem == "history" else f", {part}"
         title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
-        figures += (
-            f'<figure{" class=wide" if width > HALF_WIDTH else ""}><div class="card">'
-            f'<img alt="{_text(title + of)}" width="{width}" height="{height}" '
-            f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></div><figcaption>'
-            f"<strong>{_text(title + of)}.</strong> {_text(words)}</figcaption></figure>"
-        )
-    return figures and f'<div class="pictures">{figures}</div>'
+        shown.append(Picture(path, title + of, words))
+    return pictures.show(*shown)
+
+
+def _entities(report: Report) -> str:
+    """What was found whole, of tags such as B-city, I-city, O; empty for others."""
+    found = report.entities
+    if found is None:
+        return ""
+    rows = [
+        (name, *map(_three, (f.precision, f.recall, f.f1)), f"{f.support:,}")
+        for name, f in (("all", found), *((one_line(f.label, 60), f) for f in found.by_name))
+    ]
+    note = "An entity counts as found if its first step, its last one and its name are right."
+    if found.interval is not None:
+        low, high = found.interval
+        note += f" F1 of all: 95 % interval {low:.3f} – {high:.3f}."
+    head = ["entity", "precision", "recall", "F1", "entities"]
+    several = html.table(head, rows[: MOST_OPEN + 1], "entities")
+    if len(rows) > MOST_OPEN + 1:
+        every = html.table(head, rows[1:], "all entities")
+        several = html.table(head, rows[:1], "entities")
+        several += html.folded(f"All {len(rows) - 1} names", every)
+    return f'{several}<p class="note">{html.text(note)}</p>'
 
 
 def _classes(report: Report) -> str:
     unit = "sequences" if report.steps is None else "steps"
+    order = sorted(report.per_class, key=lambda c: -c.support)[:MOST_LISTED]
+    listed = report.per_class if len(report.per_class) <= MOST_LISTED else order
     rows = [
         (one_line(c.label, 60), *map(_three, (c.precision, c.recall, c.f1)), f"{c.support:,}")
-        for c in report.per_class
+        for c in listed
     ]
-    table = _table(["class", "precision", "recall", "F1", unit], rows, "classes")
-    head = f"<summary>All {len(rows)} classes</summary>"
-    return table if len(rows) <= MOST_OPEN else f"<details>{head}{table}</details>"
+    table = html.table(["class", "precision", "recall", "F1", unit], rows, "classes")
+    if len(rows) <= MOST_OPEN:
+        return table
+    every = len(rows) == len(report.per_class)
+    return html.folded(f"{'All' if every else 'The most frequent'} {len(rows)} classes", table)
 
 
 def _confusions(report: Report) -> str:
@@ -264,7 +275,7 @@ def _confusions(report: Report) -> str:
         if n := int(wrong[true, answer]):
             pair = f"{one_line(report.classes[true], 60)} → {one_line(report.classes[answer], 60)}"
             rows.append((pair, f"{n:,}", _percent(n / report.per_class[true].support)))
-    table = _table(["true → predicted", "count", "of the true class"], rows, "confusions")
+    table = html.table(["true → predicted", "count", "of the true class"], rows, "confusions")
     return "" if k == 2 else table if rows else "<p>None: every answer is right.</p>"
 
 
@@ -282,29 +293,7 @@ def _training(page: Page) -> str:
         "Gradients": page.history.gradients.removeprefix("gradients "),
         "Time": _duration(page.seconds),
     }
-    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{_text(v)}</dd>' for name, v in facts.items())}</dl>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], name: str, above: str = "") -> str:
-    cells = (f'<th scope="col">{_text(cell)}</th>' if cell else "<td></td>" for cell in head)
-    body = ""
-    for first, *others in rows:
-        body += f'<tr><th scope="row">{_text(first)}</th>'
-        body += "".join(f"<td>{_text(cell)}</td>" for cell in others) + "</tr>"
-    lines = f"<thead>{above}<tr>{''.join(cells)}</tr></thead><tbody>{body}</tbody>"
-    return _scroll(f"<table>{lines}</table>", name)
-
-
-def _scroll(inner: str, name: str) -> str:
-    """What is too wide for a narrow screen scrolls by itself, by keyboard too."""
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="{name}">{inner}</div>'
-
-
-def _text(text: object) -> str:
-    """Escape for HTML; letters that cannot be printed, or written as UTF-8, become a mark."""
-    kept = "\n\t\N{NO-BREAK SPACE}"
-    plain = (c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    return html.escape("".join(plain))
+    return html.facts(facts)
 
 
 def _percent(share: float) -> str:

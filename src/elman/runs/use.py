@@ -43,7 +43,7 @@ def evaluate(
     """
     if out is not None:
         refuse_taken(out, overwrite, EVALUATION)
-    estimator, dataset, notes = _load(model, data, options, labelled=True)
+    estimator, dataset, notes = load(model, data, options, labelled=True)
     if dataset.task != "regression":
         check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
@@ -71,7 +71,7 @@ def predict(
     Args: as `evaluate`.
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
-    estimator, dataset, notes = _load(model, data, options, labelled=None)
+    estimator, dataset, notes = load(model, data, options, labelled=None)
     if isinstance(estimator, SequenceRegressor):
         found = estimator.predict(dataset.inputs)
     else:
@@ -86,13 +86,19 @@ def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Che
 
     Args: as `evaluate`.
     """
-    estimator, dataset, _ = _load(model, data, options, labelled=None)
+    estimator, dataset, _ = load(model, data, options, labelled=None)
     return estimator.check(dataset.inputs)
 
 
-def _load(
+def load(
     model: Path, data: str, options: Mapping[str, str | None], labelled: bool | None
 ) -> tuple[Estimator, Dataset, tuple[str, ...]]:
+    """Read a model, and data in the form that it was trained on.
+
+    Args: as `evaluate`.
+        labelled: whether labels must be there; None if they may.
+    Returns: the estimator, the sequences, and what the user should know.
+    """
     estimator, layout = load_with_layout(model)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if is_task(data):

@@ -1,0 +1,163 @@
+"""Which sequences tell most about a network: its surest answers, right and wrong, and its doubts.
+
+n sequences, m answers (the sequences, or the steps inside them), K classes, labels or values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elman.evaluate.measures import Ints
+from elman.evaluate.multilabel import MultilabelReport
+from elman.evaluate.regression import RegressionReport
+from elman.evaluate.report import Report
+
+
+@dataclass(frozen=True)
+class Telling:
+    """One sequence, and the answer for which it was chosen.
+
+    Args:
+        sequence: its place in the part that was evaluated, from 0.
+        step: of the answer, from 0; None where it is about the whole sequence.
+        true, predicted: in words.
+        score: probability of what was predicted, the lowest of all steps where all are meant; of
+            values the error, in deviations of the true values.
+    """
+
+    sequence: int
+    step: int | None
+    true: str
+    predicted: str
+    score: float
+
+
+RIGHT, WRONG, UNDECIDED = "Most confident and right", "Most confident and wrong", "Most undecided"
+FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
+
+
+def telling(
+    report: Report | MultilabelReport | RegressionReport, most: int = 5
+) -> dict[str, tuple[Telling, ...]]:
+    """Choose the sequences worth looking at, by kind, the most telling first.
+
+    Of classes: the surest right answers, the surest wrong ones, and those where the two likeliest
+    classes are closest. With a class at every step: the sequences without an error whose least sure
+    step is surest; the surest wrong step, and the least decided one, each sequence once. Of several
+    labels the same by decision, a label there or not: the least decided is nearest to 1/2. Of
+    values, which come without a probability: the largest and the smallest errors.
+
+    Args:
+        most: sequences of each kind; a kind without any is empty.
+    """
+    if isinstance(report, RegressionReport):
+        return _of_values(report, most)
+    if isinstance(report, MultilabelReport):
+        return _of_labels(report, most)
+    return _of_classes(report, most)
+
+
+def _of_classes(report: Report, most: int) -> dict[str, tuple[Telling, ...]]:
+    p = report.probabilities
+    tagger = report.owners is not None
+    owners = np.arange(report.count) if report.owners is None else report.owners
+    first = np.searchsorted(owners, np.arange(report.count))
+    sure = p[np.arange(len(p)), report.predicted]  # (m,)
+    second, best = np.partition(p, -2, axis=1)[:, -2:].T
+    wrong = report.true != report.predicted
+
+    def one(answer: int) -> Telling:
+        sequence = int(owners[answer])
+        true, predicted = (str(report.classes[c[answer]]) for c in (report.true, report.predicted))
+        step = int(answer - first[sequence]) if tagger else None
+        return Telling(sequence, step, true, predicted, float(sure[answer]))
+
+    def whole(answer: int) -> Telling:
+        found = one(answer)
+        if not tagger:
+            return found
+        return Telling(found.sequence, None, "each step", "the same", found.score)
+
+    surest = np.argsort(-sure, kind="stable")
+    faults = np.bincount(owners, weights=wrong, minlength=report.count)
+    # From the least sure step up, so that a sequence is known by that one; then back from the top.
+    least = surest[::-1]
+    least = least[np.sort(np.unique(owners[least], return_index=True)[1])]
+    flawless = least[faults[owners[least]] == 0][::-1]
+    return {
+        RIGHT: tuple(whole(answer) for answer in flawless[:most].tolist()),
+        WRONG: tuple(one(i) for i in _once(surest[wrong[surest]], owners, most)),
+        UNDECIDED: tuple(
+            one(i) for i in _once(np.argsort(best - second, kind="stable"), owners, most)
+        ),
+    }
+
+
+def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[Telling, ...]]:
+    p = report.probabilities  # (n, K)
+    labels = p.shape[1]
+    owners = np.repeat(np.arange(report.count), labels)  # of the decisions, row by row
+    margin = np.abs(p - 0.5)
+    wrong = report.true != report.predicted
+
+    def one(decision: int) -> Telling:
+        sequence, k = divmod(decision, labels)
+        true, predicted = (
+            f"{report.classes[k]}: {'yes' if c[sequence, k] else 'no'}"
+            for c in (report.true, report.predicted)
+        )
+        return Telling(sequence, None, true, predicted, 0.5 + float(margin[sequence, k]))
+
+    def whole(sequence: int) -> Telling:
+        own = np.flatnonzero(report.true[sequence]).tolist()
+        names = "|".join(str(report.classes[k]) for k in own) or "none"
+        return Telling(sequence, None, names, names, 0.5 + float(margin[sequence].min()))
+
+    surest = np.argsort(-margin.ravel(), kind="stable")
+    by_least = np.argsort(-margin.min(1), kind="stable")
+    flawless = by_least[~wrong.any(1)[by_least]]
+    return {
+        RIGHT: tuple(whole(sequence) for sequence in flawless[:most].tolist()),
+        WRONG: tuple(one(d) for d in _once(surest[wrong.ravel()[surest]], owners, most)),
+        UNDECIDED: tuple(one(d) for d in _once(surest[::-1], owners, most)),
+    }
+
+
+def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[Telling, ...]]:
+    spread = report.true.std(0)
+    off = np.abs(report.predicted - report.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
+    tagger = report.owners is not None
+    owners = np.arange(report.count) if report.owners is None else report.owners
+    first = np.searchsorted(owners, np.arange(report.count))
+    asked = np.bincount(owners, minlength=report.count)
+    error = np.bincount(owners, weights=np.square(off).mean(1), minlength=report.count)
+    error = np.sqrt(error / np.maximum(asked, 1))  # (n,)
+
+    def one(sequence: int) -> Telling:
+        answers = np.arange(asked[sequence]) + first[sequence]
+        worst = int(answers[off[answers].max(1).argmax()])
+        true, predicted = (
+            ", ".join(f"{value:.4g}" for value in values[worst][:3]) + ", …" * (off.shape[1] > 3)
+            for values in (report.true, report.predicted)
+        )
+        step = worst - int(first[sequence]) if tagger else None
+        return Telling(sequence, step, true, predicted, float(error[sequence]))
+
+    order = np.argsort(-error, kind="stable")
+    order = order[asked[order] > 0]
+    return {
+        FARTHEST: tuple(one(sequence) for sequence in order[:most].tolist()),
+        CLOSEST: tuple(one(sequence) for sequence in order[::-1][:most].tolist()),
+    }
+
+
+def _once(answers: Ints, owners: Ints, most: int) -> list[int]:
+    """The first answers that are of different sequences."""
+    found: dict[int, int] = {}
+    for answer in answers.tolist():
+        found.setdefault(int(owners[answer]), answer)
+        if len(found) == most:
+            break
+    return list(found.values())

@@ -1,0 +1,145 @@
+"""What pages say of the inside of a network, as HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from elman.evaluate.telling import CLOSEST, FARTHEST
+from elman.explain import Diagnosis, Finding, Memory
+from elman.runs import html
+from elman.runs.html import Picture, Pictures
+from elman.runs.inside import Example, Inside, Traced
+
+MOST = 60  # letters of a cell
+HEALTHY = "Nothing was found that keeps this network from learning."
+TRACE = (
+    "From above: what was read, the states of the top layer, its gates where it has some, and the "
+    "answer as it would be if the sequence ended at that step."
+)
+TRACE_OF_STEPS = (
+    "From above: what was read, the states of the top layer, its gates where it has some, and the "
+    "answer at each step, given the whole sequence."
+)
+MEMORY = (
+    "How much the answer changes when one input is replaced by another sequence's, over how far "
+    "from the end it stands. Where the curve is flat at the bottom, inputs are forgotten."
+)
+DOCTOR = (
+    "Gradients on their way back, activations at their ends, units that stand still, and the "
+    "training. Dotted lines are those that a figure has to cross to be reported."
+)
+
+
+def sections(inside: Inside, pictures: Pictures, per_step: bool) -> dict[str, str]:
+    """Return the sections of a report by heading."""
+    found = {"What the doctor says": _words(inside.diagnosis)}
+    if isinstance(inside.diagnosis, Diagnosis):
+        found["What the doctor says"] = doctor(inside.diagnosis, inside.places)
+        if "doctor" in inside.pictures:
+            shown = Picture(inside.pictures["doctor"], "What was measured", DOCTOR)
+            found["What the doctor says"] += pictures.show(shown)
+    found["How far back it remembers"] = _words(inside.memory)
+    if isinstance(inside.memory, Memory):
+        found["How far back it remembers"] = remembered(
+            inside.memory, Picture(inside.pictures["memory"], "Memory", MEMORY), pictures
+        )
+    found["Sequences worth a look"] = "".join(
+        _kind(kind, examples, inside.traces.get(kind), pictures, per_step)
+        for kind, examples in inside.examples.items()
+    )
+    return found
+
+
+def doctor(diagnosis: Diagnosis, places: Sequence[str]) -> str:
+    """The findings, with evidence and what mends them; a sentence where there is none."""
+    told = "" if not diagnosis.healthy else html.lines(HEALTHY)
+    if diagnosis.healthy and diagnosis.findings:
+        told += html.lines("Worth knowing, and harmless as things stand:")
+    items = "".join(
+        f"<li>{_finding(finding, where)}</li>"
+        for finding, where in zip(diagnosis.findings, places, strict=True)
+    )
+    looked = "; ".join(diagnosis.looked)
+    skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())
+    note = f"Looked at: {looked}." + (f" Not looked at: {skipped}." if skipped else "")
+    listed = items and f'<ul class="findings">{items}</ul>'
+    return f'{told}{listed}<p class="note">{html.text(note)}</p>'
+
+
+def _finding(finding: Finding, sequences: str) -> str:
+    name = finding.name.replace("_", " ")
+    # Without the sequences' numbers, which mean little to who has the file.
+    where = dataclasses.replace(finding, sequences=()).where
+    head = f"<strong>{finding.severity.capitalize()}: {html.text(name)}</strong>"
+    told = finding.message[:1].upper() + finding.message[1:].rstrip(".")
+    evidence = f"{finding.figure:.3g}, where the line is at {finding.threshold:.3g}"
+    facts = {"Where": where, "Sequences": sequences, "Evidence": evidence}
+    facts["What mends it"] = finding.remedy
+    if finding.setting:
+        flag = f"--{finding.setting.replace('_', '-')}"
+        facts["Setting"] = f"{finding.setting}, with the command {flag}"
+    return f"{head} {html.text(told)}.{html.facts({k: v for k, v in facts.items() if v})}"
+
+
+def remembered(found: Memory, picture: Picture, pictures: Pictures) -> str:
+    """The gist of a memory and its curve."""
+    gist, *more = str(found).splitlines()
+    shown = Picture(picture.path, picture.title, picture.words, alt=f"{picture.title}. {gist}")
+    return html.lines("\n".join([gist, *more])) + pictures.show(shown)
+
+
+def _kind(
+    kind: str,
+    examples: Sequence[Example],
+    traced: Traced | str | None,
+    pictures: Pictures,
+    per_step: bool,
+) -> str:
+    """One kind of sequences: a table, and what the network did with one of them."""
+    if not examples:
+        return f"<h3>{html.text(kind)}</h3><p>There are none.</p>"
+    values = kind in (CLOSEST, FARTHEST)
+    stepwise, texts = any(e.at for e in examples), any(e.begins for e in examples)
+    head = ["sequence", *["at step"] * stepwise, "true", "predicted"]
+    head += ["error" if values else "probability", "steps", *["text"] * texts]
+    rows = []
+    for each in examples:
+        told = each.telling
+        row = [each.name, *[each.at] * stepwise, told.true, told.predicted]
+        score = f"{told.score:.3g}" if values else _probability(told.score)
+        rows.append([*row, score, f"{each.steps:,}", *[each.begins] * texts])
+    shown = [[*map(_short, row)] for row in rows]
+    table = html.table(head, shown, kind.lower(), ends_in_text=texts)
+    note = ""
+    if values:
+        note = "The error is in standard deviations of the true values, over all of a sequence's "
+        note = f'<p class="note">{note}answers; true and predicted are where it is largest.</p>'
+    if isinstance(traced, Traced):
+        about = traced.example
+        title = f"What the network did with {called(about.name)}"
+        words = TRACE_OF_STEPS if per_step else TRACE
+        alt = f"{title}. {traced.gist}".replace("\n", ". ")
+        note += pictures.show(Picture(traced.path, title, words, alt))
+    else:
+        note += _words(traced or "")
+    return f"<h3>{html.text(kind)}</h3>{table}{note}"
+
+
+def called(name: str) -> str:
+    """A sequence by its name; a bare number is said to be one's."""
+    return f"sequence {name}" if name.isdigit() else name
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= MOST else cell[: MOST - 1] + "…"
+
+
+def _probability(p: float) -> str:
+    """Three decimals; what is less than certain is never rounded to 1."""
+    return f"{p:.3f}" if p >= 1 or p < 0.9995 else "> 0.999"
+
+
+def _words(result: object) -> str:
+    """Why there is no result, as a paragraph."""
+    return html.lines(result) if isinstance(result, str) else ""

@@ -1,0 +1,96 @@
+"""`elman explain`: one sequence of a file laid open, on runs of every kind of data."""
+
+import pytest
+
+PICTURES = {
+    "trace.png", "bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png",
+    "gates/layer_0_forward.png",
+}  # fmt: skip
+
+
+def written(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_labelled_file(elman, trained, others, tmp_path):
+    run = trained("text.csv")
+    done = elman("explain", run, others / "text.csv", "--row", "3", "--out", "page")
+    assert done.code == 0, done.err
+    assert written(tmp_path / "page") - {"gates/layer_0_backward.png"} == PICTURES | {"index.html"}
+    assert "Sequence line 5 of" in done.out and "(number 3 from 0)" in done.out
+    assert "True: y. Predicted: " in done.out
+    assert "from the loss of the true answer, y" in done.out
+    assert len(done.out.splitlines()) <= 40
+    assert done.out.endswith("open page/index.html\n")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == len(written(tmp_path / "page")) - 1
+    for heading in ("What happened", "Where the gradient comes from", "Which steps decided",
+                    "How far back it remembers", "What the doctor says"):  # fmt: skip
+        assert f"<h2>{heading}</h2>" in page
+    # By its name in predictions.csv it is the same sequence; a name goes before a number.
+    again = elman("explain", run, others / "text.csv", "--row", "line 5", "--out", "again")
+    assert again.out.replace("again", "page") == done.out
+    taken = elman("explain", run, others / "text.csv", "--out", "page")
+    assert taken.code == 2 and "exists already" in taken.err
+    elman("explain", run, others / "text.csv", "--out", "page", "--overwrite")
+    assert "line 2 of" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_unlabelled_file_below_the_run(elman, trained, others):
+    run = trained("values.csv")
+    data = others / "bare" / "values.csv"
+    for name in ("values-row-line-4", "values-row-line-4-2"):
+        done = elman("explain", run, data, "--row", "line 4", "--method", "occlusion", "--span", 2,
+                     "--output", "probability", "--about", "x", "--sequences", 5)  # fmt: skip
+        assert done.code == 0, done.err
+        assert f"Written to {run / 'explanations' / name};" in done.out
+    assert "The true answer is not known." in done.out
+    assert "predicted answer" in done.out and "for the true one is not known" in done.out
+    assert "Occlusion: probability of x" in done.out
+    assert "5 of 12 sequences" in done.out
+
+
+def test_a_tagger(elman, trained, others):
+    done = elman("explain", trained("tags.jsonl"), others / "tags.jsonl", "--step", 2,
+                 "--label", "predicted", "--out", "page")  # fmt: skip
+    assert done.code == 0, done.err
+    assert "at step 2" in done.out and "from the loss of the predicted answer" in done.out
+
+
+REFUSED = [
+    (["--row", 30], ["row: got '30', expected a number from 0 to 11, or a name as 'line 2'"]),
+    (["--row", -1], ["row: got '-1'"]),
+    (["--row", "line 44"], ["row: got 'line 44'", "Did you mean"]),
+    (["--label", "no"], ["Invalid value for '--label'"]),
+    (["--about", "z"], ["about: got 'z', expected one of 'x', 'y'"]),
+    (["--step", 2], ["step: got 2, but this network has one output a sequence"]),
+    (["--span", 2], ["span: got 2", "belongs to occlusion"]),
+    (["--method", "occlusion", "--stride", 3], ["stride: got 3"]),
+    (["--output", "value"], ["output: got 'value'"]),
+    (["--sequences", 1], ["sequences: got 1"]),
+    (["--out", "."], ["exists already"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "messages"), REFUSED, ids=lambda v: str(v[:2]))
+def test_mistakes_end_in_one_line(elman, trained, others, tree, tmp_path, flags, messages):
+    (tmp_path / "mine.txt").write_text("mine")
+    run = trained("text.csv")
+    before = tree(tmp_path), tree(run)
+    done = elman("explain", run, others / "text.csv", *flags)
+    assert done.code == 2 and done.err.count("Error: ") == 1, done.err
+    assert all(message in done.err for message in messages), done.err
+    assert (tree(tmp_path), tree(run)) == before
+
+
+def test_mistakes_about_the_data(elman, trained, others, tmp_path):
+    run = trained("text.csv")
+    done = elman("explain", run, others / "bare" / "text.csv", "--label", "true")
+    assert done.code == 2 and "label: got 'true'" in done.err and "no labels" in done.err
+    done = elman("explain", run, others / "values.csv")
+    assert done.code == 2 and done.err.startswith("Error: ")
+    (tmp_path / "new.csv").write_text("text,label\na good day,z\na bad day,x\n")
+    done = elman("explain", run, "new.csv")
+    assert done.code == 2 and "'z'" in done.err and "--label predicted" in done.err
+    done = elman("explain", run, "new.csv", "--label", "predicted", "--out", "page")
+    assert done.code == 0, done.err

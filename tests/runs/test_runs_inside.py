@@ -1,0 +1,87 @@
+"""What a report says of the inside of its network, and what it leaves out, and why."""
+
+import base64
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from elman.errors import SettingsError
+from elman.explain import Memory
+from elman.runs import html, inside
+from elman.runs.html import Picture, Pictures
+from elman.runs.question import row_of
+
+
+def test_a_report_has_it(trained):
+    run, _ = trained
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    heads = re.findall(r"<h(\d)>(.*?)</h", page)
+    levels = [int(level) for level, _ in heads]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    titles = [title for _, title in heads]
+    for title in ("What the doctor says", "How far back it remembers", "Sequences worth a look",
+                  "Most confident and right", "Most undecided"):  # fmt: skip
+        assert title in titles
+    names = {path.name for path in (run.folder / "plots").iterdir()}
+    assert {"memory.png", "trace_undecided.png", "accuracy_by_class.png"} <= names
+    assert "Looked at: " in page
+    assert len(page.encode()) < 3_000_000
+
+
+def test_what_would_take_too_long_is_left_out_with_the_reason(trained, monkeypatch):
+    class Part:
+        inputs = None
+
+    run, _ = trained
+    found = inside._remember(run.estimator, Part(), 5000.0, 1e6)
+    assert isinstance(found, str) and "so long" in found
+    asked = []
+    monkeypatch.setattr(inside, "memory", lambda *a, **how: asked.append(how))
+    inside._remember(run.estimator, Part(), 10.0, 1e9)
+    inside._remember(run.estimator, Part(), 300.0, 1.2e5)
+    assert asked[0] == {"sequences": 40, "distances": 32}
+    assert asked[1]["distances"] == 8 and 20 <= asked[1]["sequences"] <= 40
+
+
+def test_pictures_are_made_to_fit(tmp_path):
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(0)
+    paths = []
+    for name in "abc":
+        figure = Figure(figsize=(4, 2))
+        figure.figimage(rng.random((300, 600, 3)))
+        paths.append(tmp_path / f"{name}.png")
+        figure.savefig(paths[-1], dpi=150)
+    sizes = [len(base64.b64encode(path.read_bytes())) for path in paths]
+    shown = [Picture(path, path.stem, "words", "alt") for path in paths]
+    assert Pictures(paths, sum(sizes)).show(*shown).count("<img") == 3
+    plainer = Pictures(paths, sum(sizes) // 2).show(*shown)
+    assert plainer.count("<img") == 3 and len(plainer) < sum(sizes) // 2 + 1500
+    few = Pictures(paths, sizes[0] // 2).show(*shown)
+    assert few.count("<img") == 1 and "b</strong> would make this page large" in few
+    assert 'alt="alt"' in few
+
+
+def test_no_page_grows_past_three_megabytes():
+    style = html.document(kicker="", title="", of="", lead="", above="", sections={}, version="")
+    assert html.MOST_BYTES + len(style) < 2_500_000  # half a megabyte for words and tables
+
+
+def test_rows_by_name_and_number():
+    assert row_of(None, ["a", "b"]) == 0
+    assert [row_of(row, ["a", "b"]) for row in ("b", "1", "0")] == [1, 1, 0]
+    assert row_of("0", ["7", "0"]) == 1  # a name goes before a number
+    for row, names, words in (("2", ["a", "b"], "0 to 1"), ("a", ["a", "a"], "2 sequences")):
+        with pytest.raises(SettingsError, match=words):
+            row_of(row, names)
+
+
+def test_memory_is_there_for_a_test_part_of_several(trained):
+    run, _ = trained
+    found = inside._remember(run.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9)
+    assert isinstance(found, Memory)
+    alone = inside._remember(run.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9)
+    assert isinstance(alone, str) and "1 sequences" in alone
