@@ -176,3 +176,11 @@ def test_nor_do_they_where_the_weights_are_large(cell, factor):
     assert max(check.worst for check in model.check(X)) == 0
     x, lengths = torch.zeros(1, 39, 2), torch.tensor([39])
     assert model.model_(x, lengths).dtype == torch.float32  # what is trained, and saved, stays so
+
+
+def test_score_takes_labels_as_fit_does(numbers):
+    """scikit-learn's own accuracy refuses an array of objects that are whole numbers."""
+    X, y = numbers
+    codes = np.array([int(label == "high") for label in y], dtype=object)
+    clf = SequenceClassifier(hidden_size=4, epochs=2, random_state=0).fit(X, codes)
+    assert clf.score(X, codes) == clf.score(X, codes.tolist()) == clf.evaluate(X, codes).accuracy

@@ -163,6 +163,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of sequences that are right; of several labels, with all of them."""
+        self._check_fitted()
+        labels = self._labels(X, y)  # scikit-learn takes no arrays of objects but of text
         if isinstance(self.target_, LabelSets):
-            y = self.target_.plain(self._labels(X, y))
-        return float(super().score(X, y, sample_weight))
+            labels = self.target_.plain(labels)
+        return float(super().score(X, labels, sample_weight))
