@@ -106,10 +106,10 @@ def test_the_gist_in_words():
     est, X, _ = fitted("text")
     found = trace(est, X[0])
     first, second, _, last = str(found).split("\n")
-    assert first.startswith(f"{est.model_.config.cell}, 2 layers of 5 units")
+    assert first.startswith(f"{est.model_.config.cell.upper()}, 2 layers of 5 units")
     assert f"a sequence of {len(X[0])} steps" in first
     likeliest = est.predict([X[0]])[0]
-    assert second.startswith(f"answer: {likeliest} {found.final.max():.3f}")
+    assert second.startswith(f"answer: {likeliest} ({found.final.max():.3f})")
     assert last == f"settled from step {found.settled} of {len(X[0])} on"
     assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
 

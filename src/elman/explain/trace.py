@@ -188,7 +188,7 @@ class Trace:
         if self.task == "regression":
             return ", ".join(f"{c} {v:.4g}" for c, v in zip(self.classes, row, strict=True))
         likeliest = np.argsort(-row, kind="stable")[:3]
-        return ", ".join(f"{self.classes[k]} {row[k]:.3f}" for k in likeliest)
+        return ", ".join(f"{self.classes[k]} ({row[k]:.3f})" for k in likeliest)
 
 
 @TorchThreads(1)  # of many small steps more threads make long ones
@@ -259,7 +259,7 @@ def _of_beginnings(subject: Subject) -> Tensor:
 def described(subject: Subject) -> str:
     """The network in a few words."""
     config = subject.model.config
-    kind = f"{config.cell}, {config.nonlinearity}" if config.cell == "rnn" else config.cell
+    kind = config.cell.upper() + (f" ({config.nonlinearity})" if config.cell == "rnn" else "")
     return (
         f"{kind}, {counted(config.num_layers, 'layer')} of {counted(config.hidden_size, 'unit')}"
         + (" in both directions" if config.bidirectional else "")
