@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from elman import DataError, SequenceClassifier, SequenceTagger, ShapeError, load
+from elman import (
+    DataError,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    ShapeError,
+    load,
+)
 from elman.errors import KindError
 from elman.estimators.forms import given
 
@@ -117,6 +124,11 @@ def test_sktimes_frame_with_an_index_of_instance_and_time():
     assert model.score(frame, Y) == model.score(list(X), Y)
     tagger = SequenceTagger(**SMALL).fit(frame, [x[:, 0] > 0 for x in X])
     assert [len(labels) for labels in tagger.predict(frame)] == lengths
+    signs = [x[:, 0] > 0 for x in X]
+    assert tagger.score(frame, signs) == tagger.score(list(X), signs)
+    each = [x[:, 0] for x in X]
+    steps = SequenceRegressor(readout="every", **SMALL).fit(frame, each)
+    assert steps.score(frame, each) == steps.score(list(X), each)
     assert given(frame["ax"]).sequences[2].shape == (2, 1)
     with pytest.raises(ShapeError, match="must be in the same order"):
         model.predict(frame[["ay", "ax"]])

@@ -163,8 +163,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of sequences that are right; of several labels, with all of them."""
-        self._check_fitted()
-        labels = self._labels(X, y)  # scikit-learn takes no arrays of objects but of text
+        # Read as fit reads them: scikit-learn takes no arrays of objects but of text.
+        labels = self._labels(self._sequences(X), y)
         if isinstance(self.target_, LabelSets):
             labels = self.target_.plain(labels)
         return float(super().score(X, labels, sample_weight))

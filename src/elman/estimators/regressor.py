@@ -122,7 +122,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
         if not self.per_step:
             return float(super().score(X, y, sample_weight))
-        truth = self._labels(X, y)
+        truth = self._labels(self._sequences(X), y)
         found = self.predict(X)
         assert isinstance(truth, Ragged)
         if [len(f) for f in found] != truth.lengths.tolist():

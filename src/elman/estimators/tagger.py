@@ -77,7 +77,7 @@ class SequenceTagger(SequenceEstimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Return the share of steps that are right."""
-        truth = self._labels(X, y)
+        truth = self._labels(self._sequences(X), y)
         assert isinstance(truth, Ragged)
         found = Ragged.from_list(self.predict(X))
         if (found.lengths != truth.lengths).any():
