@@ -81,6 +81,7 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     assert len(rows) == (done.reports["test"].steps or done.reports["test"].count)
     page = (done.folder / "report.html").read_text()
     assert ("RMSE" if task == "regression" else "F1 (micro)") in page
+    assert f"Loss and {'error' if task == 'regression' else 'accuracy'} by epoch" in page
     assert "against" in page
     again = read_toml(done.folder / "config.toml")
     second = run(merge(again), out=tmp_path / "again", verbose=0, echo=lambda _: None)

@@ -224,6 +224,8 @@ def _pictures(page: Page, part: str, pictures: Pictures) -> str:
     for path in page.pictures:
         of = "" if path.stem == "history" else f", {part}"
         title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
+        if path.stem == "history" and page.history.epochs[0].accuracy is None:
+            title = "Loss and error by epoch"
         shown.append(Picture(path, title + of, words))
     return pictures.show(*shown)
 
