@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.models import SequenceModel
+from elman.models.unrolled import embed
 
 _AT_ONCE = 2**24  # gate values that a pass may keep for its gradient: 128 MB in float64
 
@@ -46,12 +47,8 @@ class Embedded:
 
     def embed(self, x: Tensor) -> Tensor:
         """From input, (B, T, C), or token ids, (B, T), to what the stack reads, (B, T, E)."""
-        if self.network.config.vocabulary_size:
-            found: Tensor = self.tables[0](x)
-            return found.detach()
-        codes = x[:, :, self.numbers :].long()
-        parts = [table(codes[:, :, k]) for k, table in enumerate(self.tables)]
-        return torch.cat([x[:, :, : self.numbers], *parts], -1).detach()
+        inside = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return embed(self.network, x, inside).detach()
 
     def outputs(self, e: Tensor) -> Tensor:
         """Return the network's outputs, (B, K), or (B, T, K) with one a step, for e, (B, T, E).
