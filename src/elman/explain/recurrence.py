@@ -17,7 +17,7 @@ from torch import Tensor
 from elman.errors import ElmanError
 from elman.explain.subject import Subject
 from elman.models import SequenceModel, unrolled
-from elman.models.unrolled import LayerSteps, unroll, weights_of
+from elman.models.unrolled import LayerSteps, unroll, weight_names, weights_of
 
 Direction = Literal["forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
@@ -93,8 +93,7 @@ class Pass:
 
 def names(layer: int, direction: Direction) -> tuple[str, str, str, str]:
     """Names of W, U and the two biases in torch's recurrent layers."""
-    end = f"_l{layer}" + ("_reverse" if direction == "backward" else "")
-    return f"weight_ih{end}", f"weight_hh{end}", f"bias_ih{end}", f"bias_hh{end}"
+    return weight_names(layer, direction == "backward")
 
 
 def run(model: SequenceModel, x: Tensor) -> Pass:

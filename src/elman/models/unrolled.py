@@ -155,11 +155,15 @@ def read_out(model: SequenceModel, y: Tensor, inside: Tensor) -> Tensor:
     return torch.cat(ends, -1)
 
 
+def weight_names(layer: int, reverse: bool) -> tuple[str, str, str, str]:
+    """Names of W, U and the two biases in torch's recurrent layers."""
+    end = f"l{layer}{'_reverse' if reverse else ''}"
+    return f"weight_ih_{end}", f"weight_hh_{end}", f"bias_ih_{end}", f"bias_hh_{end}"
+
+
 def weights_of(model: SequenceModel, layer: int, reverse: bool) -> tuple[Tensor, ...]:
     """W (G*H, I), U (G*H, H) and their biases b and c, (G*H,), of one layer and direction."""
-    end = f"l{layer}{'_reverse' if reverse else ''}"
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return tuple(getattr(model.recurrent, f"{name}_{end}") for name in names)
+    return tuple(getattr(model.recurrent, name) for name in weight_names(layer, reverse))
 
 
 def travel(

@@ -71,7 +71,6 @@ def _padding(patient: Patient) -> Iterator[Finding]:
     filled = np.bincount(steps.owners[~blank], minlength=len(steps))
     found = _beyond_chance(filled == 0, blank, steps.owners, steps.lengths)
     found &= steps.lengths > 1  # of one step zero is a value like any other
-    found &= steps.lengths > 1  # of one step zero is a value like any other
     if found.any():
         places = patient.places[found]
         yield Finding(
