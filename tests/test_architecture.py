@@ -17,6 +17,7 @@ LONGEST = 500
 
 LEVELS = {
     "errors": -2,
+    "tasks": -2,
     "settings": -1,
     "_core": -1,
     "ops": 0,
