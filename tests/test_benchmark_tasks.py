@@ -11,7 +11,7 @@ import pytest
 
 from elman.cli.train import command, settings_from
 from elman.data import TASKS, load_task
-from elman.estimators.defaults import Figures, choose
+from elman.estimators.defaults import DataStatistics, choose
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -27,7 +27,7 @@ def test_every_row_can_be_run(row, cell):
     assert not settings.model.bidirectional
     per_step = row.figure in (tasks.whole, tasks.recalled)
     tokens = 0 if row.task.startswith(("adding", "running", "sequential")) else 9
-    figures = Figures(100, 20.0, int(not tokens), 0, tokens, 4, per_step)
+    figures = DataStatistics(100, 20.0, int(not tokens), 0, tokens, 4, per_step)
     assert choose(figures, settings.model, settings.training)[2] == "every setting was given"
     assert settings.data.validation == 0.1
     name, _, values = row.task.partition(":")

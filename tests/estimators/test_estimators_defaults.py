@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from elman import SequenceClassifier, SequenceTagger
-from elman.estimators.defaults import Figures, choose
+from elman.estimators.defaults import DataStatistics, choose
 from elman.runs.config import merge
 from elman.runs.experiment import figures_of, make_estimator, resolve
 from elman.runs.parts import read_parts
 from elman.settings import ModelSettings, TrainingSettings
 
-NUMBERS = Figures(100, 20.0, 3, 0, 0, 4, False)
-TOKENS = Figures(100, 20.0, 0, 0, 50, 4, True)
+NUMBERS = DataStatistics(100, 20.0, 3, 0, 0, 4, False)
+TOKENS = DataStatistics(100, 20.0, 0, 0, 50, 4, True)
 OPEN_MODEL = [f.name for f in dataclasses.fields(ModelSettings) if f.default in (None, "auto")]
 OPEN_TRAINING = [
     f.name

@@ -12,7 +12,7 @@ from elman import (
     load,
 )
 from elman.errors import KindError
-from elman.estimators.forms import given
+from elman.estimators.containers import open_container
 
 pandas = pytest.importorskip("pandas")
 pyarrow = pytest.importorskip("pyarrow")
@@ -91,7 +91,9 @@ def test_gaps_in_a_table_are_missing_values(table):
     table.iloc[::2, 1] = np.nan
     model = SequenceClassifier(**SMALL).fit(table, Y)
     same(model, table, table.convert_dtypes())
-    np.testing.assert_array_equal(given(table.convert_dtypes()).sequences, given(table).sequences)
+    np.testing.assert_array_equal(
+        open_container(table.convert_dtypes()).sequences, open_container(table).sequences
+    )
 
 
 def test_a_list_of_frames(numbers):
@@ -115,7 +117,7 @@ def test_a_list_of_frames(numbers):
 def test_sktimes_frame_with_an_index_of_instance_and_time():
     lengths = [3, 5, 2, 4] * 3
     frame = long(lengths)
-    X = given(frame).sequences
+    X = open_container(frame).sequences
     assert X.lengths.tolist() == lengths
     np.testing.assert_array_equal(X[1], frame.loc["s1"].to_numpy())
     model = SequenceClassifier(**SMALL).fit(frame, Y)
@@ -129,7 +131,7 @@ def test_sktimes_frame_with_an_index_of_instance_and_time():
     each = [x[:, 0] for x in X]
     steps = SequenceRegressor(readout="every", **SMALL).fit(frame, each)
     assert steps.score(frame, each) == steps.score(list(X), each)
-    assert given(frame["ax"]).sequences[2].shape == (2, 1)
+    assert open_container(frame["ax"]).sequences[2].shape == (2, 1)
     with pytest.raises(ShapeError, match="must be in the same order"):
         model.predict(frame[["ay", "ax"]])
 
@@ -137,14 +139,14 @@ def test_sktimes_frame_with_an_index_of_instance_and_time():
 def test_a_frame_that_is_not_in_order():
     frame = long([3, 3])
     with pytest.raises(DataError, match="rows of one instance do not stand together"):
-        given(frame.iloc[[0, 3, 1, 4, 2, 5]])
+        open_container(frame.iloc[[0, 3, 1, 4, 2, 5]])
     with pytest.raises(DataError, match="row 2, instance s0, time 1: not after the row"):
-        given(frame.iloc[[0, 2, 1, 3, 4, 5]])
+        open_container(frame.iloc[[0, 2, 1, 3, 4, 5]])
     with pytest.raises(DataError, match="row 1"):
-        given(frame.iloc[[0, 0, 1, 3, 4, 5]])
+        open_container(frame.iloc[[0, 0, 1, 3, 4, 5]])
     deeper = pandas.concat({"site": frame})
     with pytest.raises(ShapeError, match=r"an index of 3 levels, expected \(instance, time\)"):
-        given(deeper)
+        open_container(deeper)
 
 
 def test_columns_that_cannot_be_kept(table):

@@ -6,7 +6,10 @@ from elman.estimators.regressor import SequenceRegressor
 from elman.estimators.storage import load
 from elman.estimators.tagger import SequenceTagger
 
+Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
+
 __all__ = [
+    "Estimator",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -19,12 +19,12 @@ from elman.data.batches import Examples, in_order, pad
 from elman.data.groups import as_groups
 from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
+from elman.estimators.containers import check_columns, open_container, refuse_other_columns
 from elman.estimators.contract import Contract
-from elman.estimators.defaults import Figures, choose, validation_share
+from elman.estimators.defaults import DataStatistics, choose, validation_share
 from elman.estimators.encoder import Encoder
-from elman.estimators.examples import Part, lengths_of, refuse_other_lengths
-from elman.estimators.forms import check_columns, given, refuse_other_columns
-from elman.estimators.inputs import as_given
+from elman.estimators.examples import LabelledSequences, lengths_of, refuse_other_lengths
+from elman.estimators.inputs import check_sequences
 from elman.estimators.parameters import Parameters
 from elman.estimators.resume import carried_over, continued, labels_of, one_pass, with_classes
 from elman.estimators.targets import Labels, Target
@@ -93,14 +93,14 @@ class SequenceEstimator(Parameters, Contract):
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",
                 remedy="Expected a label a sequence.",
             )
-        found = given(X)
+        found = open_container(X)
         columns = found.columns()
         if going_on:
             network = carried_over(network, self.model_)
             check_columns(self, found)
             columns = self.columns_
         # Whole, so that a fault is told by the place that the sequence has in the caller's X.
-        X, kind = as_given(found.sequences, self.encoder_.kind if going_on else self.inputs)
+        X, kind = check_sequences(found.sequences, self.encoder_.kind if going_on else self.inputs)
         part = self._part(X, y, sample_weight, groups)
         target = self.target_ if going_on else self._learn_target(labels_of(part.labels, classes))
         if classes is not None:
@@ -112,15 +112,15 @@ class SequenceEstimator(Parameters, Contract):
             kind, share, asked.seed, stratified=target.task == "classification"
         )
         if validation_data is not None:
-            refuse_other_columns(given(validation_data[0]), columns)
+            refuse_other_columns(open_container(validation_data[0]), columns)
             held = self._watched(*validation_data)
         encoder = self.encoder_ if going_on else None
         if encoder is None:
-            target = target.fitted(part.labels)
+            target = target.fit_scaling(part.labels)
             encoder = Encoder.fit(part.X, inputs=kind, tokens=self.tokens, scale=self.scale)
         self._refuse_unused(encoder)
         training = part.examples(encoder, target)
-        figures = Figures.of(
+        figures = DataStatistics.from_training(
             encoder,
             training.inputs.lengths,
             target.num_outputs,
@@ -161,7 +161,7 @@ class SequenceEstimator(Parameters, Contract):
             return  # the baselines are those of the first pass
         self.baselines_ = Baselines.from_training(
             spread_out(training.inputs, len(encoder.category_sizes)),
-            target.plain(part.labels),
+            target.to_array(part.labels),
             target.num_outputs,
             vocabulary_size=encoder.vocabulary_size or None,
             per_step=self.per_step,
@@ -225,22 +225,22 @@ class SequenceEstimator(Parameters, Contract):
         """Keep what is predicted."""
         self.target_ = target
 
-    def _part(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Part:
+    def _part(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> LabelledSequences:
         """Sequences and what is known of them, without those that count nothing."""
-        labels = self._labels(X, y)
+        labels = self.read_labels(X, y)
         if isinstance(X, Ragged):
             refuse_other_lengths(X, labels)
         groups = None if groups is None else as_groups(groups, len(X))
         if sample_weight is None:
-            return Part(X, labels, None, groups)
+            return LabelledSequences(X, labels, None, groups)
         weights = sample_weights(sample_weight, lengths_of(labels), per_step=self.per_step)
-        part = Part(X, labels, weights, groups)
+        part = LabelledSequences(X, labels, weights, groups)
         used = counted(weights)
         return part.take(used) if len(used) < len(part) else part
 
-    def _watched(self, X: Any, y: Any, sample_weight: Any = None) -> Part:
+    def _watched(self, X: Any, y: Any, sample_weight: Any = None) -> LabelledSequences:
         """What the caller wants the training to be watched by."""
-        return self._part(given(X).sequences, y, sample_weight)
+        return self._part(open_container(X).sequences, y, sample_weight)
 
     def _settings(self, readout: str) -> tuple[ModelSettings, TrainingSettings]:
         seed: Any = self.random_state
@@ -301,7 +301,7 @@ class SequenceEstimator(Parameters, Contract):
                     "which have no such setting. Leave it out"
                 )
 
-    def _labels(self, X: Any, y: Any) -> NDArray[Any] | Ragged:
+    def read_labels(self, X: Any, y: Any) -> NDArray[Any] | Ragged:
         """Check that y has a label for each sequence, or each step, of X."""
         if hasattr(y, "__array__"):
             y = np.asarray(y)
@@ -326,25 +326,25 @@ class SequenceEstimator(Parameters, Contract):
                     out[places.take(index).values] = found[inside]
                 else:
                     out[index] = found
-        return self.target_.finished(out)
+        return self.target_.to_output_units(out)
 
     def _answers(self) -> Callable[[Tensor, Tensor], Tensor]:
         """From a padded batch and its lengths to answers, (B, K) or (B, T, K), float64."""
 
         def answers(x: Tensor, lengths: Tensor) -> Tensor:
-            return self.target_.answers(self.model_(x, lengths))
+            return self.target_.transform_outputs(self.model_(x, lengths))
 
         return answers
 
-    def _sequences(self, X: Any) -> Any:
+    def read_sequences(self, X: Any) -> Any:
         """X out of its container, which must be like the one that was trained with."""
         self._check_fitted()
-        found = given(X)
+        found = open_container(X)
         check_columns(self, found)
         return found.sequences
 
     def _encode_inputs(self, X: Any) -> Ragged:
-        X = self._sequences(X)
+        X = self.read_sequences(X)
         return self.encoder_.encode(X)
 
     def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Any:
@@ -358,9 +358,9 @@ class SequenceEstimator(Parameters, Contract):
             one in a notebook.
         Raises: DataError if y holds a class that training has not seen.
         """
-        X = self._sequences(X)
+        X = self.read_sequences(X)
         inputs = self.encoder_.encode(X)
-        labels = self._labels(X, y)
+        labels = self.read_labels(X, y)
         refuse_other_lengths(inputs, labels)
         return self.target_.evaluate(
             labels,
@@ -375,7 +375,7 @@ class SequenceEstimator(Parameters, Contract):
 
     def count_unknown(self, X: Any) -> Counter[str]:
         """Count the tokens of X that training has not seen and that are read as unknown."""
-        X = self._sequences(X)
+        X = self.read_sequences(X)
         return self.encoder_.unknown(X)
 
     def check(self, X: Any, tolerance: float | None = None) -> list[Check]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elman.data.options import several
-from elman.estimators.targets import Classes, LabelSets, Values
+from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget
 
 if TYPE_CHECKING:
     from elman.estimators.base import SequenceEstimator
@@ -54,10 +54,10 @@ def _gaps(encoder: Encoder) -> str:
 def what_is_given(estimator: SequenceEstimator) -> str:
     """Say what is predicted of a sequence."""
     per_step = estimator.per_step
-    if isinstance(target := estimator.target_, Values):
+    if isinstance(target := estimator.target_, NumericTarget):
         what = "a number" if target.num_outputs == 1 else f"{target.num_outputs} numbers"
         return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
-    if isinstance(target, LabelSets):
+    if isinstance(target, MultilabelTarget):
         return f"any of {target.num_outputs} labels for each sequence"
     return "a label at every step of a sequence" if per_step else "a class for each sequence"
 
@@ -72,7 +72,7 @@ def model_card(
     target = estimator.target_
     task = what_is_given(estimator)
     pipeline = "token-classification" if estimator.per_step else "other"
-    if isinstance(target, Values):
+    if isinstance(target, NumericTarget):
         pipeline = "other"
         each = zip(target.names, target.mean, target.scale, strict=True)
         listed = "\n".join(f"- {n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in each)
@@ -82,9 +82,11 @@ def model_card(
         labels = [str(c) for c in target.classes.tolist()]
         shown = ", ".join(f"`{label}`" for label in labels[:20])
         more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
-        listed = f"{'Labels' if isinstance(target, LabelSets) else 'Classes'}: {shown}{more}."
+        listed = (
+            f"{'Labels' if isinstance(target, MultilabelTarget) else 'Classes'}: {shown}{more}."
+        )
         limits = "A label is given where its own probability is above 1/2; none may be."
-    if isinstance(target, Classes):
+    if isinstance(target, ClassTarget):
         limits = (
             "It always names one of its classes, also for a sequence that belongs to none. Its "
             "probabilities are\ncalibrated no better than the calibration error says, and only on "

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import as_labels, as_several, holds_several
-from elman.estimators.targets import Classes, Labels, LabelSets, Target
+from elman.estimators.targets import ClassTarget, Labels, MultilabelTarget, Target
 from elman.train import EpochRecord
 
 
@@ -136,7 +136,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def _learn_target(self, labels: Labels) -> Target:
         several = not isinstance(labels, Ragged) and (labels.ndim == 2 or labels.dtype == object)
-        return LabelSets.of(labels) if several else Classes.of(labels)
+        return MultilabelTarget.of(labels) if several else ClassTarget.of(labels)
 
     def _set_target(self, target: Any) -> None:
         self.target_, self.classes_ = target, target.classes
@@ -156,7 +156,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         Of several labels: (n, K) whole numbers, 1 where the label's probability is above 1/2.
         """
         found = self.predict_proba(X)
-        if isinstance(self.target_, LabelSets):
+        if isinstance(self.target_, MultilabelTarget):
             return (found > 0.5).astype(np.int64)
         labels: NDArray[Any] = self.classes_[found.argmax(1)]
         return labels
@@ -164,7 +164,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of sequences that are right; of several labels, with all of them."""
         # Read as fit reads them: scikit-learn takes no arrays of objects but of text.
-        labels = self._labels(self._sequences(X), y)
-        if isinstance(self.target_, LabelSets):
-            labels = self.target_.plain(labels)
+        labels = self.read_labels(self.read_sequences(X), y)
+        if isinstance(self.target_, MultilabelTarget):
+            labels = self.target_.to_array(labels)
         return float(super().score(X, labels, sample_weight))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 
-from elman.estimators.forms import Columns
+from elman.estimators.containers import Columns
 
 
 class Contract(BaseEstimator):  # type: ignore[misc]

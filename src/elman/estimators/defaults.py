@@ -31,7 +31,7 @@ def validation_share(sequences: int, training: TrainingSettings) -> float:
 
 
 @dataclass(frozen=True)
-class Figures:
+class DataStatistics:
     """What the rule looks at, of the training part.
 
     Args:
@@ -57,7 +57,7 @@ class Figures:
     scaled: bool = True
 
     @classmethod
-    def of(
+    def from_training(
         cls,
         encoder: Encoder,
         lengths: NDArray[np.int64],
@@ -66,7 +66,7 @@ class Figures:
         per_step: bool,
         task: str,
         scaled: bool,
-    ) -> Figures:
+    ) -> DataStatistics:
         """Take the figures of sequences of these lengths, (n,), that an encoder was fitted to."""
         return cls(
             sequences=len(lengths),
@@ -92,7 +92,7 @@ class Figures:
 
 
 def choose(
-    figures: Figures, model: ModelSettings, training: TrainingSettings
+    figures: DataStatistics, model: ModelSettings, training: TrainingSettings
 ) -> tuple[ModelSettings, TrainingSettings, str]:
     """Fill in what is None.
 
@@ -136,7 +136,7 @@ def choose(
     )
 
 
-def _sentence(figures: Figures, effort: str, chosen: dict[str, Any]) -> str:
+def _sentence(figures: DataStatistics, effort: str, chosen: dict[str, Any]) -> str:
     if not chosen:
         return "every setting was given"
     shown = ", ".join(f"{name} {_shown(value)}" for name, value in chosen.items())

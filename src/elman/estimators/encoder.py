@@ -17,13 +17,13 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.inputs import (
     UNITS,
+    as_indexable,
     as_mixed,
     as_numbers,
     as_tokens,
     choose_unit,
     cut,
-    kind_of,
-    plain,
+    input_kind,
 )
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 
@@ -119,16 +119,16 @@ class Encoder:
             sequences of another kind.
         """
         if self.kind == "numbers":
-            return self._encode_numbers(self.steps(X))
+            return self._encode_numbers(self.read_steps(X))
         if self.kind == "mixed":
-            mixed = self.steps(X)
+            mixed = self.read_steps(X)
             numbers = self._encode_numbers(numbers_of(mixed, tuple(self.categories)))
             codes = [
                 [known.get(name, UNKNOWN) for name in category_names(mixed.values[:, c])]
                 for c, known in self.categories.items()
             ]
             return mixed.with_values(np.column_stack([numbers.values, *codes]).astype(np.float32))
-        tokens = self.steps(X)
+        tokens = self.read_steps(X)
         ids = [self.vocabulary.get(token, UNKNOWN) for token in tokens.values.tolist()]
         return tokens.with_values(np.array(ids, dtype=np.int64))
 
@@ -162,7 +162,7 @@ class Encoder:
         """Count the tokens and categories of X that training has not seen."""
         if self.kind == "numbers":
             return Counter()
-        steps = self.steps(X).values
+        steps = self.read_steps(X).values
         if self.kind == "mixed":
             return Counter(
                 name
@@ -172,9 +172,9 @@ class Encoder:
             )
         return Counter(t for t in steps.tolist() if t not in self.vocabulary)
 
-    def steps(self, X: Any) -> Ragged:
+    def read_steps(self, X: Any) -> Ragged:
         """Return X cut into its steps: numbers or mixed columns as given, or tokens."""
-        X = plain(X)
+        X = as_indexable(X)
         self._refuse_other_kind(X)
         if self.kind == "text":
             return cut(X, self.unit or "characters")
@@ -188,7 +188,7 @@ class Encoder:
         return found
 
     def _refuse_other_kind(self, X: Any) -> None:
-        found = kind_of(X)
+        found = input_kind(X)
         # Whole numbers in lists may stand for tokens or for values, and a few mixed sequences may
         # show no category: training has decided.
         loose = (

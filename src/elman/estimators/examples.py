@@ -20,11 +20,11 @@ from elman.estimators.targets import Labels, Target
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledSequences:
     """Sequences in the caller's form and what is known of them, n of each.
 
     Args:
-        X: sequences, as `elman.estimators.inputs.as_given` gave them.
+        X: sequences, as `elman.estimators.inputs.check_sequences` gave them.
         labels: what is to be predicted.
         weights: how much each counts, (n,), or with a weight a step a Ragged; None for alike.
         groups: that stand on one side of a split only, (n,); None for none.
@@ -40,17 +40,17 @@ class Part:
     def __len__(self) -> int:
         return len(self.X)
 
-    def take(self, index: NDArray[np.int64]) -> Part:
+    def take(self, index: NDArray[np.int64]) -> LabelledSequences:
         """Return the sequences at `index`."""
         places = index if self.places is None else self.places[index]
         X, labels, weights, groups = (
             _take(values, index) for values in (self.X, self.labels, self.weights, self.groups)
         )
-        return Part(X, labels, weights, groups, places)
+        return LabelledSequences(X, labels, weights, groups, places)
 
     def parted(
         self, kind: str, share: float, seed: int, *, stratified: bool
-    ) -> tuple[Part, Part | None]:
+    ) -> tuple[LabelledSequences, LabelledSequences | None]:
         """Hold out a share of the sequences; None if that is 0.
 
         Args:

@@ -20,7 +20,7 @@ _BYTES = [chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in range(256)]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def kind_of(X: Any) -> Kind:
+def input_kind(X: Any) -> Kind:
     """Say what a step of X is: arrays hold numbers, lists of lists of words or whole numbers hold
     tokens, a list of strings is text still to be cut. Tables (T, C) with words in them are mixed.
 
@@ -66,19 +66,19 @@ def _is_mixed(sequence: Any) -> bool:
     return bool(category_columns(np.asarray(sequence, dtype=object)))
 
 
-def plain(X: Any) -> Any:
+def as_indexable(X: Any) -> Any:
     """Return the array of a data frame or series, where `X[0]` is the first entry."""
     return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
-def as_given(X: Any, inputs: str) -> tuple[Any, Kind]:
+def check_sequences(X: Any, inputs: str) -> tuple[Any, Kind]:
     """Return training sequences checked whole, numbers and tokens as ragged ones, and their kind.
 
     Args:
         inputs: the kind, or `auto`.
     """
-    X = plain(X)
-    kind = kind_of(X) if inputs == "auto" else inputs
+    X = as_indexable(X)
+    kind = input_kind(X) if inputs == "auto" else inputs
     if kind == "numbers":
         return as_numbers(X), "numbers"
     if kind == "tokens":

@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from elman.data.ragged import Ragged, flat
 from elman.errors import DataError
 from elman.estimators.base import SequenceEstimator
-from elman.estimators.targets import Labels, Values
+from elman.estimators.targets import Labels, NumericTarget
 from elman.estimators.values import as_step_values, as_values
 from elman.estimators.weights import sample_weights
 from elman.train import EpochRecord
@@ -98,8 +98,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             )
         return as_values(y, "y")
 
-    def _learn_target(self, labels: Labels) -> Values:
-        return Values.of(labels)
+    def _learn_target(self, labels: Labels) -> NumericTarget:
+        return NumericTarget.of(labels)
 
     def predict(self, X: Any) -> Any:
         """Return numbers in the target's unit: (n,), or (n, K) if so many were given.
@@ -108,7 +108,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         """
         inputs = self._encode_inputs(X)
         found: Any = self._model_output(inputs)
-        assert isinstance(self.target_, Values)
+        assert isinstance(self.target_, NumericTarget)
         found = found[:, 0] if self.target_.single else found
         return list(inputs.with_values(found)) if self.per_step else found
 
@@ -122,7 +122,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
         if not self.per_step:
             return float(super().score(X, y, sample_weight))
-        truth = self._labels(self._sequences(X), y)
+        truth = self.read_labels(self.read_sequences(X), y)
         found = self.predict(X)
         assert isinstance(truth, Ragged)
         if [len(f) for f in found] != truth.lengths.tolist():

@@ -10,7 +10,7 @@ import numpy as np
 
 from elman.errors import SettingsError
 from elman.estimators.labels import as_labels, to_codes
-from elman.estimators.targets import Classes, Labels, Target, Values
+from elman.estimators.targets import ClassTarget, Labels, NumericTarget, Target
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingSettings
 
@@ -56,10 +56,10 @@ def with_classes(target: Target, classes: Any) -> Target:
 
     Raises: SettingsError if there are none, or others have been learnt.
     """
-    if isinstance(target, Values):
+    if isinstance(target, NumericTarget):
         raise SettingsError("classes: numbers are predicted, which have none. Leave it out")
     every = np.unique(as_labels(classes, "classes"))
-    if isinstance(target, Classes) and every.tolist() != target.classes.tolist():
+    if isinstance(target, ClassTarget) and every.tolist() != target.classes.tolist():
         raise SettingsError(
             f"classes: got {every.tolist()!r:.80}, but training goes on with "
             f"{target.classes.tolist()!r:.80}. Leave it out after the first call"

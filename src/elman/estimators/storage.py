@@ -17,8 +17,8 @@ from elman.errors import ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.card import model_card
 from elman.estimators.classifier import SequenceClassifier
+from elman.estimators.containers import Columns
 from elman.estimators.encoder import Encoder
-from elman.estimators.forms import Columns
 from elman.estimators.regressor import SequenceRegressor
 from elman.estimators.tagger import SequenceTagger
 from elman.estimators.targets import TARGETS
@@ -91,7 +91,7 @@ def _taken_apart(
     config = {
         "elman": __version__,
         "estimator": next(n for n, kind in _ESTIMATORS.items() if isinstance(estimator, kind)),
-        "parameters": {k: _plain(v) for k, v in parameters.items()},
+        "parameters": {k: _without_numpy(v) for k, v in parameters.items()},
         "model": dataclasses.asdict(estimator.model_.config),
         "encoder": estimator.encoder_.to_dict(),
         **estimator.target_.to_dict(),
@@ -235,5 +235,5 @@ def _checked(kind: type[T], value: Any) -> T:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def _without_numpy(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import as_step_labels
-from elman.estimators.targets import Classes, Labels
+from elman.estimators.targets import ClassTarget, Labels
 from elman.train import EpochRecord
 
 
@@ -58,8 +58,8 @@ class SequenceTagger(SequenceEstimator):
     def _read(self, y: Any) -> Labels:
         return as_step_labels(y, "y")
 
-    def _learn_target(self, labels: Labels) -> Classes:
-        return Classes.of(labels)
+    def _learn_target(self, labels: Labels) -> ClassTarget:
+        return ClassTarget.of(labels)
 
     def _set_target(self, target: Any) -> None:
         self.target_, self.classes_ = target, target.classes
@@ -77,7 +77,7 @@ class SequenceTagger(SequenceEstimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Return the share of steps that are right."""
-        truth = self._labels(self._sequences(X), y)
+        truth = self.read_labels(self.read_sequences(X), y)
         assert isinstance(truth, Ragged)
         found = Ragged.from_list(self.predict(X))
         if (found.lengths != truth.lengths).any():

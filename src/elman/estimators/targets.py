@@ -34,14 +34,14 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassTarget:
     """One of K classes: their labels, (K,), in order."""
 
     task: ClassVar[Task] = "classification"
     classes: NDArray[Any]
 
     @classmethod
-    def of(cls, labels: Labels) -> Classes:
+    def of(cls, labels: Labels) -> ClassTarget:
         """Learn from all labels. Raises DataError if there are fewer than two classes."""
         classes = np.unique(flat(labels))
         if len(classes) < 2:
@@ -60,7 +60,7 @@ class Classes:
 
     unit = None
 
-    def fitted(self, labels: Labels) -> Classes:
+    def fit_scaling(self, labels: Labels) -> ClassTarget:
         """Learn from the training part; the classes are known already."""
         return self
 
@@ -70,33 +70,33 @@ class Classes:
             return labels.with_values(to_codes(labels.values, self.classes))
         return to_codes(labels, self.classes)
 
-    def plain(self, labels: Labels) -> NDArray[Any]:
+    def to_array(self, labels: Labels) -> NDArray[Any]:
         """Return codes as baselines learn them, (m,)."""
         return flat(self.encode(labels))
 
     def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
         """Return what each class counts in the loss; see `elman.estimators.weights`."""
-        counts = np.bincount(self.plain(labels), minlength=self.num_outputs)
+        counts = np.bincount(self.to_array(labels), minlength=self.num_outputs)
         return class_weights(asked, self.classes, counts)
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def transform_outputs(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to probabilities, float64."""
         return torch.softmax(outputs.double(), -1)
 
-    def finished(self, answers: Floats) -> Floats:
+    def to_output_units(self, predictions: Floats) -> Floats:
         """Return what users are given, (m, K)."""
-        return answers
+        return predictions
 
     def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> Report:
         """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate`."""
-        return evaluate(self.plain(labels), answers, self.classes.tolist(), **how)
+        return evaluate(self.to_array(labels), answers, self.classes.tolist(), **how)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Classes:
+    def from_dict(cls, values: Mapping[str, Any]) -> ClassTarget:
         """Undo `to_dict`."""
         classes = np.array(values["classes"])
         kind = values.get("classes_type", "")  # int32, say, where JSON has one kind of number
@@ -108,7 +108,7 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Values:
+class NumericTarget:
     """K numbers; the network learns (y - mean) / scale of each.
 
     Args:
@@ -124,7 +124,7 @@ class Values:
     scale: Floats = field(default_factory=lambda: np.ones(0))
 
     @classmethod
-    def of(cls, values: Labels, names: tuple[str, ...] = ()) -> Values:
+    def of(cls, values: Labels, names: tuple[str, ...] = ()) -> NumericTarget:
         """Learn from all values, (m,) or (m, K), what form they have."""
         shape = flat(values).shape
         width = 1 if len(shape) == 1 else shape[1]
@@ -141,9 +141,9 @@ class Values:
         """What 1 of each output stands for, (K,)."""
         return self.scale
 
-    def fitted(self, values: Labels) -> Values:
+    def fit_scaling(self, values: Labels) -> NumericTarget:
         """Learn mean and deviation from the training part; what never changes is not scaled."""
-        numbers = self.plain(values)
+        numbers = self.to_array(values)
         with np.errstate(over="ignore"):
             mean, scale = numbers.mean(0), numbers.std(0)
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
@@ -155,10 +155,10 @@ class Values:
 
     def encode(self, values: Labels) -> Labels:
         """Return standardised values, float32, (n, K), or a Ragged of (N, K)."""
-        numbers = ((self.plain(values) - self.mean) / self.scale).astype(np.float32)
+        numbers = ((self.to_array(values) - self.mean) / self.scale).astype(np.float32)
         return values.with_values(numbers) if isinstance(values, Ragged) else numbers
 
-    def plain(self, values: Labels) -> Floats:
+    def to_array(self, values: Labels) -> Floats:
         """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
         numbers = np.asarray(flat(values), dtype=np.float64)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
@@ -171,17 +171,17 @@ class Values:
     def class_weights(self, asked: Any, values: Labels) -> None:
         """Numbers have none."""
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def transform_outputs(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to standardised values, float64."""
         return outputs.double()
 
-    def finished(self, answers: Floats) -> Floats:
+    def to_output_units(self, predictions: Floats) -> Floats:
         """Return values in the target's unit, (m, K)."""
-        return answers * self.scale + self.mean
+        return predictions * self.scale + self.mean
 
     def evaluate(self, values: Labels, answers: Floats, **how: Any) -> RegressionReport:
         """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
-        return evaluate_values(self.plain(values), answers, self.names, **how)
+        return evaluate_values(self.to_array(values), answers, self.names, **how)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` gives the same numbers back to the last bit."""
@@ -189,7 +189,7 @@ class Values:
         return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Values:
+    def from_dict(cls, values: Mapping[str, Any]) -> NumericTarget:
         """Undo `to_dict`. Raises ModelFileError if a part is missing or of the wrong form."""
         found = values["values"]
         names = tuple(str(name) for name in found["names"])
@@ -201,14 +201,14 @@ class Values:
 
 
 @dataclass(frozen=True)
-class LabelSets:
+class MultilabelTarget:
     """Any number of K labels at once: the labels, (K,), in order."""
 
     task: ClassVar[Task] = "multilabel"
     classes: NDArray[Any]
 
     @classmethod
-    def of(cls, labels: Labels) -> LabelSets:
+    def of(cls, labels: Labels) -> MultilabelTarget:
         """Learn from all labels, as `as_several` gave them."""
         rows = flat(labels)
         if rows.dtype != object:
@@ -225,42 +225,42 @@ class LabelSets:
 
     unit = None
 
-    def fitted(self, labels: Labels) -> LabelSets:
+    def fit_scaling(self, labels: Labels) -> MultilabelTarget:
         """Learn from the training part; the labels are known already."""
         return self
 
     def encode(self, labels: Labels) -> Labels:
         """Return 1 where a label is there, (n, K) float32. Raises DataError for one that is new."""
-        return self.plain(labels).astype(np.float32)
+        return self.to_array(labels).astype(np.float32)
 
-    def plain(self, labels: Labels) -> NDArray[np.int64]:
+    def to_array(self, labels: Labels) -> NDArray[np.int64]:
         """Return 1 where a label is there, (n, K)."""
         return to_indicator(flat(labels), self.classes)
 
     def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
         """Return what each label counts where it is there; see `elman.estimators.weights`."""
-        return label_weights(asked, self.classes, self.plain(labels))
+        return label_weights(asked, self.classes, self.to_array(labels))
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def transform_outputs(self, outputs: Tensor) -> Tensor:
         """From outputs, (n, K), to the probability of each label, float64."""
         # Not torch.sigmoid, whose last bit hangs on where in memory a number lies.
         both = torch.stack([torch.zeros_like(outputs), outputs], -1).double()
         return torch.softmax(both, -1)[..., 1]
 
-    def finished(self, answers: Floats) -> Floats:
+    def to_output_units(self, predictions: Floats) -> Floats:
         """Return what users are given, (n, K)."""
-        return answers
+        return predictions
 
     def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> MultilabelReport:
         """Compare probabilities, (n, K), with the truth; see `elman.evaluate.evaluate_labels`."""
-        return evaluate_labels(self.plain(labels), answers, self.classes.tolist(), **how)
+        return evaluate_labels(self.to_array(labels), answers, self.classes.tolist(), **how)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LabelSets:
+    def from_dict(cls, values: Mapping[str, Any]) -> MultilabelTarget:
         """Undo `to_dict`."""
         classes = np.array(values["classes"])
         if not len(classes) or len(np.unique(classes)) != len(classes):
@@ -268,5 +268,7 @@ class LabelSets:
         return cls(classes)
 
 
-Target = Classes | LabelSets | Values
-TARGETS: dict[Task, type[Target]] = {kind.task: kind for kind in (Classes, LabelSets, Values)}
+Target = ClassTarget | MultilabelTarget | NumericTarget
+TARGETS: dict[Task, type[Target]] = {
+    kind.task: kind for kind in (ClassTarget, MultilabelTarget, NumericTarget)
+}

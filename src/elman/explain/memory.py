@@ -294,7 +294,7 @@ def _rows(reader: Reader, X: Any) -> list[Tensor]:
     if reader.estimator is None:
         rows = [reader.read(sequence).x[0] for sequence in X]
     else:
-        found = reader.estimator.encoder_.encode(reader.estimator._sequences(X))
+        found = reader.estimator.encoder_.encode(reader.estimator.read_sequences(X))
         weight = reader.model.output.weight
         rows = [torch.from_numpy(values).to(weight.device) for values in found]
         if not reader.model.config.vocabulary_size:

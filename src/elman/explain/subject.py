@@ -45,9 +45,11 @@ class Estimator(Protocol):
     def columns_(self) -> Any:
         """Of X: `what`, `names`."""
 
-    def _sequences(self, X: Any) -> Any: ...
+    def read_sequences(self, X: Any) -> Any:
+        """See `SequenceClassifier.read_sequences`."""
 
-    def _labels(self, X: Any, y: Any) -> Any: ...
+    def read_labels(self, X: Any, y: Any) -> Any:
+        """See `SequenceClassifier.read_labels`."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Reader:
         if self.estimator is None:
             x = _as_tensor(sequence, "sequence").to(weight.device)
         else:
-            X = self.estimator._sequences([sequence])
+            X = self.estimator.read_sequences([sequence])
             x = torch.from_numpy(self.estimator.encoder_.encode(X).values).to(weight.device)
             tokens, categories = _texts(self.estimator.encoder_, X)
             if self.model.config.task == "regression":
@@ -247,7 +249,7 @@ class Reader:
             found = _as_tensor(label, "label")
         else:
             self._refuse_unknown(label)
-            labels = self.estimator._labels([sequence], [label])
+            labels = self.estimator.read_labels([sequence], [label])
             codes = self.estimator.target_.encode(labels)
             # With a label at every step, those of all steps; else those of the only sequence.
             found = torch.as_tensor(codes.values if config.per_step else codes[0])
@@ -316,8 +318,8 @@ def _check_codes(codes: Tensor, size: int, what: str) -> None:
 def _texts(encoder: Any, X: Any) -> tuple[tuple[str, ...] | None, tuple[tuple[str, ...], ...]]:
     """Tokens of the only sequence in X, and the names in its columns of categories."""
     if encoder.kind in ("tokens", "text"):
-        return tuple(str(token) for token in encoder.steps(X).values.tolist()), ()
+        return tuple(str(token) for token in encoder.read_steps(X).values.tolist()), ()
     if not encoder.categories:
         return None, ()
-    steps = encoder.steps(X).values
+    steps = encoder.read_steps(X).values
     return None, tuple(tuple(str(v) for v in steps[:, c].tolist()) for c in encoder.categories)

@@ -22,12 +22,12 @@ from elman.data.dataset import Task
 from elman.data.ragged import flat
 from elman.data.read import MEANS
 from elman.errors import SettingsError
-from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.estimators import Estimator, SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.estimators.card import describe_model
-from elman.estimators.defaults import Figures, choose
+from elman.estimators.defaults import DataStatistics, choose
 from elman.estimators.encoder import Encoder
-from elman.estimators.inputs import as_given, choose_unit
-from elman.estimators.targets import Values
+from elman.estimators.inputs import check_sequences, choose_unit
+from elman.estimators.targets import NumericTarget
 from elman.evaluate import MultilabelReport, RegressionReport, Report
 from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
@@ -45,7 +45,6 @@ from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.settings import DataSettings
 from elman.train import EpochRecord
 
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 AnyReport = Report | MultilabelReport | RegressionReport
 
 
@@ -209,7 +208,7 @@ def fit(
         on_epoch=on_epoch,
     )
     target = estimator.target_
-    if isinstance(target, Values) and names:  # as the file calls them
+    if isinstance(target, NumericTarget) and names:  # as the file calls them
         named = [names] if target.num_outputs == 1 else [n.strip() for n in names.split(",")]
         if len(named) == target.num_outputs:
             estimator.target_ = dataclasses.replace(target, names=tuple(named))
@@ -253,12 +252,12 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
     return RunSettings(data, model, dataclasses.replace(training, **hanging)), chosen
 
 
-def figures_of(training: Dataset, data: DataSettings) -> Figures:
+def figures_of(training: Dataset, data: DataSettings) -> DataStatistics:
     """What the rule for settings that are not given looks at."""
     assert training.target is not None
-    inputs, kind = as_given(training.inputs, "auto")
+    inputs, kind = check_sequences(training.inputs, "auto")
     encoder = Encoder.fit(inputs, inputs=kind, tokens=data.tokens, scale=data.scale)
-    lengths = encoder.steps(inputs).lengths
+    lengths = encoder.read_steps(inputs).lengths
     target = flat(training.target)
     if training.task == "regression":
         outputs = 1 if target.ndim == 1 else target.shape[1]
@@ -266,7 +265,7 @@ def figures_of(training: Dataset, data: DataSettings) -> Figures:
         outputs = len(frozenset().union(*target.tolist()))
     else:
         outputs = len(np.unique(target))
-    return Figures.of(
+    return DataStatistics.from_training(
         encoder,
         lengths,
         outputs,
@@ -281,7 +280,7 @@ def unknown_note(estimator: Estimator, dataset: Dataset) -> tuple[str, ...]:
     unknown = estimator.count_unknown(dataset.inputs)
     if not unknown:
         return ()
-    total = len(estimator.encoder_.steps(dataset.inputs).values)
+    total = len(estimator.encoder_.read_steps(dataset.inputs).values)
     shown = ", ".join(repr(token) for token, _ in unknown.most_common(5))
     more = ", ..." if len(unknown) > 5 else ""
     return (
@@ -304,11 +303,11 @@ def predictions_of(
     target = estimator.target_
     return predictions_csv(
         probabilities,
-        list(target.names) if isinstance(target, Values) else target.classes.tolist(),
+        list(target.names) if isinstance(target, NumericTarget) else target.classes.tolist(),
         target.task,
         names=names_of(dataset),
         true=dataset.target,
-        steps=estimator.encoder_.steps(dataset.inputs) if estimator.per_step else None,
+        steps=estimator.encoder_.read_steps(dataset.inputs) if estimator.per_step else None,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
-from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.estimators import Estimator
 from elman.evaluate import MultilabelReport, RegressionReport, Report
 from elman.evaluate.layout import one_line
 from elman.evaluate.telling import Telling, telling
@@ -26,7 +26,6 @@ from elman.runs.names import names_of
 from elman.runs.parts import Parts
 
 T = TypeVar("T")
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 
 SHARE = 0.03  # of the training's multiplications, that each part of this may take
 LEAST = 2e9  # multiplications that it may take, however short the training
@@ -107,10 +106,10 @@ def look_inside(
         report: of the test part.
     """
     one = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
-    steps = estimator.encoder_.steps(parts.training.inputs).lengths.sum()
+    steps = estimator.encoder_.read_steps(parts.training.inputs).lengths.sum()
     trained = 3.0 * len(estimator.history_.epochs) * float(steps) * one
     allowed = max(LEAST, SHARE * trained)
-    lengths = estimator.encoder_.steps(parts.test.inputs).lengths
+    lengths = estimator.encoder_.read_steps(parts.test.inputs).lengths
     pictures = {}
     seen, held = _some(parts.training, steps), _some(parts.test, lengths.sum())
     probe = PROBE * 3.0 * float(np.median(lengths)) * one <= allowed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset
 from elman.errors import DataError, SettingsError, nearest
-from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.estimators import Estimator
 from elman.evaluate.layout import one_line
 from elman.explain import (
     Attribution,
@@ -30,8 +30,6 @@ from elman.runs.explained import Explanation, draw, render
 from elman.runs.folder import EXPLANATION, new_folder, plain_name, refuse_taken, unused
 from elman.runs.names import names_of
 from elman.runs.use import load
-
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 
 
 @dataclass(frozen=True)

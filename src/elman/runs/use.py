@@ -16,14 +16,13 @@ from elman.data.read import MEANS
 from elman.data.tasks import load_task
 from elman.data.windows import cut_windows
 from elman.errors import DataError, SettingsError
-from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.estimators import Estimator, SequenceRegressor
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
 from elman.runs.experiment import answers_in, predictions_of, task_of, unknown_note
 from elman.runs.folder import EVALUATION, new_folder, refuse_taken, unused, write_json
 from elman.runs.parts import check_known, is_task
 
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 AnyReport = Report | MultilabelReport | RegressionReport
 
 

@@ -120,7 +120,7 @@ def admit(model: Any, X: Any, y: Any = None) -> tuple[Patient, list[Finding]]:
         read, labels_of = _as_model_reads(reader.model), _as_model_learns(reader.model)
         sequences = _plain(X)
     else:
-        sequences = _plain(estimator._sequences(X))
+        sequences = _plain(estimator.read_sequences(X))
         read = estimator.encoder_.encode
         labels_of = _as_estimator_learns(estimator)
     count = len(sequences)
@@ -146,7 +146,7 @@ def admit(model: Any, X: Any, y: Any = None) -> tuple[Patient, list[Finding]]:
     config = reader.model.config
     numbers, raw = config.input_size > 0, None
     if numbers and estimator is not None:
-        steps = estimator.encoder_.steps(_pick(sequences, good))
+        steps = estimator.encoder_.read_steps(_pick(sequences, good))
         encoder = estimator.encoder_
         columns = [c for c in range(encoder.channels) if c not in encoder.categories]
         raw = steps.with_values(np.asarray(steps.values[:, columns], dtype=np.float64))
@@ -278,7 +278,7 @@ def _labels(
 
 def _as_estimator_learns(estimator: Estimator) -> Callable[[Any, Any], Any]:
     def labels_of(sequences: Any, labels: Any) -> Any:
-        return estimator.target_.encode(estimator._labels(sequences, labels))
+        return estimator.target_.encode(estimator.read_labels(sequences, labels))
 
     return labels_of
 

@@ -38,7 +38,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Given:
+class InputContainer:
     """X in a form that `inputs` reads, and the columns it had.
 
     Args:
@@ -68,7 +68,7 @@ class Given:
         )
 
 
-def given(X: Any) -> Given:
+def open_container(X: Any) -> InputContainer:
     """Take X out of its container.
 
     Args:
@@ -77,7 +77,7 @@ def given(X: Any) -> Given:
         one number a sequence; DataError for complex numbers, and frames that are not in order.
     """
     if isinstance(X, Ragged | str | bytes):
-        return Given(X)
+        return InputContainer(X)
     if isinstance(X, list | tuple):
         return _from_list(X)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -88,24 +88,24 @@ def given(X: Any) -> Given:
         return _from_multi_index(X)
     frame = _frame(X)
     if frame is not None:
-        return Given(_table(frame.to_numpy()), "steps", X)
+        return InputContainer(_table(frame.to_numpy()), "steps", X)
     if hasattr(X, "to_numpy"):  # a series, where X[0] need not be the first entry
         X = X.to_numpy()
     elif hasattr(X, "__array__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.ndim != 1:
         X = _table(X)
-        return Given(X, "steps", X) if X.ndim == 2 else Given(X)
+        return InputContainer(X, "steps", X) if X.ndim == 2 else InputContainer(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiubc":
         raise ShapeError(
             f"X: got shape {X.shape}, expected (n, T) or (n, T, C). Reshape your data: "
             "X.reshape(1, -1) if it is one sequence of one channel, X.reshape(-1, 1) if it is n "
             "sequences of one step"
         )
-    return Given(X)
+    return InputContainer(X)
 
 
-def check_columns(estimator: Any, found: Given) -> None:
+def check_columns(estimator: Any, found: InputContainer) -> None:
     """Let scikit-learn compare the columns of X with those that the estimator remembers.
 
     Raises: ShapeError if they are not those of the training.
@@ -123,7 +123,7 @@ def check_columns(estimator: Any, found: Given) -> None:
         raise ShapeError(f"{str(error).rstrip()}{remedy}") from None
 
 
-def refuse_other_columns(found: Given, columns: Columns) -> None:
+def refuse_other_columns(found: InputContainer, columns: Columns) -> None:
     """Raise ShapeError if a validation part has other columns than the training part."""
     own = found.columns()
     if own.what is None or found.loose or own.what != columns.what:
@@ -150,16 +150,16 @@ def _frame(X: Any) -> Any:
     return frame if isinstance(frame, narwhals.DataFrame) else None
 
 
-def _from_list(X: Sequence[Any]) -> Given:
+def _from_list(X: Sequence[Any]) -> InputContainer:
     first = X[0] if X else None
     if isinstance(first, list | tuple):
         same = all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
         # Lists of whole numbers alone are tokens.
         if same and {type(value) for row in X for value in row} in ({float}, {float, int}):
-            return Given(X, "steps", np.empty((0, len(first))), loose=True)
-        return Given(X)
+            return InputContainer(X, "steps", np.empty((0, len(first))), loose=True)
+        return InputContainer(X)
     if first is None or isinstance(first, str | np.ndarray) or _frame(first) is None:
-        return Given(X)
+        return InputContainer(X)
     arrays = []
     for i, sequence in enumerate(X):
         frame = _frame(sequence)
@@ -175,10 +175,10 @@ def _from_list(X: Sequence[Any]) -> Given:
                 f"sequence {i}: got columns {frame.columns}, expected {names} as sequence 0"
             )
         arrays.append(_cells(frame))
-    return Given(arrays, "channels", first)
+    return InputContainer(arrays, "channels", first)
 
 
-def _from_multi_index(X: Any) -> Given:
+def _from_multi_index(X: Any) -> InputContainer:
     """A frame as sktime has it, a row a time step, its index (instance, time)."""
     index = X.index
     if index.nlevels != 2:
@@ -202,8 +202,8 @@ def _from_multi_index(X: Any) -> Given:
             remedy="Sort the frame by its index, and y with it.",
         )
     if X.ndim == 1:
-        return Given(Ragged(_table(X.to_numpy()[:, None]), offsets))
-    return Given(Ragged(_cells(_frame(X)), offsets), "channels", X)
+        return InputContainer(Ragged(_table(X.to_numpy()[:, None]), offsets))
+    return InputContainer(Ragged(_cells(_frame(X)), offsets), "channels", X)
 
 
 def _cells(frame: Any) -> np.ndarray[Any, Any]:
