@@ -21,7 +21,7 @@ def found(name, model, *arguments, severity="warning", **options):
     for finding in diagnosis.findings:
         assert finding.setting in SETTINGS | {""}
         assert finding.message and finding.remedy and finding.name in str(diagnosis)
-    findings = [f for f in diagnosis.named(name) if severity == "note" or f.severity != "note"]
+    findings = [f for f in diagnosis.by_name(name) if severity == "note" or f.severity != "note"]
     assert findings, str(diagnosis)
     return findings
 
@@ -67,7 +67,7 @@ def test_vanishing_gradients(labels):
     finding = only("vanishing_gradients", model, numbers(), labels)
     assert (finding.layer, finding.direction, finding.setting) == (1, "backward", "cell")
     # U is 0.3 times an orthogonal matrix, and the slope of tanh at most 1.
-    assert 0 < finding.figure <= 0.3**39
+    assert 0 < finding.value <= 0.3**39
     assert "layer 1, backward direction" in str(finding)
 
 
@@ -77,14 +77,14 @@ def test_vanishing_gradients_of_gates_that_forget():
     with torch.no_grad():
         model.recurrent.bias_ih_l0[:32] = -4.0
     finding = only("vanishing_gradients", model, numbers())
-    assert finding.setting == "readout" and finding.figure < 1e-30
+    assert finding.setting == "readout" and finding.value < 1e-30
 
 
 def test_gradients_that_vanish_in_a_network_that_has_learnt_are_a_note():
     estimator = copy.deepcopy(healthy("rnn"))
     scaled(estimator.model_, "weight_hh_l0", 1e-6)
     X, y = waves()
-    (finding,) = doctor(estimator, X, y, probe=False).named("vanishing_gradients")
+    (finding,) = doctor(estimator, X, y, probe=False).by_name("vanishing_gradients")
     assert finding.direction == "forward" and finding.severity in ("note", "warning")
     skill = 1 - estimator.evaluate(X, y, resamples=0).log_loss / np.log(2)
     assert (finding.severity == "note") == (skill > 0.2)
@@ -100,16 +100,16 @@ def test_exploding_gradients(cell, factor):
             model.recurrent.weight_hh_l0.copy_(factor * torch.eye(16))
     finding = only("exploding_gradients", model, X)
     assert (finding.layer, finding.direction) == (0, "forward")
-    assert finding.setting == "clip_norm" and finding.figure > 1e4
+    assert finding.setting == "clip_norm" and finding.value > 1e4
     if cell == "relu":
-        assert finding.figure == pytest.approx(factor**39, rel=1e-3)
+        assert finding.value == pytest.approx(factor**39, rel=1e-3)
 
 
 @pytest.mark.parametrize(("cell", "factor"), [("relu", 2.0), ("tanh", 4.0)])
 def test_spectral_radius(cell, factor):
     model = scaled(network("rnn", nonlinearity=cell, bidirectional=True), "weight_hh_l0", factor)
     finding = only("spectral_radius", model, numbers())
-    assert finding.figure == pytest.approx(factor, rel=1e-5)  # an orthogonal matrix has radius 1
+    assert finding.value == pytest.approx(factor, rel=1e-5)  # an orthogonal matrix has radius 1
     assert (finding.direction, finding.setting) == ("forward", "initialization")
 
 
@@ -125,7 +125,7 @@ def test_saturated_gates(cell, gate, end):
         model.recurrent.bias_ih_l0[gates.index(gate) * 16 : (gates.index(gate) + 1) * 16] = end
     finding = only("saturated_gates", model, numbers())
     assert (finding.gate, finding.layer, finding.direction) == (gate, 0, "forward")
-    assert finding.figure > 0.98 and f"gate {gate}" in finding.where
+    assert finding.value > 0.98 and f"gate {gate}" in finding.where
 
 
 def test_saturated_states_of_a_tanh_network():
@@ -140,7 +140,7 @@ def test_dead_units():
     with torch.no_grad():
         model.recurrent.bias_ih_l0[[2, 7, 11]] = -100.0
     finding = only("dead_units", model, numbers())
-    assert set(finding.units) >= {2, 7, 11} and finding.figure == len(finding.units) / 16
+    assert set(finding.units) >= {2, 7, 11} and finding.value == len(finding.units) / 16
     assert "units 2, 7, 11" in str(finding)
 
 
@@ -160,7 +160,7 @@ def test_constant_units(cell):
         model.recurrent.weight_ih_l0.copy_(network(cell).recurrent.weight_ih_l0)
         model.recurrent.weight_ih_l0[[block * 16 + 5 for block in range(blocks)]] = 0.0
         model.recurrent.weight_hh_l0[[block * 16 + 5 for block in range(blocks)]] = 0.0
-    (few,) = doctor(model, numbers()).named("constant_units")
+    (few,) = doctor(model, numbers()).by_name("constant_units")
     assert (few.severity, few.units) == ("note", (5,))
 
 
@@ -190,7 +190,7 @@ def test_constant_predictions():
     with torch.no_grad():
         model.output.weight.zero_()
     finding = only("constant_predictions", model, numbers())
-    assert finding.figure == 0 and finding.setting == "learning_rate"
+    assert finding.value == 0 and finding.setting == "learning_rate"
 
 
 def test_one_class_for_all():
@@ -252,10 +252,10 @@ def test_unscaled_inputs():
     X = [x * [1.0, 5000.0] for x in X]
     estimator = SequenceClassifier(epochs=2, hidden_size=8, scale=False, noise=0).fit(X, y)
     finding = only("unscaled_inputs", estimator, X, y)
-    assert (finding.units, finding.setting) == ((1,), "scale") and finding.figure > 3000
+    assert (finding.units, finding.setting) == ((1,), "scale") and finding.value > 3000
     assert "scale=True" in finding.remedy and finding.where == "channels 1"
     bare = [1e-5 * x for x in numbers()]
-    assert only("unscaled_inputs", network(), bare).figure < 1e-4
+    assert only("unscaled_inputs", network(), bare).value < 1e-4
     # Standardised by others: these are not like the training part.
     other = [x * [1.0, 1.0 / 50] for x in X]
     assert "not like those" in only("unscaled_inputs", healthy("gru"), other).remedy
@@ -278,8 +278,8 @@ def test_padding_and_constant_sequences():
     X = numbers()
     X[3], X[8] = torch.zeros(12, 2), torch.full((12, 2), 0.7)
     diagnosis = doctor(network(), X)
-    (padding,) = diagnosis.named("padding_sequences")
-    (constant,) = diagnosis.named("constant_sequences")
+    (padding,) = diagnosis.by_name("padding_sequences")
+    (constant,) = diagnosis.by_name("constant_sequences")
     assert (padding.sequences, constant.sequences) == ((3,), (8,))
     X, y = waves()
     X[20][:] = 0
@@ -294,7 +294,7 @@ def test_constant_channels():
     X = numbers(channels=3)
     for x in X:
         x[:, 1] = 4.0
-    (finding,) = doctor(network(input_size=3), X).named("constant_channels")
+    (finding,) = doctor(network(input_size=3), X).by_name("constant_channels")
     assert (finding.units, finding.severity) == ((1,), "note")
 
 
@@ -316,7 +316,7 @@ def test_unknown_tokens():
     X, y = words()
     X[10:50] = ["QRSTUVWX"] * 40
     finding = only("unknown_tokens", healthy("tokens"), X, y)
-    assert 0.3 < finding.figure < 0.6
+    assert 0.3 < finding.value < 0.6
 
 
 @pytest.mark.parametrize("value", [3, -1])
@@ -347,7 +347,7 @@ def test_leakage():
     other[3], other[30] = X[7].copy(), X[0].copy()
     finding = only("leakage", healthy("gru"), X, y, held_out=(other, labels))
     assert finding.sequences == (3, 30) and finding.setting == "group"
-    assert finding.figure == 2 / 40
+    assert finding.value == 2 / 40
     assert finding.name not in [f.name for f in doctor(healthy("gru"), X, y).findings]
 
 
@@ -356,7 +356,7 @@ def test_leakage_of_what_is_repeated_anyway_is_a_note():
     generator = torch.Generator().manual_seed(0)
     bits = [torch.randint(2, 4, (3,), generator=generator) for _ in range(60)]
     diagnosis = doctor(make_model(tokens=True), bits[:40], held_out=(bits[40:],))
-    (finding,) = diagnosis.named("leakage")
+    (finding,) = diagnosis.by_name("leakage")
     assert finding.severity == "note" and "repeated too" in finding.message
 
 
@@ -383,13 +383,13 @@ def test_learning_rate_too_high_by_its_history():
     for record, loss in zip(records, swings, strict=True):
         object.__setattr__(record, "loss", loss)
     finding = only("learning_rate_too_high", estimator, X, y)
-    assert finding.figure == pytest.approx(5 / 11)
+    assert finding.value == pytest.approx(5 / 11)
 
 
 def test_learning_rate_too_low():
     estimator, X, y = fitted(learning_rate=1e-6)
     finding = only("learning_rate_too_low", estimator, X, y, probe=True)
-    assert finding.figure < 0.001 and "Try 0.01." in finding.remedy
+    assert finding.value < 0.001 and "Try 0.01." in finding.remedy
 
 
 def test_overfitting():
@@ -402,9 +402,9 @@ def test_overfitting():
     ).fit(X, y)
     finding = only("overfitting", estimator, X, y)
     losses = [record.validation_loss for record in estimator.history_.epochs]
-    assert finding.figure == losses[-1] / min(losses) and finding.setting == "keep"
+    assert finding.value == losses[-1] / min(losses) and finding.setting == "keep"
     best = SequenceClassifier(**options, validation=0.4, random_state=0).fit(X, y)
-    assert not doctor(best, X, y).named("overfitting")
+    assert not doctor(best, X, y).by_name("overfitting")
 
 
 def test_stopped_too_early():

@@ -98,8 +98,8 @@ def test_long_sequences_are_looked_at_in_part(monkeypatch):
     found = doctor(healthy("gru"), *waves())
     assert "gates and states on 5, gradients on 5" in str(found)
     monkeypatch.setattr(states, "STEPS", 6)
-    carried = doctor(healthy("gru"), *waves()).figures.carried
-    assert {len(values) for values in carried.values()} == {6}
+    gradient_by_lag = doctor(healthy("gru"), *waves()).measurements.gradient_by_lag
+    assert {len(values) for values in gradient_by_lag.values()} == {6}
 
 
 def test_bare_and_estimator_find_the_same():
@@ -109,8 +109,8 @@ def test_bare_and_estimator_find_the_same():
     encoded = list(estimator.encoder_.encode(X))
     codes = [list(estimator.classes_).index(label) for label in y]
     one, other = doctor(estimator, X, y), doctor(estimator.model_, encoded, codes)
-    assert one.to_dict()["saturated"] == other.to_dict()["saturated"]
-    assert one.to_dict()["carried"] == other.to_dict()["carried"]
+    assert one.to_dict()["saturation"] == other.to_dict()["saturation"]
+    assert one.to_dict()["gradient_by_lag"] == other.to_dict()["gradient_by_lag"]
 
 
 def test_forms_of_X():

@@ -1,4 +1,4 @@
-"""A diagnosis as text, as a table, as JSON and as a picture."""
+"""A diagnosis as text, as a table, as JSON and as a measured."""
 
 import json
 
@@ -9,7 +9,7 @@ from cases import make_model
 from doctor_cases import healthy, waves
 
 from elman.explain import Diagnosis, Finding, doctor
-from elman.explain.doctor.findings import Picture, ranked
+from elman.explain.doctor.findings import Measurements, ranked
 
 FINDINGS = (
     Finding("few", "note", "it is so", 1.0, 2.0, "Let it be."),
@@ -20,13 +20,13 @@ FINDINGS = (
 
 
 def made(findings=FINDINGS):
-    return Diagnosis(ranked(findings), ("30 sequences",), {"labels": "none given"}, Picture())
+    return Diagnosis(ranked(findings), ("30 sequences",), {"labels": "none given"}, Measurements())
 
 
 def test_the_gravest_first():
     found = made()
     assert [f.name for f in found.findings] == ["lost", "gates", "units", "few"]
-    assert found.named("units") == (FINDINGS[3],)
+    assert found.by_name("units") == (FINDINGS[3],)
     assert not found.healthy and made(FINDINGS[:1]).healthy and made(()).healthy
 
 
@@ -44,15 +44,15 @@ def test_as_text():
 def test_as_json_and_as_a_table():
     found = made().to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["findings"][0]["figure"] is None  # infinite, which JSON does not have
+    assert found["findings"][0]["value"] is None  # infinite, which JSON does not have
     assert found["findings"][1]["where"] == "layer 1, backward direction, gate z"
     table = made().to_frame()
     assert list(table["name"]) == ["lost", "gates", "units", "few"]
     assert table.loc[1, "setting"] == "scale" and len(made(()).to_frame()) == 0
     whole = doctor(healthy("gru"), *waves()).to_dict()
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
-    assert {entry["direction"] for entry in whole["carried"]} == {"forward", "backward"}
-    assert len(whole["rates"]) > 3
+    assert {entry["direction"] for entry in whole["gradient_by_lag"]} == {"forward", "backward"}
+    assert len(whole["rate_probe"]) > 3
 
 
 def texts(figure):
@@ -86,7 +86,7 @@ def test_as_a_picture(cell, layers, both, hidden, steps, labels):
     names = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
     assert len(names) == layers * (1 + both) and names[0] == "layer 0 forward"
     drawn = figure.axes[0].get_lines()[0].get_ydata()
-    assert np.allclose(drawn, found.figures.carried[0, "forward"])
+    assert np.allclose(drawn, found.measurements.gradient_by_lag[0, "forward"])
     boxes = [t.get_window_extent() for t in figure.axes[1].get_yticklabels()]
     for low, high in zip(boxes[1:], boxes[:-1], strict=True):
         assert low.y1 <= high.y0 + 1  # names of gates do not overlap
@@ -96,7 +96,7 @@ def test_the_probes_own_rate_is_marked():
     found = doctor(healthy("gru"), *waves())
     axes = found.plot().axes[3]
     (mark,) = [t for t in axes.texts if t.get_text() == "its own"]
-    assert mark.xy[0] == found.figures.rate == pytest.approx(3e-3, rel=0.01)
+    assert mark.xy[0] == found.measurements.learning_rate == pytest.approx(3e-3, rel=0.01)
 
 
 def test_carried_is_what_autograd_says_of_two_steps():
@@ -105,7 +105,7 @@ def test_carried_is_what_autograd_says_of_two_steps():
     u = model.recurrent.weight_hh_l0.item()
     x = torch.tensor([[0.3], [-0.2]])
     _, last = model.recurrent(x[None])
-    found = doctor(model, [x]).figures.carried[0, "forward"]
+    found = doctor(model, [x]).measurements.gradient_by_lag[0, "forward"]
     assert found == pytest.approx([1.0, abs(u) * (1 - float(last.detach()) ** 2)], rel=1e-5)
 
 
@@ -113,12 +113,12 @@ def test_carried_in_both_directions_counts_from_each_rows_own_end():
     """Alone or beside longer ones, the same shares."""
     model = make_model("lstm", bidirectional=True)
     rows = [torch.randn(n, 2) for n in (3, 9)]
-    alone = doctor(model, rows[:1]).figures.carried
+    alone = doctor(model, rows[:1]).measurements.gradient_by_lag
     for seed in range(3):
-        both = doctor(model, rows, seed=seed).figures.carried
+        both = doctor(model, rows, seed=seed).measurements.gradient_by_lag
         for place, values in alone.items():
             assert len(values) == 3 and len(both[place]) == 9 and both[place][0] == 1
     # The median of one row, sent back in the direction that the seed draws.
-    one = doctor(model, [rows[0], rows[0]]).figures.carried
+    one = doctor(model, [rows[0], rows[0]]).measurements.gradient_by_lag
     for place, values in one.items():
         assert np.isfinite(values).all() and alone[place].shape == values.shape

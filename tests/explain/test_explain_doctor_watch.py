@@ -30,9 +30,9 @@ def test_it_sees_the_network_as_it_is_then():
     X, y = waves()
     watch = Watch(every=3)
     SequenceClassifier(**{**OPTIONS, "learning_rate": 0.02}).fit(X, y, on_epoch=watch)
-    spreads = [d.figures.spread[0, "forward"].mean() for _, d in watch.diagnoses]
+    spreads = [d.measurements.unit_deviation[0, "forward"].mean() for _, d in watch.diagnoses]
     assert len(set(spreads)) == 3
-    assert [len(d.figures.losses) for _, d in watch.diagnoses] == [0, 3, 6]
+    assert [len(d.measurements.losses) for _, d in watch.diagnoses] == [0, 3, 6]
 
 
 def test_a_fault_is_told_once_with_its_epoch():
@@ -40,7 +40,7 @@ def test_a_fault_is_told_once_with_its_epoch():
     with torch.no_grad():
         model.recurrent.bias_ih_l0[:6] = 20.0
     told = []
-    watch, data = Watch(every=1, tell=told.append), make_examples()
+    watch, data = Watch(every=1, notify=told.append), make_examples()
     watch.begin(model, data, LOSS)
     settings = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, weight_decay=0.0)
     train(model, data, None, settings, on_epoch=watch)

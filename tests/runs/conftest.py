@@ -59,12 +59,12 @@ def trained(files, tmp_path_factory):
 
 
 @pytest.fixture
-def inside():
-    """Asked for by a test whose runs shall look inside their networks."""
+def diagnostics():
+    """Asked for by a test whose runs include the diagnostics of their networks."""
 
 
 @pytest.fixture(autouse=True)
-def _no_look_inside(request, monkeypatch):
+def _no_diagnostics(request, monkeypatch):
     """Reports without the doctor, the memory and the traces, which take seconds a run."""
-    if "inside" not in request.fixturenames:
-        monkeypatch.setattr("elman.runs.experiment.look_inside", lambda *_: None)
+    if "diagnostics" not in request.fixturenames:
+        monkeypatch.setattr("elman.runs.experiment.run_diagnostics", lambda *_: None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elman.runs import Question, explain
+from elman.runs import ExplainOptions, explain
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -67,7 +67,7 @@ def explained(trained, files, tmp_path_factory):
     run, _ = trained
     out = tmp_path_factory.mktemp("explained") / "page"
     none = dict.fromkeys(READING)
-    explain(run.folder, str(files / "text.csv"), none, Question(), out)
+    explain(run.folder, str(files / "text.csv"), none, ExplainOptions(), out)
     return run.folder, out
 
 

@@ -15,11 +15,11 @@ from elman.runs.folder import (
     EVALUATION,
     RUN,
     append_line,
+    check_output_folder,
     default_folder,
     new_folder,
     predictions_csv,
-    refuse_taken,
-    unused,
+    unused_path,
     write_json,
 )
 
@@ -138,8 +138,8 @@ def test_what_is_not_elmans_is_never_replaced(tmp_path, kind):
         {"config.toml": "the user's own"},
         {"data.csv": "1,2"},
         {"metrics.json": "{}"},
-        dict.fromkeys([*RUN.marks, "thesis.tex"], ""),
-        dict.fromkeys([*EVALUATION.marks, "thesis.tex"], ""),
+        dict.fromkeys([*RUN.required, "thesis.tex"], ""),
+        dict.fromkeys([*EVALUATION.required, "thesis.tex"], ""),
         {"config.toml": "", "metrics.json": "", "src": "x"},
     ]
     for i, files in enumerate(other):
@@ -163,20 +163,20 @@ def test_an_evaluation_does_not_replace_a_run_nor_the_other_way(tmp_path):
     (run / "predictions.csv").write_text("")
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
-    for name in EVALUATION.marks:
+    for name in EVALUATION.required:
         (evaluation / name).write_text("")
     with pytest.raises(SettingsError, match="is no part of an evaluation"):
-        refuse_taken(run, True, EVALUATION)
+        check_output_folder(run, True, EVALUATION)
     with pytest.raises(SettingsError, match="is not the folder of an elman run"):
-        refuse_taken(evaluation, True, RUN)
-    refuse_taken(run, True, RUN)
-    refuse_taken(evaluation, True, EVALUATION)
+        check_output_folder(evaluation, True, RUN)
+    check_output_folder(run, True, RUN)
+    check_output_folder(evaluation, True, EVALUATION)
 
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SettingsError, match="is a file, expected a folder"):
-        refuse_taken(tmp_path / "file", True)
+        check_output_folder(tmp_path / "file", True)
     with pytest.raises(NotADirectoryError), new_folder(tmp_path / "file" / "run", False):
         raise AssertionError
     assert tree(tmp_path) == {"file": b"mine"}
@@ -201,7 +201,7 @@ def test_links_and_dots(tmp_path, monkeypatch):
     for at, given in ((inside, "."), (inside / "model", "..")):
         monkeypatch.chdir(at)
         with pytest.raises(SettingsError, match=r"you are in it\. Go to another folder"):
-            refuse_taken(type(empty)(given), True)
+            check_output_folder(type(empty)(given), True)
 
 
 def test_somebody_faster_is_not_swept_away(tmp_path, monkeypatch):
@@ -235,7 +235,7 @@ def test_names(tmp_path, monkeypatch):
     assert default_folder("digits", day).name == "2024-02-01-digits-2"
     (tmp_path / "runs" / "2024-02-01-digits-2").write_text("")
     assert default_folder("digits", day).name == "2024-02-01-digits-3"
-    assert unused(tmp_path / "free") == tmp_path / "free"
+    assert unused_path(tmp_path / "free") == tmp_path / "free"
 
 
 def test_a_line_is_there_to_be_read(tmp_path):

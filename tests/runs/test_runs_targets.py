@@ -57,7 +57,7 @@ PICTURES = {
 }
 
 
-@pytest.mark.usefixtures("inside")
+@pytest.mark.usefixtures("diagnostics")
 @pytest.mark.parametrize("name", CASES)
 def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

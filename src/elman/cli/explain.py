@@ -76,10 +76,10 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **given: 
     pictures.
     """
     with uninterrupted():
-        from elman.runs import Question, explain
+        from elman.runs import ExplainOptions, explain
 
     options = {name: given.pop(name) for name in READING}
-    found, folder, notes = explain(model, data, options, Question(**given), out, overwrite)
+    found, folder, notes = explain(model, data, options, ExplainOptions(**given), out, overwrite)
     click.echo(f"{found}\n")
     for note in notes:
         click.echo(note)

@@ -9,21 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elman.runs.evaluation import check as check
+    from elman.runs.evaluation import evaluate as evaluate
+    from elman.runs.evaluation import predict as predict
     from elman.runs.experiment import Run as Run
     from elman.runs.experiment import run as run
-    from elman.runs.question import Question as Question
-    from elman.runs.question import explain as explain
-    from elman.runs.use import check as check
-    from elman.runs.use import evaluate as evaluate
-    from elman.runs.use import predict as predict
+    from elman.runs.explanation import ExplainOptions as ExplainOptions
+    from elman.runs.explanation import explain as explain
 
 _HOME = {
-    "Question": "elman.runs.question",
+    "ExplainOptions": "elman.runs.explanation",
     "Run": "elman.runs.experiment",
-    "check": "elman.runs.use",
-    "evaluate": "elman.runs.use",
-    "explain": "elman.runs.question",
-    "predict": "elman.runs.use",
+    "check": "elman.runs.evaluation",
+    "evaluate": "elman.runs.evaluation",
+    "explain": "elman.runs.explanation",
+    "predict": "elman.runs.evaluation",
     "run": "elman.runs.experiment",
 }
 __all__ = [*_HOME]

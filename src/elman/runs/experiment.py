@@ -31,16 +31,16 @@ from elman.estimators.targets import NumericTarget
 from elman.evaluate import MultilabelReport, RegressionReport, Report
 from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
+from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     append_line,
+    check_output_folder,
     default_folder,
     new_folder,
     predictions_csv,
-    refuse_taken,
     write_json,
 )
-from elman.runs.inside import look_inside
-from elman.runs.names import names_of
+from elman.runs.names import sequence_names
 from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.settings import DataSettings
 from elman.train import EpochRecord
@@ -90,7 +90,7 @@ def run(
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
     if out is not None:
-        refuse_taken(out, overwrite)
+        check_output_folder(out, overwrite)
     parts = read_parts(settings.data, settings.training.seed, settings.training)
     settings, chosen = resolve(settings, parts)
     summary = describe(parts.whole)
@@ -131,7 +131,7 @@ def run(
             folder / "plots",
             kept_epoch=history.kept_epoch,
         )
-        inside = look_inside(estimator, parts, reports["test"], folder / "plots")
+        diagnostics = run_diagnostics(estimator, parts, reports["test"], folder / "plots")
         seconds = time.perf_counter() - started
         document = page.Page(
             title=Path(settings.data.data).name,
@@ -146,7 +146,7 @@ def run(
             pictures=pictures,
             config=to_toml(settings),
             notes=notes,
-            inside=inside,
+            diagnostics=diagnostics,
         )
         (folder / "report.html").write_text(page.render(document), encoding="utf-8")
         # Last: where this file is, the run is complete.
@@ -305,7 +305,7 @@ def predictions_of(
         probabilities,
         list(target.names) if isinstance(target, NumericTarget) else target.classes.tolist(),
         target.task,
-        names=names_of(dataset),
+        names=sequence_names(dataset),
         true=dataset.target,
         steps=estimator.encoder_.read_steps(dataset.inputs) if estimator.per_step else None,
     )

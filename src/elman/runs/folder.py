@@ -22,15 +22,15 @@ from elman.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Kind:
+class FolderKind:
     """A folder that elman writes: its name, what it always holds, and all that it can hold."""
 
     name: str
-    marks: frozenset[str]
-    names: frozenset[str]
+    required: frozenset[str]
+    allowed: frozenset[str]
 
 
-RUN = Kind(
+RUN = FolderKind(
     "elman run",
     frozenset({"config.toml", "metrics.jsonl"}),
     frozenset(
@@ -38,12 +38,12 @@ RUN = Kind(
         | {"plots", "model", "evaluations", "explanations"}
     ),
 )
-EVALUATION = Kind(
+EVALUATION = FolderKind(
     "evaluation",
     frozenset({"metrics.json", "predictions.csv"}),
     frozenset({"metrics.json", "predictions.csv", "plots"}),
 )
-EXPLANATION = Kind(
+EXPLANATION = FolderKind(
     "explanation",
     frozenset({"index.html", "trace.png", "gates"}),
     frozenset(
@@ -55,16 +55,16 @@ EXPLANATION = Kind(
 
 def default_folder(data: str, today: datetime.date) -> Path:
     """Return runs/<date>-<name>, with a number behind it if it is taken."""
-    name = plain_name(Path(data).stem) or "run"
-    return unused(Path("runs") / f"{today.isoformat()}-{name}")
+    name = folder_name(Path(data).stem) or "run"
+    return unused_path(Path("runs") / f"{today.isoformat()}-{name}")
 
 
-def plain_name(text: str) -> str:
+def folder_name(text: str) -> str:
     """What of a text can stand in the name of a folder; may be empty."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
-def unused(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """Return `path`, or `path-2`, `path-3`, ... if it exists."""
     candidate, number = path, 1
     while candidate.exists():
@@ -73,7 +73,7 @@ def unused(path: Path) -> Path:
     return candidate
 
 
-def refuse_taken(folder: Path, overwrite: bool, kind: Kind = RUN) -> None:
+def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> None:
     """Raise SettingsError if `folder` must not be written to."""
     if not folder.exists():
         return
@@ -88,8 +88,8 @@ def refuse_taken(folder: Path, overwrite: bool, kind: Kind = RUN) -> None:
         )
     if Path.cwd().is_relative_to(folder.resolve()):
         raise SettingsError(f"{folder}: you are in it. Go to another folder to replace it")
-    problem = "" if held >= kind.marks else f"is not the folder of an {kind.name}"
-    if strange := sorted(held - kind.names):
+    problem = "" if held >= kind.required else f"is not the folder of an {kind.name}"
+    if strange := sorted(held - kind.allowed):
         problem = f"holds {', '.join(map(repr, strange[:3]))}, which is no part of an {kind.name}"
     if problem:
         raise SettingsError(
@@ -98,14 +98,14 @@ def refuse_taken(folder: Path, overwrite: bool, kind: Kind = RUN) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path, overwrite: bool, kind: Kind = RUN) -> Iterator[Path]:
+def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterator[Path]:
     """Make `folder` for the time of a run; if the run fails, all is as it was before.
 
     A folder that is replaced is kept beside it until the new one is complete. Once a model has been
     saved in the new one, that is worth more than tidiness: it stays, without a metrics.json, and in
     a folder of its own if the name belongs to an older run. The exception's note says where.
     """
-    refuse_taken(folder, overwrite, kind)
+    check_output_folder(folder, overwrite, kind)
     where = folder.resolve()  # a link, or ".", has no name of its own to be moved by
     with ExitStack() as undo:
         old = _set_aside(where) if overwrite else None
@@ -122,7 +122,7 @@ def new_folder(folder: Path, overwrite: bool, kind: Kind = RUN) -> Iterator[Path
                 if old is None:
                     undo.pop_all()
                 else:
-                    where = where.replace(unused(where.with_name(f"{where.name}-unfinished")))
+                    where = where.replace(unused_path(where.with_name(f"{where.name}-unfinished")))
                 error.add_note(f"The model trained so far is in {where / 'model'}")
             raise
         undo.pop_all()

@@ -7,7 +7,7 @@ from typing import Any
 from elman.data import Dataset
 
 
-def names_of(dataset: Dataset) -> list[Any]:
+def sequence_names(dataset: Dataset) -> list[Any]:
     """What the file calls its sequences, or the numbers of the lines they start on, or from 0.
 
     A window is called by its sequence, its number and its first step there, both from 0.

@@ -12,9 +12,9 @@ import numpy as np
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
 from elman.evaluate.layout import one_line
 from elman.evaluate.report import Report
-from elman.runs import html, looks, outcomes
+from elman.runs import diagnostics_html, html, outcomes
+from elman.runs.diagnostics import Diagnostics
 from elman.runs.html import Picture, Pictures
-from elman.runs.inside import Inside
 
 if TYPE_CHECKING:
     from elman.train.loop import History
@@ -73,14 +73,14 @@ class Page:
     pictures: Sequence[Path]  # PNG files; those that `elman.plots.save_all` names get captions
     config: str  # text of config.toml
     notes: Sequence[str] = ()  # what to know before believing the figures
-    inside: Inside | None = None  # the doctor, the memory, and sequences worth a look
+    diagnostics: Diagnostics | None = None  # the doctor, the memory, and sequences worth a look
 
 
 def render(page: Page) -> str:
     """Return the page as HTML, to be written as UTF-8: no script, nothing fetched from outside."""
     part, report = next(iter(page.reports.items()))
-    inside = page.inside
-    pictures = Pictures([*page.pictures, *(inside.paths if inside else ())])
+    diagnostics = page.diagnostics
+    pictures = Pictures([*page.pictures, *(diagnostics.paths if diagnostics else ())])
     config = html.scroll(f"<pre>{html.text(page.config)}</pre>", "config.toml")
     if isinstance(report, Report):
         own = cast("Mapping[str, Report]", page.reports)
@@ -101,7 +101,11 @@ def render(page: Page) -> str:
         "Figures": figures,
         "Pictures": _pictures(page, part, pictures),
         **details,
-        **(looks.sections(inside, pictures, report.owners is not None) if inside else {}),
+        **(
+            diagnostics_html.sections(diagnostics, pictures, report.owners is not None)
+            if diagnostics
+            else {}
+        ),
         "Data as understood": html.scroll(f"<pre>{html.text(page.data)}</pre>", "data"),
         "Training": _training(page),
         "Reproduce": html.scroll(f"<pre>{html.text(page.command)}</pre>", "command")

@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 from elman.errors import SettingsError
-from elman.explain.doctor import answers, course, data, states
-from elman.explain.doctor.findings import Diagnosis, Finding, Picture, ranked
-from elman.explain.doctor.patient import Patient, admit
+from elman.explain.doctor import predictions, states, training
+from elman.explain.doctor import sequences as sequence_checks
+from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, ranked
+from elman.explain.doctor.inputs import DiagnosisInput, read_input
 from elman.train.nonfinite import Origin, in_weights
 from elman.train.threads import TorchThreads
 
@@ -38,31 +39,31 @@ def doctor(
     measured on.
 
     Args:
-        model: a `SequenceModel`, or a fitted estimator, whose history is looked at too.
+        model: a `SequenceModel`, or a fitted estimator, whose history is examined at too.
         X: sequences: as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
-        y: their labels; for a bare network codes. Without them less is looked at, and it says so.
-        held_out: (X, y), or (X,), that nothing was trained on: looked at for sequences of X.
+        y: their labels; for a bare network codes. Without them less is examined at, and it says so.
+        held_out: (X, y), or (X,), that nothing was trained on: examined at for sequences of X.
         sequences: at most so many are answered, drawn by `seed`; of long ones or for wide networks
-            gates and states are looked at on fewer.
+            gates and states are examined at on fewer.
         probe: whether to try other learning rates: a new network, a few steps on one batch.
         seed: of all that is drawn.
     Returns: a Diagnosis; it prints as text.
-    Raises: SettingsError, ShapeError or DataError if there is nothing that can be looked at.
+    Raises: SettingsError, ShapeError or DataError if there is nothing that can be examined at.
     """
     if sequences < 1:
         raise SettingsError(f"sequences: got {sequences}, expected 1 or more")
-    patient, findings = admit(model, X, y)
+    inputs, findings = read_input(model, X, y)
     other = None
     if held_out is not None:
         if not isinstance(held_out, tuple) or not 1 <= len(held_out) <= 2:
             raise SettingsError(
                 f"held_out: got a {type(held_out).__name__}, expected (X, y) or (X,)"
             )
-        other, faults = admit(model, *held_out)
+        other, faults = read_input(model, *held_out)
         findings += [_held_out(finding) for finding in faults]
-        findings += data.leakage(patient, other)
+        findings += sequence_checks.diagnose_leakage(inputs, other)
     with TorchThreads(1):  # many small steps: more threads cost more than they bring
-        return examine(patient, findings, other, sequences=sequences, probe=probe, seed=seed)
+        return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
 
 
 def _held_out(finding: Finding) -> Finding:
@@ -85,49 +86,51 @@ def _not_finite(origin: Origin) -> Finding:
 
 
 def examine(
-    patient: Patient,
+    inputs: DiagnosisInput,
     findings: list[Finding],
-    other: Patient | None,
+    other: DiagnosisInput | None,
     *,
     sequences: int,
     probe: bool,
     seed: int,
 ) -> Diagnosis:
     """As `doctor`, of what was read already, with what was found on the way."""
-    found = [*findings, *data.look(patient)]
-    looked = [f"{len(patient.examples):,} sequences as they are"]
+    found = [*findings, *sequence_checks.diagnose_sequences(inputs)]
+    examined = [f"{len(inputs.examples):,} sequences as they are"]
     skipped = {}
     if other is None:
         skipped["leakage"] = "no held-out part was given"
     else:
-        looked.append(f"{len(other.examples):,} held-out sequences beside them")
-    if patient.labelled and patient.model.config.task == "multilabel":
+        examined.append(f"{len(other.examples):,} held-out sequences beside them")
+    if inputs.labelled and inputs.model.config.task == "multilabel":
         skipped["label_suspects"] = "there are several labels at once"
-    if origin := in_weights(patient.model):
+    if origin := in_weights(inputs.model):
         skipped["network"] = "its weights are not finite"
         found.append(_not_finite(origin))
-        return Diagnosis(ranked(found), tuple(looked), skipped, Picture())
-    index = patient.sample(sequences, seed)
-    answered = answers.ask(patient, index)
-    found += answers.judge(patient, answered, index)
-    looked.append(f"answers to {len(index):,} of them, drawn by seed {seed}")
-    picture, count = states.measure(patient, index, seed)
-    found += states.judge(patient, picture, answered.skill)
-    looked.append(
+        return Diagnosis(ranked(found), tuple(examined), skipped, Measurements())
+    index = inputs.sample(sequences, seed)
+    answered = predictions.predict_sample(inputs, index)
+    found += predictions.diagnose_predictions(inputs, answered, index)
+    examined.append(f"answers to {len(index):,} of them, drawn by seed {seed}")
+    measured, count = states.measure_states(inputs, index, seed)
+    found += states.diagnose_states(inputs, measured, answered.skill)
+    examined.append(
         f"gates and states on {count:,}, gradients on {min(count, states.GRADIENT_ROWS)}; "
-        + states.summary(picture)
+        + states.summarise_reach(measured)
     )
-    rate, rates = course.rate_of(patient), {}
-    if not patient.labelled:
+    rate, rates = training.highest_rate(inputs), {}
+    if not inputs.labelled:
         skipped["labels, learning rate"] = "no labels were given"
     elif probe:
-        rates = course.probe(patient, rate, seed)
-        looked.append(
-            f"{course.STEPS} steps of a new network with each of {len(rates)} learning rates "
+        rates = training.probe_rates(inputs, rate, seed)
+        examined.append(
+            f"{training.STEPS} steps of a new network with each of {len(rates)} learning rates "
             f"around {rate:.2g}"
         )
-    if patient.course is None:
+    if inputs.record is None:
         skipped["history"] = "a bare network has none; a fitted estimator has"
-    found += course.judge(patient, rates, rate, answered.skill)
-    picture = dataclasses.replace(picture, losses=course.losses(patient), rates=rates, rate=rate)
-    return Diagnosis(ranked(found), tuple(looked), skipped, picture)
+    found += training.diagnose_training(inputs, rates, rate, answered.skill)
+    measured = dataclasses.replace(
+        measured, losses=training.loss_history(inputs), rate_probe=rates, learning_rate=rate
+    )
+    return Diagnosis(ranked(found), tuple(examined), skipped, measured)

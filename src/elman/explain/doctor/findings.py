@@ -30,8 +30,8 @@ class Finding:
         severity: `error`, the answers cannot be right; `warning`, it most likely does harm; `note`,
             worth knowing, and harmless as things stand.
         message: what is the matter, in words.
-        figure: the evidence.
-        threshold: the line that the figure crossed.
+        value: the evidence, the number that was measured.
+        threshold: the limit that the value crossed.
         remedy: what to do about it.
         setting: the setting of `elman.settings` that would mend it; empty if no setting does.
         layer: from 0; None where it does not apply, as all below.
@@ -44,7 +44,7 @@ class Finding:
     name: str
     severity: Severity
     message: str
-    figure: float
+    value: float
     threshold: float
     remedy: str
     setting: str = ""
@@ -72,39 +72,39 @@ class Finding:
         remedy = f" {self.remedy}" if self.remedy else ""
         return (
             f"{self.severity}: {self.name}{where}: {self.message} "
-            f"[{self.figure:.3g}, line at {self.threshold:.3g}]{remedy}"
+            f"[{self.value:.3g}, line at {self.threshold:.3g}]{remedy}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with `where` in words."""
         found = dataclasses.asdict(self)
         found["units"], found["sequences"] = list(self.units), list(self.sequences)
-        for name in ("figure", "threshold"):
+        for name in ("value", "threshold"):
             found[name] = found[name] if np.isfinite(found[name]) else None
         return {**found, "where": self.where}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What the findings of the network were drawn from; keys are (layer, direction[, gate]).
+class Measurements:
+    """What was measured of the network; keys are (layer, direction[, gate]).
 
     Args:
-        carried: what is left of a gradient after so many steps back, as a share, (T,) from 0 steps.
-        saturated: share of a gate's or state's activations that stand at their ends.
-        spread: deviation of each unit's state over steps and sequences, (H,).
-        radius: spectral radius of recurrent matrices.
+        gradient_by_lag: share of a gradient's norm left after k steps back, (T,) from k = 0.
+        saturation: share of a gate's or state's activations that stand at their ends.
+        unit_deviation: standard deviation of each unit's state over steps and sequences, (H,).
+        spectral_radius: spectral radius of recurrent matrices.
         losses: of training and validation, one an epoch; NaN where there was none.
-        rates: learning rate of the probe -> share of the loss that a few steps with it took away.
-        rate: the training's own.
+        rate_probe: learning rate -> share of a batch's loss that a few steps with it removed.
+        learning_rate: that of the training.
     """
 
-    carried: dict[tuple[int, str], Floats] = field(default_factory=dict)
-    saturated: dict[tuple[int, str, str], float] = field(default_factory=dict)
-    spread: dict[tuple[int, str], Floats] = field(default_factory=dict)
-    radius: dict[tuple[int, str, str], float] = field(default_factory=dict)
+    gradient_by_lag: dict[tuple[int, str], Floats] = field(default_factory=dict)
+    saturation: dict[tuple[int, str, str], float] = field(default_factory=dict)
+    unit_deviation: dict[tuple[int, str], Floats] = field(default_factory=dict)
+    spectral_radius: dict[tuple[int, str, str], float] = field(default_factory=dict)
     losses: tuple[tuple[float, float], ...] = ()
-    rates: dict[float, float] = field(default_factory=dict)
-    rate: float = float("nan")
+    rate_probe: dict[float, float] = field(default_factory=dict)
+    learning_rate: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,22 @@ class Diagnosis:
 
     Args:
         findings: as they are.
-        looked: what was looked at, and at how much of it, in a sentence each.
-        skipped: what was not looked at -> why.
-        figures: what the pictures show.
+        examined: what was examined, and how much of it, in a sentence each.
+        skipped: what was not examined -> why.
+        measurements: what the figure of the diagnosis shows.
     """
 
     findings: tuple[Finding, ...]
-    looked: tuple[str, ...]
+    examined: tuple[str, ...]
     skipped: dict[str, str]
-    figures: Picture
+    measurements: Measurements
 
     @property
     def healthy(self) -> bool:
         """Whether there is no error and no warning."""
         return all(finding.severity == "note" for finding in self.findings)
 
-    def named(self, name: str) -> tuple[Finding, ...]:
+    def by_name(self, name: str) -> tuple[Finding, ...]:
         """The findings of one name."""
         return tuple(finding for finding in self.findings if finding.name == name)
 
@@ -142,13 +142,13 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = [self.summary]
         lines += [f"  {finding}" for finding in self.findings]
-        lines += [f"  looked at: {sentence}" for sentence in self.looked]
+        lines += [f"  looked at: {sentence}" for sentence in self.examined]
         lines += [f"  not looked at: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what a report shows."""
-        drawn = self.figures
+        drawn = self.measurements
 
         def places(keys: tuple[Any, ...]) -> dict[str, Any]:
             return dict(zip(("layer", "direction", "gate"), keys, strict=False))
@@ -156,13 +156,19 @@ class Diagnosis:
         return {
             "healthy": self.healthy,
             "findings": [finding.to_dict() for finding in self.findings],
-            "looked": list(self.looked),
+            "examined": list(self.examined),
             "skipped": dict(self.skipped),
-            "carried": [{**places(k), "share": v.tolist()} for k, v in drawn.carried.items()],
-            "saturated": [{**places(k), "share": v} for k, v in drawn.saturated.items()],
-            "spread": [{**places(k), "deviation": v.tolist()} for k, v in drawn.spread.items()],
-            "radius": [{**places(k), "radius": v} for k, v in drawn.radius.items()],
-            "rates": [{"learning_rate": k, "share": v} for k, v in drawn.rates.items()],
+            "gradient_by_lag": [
+                {**places(k), "share": v.tolist()} for k, v in drawn.gradient_by_lag.items()
+            ],
+            "saturation": [{**places(k), "share": v} for k, v in drawn.saturation.items()],
+            "unit_deviation": [
+                {**places(k), "deviation": v.tolist()} for k, v in drawn.unit_deviation.items()
+            ],
+            "spectral_radius": [
+                {**places(k), "radius": v} for k, v in drawn.spectral_radius.items()
+            ],
+            "rate_probe": [{"learning_rate": k, "share": v} for k, v in drawn.rate_probe.items()],
         }
 
     def to_frame(self) -> Any:
@@ -174,18 +180,18 @@ class Diagnosis:
         return frame({name: [row[name] for row in rows] for name in names})
 
     def plot(self) -> Figure:
-        """Draw what was measured of the network: one picture to overlook it."""
+        """Draw what was measured of the network: one figure of four panels."""
         from elman.plots.explain.doctor import overview
 
-        drawn = self.figures
+        drawn = self.measurements
         return overview(
             self.summary,
-            drawn.carried,
-            drawn.saturated,
-            drawn.spread,
+            drawn.gradient_by_lag,
+            drawn.saturation,
+            drawn.unit_deviation,
             drawn.losses,
-            drawn.rates,
-            drawn.rate,
+            drawn.rate_probe,
+            drawn.learning_rate,
             {
                 "vanished": limits.VANISHED,
                 "saturated": limits.SATURATED,

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from elman.data.batches import pad
 from elman.explain.doctor import limits
-from elman.explain.doctor.data import ragged_rows
-from elman.explain.doctor.findings import Finding, Floats, Picture
-from elman.explain.doctor.patient import Patient
+from elman.explain.doctor.findings import Finding, Floats, Measurements
+from elman.explain.doctor.inputs import DiagnosisInput
+from elman.explain.doctor.sequences import truncate
 from elman.models.unrolled import GATES, SIGMOID, STATES, travel, unroll, weights_of
 
 STEPS = 1000  # of a sequence that are gone through
@@ -24,17 +24,19 @@ NUMBERS = 20_000_000  # gates and states that are held at once, which bounds the
 GRADIENT_ROWS = 32
 
 
-def measure(patient: Patient, index: NDArray[np.int64], seed: int) -> tuple[Picture, int]:
-    """Run the sampled sequences once forward, fewer once back; see `Picture`.
+def measure_states(
+    inputs: DiagnosisInput, index: NDArray[np.int64], seed: int
+) -> tuple[Measurements, int]:
+    """Run the sampled sequences once forward, fewer once back; see `Measurements`.
 
     Args:
         index: of the sequences, (B,).
         seed: of the directions in which gradients are sent back.
     Returns: the measures, and how many sequences they are of.
     """
-    model = patient.model
+    model = inputs.model
     config = model.config
-    rows = ragged_rows(patient.examples.inputs.take(index), STEPS)
+    rows = truncate(inputs.examples.inputs.take(index), STEPS)
     kept = len(GATES[config.cell]) + len(STATES[config.cell]) + 2
     size = config.hidden_size * config.num_layers * (1 + config.bidirectional) * kept
     most = max(2, NUMBERS // (size * int(rows.lengths.max())))
@@ -43,13 +45,13 @@ def measure(patient: Patient, index: NDArray[np.int64], seed: int) -> tuple[Pict
     x, lengths = pad(rows).to(device), torch.from_numpy(rows.lengths)
     with torch.no_grad():
         done = unroll(model, x, lengths)
-    picture = Picture()
+    measured = Measurements()
     for layer in done.layers:
         place = (layer.layer, "backward" if layer.reverse else "forward")
         for name in (*GATES[config.cell], *STATES[config.cell]):
             values = layer.over_time(name)[done.inside]  # (N, H)
             if name == "h":
-                picture.spread[place] = values.std(0, correction=0).cpu().double().numpy()
+                measured.unit_deviation[place] = values.std(0, correction=0).cpu().double().numpy()
             if name == "c" or (config.cell != "rnn" and name == "h"):
                 continue
             if config.cell == "rnn" and config.nonlinearity == "relu":
@@ -59,26 +61,26 @@ def measure(patient: Patient, index: NDArray[np.int64], seed: int) -> tuple[Pict
                 if name in SIGMOID[config.cell]
                 else (values.abs() > 1 - 2 * limits.END)
             )
-            picture.saturated[(*place, name)] = float(ends.double().mean())
+            measured.saturation[(*place, name)] = float(ends.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
         for name, block in zip(
             GATES[config.cell] or ("h",), U.chunk(max(1, len(GATES[config.cell]))), strict=True
         ):
-            picture.radius[(*place, name)] = float(
+            measured.spectral_radius[(*place, name)] = float(
                 torch.linalg.eigvals(block.detach().double().cpu()).abs().max()
             )
-        inputs = layer.inputs[:GRADIENT_ROWS]
-        picture.carried[place] = _carried(
-            patient, layer.layer, layer.reverse, inputs, done.inside[:GRADIENT_ROWS], seed
+        layer_inputs = layer.inputs[:GRADIENT_ROWS]
+        measured.gradient_by_lag[place] = _gradient_by_lag(
+            inputs, layer.layer, layer.reverse, layer_inputs, done.inside[:GRADIENT_ROWS], seed
         )
-    return picture, len(rows)
+    return measured, len(rows)
 
 
-def _carried(
-    patient: Patient,
+def _gradient_by_lag(
+    inputs: DiagnosisInput,
     layer: int,
     reverse: bool,
-    inputs: Tensor,
+    layer_inputs: Tensor,
     inside: Tensor,
     seed: int,
 ) -> Floats:
@@ -87,10 +89,10 @@ def _carried(
     A random gradient is sent into the last state of each row; the median over the rows that are
     longer than k. Of an lstm the norm is that of hidden and cell state together.
     """
-    names = STATES[patient.model.config.cell]
+    names = STATES[inputs.model.config.cell]
     with torch.enable_grad():
-        start = inputs.detach().requires_grad_()
-        steps = list(travel(patient.model, layer, reverse, start, inside))
+        start = layer_inputs.detach().requires_grad_()
+        steps = list(travel(inputs.model, layer, reverse, start, inside))
         end = steps[-1].states["h"]
         generator = torch.Generator().manual_seed(seed)
         sent = torch.randn(end.shape, generator=generator, dtype=torch.float64).to(end)
@@ -110,24 +112,26 @@ def _carried(
         travelled = norms[len(norms) - length :, row] if reverse else norms[:length, row]
         back = travelled.flip(0).cpu().numpy()
         by_distance[:length, row] = back / max(float(back[0]), 1e-300)
-    carried: Floats = np.nanmedian(by_distance, 1)
-    return carried
+    gradient_by_lag: Floats = np.nanmedian(by_distance, 1)
+    return gradient_by_lag
 
 
-def judge(patient: Patient, picture: Picture, skill: float | None) -> Iterator[Finding]:
+def diagnose_states(
+    inputs: DiagnosisInput, measured: Measurements, skill: float | None
+) -> Iterator[Finding]:
     """From the measures to findings.
 
     Args:
         skill: share of the baseline's loss that the network takes away; None without labels.
     """
-    yield from _gates(picture)
-    yield from _units(patient, picture)
-    yield from _matrices(patient, picture)
-    yield from _gradients(patient, picture, skill)
+    yield from _gates(measured)
+    yield from _units(inputs, measured)
+    yield from _matrices(inputs, measured)
+    yield from _gradients(inputs, measured, skill)
 
 
-def _gates(picture: Picture) -> Iterator[Finding]:
-    for (layer, direction, gate), share in picture.saturated.items():
+def _gates(measured: Measurements) -> Iterator[Finding]:
+    for (layer, direction, gate), share in measured.saturation.items():
         if share > limits.SATURATED:
             what = (
                 "states stand beyond -0.98 or 0.98"
@@ -140,7 +144,7 @@ def _gates(picture: Picture) -> Iterator[Finding]:
                 f"{share:.0%} of its {what}, where the slope is next to nothing: it hardly learns",
                 share,
                 limits.SATURATED,
-                "Lower the learning rate, standardise the inputs (scale), or begin anew with "
+                "Lower the learning rate, standardise the layer_inputs (scale), or begin anew with "
                 "initialization 'orthogonal'.",
                 "learning_rate",
                 layer,
@@ -149,10 +153,10 @@ def _gates(picture: Picture) -> Iterator[Finding]:
             )
 
 
-def _units(patient: Patient, picture: Picture) -> Iterator[Finding]:
-    config = patient.model.config
+def _units(inputs: DiagnosisInput, measured: Measurements) -> Iterator[Finding]:
+    config = inputs.model.config
     relu = config.cell == "rnn" and config.nonlinearity == "relu"
-    for (layer, direction), spread in picture.spread.items():
+    for (layer, direction), spread in measured.unit_deviation.items():
         still = np.flatnonzero(spread == 0 if relu else spread < limits.STILL)
         if not len(still):
             continue
@@ -177,12 +181,12 @@ def _units(patient: Patient, picture: Picture) -> Iterator[Finding]:
         )
 
 
-def _matrices(patient: Patient, picture: Picture) -> Iterator[Finding]:
-    config = patient.model.config
+def _matrices(inputs: DiagnosisInput, measured: Measurements) -> Iterator[Finding]:
+    config = inputs.model.config
     if config.cell != "rnn":
         return  # a gate's matrix acts through the gate: its radius says nothing by itself
     line = limits.RADIUS[config.nonlinearity]
-    for (layer, direction, _), radius in picture.radius.items():
+    for (layer, direction, _), radius in measured.spectral_radius.items():
         if radius > line:
             yield Finding(
                 "spectral_radius",
@@ -202,15 +206,17 @@ def _matrices(patient: Patient, picture: Picture) -> Iterator[Finding]:
             )
 
 
-def _gradients(patient: Patient, picture: Picture, skill: float | None) -> Iterator[Finding]:
-    config = patient.model.config
-    steps = int(np.median(np.minimum(patient.lengths, STEPS)))
-    for (layer, direction), carried in picture.carried.items():
-        if steps < 3 or len(carried) < steps:
+def _gradients(
+    inputs: DiagnosisInput, measured: Measurements, skill: float | None
+) -> Iterator[Finding]:
+    config = inputs.model.config
+    steps = int(np.median(np.minimum(inputs.lengths, STEPS)))
+    for (layer, direction), gradient_by_lag in measured.gradient_by_lag.items():
+        if steps < 3 or len(gradient_by_lag) < steps:
             continue
         back = steps - 1
-        left = float(carried[back])
-        highest = float(np.nanmax(carried[:steps]))
+        left = float(gradient_by_lag[back])
+        highest = float(np.nanmax(gradient_by_lag[:steps]))
         if highest > limits.EXPLODED:
             yield Finding(
                 "exploding_gradients",
@@ -226,9 +232,9 @@ def _gradients(patient: Patient, picture: Picture, skill: float | None) -> Itera
             )
         elif left < limits.VANISHED:
             factor = max(left, 1e-300) ** (1 / back)
-            reach = int(np.argmax(carried < limits.REACH))
+            reach = int(np.argmax(gradient_by_lag < limits.REACH))
             learnt = skill is not None and skill > limits.LEARNT
-            tried = patient.course is not None and skill is not None
+            tried = inputs.record is not None and skill is not None
             bad = not learnt and (tried or factor < limits.FACTOR)
             message = (
                 f"of a gradient {left:.1e} is left after {back} steps back, less than a thousandth "
@@ -259,12 +265,12 @@ def _gradients(patient: Patient, picture: Picture, skill: float | None) -> Itera
             )
 
 
-def summary(picture: Picture) -> str:
+def summarise_reach(measured: Measurements) -> str:
     """Which layers reach how far, in one sentence."""
     parts = []
-    for (layer, direction), carried in picture.carried.items():
-        below = np.flatnonzero(carried < limits.REACH)
-        reach = f"{below[0]}" if len(below) else f"all {len(carried)}"
+    for (layer, direction), gradient_by_lag in measured.gradient_by_lag.items():
+        below = np.flatnonzero(gradient_by_lag < limits.REACH)
+        reach = f"{below[0]}" if len(below) else f"all {len(gradient_by_lag)}"
         parts.append(f"layer {layer} {direction} {reach}")
     return f"steps until a thousandth of a gradient is left: {listed_words(parts)}"
 

@@ -13,7 +13,7 @@ from elman.data.batches import Examples
 from elman.errors import ElmanError, SettingsError
 from elman.explain.doctor.examine import examine
 from elman.explain.doctor.findings import Diagnosis
-from elman.explain.doctor.patient import Course, Patient
+from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord
 from elman.models import SequenceModel
 from elman.train.loop import EpochRecord
 from elman.train.losses import Loss
@@ -32,7 +32,7 @@ class Watch:
     Args:
         every: epochs from one look to the next.
         sequences: that are looked at.
-        tell: called with the text of each finding that is a warning or worse, once.
+        notify: called with the text of each finding that is a warning or worse, once.
         seed: of the sample.
 
     Attributes:
@@ -43,7 +43,7 @@ class Watch:
         self,
         every: int = 5,
         sequences: int = 64,
-        tell: Callable[[str], None] = _say,
+        notify: Callable[[str], None] = _say,
         seed: int = 0,
     ) -> None:
         for name, value in (("every", every), ("sequences", sequences)):
@@ -51,17 +51,17 @@ class Watch:
                 raise SettingsError(f"{name}: got {value}, expected 1 or more")
         self.every = every
         self.sequences = sequences
-        self.tell = tell
+        self.notify = notify
         self.seed = seed
         self.diagnoses: list[tuple[int, Diagnosis]] = []
-        self._told: set[tuple[object, ...]] = set()
+        self._notified: set[tuple[object, ...]] = set()
         self._records: list[EpochRecord] = []
         self._model: SequenceModel | None = None
 
     def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
         """Hear what is going to be trained; `fit` calls it. Looks once, before the first step."""
         self._model, self._training, self._loss = model, training, loss
-        self._records, self._told, self.diagnoses = [], set(), []
+        self._records, self._notified, self.diagnoses = [], set(), []
         self._look(0)
 
     def __call__(self, record: EpochRecord) -> None:
@@ -77,20 +77,18 @@ class Watch:
 
     def _look(self, epoch: int) -> None:
         assert self._model is not None
-        course = None
+        record = None
         if self._records:  # that it has stopped, or what it keeps, is not known yet
             losses = [r.validation_loss or r.loss for r in self._records]
-            course = Course(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
+            record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
         model = copy.deepcopy(self._model).eval()
         model.zero_grad(set_to_none=True)
-        patient = Patient.in_training(model, self._training, self._loss, course)
+        inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
         with torch.random.fork_rng(devices=[]):
-            found = examine(
-                patient, [], None, sequences=self.sequences, probe=False, seed=self.seed
-            )
+            found = examine(inputs, [], None, sequences=self.sequences, probe=False, seed=self.seed)
         self.diagnoses.append((epoch, found))
         for finding in found.findings:
             key = (finding.name, finding.layer, finding.direction, finding.gate)
-            if finding.severity != "note" and key not in self._told:
-                self._told.add(key)
-                self.tell(f"epoch {epoch}: {finding}")
+            if finding.severity != "note" and key not in self._notified:
+                self._notified.add(key)
+                self.notify(f"epoch {epoch}: {finding}")

@@ -13,11 +13,11 @@ from elman import __version__
 from elman.evaluate.layout import one_line
 from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
 from elman.plots.style import save
-from elman.runs import html, looks
+from elman.runs import diagnostics_html, html
 from elman.runs.html import Picture, Pictures
 
 WORDS = {
-    "trace": looks.TRACE,
+    "trace": diagnostics_html.TRACE,
     "bptt": "From above: what was read, the gradient of the loss with respect to each state, its "
     "norm, the Jacobian of each step where that is quick to find, and what each step contributes "
     "to the gradient of each weight.",
@@ -25,8 +25,8 @@ WORDS = {
     "entered. A line that falls steeply says that what stands far back is hardly learnt from.",
     "attribution": "How much each step did for the number that is explained: bars up raised it, "
     "bars down lowered it.",
-    "memory": looks.MEMORY,
-    "doctor": looks.DOCTOR,
+    "memory": diagnostics_html.MEMORY,
+    "doctor": diagnostics_html.DOCTOR,
 }
 
 
@@ -113,7 +113,7 @@ def render(
             Picture(paths[name], title, WORDS[name], alt)
         )
 
-    words = WORDS["trace"] if not found.trace.per_step else looks.TRACE_OF_STEPS
+    words = WORDS["trace"] if not found.trace.per_step else diagnostics_html.TRACE_OF_STEPS
     title = "What the network did at every step"
     alt = f"{title}. {_lines(found.trace)}".replace("\n", " ")
     first = Picture(paths["trace"], title, words, alt)
@@ -143,7 +143,7 @@ def render(
         "Where the gradient comes from": gradient,
         "Which steps decided": shown("attribution", "What decided", found.attribution),
         "How far back it remembers": shown("memory", "Memory", found.memory),
-        "What the doctor says": looks.doctor(found.diagnosis, found.places)
+        "What the doctor says": diagnostics_html.doctor(found.diagnosis, found.places)
         + pictures.show(diagnosis),
         "Every gate and state": pictures.show(*gates),
         "What was asked": html.facts(facts),
@@ -151,7 +151,7 @@ def render(
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     return html.document(
         kicker=f"elman explanation of one sequence, {html.when(now)}",
-        title=f"{looks.called(found.name)} of {Path(found.of).name}",
+        title=f"{diagnostics_html.called(found.name)} of {Path(found.of).name}",
         of="elman explanation",
         lead=found.lead,
         above=html.notes(notes),

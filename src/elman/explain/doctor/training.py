@@ -14,7 +14,7 @@ import torch
 from elman.data.batches import Batch, make_batch
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding
-from elman.explain.doctor.patient import Course, Patient
+from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan
 from elman.train.gradients import gradient_source
@@ -28,46 +28,48 @@ ROWS = 32
 WORK = 3e8  # multiplications that one step of the probe may take
 
 
-def rate_of(patient: Patient) -> float:
+def highest_rate(inputs: DiagnosisInput) -> float:
     """The highest learning rate that the training came to; that of the settings without one."""
-    if patient.course is None:
+    if inputs.record is None:
         return TrainingPlan.learning_rate
-    return max(record.learning_rate for record in patient.course.epochs)
+    return max(record.learning_rate for record in inputs.record.epochs)
 
 
-def probe(patient: Patient, rate: float, seed: int) -> dict[float, float]:
+def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, float]:
     """Share of a batch's loss that a few steps from the start take away, by learning rate.
 
     A network of the same settings and new weights is trained on one batch, with the optimizer,
     clipping and loss of the training; negative where the loss rose, -inf where it was lost.
     """
-    config = patient.model.config
+    config = inputs.model.config
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
-    lengths = patient.lengths
+    lengths = inputs.lengths
     one = 3 * gates * config.hidden_size * (config.hidden_size + config.width) * config.num_layers
     rows = max(4, min(ROWS, int(WORK / (one * (1 + config.bidirectional) * np.median(lengths)))))
-    options = patient.course.options if patient.course else {}
+    options = inputs.record.options if inputs.record else {}
     given = {name: options.get(name) for name in ("optimizer", "clip_norm")}
     known: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
-    index = patient.sample(rows, seed)
+    index = inputs.sample(rows, seed)
     found = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = SequenceModel(dataclasses.replace(config, dropout=0.0)).to(
-            patient.model.output.weight
+            inputs.model.output.weight
         )
-        batch = to_device(make_batch(patient.examples, index), patient.model.output.weight.device)
+        batch = to_device(make_batch(inputs.examples, index), inputs.model.output.weight.device)
         for factor in FACTORS:
             if factor > 1 and rate * factor > HIGHEST:
                 break
             plan = TrainingPlan(learning_rate=rate * factor, **known)
-            found[rate * factor] = _learnt(copy.deepcopy(fresh), batch, plan, patient)
+            found[rate * factor] = _learnt(copy.deepcopy(fresh), batch, plan, inputs)
     return found
 
 
-def _learnt(model: SequenceModel, batch: Batch, plan: TrainingPlan, patient: Patient) -> float:
+def _learnt(
+    model: SequenceModel, batch: Batch, plan: TrainingPlan, inputs: DiagnosisInput
+) -> float:
     losses = []
-    source = gradient_source(model, plan, patient.loss)
+    source = gradient_source(model, plan, inputs.loss)
     model.train()
     try:
         optimizer = make_optimizer(source.groups, plan)
@@ -83,29 +85,29 @@ def _learnt(model: SequenceModel, batch: Batch, plan: TrainingPlan, patient: Pat
     return 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
 
 
-def losses(patient: Patient) -> tuple[tuple[float, float], ...]:
+def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
     """Of training and validation, one pair an epoch; NaN where there was none."""
-    if patient.course is None:
+    if inputs.record is None:
         return ()
     return tuple(
         (record.loss, math.nan if record.validation_loss is None else record.validation_loss)
-        for record in patient.course.epochs
+        for record in inputs.record.epochs
     )
 
 
-def judge(
-    patient: Patient, rates: dict[float, float], rate: float, skill: float | None
+def diagnose_training(
+    inputs: DiagnosisInput, rates: dict[float, float], rate: float, skill: float | None
 ) -> Iterator[Finding]:
     """Judge the learning rate by probe and history; and the end of the training by its history."""
-    yield from _rate(patient.course, rates, rate, skill)
-    if patient.course is not None:
-        yield from _end(patient.course)
+    yield from _rate(inputs.record, rates, rate, skill)
+    if inputs.record is not None:
+        yield from _end(inputs.record)
 
 
 def _rate(
-    course: Course | None, rates: dict[float, float], rate: float, skill: float | None
+    record: TrainingRecord | None, rates: dict[float, float], rate: float, skill: float | None
 ) -> Iterator[Finding]:
-    losses = [record.loss for record in course.epochs] if course else []
+    losses = [record.loss for record in record.epochs] if record else []
     swings = swinging(losses)
     if swings > limits.SWINGS:
         yield Finding(
@@ -158,18 +160,18 @@ def swinging(losses: Sequence[float]) -> float:
     return float((np.diff(losses) > limits.SWING * losses[0]).mean())
 
 
-def _end(course: Course) -> Iterator[Finding]:
-    watched = [r.validation_loss for r in course.epochs if r.validation_loss is not None]
-    losses = [record.loss for record in course.epochs]
+def _end(record: TrainingRecord) -> Iterator[Finding]:
+    watched = [r.validation_loss for r in record.epochs if r.validation_loss is not None]
+    losses = [record.loss for record in record.epochs]
     if len(watched) == len(losses) and len(losses) >= 3:
         best = int(np.argmin(watched))
-        rise = watched[course.kept_epoch - 1] / watched[best] if watched[best] > 0 else 1.0
+        rise = watched[record.kept_epoch - 1] / watched[best] if watched[best] > 0 else 1.0
         if rise > limits.OVERFIT:
             yield Finding(
                 "overfitting",
                 "warning",
                 f"the validation loss was lowest in epoch {best + 1}, {watched[best]:.3g}, and "
-                f"stood at {watched[course.kept_epoch - 1]:.3g} in epoch {course.kept_epoch}, "
+                f"stood at {watched[record.kept_epoch - 1]:.3g} in epoch {record.kept_epoch}, "
                 "whose weights were kept",
                 rise,
                 limits.OVERFIT,
@@ -179,7 +181,7 @@ def _end(course: Course) -> Iterator[Finding]:
             )
     falling = watched if len(watched) == len(losses) else losses
     fell = still_falling(falling)
-    if fell > limits.FALLING and course.stopped.startswith(("all epochs", "interrupted")):
+    if fell > limits.FALLING and record.stopped.startswith(("all epochs", "interrupted")):
         yield Finding(
             "stopped_too_early",
             "warning",

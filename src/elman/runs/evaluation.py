@@ -20,7 +20,7 @@ from elman.estimators import Estimator, SequenceRegressor
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
 from elman.runs.experiment import answers_in, predictions_of, task_of, unknown_note
-from elman.runs.folder import EVALUATION, new_folder, refuse_taken, unused, write_json
+from elman.runs.folder import EVALUATION, check_output_folder, new_folder, unused_path, write_json
 from elman.runs.parts import check_known, is_task
 
 AnyReport = Report | MultilabelReport | RegressionReport
@@ -41,14 +41,14 @@ def evaluate(
     Returns: the figures, the folder, and what the user should know.
     """
     if out is not None:
-        refuse_taken(out, overwrite, EVALUATION)
+        check_output_folder(out, overwrite, EVALUATION)
     estimator, dataset, notes = load(model, data, options, labelled=True)
     if dataset.task != "regression":
         check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
     if out is None:
         run = (model / "config.toml").is_file()
-        out = unused(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
+        out = unused_path(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes += unknown_note(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding
-from elman.explain.doctor.patient import Patient
+from elman.explain.doctor.inputs import DiagnosisInput
 from elman.models.model import PADDING, UNKNOWN
 
 
-def look(patient: Patient) -> Iterator[Finding]:
+def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
     """Look for padding, constants, unknown tokens and channels out of scale."""
-    yield from _padding(patient)
-    yield from _constant(patient)
-    yield from _unknown(patient)
-    yield from _scale(patient)
+    yield from _padding(inputs)
+    yield from _constant(inputs)
+    yield from _unknown(inputs)
+    yield from _scale(inputs)
 
 
-def leakage(patient: Patient, other: Patient) -> Iterator[Finding]:
+def diagnose_leakage(inputs: DiagnosisInput, other: DiagnosisInput) -> Iterator[Finding]:
     """Look for sequences that stand in both parts: `other` is the one held out."""
-    known = {_content(sequence) for sequence in patient.examples.inputs}
+    known = {_content(sequence) for sequence in inputs.examples.inputs}
     twins = [
         int(place)
         for place, sequence in zip(other.places, other.examples.inputs, strict=True)
@@ -34,8 +34,8 @@ def leakage(patient: Patient, other: Patient) -> Iterator[Finding]:
         return
     count = len(other.examples)
     share = len(twins) / count
-    own = len(patient.examples) - len(known)
-    by_chance = own / len(patient.examples)
+    own = len(inputs.examples) - len(known)
+    by_chance = own / len(inputs.examples)
     usual = share <= 2 * by_chance
     message = (
         f"{len(twins)} of {count} held-out sequences stand in the training part as well; what is "
@@ -59,12 +59,12 @@ def _content(sequence: NDArray[np.generic]) -> bytes:
     return str(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
 
 
-def _padding(patient: Patient) -> Iterator[Finding]:
-    if patient.raw is not None:
-        steps = patient.raw
+def _padding(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if inputs.raw is not None:
+        steps = inputs.raw
         blank = ((steps.values == 0) | np.isnan(steps.values)).all(-1)
-    elif patient.model.config.vocabulary_size:
-        steps = patient.examples.inputs
+    elif inputs.model.config.vocabulary_size:
+        steps = inputs.examples.inputs
         blank = steps.values == PADDING
     else:
         return  # categories alone have no zero
@@ -72,7 +72,7 @@ def _padding(patient: Patient) -> Iterator[Finding]:
     found = _beyond_chance(filled == 0, blank, steps.owners, steps.lengths)
     found &= steps.lengths > 1  # of one step zero is a value like any other
     if found.any():
-        places = patient.places[found]
+        places = inputs.places[found]
         yield Finding(
             "padding_sequences",
             "warning",
@@ -84,10 +84,10 @@ def _padding(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _constant(patient: Patient) -> Iterator[Finding]:
-    if patient.raw is None:
+def _constant(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if inputs.raw is None:
         return
-    steps = patient.raw
+    steps = inputs.raw
     values = np.nan_to_num(steps.values)
     starts = steps.offsets[:-1]
     flat = (np.maximum.reduceat(values, starts) == np.minimum.reduceat(values, starts)).all(-1)
@@ -97,7 +97,7 @@ def _constant(patient: Patient) -> Iterator[Finding]:
     within = owners[1:] == owners[:-1]
     found = _beyond_chance(flat & filled, same[within], owners[1:][within], steps.lengths - 1)
     if found.any():
-        places = patient.places[found]
+        places = inputs.places[found]
         yield Finding(
             "constant_sequences",
             "warning",
@@ -141,10 +141,10 @@ def _beyond_chance(
     return found
 
 
-def _unknown(patient: Patient) -> Iterator[Finding]:
-    if not patient.model.config.vocabulary_size or patient.course is None:
+def _unknown(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if not inputs.model.config.vocabulary_size or inputs.record is None:
         return
-    steps = patient.examples.inputs
+    steps = inputs.examples.inputs
     share = float((steps.values == UNKNOWN).mean())
     if share > limits.UNKNOWN_SHARE:
         yield Finding(
@@ -158,11 +158,11 @@ def _unknown(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _scale(patient: Patient) -> Iterator[Finding]:
-    count = patient.model.config.input_size
+def _scale(inputs: DiagnosisInput) -> Iterator[Finding]:
+    count = inputs.model.config.input_size
     if not count:
         return
-    values = patient.examples.inputs.values[:, :count].astype(np.float64)
+    values = inputs.examples.inputs.values[:, :count].astype(np.float64)
     level = np.sqrt(np.mean(values**2, 0))  # (C,)
     moves = values.std(0) > 0
     moving = np.where(moves, level, np.nan)
@@ -171,10 +171,10 @@ def _scale(patient: Patient) -> Iterator[Finding]:
     strongest = float(np.nanmax(moving))
     advice = (
         "Let the estimator standardise: scale=True."
-        if patient.scaled is False
+        if inputs.scaled is False
         else "These sequences are not like those of the training: their channels were standardised "
         "by the training part."
-        if patient.scaled
+        if inputs.scaled
         else "Standardise every channel by mean and deviation of the training part."
     )
     loud = np.flatnonzero(moves & (level > limits.LOUD))
@@ -206,7 +206,7 @@ def _scale(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def ragged_rows(steps: Ragged, most: int) -> Ragged:
+def truncate(steps: Ragged, most: int) -> Ragged:
     """The first `most` steps of each sequence."""
     inside = np.arange(len(steps.values)) - np.repeat(steps.offsets[:-1], steps.lengths) < most
     lengths = np.minimum(steps.lengths, most)

@@ -26,14 +26,14 @@ from elman.explain import (
     memory,
     trace,
 )
-from elman.runs.explained import Explanation, draw, render
-from elman.runs.folder import EXPLANATION, new_folder, plain_name, refuse_taken, unused
-from elman.runs.names import names_of
-from elman.runs.use import load
+from elman.runs.evaluation import load
+from elman.runs.explanation_page import Explanation, draw, render
+from elman.runs.folder import EXPLANATION, check_output_folder, folder_name, new_folder, unused_path
+from elman.runs.names import sequence_names
 
 
 @dataclass(frozen=True)
-class Question:
+class ExplainOptions:
     """What is asked about a sequence.
 
     Args:
@@ -65,7 +65,7 @@ def explain(
     model: Path,
     data: str,
     options: Mapping[str, str | None],
-    question: Question,
+    question: ExplainOptions,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[Explanation, Path, tuple[str, ...]]:
@@ -83,14 +83,14 @@ def explain(
     Raises: ElmanError; nothing has been written by then.
     """
     if out is not None:
-        refuse_taken(out, overwrite, EXPLANATION)
+        check_output_folder(out, overwrite, EXPLANATION)
     estimator, dataset, notes = load(model, data, options, labelled=None)
     found = examine(estimator, dataset, question)
     if out is None:
-        row = plain_name(question.row or "0")[:60] or str(found.number)
-        name = f"{plain_name(Path(data).stem)}-row-{row}"
+        row = folder_name(question.row or "0")[:60] or str(found.number)
+        name = f"{folder_name(Path(data).stem)}-row-{row}"
         run = (model / "config.toml").is_file()
-        out = unused(model / "explanations" / name if run else Path(f"explanation-{name}"))
+        out = unused_path(model / "explanations" / name if run else Path(f"explanation-{name}"))
     with new_folder(out, overwrite, EXPLANATION):
         pictures = draw(found, out)
         text = render(found, pictures, notes, str(model))
@@ -98,12 +98,12 @@ def explain(
     return found, out, notes
 
 
-def examine(estimator: Estimator, dataset: Dataset, question: Question) -> Explanation:
+def examine(estimator: Estimator, dataset: Dataset, question: ExplainOptions) -> Explanation:
     """Ask everything that can be asked about one sequence.
 
     Raises: SettingsError or DataError for a question that this network or data cannot answer.
     """
-    names = names_of(dataset)
+    names = sequence_names(dataset)
     number = row_of(question.row, names)
     sequence = dataset.inputs[number]
     traced = trace(estimator, sequence)
@@ -205,7 +205,9 @@ def _back(estimator: Estimator, sequence: Any, label: Any, known: bool) -> Bptt:
         ) from None
 
 
-def _attribute(estimator: Estimator, sequence: Any, asked: Question, found: Trace) -> Attribution:
+def _attribute(
+    estimator: Estimator, sequence: Any, asked: ExplainOptions, found: Trace
+) -> Attribution:
     target = None
     if asked.about is not None:
         named = {str(name): name for name in found.classes}

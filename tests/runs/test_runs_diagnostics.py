@@ -9,9 +9,9 @@ import pytest
 
 from elman.errors import SettingsError
 from elman.explain import Memory
-from elman.runs import html, inside
+from elman.runs import diagnostics, html
+from elman.runs.explanation import row_of
 from elman.runs.html import Picture, Pictures
-from elman.runs.question import row_of
 
 
 def test_a_report_has_it(trained):
@@ -35,12 +35,12 @@ def test_what_would_take_too_long_is_left_out_with_the_reason(trained, monkeypat
         inputs = None
 
     run, _ = trained
-    found = inside._remember(run.estimator, Part(), 5000.0, 1e6)
+    found = diagnostics._remember(run.estimator, Part(), 5000.0, 1e6)
     assert isinstance(found, str) and "so long" in found
     asked = []
-    monkeypatch.setattr(inside, "memory", lambda *a, **how: asked.append(how))
-    inside._remember(run.estimator, Part(), 10.0, 1e9)
-    inside._remember(run.estimator, Part(), 300.0, 1.2e5)
+    monkeypatch.setattr(diagnostics, "memory", lambda *a, **how: asked.append(how))
+    diagnostics._remember(run.estimator, Part(), 10.0, 1e9)
+    diagnostics._remember(run.estimator, Part(), 300.0, 1.2e5)
     assert asked[0] == {"sequences": 40, "distances": 32}
     assert asked[1]["distances"] == 8 and 20 <= asked[1]["sequences"] <= 40
 
@@ -81,7 +81,9 @@ def test_rows_by_name_and_number():
 
 def test_memory_is_there_for_a_test_part_of_several(trained):
     run, _ = trained
-    found = inside._remember(run.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9)
+    found = diagnostics._remember(
+        run.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9
+    )
     assert isinstance(found, Memory)
-    alone = inside._remember(run.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9)
+    alone = diagnostics._remember(run.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9)
     assert isinstance(alone, str) and "1 sequences" in alone

@@ -1,4 +1,4 @@
-"""What the network answers: constant predictions, skill, and labels that look wrong.
+"""What the network predicted: constant predictions, skill, and labels that look wrong.
 
 Dimensions: m answered sequences, or steps of them; K outputs; n sequences.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from elman.data.batches import Examples, in_order, make_batch
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding, Floats
-from elman.explain.doctor.patient import Patient
+from elman.explain.doctor.inputs import DiagnosisInput
 from elman.train.gradients import inside
 from elman.train.losses import Loss
 
@@ -24,7 +24,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Outputs and truth of the sampled sequences.
 
     Args:
@@ -53,14 +53,14 @@ class Answers:
         return 1 - self.loss / self.baseline
 
 
-def ask(patient: Patient, index: NDArray[np.int64]) -> Answers:
+def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predictions:
     """Ask for the sequences at `index`, (B,), in batches."""
-    model, examples = patient.model, patient.examples
+    model, examples = inputs.model, inputs.examples
     device = model.output.weight.device
     kept: list[torch.Tensor] = []
     # The states that the output reads, as they pass by.
     hook = model.output.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
-    if not patient.labelled:
+    if not inputs.labelled:
         empty: Any = np.zeros(len(examples), np.int64)
         if model.config.per_step:
             empty = examples.inputs.with_values(np.zeros(len(examples.inputs.values), np.int64))
@@ -92,12 +92,12 @@ def ask(patient: Patient, index: NDArray[np.int64]) -> Answers:
         hook.remove()
     joined = [np.concatenate(values) for values in (outputs, targets, owners, steps, reads)]
     loss = baseline = float("nan")
-    if patient.labelled:
+    if inputs.labelled:
         z, y = torch.from_numpy(joined[0]), torch.from_numpy(joined[1])
-        loss = float(patient.loss.items(z, y).mean())
-        baseline = _baseline(patient.loss, y, z.shape[1])
-    target = joined[1] if patient.labelled else joined[1][:0]
-    return Answers(joined[0], target, joined[2], joined[3], joined[4], loss, baseline)
+        loss = float(inputs.loss.items(z, y).mean())
+        baseline = _baseline(inputs.loss, y, z.shape[1])
+    target = joined[1] if inputs.labelled else joined[1][:0]
+    return Predictions(joined[0], target, joined[2], joined[3], joined[4], loss, baseline)
 
 
 def _baseline(loss: Loss, target: torch.Tensor, outputs: int) -> float:
@@ -113,10 +113,12 @@ def _baseline(loss: Loss, target: torch.Tensor, outputs: int) -> float:
     return float(loss.items(constant.expand(len(target), outputs), target).mean())
 
 
-def judge(patient: Patient, answers: Answers, index: NDArray[np.int64]) -> Iterator[Finding]:
+def diagnose_predictions(
+    inputs: DiagnosisInput, predicted: Predictions, index: NDArray[np.int64]
+) -> Iterator[Finding]:
     """Look for answers that never change, and for labels that look wrong."""
-    places = patient.places[index][answers.owners]
-    lost: NDArray[np.bool_] = ~np.isfinite(answers.outputs.sum(1))
+    places = inputs.places[index][predicted.owners]
+    lost: NDArray[np.bool_] = ~np.isfinite(predicted.outputs.sum(1))
     if lost.any():
         yield Finding(
             "not_finite",
@@ -129,20 +131,20 @@ def judge(patient: Patient, answers: Answers, index: NDArray[np.int64]) -> Itera
             sequences=tuple(dict.fromkeys(places[lost].tolist())),
         )
         return
-    yield from _constant(patient, answers)
-    if not patient.labelled:
+    yield from _constant(inputs, predicted)
+    if not inputs.labelled:
         return
-    if patient.model.config.task == "classification":
-        yield from _labels(patient, answers, places)
-    elif patient.model.config.task == "regression":
-        yield from _outliers(answers, places)
+    if inputs.model.config.task == "classification":
+        yield from _labels(inputs, predicted, places)
+    elif inputs.model.config.task == "regression":
+        yield from _outliers(predicted, places)
 
 
-def _constant(patient: Patient, answers: Answers) -> Iterator[Finding]:
-    if len(answers.outputs) < 2:
+def _constant(inputs: DiagnosisInput, predicted: Predictions) -> Iterator[Finding]:
+    if len(predicted.outputs) < 2:
         return
-    task = patient.model.config.task
-    centred = answers.outputs
+    task = inputs.model.config.task
+    centred = predicted.outputs
     if task == "classification":  # what all classes share says nothing
         centred = centred - centred.mean(1, keepdims=True)
     varies = float(centred.std(0).max())
@@ -157,13 +159,13 @@ def _constant(patient: Patient, answers: Answers) -> Iterator[Finding]:
             "learning_rate",
         )
         return
-    if task != "classification" or not patient.labelled or patient.course is None:
+    if task != "classification" or not inputs.labelled or inputs.record is None:
         return
-    chosen = answers.outputs.argmax(1)
-    counts = np.bincount(chosen, minlength=answers.outputs.shape[1])
-    share, true = counts.max() / len(chosen), np.mean(answers.target == counts.argmax())
+    chosen = predicted.outputs.argmax(1)
+    counts = np.bincount(chosen, minlength=predicted.outputs.shape[1])
+    share, true = counts.max() / len(chosen), np.mean(predicted.target == counts.argmax())
     if share > limits.ONE_CLASS and true < share - 0.05 and len(chosen) >= 20:
-        name = patient.classes[int(counts.argmax())]
+        name = inputs.classes[int(counts.argmax())]
         imbalanced = true > 0.6
         yield Finding(
             "constant_predictions",
@@ -178,21 +180,26 @@ def _constant(patient: Patient, answers: Answers) -> Iterator[Finding]:
         )
 
 
-def _labels(patient: Patient, answers: Answers, places: NDArray[np.int64]) -> Iterator[Finding]:
-    """Answers in which the network and the nearest others both speak against the label."""
-    if (answers.skill or 0) < limits.LEARNT:
+def _labels(
+    inputs: DiagnosisInput, predicted: Predictions, places: NDArray[np.int64]
+) -> Iterator[Finding]:
+    """Predictions in which the network and the nearest others both speak against the label."""
+    if (predicted.skill or 0) < limits.LEARNT:
         return  # a network that has not learnt can suspect no label
-    z = answers.outputs - answers.outputs.max(1, keepdims=True)
+    z = predicted.outputs - predicted.outputs.max(1, keepdims=True)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)  # (m, K)
     rows = np.arange(len(p))
-    other = np.where(np.eye(p.shape[1], dtype=bool)[answers.target], 0.0, p).max(1)
+    other = np.where(np.eye(p.shape[1], dtype=bool)[predicted.target], 0.0, p).max(1)
     against = np.flatnonzero(other > limits.SURE)
     if len(against) and len(p) > 2 * limits.NEIGHBOURS:
-        all_read, asked = torch.from_numpy(answers.read), torch.from_numpy(answers.read[against])
+        all_read, asked = (
+            torch.from_numpy(predicted.read),
+            torch.from_numpy(predicted.read[against]),
+        )
         away = torch.cdist(asked, all_read)
         away[torch.arange(len(against)), torch.from_numpy(rows[against])] = torch.inf
         near = away.topk(limits.NEIGHBOURS, largest=False).indices.numpy()  # (a, k)
-        same = (answers.target[near] == answers.target[against, None]).mean(1)
+        same = (predicted.target[near] == predicted.target[against, None]).mean(1)
         against = against[same <= limits.CONTRADICT]
     if not len(against):
         return
@@ -201,8 +208,8 @@ def _labels(patient: Patient, answers: Answers, places: NDArray[np.int64]) -> It
     # A network that is 95 % sure is wrong in 5 of 100 such cases, were all labels right.
     expected = float((1 - p[other > limits.SURE].max(1)).sum())
     i = order[0]
-    said, label = patient.classes[int(p[i].argmax())], patient.classes[int(answers.target[i])]
-    step = f", step {answers.steps[i]}" if answers.steps[i] else ""
+    said, label = inputs.classes[int(p[i].argmax())], inputs.classes[int(predicted.target[i])]
+    step = f", step {predicted.steps[i]}" if predicted.steps[i] else ""
     yield Finding(
         "label_suspects",
         "warning" if share > limits.SUSPECTS and len(order) > 2 * expected + 2 else "note",
@@ -219,15 +226,15 @@ def _labels(patient: Patient, answers: Answers, places: NDArray[np.int64]) -> It
     )
 
 
-def _outliers(answers: Answers, places: NDArray[np.int64]) -> Iterator[Finding]:
-    residual = answers.outputs - answers.target
+def _outliers(predicted: Predictions, places: NDArray[np.int64]) -> Iterator[Finding]:
+    residual = predicted.outputs - predicted.target
     middle = np.median(residual, 0)
     spread = 1.4826 * np.median(np.abs(residual - middle), 0)
     away = np.abs(residual - middle) / np.maximum(spread, 1e-12)
     worst = away.max(1)
     found = np.flatnonzero((worst > limits.OUTLIER) & (np.abs(residual).max(1) > 0.1))
     # Of the usual values, for one that is far off outweighs all others in a mean of squares.
-    moved = answers.target - np.median(answers.target, 0)
+    moved = predicted.target - np.median(predicted.target, 0)
     learnt = 1 - spread**2 / np.maximum((1.4826 * np.median(np.abs(moved), 0)) ** 2, 1e-12)
     if not len(found) or learnt.max() < limits.LEARNT:
         return

@@ -30,7 +30,7 @@ _NOT_FINITE = "Fill the gaps or leave the sequences out: every number must be fi
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRecord:
     """How the network was trained, as far as is known.
 
     Args:
@@ -47,7 +47,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Patient:
+class DiagnosisInput:
     """A network and what it reads.
 
     Args:
@@ -59,7 +59,7 @@ class Patient:
         channels: names of the input's columns.
         classes: names of the outputs, (K,).
         loss: what is minimised, without label smoothing.
-        course: how it was trained; None for a bare network.
+        record: how it was trained; None for a bare network.
         scaled: whether an estimator standardises; None for a bare network.
     """
 
@@ -70,13 +70,13 @@ class Patient:
     channels: tuple[str, ...]
     classes: tuple[Any, ...]
     loss: Loss
-    course: Course | None
+    record: TrainingRecord | None
     scaled: bool | None
 
     @classmethod
-    def in_training(
-        cls, model: SequenceModel, training: Examples, loss: Loss, course: Course | None
-    ) -> Patient:
+    def from_training(
+        cls, model: SequenceModel, training: Examples, loss: Loss, record: TrainingRecord | None
+    ) -> DiagnosisInput:
         """What a training has in hands: the model in evaluation mode, its part and its loss."""
         config = model.config
         raw = None
@@ -87,7 +87,7 @@ class Patient:
         names = ("token",) if config.vocabulary_size else tuple(map(str, range(config.columns)))
         loss = dataclasses.replace(loss, label_smoothing=0.0)
         classes = tuple(range(config.num_outputs))
-        return cls(model, training, raw, True, names, classes, loss, course, None)
+        return cls(model, training, raw, True, names, classes, loss, record, None)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -107,7 +107,7 @@ class Patient:
         return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
-def admit(model: Any, X: Any, y: Any = None) -> tuple[Patient, list[Finding]]:
+def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[Finding]]:
     """Read a network, sequences and labels; return with them what was wrong on the way.
 
     Raises: SettingsError for a model that is none; ShapeError or DataError if X or y have not the
@@ -156,7 +156,7 @@ def admit(model: Any, X: Any, y: Any = None) -> tuple[Patient, list[Finding]]:
     examples = Examples(inputs, target, None, unit, config.input_size, np.array(good))
     name = getattr(model, "loss", "auto") if estimator is not None else "auto"
     default = "squared_error" if config.task == "regression" else "cross_entropy"
-    patient = Patient(
+    inputs_read = DiagnosisInput(
         model=reader.model,
         examples=examples,
         raw=raw,
@@ -164,19 +164,19 @@ def admit(model: Any, X: Any, y: Any = None) -> tuple[Patient, list[Finding]]:
         channels=reader._input_names(),
         classes=reader.classes,
         loss=Loss(config.task, default if name == "auto" else name),
-        course=_course(model),
+        record=_training_record(model),
         scaled=getattr(model, "scale", None) if estimator is not None else None,
     )
-    return patient, findings
+    return inputs_read, findings
 
 
-def _course(model: Any) -> Course | None:
+def _training_record(model: Any) -> TrainingRecord | None:
     history = getattr(model, "history_", None)
     if history is None or not history.epochs:
         return None
     names = ("optimizer", "clip_norm", "schedule", "learning_rate", "epochs", "keep", "patience")
     options = {name: getattr(model, name, None) for name in names}
-    return Course(tuple(history.epochs), history.kept_epoch, history.stopped, options)
+    return TrainingRecord(tuple(history.epochs), history.kept_epoch, history.stopped, options)
 
 
 def _plain(values: Any) -> Any:

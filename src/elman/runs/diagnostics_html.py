@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from elman.evaluate.telling import CLOSEST, FARTHEST
 from elman.explain import Diagnosis, Finding, Memory
 from elman.runs import html
+from elman.runs.diagnostics import Diagnostics, Example, Traced
 from elman.runs.html import Picture, Pictures
-from elman.runs.inside import Example, Inside, Traced
 
 MOST = 60  # letters of a cell
 HEALTHY = "Nothing was found that keeps this network from learning."
@@ -31,22 +31,22 @@ DOCTOR = (
 )
 
 
-def sections(inside: Inside, pictures: Pictures, per_step: bool) -> dict[str, str]:
+def sections(diagnostics: Diagnostics, pictures: Pictures, per_step: bool) -> dict[str, str]:
     """Return the sections of a report by heading."""
-    found = {"What the doctor says": _words(inside.diagnosis)}
-    if isinstance(inside.diagnosis, Diagnosis):
-        found["What the doctor says"] = doctor(inside.diagnosis, inside.places)
-        if "doctor" in inside.pictures:
-            shown = Picture(inside.pictures["doctor"], "What was measured", DOCTOR)
+    found = {"What the doctor says": _words(diagnostics.diagnosis)}
+    if isinstance(diagnostics.diagnosis, Diagnosis):
+        found["What the doctor says"] = doctor(diagnostics.diagnosis, diagnostics.places)
+        if "doctor" in diagnostics.pictures:
+            shown = Picture(diagnostics.pictures["doctor"], "What was measured", DOCTOR)
             found["What the doctor says"] += pictures.show(shown)
-    found["How far back it remembers"] = _words(inside.memory)
-    if isinstance(inside.memory, Memory):
+    found["How far back it remembers"] = _words(diagnostics.memory)
+    if isinstance(diagnostics.memory, Memory):
         found["How far back it remembers"] = remembered(
-            inside.memory, Picture(inside.pictures["memory"], "Memory", MEMORY), pictures
+            diagnostics.memory, Picture(diagnostics.pictures["memory"], "Memory", MEMORY), pictures
         )
     found["Sequences worth a look"] = "".join(
-        _kind(kind, examples, inside.traces.get(kind), pictures, per_step)
-        for kind, examples in inside.examples.items()
+        _kind(kind, examples, diagnostics.traces.get(kind), pictures, per_step)
+        for kind, examples in diagnostics.examples.items()
     )
     return found
 
@@ -60,7 +60,7 @@ def doctor(diagnosis: Diagnosis, places: Sequence[str]) -> str:
         f"<li>{_finding(finding, where)}</li>"
         for finding, where in zip(diagnosis.findings, places, strict=True)
     )
-    looked = "; ".join(diagnosis.looked)
+    looked = "; ".join(diagnosis.examined)
     skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())
     note = f"Looked at: {looked}." + (f" Not looked at: {skipped}." if skipped else "")
     listed = items and f'<ul class="findings">{items}</ul>'
@@ -73,7 +73,7 @@ def _finding(finding: Finding, sequences: str) -> str:
     where = dataclasses.replace(finding, sequences=()).where
     head = f"<strong>{finding.severity.capitalize()}: {html.text(name)}</strong>"
     told = finding.message[:1].upper() + finding.message[1:].rstrip(".")
-    evidence = f"{finding.figure:.3g}, where the line is at {finding.threshold:.3g}"
+    evidence = f"{finding.value:.3g}, where the line is at {finding.threshold:.3g}"
     facts = {"Where": where, "Sequences": sequences, "Evidence": evidence}
     facts["What mends it"] = finding.remedy
     if finding.setting:

@@ -22,7 +22,7 @@ from elman.evaluate.layout import one_line
 from elman.evaluate.telling import Telling, telling
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
-from elman.runs.names import names_of
+from elman.runs.names import sequence_names
 from elman.runs.parts import Parts
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Traced:
 
 
 @dataclass(frozen=True)
-class Inside:
+class Diagnostics:
     """What was found; words in the place of a result say why there is none.
 
     Args:
@@ -92,12 +92,12 @@ class Inside:
         return [*self.pictures.values(), *traces]
 
 
-def look_inside(
+def run_diagnostics(
     estimator: Estimator,
     parts: Parts,
     report: Report | MultilabelReport | RegressionReport,
     folder: Path,
-) -> Inside:
+) -> Diagnostics:
     """Look at a trained network, and write the pictures into `folder`.
 
     What cannot be looked at is left out, with the reason: a report is made all the same.
@@ -135,7 +135,7 @@ def look_inside(
     if isinstance(found, Memory):
         pictures["memory"] = folder / "memory.png"
         save(found.plot(), pictures["memory"])
-    names = names_of(parts.test)
+    names = sequence_names(parts.test)
     examples = {
         kind: tuple(_example(each, names, parts.test, lengths) for each in chosen)
         for kind, chosen in telling(report, EXAMPLES).items()
@@ -148,7 +148,7 @@ def look_inside(
         for kind, chosen in examples.items()
         if chosen
     }
-    return Inside(diagnosis, places, found, examples, traces, pictures)
+    return Diagnostics(diagnosis, places, found, examples, traces, pictures)
 
 
 def _tried(make: Callable[[], T]) -> T | str:
@@ -171,7 +171,7 @@ def _some(part: Dataset, steps: int) -> Dataset:
 def _named(finding: Finding, seen: Dataset, held: Dataset) -> str:
     """The sequences of a finding as the file calls them, a few of them."""
     outside = finding.name == "leakage" or finding.message.startswith("in the held-out part")
-    names = names_of(held if outside else seen)
+    names = sequence_names(held if outside else seen)
     shown = [one_line(names[i], 30) for i in finding.sequences[:8]]
     more = len(finding.sequences) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
