@@ -289,7 +289,7 @@ NB_MODULE(_core, m) {
         .def(nb::init<const std::string&, bool, bool, const nb::tuple&, Address,
                       std::vector<Address>, const nb::tuple&, const nb::tuple&, Address, Address,
                       Address, int>(),
-             nb::arg("cell").noconvert(), nb::arg("is_double").noconvert(),
+             nb::kw_only(), nb::arg("cell").noconvert(), nb::arg("is_double").noconvert(),
              nb::arg("reverse").noconvert(), nb::arg("sizes").noconvert(),
              nb::arg("lengths").noconvert(), nb::arg("weights").noconvert(),
              nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("h0").noconvert(),
@@ -301,7 +301,7 @@ NB_MODULE(_core, m) {
                 nb::gil_scoped_release release;
                 (call.is_double ? forward<double> : forward<float>)(call, h_n, c_n);
             },
-            nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert())
+            nb::kw_only(), nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert())
         .def(
             "backward",
             [](const Call& call, const nb::tuple& dy, Address dh_n, Address dc_n,
@@ -315,7 +315,7 @@ NB_MODULE(_core, m) {
                 (call.is_double ? backward<double> : backward<float>)(call, from, dh_n, dc_n, to,
                                                                       dh0, dc0, gradients);
             },
-            nb::arg("dy").noconvert(), nb::arg("dh_n").noconvert(), nb::arg("dc_n").noconvert(),
+            nb::kw_only(), nb::arg("dy").noconvert(), nb::arg("dh_n").noconvert(), nb::arg("dc_n").noconvert(),
             nb::arg("dx").noconvert(), nb::arg("dh0").noconvert(), nb::arg("dc0").noconvert(),
             nb::arg("gradients").noconvert());
 
@@ -342,7 +342,7 @@ NB_MODULE(_core, m) {
                 run_network(network, std::move(parameters), sizes, lengths, x, masks, keep, logits,
                             threads, {});
             },
-            nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
+            nb::kw_only(), nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
             nb::arg("lengths").noconvert(), nb::arg("x").noconvert(), nb::arg("masks").noconvert(),
             nb::arg("keep"), nb::arg("logits").noconvert(), nb::arg("threads").noconvert())
         .def(
@@ -357,7 +357,7 @@ NB_MODULE(_core, m) {
                                    {std::move(gradients), loss_of(loss), tensor(target),
                                     class_weight, smoothing});
             },
-            nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
+            nb::kw_only(), nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
             nb::arg("lengths").noconvert(), nb::arg("x").noconvert(), nb::arg("masks").noconvert(),
             nb::arg("keep"), nb::arg("logits").noconvert(), nb::arg("threads").noconvert(),
             nb::arg("gradients").noconvert(), nb::arg("loss").noconvert(),

@@ -52,7 +52,7 @@ def signatures(tree):
     found = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = [a.arg for a in node.args.args]
+            found[node.name] = [a.arg for a in node.args.args + node.args.kwonlyargs]
         elif isinstance(node, ast.ClassDef):
             found |= {f"{node.name}.{k}": v for k, v in signatures(node).items()}
     return found
@@ -64,7 +64,7 @@ def test_the_stub_has_what_the_module_has():
     assert {name.split(".")[0] for name in stub} == public
     for name, arguments in stub.items():
         function = operator.attrgetter(name)(_core)
-        signature = function.__doc__.partition("(")[2].partition(") ->")[0]
+        signature = function.__doc__.partition("(")[2].partition(") ->")[0].replace(" *,", "")
         names = [a.partition(":")[0] for a in re.split(r", (?=\w+:)", signature) if a]
         assert names == arguments, name
 

@@ -1,12 +1,16 @@
 """CPU kernels of elman, as csrc/module.cpp gives them to Python; kept by hand.
 
-A tensor is its address and strides, in numbers and not bytes; address 0 means none. Nothing is
-checked here: src/elman/ops checks first. csrc/layer_call.h says what is read and what written.
+A `_Strided` tensor is its address, the stride of its steps and the stride of its rows, in elements
+and not bytes; the elements of a row are adjacent. A bare address is of a contiguous tensor. Address
+0 means that there is none. Nothing is checked here: elman.ops and elman.models check first.
+csrc/layer_call.h and csrc/network_call.h say what is read and what is written.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor
+
+_Strided = tuple[int, int, int]
 
 def isa() -> str:
     """The instruction set in use."""
@@ -31,14 +35,15 @@ class LayerCall:
 
     def __init__(
         self,
+        *,
         cell: str,
         is_double: bool,
         reverse: bool,
         sizes: tuple[int, int, int, int],
         lengths: int,
         weights: Sequence[int],
-        x: tuple[int, int, int],
-        y: tuple[int, int, int],
+        x: _Strided,
+        y: _Strided,
         h0: int,
         c0: int,
         reserve: int,
@@ -46,15 +51,16 @@ class LayerCall:
     ) -> None:
         """Args: sizes are B, T, I, H; weights are of ih, hh and their biases."""
 
-    def forward(self, h_n: int, c_n: int) -> None:
+    def forward(self, *, h_n: int, c_n: int) -> None:
         """Compute the outputs and last states."""
 
     def backward(
         self,
-        dy: tuple[int, int, int],
+        *,
+        dy: _Strided,
         dh_n: int,
         dc_n: int,
-        dx: tuple[int, int, int],
+        dx: _Strided,
         dh0: int,
         dc0: int,
         gradients: Sequence[int],
@@ -80,30 +86,32 @@ class Network:
 
     def forward(
         self,
+        *,
         parameters: Sequence[int],
         sizes: tuple[int, int],
         lengths: int,
-        x: tuple[int, int, int],
-        masks: tuple[tuple[int, int, int], ...],
+        x: _Strided,
+        masks: tuple[_Strided, ...],
         keep: float,
-        logits: tuple[int, int, int],
+        logits: _Strided,
         threads: int,
     ) -> None:
         """Compute the logits. Sizes are B, T; masks are of input, output, and between layers."""
 
     def loss_and_gradients(
         self,
+        *,
         parameters: Sequence[int],
         sizes: tuple[int, int],
         lengths: int,
-        x: tuple[int, int, int],
-        masks: tuple[tuple[int, int, int], ...],
+        x: _Strided,
+        masks: tuple[_Strided, ...],
         keep: float,
-        logits: tuple[int, int, int],
+        logits: _Strided,
         threads: int,
         gradients: Sequence[int],
         loss: str,
-        target: tuple[int, int, int],
+        target: _Strided,
         class_weight: int,
         smoothing: float,
     ) -> float:

@@ -108,12 +108,23 @@ def busy() -> None:
     y, h_n = (t.data_ptr() for t in results)
     weights = [weight_ih, weight_hh, bias_ih, bias_hh]
     call = _core.LayerCall(
-        "gru", False, False, (B, T, I, H), 0, weights, (x, I, T * I), (y, H, T * H), h0, 0, 0, 3
+        cell="gru",
+        is_double=False,
+        reverse=False,
+        sizes=(B, T, I, H),
+        lengths=0,
+        weights=weights,
+        x=(x, I, T * I),
+        y=(y, H, T * H),
+        h0=h0,
+        c0=0,
+        reserve=0,
+        threads=3,
     )
 
     def forever(keep: list[torch.Tensor]) -> None:
         while True:
-            call.forward(h_n, 0)
+            call.forward(h_n=h_n, c_n=0)
 
     for _ in range(3):
         threading.Thread(target=forever, args=(tensors + results,), daemon=True).start()

@@ -25,8 +25,8 @@ from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 if TYPE_CHECKING:
     from elman.models.model import ModelConfig
 
-_Places = tuple[int, int, int]  # address, stride of steps, stride of rows
-_NOWHERE: _Places = (0, 0, 0)
+_Strided = tuple[int, int, int]  # address, stride of steps, stride of rows, as in _core.pyi
+_NO_TENSOR: _Strided = (0, 0, 0)
 _PLAIN = (Tensor, nn.Parameter)  # a subclass may keep its numbers anywhere
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -188,14 +188,14 @@ class NativeModel:
         out = self._new_logits(x)
         try:
             _core.Network(*self._network).forward(
-                [weight.data_ptr() for weight in weights],
-                (x.shape[0], x.shape[1]),
-                0 if lengths is None else lengths.data_ptr(),
-                _places(x, True),
-                (),
-                1.0,
-                _places(out, self.config.per_step),
-                torch.get_num_threads(),
+                parameters=[weight.data_ptr() for weight in weights],
+                sizes=(x.shape[0], x.shape[1]),
+                lengths=0 if lengths is None else lengths.data_ptr(),
+                x=_strided(x, True),
+                masks=(),
+                keep=1.0,
+                logits=_strided(out, self.config.per_step),
+                threads=torch.get_num_threads(),
             )
         except IndexError as error:
             raise _explained(error) from None
@@ -250,19 +250,19 @@ class NativeModel:
             raise SettingsError(f"label_smoothing: got {label_smoothing}, expected 0 to 1")
         try:
             loss = _core.Network(*self._network).loss_and_gradients(
-                [weight.data_ptr() for weight in weights],
-                (x.shape[0], x.shape[1]),
-                0 if lengths is None else lengths.data_ptr(),
-                _places(x, True),
-                () if masks is None else self._mask_places(masks, x),
-                1.0 if masks is None else 1 / (1 - config.dropout),
-                _places(out, config.per_step),
-                torch.get_num_threads() if threads is None else threads,
-                gradients.addresses,
-                "squared_error" if squared else "cross_entropy",
-                _places(target, config.per_step),
-                0 if class_weight is None else class_weight.data_ptr(),
-                label_smoothing,
+                parameters=[weight.data_ptr() for weight in weights],
+                sizes=(x.shape[0], x.shape[1]),
+                lengths=0 if lengths is None else lengths.data_ptr(),
+                x=_strided(x, True),
+                masks=() if masks is None else self._strided_masks(masks, x),
+                keep=1.0 if masks is None else 1 / (1 - config.dropout),
+                logits=_strided(out, config.per_step),
+                threads=torch.get_num_threads() if threads is None else threads,
+                gradients=gradients.addresses,
+                loss="squared_error" if squared else "cross_entropy",
+                target=_strided(target, config.per_step),
+                class_weight=0 if class_weight is None else class_weight.data_ptr(),
+                smoothing=label_smoothing,
             )
         except IndexError as error:
             raise _explained(error) from None
@@ -296,7 +296,7 @@ class NativeModel:
             tensor = tensor.to(wanted).resolve_neg()
         return tensor.contiguous()
 
-    def _mask_places(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Places, ...]:
+    def _strided_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
         """The masks as the call takes them: of the embedded tokens, of what is read, between."""
         shapes = mask_shapes(self.config, *x.shape[:2])
         if [tuple(mask.shape) for mask in masks] != shapes:
@@ -304,13 +304,13 @@ class NativeModel:
         if not all(m.dtype is torch.bool and m.is_cpu and m.is_contiguous() for m in masks):
             raise ShapeError("masks: expected contiguous bool tensors on the CPU")
         tokens = self.config.vocabulary_size > 0
-        embedded = _places(masks[0], True) if tokens else _NOWHERE
-        read = _places(masks[-1], self.config.per_step)
-        return (embedded, read, *(_places(mask, True) for mask in masks[tokens:-1]))
+        embedded = _strided(masks[0], True) if tokens else _NO_TENSOR
+        read = _strided(masks[-1], self.config.per_step)
+        return (embedded, read, *(_strided(mask, True) for mask in masks[tokens:-1]))
 
 
-def _places(tensor: Tensor, steps: bool) -> _Places:
-    """Where a (B, T, ...), or without steps (B, ...), begins, and its strides."""
+def _strided(tensor: Tensor, steps: bool) -> _Strided:
+    """A (B, T, ...), or without steps (B, ...), as its address and strides."""
     strides = tensor.stride()
     return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 

@@ -118,18 +118,18 @@ def _call(
     """The kernels' view of these tensors, which must outlive it."""
     assert weights[1] is not None
     return _core.LayerCall(
-        cell,
-        x.dtype == torch.float64,
-        reverse,
-        sizes(x, weights[1], batch_first),
-        _address(lengths),
-        [_address(w) for w in weights],
-        _strided(x, batch_first),
-        _strided(y, batch_first),
-        _address(h0),
-        _address(c0),
-        _address(reserve),
-        torch.get_num_threads(),
+        cell=cell,
+        is_double=x.dtype == torch.float64,
+        reverse=reverse,
+        sizes=sizes(x, weights[1], batch_first),
+        lengths=_address(lengths),
+        weights=[_address(w) for w in weights],
+        x=_strided(x, batch_first),
+        y=_strided(y, batch_first),
+        h0=_address(h0),
+        c0=_address(c0),
+        reserve=_address(reserve),
+        threads=torch.get_num_threads(),
     )
 
 
@@ -173,7 +173,7 @@ def forward(
     if keep and (n := reserve_size(x, weight_hh, cell)):
         reserve = _core.reserve(n, x.dtype == torch.float64)
     call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
-    call.forward(_address(h_n), _address(c_n))
+    call.forward(h_n=_address(h_n), c_n=_address(c_n))
     return y, h_n, c_n, reserve
 
 
@@ -211,13 +211,13 @@ def backward(
         batch_first,
     )
     call.backward(
-        _strided(dy, batch_first),
-        _address(dh_n),
-        _address(dc_n),
-        _strided(dx, batch_first),
-        _address(dh0),
-        _address(dc0),
-        [_address(w) for w in d_weights],
+        dy=_strided(dy, batch_first),
+        dh_n=_address(dh_n),
+        dc_n=_address(dc_n),
+        dx=_strided(dx, batch_first),
+        dh0=_address(dh0),
+        dc0=_address(dc0),
+        gradients=[_address(w) for w in d_weights],
     )
     d_ih, d_hh, d_bias_ih, d_bias_hh = d_weights
     return dx, d_ih, d_hh, d_bias_ih, d_bias_hh, dh0, dc0
