@@ -294,13 +294,25 @@ class TrainingPlan(TrainingSettings):
     keep: Literal["best", "last"] = "best"
 
 
+@dataclass(frozen=True)
+class ReportSettings:
+    """What a run reports beyond its evaluation: section [report]."""
+
+    diagnostics: Annotated[
+        bool,
+        Help("report network diagnostics: doctor, memory and notable examples"),
+    ] = True
+
+
 # Of DataSettings, those that say how a file is read, whatever it is read for.
 READING = ("format", "target", "text", "values", "categories", "id", "time")
 
-SECTIONS: dict[str, type[DataSettings] | type[ModelSettings] | type[TrainingSettings]] = {
+Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]
+SECTIONS: dict[str, Section] = {
     "data": DataSettings,
     "model": ModelSettings,
     "training": TrainingSettings,
+    "report": ReportSettings,
 }
 
 
@@ -348,7 +360,7 @@ def validated(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
     """Build one section of the settings from plain values, all defaults filled in.
 
     Args:
-        kind: DataSettings, ModelSettings or TrainingSettings.
+        kind: one of the classes in SECTIONS.
         values: setting by name.
         place: where the values came from, for the message.
     Raises: SettingsError that lists every fault: unknown names with the nearest right one, and

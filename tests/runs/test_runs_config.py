@@ -26,6 +26,7 @@ def test_every_setting_has_a_line():
         "[data]",
         "[model]",
         "[training]",
+        "[report]",
     ]
 
 

@@ -84,7 +84,10 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     assert f"Loss and {'error' if task == 'regression' else 'accuracy'} by epoch" in page
     assert "against" in page
     again = read_toml(done.folder / "config.toml")
-    second = run(merge(again), out=tmp_path / "again", verbose=0, echo=lambda _: None)
+    plain = merge(again, {"report": {"diagnostics": False}})
+    second = run(plain, out=tmp_path / "again", verbose=0, echo=lambda _: None)
+    assert {p.stem for p in (second.folder / "plots").iterdir()} == pictures - looked
+    assert "Sequences worth a look" not in (second.folder / "report.html").read_text("utf-8")
     assert second.reports["test"].to_dict() == done.reports["test"].to_dict()
     report, folder, _ = evaluate(done.folder, data["data"], {}, tmp_path / "evaluation", False)
     assert report.count == 40

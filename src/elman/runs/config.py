@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from elman.errors import SettingsError, nearest
-from elman.settings import SECTIONS, DataSettings, ModelSettings, TrainingSettings, validated
+from elman.settings import (
+    SECTIONS,
+    DataSettings,
+    ModelSettings,
+    ReportSettings,
+    TrainingSettings,
+    validated,
+)
 
 Values = dict[str, dict[str, Any]]
 
@@ -24,6 +31,7 @@ class RunSettings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
 
 def read_toml(path: Path) -> Values:

@@ -131,7 +131,9 @@ def run(
             folder / "plots",
             kept_epoch=history.kept_epoch,
         )
-        diagnostics = run_diagnostics(estimator, parts, reports["test"], folder / "plots")
+        diagnostics = None
+        if settings.report.diagnostics:
+            diagnostics = run_diagnostics(estimator, parts, reports["test"], folder / "plots")
         seconds = time.perf_counter() - started
         document = page.Page(
             title=Path(settings.data.data).name,
@@ -249,7 +251,8 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
     )
     plan = training.resolved(parts.choosing)
     hanging = {n: getattr(plan, n) for n in ("patience", "keep")}
-    return RunSettings(data, model, dataclasses.replace(training, **hanging)), chosen
+    training = dataclasses.replace(training, **hanging)
+    return RunSettings(data, model, training, settings.report), chosen
 
 
 def figures_of(training: Dataset, data: DataSettings) -> DataStatistics:
