@@ -22,7 +22,8 @@ from explain_cases import (
 from torch.nn import functional
 
 from elman.errors import DataError, ElmanError, SettingsError
-from elman.explain import bptt, recurrence
+from elman.explain import bptt, run_forward
+from elman.explain.forward import names
 from elman.models import unrolled
 
 CLOSE = 1e-10
@@ -114,7 +115,7 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
     x, target = sequence(steps=5), label()
     found = bptt(model, x, target)
     for layer, direction in found.dh:
-        _, _, b, _ = recurrence.names(layer, direction)
+        _, _, b, _ = names(layer, direction)
         own = [torch.zeros_like(getattr(model.recurrent, b)).requires_grad_() for _ in range(5)]
         real = unrolled.weights_of
 
@@ -125,7 +126,7 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
             return W, U, torch.stack([b + each for each in own]), c
 
         monkeypatch.setattr(unrolled, "weights_of", of)
-        outputs = recurrence.run(model, x).outputs
+        outputs = run_forward(model, x).outputs
         monkeypatch.setattr(unrolled, "weights_of", real)
         for t, gradient in enumerate(
             torch.autograd.grad(functional.cross_entropy(outputs, target), own)
@@ -168,7 +169,7 @@ def test_what_is_kept_grows_with_steps_and_not_with_their_matrices():
     model = network(STACKS[4], hidden_size=40)  # an lstm, or the like
     found = bptt(model, sequence(steps=50), label())
     kept = {}
-    for part in found.parts.values():
+    for part in found.contributions.values():
         for tensor in (part.left, part.right):
             if tensor is not None:
                 kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -202,10 +203,10 @@ def test_frames():
     dh = np.linalg.norm(found.dh[1, "backward"], axis=1)
     assert table["|dL/dh| layer 1 backward"].tolist() == dh.tolist()
     assert table["weight_hh_l2"].tolist() == found.contribution_norms["weight_hh_l2"].tolist()
-    far = found.to_frame(by="distance")
+    far = found.to_frame(by="lag")
     own = far[(far.layer == 2) & (far.direction == "backward")]
-    assert own["distance"].tolist() == [0, 1, 2, 3, 4]
-    assert own["norm"].tolist() == found.travelled[2, "backward"].tolist()
+    assert own["lag"].tolist() == [0, 1, 2, 3, 4]
+    assert own["norm"].tolist() == found.gradient_by_lag[2, "backward"].tolist()
 
 
 @pytest.mark.gpu
@@ -246,11 +247,11 @@ def test_pictures(kind, readout, steps):
     without = found.plot(jacobians=False)
     without.canvas.draw()
     assert len(shown) == len(titles(without)) + 1
-    distance = found.plot_distance()
+    distance = found.plot_by_lag()
     distance.canvas.draw()
     lines = distance.axes[0].lines
     assert len(lines) == 6
-    for line, norms in zip(lines, found.travelled.values(), strict=True):
+    for line, norms in zip(lines, found.gradient_by_lag.values(), strict=True):
         known = np.isfinite(line.get_ydata())
         np.testing.assert_array_equal(line.get_ydata()[known], norms[known])
 
@@ -294,7 +295,7 @@ def test_a_maximum_reached_more_than_once_is_divided():
         model.recurrent.weight_ih_l0[3:5] = 0.0  # as large at several steps, and above 0
         model.recurrent.weight_hh_l0[3:5] = 0.0
     found = bptt(model, sequence(), label())
-    assert (found.back.share == 0.2).sum() >= 5 * 3
+    assert (found.backward_pass.share == 0.2).sum() >= 5 * 3
     _, gradients = by_autograd(model, "classification", sequence(), label())
     for name, gradient in gradients.items():
         near(found.gradients[name], gradient)

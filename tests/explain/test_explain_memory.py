@@ -55,8 +55,8 @@ def test_a_shift_register_remembers_one_distance_exactly(readout, k):
     model = shift_register(k, readout=readout)
     found = memory(model, X)
     assert found.reach == k and found.future is None
-    assert found.distances.tolist() == list(range(30))
-    others = found.distances != k
+    assert found.lags.tolist() == list(range(30))
+    others = found.lags != k
     assert (found.effect[others] == 0).all() and (found.high[others] == 0).all()
     assert found.effect[k] > 0.1 and found.low[k] > 0
     assert "inputs count up to" in str(found) and f"at distance {k};" in str(found)
@@ -104,7 +104,7 @@ def test_without_recurrent_weights_nothing_is_remembered(stack):
             elif stack[0][0] == "lstm" and name.startswith("bias_ih"):
                 p[6:12] = -1e4  # f = 0: the cell is not kept
     found = memory(model, [sequence(steps=n, seed=n) for n in (8, 9, 10)])
-    for side in found.sides.values():
+    for side in found.curves.values():
         assert side.reach == 0 and side.effect[0] > 0.001 and (side.effect[1:] == 0).all()
 
 
@@ -171,7 +171,7 @@ def test_the_same_seed_draws_the_same_and_others_lie_near():
 def test_many_small_passes_give_what_one_gives(readout, monkeypatch):
     model, X = network(BOTH, readout), [sequence(steps=n, seed=n) for n in (4, 6, 6)]
     whole = memory(model, X)
-    monkeypatch.setattr("elman.explain.replaced._AT_ONCE", 1)
+    monkeypatch.setattr("elman.explain.perturbation._AT_ONCE", 1)
     parts = memory(model, X)
     np.testing.assert_allclose(parts.effect, whole.effect, atol=1e-12)
     np.testing.assert_allclose(parts.future.effect, whole.future.effect, atol=1e-12)
@@ -190,13 +190,13 @@ def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
 def test_long_sequences_are_measured_at_few_distances():
     model = network(GRU, hidden_size=3)
     X = [sequence(steps=n, seed=i) for i, n in enumerate((400, 500, 700, 700, 900))]
-    found = memory(model, X, distances=20)
-    d = found.distances
+    found = memory(model, X, lags=20)
+    d = found.lags
     assert len(d) <= 20 and d[0] == 0 and d[-1] == 699 and (np.diff(d) > 0).all()
     assert (d[:4] == [0, 1, 2, 3]).all() and np.diff(d)[-1] > 100
     assert found.past.counts.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
     assert found.longest == 900
-    assert f"at {len(d)} distances up to 699" in str(found)
+    assert f"at {len(d)} lags up to 699" in str(found)
     axes = found.plot().axes[0]
     assert axes.get_xscale() == "log"
 
@@ -208,20 +208,20 @@ def test_of_long_sequences_fewer_are_asked_about():
     assert _affordable([5] * 7, 64) >= 7
     X = [sequence(steps=800, seed=s) for s in range(41)]
     model = network(GRU, hidden_size=1)
-    assert memory(model, X, distances=64).used == 39
-    assert memory(model, X, distances=4, sequences=41).used == 41
+    assert memory(model, X, lags=64).used == 39
+    assert memory(model, X, lags=4, sequences=41).used == 41
 
 
 @pytest.mark.parametrize("what", WHAT)
 def test_of_an_estimator_in_its_unit(what):
     estimator, X, _ = fitted(what)
     found = memory(estimator, X, replace="baseline")
-    assert set(found.sides) == {"past", "future"}
+    assert set(found.curves) == {"past", "future"}
     assert found.longest == max(len(x) for x in X) and found.past.counts.min() >= 2
     json.dumps(found.to_dict(), allow_nan=False)
     table = found.to_frame()
-    assert list(table.columns) == ["side", "distance", "effect", "low", "high", "sequences"]
-    assert len(table) == sum(len(side.effect) for side in found.sides.values())
+    assert list(table.columns) == ["side", "lag", "effect", "low", "high", "sequences"]
+    assert len(table) == sum(len(side.effect) for side in found.curves.values())
     expected = {"sets": "labels' probabilities", "values": "in standard deviations"}
     assert expected.get(what, "total variation distance") in found.measure
     texts = [t.get_text() for t in found.plot().axes[0].get_legend().get_texts()]
@@ -262,7 +262,7 @@ def test_the_model_is_left_as_it_was():
     [
         ({"replace": "noise"}, "replace: got 'noise', expected 'others' or 'baseline'"),
         ({"sequences": 1}, "sequences: got 1, expected a whole number from 2"),
-        ({"distances": True}, "distances: got True, expected a whole number from 2"),
+        ({"lags": True}, "lags: got True, expected a whole number from 2"),
         ({"share": 0}, "share: got 0, expected a share above 0 and up to 1"),
     ],
 )

@@ -10,7 +10,7 @@ from cases import same_bits, weights_of
 from explain_cases import KINDS, STACK_IDS, STACKS, WHAT, fitted, network, sequence
 
 from elman.errors import ElmanError
-from elman.explain import run, trace
+from elman.explain import run_forward, trace
 
 
 def near(found, expected, close=1e-10):
@@ -48,7 +48,7 @@ def test_many_beginnings_come_in_batches(monkeypatch):
 @pytest.mark.parametrize("stack", STACKS[::5], ids=STACK_IDS[::5])
 def test_states_and_gates_are_those_of_the_recurrence(stack):
     model, x = network(stack), sequence()
-    found, done = trace(model, x), run(model, x)
+    found, done = trace(model, x), run_forward(model, x)
     near(found.hidden, done.hidden.detach().numpy())
     for one, other in zip(found.layers, done.layers, strict=True):
         assert (one.layer, one.direction) == (other.layer, other.direction)
@@ -69,7 +69,7 @@ def test_an_estimators_answers_to_beginnings(what):
         expected = ask([X[2][: t + 1]])[0]
         np.testing.assert_allclose(found.distribution[t], expected, rtol=2e-5, atol=1e-6)
     assert found.classes == tuple(getattr(est, "classes_", ("target 1", "target 2")))
-    np.testing.assert_array_equal(found.final, found.distribution[-1])
+    np.testing.assert_array_equal(found.prediction, found.distribution[-1])
 
 
 def test_nothing_of_the_callers_changes():
@@ -91,15 +91,15 @@ def test_a_network_with_a_hook_is_refused():
 def test_when_the_answer_settled():
     found = trace(network(STACKS[0]), sequence(steps=4))
 
-    def settled(rows, task="classification"):
+    def settling_step(rows, task="classification"):
         rows = np.array(rows)
-        return type(found)(**{**vars(found), "distribution": rows, "task": task}).settled
+        return type(found)(**{**vars(found), "distribution": rows, "task": task}).settling_step
 
-    assert settled([[0.4, 0.6], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]) == 3
-    assert settled([[0.4, 0.6], [0.3, 0.7]]) == 1
-    assert settled([[0.4, 0.6], [0.9, 0.1]]) == 2
-    assert settled([[0.4, 0.6], [0.4, 0.4], [0.4, 0.6]], "multilabel") == 3
-    assert settled([[0.4, 0.6]], "regression") is None
+    assert settling_step([[0.4, 0.6], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]) == 3
+    assert settling_step([[0.4, 0.6], [0.3, 0.7]]) == 1
+    assert settling_step([[0.4, 0.6], [0.9, 0.1]]) == 2
+    assert settling_step([[0.4, 0.6], [0.4, 0.4], [0.4, 0.6]], "multilabel") == 3
+    assert settling_step([[0.4, 0.6]], "regression") is None
 
 
 def test_the_gist_in_words():
@@ -109,8 +109,8 @@ def test_the_gist_in_words():
     assert first.startswith(f"{est.model_.config.cell.upper()}, 2 layers of 5 units")
     assert f"a sequence of {len(X[0])} steps" in first
     likeliest = est.predict([X[0]])[0]
-    assert second.startswith(f"answer: {likeliest} ({found.final.max():.3f})")
-    assert last == f"settled from step {found.settled} of {len(X[0])} on"
+    assert second.startswith(f"answer: {likeliest} ({found.prediction.max():.3f})")
+    assert last == f"settled from step {found.settling_step} of {len(X[0])} on"
     assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
 
 

@@ -6,31 +6,31 @@ sequences as they were given to `fit`. None of them changes the network that it 
 
 # At once, not when first asked for: a function has the name of its file, and a file that is
 # imported later would take the name back.
-from elman.explain.attribute import Attribution, attribute
+from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Watch, doctor
+from elman.explain.forward import ForwardPass, run_forward
 from elman.explain.memory import Memory, memory
-from elman.explain.recurrence import Pass, run
-from elman.explain.subject import Reader, Subject, read
+from elman.explain.network import ExplainedNetwork, ExplainedSequence, read_sequence
 from elman.explain.trace import LayerTrace, Trace, trace
 
 __all__ = [
     "Attribution",
     "Bptt",
     "Diagnosis",
+    "ExplainedNetwork",
+    "ExplainedSequence",
     "Finding",
+    "ForwardPass",
     "LayerTrace",
     "Memory",
-    "Pass",
-    "Reader",
-    "Subject",
     "Trace",
     "Watch",
     "attribute",
     "bptt",
     "doctor",
     "memory",
-    "read",
-    "run",
+    "read_sequence",
+    "run_forward",
     "trace",
 ]

@@ -41,8 +41,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elman.explain.recurrence import Direction, Layer, Pass, Weights
-from elman.explain.subject import Subject
+from elman.explain.forward import Direction, ForwardPass, LayerForward, Weights
+from elman.explain.network import ExplainedSequence
 from elman.models import SequenceModel
 
 # From (t, dh, dc) to (da, du) of that step, and dh and dc of the step before; dh may be (H,) or, of
@@ -51,7 +51,7 @@ StepBack = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class LayerBack:
+class LayerBackward:
     """The backward pass of one layer and direction; row t of every array belongs to x_t.
 
     Args:
@@ -63,7 +63,7 @@ class LayerBack:
         step: goes back one step.
     """
 
-    forward: Layer
+    forward: LayerForward
     direct: Tensor
     dh: Tensor
     da: Tensor
@@ -77,7 +77,7 @@ class LayerBack:
 
 
 @dataclass(frozen=True)
-class Back:
+class BackwardPass:
     """The backward pass of one sequence.
 
     Args:
@@ -91,11 +91,11 @@ class Back:
     losses: Tensor
     dy: Tensor
     share: Tensor
-    layers: tuple[LayerBack, ...]
+    layers: tuple[LayerBackward, ...]
     embedded: Tensor
 
 
-def backward(subject: Subject, done: Pass) -> Back:
+def backward(subject: ExplainedSequence, done: ForwardPass) -> BackwardPass:
     """Go back from the loss to every state and input.
 
     Args:
@@ -107,7 +107,7 @@ def backward(subject: Subject, done: Pass) -> Back:
     dy = dy.expand(subject.steps, -1)  # (T, K)
     share = shares(model, done.hidden)
     above = share * (dy @ model.output.weight)  # (T, D*H), enters the top layer
-    layers: list[LayerBack] = []
+    layers: list[LayerBackward] = []
     H = model.config.hidden_size
     D = len(done.layers) // model.config.num_layers
     for number in reversed(range(model.config.num_layers)):
@@ -121,10 +121,10 @@ def backward(subject: Subject, done: Pass) -> Back:
             start=torch.zeros_like(both[0].forward.inputs),
         )
         layers = both + layers
-    return Back(losses, dy, share, tuple(layers), above)
+    return BackwardPass(losses, dy, share, tuple(layers), above)
 
 
-def loss_and_slope(subject: Subject, outputs: Tensor) -> tuple[Tensor, Tensor]:
+def loss_and_slope(subject: ExplainedSequence, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of every step, (T,), and its gradient for the outputs, (K,) or (T, K).
 
     classification  L = -log softmax(y)[true]                       dy = softmax(y) - [true]
@@ -171,7 +171,7 @@ def shares(model: SequenceModel, hidden: Tensor) -> Tensor:
     return share
 
 
-def layer_back(model: SequenceModel, layer: Layer, direct: Tensor) -> LayerBack:
+def layer_back(model: SequenceModel, layer: LayerForward, direct: Tensor) -> LayerBackward:
     """Go back through one layer and direction, from the gradient that enters above, (T, H)."""
     step = step_back(model, layer)
     dh, da, du = ([torch.empty(0)] * len(direct) for _ in range(3))
@@ -179,10 +179,10 @@ def layer_back(model: SequenceModel, layer: Layer, direct: Tensor) -> LayerBack:
     for t in backwards(len(direct), layer.direction):
         dh[t] = direct[t] + back_h
         da[t], du[t], back_h, back_c = step(t, dh[t], back_c)
-    return LayerBack(layer, direct, torch.stack(dh), torch.stack(da), torch.stack(du), step)
+    return LayerBackward(layer, direct, torch.stack(dh), torch.stack(da), torch.stack(du), step)
 
 
-def step_back(model: SequenceModel, layer: Layer) -> StepBack:
+def step_back(model: SequenceModel, layer: LayerForward) -> StepBack:
     """Return what goes back one step through this layer and direction."""
     weights = Weights.of(model, layer.layer, layer.direction)
     if model.config.cell == "rnn":
@@ -203,7 +203,7 @@ def before(values: Tensor, direction: Direction) -> Tensor:
     return torch.cat([start, values[:-1]])
 
 
-def _rnn(weights: Weights, layer: Layer, nonlinearity: str) -> StepBack:
+def _rnn(weights: Weights, layer: LayerForward, nonlinearity: str) -> StepBack:
     h = layer.h
     slope = 1 - h**2 if nonlinearity == "tanh" else (h > 0).to(h)
 
@@ -214,7 +214,7 @@ def _rnn(weights: Weights, layer: Layer, nonlinearity: str) -> StepBack:
     return step
 
 
-def _gru(weights: Weights, layer: Layer) -> StepBack:
+def _gru(weights: Weights, layer: LayerForward) -> StepBack:
     r, z, n = (layer.gates[name] for name in ("r", "z", "n"))
     h_before = layer.previous
     u_n = (h_before @ weights.U.T + weights.c).chunk(3, -1)[2]
@@ -230,7 +230,7 @@ def _gru(weights: Weights, layer: Layer) -> StepBack:
     return step
 
 
-def _lstm(weights: Weights, layer: Layer) -> StepBack:
+def _lstm(weights: Weights, layer: LayerForward) -> StepBack:
     i, f, g, o, c = (layer.gates[name] for name in ("i", "f", "g", "o", "c"))
     c_before = before(c, layer.direction)
     tanh_c = torch.tanh(c)

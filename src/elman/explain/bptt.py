@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import SettingsError, nearest
-from elman.explain import recurrence
-from elman.explain.backward import Back, backward
+from elman.explain.backward import BackwardPass, backward
+from elman.explain.forward import Direction, LayerForward, check_forward, names, run_forward
 from elman.explain.frames import frame
-from elman.explain.recurrence import Direction
-from elman.explain.subject import Floats, Subject, read
+from elman.explain.lag import gradient_by_lag, jacobian_norms
+from elman.explain.network import ExplainedSequence, Floats, read_sequence
 from elman.explain.trace import array, counted, described
-from elman.explain.travel import jacobian_norms, travelled
 from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ UNITS = {"classification": "nats", "multilabel": "nats", "regression": "squared 
 
 
 @dataclass(frozen=True)
-class Part:
+class Contribution:
     """What every step contributes to the gradient of one parameter, as factors: O(T*(m+n)) numbers.
 
     Args:
@@ -93,10 +92,10 @@ class Bptt:
         losses: L_t, (T,): with an output at every step its own loss; else the only one, at T.
         dh: dL/dh_t of each layer and direction, (T, H), in nats per unit of h; of an lstm with c_t
             held as it is.
-        travelled: mean norm of a gradient by distance, after 0 to T-1 steps back from where it
+        gradient_by_lag: mean norm of a gradient by time lag, 0 to T-1 steps back from where it
             entered the layer, (T,), over the steps at which one enters; of an lstm that of (h, c)
-            together. NaN at distances that none went.
-        remaining: the same against where it entered, from 1 at distance 0, (T,).
+            together. NaN at lags that no gradient reached.
+        remaining: the same against where it entered, from 1 at lag 0, (T,).
         sources: steps at which a gradient enters a layer and was followed; at most 64.
         inputs, input_names: what was read, as in a Trace.
         letters: for each parameter its letter: W, U, V, b_h, b_y, or E for embeddings.
@@ -106,15 +105,15 @@ class Bptt:
 
     losses: Floats
     dh: dict[Where, Floats]
-    travelled: dict[Where, Floats]
+    gradient_by_lag: dict[Where, Floats]
     remaining: dict[Where, Floats]
     sources: dict[Where, int]
     inputs: NDArray[Any]
     input_names: tuple[str, ...]
     network: str
     unit: str
-    parts: dict[str, Part] = field(repr=False)
-    back: Back = field(repr=False)
+    contributions: dict[str, Contribution] = field(repr=False)
+    backward_pass: BackwardPass = field(repr=False)
 
     @property
     def steps(self) -> int:
@@ -129,7 +128,7 @@ class Bptt:
     @property
     def letters(self) -> dict[str, str]:
         """The letter of each parameter in the equations."""
-        return {name: part.letter for name, part in self.parts.items()}
+        return {name: part.letter for name, part in self.contributions.items()}
 
     def contribution(self, name: str, step: int) -> Floats:
         """What one step contributes to the gradient of a parameter, of the parameter's shape.
@@ -139,14 +138,14 @@ class Bptt:
             step: from 0, as in arrays; -1 is the last.
         Raises: SettingsError for a name or step that there is not.
         """
-        if name not in self.parts:
+        if name not in self.contributions:
             raise SettingsError(
-                f"name: got {name!r}, expected one of {', '.join(self.parts)}."
-                + nearest(name, self.parts)
+                f"name: got {name!r}, expected one of {', '.join(self.contributions)}."
+                + nearest(name, self.contributions)
             )
         if not -self.steps <= step < self.steps:
             raise SettingsError(f"step: got {step}, expected 0 to {self.steps - 1}")
-        return array(self.parts[name].at(step))
+        return array(self.contributions[name].at(step))
 
     @property
     def dh_norms(self) -> dict[Where, Floats]:
@@ -157,12 +156,12 @@ class Bptt:
     @functools.cached_property
     def contribution_norms(self) -> dict[str, Floats]:
         """Frobenius norm of every step's contribution, by parameter, (T,)."""
-        return {name: array(part.norms()) for name, part in self.parts.items()}
+        return {name: array(part.norms()) for name, part in self.contributions.items()}
 
     @functools.cached_property
     def gradients(self) -> dict[str, Floats]:
         """dL/d of every parameter: what all steps contribute, added up."""
-        return {name: array(part.total()) for name, part in self.parts.items()}
+        return {name: array(part.total()) for name, part in self.contributions.items()}
 
     @functools.cached_property
     def jacobian_norms(self) -> dict[Where, Floats]:
@@ -171,14 +170,16 @@ class Bptt:
         By how much at most the step can stretch a gradient. The state of an lstm is (h, c). Found
         when first asked for: T decompositions of (H, H), or (2*H, 2*H).
         """
-        return {_where(each.forward): array(jacobian_norms(each)) for each in self.back.layers}
+        return {
+            _where(each.forward): array(jacobian_norms(each)) for each in self.backward_pass.layers
+        }
 
     @property
     def verdicts(self) -> dict[Where, str]:
         """`vanishes`, `explodes` or `carries`, by layer and direction.
 
-        By `remaining` at the greatest distance: below 0.01, above 100, or between. `no gradient`
-        where none enters; `does not travel` where there is one step.
+        By `remaining` at the longest lag: below 0.01, above 100, or between. `no gradient`
+        where none enters; `single step` where there is one step.
         """
         return {where: self._verdict(where) for where in self.remaining}
 
@@ -187,12 +188,12 @@ class Bptt:
             return "no gradient"
         reach = self.reach(where)
         if reach == 0:
-            return "does not travel"
+            return "single step"
         left = self.remaining[where][reach]
         return "vanishes" if left < VANISHED else "explodes" if left > EXPLODED else "carries"
 
     def reach(self, where: Where) -> int:
-        """The greatest distance that a gradient went in this layer and direction, steps."""
+        """The longest time lag that a gradient reached in this layer and direction, steps."""
         known = np.flatnonzero(np.isfinite(self.remaining[where]) | np.isinf(self.remaining[where]))
         return int(known[-1])
 
@@ -226,38 +227,38 @@ class Bptt:
         from elman.plots.explain.bptt import draw_bptt
 
         if jacobians is None:
-            units = self.back.layers[0].dh.shape[1]
-            size = 2 * units if "c" in self.back.layers[0].forward.gates else units
-            jacobians = len(self.back.layers) * self.steps * size**3 < _QUICK
+            units = self.backward_pass.layers[0].dh.shape[1]
+            size = 2 * units if "c" in self.backward_pass.layers[0].forward.gates else units
+            jacobians = len(self.backward_pass.layers) * self.steps * size**3 < _QUICK
         return draw_bptt(self, self.jacobian_norms if jacobians else None)
 
-    def plot_distance(self) -> Figure:
-        """Draw the gradient's norm against the distance travelled, on a logarithmic axis."""
-        from elman.plots.explain.bptt import draw_distance
+    def plot_by_lag(self) -> Figure:
+        """Draw the gradient's norm against the time lag, on a logarithmic axis."""
+        from elman.plots.explain.bptt import draw_by_lag
 
-        return draw_distance(self)
+        return draw_by_lag(self)
 
     def to_frame(self, *, by: str = "step") -> Any:
         """Return a pandas DataFrame.
 
         Args:
             by: `step`: a row a step, with the loss, |dL/dh| of each layer and direction, and the
-                norm of the step's contribution to each parameter's gradient; `distance`: a row for
-                each distance and layer and direction, with `norm` and `remaining`.
+                norm of the step's contribution to each parameter's gradient; `lag`: a row for
+                each lag, layer and direction, with `norm` and `remaining`.
         """
-        if by == "distance":
-            places, count = list(self.travelled), self.steps
+        if by == "lag":
+            places, count = list(self.gradient_by_lag), self.steps
             return frame(
                 {
                     "layer": np.repeat([layer for layer, _ in places], count),
                     "direction": np.repeat([direction for _, direction in places], count),
-                    "distance": np.tile(np.arange(count), len(places)),
-                    "norm": np.concatenate([self.travelled[p] for p in places]),
+                    "lag": np.tile(np.arange(count), len(places)),
+                    "norm": np.concatenate([self.gradient_by_lag[p] for p in places]),
                     "remaining": np.concatenate([self.remaining[p] for p in places]),
                 }
             )
         if by != "step":
-            raise SettingsError(f"by: got {by!r}, expected 'step' or 'distance'")
+            raise SettingsError(f"by: got {by!r}, expected 'step' or 'lag'")
         columns: dict[str, Any] = {"step": np.arange(1, self.steps + 1), "loss": self.losses}
         for (layer, direction), norms in self.dh_norms.items():
             columns[f"|dL/dh| layer {layer} {direction}"] = norms
@@ -273,7 +274,9 @@ class Bptt:
             "losses": _plain(self.losses),
             "dh_norms": {named[w]: _plain(norms) for w, norms in self.dh_norms.items()},
             "contribution_norms": {n: _plain(v) for n, v in self.contribution_norms.items()},
-            "travelled": {named[w]: _plain(norms) for w, norms in self.travelled.items()},
+            "gradient_by_lag": {
+                named[w]: _plain(norms) for w, norms in self.gradient_by_lag.items()
+            },
             "verdicts": {named[w]: word for w, word in self.verdicts.items()},
             "verdict": self.verdict,
         }
@@ -302,47 +305,49 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
         sequence: one, as the model reads it, or for an estimator as its `fit` takes it.
         label: its label: for a bare network a code, (K,) of 0 and 1, or (K,) values, with an output
             at every step one a step; for an estimator as `fit` takes it.
-    Returns: a Bptt; it prints the gist, and `.plot()` and `.plot_distance()` draw it.
+    Returns: a Bptt; it prints the gist, and `.plot()` and `.plot_by_lag()` draw it.
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
         network computes something else than its config says.
     """
     if label is None:
         raise SettingsError("label: got None, expected a label: without one there is no loss")
-    subject = read(model, sequence, label)
+    subject = read_sequence(model, sequence, label)
     with torch.no_grad():
-        done = recurrence.run(subject.model, subject.x[0])
-        recurrence.check(subject, done)
+        done = run_forward(subject.model, subject.x[0])
+        check_forward(subject, done)
         back = backward(subject, done)
-        far = {_where(each.forward): travelled(each) for each in back.layers}
+        far = {_where(each.forward): gradient_by_lag(each) for each in back.layers}
         parts = _parts(subject, back, done.hidden)
     return Bptt(
         losses=array(back.losses),
         dh={_where(each.forward): array(each.dh) for each in back.layers},
-        travelled={where: array(each.norms) for where, each in far.items()},
+        gradient_by_lag={where: array(each.norms) for where, each in far.items()},
         remaining={where: array(each.remaining) for where, each in far.items()},
         sources={where: each.sources for where, each in far.items()},
         inputs=subject.inputs,
         input_names=subject.input_names,
         network=described(subject),
         unit=UNITS[subject.task],
-        parts=parts,
-        back=back,
+        contributions=parts,
+        backward_pass=back,
     )
 
 
-def _parts(subject: Subject, back: Back, hidden: Tensor) -> dict[str, Part]:
+def _parts(
+    subject: ExplainedSequence, back: BackwardPass, hidden: Tensor
+) -> dict[str, Contribution]:
     """Every parameter with the factors of its gradient, in the order of the forward pass."""
     config, x = subject.model.config, subject.x[0]
     shapes = {name: tuple(p.shape) for name, p in subject.model.named_parameters()}
-    parts: dict[str, Part] = {}
+    parts: dict[str, Contribution] = {}
     if config.vocabulary_size:
         name = "embedding.weight"
-        parts[name] = Part("E", shapes[name], back.embedded, rows=x)
+        parts[name] = Contribution("E", shapes[name], back.embedded, rows=x)
     start = config.input_size
     for k, width in enumerate(config.category_widths):
         name = f"embeddings.{k}.weight"
         own = back.embedded[:, start : start + width]
-        parts[name] = Part("E", shapes[name], own, rows=x[:, config.input_size + k].long())
+        parts[name] = Contribution("E", shapes[name], own, rows=x[:, config.input_size + k].long())
         start += width
     for each in back.layers:
         layer = each.forward
@@ -352,20 +357,22 @@ def _parts(subject: Subject, back: Back, hidden: Tensor) -> dict[str, Part]:
             ("b_h", each.da, None),
             ("b_h", each.du, None),
         )
-        names = recurrence.names(layer.layer, layer.direction)
-        for name, (letter, left, right) in zip(names, factors, strict=True):
-            parts[name] = Part(letter, shapes[f"recurrent.{name}"], left, right)
+        own_names = names(layer.layer, layer.direction)
+        for name, (letter, left, right) in zip(own_names, factors, strict=True):
+            parts[name] = Contribution(letter, shapes[f"recurrent.{name}"], left, right)
     # What the output reads is a sum over the steps, share_t * h_t; of b_y's only answer, the
     # gradient belongs to no step more than to another, and stands at the last.
-    parts["output.weight"] = Part("V", shapes["output.weight"], back.dy, back.share * hidden)
+    parts["output.weight"] = Contribution(
+        "V", shapes["output.weight"], back.dy, back.share * hidden
+    )
     dy = back.dy
     if not config.per_step:
         dy = torch.cat([torch.zeros_like(dy[1:]), dy[-1:]])
-    parts["output.bias"] = Part("b_y", shapes["output.bias"], dy)
+    parts["output.bias"] = Contribution("b_y", shapes["output.bias"], dy)
     return parts
 
 
-def _where(layer: recurrence.Layer) -> Where:
+def _where(layer: LayerForward) -> Where:
     return layer.layer, layer.direction
 
 

@@ -18,7 +18,7 @@ their probabilities; for values the absolute difference. All is computed in floa
 With readout `mean` or `max` every step has a way of its own to the output: there the curve says
 from where the answer is drawn, and only for a part how far states carry.
 
-Dimensions: n sequences, T steps, S of them replaced, D distances, K outputs.
+Dimensions: n sequences, T steps, S of them replaced, D lags, K outputs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from torch import Tensor
 
 from elman.errors import DataError, SettingsError
 from elman.explain.frames import frame
-from elman.explain.replaced import Replacement, changed, other_step
-from elman.explain.subject import Reader
+from elman.explain.network import ExplainedNetwork
+from elman.explain.perturbation import Replacement, changed, other_step
 from elman.models import SequenceModel
 from elman.train.threads import TorchThreads
 
@@ -50,11 +50,11 @@ _STEPS = 2_000_000  # that the network then runs over, about
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class MemoryCurve:
     """The curve of one side.
 
     Args:
-        distances: that were measured, (D,), from 0.
+        lags: that were measured, (D,), from 0.
         effect: mean over sequences, (D,).
         low, high: 95 % interval of the mean, by drawing sequences with replacement, (D,).
         counts: sequences that are long enough, (D,).
@@ -62,7 +62,7 @@ class Side:
             largest; None if nothing had any effect.
     """
 
-    distances: Ints
+    lags: Ints
     effect: Floats
     low: Floats
     high: Floats
@@ -70,9 +70,9 @@ class Side:
     reach: int | None
 
     @property
-    def beyond(self) -> int | None:
+    def next_lag(self) -> int | None:
         """The next measured distance after `reach`; None if there is none."""
-        further = self.distances[self.distances > (-1 if self.reach is None else self.reach)]
+        further = self.lags[self.lags > (-1 if self.reach is None else self.reach)]
         return int(further[0]) if len(further) else None
 
 
@@ -85,7 +85,7 @@ class Memory:
         future: of what comes after, for a network of both directions; else None.
         per_step: whether there is an output at every step.
         measure: what an effect is, in words.
-        replaced: what stood in an input's place, in words.
+        replacement: what stood in an input's place, in words.
         share: of the largest effect, under which an input counts as forgotten.
         used: sequences that were asked about.
         available: sequences that were given.
@@ -93,11 +93,11 @@ class Memory:
         seed: of what was drawn.
     """
 
-    past: Side
-    future: Side | None
+    past: MemoryCurve
+    future: MemoryCurve | None
     per_step: bool
     measure: str
-    replaced: str
+    replacement: str
     share: float
     used: int
     available: int
@@ -105,9 +105,9 @@ class Memory:
     seed: int
 
     @property
-    def distances(self) -> Ints:
+    def lags(self) -> Ints:
         """Of the past, (D,)."""
-        return self.past.distances
+        return self.past.lags
 
     @property
     def effect(self) -> Floats:
@@ -126,12 +126,12 @@ class Memory:
 
     @property
     def reach(self) -> int | None:
-        """Of the past: see `Side.reach`."""
+        """Of the past: see `MemoryCurve.reach`."""
         return self.past.reach
 
     @property
-    def sides(self) -> dict[str, Side]:
-        """The sides there are, by name."""
+    def curves(self) -> dict[str, MemoryCurve]:
+        """The curves there are, by name."""
         return {"past": self.past, **({"future": self.future} if self.future else {})}
 
     def plot(self) -> Figure:
@@ -142,53 +142,51 @@ class Memory:
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with a row for each side and distance."""
-        sides = self.sides
+        curves = self.curves
         columns: dict[str, Any] = {
-            "side": np.repeat(list(sides), [len(s.effect) for s in sides.values()])
+            "side": np.repeat(list(curves), [len(s.effect) for s in curves.values()])
         }
-        for name in ("distances", "effect", "low", "high", "counts"):
-            parts = [getattr(side, name) for side in sides.values()]
-            columns[{"distances": "distance", "counts": "sequences"}.get(name, name)] = (
-                np.concatenate(parts)
-            )
+        for name in ("lags", "effect", "low", "high", "counts"):
+            parts = [getattr(side, name) for side in curves.values()]
+            columns[{"lags": "lag", "counts": "sequences"}.get(name, name)] = np.concatenate(parts)
         return frame(columns)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
 
-        sides = {
+        curves = {
             name: {
-                "distances": side.distances.tolist(),
+                "lags": side.lags.tolist(),
                 "effect": side.effect.tolist(),
                 "low": side.low.tolist(),
                 "high": side.high.tolist(),
                 "sequences": side.counts.tolist(),
                 "reach": side.reach,
             }
-            for name, side in self.sides.items()
+            for name, side in self.curves.items()
         }
         told = (
             "per_step",
             "measure",
-            "replaced",
+            "replacement",
             "share",
             "used",
             "available",
             "longest",
             "seed",
         )
-        return {**sides, **{name: getattr(self, name) for name in told}}
+        return {**curves, **{name: getattr(self, name) for name in told}}
 
     def __str__(self) -> str:
-        lines = [self._told(name, side) for name, side in self.sides.items()]
+        lines = [self._told(name, side) for name, side in self.curves.items()]
         lines.append(
-            f"Effect: {self.measure}, one input replaced by {self.replaced}. Measured on "
-            f"{self.used:,} of {self.available:,} sequences, at {len(self.distances)} distances up "
-            f"to {int(self.distances[-1]):,} (seed {self.seed})."
+            f"Effect: {self.measure}, one input replaced by {self.replacement}. Measured on "
+            f"{self.used:,} of {self.available:,} sequences, at {len(self.lags)} lags up "
+            f"to {int(self.lags[-1]):,} (seed {self.seed})."
         )
         return "\n".join(lines)
 
-    def _told(self, name: str, side: Side) -> str:
+    def _told(self, name: str, side: MemoryCurve) -> str:
         where = {
             (False, "past"): "before the last step",
             (False, "future"): "after the first step",
@@ -200,11 +198,11 @@ class Memory:
         at = int(np.argmax(side.effect))
         told = (
             f"{name.capitalize()}: inputs count up to {side.reach:,} steps {where}. The effect is "
-            f"largest, {side.effect[at]:.3g}, at distance {int(side.distances[at]):,}"
+            f"largest, {side.effect[at]:.3g}, at distance {int(side.lags[at]):,}"
         )
-        if side.beyond is None:
+        if side.next_lag is None:
             return f"{told}, and at the largest distance still {self.share:.0%} of that or more."
-        return f"{told}; from {side.beyond:,} steps on it is under {self.share:.0%} of that."
+        return f"{told}; from {side.next_lag:,} steps on it is under {self.share:.0%} of that."
 
 
 @TorchThreads(1)  # of many small steps more threads make long ones
@@ -214,14 +212,14 @@ def memory(
     *,
     replace: Replacement = "others",
     sequences: int | None = None,
-    distances: int = 32,
+    lags: int = 32,
     share: float = 0.05,
     seed: int = 0,
 ) -> Memory:
     """Measure how far back, and for both directions how far ahead, inputs change the output.
 
     One step of a sequence is replaced at a time, and the rest left as it is. Each costs a pass of
-    the sequence through the network: as many as `distances`, or twice that for both directions.
+    the sequence through the network: as many as `lags`, or twice that for both directions.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
@@ -231,7 +229,7 @@ def memory(
             mean, and the unknown token or category.
         sequences: how many are asked about at most, drawn from X. None: 100, or, where they are
             long, as many as let the network run over two million steps, but 20.
-        distances: how many are measured at most: all that a tenth of the sequences have, and two
+        lags: how many are measured at most: all that a tenth of the sequences have, and two
             at least; if there are more, evenly spaced on a logarithmic scale. With an output at
             every step, also how many steps of a sequence are replaced at most, drawn from it.
         share: of the largest effect, under which an input counts as forgotten.
@@ -239,37 +237,37 @@ def memory(
     Raises: SettingsError for a value out of range; DataError for fewer than two sequences, or one
         that the network cannot read.
     """
-    _check(replace, sequences, distances, share)
-    reader = Reader.of(model)
+    _check(replace, sequences, lags, share)
+    reader = ExplainedNetwork.of(model)
     network = reader.model
     rows = _rows(reader, X)
     rng = np.random.default_rng(seed)
     names = ("past", "future") if network.config.bidirectional else ("past",)
     used = rng.permutation(len(rows))
     if sequences is None:
-        sequences = _affordable([len(rows[i]) for i in used], distances * len(names))
+        sequences = _affordable([len(rows[i]) for i in used], lags * len(names))
     used = np.sort(used[:sequences])
     lengths = [len(rows[i]) for i in used]
-    grid = _grid(lengths, distances)
+    grid = _grid(lengths, lags)
     effects = {name: np.full((len(used), len(grid)), np.nan) for name in names}
     scale, measure = _measure(reader)
     for place, i in enumerate(used):
         row = rows[i]
         if network.config.per_step:
-            steps = sorted(rng.permutation(len(row))[:distances].tolist())
+            steps = sorted(rng.permutation(len(row))[:lags].tolist())
         else:
             steps = _steps(row, grid, len(names))
         other = [other_step(rows, int(i), step, replace, network, rng) for step in steps]
         moved = changed(network, row, steps, torch.stack(other), scale)
         for name, each in zip(names, moved, strict=True):
             effects[name][place] = _by_distance(each, steps, grid, len(row), name)
-    sides = {name: _side(effect, grid, share, rng) for name, effect in effects.items()}
+    curves = {name: _side(effect, grid, share, rng) for name, effect in effects.items()}
     return Memory(
-        past=sides["past"],
-        future=sides.get("future"),
+        past=curves["past"],
+        future=curves.get("future"),
         per_step=network.config.per_step,
         measure=measure,
-        replaced=_replaced(replace, network),
+        replacement=_replaced(replace, network),
         share=share,
         used=len(used),
         available=len(rows),
@@ -278,10 +276,10 @@ def memory(
     )
 
 
-def _check(replace: str, sequences: int | None, distances: int, share: float) -> None:
+def _check(replace: str, sequences: int | None, lags: int, share: float) -> None:
     if replace not in ("others", "baseline"):
         raise SettingsError(f"replace: got {replace!r:.40}, expected 'others' or 'baseline'")
-    asked = {"sequences": 2 if sequences is None else sequences, "distances": distances}
+    asked = {"sequences": 2 if sequences is None else sequences, "lags": lags}
     for name, value in asked.items():
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 2:
             raise SettingsError(f"{name}: got {value!r:.40}, expected a whole number from 2")
@@ -289,7 +287,7 @@ def _check(replace: str, sequences: int | None, distances: int, share: float) ->
         raise SettingsError(f"share: got {share!r:.40}, expected a share above 0 and up to 1")
 
 
-def _rows(reader: Reader, X: Any) -> list[Tensor]:
+def _rows(reader: ExplainedNetwork, X: Any) -> list[Tensor]:
     """All sequences as the network reads them, each (T, C) or (T,)."""
     if reader.estimator is None:
         rows = [reader.read(sequence).x[0] for sequence in X]
@@ -325,7 +323,7 @@ def _grid(lengths: list[int], most: int) -> Ints:
     return np.unique(np.round(np.geomspace(1, end, most)).astype(np.int64)) - 1
 
 
-def _measure(reader: Reader) -> tuple[Tensor | None, str]:
+def _measure(reader: ExplainedNetwork) -> tuple[Tensor | None, str]:
     """Scale of the outputs, (K,), None for probabilities; and what an effect is."""
     config, estimator = reader.model.config, reader.estimator
     if config.task == "classification":
@@ -349,10 +347,10 @@ def _replaced(replace: Replacement, network: SequenceModel) -> str:
     return "zero and unknown categories" if config.category_sizes else "zero"
 
 
-def _steps(row: Tensor, grid: Ints, sides: int) -> list[int]:
+def _steps(row: Tensor, grid: Ints, curves: int) -> list[int]:
     """Which steps are replaced, from 0, with an output a sequence: each at a distance from it."""
     inside = grid[grid < len(row)]
-    ahead = inside if sides == 2 else inside[:0]
+    ahead = inside if curves == 2 else inside[:0]
     found: list[int] = np.union1d(len(row) - 1 - inside, ahead).tolist()
     return found
 
@@ -374,7 +372,7 @@ def _by_distance(changed: Floats, steps: list[int], grid: Ints, T: int, side: st
     return found
 
 
-def _side(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) -> Side:
+def _side(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) -> MemoryCurve:
     """Average over sequences, (n, D), with intervals."""
     known = ~np.isnan(effects)
     counts = known.sum(0)
@@ -390,4 +388,4 @@ def _side(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) -
     largest = effect.max()
     remembered = grid[effect >= share * largest] if largest > 0 else grid[:0]
     reach = int(remembered[-1]) if len(remembered) else None
-    return Side(grid, effect, low, high, counts, reach)
+    return MemoryCurve(grid, effect, low, high, counts, reach)

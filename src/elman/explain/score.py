@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.errors import DataError, SettingsError, nearest
-from elman.explain.subject import Subject
+from elman.explain.network import ExplainedSequence
 
 Scale = Literal["log_odds", "logit", "log_probability", "probability", "value"]
 _WORDS = {
@@ -33,7 +33,7 @@ class Score:
         step: of a network with an output at every step, which one, from 0.
     """
 
-    subject: Subject
+    subject: ExplainedSequence
     index: int
     scale: Scale
     step: int | None
@@ -73,7 +73,7 @@ class Score:
 
 
 def choose_score(
-    subject: Subject, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
+    subject: ExplainedSequence, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
 ) -> Score:
     """Find out what is asked about.
 
@@ -104,7 +104,7 @@ def choose_score(
     return Score(subject, _index(subject, last, target), _scale(subject, scale), step)
 
 
-def _index(subject: Subject, outputs: Tensor, target: Any) -> int:
+def _index(subject: ExplainedSequence, outputs: Tensor, target: Any) -> int:
     if target is None:
         if subject.task == "regression" and len(outputs) > 1:
             raise SettingsError(
@@ -124,7 +124,7 @@ def _index(subject: Subject, outputs: Tensor, target: Any) -> int:
     )
 
 
-def _scale(subject: Subject, scale: Scale | None) -> Scale:
+def _scale(subject: ExplainedSequence, scale: Scale | None) -> Scale:
     values = subject.task == "regression"
     if scale is None:
         return "value" if values else "log_odds"

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import SettingsError
-from elman.explain import recurrence
+from elman.explain.forward import Direction, ForwardPass, check_forward, run_forward
 from elman.explain.frames import frame
-from elman.explain.recurrence import Direction, Pass
-from elman.explain.subject import Floats, Subject, read
+from elman.explain.network import ExplainedSequence, Floats, read_sequence
 from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
@@ -86,13 +85,13 @@ class Trace:
         return len(self.outputs)
 
     @property
-    def final(self) -> Floats:
+    def prediction(self) -> Floats:
         """The answer to the whole sequence, or at the last step, (K,): `distribution[-1]`."""
         answer: Floats = self.distribution[-1]
         return answer
 
     @property
-    def settled(self) -> int | None:
+    def settling_step(self) -> int | None:
         """Step, from 1, from which on the likeliest class is the final one; None if no class is.
 
         Of several labels: from which on the same ones are above 1/2.
@@ -100,9 +99,9 @@ class Trace:
         if self.task == "regression" or self.per_step:
             return None
         if self.task == "multilabel":
-            same = ((self.distribution > 0.5) == (self.final > 0.5)).all(1)
+            same = ((self.distribution > 0.5) == (self.prediction > 0.5)).all(1)
         else:
-            same = self.distribution.argmax(1) == self.final.argmax()
+            same = self.distribution.argmax(1) == self.prediction.argmax()
         return 1 if same.all() else int(np.flatnonzero(~same)[-1]) + 2
 
     def plot(self) -> Figure:
@@ -161,7 +160,7 @@ class Trace:
         return frame({name: np.concatenate(parts) for name, parts in long.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: input, answers and when they settled; not the states."""
+        """JSON-ready: input, answers and when they settling_step; not the states."""
         return {
             "network": self.network,
             "task": self.task,
@@ -169,7 +168,7 @@ class Trace:
             "input_names": list(self.input_names),
             "classes": list(self.classes),
             "distribution": self.distribution.tolist(),
-            "settled": self.settled,
+            "settling_step": self.settling_step,
         }
 
     def __str__(self) -> str:
@@ -179,8 +178,8 @@ class Trace:
         else:
             lines.append(f"answer: {self._answer(-1)}")
             lines.append(f"after step 1: {self._answer(0)}")
-        if self.settled is not None:
-            lines.append(f"settled from step {self.settled} of {self.steps} on")
+        if self.settling_step is not None:
+            lines.append(f"settled from step {self.settling_step} of {self.steps} on")
         return "\n".join(lines)
 
     def _answer(self, step: int) -> str:
@@ -203,10 +202,10 @@ def trace(model: Any, sequence: Any) -> Trace:
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
         network computes something else than its config says.
     """
-    subject = read(model, sequence)
+    subject = read_sequence(model, sequence)
     with torch.no_grad():
-        done = recurrence.run(subject.model, subject.x[0])
-        recurrence.check(subject, done)
+        done = run_forward(subject.model, subject.x[0])
+        check_forward(subject, done)
         outputs = as_it_forms(subject, done)
         distribution = subject.distribution(outputs)
     cell = subject.model.config.cell
@@ -228,7 +227,7 @@ def trace(model: Any, sequence: Any) -> Trace:
     )
 
 
-def as_it_forms(subject: Subject, done: Pass) -> Tensor:
+def as_it_forms(subject: ExplainedSequence, done: ForwardPass) -> Tensor:
     """Outputs as if the sequence ended at each step, (T, K); as `Trace.outputs`."""
     model, config = subject.model, subject.model.config
     if config.per_step:
@@ -243,7 +242,7 @@ def as_it_forms(subject: Subject, done: Pass) -> Tensor:
     return h @ model.output.weight.T + model.output.bias
 
 
-def _of_beginnings(subject: Subject) -> Tensor:
+def _of_beginnings(subject: ExplainedSequence) -> Tensor:
     """The network's own answers to x_1, to x_1 x_2, ..., in batches, (T, K)."""
     x, steps = subject.x, subject.steps
     rows = max(1, _AT_ONCE // steps)
@@ -256,7 +255,7 @@ def _of_beginnings(subject: Subject) -> Tensor:
     return torch.cat(found)
 
 
-def described(subject: Subject) -> str:
+def described(subject: ExplainedSequence) -> str:
     """The network in a few words."""
     config = subject.model.config
     kind = config.cell.upper() + (f" ({config.nonlinearity})" if config.cell == "rnn" else "")

@@ -180,11 +180,11 @@ def _named(finding: Finding, seen: Dataset, held: Dataset) -> str:
 def _remember(estimator: Estimator, part: Dataset, length: float, steps: float) -> Memory | str:
     """The memory, on as many sequences as so many steps of the network allow."""
     sides = 2 if estimator.model_.config.bidirectional else 1
-    for distances in (32, 8):
-        count = int(steps / (length * min(length, distances * sides)))
+    for lags in (32, 8):
+        count = int(steps / (length * min(length, lags * sides)))
         if count >= MEMORY[0]:
             few = min(count, MEMORY[1])
-            how: dict[str, Any] = {"sequences": few, "distances": distances}
+            how: dict[str, Any] = {"sequences": few, "lags": lags}
             return _tried(functools.partial(memory, estimator, part.inputs, **how))
     return "The sequences are so long that it would take a large part of the training's time."
 

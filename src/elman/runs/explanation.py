@@ -184,12 +184,12 @@ def _label(found: Trace, true: Any, asked: str | None) -> tuple[Any, str]:
     if found.task == "regression":
         return None, ""
     if found.task == "multilabel":
-        own = np.flatnonzero(found.final > 0.5).tolist()
+        own = np.flatnonzero(found.prediction > 0.5).tolist()
         label: Any = frozenset(found.classes[k] for k in own)
     elif found.per_step:
         label = _likeliest(found)
     else:
-        label = found.classes[int(found.final.argmax())]
+        label = found.classes[int(found.prediction.argmax())]
     why = ", for the true one is not known" if true is None else ""
     return label, f"from the loss of the predicted answer, {_shown(found, label)}{why}"
 
@@ -254,11 +254,11 @@ def _shown(found: Trace, label: Any) -> str:
 
 def _predicted(found: Trace) -> str:
     if found.task == "regression":
-        return _shown(found, found.distribution if found.per_step else found.final)
+        return _shown(found, found.distribution if found.per_step else found.prediction)
     if found.per_step:
         return _shown(found, _likeliest(found))
     if found.task == "multilabel":
-        own = np.flatnonzero(found.final > 0.5).tolist()
+        own = np.flatnonzero(found.prediction > 0.5).tolist()
         return _shown(found, {found.classes[k] for k in own})
-    best = int(found.final.argmax())
-    return f"{one_line(found.classes[best], 60)}, with probability {found.final[best]:.3f}"
+    best = int(found.prediction.argmax())
+    return f"{one_line(found.classes[best], 60)}, with probability {found.prediction[best]:.3f}"

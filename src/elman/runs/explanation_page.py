@@ -83,7 +83,7 @@ def draw(found: Explanation, folder: Path) -> dict[str, Path]:
         name = f"gates/layer_{each.layer}_{each.direction}"
         drawers[name] = functools.partial(found.trace.plot_gates, each.layer, each.direction)
     if isinstance(found.bptt, Bptt):
-        drawers |= {"bptt": found.bptt.plot, "distance": found.bptt.plot_distance}
+        drawers |= {"bptt": found.bptt.plot, "distance": found.bptt.plot_by_lag}
     if isinstance(found.attribution, Attribution):
         drawers["attribution"] = found.attribution.plot
     if isinstance(found.memory, Memory):

@@ -20,7 +20,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 from elman.explain.doctor.findings import Finding
-from elman.explain.subject import Estimator, Reader
+from elman.explain.network import Estimator, ExplainedNetwork
 from elman.models import SequenceModel
 from elman.train.loop import EpochRecord
 from elman.train.losses import Loss
@@ -113,7 +113,7 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
     Raises: SettingsError for a model that is none; ShapeError or DataError if X or y have not the
         form that the network reads, or nothing in X can be read.
     """
-    reader = Reader.of(model, dtype=None)
+    reader = ExplainedNetwork.of(model, dtype=None)
     estimator = reader.estimator
     findings: list[Finding] = []
     if estimator is None:

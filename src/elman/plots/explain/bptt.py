@@ -1,4 +1,4 @@
-"""Where a gradient came from, step by step, and how it fares by the distance travelled."""
+"""Where a gradient came from, step by step, and how it shrinks or grows with the time lag."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class BpttLike(Protocol):
         """By parameter."""
 
     @property
-    def travelled(self) -> Mapping[Any, Floats]:
-        """Mean norm by distance, (T,)."""
+    def gradient_by_lag(self) -> Mapping[Any, Floats]:
+        """Mean norm by time lag, (T,)."""
 
     @property
     def verdicts(self) -> Mapping[Any, str]:
@@ -135,7 +135,7 @@ def draw_bptt(found: BpttLike, jacobian_norms: Mapping[Any, Floats] | None) -> F
     return figure
 
 
-def draw_distance(found: BpttLike) -> Figure:
+def draw_by_lag(found: BpttLike) -> Figure:
     """Draw the mean norm of a gradient against how many steps it went back."""
     from matplotlib.ticker import MaxNLocator
 
@@ -143,7 +143,7 @@ def draw_distance(found: BpttLike) -> Figure:
         axes, beside = figure.subplots(1, 2, width_ratios=[1, 0.02])
         quiet(axes, grid="y")
         beside.set_axis_off()
-        chosen = _chosen(found.travelled)
+        chosen = _chosen(found.gradient_by_lag)
         largest = max(
             (float(v[np.isfinite(v)].max(initial=0.0)) for v in chosen.values()), default=0.0
         )
@@ -167,9 +167,9 @@ def draw_distance(found: BpttLike) -> Figure:
             axes.text(0.5, 0.5, "no gradient arrives", transform=axes.transAxes, ha="center")
         axes.set_xlim(-0.02 * len(found.losses) - 0.1, len(found.losses) - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.set_xlabel("distance travelled back from where it entered the layer, steps")
+        axes.set_xlabel("time lag back from the step where the gradient enters the layer, steps")
         axes.set_ylabel(f"mean norm of the gradient,\n{found.unit} per unit of state")
-        more = len(found.travelled) - len(chosen)
+        more = len(found.gradient_by_lag) - len(chosen)
         axes.set_title("How far a gradient gets" + (f" ({more} more are not shown)" * (more > 0)))
         figure.draw_without_rendering()
         name_ends((axes, beside), named, lines=2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-LINEAR = 64  # distances up to which their axis is linear
+LINEAR = 64  # lags up to which their axis is linear
 _LOOKS: dict[str, dict[str, Any]] = {
     "past": {"color": BLUE, "linestyle": "-", "marker": "o"},
     "future": {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
@@ -24,10 +24,10 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 
 class SideLike(Protocol):
-    """The curve of one side; `elman.explain.memory.Side` has it."""
+    """The curve of one side; `elman.explain.memory.MemoryCurve` has it."""
 
     @property
-    def distances(self) -> NDArray[np.int64]:
+    def lags(self) -> NDArray[np.int64]:
         """From 0, (D,)."""
 
     @property
@@ -51,7 +51,7 @@ class MemoryLike(Protocol):
     """What replacing inputs did; `elman.explain.Memory` has it."""
 
     @property
-    def sides(self) -> Mapping[str, SideLike]:
+    def curves(self) -> Mapping[str, SideLike]:
         """`past`, and `future` if there is one."""
 
     @property
@@ -63,7 +63,7 @@ class MemoryLike(Protocol):
         """What an effect is."""
 
     @property
-    def replaced(self) -> str:
+    def replacement(self) -> str:
         """What stood in an input's place."""
 
     @property
@@ -77,15 +77,15 @@ class MemoryLike(Protocol):
 
 def memory(found: MemoryLike) -> Figure:
     """Draw effect over distance with 95 % intervals, and how far each side reaches."""
-    sides = found.sides
-    longest = max(int(side.distances[-1]) for side in sides.values())
+    curves = found.curves
+    longest = max(int(side.lags[-1]) for side in curves.values())
     shift = int(longest > LINEAR)
     with drawing(7.0, 3.9) as figure:
         axes = figure.subplots()
         quiet(axes, grid="y")
-        for name, side in sides.items():
+        for name, side in curves.items():
             look = _LOOKS[name]
-            x = side.distances + shift
+            x = side.lags + shift
             axes.fill_between(x, side.low, side.high, color=look["color"], alpha=0.2, linewidth=0)
             told = f"{name}: {_reaches(side)}"
             axes.plot(x, side.effect, linewidth=1.6, markersize=4, label=told, **look)
@@ -101,7 +101,7 @@ def memory(found: MemoryLike) -> Figure:
         axes.set_title("Memory: how much the output changes when one input is replaced", pad=26)
         figure.supxlabel(
             f"mean of {found.used:,} sequences and its 95 % interval; replaced by "
-            f"{found.replaced}\n"
+            f"{found.replacement}\n"
             f"dotted: the last distance with {found.share:.0%} of the largest effect or more",
             fontsize=8, color=GREY,
         )  # fmt: skip
@@ -109,7 +109,7 @@ def memory(found: MemoryLike) -> Figure:
 
 
 def _words(found: MemoryLike) -> str:
-    if len(found.sides) == 1:
+    if len(found.curves) == 1:
         return f"steps before the {'output' if found.per_step else 'last step'}"
     if found.per_step:
         return "steps before (past) or after (future) the output"
@@ -119,7 +119,7 @@ def _words(found: MemoryLike) -> str:
 def _reaches(side: SideLike) -> str:
     if side.reach is None:
         return "no effect"
-    least = "at least " if side.reach == side.distances[-1] else ""
+    least = "at least " if side.reach == side.lags[-1] else ""
     return f"reaches {least}{side.reach:,} step{'' if side.reach == 1 else 's'}"
 
 

@@ -211,7 +211,7 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
     inches = axes.bbox.height / axes.figure.dpi
     gap = min(0.17 * lines / inches, 1 / len(named))
     placed = np.array(spread(heights.tolist(), gap))
-    # Back into the panel, without moving those that have room where they are.
+    # BackwardPass into the panel, without moving those that have room where they are.
     order = np.argsort(placed, kind="stable")
     rising, places = placed[order], gap * np.arange(len(named))
     rising = np.maximum.accumulate(np.maximum(rising, 0) - places) + places

@@ -25,9 +25,9 @@ from elman.errors import SettingsError, ShapeError
 from elman.explain.embedded import Embedded
 from elman.explain.frames import frame
 from elman.explain.integral import integrate
+from elman.explain.network import ExplainedNetwork, ExplainedSequence
 from elman.explain.occlusion import occlude
 from elman.explain.score import Scale, Score, choose_score
-from elman.explain.subject import Reader, Subject
 from elman.models.model import UNKNOWN
 from elman.train.threads import TorchThreads
 
@@ -238,7 +238,7 @@ def attribute(
         (occlusion).
     """
     own = _options(method, span=span, stride=stride, steps=steps, tolerance=tolerance)
-    reader = Reader.of(model)
+    reader = ExplainedNetwork.of(model)
     subject = reader.read(sequence)
     subject.model.requires_grad_(False)
     embedded = Embedded(subject.model)
@@ -330,7 +330,7 @@ def _options(method: str, **given: Any) -> dict[str, Any]:
 
 
 def _baseline(
-    reader: Reader, subject: Subject, embedded: Embedded, asked: Any
+    reader: ExplainedNetwork, subject: ExplainedSequence, embedded: Embedded, asked: Any
 ) -> tuple[Tensor, str]:
     """Return the baseline, (T, E), and what it is in words."""
     tables = bool(embedded.tables)

@@ -10,20 +10,20 @@ from explain_cases import KINDS, STACKS, WHAT, fitted, label, network, sequence
 
 from elman import SequenceClassifier
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.explain import read, run
+from elman.explain import read_sequence, run_forward
 
 
 def answer(subject):
     """The distribution that a subject's network gives, step by step."""
     with torch.no_grad():
-        return subject.distribution(run(subject.model, subject.x[0]).outputs).numpy()
+        return subject.distribution(run_forward(subject.model, subject.x[0]).outputs).numpy()
 
 
 @pytest.mark.parametrize("what", WHAT)
 def test_the_answer_is_the_estimators(what):
     est, X, _ = fitted(what)
     for i in (0, 3):
-        found = answer(read(est, X[i]))
+        found = answer(read_sequence(est, X[i]))
         expected = (est.predict if what == "values" else est.predict_proba)([X[i]])[0]
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
 
@@ -31,7 +31,7 @@ def test_the_answer_is_the_estimators(what):
 @pytest.mark.parametrize("what", WHAT)
 def test_labels_become_what_the_network_learns(what):
     est, X, y = fitted(what)
-    found = read(est, X[3], y[3]).target.numpy()
+    found = read_sequence(est, X[3], y[3]).target.numpy()
     if what == "tags":
         assert [est.classes_[k] for k in found] == y[3]
     elif what == "sets":
@@ -45,7 +45,7 @@ def test_labels_become_what_the_network_learns(what):
 
 def test_text_is_told_letter_by_letter():
     est, _, _ = fitted("text")
-    subject = read(est, "abz")
+    subject = read_sequence(est, "abz")
     assert subject.tokens == ("a", "b", "z")
     assert subject.x[0, 2] == 1  # unknown
     assert subject.inputs.tolist() == ["a", "b", "z"]
@@ -55,7 +55,7 @@ def test_text_is_told_letter_by_letter():
 
 def test_columns_of_mixed_steps_are_named():
     est, X, _ = fitted("mixed")
-    subject = read(est, X[0])
+    subject = read_sequence(est, X[0])
     assert subject.input_names == ("channel 1", "channel 3", "channel 3 observed", "channel 2")
     assert subject.categories == (tuple(X[0][:, 1]),)
     assert subject.inputs.shape == (len(X[0]), 4)
@@ -67,14 +67,14 @@ def test_channels_of_frames_have_their_names():
     rng = np.random.default_rng(0)
     X = [pandas.DataFrame(rng.normal(size=(4, 2)), columns=["ax", "ay"]) for _ in range(8)]
     est = SequenceClassifier(epochs=1, validation=0).fit(X, ["a", "b"] * 4)
-    assert read(est, X[0]).input_names == ("ax", "ay")
+    assert read_sequence(est, X[0]).input_names == ("ax", "ay")
 
 
 def test_series_of_one_channel():
     _, X, y = fitted("numbers")
     rows = [x[:, 0] for x in X]
     one = SequenceClassifier(epochs=1, validation=0).fit(rows, y)
-    subject = read(one, rows[0])
+    subject = read_sequence(one, rows[0])
     assert subject.input_names == ("value",)
     assert subject.x.shape == (1, len(rows[0]), 1)
 
@@ -83,7 +83,7 @@ def test_series_of_one_channel():
 def test_a_bare_network_takes_arrays_and_tensors(kind):
     model = network(STACKS[0], kind=kind)
     x = sequence(kind)
-    one, other = read(model, x), read(model, x.numpy())
+    one, other = read_sequence(model, x), read_sequence(model, x.numpy())
     assert torch.equal(one.x, other.x)
     assert one.x.shape[:2] == (1, 5) and one.steps == 5
     assert one.classes == (0, 1, 2)
@@ -98,8 +98,8 @@ def test_the_callers_network_and_random_state_stay_as_they_were():
     before = weights_of(model)
     grads = [p.grad.clone() for p in model.parameters()]
     state = torch.get_rng_state()
-    subject = read(model, sequence(), label())
-    run(subject.model, subject.x[0]).outputs.sum().backward()
+    subject = read_sequence(model, sequence(), label())
+    run_forward(subject.model, subject.x[0]).outputs.sum().backward()
     assert same_bits(before, weights_of(model))
     assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
     assert model.training and model.output.weight.dtype is torch.float32
@@ -108,7 +108,7 @@ def test_the_callers_network_and_random_state_stay_as_they_were():
 
 
 def test_the_networks_own_precision_on_request():
-    subject = read(network(STACKS[0]).float(), sequence(), dtype=None)
+    subject = read_sequence(network(STACKS[0]).float(), sequence(), dtype=None)
     assert subject.x.dtype is subject.model.output.weight.dtype is torch.float32
 
 
@@ -129,7 +129,7 @@ def test_the_networks_own_precision_on_request():
 )
 def test_a_wrong_sequence_is_named(kind, change, error, message):
     with pytest.raises(error, match=message):
-        read(network(STACKS[0], kind=kind), change(sequence(kind)))
+        read_sequence(network(STACKS[0], kind=kind), change(sequence(kind)))
 
 
 @pytest.mark.parametrize(
@@ -146,28 +146,30 @@ def test_a_wrong_sequence_is_named(kind, change, error, message):
 )
 def test_a_wrong_label_is_named(task, readout, wrong, error, message):
     with pytest.raises(error, match=message):
-        read(network(STACKS[0], readout, task=task), sequence(), wrong)
+        read_sequence(network(STACKS[0], readout, task=task), sequence(), wrong)
 
 
 def test_one_number_is_the_label_of_one_output():
     model = network(STACKS[0], task="regression", num_outputs=1)
-    assert read(model, sequence(), 2.5).target.tolist() == [2.5]
+    assert read_sequence(model, sequence(), 2.5).target.tolist() == [2.5]
     steps = network(STACKS[0], "every", task="regression", num_outputs=1)
-    assert read(steps, sequence(), np.arange(5.0)).target.shape == (5, 1)
+    assert read_sequence(steps, sequence(), np.arange(5.0)).target.shape == (5, 1)
 
 
 def test_a_class_that_is_none_is_named_with_the_nearest():
     est, X, _ = fitted("numbers")
     with pytest.raises(DataError, match=r"got 'upp', expected one of the classes 'down', 'up' Did"):
-        read(est, X[0], "upp")
+        read_sequence(est, X[0], "upp")
 
 
 @pytest.mark.parametrize("thing", [SequenceClassifier(), torch.nn.GRU(2, 3), None, "runs/first"])
 def test_only_networks_and_fitted_estimators(thing):
     with pytest.raises(SettingsError, match=r"model: got a \w+, expected a SequenceModel or a fit"):
-        read(thing, sequence())
+        read_sequence(thing, sequence())
 
 
 def test_estimators_that_are_copied_are_explained_too():
     est, X, _ = fitted("numbers")
-    assert np.array_equal(answer(read(copy.deepcopy(est), X[0])), answer(read(est, X[0])))
+    assert np.array_equal(
+        answer(read_sequence(copy.deepcopy(est), X[0])), answer(read_sequence(est, X[0]))
+    )

@@ -53,7 +53,7 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplainedSequence:
     """One sequence, and the network that reads it.
 
     Args:
@@ -116,7 +116,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ExplainedNetwork:
     """From sequences as a user has them to Subjects that share one copy of the network.
 
     Args:
@@ -128,7 +128,7 @@ class Reader:
     estimator: Estimator | None
 
     @classmethod
-    def of(cls, model: Any, dtype: torch.dtype | None = torch.float64) -> Reader:
+    def of(cls, model: Any, dtype: torch.dtype | None = torch.float64) -> ExplainedNetwork:
         """Copy the network of `model`, a SequenceModel or a fitted estimator.
 
         Args:
@@ -165,7 +165,7 @@ class Reader:
             return tuple(target.names)
         return tuple(target.classes.tolist())
 
-    def read(self, sequence: Any, label: Any = None) -> Subject:
+    def read(self, sequence: Any, label: Any = None) -> ExplainedSequence:
         """Bring one sequence, and its label if it has one, to the form that the network reads.
 
         Args:
@@ -196,7 +196,7 @@ class Reader:
             codes = x[:, self.model.config.input_size :] if x.ndim == 2 else x[:, None][:, :0]
             categories = tuple(tuple(f"{c:g}" for c in column) for column in codes.T.tolist())
         found = None if label is None else self._target(sequence, label, len(x))
-        return Subject(
+        return ExplainedSequence(
             self.model, x[None], found, self.classes, names, tokens, categories, mean, scale
         )
 
@@ -243,7 +243,7 @@ class Reader:
         return (*numbers, *flags, *(given[c] for c in encoder.categories))
 
     def _target(self, sequence: Any, label: Any, steps: int) -> Tensor:
-        """Bring a label to the form of `Subject.target`."""
+        """Bring a label to the form of `ExplainedSequence.target`."""
         config, weight = self.model.config, self.model.output.weight
         if self.estimator is None:
             found = _as_tensor(label, "label")
@@ -287,11 +287,11 @@ class Reader:
         )
 
 
-def read(
+def read_sequence(
     model: Any, sequence: Any, label: Any = None, dtype: torch.dtype | None = torch.float64
-) -> Subject:
-    """Return the Subject of one sequence; arguments and errors as `Reader.of` and `Reader.read`."""
-    return Reader.of(model, dtype).read(sequence, label)
+) -> ExplainedSequence:
+    """Read one sequence of a network; arguments and errors as `ExplainedNetwork.of` and `.read`."""
+    return ExplainedNetwork.of(model, dtype).read(sequence, label)
 
 
 def _as_tensor(values: Any, name: str) -> Tensor:

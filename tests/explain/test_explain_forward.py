@@ -5,8 +5,8 @@ import torch
 from explain_cases import KINDS, READOUTS, STACK_IDS, STACKS, TASKS, network, sequence
 
 from elman.errors import ElmanError
-from elman.explain import read, run
-from elman.explain.recurrence import GATES, check
+from elman.explain import read_sequence, run_forward
+from elman.explain.forward import GATES, check_forward
 
 
 def assert_near(found, expected):
@@ -23,14 +23,14 @@ def test_outputs_are_the_models_own(stack):
             for steps in (1, 6):
                 x = sequence(kind, steps)
                 with torch.no_grad():
-                    assert_near(run(model, x).outputs, model(x[None])[0])
+                    assert_near(run_forward(model, x).outputs, model(x[None])[0])
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 def test_states_are_the_layers_own(stack):
     model = network(stack)
     x = sequence(steps=7)
-    done = run(model, x)
+    done = run_forward(model, x)
     y, final = model.recurrent(x[None])
     assert_near(done.hidden, y[0])
     ends = final if isinstance(final, tuple) else (final,)
@@ -45,7 +45,7 @@ def test_states_are_the_layers_own(stack):
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 def test_gates_satisfy_the_equations_between_neighbours(stack):
     """Row t of every array belongs to x_t, in the backward direction too."""
-    for layer in run(network(stack), sequence(steps=6)).layers:
+    for layer in run_forward(network(stack), sequence(steps=6)).layers:
         g = layer.gates
         back = layer.direction == "backward"
         start = torch.zeros_like(layer.h[:1])
@@ -64,7 +64,7 @@ def test_gradients_flow_through(kind):
     model = network(STACKS[-1], "mean", kind)
     x = sequence(kind)
     parameters = list(model.parameters())
-    found = torch.autograd.grad(run(model, x).outputs.sum(), parameters)
+    found = torch.autograd.grad(run_forward(model, x).outputs.sum(), parameters)
     expected = torch.autograd.grad(model(x[None]).sum(), parameters)
     for one, other in zip(found, expected, strict=True):
         assert_near(one, other)
@@ -73,22 +73,22 @@ def test_gradients_flow_through(kind):
 def test_a_network_that_does_something_else_is_refused():
     model = network(STACKS[0])
     model.output.register_forward_hook(lambda module, given, out: out + 1e-6)
-    subject = read(model, sequence())
+    subject = read_sequence(model, sequence())
     with pytest.raises(ElmanError, match=r"differs by 1\.0e-06 from the equations"):
-        check(subject, run(subject.model, subject.x[0]))
+        check_forward(subject, run_forward(subject.model, subject.x[0]))
 
 
 def test_a_network_like_its_config_passes():
     for dtype in (torch.float32, torch.float64):
-        subject = read(network(STACKS[-1]), sequence(), dtype=dtype)
-        check(subject, run(subject.model, subject.x[0]))
+        subject = read_sequence(network(STACKS[-1]), sequence(), dtype=dtype)
+        check_forward(subject, run_forward(subject.model, subject.x[0]))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_runs_where_the_model_is():
     model = network(STACKS[-1]).cuda()
-    subject = read(model, sequence())
-    done = run(subject.model, subject.x[0])
+    subject = read_sequence(model, sequence())
+    done = run_forward(subject.model, subject.x[0])
     assert done.outputs.is_cuda
-    check(subject, done)
+    check_forward(subject, done)

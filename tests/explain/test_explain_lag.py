@@ -8,7 +8,8 @@ import torch
 from explain_cases import STACK_IDS, STACKS, label, network, sequence
 from torch.nn import functional
 
-from elman.explain import bptt, recurrence
+from elman.explain import bptt, run_forward
+from elman.explain.forward import names
 from elman.models.unrolled import read_out
 from elman.ops.gru.reference import gru_reference
 from elman.ops.lstm.reference import lstm_reference
@@ -25,7 +26,7 @@ def near(found, expected, close=1e-10):
 
 def reference(model, layer, direction, x, h0, c0):
     """States after each step of one layer and direction, (T, H), and the last c, (H,) or None."""
-    weights = [getattr(model.recurrent, n) for n in recurrence.names(layer, direction)]
+    weights = [getattr(model.recurrent, n) for n in names(layer, direction)]
     x = x.flip(0) if direction == "backward" else x
     config = model.config
     if config.cell == "lstm":
@@ -49,14 +50,14 @@ def cut(model, x, where, t):
             y, _ = reference(model, layer, direction, e, zero, zero)
             if (layer, direction) == where:
                 place = len(x) - 1 - t if direction == "backward" else t
-                travelled = e.flip(0) if direction == "backward" else e
+                gradient_by_lag = e.flip(0) if direction == "backward" else e
                 # The state of an lstm at this step: c is held.
-                first = travelled[: place + 1]
+                first = gradient_by_lag[: place + 1]
                 first = first.flip(0) if direction == "backward" else first
                 before, c = reference(model, layer, direction, first, zero, zero)
                 leaf = before[-1].detach().requires_grad_()
                 parts = [before[:-1].detach(), leaf[None]]
-                rest = travelled[place + 1 :]
+                rest = gradient_by_lag[place + 1 :]
                 if len(rest):
                     rest = rest.flip(0) if direction == "backward" else rest
                     c = None if c is None else c.detach()
@@ -112,8 +113,8 @@ def test_jacobians_and_travels_are_autograds(stack):
         x, target = sequence(steps=steps), label(readout=readout, steps=steps)
         found = bptt(model, x, target)
         with torch.no_grad():
-            done = recurrence.run(model, x)
-        for layer, back in zip(done.layers, found.back.layers, strict=True):
+            done = run_forward(model, x)
+        for layer, back in zip(done.layers, found.backward_pass.layers, strict=True):
             where = (layer.layer, layer.direction)
             J = [one_step(model, layer, t) for t in range(steps)]
             near(found.jacobian_norms[where], [torch.linalg.svdvals(j)[0].item() for j in J])
@@ -136,9 +137,9 @@ def test_jacobians_and_travels_are_autograds(stack):
             assert found.sources[where] == sources
             for distance in range(steps):
                 if norms[distance]:
-                    near(found.travelled[where][distance], np.mean(norms[distance]))
+                    near(found.gradient_by_lag[where][distance], np.mean(norms[distance]))
                 else:
-                    assert np.isnan(found.travelled[where][distance])
+                    assert np.isnan(found.gradient_by_lag[where][distance])
             ratios = [1.0]
             for pairs in ahead[1:]:
                 was, now = np.sum(pairs, 0) if pairs else (1, np.nan)
@@ -151,14 +152,16 @@ def test_of_one_answer_in_one_layer_distance_is_dh_itself():
     for stack in (STACKS[0], STACKS[12]):  # rnn, gru: one layer, one direction
         found = bptt(network(stack), sequence(steps=9), label())
         norms = np.linalg.norm(found.dh[0, "forward"], axis=1)[::-1]
-        np.testing.assert_allclose(found.travelled[0, "forward"], norms, rtol=1e-12)
+        np.testing.assert_allclose(found.gradient_by_lag[0, "forward"], norms, rtol=1e-12)
 
 
 def test_many_sources_are_sampled_with_both_ends():
     target = label(readout="every", steps=150)
     found = bptt(network(STACKS[12], "every"), sequence(steps=150), target)
     assert found.sources == {(0, "forward"): 64}
-    assert np.isfinite(found.travelled[0, "forward"]).all()  # the last step's went all the way
+    assert np.isfinite(
+        found.gradient_by_lag[0, "forward"]
+    ).all()  # the last step's went all the way
 
 
 def scaled(recurrent, steps=60):
@@ -207,13 +210,13 @@ def test_a_gradient_beyond_the_largest_number_explodes():
     json.dumps(found.to_dict(), allow_nan=False)
     assert "explodes" in str(found)
     found.plot(jacobians=False).canvas.draw()
-    found.plot_distance().canvas.draw()
+    found.plot_by_lag().canvas.draw()
 
 
 def test_one_step_does_not_travel():
     found = bptt(network(STACKS[-1]), sequence(steps=1), label())
-    assert set(found.verdicts.values()) == {"does not travel"}
-    assert "does not travel" in str(found)
+    assert set(found.verdicts.values()) == {"single step"}
+    assert "single step" in str(found)
 
 
 def test_dead_units_get_no_gradient():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from elman.errors import ElmanError
-from elman.explain.subject import Subject
+from elman.explain.network import ExplainedSequence
 from elman.models import SequenceModel, unrolled
 from elman.models.unrolled import LayerSteps, unroll, weight_names, weights_of
 
@@ -48,7 +48,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerForward:
     """What one layer did in one direction, in the order of the sequence: row t belongs to x_t.
 
     Args:
@@ -73,7 +73,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Pass:
+class ForwardPass:
     """The whole forward pass of one sequence.
 
     Args:
@@ -85,7 +85,7 @@ class Pass:
     """
 
     embedded: Tensor
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerForward, ...]
     hidden: Tensor
     read: Tensor
     outputs: Tensor
@@ -96,7 +96,7 @@ def names(layer: int, direction: Direction) -> tuple[str, str, str, str]:
     return weight_names(layer, direction == "backward")
 
 
-def run(model: SequenceModel, x: Tensor) -> Pass:
+def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
     """Run one sequence through the network, as in evaluation mode; autograd follows all of it.
 
     Args:
@@ -106,18 +106,18 @@ def run(model: SequenceModel, x: Tensor) -> Pass:
     layers = tuple(_layer(model, steps) for steps in done.layers)
     top = layers[-1 - model.config.bidirectional :]
     hidden = torch.cat([layer.h for layer in top], -1)
-    return Pass(done.embedded[0], layers, hidden, done.read[0], done.outputs[0])
+    return ForwardPass(done.embedded[0], layers, hidden, done.read[0], done.outputs[0])
 
 
-def _layer(model: SequenceModel, steps: LayerSteps) -> Layer:
+def _layer(model: SequenceModel, steps: LayerSteps) -> LayerForward:
     gates = {name: steps.over_time(name)[0] for name in GATES[model.config.cell]}
     start, h = torch.zeros_like(gates["h"][:1]), gates["h"]
     previous = torch.cat([h[1:], start] if steps.reverse else [start, h[:-1]])
     direction = DIRECTIONS[steps.reverse]
-    return Layer(steps.layer, direction, steps.inputs[0], gates, previous)
+    return LayerForward(steps.layer, direction, steps.inputs[0], gates, previous)
 
 
-def check(subject: Subject, done: Pass) -> None:
+def check_forward(subject: ExplainedSequence, done: ForwardPass) -> None:
     """Raise ElmanError unless the network itself gives the outputs of this pass.
 
     It may hold what its config does not tell: a hook, a replaced layer, a forward of a subclass.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elman.explain.backward import LayerBack
+from elman.explain.backward import LayerBackward
 from elman.train.threads import TorchThreads
 
 MOST_SOURCES = 64
@@ -24,7 +24,7 @@ _AT_ONCE = 2**22  # numbers of the Jacobians that are in memory together
 
 
 @dataclass(frozen=True)
-class Travelled:
+class GradientByLag:
     """What is left of a gradient after so many steps back.
 
     Args:
@@ -40,7 +40,7 @@ class Travelled:
     sources: int
 
 
-def travelled(back: LayerBack) -> Travelled:
+def gradient_by_lag(back: LayerBackward) -> GradientByLag:
     """Follow the gradients that enter one layer and direction, all together.
 
     Where more than 64 steps are sources, 64 of them are followed, evenly spaced, the first and the
@@ -76,10 +76,10 @@ def travelled(back: LayerBack) -> Travelled:
     ratio[was.isinf()] = torch.inf
     ratio[~went[:, 1:].any(0)] = torch.nan
     remaining = torch.cat([torch.ones_like(mean[:1]), ratio]).cumprod(0)
-    return Travelled(mean, remaining, len(entered))
+    return GradientByLag(mean, remaining, len(entered))
 
 
-def jacobians(back: LayerBack, steps: list[int]) -> Tensor:
+def jacobians(back: LayerBackward, steps: list[int]) -> Tensor:
     """J_t of some steps, (n, N, N): rows the state at t, columns the one before.
 
     Each row of J_t is what goes back from one number of the state.
@@ -96,7 +96,7 @@ def jacobians(back: LayerBack, steps: list[int]) -> Tensor:
 
 
 @TorchThreads(1)  # of many small steps more threads make long ones
-def jacobian_norms(back: LayerBack) -> Tensor:
+def jacobian_norms(back: LayerBackward) -> Tensor:
     """Largest singular value of J_t at each step, (T,): by how much at most a step can stretch."""
     size = (2 if "c" in back.forward.gates else 1) * back.dh.shape[1]
     every = max(1, _AT_ONCE // size**2)
