@@ -53,14 +53,14 @@ def figures(data: Data, found: list[Any]) -> dict[str, float]:
     if data.kind != "tags":
         pairs = zip(found, data.y_test, strict=True)
         return {"accuracy": float(np.mean([str(a) == str(b) for a, b in pairs]))}
-    from elman.evaluate.entities import entity_figures
+    from elman.evaluate.entities import entity_metrics
 
     flat = [
         (a, b) for p, t in zip(found, data.y_test, strict=True) for a, b in zip(p, t, strict=True)
     ]
     return {
         "accuracy": float(np.mean([a == b for a, b in flat])),
-        "entity F1": entity_figures(data.y_test, found).f1,
+        "entity F1": entity_metrics(data.y_test, found).f1,
     }
 
 

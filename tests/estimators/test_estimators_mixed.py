@@ -12,7 +12,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError, SettingsError
 from elman.estimators.encoder import Encoder
-from elman.evaluate.summaries import spread_out
+from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.train.disturb import unknown_chances, with_unknown
 
@@ -152,10 +152,10 @@ def test_dropped_categories():
 
 def test_baselines_see_each_frequent_category():
     steps = Ragged(np.array([[0.5, 2, 1], [0.1, 3, 30]], np.float32), np.array([0, 2]))
-    found = spread_out(steps, 2).values
+    found = one_hot_categories(steps, 2).values
     assert found.shape == (2, 41)
     assert np.argwhere(found[:, 1:]).tolist() == [[0, 0], [1, 1]]
-    assert spread_out(steps, 0) is steps
+    assert one_hot_categories(steps, 0) is steps
 
 
 def test_what_is_refused(tmp_path):

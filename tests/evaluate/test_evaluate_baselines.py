@@ -7,7 +7,7 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.evaluate import Baselines
 from elman.evaluate import baselines as module
-from elman.evaluate.summaries import of_numbers, of_tokens
+from elman.evaluate.features import count_tokens, summarise_numbers
 
 TAG = "most frequent tag of the token"
 
@@ -91,7 +91,7 @@ def test_saved_and_loaded_it_answers_the_same(case, tmp_path):
 
 def test_summaries_of_numbers_are_what_numpy_says():
     x = ragged(np.random.default_rng(0), 30, 2)
-    rows = of_numbers(x, np.zeros(2))
+    rows = summarise_numbers(x, np.zeros(2))
     for s, row in zip(x, rows, strict=True):
         slope = np.polyfit(np.arange(len(s)), s, 1)[0] if len(s) > 1 else np.zeros(2)
         parts = [s.mean(0), s.std(0), s.min(0), s.max(0), s[0], s[-1], slope, [len(s)]]
@@ -100,7 +100,7 @@ def test_summaries_of_numbers_are_what_numpy_says():
 
 def test_summaries_of_tokens_count_them_and_the_steps():
     x = ragged(np.random.default_rng(0), 20)
-    rows = of_tokens(x, 30).toarray()
+    rows = count_tokens(x, 30).toarray()
     for s, row in zip(x, rows, strict=True):
         assert (row[:-1] == np.bincount(s, minlength=30)).all()
         assert row[-1] == len(s)

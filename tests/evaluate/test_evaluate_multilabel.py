@@ -11,8 +11,8 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.evaluate import Baselines, evaluate_labels
 from elman.evaluate.baselines import FREQUENT, LOGISTIC
+from elman.evaluate.features import summarise_numbers
 from elman.evaluate.multilabel import average_precision
-from elman.evaluate.summaries import of_numbers
 
 N, K = 80, 4
 NAMES = ["a", "b", "c", "d"]
@@ -116,7 +116,7 @@ def test_baselines_of_labels(tokens):
     assert (found[LOGISTIC][:, 1:] == [1, 0]).all()  # always, and never, there
     assert (found[LOGISTIC][:, 0] == there[:, 0]).mean() > 0.9
     if not tokens:
-        x = of_numbers(inputs, np.zeros(2))
+        x = summarise_numbers(inputs, np.zeros(2))
         x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
         theirs = LogisticRegression(max_iter=300).fit(x, there[:, 0]).predict(x)
         assert (found[LOGISTIC][:, 0] == theirs).mean() > 0.97

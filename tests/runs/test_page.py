@@ -8,7 +8,7 @@ import pytest
 
 from elman.evaluate import evaluate
 from elman.plots import save_all
-from elman.runs.page import Page, headline, render
+from elman.runs.report.page import Page, headline, render
 from elman.train.loop import EpochRecord, History
 
 VOID = {"meta", "img", "br"}

@@ -9,9 +9,10 @@ import pytest
 
 from elman.errors import SettingsError
 from elman.explain import Memory
-from elman.runs import diagnostics, html
+from elman.runs import diagnostics
 from elman.runs.explanation import row_of
-from elman.runs.html import Picture, Pictures
+from elman.runs.report import html
+from elman.runs.report.html import PageFigure, PageFigures
 
 
 def test_a_report_has_it(trained):
@@ -56,11 +57,11 @@ def test_pictures_are_made_to_fit(tmp_path):
         paths.append(tmp_path / f"{name}.png")
         figure.savefig(paths[-1], dpi=150)
     sizes = [len(base64.b64encode(path.read_bytes())) for path in paths]
-    shown = [Picture(path, path.stem, "words", "alt") for path in paths]
-    assert Pictures(paths, sum(sizes)).show(*shown).count("<img") == 3
-    plainer = Pictures(paths, sum(sizes) // 2).show(*shown)
+    shown = [PageFigure(path, path.stem, "words", "alt") for path in paths]
+    assert PageFigures(paths, sum(sizes)).show(*shown).count("<img") == 3
+    plainer = PageFigures(paths, sum(sizes) // 2).show(*shown)
     assert plainer.count("<img") == 3 and len(plainer) < sum(sizes) // 2 + 1500
-    few = Pictures(paths, sizes[0] // 2).show(*shown)
+    few = PageFigures(paths, sizes[0] // 2).show(*shown)
     assert few.count("<img") == 1 and "b</strong> would make this page large" in few
     assert 'alt="alt"' in few
 

@@ -281,7 +281,7 @@ def test_settings_that_do_not_go_with_the_data_leave_nothing(settings, tmp_path,
     assert list(tmp_path.iterdir()) == []  # not even an empty runs/
 
 
-@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.page.render"])
+@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.report.page.render"])
 def test_a_model_that_was_trained_is_not_lost(settings, tmp_path, monkeypatch, where):
     """The drawing fails after hours of training."""
     out = tmp_path / "mine"

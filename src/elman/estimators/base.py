@@ -37,7 +37,7 @@ from elman.evaluate import (
     Report,
     check_invariance,
 )
-from elman.evaluate.summaries import spread_out
+from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
 from elman.train import EpochRecord, History, train
@@ -160,7 +160,7 @@ class SequenceEstimator(Parameters, Contract):
         if before:
             return  # the baselines are those of the first pass
         self.baselines_ = Baselines.from_training(
-            spread_out(training.inputs, len(encoder.category_sizes)),
+            one_hot_categories(training.inputs, len(encoder.category_sizes)),
             target.to_array(part.labels),
             target.num_outputs,
             vocabulary_size=encoder.vocabulary_size or None,
@@ -368,7 +368,7 @@ class SequenceEstimator(Parameters, Contract):
             lengths=inputs.lengths,
             owners=inputs.owners if self.per_step else None,
             baselines=self.baselines_.predict(
-                spread_out(inputs, len(self.encoder_.category_sizes))
+                one_hot_categories(inputs, len(self.encoder_.category_sizes))
             ),
             resamples=resamples,
         )

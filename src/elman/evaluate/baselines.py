@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
-from elman.evaluate import summaries
+from elman.evaluate.features import (
+    STATISTICS,
+    channel_means,
+    check_inputs,
+    count_tokens,
+    summarise_numbers,
+)
 from elman.evaluate.measures import Floats, Ints
 
 MAJORITY = "majority class"
@@ -31,7 +37,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Baselines:
-    """Two answers that need no recurrence: one that is always the same, and one from summaries.
+    """Two answers that need no recurrence: one that is always the same, and one from features.
 
     The first is the majority class, the labels that more than half have, or the mean. The second,
     for a label a sequence, and for a label a step of numbers, is a logistic regression (one for
@@ -69,7 +75,7 @@ class Baselines:
                 and a label a sequence where all sequences have one step.
             task: classification, multilabel or regression.
         """
-        summaries.check(inputs, vocabulary_size)
+        check_inputs(inputs, vocabulary_size)
         codes = np.asarray(target)
         n, steps = len(inputs), len(inputs.values)
         tagger = len(codes) != n if per_step is None else per_step
@@ -147,7 +153,7 @@ class Baselines:
         """
         self._fit()
         size = self._number("vocabulary_size")
-        summaries.check(inputs, None if size < 0 else size)
+        check_inputs(inputs, None if size < 0 else size)
         if self._kind in (TAG_OF_TOKEN, MEAN_OF_TOKEN):
             table = "tag_of_token" if self._kind == TAG_OF_TOKEN else "mean_of_token"
             second = self._arrays[table][inputs.values]
@@ -187,7 +193,7 @@ class Baselines:
         uses = (
             "the step's own values, without its neighbours"
             if self._number("per_step")
-            else f"the {', '.join(summaries.STATISTICS)} of each channel and the length"
+            else f"the {', '.join(STATISTICS)} of each channel and the length"
             if self._number("vocabulary_size") < 0
             else "how often each token occurs and the length, but not the order"
         )
@@ -223,7 +229,7 @@ class Baselines:
         if size >= 0:
             return size + 1
         channels = len(self._arrays["fill"])
-        return channels if self._number("per_step") else len(summaries.STATISTICS) * channels + 1
+        return channels if self._number("per_step") else len(STATISTICS) * channels + 1
 
     def _check_channels(self, inputs: Ragged) -> None:
         if self._number("vocabulary_size") < 0:
@@ -251,7 +257,7 @@ class Baselines:
 
     def _fit_regression(self, inputs: Ragged, codes: NDArray[Any]) -> None:
         if self._number("vocabulary_size") < 0:
-            self._arrays["fill"] = summaries.channel_means(inputs.values.astype(np.float64))
+            self._arrays["fill"] = channel_means(inputs.values.astype(np.float64))
         keep = None
         if len(codes) > MOST_ROWS:
             keep = np.linspace(0, len(codes) - 1, MOST_ROWS).astype(np.int64)
@@ -279,12 +285,12 @@ class Baselines:
         """Columns to regress on, (n or N, F), of the rows in `keep`; sparse for tokens."""
         if self._number("vocabulary_size") >= 0:
             inputs = inputs if keep is None else inputs.take(keep)
-            return summaries.of_tokens(inputs, self._number("vocabulary_size"))
+            return count_tokens(inputs, self._number("vocabulary_size"))
         fill = self._arrays["fill"]
         if self._number("per_step"):
             values = inputs.values if keep is None else inputs.values[keep]
             return np.where(np.isfinite(values), values, fill).astype(np.float64)
-        return summaries.of_numbers(inputs if keep is None else inputs.take(keep), fill)
+        return summarise_numbers(inputs if keep is None else inputs.take(keep), fill)
 
     def _standardise(self, features: Any) -> Any:
         centre, scale = self._arrays["centre"], self._arrays["scale"]
@@ -320,8 +326,8 @@ def _centre_and_scale(features: Any) -> tuple[Floats, Floats]:
         return np.zeros(features.shape[1]), scale
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.where(np.isfinite(features), features, np.nan)
-        centre = summaries.channel_means(finite)
-        scale = np.sqrt(summaries.channel_means((finite - centre) ** 2))
+        centre = channel_means(finite)
+        scale = np.sqrt(channel_means((finite - centre) ** 2))
     return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
 
 

@@ -18,7 +18,7 @@ Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
 @dataclass(frozen=True)
-class NameFigures:
+class NameMetrics:
     """Figures of the entities of one name, or of all; `support` is how many are true."""
 
     label: str
@@ -29,7 +29,7 @@ class NameFigures:
 
 
 @dataclass(frozen=True)
-class EntityFigures(NameFigures):
+class EntityMetrics(NameMetrics):
     """Figures of all entities.
 
     Args:
@@ -37,7 +37,7 @@ class EntityFigures(NameFigures):
         interval: 95 % bootstrap interval of F1 over sequences; None if not asked for.
     """
 
-    by_name: tuple[NameFigures, ...]
+    by_name: tuple[NameMetrics, ...]
     interval: tuple[float, float] | None
 
 
@@ -68,13 +68,13 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
-def entity_figures(
+def entity_metrics(
     true: Sequence[Sequence[str]],
     predicted: Sequence[Sequence[str]],
     *,
     resamples: int = 0,
     seed: int = 0,
-) -> EntityFigures:
+) -> EntityMetrics:
     """Compare tags with tags; n sequences each, of the same lengths.
 
     Args:
@@ -100,17 +100,17 @@ def entity_figures(
         ]
         low, high = np.percentile(drawn, [2.5, 97.5])
         interval = float(low), float(high)
-    return EntityFigures(
+    return EntityMetrics(
         **vars(whole),
         by_name=tuple(_figures(name, found[:, i]) for i, name in enumerate(names)),
         interval=interval,
     )
 
 
-def _figures(label: str, counts: NDArray[np.int64]) -> NameFigures:
+def _figures(label: str, counts: NDArray[np.int64]) -> NameMetrics:
     """From how many were right, predicted and true; 0 where there is nothing to divide by."""
     both, guessed, there = (int(n) for n in counts)
-    return NameFigures(
+    return NameMetrics(
         label,
         precision=both / guessed if guessed else 0.0,
         recall=both / there if there else 0.0,

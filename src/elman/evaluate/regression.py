@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.evaluate import layout
-from elman.evaluate.layout import Table, one_line, size, three
+from elman.evaluate import text
 from elman.evaluate.measures import Floats, Ints
+from elman.evaluate.text import Table, one_line, size, three
 
 FOR_PICTURES = ("true", "predicted", "lengths", "owners")
 NAMES = ("rmse", "mae", "r2")  # with intervals, and of baselines
@@ -79,10 +79,10 @@ class RegressionReport:
         }
 
     def __str__(self) -> str:
-        return layout.as_text(_parts(self))
+        return text.as_text(_parts(self))
 
     def _repr_html_(self) -> str:
-        return layout.as_html(_parts(self))
+        return text.as_html(_parts(self))
 
 
 def evaluate_values(

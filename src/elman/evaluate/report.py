@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.evaluate import layout, measures, tables
-from elman.evaluate.entities import EntityFigures, entity_figures, is_entity_tags
+from elman.evaluate import measures, tables, text
+from elman.evaluate.entities import EntityMetrics, entity_metrics, is_entity_tags
 from elman.evaluate.intervals import bootstrap
 from elman.evaluate.measures import Floats, Ints, Tallies
 
@@ -82,7 +82,7 @@ class Report:
     calibration_error: float
     intervals: dict[str, tuple[float, float]]
     baselines: dict[str, dict[str, float]]
-    entities: EntityFigures | None
+    entities: EntityMetrics | None
     true: Ints = field(repr=False)
     predicted: Ints = field(repr=False)
     probabilities: Floats = field(repr=False)
@@ -102,10 +102,10 @@ class Report:
         }
 
     def __str__(self) -> str:
-        return layout.as_text(tables.parts(self))
+        return text.as_text(tables.parts(self))
 
     def _repr_html_(self) -> str:
-        return layout.as_html(tables.parts(self))
+        return text.as_html(tables.parts(self))
 
 
 def evaluate(
@@ -173,7 +173,7 @@ def evaluate(
         ends = np.cumsum(steps_of)[:-1]
         tags = np.array(classes, dtype=object)
         of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (codes, predicted)]
-        found = entity_figures(*of, resamples=resamples, seed=seed)
+        found = entity_metrics(*of, resamples=resamples, seed=seed)
     return Report(
         classes=tuple(classes),
         count=count,

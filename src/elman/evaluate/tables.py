@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.evaluate.layout import Rows, Table, one_line, plural, size, three
+from elman.evaluate.text import Rows, Table, one_line, plural, size, three
 
 if TYPE_CHECKING:
-    from elman.evaluate.entities import EntityFigures
+    from elman.evaluate.entities import EntityMetrics
     from elman.evaluate.report import ClassFigures, Report
 
 MOST_CLASSES = 20
@@ -53,7 +53,7 @@ def _classes(report: Report) -> tuple[list[str], Rows]:
     return ["class", "precision", "recall", "F1", unit], rows
 
 
-def _entities(figures: EntityFigures) -> Table:
+def _entities(figures: EntityMetrics) -> Table:
     """The table of entities by name, all of them first."""
     whole = "all"
     if figures.interval is not None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.plots.style import BLUE, GREY, drawing, quiet
-from elman.plots.view import Floats, Ints, ReportLike, wilson
+from elman.plots.style import BLUE, GREY, Floats, Ints, drawing, quiet
+from elman.plots.view import ReportLike, wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

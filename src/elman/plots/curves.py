@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.plots.style import BLUE, COLOURS, GREY, INK, PALE, drawing, label, quiet
-from elman.plots.view import Floats, ReportLike
+from elman.plots.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    PALE,
+    Floats,
+    drawing,
+    label,
+    quiet,
+)
+from elman.plots.view import ReportLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

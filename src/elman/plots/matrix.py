@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.plots.style import BLUE, GREY, INK, drawing, label, quiet
-from elman.plots.view import Floats, Ints, ReportLike, unit
+from elman.plots.style import BLUE, GREY, INK, Floats, Ints, drawing, label, quiet
+from elman.plots.view import ReportLike, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.plots.style import BLUE, GREY, PALE, drawing, quiet
-from elman.plots.view import Floats, ReportLike, unit, wilson
+from elman.plots.style import BLUE, GREY, PALE, Floats, drawing, quiet
+from elman.plots.view import ReportLike, unit, wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.style import BLUE, GREY, INK, VERMILION, drawing, quiet, spread
-from elman.plots.view import Floats
+from elman.plots.style import BLUE, GREY, INK, VERMILION, Floats, drawing, quiet, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from elman.plots.style import Floats, Ints
 
 
 class ReportLike(Protocol):

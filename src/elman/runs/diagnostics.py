@@ -18,8 +18,8 @@ from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
 from elman.estimators import Estimator
 from elman.evaluate import MultilabelReport, RegressionReport, Report
-from elman.evaluate.layout import one_line
-from elman.evaluate.telling import Telling, telling
+from elman.evaluate.notable import NotableExample, notable_examples
+from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
 from elman.runs.names import sequence_names
@@ -42,14 +42,14 @@ class Example:
     """A sequence of the test part that is worth a look.
 
     Args:
-        telling: why.
+        notable: why.
         name: as the file calls it.
         steps: its length.
         at: the step that is meant, from 1, with its token; empty for the whole sequence.
         begins: its text, or the beginning of it; empty for numbers.
     """
 
-    telling: Telling
+    notable: NotableExample
     name: str
     steps: int
     at: str
@@ -73,7 +73,7 @@ class Diagnostics:
         diagnosis: the doctor's, of the training part, with the test part held out.
         places: the sequences that each finding is about, as the file calls them, joined.
         memory: of the test part.
-        examples: by kind; see `elman.evaluate.telling`.
+        examples: by kind; see `elman.evaluate.notable`.
         traces: of the first examples, by kind.
         pictures: of the diagnosis, if there is something to see, and of the memory.
     """
@@ -138,7 +138,7 @@ def run_diagnostics(
     names = sequence_names(parts.test)
     examples = {
         kind: tuple(_example(each, names, parts.test, lengths) for each in chosen)
-        for kind, chosen in telling(report, EXAMPLES).items()
+        for kind, chosen in notable_examples(report, EXAMPLES).items()
     }
     longest = LONGEST
     if estimator.model_.config.bidirectional and not estimator.per_step:
@@ -189,7 +189,7 @@ def _remember(estimator: Estimator, part: Dataset, length: float, steps: float) 
     return "The sequences are so long that it would take a large part of the training's time."
 
 
-def _example(each: Telling, names: list[Any], part: Dataset, lengths: Any) -> Example:
+def _example(each: NotableExample, names: list[Any], part: Dataset, lengths: Any) -> Example:
     sequence = part.inputs[each.sequence]
     tokens = not isinstance(part.inputs, Ragged) or part.inputs.values.ndim == 1
     at = ""
@@ -198,7 +198,7 @@ def _example(each: Telling, names: list[Any], part: Dataset, lengths: Any) -> Ex
         at = one_line(f"{each.step + 1}{token}", 30)
     text = sequence if isinstance(sequence, str) else " ".join(map(str, sequence[:60]))
     return Example(
-        telling=each,
+        notable=each,
         name=one_line(names[each.sequence], 40),
         steps=int(lengths[each.sequence]),
         at=at,
@@ -212,7 +212,7 @@ def _trace(
     """Trace the first example that is not too long."""
     for example in examples:
         if example.steps <= longest:
-            sequence = part.inputs[example.telling.sequence]
+            sequence = part.inputs[example.notable.sequence]
             found = _tried(functools.partial(trace, estimator, sequence))
             if isinstance(found, str):
                 return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from elman.evaluate.telling import CLOSEST, FARTHEST
+from elman.evaluate.notable import CLOSEST, FARTHEST
 from elman.explain import Diagnosis, Finding, Memory
-from elman.runs import html
 from elman.runs.diagnostics import Diagnostics, Example, Traced
-from elman.runs.html import Picture, Pictures
+from elman.runs.report import html
+from elman.runs.report.html import PageFigure, PageFigures
 
 MOST = 60  # letters of a cell
 HEALTHY = "Nothing was found that keeps this network from learning."
@@ -31,18 +31,20 @@ DOCTOR = (
 )
 
 
-def sections(diagnostics: Diagnostics, pictures: Pictures, per_step: bool) -> dict[str, str]:
+def sections(diagnostics: Diagnostics, pictures: PageFigures, per_step: bool) -> dict[str, str]:
     """Return the sections of a report by heading."""
     found = {"What the doctor says": _words(diagnostics.diagnosis)}
     if isinstance(diagnostics.diagnosis, Diagnosis):
         found["What the doctor says"] = doctor(diagnostics.diagnosis, diagnostics.places)
         if "doctor" in diagnostics.pictures:
-            shown = Picture(diagnostics.pictures["doctor"], "What was measured", DOCTOR)
+            shown = PageFigure(diagnostics.pictures["doctor"], "What was measured", DOCTOR)
             found["What the doctor says"] += pictures.show(shown)
     found["How far back it remembers"] = _words(diagnostics.memory)
     if isinstance(diagnostics.memory, Memory):
         found["How far back it remembers"] = remembered(
-            diagnostics.memory, Picture(diagnostics.pictures["memory"], "Memory", MEMORY), pictures
+            diagnostics.memory,
+            PageFigure(diagnostics.pictures["memory"], "Memory", MEMORY),
+            pictures,
         )
     found["Sequences worth a look"] = "".join(
         _kind(kind, examples, diagnostics.traces.get(kind), pictures, per_step)
@@ -82,10 +84,10 @@ def _finding(finding: Finding, sequences: str) -> str:
     return f"{head} {html.text(told)}.{html.facts({k: v for k, v in facts.items() if v})}"
 
 
-def remembered(found: Memory, picture: Picture, pictures: Pictures) -> str:
+def remembered(found: Memory, picture: PageFigure, pictures: PageFigures) -> str:
     """The gist of a memory and its curve."""
     gist, *more = str(found).splitlines()
-    shown = Picture(picture.path, picture.title, picture.words, alt=f"{picture.title}. {gist}")
+    shown = PageFigure(picture.path, picture.title, picture.words, alt=f"{picture.title}. {gist}")
     return html.lines("\n".join([gist, *more])) + pictures.show(shown)
 
 
@@ -93,7 +95,7 @@ def _kind(
     kind: str,
     examples: Sequence[Example],
     traced: Traced | str | None,
-    pictures: Pictures,
+    pictures: PageFigures,
     per_step: bool,
 ) -> str:
     """One kind of sequences: a table, and what the network did with one of them."""
@@ -105,7 +107,7 @@ def _kind(
     head += ["error" if values else "probability", "steps", *["text"] * texts]
     rows = []
     for each in examples:
-        told = each.telling
+        told = each.notable
         row = [each.name, *[each.at] * stepwise, told.true, told.predicted]
         score = f"{told.score:.3g}" if values else _probability(told.score)
         rows.append([*row, score, f"{each.steps:,}", *[each.begins] * texts])
@@ -120,7 +122,7 @@ def _kind(
         title = f"What the network did with {called(about.name)}"
         words = TRACE_OF_STEPS if per_step else TRACE
         alt = f"{title}. {traced.gist}".replace("\n", ". ")
-        note += pictures.show(Picture(traced.path, title, words, alt))
+        note += pictures.show(PageFigure(traced.path, title, words, alt))
     else:
         note += _words(traced or "")
     return f"<h3>{html.text(kind)}</h3>{table}{note}"

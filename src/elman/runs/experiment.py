@@ -29,7 +29,6 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.inputs import check_sequences, choose_unit
 from elman.estimators.targets import NumericTarget
 from elman.evaluate import MultilabelReport, RegressionReport, Report
-from elman.runs import page
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
@@ -42,6 +41,7 @@ from elman.runs.folder import (
 )
 from elman.runs.names import sequence_names
 from elman.runs.parts import Parts, is_task, read_parts, resolved
+from elman.runs.report import page
 from elman.settings import DataSettings
 from elman.train import EpochRecord
 

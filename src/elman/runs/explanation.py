@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from elman.data import Dataset
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators import Estimator
-from elman.evaluate.layout import one_line
+from elman.evaluate.text import one_line
 from elman.explain import (
     Attribution,
     Bptt,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from elman import __version__
-from elman.evaluate.layout import one_line
+from elman.evaluate.text import one_line
 from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
 from elman.plots.style import save
-from elman.runs import diagnostics_html, html
-from elman.runs.html import Picture, Pictures
+from elman.runs import diagnostics_html
+from elman.runs.report import html
+from elman.runs.report.html import PageFigure, PageFigures
 
 WORDS = {
     "trace": diagnostics_html.TRACE,
@@ -103,22 +104,22 @@ def render(
     """Return the page of one sequence as HTML."""
     # Gates come last where there is too much for one page.
     ordered = sorted(paths.values(), key=lambda path: path.parent.name == "gates")
-    pictures = Pictures(ordered)
+    pictures = PageFigures(ordered)
 
     def shown(name: str, title: str, gist: object) -> str:
         if name not in paths:
             return html.lines(_lines(gist))
         alt = f"{title}. {_lines(gist)}".replace("\n", " ")
         return html.lines(_lines(gist)) + pictures.show(
-            Picture(paths[name], title, WORDS[name], alt)
+            PageFigure(paths[name], title, WORDS[name], alt)
         )
 
     words = WORDS["trace"] if not found.trace.per_step else diagnostics_html.TRACE_OF_STEPS
     title = "What the network did at every step"
     alt = f"{title}. {_lines(found.trace)}".replace("\n", " ")
-    first = Picture(paths["trace"], title, words, alt)
+    first = PageFigure(paths["trace"], title, words, alt)
     gates = [
-        Picture(
+        PageFigure(
             paths[f"gates/layer_{each.layer}_{each.direction}"],
             f"Layer {each.layer}, {each.direction}",
             "Every gate and state of this layer and direction, unit by unit.",
@@ -129,7 +130,9 @@ def render(
     gradient = html.lines(_lines(found.against)) + shown("bptt", "The way back", back)
     if isinstance(back, Bptt):
         gradient += pictures.show(
-            Picture(paths["distance"], "How far the gradient gets", WORDS["distance"], back.verdict)
+            PageFigure(
+                paths["distance"], "How far the gradient gets", WORDS["distance"], back.verdict
+            )
         )
     facts = {
         "Network": found.trace.network,
@@ -137,7 +140,7 @@ def render(
         "Sequence": f"{found.name} of {found.of}, number {found.number} from 0",
         "Steps": f"{found.steps:,}",
     }
-    diagnosis = Picture(paths["doctor"], "What was measured", WORDS["doctor"])
+    diagnosis = PageFigure(paths["doctor"], "What was measured", WORDS["doctor"])
     sections = {
         "What happened": html.lines(_lines(found.trace)) + pictures.show(first),
         "Where the gradient comes from": gradient,

@@ -22,8 +22,7 @@ from elman.plots.explain.panels import (
     tokens_of,
     unit_axis,
 )
-from elman.plots.style import COLOURS, GREY, INK, drawing, quiet
-from elman.plots.view import Floats
+from elman.plots.style import COLOURS, GREY, INK, Floats, drawing, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elman.plots.explain.panels import STYLES
-from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, drawing, quiet
-from elman.plots.view import Floats
+from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, Floats, drawing, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.plots.style import COLOURS, GREY, INK, PALE, drawing, label, quiet, spread
-from elman.plots.view import Floats
+from elman.plots.style import COLOURS, GREY, INK, PALE, Floats, drawing, label, quiet, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,8 +19,7 @@ from elman.plots.explain.panels import (
     tokens_of,
     unit_axis,
 )
-from elman.plots.style import GREY
-from elman.plots.view import Floats
+from elman.plots.style import GREY, Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

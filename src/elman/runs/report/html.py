@@ -18,7 +18,7 @@ MOST_BYTES = 2_400_000  # of a page's pictures as text, so that the page stays b
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageFigure:
     """A PNG file on a page.
 
     Args:
@@ -63,7 +63,7 @@ def document(
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(title)}: {text(of)}</title>
-<style>{resources.files("elman.runs").joinpath("page.css").read_text("utf-8")}</style>
+<style>{resources.files("elman.runs.report").joinpath("templates/page.css").read_text("utf-8")}</style>
 </head>
 <body><header>
 <p class="kicker">{kicker}</p>
@@ -133,7 +133,7 @@ def folded(summary: str, inner: str) -> str:
     return f"<details><summary>{text(summary)}</summary>{inner}</details>"
 
 
-class Pictures:
+class PageFigures:
     """The pictures of one page, read once and made to fit.
 
     Args:
@@ -150,12 +150,12 @@ class Pictures:
             found.popitem()
         self._found = found
 
-    def show(self, *pictures: Picture) -> str:
+    def show(self, *pictures: PageFigure) -> str:
         """Return pictures side by side, as HTML; empty for none."""
         figures = "".join(self._figure(picture) for picture in pictures)
         return figures and f'<div class="pictures">{figures}</div>'
 
-    def _figure(self, picture: Picture) -> str:
+    def _figure(self, picture: PageFigure) -> str:
         title, words = text(picture.title), text(picture.words)
         png = self._found.get(picture.path)
         if png is None:

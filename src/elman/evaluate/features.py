@@ -15,7 +15,7 @@ MOST_CATEGORIES = 20
 STATISTICS = ("mean", "standard deviation", "minimum", "maximum", "first", "last", "slope")
 
 
-def of_numbers(inputs: Ragged, fill: Floats) -> Floats:
+def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
     """Summarise each channel of each sequence by STATISTICS, and add the length.
 
     The slope is that of the least-squares line over the steps, 0 for one step.
@@ -51,7 +51,7 @@ def of_numbers(inputs: Ragged, fill: Floats) -> Floats:
     )
 
 
-def spread_out(inputs: Ragged, categories: int) -> Ragged:
+def one_hot_categories(inputs: Ragged, categories: int) -> Ragged:
     """Return steps whose last columns are codes of categories with a channel for each category.
 
     It is 1 where the category stands, else 0. Of each column the 20 lowest codes, which are the
@@ -70,7 +70,7 @@ def spread_out(inputs: Ragged, categories: int) -> Ragged:
     return inputs.with_values(np.hstack([numbers, shown.astype(values.dtype)]))
 
 
-def of_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
+def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
     """Count each token of each sequence, and add the length.
 
     Returns: a sparse matrix, (n, vocabulary_size + 1), float64.
@@ -93,7 +93,7 @@ def channel_means(values: Floats) -> Floats:
     return means
 
 
-def check(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
+def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
     """Refuse sequences that cannot be summarised.
 
     Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
-from elman.evaluate.layout import one_line
 from elman.evaluate.report import Report
-from elman.runs import diagnostics_html, html, outcomes
+from elman.evaluate.text import one_line
+from elman.runs import diagnostics_html
 from elman.runs.diagnostics import Diagnostics
-from elman.runs.html import Picture, Pictures
+from elman.runs.report import html, outcomes
+from elman.runs.report.html import PageFigure, PageFigures
 
 if TYPE_CHECKING:
     from elman.train.loop import History
@@ -80,7 +81,7 @@ def render(page: Page) -> str:
     """Return the page as HTML, to be written as UTF-8: no script, nothing fetched from outside."""
     part, report = next(iter(page.reports.items()))
     diagnostics = page.diagnostics
-    pictures = Pictures([*page.pictures, *(diagnostics.paths if diagnostics else ())])
+    pictures = PageFigures([*page.pictures, *(diagnostics.paths if diagnostics else ())])
     config = html.scroll(f"<pre>{html.text(page.config)}</pre>", "config.toml")
     if isinstance(report, Report):
         own = cast("Mapping[str, Report]", page.reports)
@@ -223,14 +224,14 @@ def _figures(reports: Mapping[str, Report]) -> str:
     return f'{table}<p class="note">{html.text(note)}</p>'
 
 
-def _pictures(page: Page, part: str, pictures: Pictures) -> str:
+def _pictures(page: Page, part: str, pictures: PageFigures) -> str:
     shown = []
     for path in page.pictures:
         of = "" if path.stem == "history" else f", {part}"
         title, words = CAPTIONS.get(path.stem, (path.stem.replace("_", " "), ""))
         if path.stem == "history" and page.history.epochs[0].accuracy is None:
             title = "Loss and error by epoch"
-        shown.append(Picture(path, title + of, words))
+        shown.append(PageFigure(path, title + of, words))
     return pictures.show(*shown)
 
 

@@ -16,7 +16,7 @@ from elman.evaluate.report import Report
 
 
 @dataclass(frozen=True)
-class Telling:
+class NotableExample:
     """One sequence, and the answer for which it was chosen.
 
     Args:
@@ -38,9 +38,9 @@ RIGHT, WRONG, UNDECIDED = "Most confident and right", "Most confident and wrong"
 FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
 
 
-def telling(
+def notable_examples(
     report: Report | MultilabelReport | RegressionReport, most: int = 5
-) -> dict[str, tuple[Telling, ...]]:
+) -> dict[str, tuple[NotableExample, ...]]:
     """Choose the sequences worth looking at, by kind, the most telling first.
 
     Of classes: the surest right answers, the surest wrong ones, and those where the two likeliest
@@ -59,7 +59,7 @@ def telling(
     return _of_classes(report, most)
 
 
-def _of_classes(report: Report, most: int) -> dict[str, tuple[Telling, ...]]:
+def _of_classes(report: Report, most: int) -> dict[str, tuple[NotableExample, ...]]:
     p = report.probabilities
     tagger = report.owners is not None
     owners = np.arange(report.count) if report.owners is None else report.owners
@@ -68,17 +68,17 @@ def _of_classes(report: Report, most: int) -> dict[str, tuple[Telling, ...]]:
     second, best = np.partition(p, -2, axis=1)[:, -2:].T
     wrong = report.true != report.predicted
 
-    def one(answer: int) -> Telling:
+    def one(answer: int) -> NotableExample:
         sequence = int(owners[answer])
         true, predicted = (str(report.classes[c[answer]]) for c in (report.true, report.predicted))
         step = int(answer - first[sequence]) if tagger else None
-        return Telling(sequence, step, true, predicted, float(sure[answer]))
+        return NotableExample(sequence, step, true, predicted, float(sure[answer]))
 
-    def whole(answer: int) -> Telling:
+    def whole(answer: int) -> NotableExample:
         found = one(answer)
         if not tagger:
             return found
-        return Telling(found.sequence, None, "each step", "the same", found.score)
+        return NotableExample(found.sequence, None, "each step", "the same", found.score)
 
     surest = np.argsort(-sure, kind="stable")
     faults = np.bincount(owners, weights=wrong, minlength=report.count)
@@ -95,25 +95,25 @@ def _of_classes(report: Report, most: int) -> dict[str, tuple[Telling, ...]]:
     }
 
 
-def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[Telling, ...]]:
+def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[NotableExample, ...]]:
     p = report.probabilities  # (n, K)
     labels = p.shape[1]
     owners = np.repeat(np.arange(report.count), labels)  # of the decisions, row by row
     margin = np.abs(p - 0.5)
     wrong = report.true != report.predicted
 
-    def one(decision: int) -> Telling:
+    def one(decision: int) -> NotableExample:
         sequence, k = divmod(decision, labels)
         true, predicted = (
             f"{report.classes[k]}: {'yes' if c[sequence, k] else 'no'}"
             for c in (report.true, report.predicted)
         )
-        return Telling(sequence, None, true, predicted, 0.5 + float(margin[sequence, k]))
+        return NotableExample(sequence, None, true, predicted, 0.5 + float(margin[sequence, k]))
 
-    def whole(sequence: int) -> Telling:
+    def whole(sequence: int) -> NotableExample:
         own = np.flatnonzero(report.true[sequence]).tolist()
         names = "|".join(str(report.classes[k]) for k in own) or "none"
-        return Telling(sequence, None, names, names, 0.5 + float(margin[sequence].min()))
+        return NotableExample(sequence, None, names, names, 0.5 + float(margin[sequence].min()))
 
     surest = np.argsort(-margin.ravel(), kind="stable")
     by_least = np.argsort(-margin.min(1), kind="stable")
@@ -125,7 +125,7 @@ def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[Telling, 
     }
 
 
-def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[Telling, ...]]:
+def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[NotableExample, ...]]:
     spread = report.true.std(0)
     off = np.abs(report.predicted - report.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
     tagger = report.owners is not None
@@ -135,7 +135,7 @@ def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[Telling, 
     error = np.bincount(owners, weights=np.square(off).mean(1), minlength=report.count)
     error = np.sqrt(error / np.maximum(asked, 1))  # (n,)
 
-    def one(sequence: int) -> Telling:
+    def one(sequence: int) -> NotableExample:
         answers = np.arange(asked[sequence]) + first[sequence]
         worst = int(answers[off[answers].max(1).argmax()])
         true, predicted = (
@@ -143,7 +143,7 @@ def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[Telling, 
             for values in (report.true, report.predicted)
         )
         step = worst - int(first[sequence]) if tagger else None
-        return Telling(sequence, step, true, predicted, float(error[sequence]))
+        return NotableExample(sequence, step, true, predicted, float(error[sequence]))
 
     order = np.argsort(-error, kind="stable")
     order = order[asked[order] > 0]

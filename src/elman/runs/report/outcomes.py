@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from elman.evaluate import multilabel, regression
-from elman.evaluate.layout import one_line, three
 from elman.evaluate.multilabel import MultilabelReport
 from elman.evaluate.regression import RegressionReport
+from elman.evaluate.text import one_line, three
 
 Outcome = MultilabelReport | RegressionReport
 Rows = list[list[str]]
