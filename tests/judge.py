@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.models import SequenceModel
-from elman.models.native import Gradients, NativeModel
+from elman.models.native import NativeModel, ParameterGradients
 
 REFERENCES = {cell.name: cell for cell in CELLS}
 
@@ -100,7 +100,7 @@ def native_loss(
 ) -> tuple[float, Tensor, dict[str, Tensor]]:
     """Loss, logits and gradients by name of one native call, which must write every gradient."""
     native, weights = native_of(model)
-    room = Gradients(native, order)
+    room = ParameterGradients(native, order)
     room.flat.fill_(float("nan"))
     loss, logits = native.loss_and_gradients(weights, x, lengths, target, room, **options)
     names = (".".join(name) for name in native.names)

@@ -6,7 +6,7 @@ from explain_cases import KINDS, READOUTS, STACK_IDS, STACKS, TASKS, network, se
 
 from elman.errors import ElmanError
 from elman.explain import read_sequence, run_forward
-from elman.explain.forward import GATES, check_forward
+from elman.explain.forward import check_forward
 
 
 def assert_near(found, expected):
@@ -36,7 +36,7 @@ def test_states_are_the_layers_own(stack):
     ends = final if isinstance(final, tuple) else (final,)
     for i, layer in enumerate(done.layers):
         end = -1 if layer.direction == "forward" else 0
-        assert set(layer.gates) == set(GATES[model.config.cell])
+        assert set(layer.gates) == set(model.config.cell_definition.traced)
         assert all(g.shape == (7, model.config.hidden_size) for g in layer.gates.values())
         for name, state in zip(("h", "c"), ends, strict=False):
             assert_near(layer.gates[name][end], state[i, 0])

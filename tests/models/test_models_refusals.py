@@ -12,7 +12,7 @@ from judge import native_loss, native_of
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
-from elman.models.native import Gradients, NativeModel, draw_masks
+from elman.models.native import NativeModel, ParameterGradients, draw_masks
 
 X = torch.zeros(3, 4, CHANNELS)
 K = torch.zeros(3, 4, dtype=torch.int64)
@@ -219,10 +219,10 @@ def test_gradients_of_another_model():
     native, weights = native_of(model)
     other = native_of(make_model(hidden_size=7))[0]
     with pytest.raises(ElmanError, match="gradients: these were made for another model"):
-        native.loss_and_gradients(weights, X, L, codes((3,)), Gradients(other))
+        native.loss_and_gradients(weights, X, L, codes((3,)), ParameterGradients(other))
     for order in ([0], [0, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 6]):
         with pytest.raises(ElmanError, match="expected each of 6 once"):
-            Gradients(native, order)
+            ParameterGradients(native, order)
 
 
 def test_weights_that_the_call_cannot_read():

@@ -5,7 +5,8 @@ import torch
 from cases import CLASSES, READOUTS, make_model, make_sequences, stack_rows
 from tolerances import assert_close
 
-from elman.models.unrolled import GATES, SIGMOID, STATES, unroll
+from elman.models.unrolled import unroll
+from elman.ops.cells import CELLS
 
 LENGTHS = [7, 1, 4, 7, 2]
 
@@ -74,8 +75,8 @@ def test_gates_and_states_by_name_in_the_order_of_the_sequence(cell):
     assert [step.t for step in backward.steps] == [4, 3, 2, 1, 0]
     read = torch.cat([forward.over_time("h")[:, 4], backward.over_time("h")[:, 0]], -1)
     assert torch.equal(read, done.read)
-    for name in (*GATES[cell], *STATES[cell]):
+    for name in CELLS[cell].traced:
         values = forward.over_time(name)
         assert values.shape == (2, 5, 6)
-        low = 0 if name in SIGMOID[cell] else -1
+        low = 0 if name in [n for n, f in CELLS[cell].activations.items() if f == "sigmoid"] else -1
         assert name == "c" or ((values >= low) & (values <= 1)).all()

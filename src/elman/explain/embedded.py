@@ -73,7 +73,7 @@ class Embedded:
     def rows_at_once(self, steps: int) -> int:
         """How many sequences of so many steps go through the network together."""
         config = self.network.config
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
+        gates = len(config.cell_definition.blocks)
         each = steps * max(config.num_layers * config.width * gates, len(self.columns))
         return max(1, _AT_ONCE // each)
 

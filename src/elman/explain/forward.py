@@ -16,14 +16,11 @@ from torch import Tensor
 
 from elman.errors import ElmanError
 from elman.explain.network import ExplainedSequence
-from elman.models import SequenceModel, unrolled
+from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, unroll, weight_names, weights_of
 
 Direction = Literal["forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
-
-# Names of what is kept, as the equations have them; of the gates in the order of their weights.
-GATES = {cell: (*gates, *unrolled.STATES[cell]) for cell, gates in unrolled.GATES.items()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class LayerForward:
         layer: counted from 0, as in torch's names of the weights.
         direction: `forward` or `backward`.
         inputs: what it read, (T, I).
-        gates: by name, each (T, H), all that `GATES` lists.
+        gates: by name, each (T, H), all that `Cell.traced` lists.
         previous: the state h from which each step started, (T, H): that of the step before in the
             direction of travel, zero for the first.
     """
@@ -110,7 +107,7 @@ def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
 
 
 def _layer(model: SequenceModel, steps: LayerSteps) -> LayerForward:
-    gates = {name: steps.over_time(name)[0] for name in GATES[model.config.cell]}
+    gates = {name: steps.over_time(name)[0] for name in model.config.cell_definition.traced}
     start, h = torch.zeros_like(gates["h"][:1]), gates["h"]
     previous = torch.cat([h[1:], start] if steps.reverse else [start, h[:-1]])
     direction = DIRECTIONS[steps.reverse]

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN, initialise_recurrent
+from elman.models.fallback import is_training, native_fallback_reason
 from elman.models.native import NativeModel, check_input
-from elman.models.obstacle import is_training, obstacle
+from elman.ops.cells import Cell, find_cell
 from elman.settings import ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
@@ -61,6 +62,11 @@ class ModelConfig(ModelSettings):
             raise SettingsError(
                 "input_size or category_sizes, and vocabulary_size: exactly one must be given"
             )
+
+    @property
+    def cell_definition(self) -> Cell:
+        """The entry of the table of cells that the settings name."""
+        return find_cell(self.cell, self.nonlinearity)
 
     @property
     def per_step(self) -> bool:
@@ -165,24 +171,24 @@ class SequenceModel(nn.Module):
             lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device="cpu")
         if not torch.compiler.is_compiling() and x.shape[0] and int(lengths.min()) < 1:
             raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
-        inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
+        mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
         if config.vocabulary_size:
             try:
-                x = self.embedding(torch.where(inside, x, PADDING))  # (B, T, E)
+                x = self.embedding(torch.where(mask, x, PADDING))  # (B, T, E)
             except IndexError:
                 raise DataError(
                     f"x: got a token that is none, expected 0 to {config.vocabulary_size - 1}"
                 ) from None
             x = functional.dropout(x, config.dropout, self.training)
         elif config.category_sizes:
-            x = self._embedded(x, inside)  # (B, T, C+E1+E2+...)
+            x = self._embedded(x, mask)  # (B, T, C+E1+E2+...)
         y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
         if config.per_step:
             read = y
         elif config.readout == "mean":
             read = y.sum(1) / lengths.to(y)[:, None]
         elif config.readout == "max":
-            read = torch.where(inside[:, :, None], y, -torch.inf).amax(1)
+            read = torch.where(mask[:, :, None], y, -torch.inf).amax(1)
         else:
             h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
             read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
@@ -190,9 +196,9 @@ class SequenceModel(nn.Module):
         logits: Tensor = self.output(read)
         return logits
 
-    def _embedded(self, x: Tensor, inside: Tensor) -> Tensor:
+    def _embedded(self, x: Tensor, mask: Tensor) -> Tensor:
         """Put the embeddings in the place of the codes behind the numbers of each step."""
-        codes = torch.where(inside[:, :, None], x[:, :, self.config.input_size :], PADDING).long()
+        codes = torch.where(mask[:, :, None], x[:, :, self.config.input_size :], PADDING).long()
         try:
             parts = [table(codes[:, :, k]) for k, table in enumerate(self.embeddings)]
         except IndexError:
@@ -210,7 +216,7 @@ class SequenceModel(nn.Module):
         why = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
         if not why and self.config.category_sizes:
             why = "categories are embedded beside numbers"
-        if why := why or obstacle(self, self.config):
+        if why := why or native_fallback_reason(self, self.config):
             return why
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]
         weights = native.weights(self)

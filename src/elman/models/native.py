@@ -82,7 +82,7 @@ def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
     ]
 
 
-class Gradients:
+class ParameterGradients:
     """Room for the gradient of every weight of a `NativeModel`, end to end in one tensor.
 
     Args:
@@ -125,7 +125,7 @@ class NativeModel:
             config.vocabulary_size,
             config.readout,
         )
-        rows = config.hidden_size * {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
+        rows = config.hidden_size * len(config.cell_definition.blocks)
         shapes: dict[tuple[str, str], tuple[int, ...]] = {}
         if config.vocabulary_size:
             shapes["embedding", "weight"] = (config.vocabulary_size, size)
@@ -207,7 +207,7 @@ class NativeModel:
         x: Tensor,
         lengths: Tensor | None,
         target: Tensor,
-        gradients: Gradients,
+        gradients: ParameterGradients,
         *,
         label_smoothing: float = 0.0,
         class_weight: Tensor | None = None,

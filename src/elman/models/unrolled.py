@@ -23,7 +23,7 @@ Dimensions: B batch, T time, I what a layer reads, H hidden, D directions, K out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -31,29 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.models.model import PADDING, SequenceModel
-
-# Of each cell, its gates in the order of the blocks of the weights, then its states.
-GATES = {"rnn": (), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
-STATES = {"rnn": ("h",), "gru": ("h",), "lstm": ("c", "h")}
-# What a gate's activation lies between; a state of tanh or a candidate, between -1 and 1.
-SIGMOID = {"rnn": (), "gru": ("r", "z"), "lstm": ("i", "f", "o")}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of one layer in one direction.
-
-    Args:
-        t: place in the sequence, from 0.
-        sums: what enters each gate, or the state of an rnn, before its nonlinearity, (B, H) each.
-        gates: each gate's activation, (B, H).
-        states: after the step, (B, H); in a row that has ended, as they were.
-    """
-
-    t: int
-    sums: dict[str, Tensor]
-    gates: dict[str, Tensor]
-    states: dict[str, Tensor]
+from elman.ops.reference import Step, run_steps
 
 
 @dataclass(frozen=True)
@@ -83,14 +61,14 @@ class Unrolled:
     """A whole forward pass.
 
     Args:
-        inside: whether a step is one of the row's own, (B, T).
+        mask: whether a step is one of the row's own, (B, T).
         embedded: what the first layer reads, (B, T, I).
         layers: from the lowest up, in each the forward direction first.
         read: what the output reads, (B, D*H), or (B, T, D*H) with an output at every step.
         outputs: logits or values, (B, K) or (B, T, K).
     """
 
-    inside: Tensor
+    mask: Tensor
     embedded: Tensor
     layers: list[LayerSteps]
     read: Tensor
@@ -104,11 +82,11 @@ def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
         x: numbers, (B, T, C), or token ids, (B, T).
         lengths: valid steps of each row, (B,), from 1 to T.
     """
-    inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-    return unroll_embedded(model, embed(model, x, inside), inside)
+    mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
+    return unroll_embedded(model, embed(model, x, mask), mask)
 
 
-def unroll_embedded(model: SequenceModel, embedded: Tensor, inside: Tensor) -> Unrolled:
+def unroll_embedded(model: SequenceModel, embedded: Tensor, mask: Tensor) -> Unrolled:
     """Run what `embed` gave, (B, T, I), through the stack, readout and output."""
     layers: list[LayerSteps] = []
     below = embedded
@@ -116,22 +94,22 @@ def unroll_embedded(model: SequenceModel, embedded: Tensor, inside: Tensor) -> U
         beside = []
         for reverse in (False, True)[: 1 + model.config.bidirectional]:
             done = LayerSteps(layer, reverse, below)
-            done.steps.extend(travel(model, layer, reverse, below, inside))
+            done.steps.extend(steps_of_layer(model, layer, reverse, below, mask))
             layers.append(done)
-            beside.append(torch.where(inside[:, :, None], done.over_time("h"), 0.0))
+            beside.append(torch.where(mask[:, :, None], done.over_time("h"), 0.0))
         below = torch.cat(beside, -1)  # (B, T, D*H)
-    read = read_out(model, below, inside)
+    read = read_out(model, below, mask)
     # By the weights themselves: a hook, say, is no part of the equations.
     outputs = functional.linear(read, model.output.weight, model.output.bias)
-    return Unrolled(inside, embedded, layers, read, outputs)
+    return Unrolled(mask, embedded, layers, read, outputs)
 
 
-def embed(model: SequenceModel, x: Tensor, inside: Tensor) -> Tensor:
+def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
     """What the first layer reads, (B, T, I); zeros, or what stands for padding, past each end."""
     config = model.config
     if config.vocabulary_size:
-        return functional.embedding(torch.where(inside, x, PADDING), model.embedding.weight)
-    x = torch.where(inside[:, :, None], x, 0.0)
+        return functional.embedding(torch.where(mask, x, PADDING), model.embedding.weight)
+    x = torch.where(mask[:, :, None], x, 0.0)
     if not config.category_sizes:
         return x
     codes = x[:, :, config.input_size :].long()
@@ -140,16 +118,16 @@ def embed(model: SequenceModel, x: Tensor, inside: Tensor) -> Tensor:
     return torch.cat([x[:, :, : config.input_size], *parts], -1)
 
 
-def read_out(model: SequenceModel, y: Tensor, inside: Tensor) -> Tensor:
+def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
     """What the output reads of the top layer's states y, (B, T, D*H), zero past each end."""
     config = model.config
     if config.per_step:
         return y
-    lengths = inside.sum(1)
+    lengths = mask.sum(1)
     if config.readout == "mean":
         return y.sum(1) / lengths[:, None].to(y)
     if config.readout == "max":
-        return torch.where(inside[:, :, None], y, -torch.inf).amax(1)
+        return torch.where(mask[:, :, None], y, -torch.inf).amax(1)
     rows = torch.arange(len(y), device=y.device)
     ends = [y[rows, lengths - 1, : config.hidden_size], y[:, 0, config.hidden_size :]]
     return torch.cat(ends, -1)
@@ -166,53 +144,17 @@ def weights_of(model: SequenceModel, layer: int, reverse: bool) -> tuple[Tensor,
     return tuple(getattr(model.recurrent, name) for name in weight_names(layer, reverse))
 
 
-def travel(
-    model: SequenceModel, layer: int, reverse: bool, inputs: Tensor, inside: Tensor
+def steps_of_layer(
+    model: SequenceModel, layer: int, reverse: bool, inputs: Tensor, mask: Tensor
 ) -> Iterator[Step]:
     """Go over the steps of one layer in one direction.
 
     Args:
         inputs: what the layer reads, (B, T, I), finite past each row's end.
-        inside: whether a step is one of the row's own, (B, T).
+        mask: whether a step is one of the row's own, (B, T).
     """
-    config = model.config
+    cell = model.config.cell_definition
     W, U, b, c = weights_of(model, layer, reverse)
-    times = range(inputs.shape[1])
-    entering = inputs @ W.T + b  # (B, T, G*H)
-    start = inputs.new_zeros(len(inputs), config.hidden_size)
-    states = dict.fromkeys(STATES[config.cell], start)
-    for t in reversed(times) if reverse else times:
-        a, u = entering[:, t], states["h"] @ U.T + c
-        if config.cell == "rnn":
-            sums, gates, new = _rnn(
-                a, u, torch.tanh if config.nonlinearity == "tanh" else torch.relu
-            )
-        else:
-            sums, gates, new = (_gru if config.cell == "gru" else _lstm)(a, u, states)
-        valid = inside[:, t, None]
-        states = {name: torch.where(valid, new[name], states[name]) for name in states}
-        yield Step(t, sums, gates, states)
-
-
-Parts = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]  # sums, gates, states
-
-
-def _rnn(a: Tensor, u: Tensor, f: Callable[[Tensor], Tensor]) -> Parts:
-    return {"h": a + u}, {}, {"h": f(a + u)}
-
-
-def _gru(a: Tensor, u: Tensor, states: dict[str, Tensor]) -> Parts:
-    a_r, a_z, a_n = a.chunk(3, -1)
-    u_r, u_z, u_n = u.chunk(3, -1)
-    sums = {"r": a_r + u_r, "z": a_z + u_z}
-    r, z = torch.sigmoid(sums["r"]), torch.sigmoid(sums["z"])
-    sums["n"] = a_n + r * u_n
-    n = torch.tanh(sums["n"])
-    return sums, {"r": r, "z": z, "n": n}, {"h": (1 - z) * n + z * states["h"]}
-
-
-def _lstm(a: Tensor, u: Tensor, states: dict[str, Tensor]) -> Parts:
-    sums = dict(zip(GATES["lstm"], (a + u).chunk(4, -1), strict=True))
-    gates = {k: torch.tanh(v) if k == "g" else torch.sigmoid(v) for k, v in sums.items()}
-    c = gates["f"] * states["c"] + gates["i"] * gates["g"]
-    return sums, gates, {"c": c, "h": gates["o"] * torch.tanh(c)}
+    start = inputs.new_zeros(len(inputs), model.config.hidden_size)
+    states = dict.fromkeys(cell.states, start)
+    return run_steps(cell, inputs @ W.T + b, U, c, states, mask, reverse)

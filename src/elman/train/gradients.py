@@ -15,7 +15,7 @@ from elman import _core
 from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
-from elman.models.native import Gradients, NativeModel, draw_masks
+from elman.models.native import NativeModel, ParameterGradients, draw_masks
 from elman.settings import TrainingPlan
 from elman.train.losses import Loss
 from elman.train.threads import TorchThreads
@@ -139,7 +139,7 @@ class OneCall(_Source):
         orders = [[place[id(p)] for p in group] for group in decay_groups(model, settings)]
         trained = [i for order in orders for i in order]
         frozen = [i for i in range(len(weights)) if i not in trained]
-        self._gradients = Gradients(native, trained + frozen)
+        self._gradients = ParameterGradients(native, trained + frozen)
         self._trained = [weights[i] for i in trained]
         flat = torch.cat([weight.detach().reshape(-1) for weight in self._trained])
         self._flat_gradient = self._gradients.flat[: len(flat)]

@@ -29,7 +29,8 @@ from torch import Tensor
 from elman.data.batches import Batch, Examples, in_order, make_batch
 from elman.errors import NonFiniteError
 from elman.models import SequenceModel
-from elman.models.unrolled import GATES, LayerSteps, Step, embed, read_out, travel, unroll
+from elman.models.unrolled import LayerSteps, embed, read_out, steps_of_layer, unroll
+from elman.ops.reference import Step
 from elman.settings import TrainingPlan
 from elman.train.gradients import batch_loss
 from elman.train.losses import Loss
@@ -204,7 +205,7 @@ def _of_weight(
     if not name.startswith("recurrent.") or not end.removesuffix("_reverse").isdigit():
         return Origin(stage, what, value, unit=found[0] if name.startswith("output") else None)
     block, unit = divmod(found[0], model.config.hidden_size)
-    gate = (GATES[model.config.cell] or ("h",))[block]
+    gate = model.config.cell_definition.blocks[block]
     direction = "backward" if end.endswith("_reverse") else "forward"
     layer = int(end.removesuffix("_reverse"))
     return Origin(
@@ -229,7 +230,7 @@ def _forward(
             beside = []
             for reverse in (False, True)[: 1 + model.config.bidirectional]:
                 done = LayerSteps(layer, reverse, below)
-                for step in travel(model, layer, reverse, below, inside):
+                for step in steps_of_layer(model, layer, reverse, below, inside):
                     for gate, what, tensor in _numbers(model, step):
                         if found := _first(tensor, inside[:, step.t]):
                             value = float(tensor[found])
@@ -270,10 +271,10 @@ def _backward(
         outputs, target = done.outputs, batch.target[part]
         weight = None if batch.weight is None else batch.weight[part]
         if model.config.per_step:
-            valid = done.inside
+            valid = done.mask
             outputs, target = outputs[valid], target[valid]
             weight = None if weight is None else weight[valid]
-        mean = loss.mean(outputs, target, weight)[0] * (len(done.inside) / len(batch.x))
+        mean = loss.mean(outputs, target, weight)[0] * (len(done.mask) / len(batch.x))
     watched: list[tuple[tuple[int, int, bool, int], str, str, Tensor]] = []
     for layer in reversed(done.layers):
         for step in reversed(layer.steps):
@@ -305,7 +306,7 @@ def _backward(
 def _numbers(model: SequenceModel, step: Step) -> Iterator[tuple[str, str, Tensor]]:
     """What a step computes, in that order: gate or state, what it is in words, (B, H)."""
     for name, tensor in step.sums.items():
-        enters = "state h" if model.config.cell == "rnn" else f"gate {name}"
+        enters = f"{'gate' if name in step.gates else 'state'} {name}"
         yield name, f"the sum that enters {enters}", tensor
     for name, tensor in step.states.items():
         yield name, f"state {name}", tensor

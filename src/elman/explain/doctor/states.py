@@ -17,7 +17,7 @@ from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding, Floats, Measurements
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.doctor.sequences import truncate
-from elman.models.unrolled import GATES, SIGMOID, STATES, travel, unroll, weights_of
+from elman.models.unrolled import steps_of_layer, unroll, weights_of
 
 STEPS = 1000  # of a sequence that are gone through
 NUMBERS = 20_000_000  # gates and states that are held at once, which bounds the sequences
@@ -37,7 +37,8 @@ def measure_states(
     model = inputs.model
     config = model.config
     rows = truncate(inputs.examples.inputs.take(index), STEPS)
-    kept = len(GATES[config.cell]) + len(STATES[config.cell]) + 2
+    cell = config.cell_definition
+    kept = len(cell.traced) + 2
     size = config.hidden_size * config.num_layers * (1 + config.bidirectional) * kept
     most = max(2, NUMBERS // (size * int(rows.lengths.max())))
     rows = rows.take(np.arange(min(len(rows), most)))
@@ -48,30 +49,27 @@ def measure_states(
     measured = Measurements()
     for layer in done.layers:
         place = (layer.layer, "backward" if layer.reverse else "forward")
-        for name in (*GATES[config.cell], *STATES[config.cell]):
-            values = layer.over_time(name)[done.inside]  # (N, H)
+        for name in cell.traced:
+            values = layer.over_time(name)[done.mask]  # (N, H)
             if name == "h":
                 measured.unit_deviation[place] = values.std(0, correction=0).cpu().double().numpy()
-            if name == "c" or (config.cell != "rnn" and name == "h"):
-                continue
-            if config.cell == "rnn" and config.nonlinearity == "relu":
+            activation = cell.activations.get(name, "")
+            if activation not in ("sigmoid", "tanh"):
                 continue
             ends = (
                 (values < limits.END) | (values > 1 - limits.END)
-                if name in SIGMOID[config.cell]
+                if activation == "sigmoid"
                 else (values.abs() > 1 - 2 * limits.END)
             )
             measured.saturation[(*place, name)] = float(ends.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
-        for name, block in zip(
-            GATES[config.cell] or ("h",), U.chunk(max(1, len(GATES[config.cell]))), strict=True
-        ):
+        for name, block in zip(cell.blocks, U.chunk(len(cell.blocks)), strict=True):
             measured.spectral_radius[(*place, name)] = float(
                 torch.linalg.eigvals(block.detach().double().cpu()).abs().max()
             )
         layer_inputs = layer.inputs[:GRADIENT_ROWS]
         measured.gradient_by_lag[place] = _gradient_by_lag(
-            inputs, layer.layer, layer.reverse, layer_inputs, done.inside[:GRADIENT_ROWS], seed
+            inputs, layer.layer, layer.reverse, layer_inputs, done.mask[:GRADIENT_ROWS], seed
         )
     return measured, len(rows)
 
@@ -89,10 +87,10 @@ def _gradient_by_lag(
     A random gradient is sent into the last state of each row; the median over the rows that are
     longer than k. Of an lstm the norm is that of hidden and cell state together.
     """
-    names = STATES[inputs.model.config.cell]
+    names = inputs.model.config.cell_definition.states
     with torch.enable_grad():
         start = layer_inputs.detach().requires_grad_()
-        steps = list(travel(inputs.model, layer, reverse, start, inside))
+        steps = list(steps_of_layer(inputs.model, layer, reverse, start, inside))
         end = steps[-1].states["h"]
         generator = torch.Generator().manual_seed(seed)
         sent = torch.randn(end.shape, generator=generator, dtype=torch.float64).to(end)

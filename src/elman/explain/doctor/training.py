@@ -42,7 +42,7 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     clipping and loss of the training; negative where the loss rose, -inf where it was lost.
     """
     config = inputs.model.config
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
+    gates = len(config.cell_definition.blocks)
     lengths = inputs.lengths
     one = 3 * gates * config.hidden_size * (config.hidden_size + config.width) * config.num_layers
     rows = max(4, min(ROWS, int(WORK / (one * (1 + config.bidirectional) * np.median(lengths)))))

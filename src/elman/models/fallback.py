@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LAYERS: dict[str, type[Any]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
-def obstacle(model: nn.Module, config: ModelConfig) -> str:
+def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
     """Say what the modules do beyond what the config says, or what else is in the way.
 
     Empty if nothing is. The parameters' shapes are not looked at.

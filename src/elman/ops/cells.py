@@ -1,0 +1,216 @@
+"""The table of recurrent cells: what each one computes at a step, and what its weights are.
+
+A cell reads the product of the input, `a = W x_t + b`, and that of the state before,
+`u = U h_{t-1} + b'`, both cut into blocks of H numbers by name, and the old states. From these its
+step computes the sums that enter the gates, the gates, and the new states. Everything else that
+elman knows about a cell (layers, models, explanations, first weights, settings) is read from here.
+
+Dimensions: B batch, H hidden, G blocks of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.errors import SettingsError, nearest
+
+Values = Mapping[str, Tensor]  # by name of a block, gate or state, (B, H) each
+# From a, u and the states before a step: what enters each block's nonlinearity, the gates, and the
+# states after the step, in the order of `Cell.states`.
+StepFunction = Callable[
+    [Values, Values, Values], tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One kind of recurrent cell.
+
+    Args:
+        name: in settings, files and messages.
+        blocks: names of the blocks of H rows in weights and biases, from the top. A block that is
+            no state is a gate; the block of a cell without gates has the name of its state.
+        step: the equations of one step in torch operations that autograd follows.
+        states: in the order in which a step computes them. The last is `h`, which enters U and is
+            what the layer gives.
+        title: for people; the name in capitals if empty.
+        activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which says where a
+            gate saturates; a block that is left out is never called saturated.
+        biases: first value of the biases of a block, zero if left out; see `initialise_recurrent`.
+        kernel: the name by which `elman._core` knows the cell; None if it has no kernel.
+        torch_kernel: the function of torch._VF that runs the same cell; None if torch has none.
+        kept: what the kernel's forward pass keeps for its backward pass beside the output.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+    step: StepFunction
+    states: tuple[str, ...] = ("h",)
+    title: str = ""
+    activations: Mapping[str, str] = field(default_factory=dict)
+    biases: Mapping[str, float] = field(default_factory=dict)
+    kernel: str | None = None
+    torch_kernel: str | None = None
+    kept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        words = (self.name, *self.blocks, *self.states)
+        if not all(isinstance(word, str) and word.isidentifier() for word in words):
+            raise SettingsError(
+                f"cell: got names {words}, expected words of letters, digits and underscores"
+            )
+        for what, names in (("blocks", self.blocks), ("states", self.states)):
+            if not names or len(set(names)) != len(names):
+                raise SettingsError(
+                    f"cell {self.name}: {what}: got {names}, expected one name or more, each once"
+                )
+        if self.states[-1] != "h":
+            raise SettingsError(
+                f"cell {self.name}: states: got {self.states}, expected h as the last: the layer "
+                "gives it and U reads it"
+            )
+        for what, named in (("activations", self.activations), ("biases", self.biases)):
+            for name in named:
+                if name not in self.blocks:
+                    raise SettingsError(
+                        f"cell {self.name}: {what}: {name!r} is none of the blocks {self.blocks}"
+                        f".{nearest(name, self.blocks)}"
+                    )
+
+    def __str__(self) -> str:
+        return self.title or self.name.upper()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        return self  # nothing in it changes, and copies of a layer share their cell
+
+    @cached_property
+    def gates(self) -> tuple[str, ...]:
+        """The blocks that are gates, in the order of the weights."""
+        return tuple(name for name in self.blocks if name not in self.states)
+
+    @cached_property
+    def traced(self) -> tuple[str, ...]:
+        """Every gate and state, in the order in which a step computes them."""
+        return (*self.gates, *self.states)
+
+    @cached_property
+    def initial_states(self) -> tuple[str, ...]:
+        """The states in the order of torch's layers: h, then the others."""
+        return ("h", *self.states[:-1])
+
+    def split(self, sums: Tensor) -> dict[str, Tensor]:
+        """Cut (..., G*H) into its blocks by name, (..., H) each."""
+        return dict(zip(self.blocks, sums.chunk(len(self.blocks), -1), strict=True))
+
+
+def _tanh_step(a: Values, u: Values, states: Values) -> Any:
+    """h_t = tanh(W x_t + b + U h_{t-1} + b')"""
+    total = a["h"] + u["h"]
+    return {"h": total}, {}, {"h": torch.tanh(total)}
+
+
+def _relu_step(a: Values, u: Values, states: Values) -> Any:
+    """h_t = relu(W x_t + b + U h_{t-1} + b')"""
+    total = a["h"] + u["h"]
+    return {"h": total}, {}, {"h": torch.relu(total)}
+
+
+def _gru_step(a: Values, u: Values, states: Values) -> Any:
+    """r, z = sigmoid(a + u)    n = tanh(a_n + r * u_n)    h_t = (1 - z) * n + z * h_{t-1}
+
+    The reset gate acts after the product with U_n, as in cuDNN and torch.
+    """
+    sums = {name: a[name] + u[name] for name in ("r", "z")}
+    r, z = torch.sigmoid(sums["r"]), torch.sigmoid(sums["z"])
+    sums["n"] = a["n"] + r * u["n"]
+    n = torch.tanh(sums["n"])
+    return sums, {"r": r, "z": z, "n": n}, {"h": (1 - z) * n + z * states["h"]}
+
+
+def _lstm_step(a: Values, u: Values, states: Values) -> Any:
+    """i, f, o = sigmoid(a + u)    g = tanh(a_g + u_g)    c_t = f * c_{t-1} + i * g
+
+    h_t = o * tanh(c_t)
+    """
+    sums = {name: a[name] + u[name] for name in ("i", "f", "g", "o")}
+    i, f, o = (torch.sigmoid(sums[name]) for name in ("i", "f", "o"))
+    g = torch.tanh(sums["g"])
+    c = f * states["c"] + i * g
+    return sums, {"i": i, "f": f, "g": g, "o": o}, {"c": c, "h": o * torch.tanh(c)}
+
+
+RNN = Cell(
+    "rnn",
+    ("h",),
+    _tanh_step,
+    title="simple RNN",
+    activations={"h": "tanh"},
+    kernel="rnn_tanh",
+    torch_kernel="rnn_tanh",
+)
+RNN_RELU = Cell(
+    "rnn",
+    ("h",),
+    _relu_step,
+    title="simple RNN with ReLU",
+    activations={"h": "relu"},
+    kernel="rnn_relu",
+    torch_kernel="rnn_relu",
+)
+GRU = Cell(
+    "gru",
+    ("r", "z", "n"),
+    _gru_step,
+    activations={"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
+    kernel="gru",
+    torch_kernel="gru",
+    kept=("n", "r", "z", "u_n"),
+)
+LSTM = Cell(
+    "lstm",
+    ("i", "f", "g", "o"),
+    _lstm_step,
+    states=("c", "h"),
+    activations={"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"},
+    # A forget gate that starts open lets gradients reach far before anything is learnt:
+    # Gers et al. 2000, doi:10.1162/089976600300015015; Jozefowicz et al. 2015.
+    biases={"f": 1.0},
+    kernel="lstm",
+    torch_kernel="lstm",
+    kept=("i", "f", "g", "o", "c"),
+)
+
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (RNN, GRU, LSTM)}
+
+
+def register_cell(cell: Cell) -> None:
+    """Let layers, models, estimators and settings find `cell` by its name in this process.
+
+    Raises: SettingsError if another cell has that name.
+    """
+    if CELLS.setdefault(cell.name, cell) is not cell:
+        raise SettingsError(f"cell: {cell.name!r} is the name of another cell; choose a new one")
+
+
+def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
+    """Return the cell of that name.
+
+    Args:
+        nonlinearity: of the cell rnn, `tanh` or `relu`.
+    Raises: SettingsError that lists the names there are.
+    """
+    if name == "rnn" and nonlinearity == "relu":
+        return RNN_RELU
+    if name not in CELLS:
+        *others, last = map(repr, CELLS)
+        raise SettingsError(
+            f"cell: got {name!r}, expected {', '.join(others)} or {last}.{nearest(name, CELLS)} A "
+            "cell of your own must be registered first: elman.layers.register_cell(cell)"
+        )
+    return CELLS[name]

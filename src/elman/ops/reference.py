@@ -1,0 +1,120 @@
+"""Every cell as one loop over time in plain torch: read this first.
+
+Runs of it in float64 are what the kernels, torch's layers and everything else are compared with. It
+also runs where no kernel does: second derivatives, and cells that have only a step function.
+
+Dimensions: B batch, T time, I input, H hidden, P projected, G blocks of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from elman.ops.cells import Cell
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one layer in one direction.
+
+    Args:
+        t: place in the sequence, from 0.
+        sums: what enters the nonlinearity of each block of the weights, (B, H) each.
+        gates: each gate's activation, (B, H).
+        states: after the step, (B, H); in a row that has ended, as they were.
+    """
+
+    t: int
+    sums: dict[str, Tensor]
+    gates: dict[str, Tensor]
+    states: dict[str, Tensor]
+
+
+def run_steps(
+    cell: Cell,
+    inputs: Tensor,
+    weight_hh: Tensor,
+    bias_hh: Tensor | None,
+    states: dict[str, Tensor],
+    mask: Tensor | None,
+    reverse: bool,
+    weight_hr: Tensor | None = None,
+) -> Iterator[Step]:
+    """Run one layer in one direction step by step.
+
+    Args:
+        inputs: W x_t + b of every step, (B, T, G*H), finite past each row's end.
+        states: before the first step, (B, H) each, in the order of `cell.states`.
+        mask: True at the valid steps of each row, (B, T); None if all are.
+        weight_hr: R, (P, H), projects h to P units; None leaves it as it is.
+    """
+    times = range(inputs.shape[1])
+    for t in reversed(times) if reverse else times:
+        a = inputs[:, t]  # (B, G*H)
+        u = states["h"] @ weight_hh.T  # (B, G*H)
+        if bias_hh is not None:
+            u = u + bias_hh
+        sums, gates, new = cell.step(cell.split(a), cell.split(u), states)
+        if weight_hr is not None:
+            new["h"] = new["h"] @ weight_hr.T  # (B, P)
+        if mask is not None:
+            valid = mask[:, t, None]  # (B, 1)
+            new = {name: torch.where(valid, new[name], states[name]) for name in states}
+        states = new
+        yield Step(t, sums, gates, states)
+
+
+def run_reference(
+    cell: Cell,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    initial: tuple[Tensor | None, ...],
+    lengths: Tensor | None,
+    reverse: bool,
+    batch_first: bool = True,
+    weight_hr: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run one layer in one direction over whole sequences.
+
+    Args:
+        x: (B, T, I), or (T, B, I) if not batch_first; anything, NaN included, past a row's end.
+        initial: states before the first step, in the order of `cell.initial_states`, (B, H) each, h
+            (B, P) with weight_hr; None means zeros.
+        lengths: valid steps of each row, (B,); None means all T.
+        Others as `elman.ops.lstm`.
+    Returns: y (B, T, H) or (T, B, H), zero past each row's end; the states after each row's own
+        last step in the direction of time that it is run in, in the order of `initial`.
+    """
+    if not batch_first:
+        x = x.transpose(0, 1)
+    batch, time, _ = x.shape
+    mask = None
+    if lengths is not None:
+        mask = torch.arange(time, device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
+        x = torch.where(mask[:, :, None], x, 0.0)  # NaN * 0 would be NaN
+    a = x @ weight_ih.T  # (B, T, G*H): the input's product needs no state, so all steps at once
+    if bias_ih is not None:
+        a = a + bias_ih
+    widths = dict.fromkeys(cell.states, weight_ih.shape[0] // len(cell.blocks))
+    widths["h"] = weight_hh.shape[1]
+    before = dict(zip(cell.initial_states, initial, strict=True))
+    states = {
+        name: x.new_zeros(batch, width) if (state := before[name]) is None else state
+        for name, width in widths.items()
+    }
+    y = [states["h"]] * time
+    for step in run_steps(cell, a, weight_hh, bias_hh, states, mask, reverse, weight_hr):
+        states = step.states
+        y[step.t] = states["h"]
+    out = torch.stack(y, 1) if time else x.new_zeros(batch, 0, widths["h"])
+    if mask is not None:
+        out = torch.where(mask[:, :, None], out, 0.0)
+    final = tuple(states[name] for name in cell.initial_states)
+    return out if batch_first else out.transpose(0, 1).contiguous(), final
