@@ -111,7 +111,7 @@ FLAGS = [
     (["--validation", 0, "--patience", 2], ["keep 'best' and patience need a validation part"]),
     (["--validation", "test", "--keep", "best"], ["keep 'best' and patience need"]),
     (["--validation", "test", "--patience", 2], ["keep 'best' and patience need"]),
-    (["--readout", "every"], ["readout: got 'every', but the target is a class per sequence"]),
+    (["--readout", "every"], ["readout: got 'every', but the target is one class per sequence"]),
     (["--out", "text.csv"], ["text.csv: is a file, expected a folder"]),
     (["--out", "text.csv/run"], ["Not a directory"]),
     (["--out", "."], ["exists already"]),
@@ -208,7 +208,7 @@ def test_data_that_the_model_does_not_know(elman, tree, tmp_path, trained, files
     call = ["evaluate", trained("text.csv"), "waves"]
     refused(elman, tree, tmp_path, call, "the sequences are numbers, expected text as in training")
     call = ["evaluate", trained("steps.csv"), "running-parity"]
-    refused(elman, tree, tmp_path, call, "a label at every step, expected a class per sequence")
+    refused(elman, tree, tmp_path, call, "a class at every step, expected one class per sequence")
     call = ["predict", trained("text.csv"), others / "text.csv", "-o", "p.csv", "--text", "txt"]
     refused(elman, tree, tmp_path, call, "there is no column 'txt'. Did you mean 'text'?")
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from elman import _core
 from elman.cli import cli
-from elman.data.tasks import TASKS
+from elman.data.builtin import BUILTIN_TASKS
 from elman.evaluate import Check
 from elman.settings import fields
 
@@ -193,19 +193,21 @@ def test_a_run_again_from_its_config(elman, files, small, tmp_path):
 def test_tasks(elman):
     lines = elman("tasks").out.splitlines()
     heads = [line for line in lines if not line.startswith(" ")]
-    assert [line.split("  ")[0] for line in heads] == list(TASKS)
-    assert all(task.summary in line for task, line in zip(TASKS.values(), heads, strict=True))
+    assert [line.split("  ")[0] for line in heads] == list(BUILTIN_TASKS)
+    assert all(
+        task.summary in line for task, line in zip(BUILTIN_TASKS.values(), heads, strict=True)
+    )
     assert "                   :n=10,stretch=2,letters=2,train=500" in lines
-    for task in TASKS.values():
+    for task in BUILTIN_TASKS.values():
         assert not task.known or any(line.endswith(task.known) for line in lines)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN_TASKS)
 def test_one_task(elman, name):
     done = elman("tasks", name)
-    assert done.out.startswith(f"{name}: {TASKS[name].summary}\n")
-    assert TASKS[name].source in done.out
-    for parameter in TASKS[name].parameters.values():
+    assert done.out.startswith(f"{name}: {BUILTIN_TASKS[name].summary}\n")
+    assert BUILTIN_TASKS[name].source in done.out
+    for parameter in BUILTIN_TASKS[name].parameters.values():
         line = f"{parameter.meaning} [default: {parameter.default}]\n"
         assert re.search(rf"^  {parameter.name} +{re.escape(line)}", done.out, re.MULTILINE)
 

@@ -25,7 +25,7 @@ def test_rows_of_text(tmp_path: Path) -> None:
         "  format     one row a sequence, comma between cells",
         "  sequences  3, of 2 to 6 characters (median 5)",
         "  input      text, column 'name'",
-        "  target     column 'language', a class per sequence, 3 classes",
+        "  target     column 'language', one class per sequence, 3 classes",
         "             ru (1), en (1), zh (1)",
         "  first      line 2: 'Ivanov' -> ru",
         "Guessed; the flag says otherwise:",
@@ -42,7 +42,7 @@ def test_steps(tmp_path: Path) -> None:
         "  format     one row a time step, comma between cells",
         "  sequences  2, each of 2 steps",
         "  input      numbers, 2 channels: a, b",
-        "  target     column 'label', a class per sequence, 2 classes",
+        "  target     column 'label', one class per sequence, 2 classes",
         "             u (1), v (1)",
         "  first      line 2: [0.1, 2], [0.2, 3] -> u",
         "Guessed; the flag says otherwise:",
@@ -58,7 +58,7 @@ def test_tags(tmp_path: Path) -> None:
     lines = described('{"tokens": ["a", "b", "a"], "tags": ["O", "B", "O"]}\n', "a.jsonl", tmp_path)
     assert lines[3:7] == [
         "  input      tokens, key 'tokens', 2 different",
-        "  target     key 'tags', a label at every step, 2 classes",
+        "  target     key 'tags', a class at every step, 2 classes",
         "             O (2), B (1)",
         "  first      line 1: a/O b/B a/O",
     ]
@@ -69,7 +69,7 @@ def test_ts(tmp_path: Path) -> None:
     lines = described(content, "a.ts", tmp_path)
     assert lines[3:] == [
         "  input      numbers, 1 channel: channel 1",
-        "  target     @classLabel, a class per sequence, 1 class",
+        "  target     @classLabel, one class per sequence, 1 class",
         "             a (9)".replace("9", "1"),
         "  first      line 3: 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ... -> a",
     ]
@@ -127,7 +127,7 @@ def test_generated_data_names_no_file_format(numbers: bool) -> None:
         "task copy",
         "  sequences  2, of 1 to 2 steps (median 2)",
         "  input      " + ("numbers, 2 channels: u, v" if numbers else "tokens, 2 different"),
-        "  target     generated, a class per sequence, 2 classes",
+        "  target     generated, one class per sequence, 2 classes",
         "             x (1), y (1)",
         "  first      " + ("[0, 0] -> x" if numbers else "a -> x"),
     ]

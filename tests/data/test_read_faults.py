@@ -81,7 +81,7 @@ FAULTS = [
         '{"tokens": ["a"], "tags": ["O"], "intent": "x"}\n',
         None,
         None,
-        ("`--target intent` a class per sequence", "`--target tags` a label at every step"),
+        ("`--target intent` one class per sequence", "`--target tags` a class at every step"),
     ),
     Fault("a.csv", "name,label\na,x\nb,\n", 3, "label", ("label is empty",)),
     Fault("a.csv", "text\na\nb\n", None, None, ("no column is known to be the target", "'text'")),

@@ -5,7 +5,7 @@ import pytest
 
 from elman import DataError, SettingsError
 from elman.data import describe, read
-from elman.data.elapsed import CHANNEL
+from elman.data.channels import TIME_DELTA
 
 NAN = np.nan
 WARDS = """id,time,pulse,drug,temperature,ward,note,label
@@ -112,7 +112,7 @@ def test_keys_side_by_side(write):
 def test_uneven_time_becomes_a_channel(write):
     path = write("id,time,v,label\na,0,1,u\na,1,2,u\na,5,3,u\nb,7,4,v\nb,7.5,5,v\n")
     data = read(path)
-    assert data.layout.time_difference and data.layout.channels == ("v", CHANNEL)
+    assert data.layout.time_difference and data.layout.channels == ("v", TIME_DELTA)
     assert data.inputs.values.tolist() == [[1, 0], [2, 1], [3, 4], [4, 0], [5, 0.5]]
     assert "--time-difference: steps are 0.5 to 4 apart, median 1" in describe(data)
     assert read(path, time_difference=False).inputs.values.shape == (5, 1)
@@ -131,7 +131,7 @@ def test_dates_pass_in_seconds_and_stand_before_categories(write):
         "b,2024-01-01,4,x,v\n"
     )
     data = read(path, target="label", categories="c")
-    assert data.layout.channels == ("v", CHANNEL, "c")
+    assert data.layout.channels == ("v", TIME_DELTA, "c")
     same(data.inputs.values, [[1, 0, "x"], [2, 86400, "y"], [3, 172800, "x"], [4, 0, "x"]])
 
 

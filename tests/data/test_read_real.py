@@ -60,7 +60,7 @@ def test_names() -> None:
 @needs_shared
 def test_snips() -> None:
     path = SHARED / "snips_dev.jsonl"
-    with pytest.raises(DataError, match="`--target tags` a label at every step"):
+    with pytest.raises(DataError, match="`--target tags` a class at every step"):
         read(path)
     intents = read(path, target="intent")
     tags = read(path, target="tags")

@@ -123,11 +123,11 @@ FAULTS = [
     (ROWS.replace("0.5", "0.5x"), {"task": "regression"}, "line 2, column y"),
     (ROWS.replace("0.5", ""), {"task": "regression"}, "line 2, column y: the number is missing"),
     (ROWS.replace("0.5", "inf"), {"task": "regression"}, "line 2, column y"),
-    (ROWS, {"task": "tagging"}, "the target holds numbers|a class per sequence"),
+    (ROWS, {"task": "tagging"}, "the target holds numbers|one class per sequence"),
     (ROWS, {"task": "classification", "target": "y,a"}, "2 target columns, 'y', 'a', and they"),
     (ROWS, {"task": "multilabel", "target": "y,a"}, "line 2, column y: '0.5' says whether label"),
     (ROWS, {"target": "y,c"}, "there is no column 'y,c'"),
-    (STEPS, {"target": "total", "task": "classification", "values": "x"}, "a label at every step"),
+    (STEPS, {"target": "total", "task": "classification", "values": "x"}, "a class at every step"),
     (
         STEPS.replace("a,1,0.5,1.0,1,0", "a,1,0.5,1.0,0,0"),
         {"target": "wet,cold", "values": "x", "task": "multilabel"},

@@ -5,7 +5,7 @@ import pytest
 
 from elman import SettingsError
 from elman.data import Dataset, Layout, Ragged
-from elman.data.windows import cut_windows
+from elman.data.splits import cut_windows
 
 
 def make(lengths, per_step=False, tokens=False):

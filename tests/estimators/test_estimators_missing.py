@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elman import DataError, SequenceClassifier, SequenceTagger, load
-from elman.data.missing import carried_forward
+from elman.data.channels import carry_forward
 from elman.estimators.encoder import Encoder
 
 NAN = np.nan
@@ -44,7 +44,7 @@ def test_scaling_skips_gaps_as_pandas_does():
     np.testing.assert_allclose(encoder.mean, frame.mean(), rtol=1e-12)
     np.testing.assert_allclose(encoder.scale, frame.std(ddof=0), rtol=1e-12)
     filled = frame.ffill().fillna(frame.mean())
-    own = carried_forward(encoder.read_steps([values]), encoder.fill)
+    own = carry_forward(encoder.read_steps([values]), encoder.fill)
     np.testing.assert_allclose(own, filled, rtol=1e-12)
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from elman import SequenceClassifier, SequenceTagger
 from elman.data import Ragged
+from elman.data.builtin import load_task
 from elman.data.splits import hold_out
-from elman.data.tasks import load_task
 from elman.errors import DataError
 from elman.models import SequenceModel
 

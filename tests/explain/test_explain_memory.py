@@ -9,7 +9,7 @@ from cases import same_bits, weights_of
 from explain_cases import KINDS, READOUTS, WHAT, fitted, network, sequence
 
 from elman import SequenceTagger
-from elman.data.tasks.simple import make_running_parity
+from elman.data.builtin.simple import make_running_parity
 from elman.errors import DataError, SettingsError
 from elman.explain import memory
 from elman.explain.memory import _affordable

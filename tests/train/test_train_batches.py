@@ -7,7 +7,7 @@ from cases import make_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman.data.batches import in_order, make_batch, pad, shuffled
+from elman.data.batches import batch_by_length, batch_randomly, make_batch, pad
 from elman.data.ragged import Ragged
 
 
@@ -26,7 +26,7 @@ def padding_share(lengths, batches):
     seed=st.integers(0, 3),
 )
 def test_shuffled_takes_each_sequence_once(lengths, size, seed):
-    batches = shuffled(np.array(lengths, dtype=np.int64), size, np.random.default_rng(seed))
+    batches = batch_randomly(np.array(lengths, dtype=np.int64), size, np.random.default_rng(seed))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(0 < len(batch) <= size for batch in batches)
     assert len(batches) == -(-len(lengths) // size)
@@ -35,7 +35,7 @@ def test_shuffled_takes_each_sequence_once(lengths, size, seed):
 @given(lengths=st.lists(st.integers(0, 20), max_size=80), size=st.integers(1, 90))
 def test_in_order_takes_each_sequence_once_from_short_to_long(lengths, size):
     array = np.array(lengths, dtype=np.int64)
-    order = [i for batch in in_order(array, size) for i in batch]
+    order = [i for batch in batch_by_length(array, size) for i in batch]
     assert sorted(order) == list(range(len(lengths)))
     assert list(array[order]) == sorted(lengths)
 
@@ -43,7 +43,7 @@ def test_in_order_takes_each_sequence_once_from_short_to_long(lengths, size):
 def test_batches_are_of_like_lengths():
     """Far less padding than batches drawn without regard to length."""
     lengths = lengths_of(1000)
-    bucketed = padding_share(lengths, shuffled(lengths, 16, np.random.default_rng(0)))
+    bucketed = padding_share(lengths, batch_randomly(lengths, 16, np.random.default_rng(0)))
     order = np.random.default_rng(0).permutation(1000)
     careless = padding_share(lengths, [order[i : i + 16] for i in range(0, 1000, 16)])
     assert careless > 0.4
@@ -54,7 +54,7 @@ def test_batches_come_in_random_order():
     """Short sequences do not come first, and other sequences meet in every epoch."""
     lengths = lengths_of(1000)
     generator = np.random.default_rng(0)
-    one, other = shuffled(lengths, 16, generator), shuffled(lengths, 16, generator)
+    one, other = batch_randomly(lengths, 16, generator), batch_randomly(lengths, 16, generator)
     means = [lengths[batch].mean() for batch in one]
     assert 0.3 < np.mean(np.diff(means) > 0) < 0.7
     sets = {frozenset(batch) for batch in one}
@@ -65,10 +65,10 @@ def test_batches_come_in_random_order():
 def test_the_generator_is_the_only_chance(equal):
     lengths = np.full(50, 7) if equal else lengths_of(50)
     np.random.seed(0)
-    one = shuffled(lengths, 8, np.random.default_rng(3))
+    one = batch_randomly(lengths, 8, np.random.default_rng(3))
     np.random.seed(1)
-    two = shuffled(lengths, 8, np.random.default_rng(3))
-    other = shuffled(lengths, 8, np.random.default_rng(4))
+    two = batch_randomly(lengths, 8, np.random.default_rng(3))
+    other = batch_randomly(lengths, 8, np.random.default_rng(4))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 

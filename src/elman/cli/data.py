@@ -21,13 +21,13 @@ def command(data: str, test: str | None, as_json: bool, **options: Any) -> None:
 
     Nothing is trained and nothing is written. Every fault of the file is listed.
     """
-    from elman.data import TASKS, Dataset, load_task, read, summarize, summary_text
-    from elman.data.tasks import split_name
+    from elman.data import BUILTIN_TASKS, Dataset, load_task, read, summarize, summary_text
+    from elman.data.builtin import split_name
     from elman.errors import SettingsError
 
     given = {name: value for name, value in options.items() if value is not None}
     other: Dataset | None = None
-    if split_name(data)[0] in TASKS and not Path(data).is_file():
+    if split_name(data)[0] in BUILTIN_TASKS and not Path(data).is_file():
         if given or test:
             name = next(iter({**given, "test": test}))
             raise SettingsError(f"--{name}: {data} is a built-in task. Leave it out")

@@ -13,11 +13,11 @@ def command(name: str | None) -> None:
     `elman train NAME` trains on a task; its parameters stand behind a colon:
     elman train copy-memory:T=50,train=10000.
     """
-    from elman.data.tasks import TASKS, find_task
+    from elman.data.builtin import BUILTIN_TASKS, find_task
 
     if name is None:
-        width = max(len(name) for name in TASKS)
-        for task in TASKS.values():
+        width = max(len(name) for name in BUILTIN_TASKS)
+        for task in BUILTIN_TASKS.values():
             click.echo(f"{task.name:{width}}  {task.summary}")
             shown = ",".join(f"{p.name}={p.default}" for p in task.parameters.values())
             for line in (f":{shown}" if shown else "", task.known):

@@ -1,15 +1,15 @@
 """Labelled sequences: reading them from files, and saying how a file was understood."""
 
+from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.check import check_classes, check_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe
+from elman.data.profile import summarize, summary_text
 from elman.data.ragged import Ragged
 from elman.data.read import read
-from elman.data.summary import summarize, summary_text
-from elman.data.tasks import TASKS, load_task
 
 __all__ = [
-    "TASKS",
+    "BUILTIN_TASKS",
     "Dataset",
     "Layout",
     "Ragged",

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from elman.data.cells import Place, is_missing, to_numbers
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults
-from elman.data.options import Options, listing, several, shorten
+from elman.data.faults import Faults, format_count, list_names, quote
+from elman.data.options import Options
 from elman.data.table import MOST_COLUMNS, Table
 from elman.data.tabular import from_table
 from elman.data.target import objects
@@ -62,7 +62,7 @@ def read_arff(text: str, faults: Faults, options: Options, form: str | None) -> 
         return from_table(_table(attributes, rows, faults), options, form)
     if len(relational) > 1 or form in ("rows", "steps"):
         raise DataError(
-            f"{several(len(relational), 'relational attribute')}, expected "
+            f"{format_count(len(relational), 'relational attribute')}, expected "
             + ("none for --format " + str(form) if form in ("rows", "steps") else "1"),
             remedy="Leave --format out, and the other attributes.",
             source=faults.source,
@@ -102,7 +102,7 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
             found = _attribute(content)
             if found is None:
                 raise fault(
-                    f"{shorten(content, 60)} is no attribute, expected a name and numeric, string,"
+                    f"{quote(content, 60)} is no attribute, expected a name and numeric, string,"
                     " {a,b,...} or relational",
                     "Correct the header; elman reads no dates here.",
                     "header",
@@ -124,7 +124,7 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
         else:
             known = ("@relation", "@attribute", "@data", "@end")
             raise fault(
-                f"{shorten(content)} stands before @data, expected @attribute",
+                f"{quote(content)} stands before @data, expected @attribute",
                 f"{nearest(word, known)} Write @data on a line before the first row.".strip(),
                 "header",
             )
@@ -183,7 +183,7 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
             rule, problem = "quote", f"a quote is not closed where its cell ends: {content[:40]}"
             remedy = "Close it, and write a quote inside a cell as \\'."
         elif len(cells) != width:
-            rule, problem = "width", f"{several(len(cells), 'cell')}, expected {width}"
+            rule, problem = "width", f"{format_count(len(cells), 'cell')}, expected {width}"
             remedy = "Every row needs a value for every attribute; a missing one is written ?."
         else:
             rows.append(_Row(line, cells))
@@ -243,7 +243,7 @@ def _cases(
             found = "channel" if wrong is None else "step"
             faults.add(
                 "channels" if wrong is None else "length",
-                f"{several(len(own if wrong is None else wrong), found)}, expected"
+                f"{format_count(len(own if wrong is None else wrong), found)}, expected"
                 f" {channels if wrong is None else steps}",
                 remedy="In the relational attribute the lines, with \\n between them, are channels,"
                 " and the values of a line are time steps, as many as it has attributes.",
@@ -268,7 +268,7 @@ def _cases(
         kind="numbers",
         target=None if target is None else TARGET,
         values=tuple(f"channel {c + 1}" for c in range(channels)),
-        notes=(f"left out: {listing(left)}",) if left else (),
+        notes=(f"left out: {list_names(left)}",) if left else (),
     )
     return Dataset(
         parse_cases(flat, channels, ends, lines, faults),

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from elman.data.cells import Place, check_numbers
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults
-from elman.data.options import Options, listing, several, unknown
+from elman.data.faults import Faults, format_count, list_names, unknown_name
+from elman.data.options import Options
 from elman.data.ragged import Ragged
 from elman.data.target import by_name, has_fractions, objects
 from elman.errors import DataError
@@ -39,7 +39,7 @@ def read_arrays(path: Path, faults: Faults, options: Options) -> Dataset:
     inputs, target, lengths = (arrays.get(name) if name else None for name in names)
     if options.labelled and target is None:
         raise DataError(
-            f"no array is known to be the labels; there are {listing(list(arrays))}",
+            f"no array is known to be the labels; there are {list_names(list(arrays))}",
             remedy="Save them as y, or say which they are: --target NAME.",
             source=faults.source,
             rule="label",
@@ -47,7 +47,7 @@ def read_arrays(path: Path, faults: Faults, options: Options) -> Dataset:
     assert inputs is not None
     values, padded = _sequences(inputs, lengths, names[0] or "", faults)
     if padded:
-        notes.append(f"{several(padded, 'sequence')} end early: steps of NaN alone at the end")
+        notes.append(f"{format_count(padded, 'sequence')} end early: steps of NaN alone at the end")
     labels, numbers = None, False
     if target is not None and options.labelled is not False:
         task = options.task or (options.layout.task if options.layout else None)
@@ -199,7 +199,7 @@ def _roles(
         )
     for name, flag in ((target, "--target NAME"), ("".join(options.values), "--values NAME")):
         if name and name not in names:
-            raise unknown(name, names, flag, "array", source)
+            raise unknown_name(name, names, flag, "array", source)
     if options.values:
         return (options.values[0], target, lengths), notes
     rest = [n for n in names if n not in (target, lengths)]
@@ -217,7 +217,7 @@ def _roles(
     notes.append(f"--values {chosen[0]}: {'by its name' if usual else 'by its shape'}")
     left = [n for n in rest if n != chosen[0]]
     if left:
-        notes.append(f"left out: {listing(left)}")
+        notes.append(f"left out: {list_names(left)}")
     return (chosen[0], target, lengths), notes
 
 

@@ -88,7 +88,7 @@ def _side_by_side(values: NDArray[Any] | Ragged, index: NDArray[np.int64]) -> Te
     return torch.from_numpy(values[index])
 
 
-def shuffled(
+def batch_randomly(
     lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch into batches of like lengths, in random order.
@@ -111,7 +111,7 @@ def shuffled(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def in_order(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+def batch_by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
     """Cut all sequences into batches from short to long, without chance; for inference."""
     order = np.argsort(lengths, kind="stable")
     return (order[i : i + batch_size] for i in range(0, len(order), batch_size))

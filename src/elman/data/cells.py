@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Faults
-from elman.data.options import shorten
+from elman.data.faults import Faults, quote
 from elman.data.ragged import Ragged
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
@@ -73,11 +72,11 @@ def to_numbers(
         elif is_missing(cell):
             numbers[i] = np.nan
         elif _infinite(cell):
-            _refuse_infinite(shorten(cell), place(i), faults)
+            _refuse_infinite(quote(cell), place(i), faults)
         else:
             comma = _DECIMAL_COMMA.fullmatch(cell.strip())
             remedy = "Write decimals with a point." if comma else "Correct the cell."
-            place(i).fault(faults, "number", f"{shorten(cell)} is not a number", remedy)
+            place(i).fault(faults, "number", f"{quote(cell)} is not a number", remedy)
     return numbers
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import is_number
+from elman.data.channels import first_gap
 from elman.data.dataset import Dataset
-from elman.data.missing import first_gap
-from elman.data.options import listing
-from elman.data.ragged import Ragged, flat
+from elman.data.faults import list_names
+from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError
 
 
@@ -34,7 +34,7 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
     if dataset.task == "regression":
         return
     if dataset.task == "multilabel":
-        if not any(flat(target).tolist()):
+        if not any(flatten(target).tolist()):
             raise DataError(
                 "no sequence has a label, expected some to learn from",
                 remedy="Name another target with --target NAME.",
@@ -43,7 +43,7 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
             )
         return
     per_step = isinstance(target, Ragged)
-    labels = flat(target).tolist()
+    labels = flatten(target).tolist()
     counts = Counter(labels)
     unit = "step" if per_step else "sequence"
     if len(counts) < 2:
@@ -110,14 +110,16 @@ def doubtful_labels(classes: list[str]) -> list[str]:
         same: object = float(label) if is_number(label) else " ".join(label.lower().split())
         folded.setdefault(same, []).append(label)
     doubts = [
-        f"one class or several? {listing(labels)}" for labels in folded.values() if len(labels) > 1
+        f"one class or several? {list_names(labels)}"
+        for labels in folded.values()
+        if len(labels) > 1
     ]
     numbers = [label for label in classes if is_number(label)]
     if numbers and len(numbers) < len(classes):
         others = [label for label in classes if label not in numbers]
         doubts.append(
-            f"labels are numbers ({listing(numbers, 3)}) and words ({listing(others, 3)}): is one"
-            " a slip?"
+            f"labels are numbers ({list_names(numbers, 3)}) and words ({list_names(others, 3)}): is"
+            " one a slip?"
         )
     return doubts
 

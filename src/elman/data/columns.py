@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from elman.data.dataset import Layout
-from elman.data.faults import Faults
-from elman.data.options import Options, listing
+from elman.data.faults import Faults, list_names
+from elman.data.options import Options
 from elman.data.table import Table
 from elman.data.target import named_target, no_target, target_names
 from elman.errors import DataError, SettingsError
@@ -64,7 +64,7 @@ def choose_columns(table: Table, options: Options, form: str | None) -> Layout:
         if identity is None and (identity := guess_id(table, rest)) is None:
             raise DataError(
                 "no column is known to say which sequence a row belongs to;"
-                f" the columns are {listing(table.names, 12)}",
+                f" the columns are {list_names(table.names, 12)}",
                 remedy="Name it with --id NAME.",
                 source=table.source,
                 rule="choice",
@@ -141,7 +141,7 @@ def _choose_time(table: Table, options: Options, names: list[str]) -> tuple[str 
     found = [name for name in names if name.lower() in TIME_NAMES and name not in chosen]
     if len(found) > 1:
         raise DataError(
-            f"{len(found)} columns could be the time: {listing(found)}",
+            f"{len(found)} columns could be the time: {list_names(found)}",
             remedy="Choose one with --time NAME.",
             source=table.source,
             rule="choice",
@@ -224,7 +224,7 @@ def _choose_inputs(
     if layout:
         known = (*layout.values, layout.text, layout.target)
         extra = [n for n in inputs if n not in known and table.numeric(n)] if layout.values else []
-        unused = f"--values: left out {listing(extra, 4)}, which the layout does not name"
+        unused = f"--values: left out {list_names(extra, 4)}, which the layout does not name"
         return layout.text, layout.values, unused if extra else ""
     steps = form == "steps"
     numeric = [name for name in inputs if table.numeric(name)]
@@ -248,15 +248,15 @@ def _choose_inputs(
         used, why = textual or inputs, "the only column left"
     else:
         raise DataError(
-            f"several columns could be the sequence: {listing(inputs)}"
+            f"several columns could be the sequence: {list_names(inputs)}"
             if inputs
-            else f"no column is left to be the sequence; there are {listing(table.names)}",
+            else f"no column is left to be the sequence; there are {list_names(table.names)}",
             remedy="Choose a column of text with --text NAME, or of numbers with --values NAMES.",
             source=table.source,
             rule="choice",
         )
     left = [name for name in inputs if name not in used]
-    why += f"; left out: {listing(left, 4)}" if left else ""
+    why += f"; left out: {list_names(left, 4)}" if left else ""
     if used is numeric:
         short = ",".join(used) if len(used) < 5 else f"{used[0]},...,{used[-1]}"
         return None, tuple(used), f"--values {short}: {why}"

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.elapsed import CHANNEL
-from elman.data.ragged import Ragged, flat
+from elman.data.channels import TIME_DELTA
+from elman.data.ragged import Ragged, flatten
+from elman.tasks import TaskName
 
-Kind = Literal["numbers", "tokens", "text", "mixed"]
-Task = Literal["classification", "multilabel", "tagging", "regression"]
+InputKind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 
 
@@ -43,9 +43,9 @@ class Layout:
     """
 
     format: Format
-    kind: Kind
+    kind: InputKind
     target: str | None = None
-    task: Task = "classification"
+    task: TaskName = "classification"
     per_step: bool = False
     text: str | None = None
     values: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Layout:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the columns of a step of numbers, or of numbers and categories."""
-        elapsed = (CHANNEL,) if self.time_difference else ()
+        elapsed = (TIME_DELTA,) if self.time_difference else ()
         return (*self.values, *elapsed, *self.categories)
 
 
@@ -100,11 +100,11 @@ class Dataset:
         return len(self.inputs)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskName:
         """What is to be learned, by the target; without one, as the layout has it."""
         if self.target is None:
             return self.layout.task
-        labels = flat(self.target)
+        labels = flatten(self.target)
         if labels.dtype.kind == "f":
             return "regression"
         if len(labels) and isinstance(labels[0], frozenset):

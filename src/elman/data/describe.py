@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
+from elman.data.channels import sequences_with_gaps
 from elman.data.dataset import Dataset, Layout
-from elman.data.missing import with_gaps
-from elman.data.options import several
-from elman.data.ragged import Ragged, flat
+from elman.data.faults import format_count
+from elman.data.ragged import Ragged, flatten
 from elman.data.table import DELIMITERS
 
 _FORMATS = {
@@ -66,7 +66,7 @@ def _lengths(dataset: Dataset) -> str:
     unit = "character" if dataset.layout.kind == "text" else "step"
     low, middle, high = lengths.min(), np.median(lengths), lengths.max()
     if low == high:
-        return f"{len(lengths):,}, each of {several(int(low), unit)}"
+        return f"{len(lengths):,}, each of {format_count(int(low), unit)}"
     return f"{len(lengths):,}, of {low:,} to {high:,} {unit}s (median {middle:,.0f})"
 
 
@@ -87,12 +87,12 @@ def _input(dataset: Dataset) -> str:
     names = names if count <= 6 else (*names[:3], "...", names[-1])
     listed = _cut(", ".join(names))
     if layout.kind == "mixed":
-        both = f"{several(count, 'channel')}: {listed}" if count else "no numbers"
+        both = f"{format_count(count, 'channel')}: {listed}" if count else "no numbers"
         kinds = "column" if len(layout.categories) == 1 else "columns"
         return f"{both}; categories, {kinds} {_cut(', '.join(layout.categories), 40)}"
     if layout.format == "rows" and not _generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
-    return f"numbers, {several(count, 'channel')}: {listed}"
+    return f"numbers, {format_count(count, 'channel')}: {listed}"
 
 
 def _numbers(layout: Layout) -> int:
@@ -108,11 +108,15 @@ def _missing(dataset: Dataset) -> str:
     if not gaps.any():
         return ""
     whose = np.flatnonzero(gaps.any(0))
-    where = f", in {len(whose)} of {several(gaps.shape[1], 'channel')}" if gaps.shape[1] > 1 else ""
-    some = int(with_gaps(inputs).any(1).sum())
+    where = (
+        f", in {len(whose)} of {format_count(gaps.shape[1], 'channel')}"
+        if gaps.shape[1] > 1
+        else ""
+    )
+    some = int(sequences_with_gaps(inputs).any(1).sum())
     return (
-        f"{gaps.sum():,} of {several(gaps.size, 'value')} ({gaps.mean():.1%}), in {some:,} of "
-        f"{several(len(dataset), 'sequence')}{where}"
+        f"{gaps.sum():,} of {format_count(gaps.size, 'value')} ({gaps.mean():.1%}), in {some:,} of "
+        f"{format_count(len(dataset), 'sequence')}{where}"
     )
 
 
@@ -120,27 +124,27 @@ def _target(dataset: Dataset) -> str:
     layout, target = dataset.layout, dataset.target
     if target is None:
         return "none"
-    labels = flat(target).tolist()
-    several = dataset.task == "multilabel"
-    each_label = [label for own in labels for label in own] if several else labels
+    labels = flatten(target).tolist()
+    many = dataset.task == "multilabel"
+    each_label = [label for own in labels for label in own] if many else labels
     classes = 0 if dataset.task == "regression" else len(set(each_label))
     place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if _generated(dataset) else name
     if dataset.task == "regression":
-        width = 1 if flat(target).ndim == 1 else flat(target).shape[1]
+        width = 1 if flatten(target).ndim == 1 else flatten(target).shape[1]
         what = "a number" if width == 1 else f"{width} numbers"
         return f"{name}, {what} {'at every step' if isinstance(target, Ragged) else 'per sequence'}"
-    if several:
+    if many:
         return f"{name}, any of {classes} label{'s' * (classes != 1)} per sequence"
-    each = "a label at every step" if isinstance(target, Ragged) else "a class per sequence"
+    each = "a class at every step" if isinstance(target, Ragged) else "one class per sequence"
     return f"{name}, {each}, {classes} class{'es' * (classes != 1)}"
 
 
 def _counts(dataset: Dataset) -> str:
     if dataset.target is None:
         return ""
-    labels = flat(dataset.target)
+    labels = flatten(dataset.target)
     if dataset.task == "regression":
         table = labels.reshape(len(labels), -1).astype(np.float64)
         ends = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)

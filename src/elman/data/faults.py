@@ -1,10 +1,11 @@
-"""The faults of one file, gathered so that the user hears of all of them at once."""
+"""The faults of one file, reported together, and how messages name and count things."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
-from elman.errors import DataError
+from elman.errors import DataError, nearest
 
 TOLD = 20  # faults shown in one error
 ALIKE = 5  # of them, of one rule
@@ -99,3 +100,30 @@ class Faults:
 
 def _place(fault: DataError) -> tuple[str, float]:
     return fault.source, float("inf") if fault.line is None else fault.line
+
+
+def list_names(names: Sequence[object], limit: int = 8) -> str:
+    """Return the first names in quotes, and how many there are in all where some are left out."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
+
+
+def format_count(n: int, noun: str) -> str:
+    """Return `1 cell` or `2 cells`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def quote(text: str, limit: int = 40) -> str:
+    """Return `text` in quotes, cut to about `limit` characters."""
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+def unknown_name(name: str, names: Sequence[str], flag: str, what: str, source: str) -> DataError:
+    """Return the error for a column or key that the file does not have."""
+    return DataError(
+        f"there is no {what} {name!r}",
+        remedy=f"{nearest(name, names)} The {what}s are {list_names(names)}; choose one with"
+        f" {flag}.".strip(),
+        source=source,
+        rule="name",
+    )

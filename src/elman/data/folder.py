@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from elman.data.arrays import load_npy
 from elman.data.dataset import Dataset
-from elman.data.faults import Faults
-from elman.data.options import Options, listing
+from elman.data.faults import Faults, list_names
+from elman.data.options import Options
 from elman.data.source import load_text
 from elman.data.table import Table, parse_table
 from elman.data.tabular import from_table
@@ -32,7 +32,7 @@ def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
     kinds = {ENDINGS[file.suffix.lower()] for file in files}
     if len(kinds) > 1:
         raise DataError(
-            f"the files end in {listing(sorted({file.suffix for file in files}))}, expected one"
+            f"the files end in {list_names(sorted({file.suffix for file in files}))}, expected one"
             " kind of file",
             remedy="Save all sequences in the same way.",
             source=faults.source,
@@ -43,7 +43,7 @@ def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
         raise DataError(
             "the files lie in the folder itself, expected each in a folder named as its class",
             remedy="Move them, as in FOLDER/yes/1.csv and FOLDER/no/1.csv, or give one of them:"
-            f" {listing([file.name for file in files], 4)}.",
+            f" {list_names([file.name for file in files], 4)}.",
             source=faults.source,
             rule="label",
         )
@@ -71,7 +71,7 @@ def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
         text=options.text or ("text" if text else None),
     )
     dataset = from_table(table, options, "rows" if text else "steps")
-    note = (f"left out beside the folders: {listing(left, 3)}",) if left else ()
+    note = (f"left out beside the folders: {list_names(left, 3)}",) if left else ()
     return dataclasses.replace(
         dataset,
         lines=None,
@@ -92,7 +92,7 @@ def _files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
         deeper = [p.name for p in inside if p.is_dir()]
         if deeper:
             raise DataError(
-                f"folders within {folder.name!r}: {listing(deeper, 4)}; expected files there",
+                f"folders within {folder.name!r}: {list_names(deeper, 4)}; expected files there",
                 remedy=f"Give {str(folder)!r}, if its folders are the classes.",
                 source=faults.source,
                 rule="folder",
@@ -141,7 +141,8 @@ def _read(file: Path, own: Faults, options: Options, first: Table | None) -> Tab
         table = parse_table(load_text(file, own.source), own, delimiter=mark, header=header)
     if first and table.names != first.names:
         raise DataError(
-            f"the columns are {listing(table.names)}, in the first file {listing(first.names)}",
+            f"the columns are {list_names(table.names)}, in the first file"
+            f" {list_names(first.names)}",
             remedy="All files need the same columns, in the same order.",
             source=own.source,
             rule="columns",

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Faults
+from elman.data.faults import Faults, list_names, quote
 from elman.data.jsonvalues import Record
-from elman.data.options import listing, shorten
 from elman.data.table import MOST_COLUMNS, Table
 from elman.errors import DataError
 
@@ -46,7 +45,7 @@ def load_frame(path: Path, source: str) -> Any:
         with pa.memory_map(str(path)) as stream:
             return pa.ipc.open_stream(stream).read_all()
     except (pa.ArrowException, OSError, ValueError) as error:
-        problem = shorten(" ".join(str(error).split()), 120)
+        problem = quote(" ".join(str(error).split()), 120)
         raise DataError(
             f"the file cannot be read as Parquet, Feather or Arrow: {problem}",
             remedy="Check that it was written to the end, and that its name ends as it should.",
@@ -184,7 +183,7 @@ def refuse_type(what: object) -> DataError:
     """Return the error for something that is neither a path nor a frame."""
     return DataError(
         f"{type(what).__name__} is not read, expected the path of a file, or a pandas, polars or"
-        f" pyarrow table with columns like {listing(['id', 'time', 'x', 'label'])}",
+        f" pyarrow table with columns like {list_names(['id', 'time', 'x', 'label'])}",
         remedy="Lists and arrays are given to the estimators as they are.",
         rule="type",
     )

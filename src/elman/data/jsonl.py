@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Dataset, Kind, Layout, Task
-from elman.data.faults import Faults
+from elman.data.dataset import Dataset, InputKind, Layout
+from elman.data.faults import Faults, list_names, unknown_name
 from elman.data.jsonvalues import Record, Values, channel_names, type_name
-from elman.data.options import Options, listing, unknown
+from elman.data.options import Options
 from elman.data.ragged import Ragged
 from elman.data.target import has_fractions, named_target, no_target
 from elman.errors import DataError
+from elman.tasks import TASKS, TaskName
 
 INPUT_KEYS = ("tokens", "text", "sequence")
 
@@ -39,7 +40,7 @@ def from_records(
         source,
         what="key",
         meaning=lambda key: (
-            "a label at every step" if isinstance(first[key], list) else "a class per sequence"
+            TASKS["tagging" if isinstance(first[key], list) else "classification"].target
         ),
     )
     if target is None and options.labelled:
@@ -49,7 +50,7 @@ def from_records(
     for name in (*keys, *options.categories):
         if name not in first:
             flag = "--values NAMES and --categories NAMES"
-            raise unknown(name, list(first), flag, "key", source)
+            raise unknown_name(name, list(first), flag, "key", source)
     if target in (key, *keys):
         raise DataError(
             f"key {key!r} is used twice, as the target and as the sequence",
@@ -61,7 +62,7 @@ def from_records(
     values = Values(records, lines, faults)
     if target is None and layout and layout.target and options.labelled is None:
         values.refuse_present(layout.target)
-    kind: Kind = "numbers" if keys else _kind(first[key], options, key)
+    kind: InputKind = "numbers" if keys else _kind(first[key], options, key)
     names: tuple[str, ...] = ()
     categories = options.categories or (layout.categories if layout else ())
     inputs: Ragged | list[str]
@@ -77,7 +78,7 @@ def from_records(
         names = channel_names(key, inputs.values.shape[1])
     labels: NDArray[Any] | Ragged | None = None
     per_step = False
-    task: Task | None = None
+    task: TaskName | None = None
     number_note = ""
     if target is not None:
         known = layout is not None and layout.target == target
@@ -109,7 +110,7 @@ def from_records(
     groups: tuple[str, ...] = ()
     if options.group is not None:
         if options.group not in first:
-            raise unknown(options.group, list(first), "--group NAME", "key", source)
+            raise unknown_name(options.group, list(first), "--group NAME", "key", source)
         groups = values.groups(options.group)
     if lines is None:
         rows = tuple(f"row {i + 1}" for i in range(len(records)))
@@ -150,30 +151,30 @@ def _choose_key(first: Record, options: Options, source: str) -> tuple[str, str]
         named = named if layout.text or single else re.sub(r"\[\d+\]$", "", named)
     if named:
         if named not in first:
-            raise unknown(named, list(first), "--text NAME or --values NAME", "key", source)
+            raise unknown_name(named, list(first), "--text NAME or --values NAME", "key", source)
         return named, ""
     present = [key for key in INPUT_KEYS if key in first]
     if not present:
         raise DataError(
-            f"no key is known to be the sequence (looked for {listing(INPUT_KEYS)});"
-            f" the keys are {listing(list(first))}",
+            f"no key is known to be the sequence (looked for {list_names(INPUT_KEYS)});"
+            f" the keys are {list_names(list(first))}",
             remedy="Name a text or list of tokens with --text NAME, numbers with --values NAME.",
             source=source,
             rule="choice",
         )
     if "sequence" in present and len(present) > 1:
         raise DataError(
-            f"several keys could be the sequence: {listing(present)}",
+            f"several keys could be the sequence: {list_names(present)}",
             remedy="Choose one with --text NAME or --values NAME.",
             source=source,
             rule="choice",
         )
     flag = "--values" if _kind(first[present[0]], options, present[0]) == "numbers" else "--text"
-    left = f"; left out: {listing(present[1:])}" if present[1:] else ""
+    left = f"; left out: {list_names(present[1:])}" if present[1:] else ""
     return present[0], f"{flag} {present[0]}: by its name{left}"
 
 
-def _kind(value: Any, options: Options, key: str) -> Kind:
+def _kind(value: Any, options: Options, key: str) -> InputKind:
     if options.layout and not options.text and not options.values:
         return options.layout.kind
     if options.values:

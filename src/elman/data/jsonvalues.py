@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Faults
-from elman.data.options import listing, several
+from elman.data.faults import Faults, format_count, list_names
 from elman.data.ragged import Ragged
 from elman.data.target import objects
 from elman.errors import DataError
@@ -62,7 +61,7 @@ class Values:
             if key in record:
                 yield i, record[key]
             else:
-                problem = f"key {key!r} is missing; the keys are {listing(list(record))}"
+                problem = f"key {key!r} is missing; the keys are {list_names(list(record))}"
                 self.fault(i, "key", problem, "Every line needs it.")
 
     def refuse_present(self, key: str) -> None:
@@ -141,7 +140,9 @@ class Values:
         first, *others = parts
         for key in others:
             for i in np.flatnonzero(parts[key].lengths != parts[first].lengths).tolist():
-                problem = f"{key!r} has {several(int(parts[key].lengths[i]), 'step')}, expected "
+                problem = (
+                    f"{key!r} has {format_count(int(parts[key].lengths[i]), 'step')}, expected "
+                )
                 problem += f"{parts[first].lengths[i]} as {first!r}"
                 self.fault(i, "length", problem, "Give every key of a line as many steps.")
         self.faults.stop()
@@ -182,9 +183,8 @@ class Values:
             self.fault(i, "channels", problem, "Write every step as [...].")
             return False
         if len(row) != channels or not row:
-            problem = (
-                f"{where} has {several(len(row), 'channel')}, expected {channels or 'at least 1'}"
-            )
+            count = format_count(len(row), "channel")
+            problem = f"{where} has {count}, expected {channels or 'at least 1'}"
             self.fault(i, "channels", problem, "Every step needs a value in every channel.")
             return False
         for value in row:
@@ -242,7 +242,7 @@ class Values:
                 self.fault(i, "label", problem, "All lines need the same kind of label.")
                 continue
             if len(tags) != lengths[i] and i not in unread:
-                problem = f"{key!r} has {several(len(tags), 'label')}, expected {lengths[i]}"
+                problem = f"{key!r} has {format_count(len(tags), 'label')}, expected {lengths[i]}"
                 self.fault(i, "length", f"{problem}, one a step", "Give as many labels as steps.")
             lists[i] = tags
             for tag in tags:
@@ -284,7 +284,7 @@ class Values:
                 problem = f"{key!r} holds {type_name(wrong)}, expected a number"
                 self.fault(i, "number", problem, "Correct it or remove the line.")
             elif isinstance(value, list) != lists[0] or (not per_step and len(numbers) != width):
-                problem = f"{key!r} has {several(len(numbers), 'number')}, expected {width}"
+                problem = f"{key!r} has {format_count(len(numbers), 'number')}, expected {width}"
                 remedy = "Give as many on every line, or one for each step."
                 self.fault(i, "length", f"{problem} as on the first line", remedy)
             else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elman.data.dataset import Layout, Task
-from elman.errors import DataError, nearest
+from elman.data.dataset import Layout
+from elman.tasks import TaskName
 
 
 @dataclass(frozen=True)
@@ -31,32 +30,6 @@ class Options:
     categories: tuple[str, ...] = ()
     time_difference: bool | None = None
     group: str | None = None
-    task: Task | None = None
+    task: TaskName | None = None
     labelled: bool | None = None
     layout: Layout | None = None
-
-
-def listing(names: Sequence[object], limit: int = 8) -> str:
-    """Return the first names in quotes, and how many there are in all where some are left out."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
-
-
-def several(n: int, noun: str) -> str:
-    """Return `1 cell` or `2 cells`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def shorten(text: str, limit: int = 40) -> str:
-    """Return `text` in quotes, cut to about `limit` characters."""
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
-
-
-def unknown(name: str, names: Sequence[str], flag: str, what: str, source: str) -> DataError:
-    """Return the error for a column or key that the file does not have."""
-    return DataError(
-        f"there is no {what} {name!r}",
-        remedy=f"{nearest(name, names)} The {what}s are {listing(names)}; {flag} chooses.".strip(),
-        source=source,
-        rule="name",
-    )

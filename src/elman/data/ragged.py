@@ -67,6 +67,6 @@ class Ragged:
         return (self[i] for i in range(len(self)))
 
 
-def flat(values: NDArray[Any] | Ragged) -> NDArray[Any]:
+def flatten(values: NDArray[Any] | Ragged) -> NDArray[Any]:
     """Return the steps of all sequences, (N, ...), or an array of one value a sequence as it is."""
     return values.values if isinstance(values, Ragged) else values

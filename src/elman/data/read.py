@@ -11,17 +11,18 @@ from typing import Any
 from elman.data.arff import read_arff
 from elman.data.arrays import read_arrays
 from elman.data.check import doubtful_labels
-from elman.data.dataset import Dataset, Layout, Task
-from elman.data.faults import Faults
+from elman.data.dataset import Dataset, Layout
+from elman.data.faults import Faults, format_count
 from elman.data.folder import read_folder
 from elman.data.frames import levels_of, load_frame, refuse_type, table_of
 from elman.data.jsonl import from_records, read_jsonl
-from elman.data.options import Options, several
-from elman.data.ragged import flat
+from elman.data.options import Options
+from elman.data.ragged import flatten
 from elman.data.source import KINDS, READABLE, load_text, refuse_missing
 from elman.data.tabular import from_table, read_table
 from elman.data.ts import read_ts
 from elman.errors import DataError, SettingsError, nearest
+from elman.tasks import TASKS, TaskName
 
 # The kinds of file that can hold a format; the first is what text of another ending is taken for.
 FORMATS = {
@@ -43,12 +44,6 @@ _NAMES = {
 }
 _CASES = ("ts", "arrays")  # formats that differ only in how they are written
 # Endings that say nothing about the content.
-MEANS = {
-    "classification": "a class per sequence",
-    "multilabel": "several labels per sequence",
-    "tagging": "a label at every step",
-    "regression": "numbers",
-}
 _OPEN = ("", ".txt", ".dat", ".data")
 
 
@@ -65,7 +60,7 @@ def read(
     categories: str | Sequence[str] | None = None,
     time_difference: bool | None = None,
     group: str | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
@@ -177,7 +172,8 @@ def read(
             dataset = read_table(content, faults, options, form)
     if task is not None and dataset.target is not None and dataset.task != task:
         raise DataError(
-            f"the target holds {MEANS[dataset.task]}, expected {MEANS[task]} for --task {task}",
+            f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
+            f" --task {task}",
             remedy="Name another with --target NAME, or leave --task out.",
             source=source,
             rule="label",
@@ -245,11 +241,11 @@ def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
 
 def _doubts(dataset: Dataset) -> tuple[str, ...]:
     """Return what looks like a slip among labels that are text."""
-    if dataset.target is None or flat(dataset.target).ndim > 1:
+    if dataset.target is None or flatten(dataset.target).ndim > 1:
         return ()
     if dataset.task == "regression":
         return ()
-    classes = list(dict.fromkeys(flat(dataset.target).tolist()))
+    classes = list(dict.fromkeys(flatten(dataset.target).tolist()))
     if not all(isinstance(label, str) for label in classes):
         return ()
     return tuple(f"--target {dataset.layout.target}: {doubt}" for doubt in doubtful_labels(classes))
@@ -296,13 +292,13 @@ def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
         channels, expected = _channels(got), _channels(layout)
         if channels != expected:
             raise DataError(
-                f"{several(channels, 'channel')}, expected {expected} as before",
+                f"{format_count(channels, 'channel')}, expected {expected} as before",
                 remedy="Use a file with the channels of the training file.",
                 source=source,
                 rule="as before",
             )
     if got.target and layout.target and got.per_step != layout.per_step:
-        words = {True: "a label at every step", False: "a class per sequence"}
+        words = {True: "a class at every step", False: "one class per sequence"}
         raise DataError(
             f"the target is {words[got.per_step]}, expected {words[layout.per_step]} as before",
             remedy="Name another with --target NAME.",

@@ -6,7 +6,7 @@ import numpy as np
 
 from elman.data.cells import Place, check_numbers
 from elman.data.dataset import Dataset, Layout
-from elman.data.options import listing
+from elman.data.faults import list_names
 from elman.data.ragged import Ragged
 from elman.data.table import Table
 from elman.data.target import cell_labels, cell_targets
@@ -49,7 +49,7 @@ def _numbers(table: Table, names: tuple[str, ...]) -> Ragged:
     for i in np.flatnonzero(lengths == 0).tolist():
         table.fault(
             "empty",
-            f"an empty sequence: no cell of {listing(names, 3)} holds a number",
+            f"an empty sequence: no cell of {list_names(names, 3)} holds a number",
             "Remove the row.",
             i,
             None,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import Place, check_numbers, is_missing, is_number
+from elman.data.channels import describe_unevenness, time_deltas
 from elman.data.dataset import Dataset, Layout
-from elman.data.elapsed import time_since_last, unevenness
-from elman.data.options import shorten
+from elman.data.faults import quote
 from elman.data.ragged import Ragged
 from elman.data.table import Table
 from elman.data.target import cell_labels, cell_targets, objects
@@ -41,7 +41,7 @@ def read_steps(
         times = Ragged(_check_time(table, layout.time, layout.id, offsets), offsets)
         starts = times.values[offsets[:-1]]
         layout = _with_difference(layout, times, difference)
-        passed = time_since_last(times)
+        passed = time_deltas(times)
     elif difference:
         raise SettingsError(
             "time_difference: there is no column of times. Name it with --time, or leave it out"
@@ -71,7 +71,7 @@ def _with_difference(layout: Layout, times: Ragged, wanted: bool | None) -> Layo
                 "with --categories instead of --text, or leave it out"
             )
         return layout
-    found = unevenness(times) if wanted is None else ""
+    found = describe_unevenness(times) if wanted is None else ""
     note = f"--time-difference: steps are {found}; the time since the last is a channel"
     return dataclasses.replace(
         layout,
@@ -88,7 +88,7 @@ def _groups(table: Table, name: str, offsets: NDArray[np.int64]) -> tuple[str, .
     for i in np.flatnonzero(cells != first).tolist():
         table.fault(
             "group",
-            f"group {shorten(cells[i])} differs from {shorten(first[i])}, with which the sequence"
+            f"group {quote(cells[i])} differs from {quote(first[i])}, with which the sequence"
             " starts",
             "Name a column that is the same in all rows of a sequence.",
             i,
@@ -170,7 +170,7 @@ def _instants(table: Table, name: str, cells: list[str]) -> NDArray[np.float64]:
                 continue
             table.fault(
                 "time",
-                f"time {shorten(cell.strip())} is neither a number nor an ISO date like"
+                f"time {quote(cell.strip())} is neither a number nor an ISO date like"
                 " 2024-01-31T12:00",
                 "Correct it, or name another column with --time NAME.",
                 i,
@@ -221,7 +221,7 @@ def _labels(
     for i in changed.tolist():
         table.fault(
             "label",
-            f"label {shorten(str(labels[i]))} differs from {shorten(str(first[i]))}, with which"
+            f"label {quote(str(labels[i]))} differs from {quote(str(first[i]))}, with which"
             " the sequence starts; expected one label a sequence, as in the training file",
             "Correct the label, or train on labels at every step.",
             i,

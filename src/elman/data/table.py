@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import Place, is_missing, is_number, to_numbers
-from elman.data.faults import Faults
-from elman.data.options import listing, several, unknown
+from elman.data.faults import Faults, format_count, list_names, unknown_name
 from elman.errors import DataError
 
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
@@ -60,7 +59,7 @@ class Table:
     def index(self, name: str, flag: str) -> int:
         """Return the number of a column from 0; `flag` is the option that named it."""
         if name not in self.names:
-            raise unknown(name, self.names, flag, "column", self.source)
+            raise unknown_name(name, self.names, flag, "column", self.source)
         return self.names.index(name)
 
     def column(self, name: str) -> list[str]:
@@ -205,7 +204,7 @@ def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, fault
     more = len(cells) > width
     faults.add(
         "width",
-        f"{several(len(cells), 'cell')}, expected {width} as on the first line",
+        f"{format_count(len(cells), 'cell')}, expected {width} as on the first line",
         remedy=f"Put quotes round a cell that holds a {DELIMITERS[delimiter]};"
         " a sequence that ends early needs empty cells after it."
         if more
@@ -294,7 +293,7 @@ def _names(
         if name in names[:i]:
             raise DataError(
                 f"two columns are called {name!r} ({names.index(name) + 1} and {i + 1});"
-                f" the columns are {listing(names)}",
+                f" the columns are {list_names(names)}",
                 remedy="Give every column its own name; if the line is data, put names above it.",
                 source=source,
                 line=line,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import is_missing, is_number
-from elman.data.dataset import Task
-from elman.data.options import Options, listing, unknown
+from elman.data.faults import list_names, unknown_name
+from elman.data.options import Options
 from elman.data.table import Table
 from elman.errors import DataError
+from elman.tasks import TaskName
 
 # Looked for in this order; two of the first line in one file are ambiguous.
 NAMES = ("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags")
@@ -55,7 +56,7 @@ def named_target(
             return (None if options.labelled is False else asked), found, ""
         if options.labelled is False or (options.labelled is None and not options.target):
             return None, [], ""
-        raise unknown(asked, names, "--target NAME", what, source)
+        raise unknown_name(asked, names, "--target NAME", what, source)
     if layout and not options.labelled:
         return None, [], ""
     found = by_name(names)
@@ -64,7 +65,7 @@ def named_target(
     if len(found) > 1:
         choices = ", ".join(f"`--target {name}` {meaning(name)}" for name in found)
         raise DataError(
-            f"{len(found)} {what}s could be the target: {listing(found)}",
+            f"{len(found)} {what}s could be the target: {list_names(found)}",
             remedy=f"Choose one: {choices}.",
             source=source,
             rule="choice",
@@ -88,7 +89,7 @@ def target_names(target: str, names: Sequence[str]) -> list[str]:
 def no_target(names: Sequence[str], what: str, source: str) -> DataError:
     """Return the error for a file that needs a target and shows none."""
     return DataError(
-        f"no {what} is known to be the target; the {what}s are {listing(names, 12)}",
+        f"no {what} is known to be the target; the {what}s are {list_names(names, 12)}",
         remedy="Say which one holds the label: --target NAME.",
         source=source,
         rule="choice",
@@ -108,7 +109,7 @@ def has_fractions(numbers: NDArray[np.float64]) -> bool:
     return bool((known != np.round(known)).any())
 
 
-def task_of_table(table: Table, target: str, options: Options) -> tuple[Task | None, str]:
+def task_of_table(table: Table, target: str, options: Options) -> tuple[TaskName | None, str]:
     """Say what is to be learned from the target of a table, and the note where that is a guess.
 
     None means classes, of sequences or of steps.
@@ -129,7 +130,7 @@ def task_of_table(table: Table, target: str, options: Options) -> tuple[Task | N
     return None, ""
 
 
-def cell_targets(table: Table, target: str, task: Task | None) -> NDArray[Any]:
+def cell_targets(table: Table, target: str, task: TaskName | None) -> NDArray[Any]:
     """Return the target of every row of a table; what is wrong is told.
 
     Returns: labels as text, (n,); of several labels frozensets, (n,), from cells with `|` between
@@ -147,7 +148,7 @@ def cell_targets(table: Table, target: str, task: Task | None) -> NDArray[Any]:
     if task != "multilabel":
         if len(names) > 1:
             raise DataError(
-                f"{len(names)} target columns, {listing(names)}, and they hold classes",
+                f"{len(names)} target columns, {list_names(names)}, and they hold classes",
                 remedy="Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
                 source=table.source,
                 rule="label",

@@ -12,8 +12,8 @@ import numpy as np
 
 from elman.data.cells import Place, check_numbers, is_number, to_numbers
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults
-from elman.data.options import Options, listing, several, shorten
+from elman.data.faults import Faults, format_count, list_names, quote
+from elman.data.options import Options
 from elman.data.ragged import Ragged
 from elman.data.target import objects
 from elman.errors import DataError, nearest
@@ -125,7 +125,7 @@ def _misshapen(
     if len(own) != channels or not own:
         return (
             "channels",
-            f"{several(len(own), 'channel')}, expected {channels or 'at least 1'}",
+            f"{format_count(len(own), 'channel')}, expected {channels or 'at least 1'}",
             "Every case needs as many parts between ':' as the others"
             + (", and its class at the end." if labelled else "."),
         )
@@ -136,13 +136,14 @@ def _misshapen(
         if len(values) != steps:
             return (
                 "length",
-                f"channel {c} has {several(len(values), 'step')}, expected {steps} as in the first",
+                f"channel {c} has {format_count(len(values), 'step')}, expected {steps} as in the"
+                " first",
                 "All channels of a case need the same length.",
             )
     if length and steps != length:
         return (
             "length",
-            f"{several(steps, 'step')}, expected {length} as the header says equal lengths",
+            f"{format_count(steps, 'step')}, expected {length} as the header says equal lengths",
             "Correct the case, or write @equalLength false.",
         )
     return None
@@ -165,7 +166,7 @@ def _read_header(contents: list[str], source: str) -> _Header:
 
         if not tag.startswith("@"):
             raise fault(
-                f"{shorten(content.strip())} stands before @data, expected a line with @ or #",
+                f"{quote(content.strip())} stands before @data, expected a line with @ or #",
                 "Write @data on a line before the first case.",
             )
         key = {"dimension": "dimensions"}.get(tag[1:], tag[1:])
@@ -206,7 +207,7 @@ def check_label(
     """Tell of a label that is not among the classes that the header names."""
     if label in classes:
         return
-    problem = f"class {label!r} is not among those of the header, {listing(classes)}"
+    problem = f"class {label!r} is not among those of the header, {list_names(classes)}"
     remedy = f"{nearest(label, classes)} Correct the class or the header.".strip()
     rule, problem = ("label", problem) if label else ("no label", "the label is empty")
     faults.add(rule, problem, remedy=remedy, line=line, column=column)

@@ -15,9 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from elman.data.batches import Examples, in_order, pad
-from elman.data.groups import as_groups
+from elman.data.batches import Examples, batch_by_length, pad
 from elman.data.ragged import Ragged
+from elman.data.splits import check_groups
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.containers import check_columns, open_container, refuse_other_columns
 from elman.estimators.contract import Contract
@@ -230,7 +230,7 @@ class SequenceEstimator(Parameters, Contract):
         labels = self.read_labels(X, y)
         if isinstance(X, Ragged):
             refuse_other_lengths(X, labels)
-        groups = None if groups is None else as_groups(groups, len(X))
+        groups = None if groups is None else check_groups(groups, len(X))
         if sample_weight is None:
             return LabelledSequences(X, labels, None, groups)
         weights = sample_weights(sample_weight, lengths_of(labels), per_step=self.per_step)
@@ -318,7 +318,7 @@ class SequenceEstimator(Parameters, Contract):
         answers = self._answers()
         places = inputs.with_values(np.arange(len(inputs.values)))
         with torch.no_grad(), TorchThreads(self.threads):
-            for index in in_order(inputs.lengths, _BATCH):
+            for index in batch_by_length(inputs.lengths, _BATCH):
                 batch = inputs.take(index)
                 found = answers(pad(batch), torch.from_numpy(batch.lengths)).numpy()
                 if self.per_step:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.data.options import several
+from elman.data.faults import format_count
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def describe_model(estimator: SequenceEstimator) -> str:
         for n, width in zip(config.category_sizes, config.category_widths, strict=True)
     ]
     source = (
-        ", ".join([several(len(estimator.encoder_.mean), "channel"), *columns])
-        + (f" and, for {several(observed, 'channel')}, what was observed" if observed else "")
+        ", ".join([format_count(len(estimator.encoder_.mean), "channel"), *columns])
+        + (f" and, for {format_count(observed, 'channel')}, what was observed" if observed else "")
         if not config.vocabulary_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )

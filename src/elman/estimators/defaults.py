@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.options import several
+from elman.data.faults import format_count
 from elman.estimators.encoder import Encoder
 from elman.settings import ModelSettings, TrainingSettings
 
@@ -82,12 +82,12 @@ class DataStatistics:
 
     def __str__(self) -> str:
         tokens = self.vocabulary
-        step = several(tokens, "token") if tokens else several(self.channels, "channel")
+        step = format_count(tokens, "token") if tokens else format_count(self.channels, "channel")
         if self.categories:
-            step += f" and {several(self.categories, 'column')} of categories"
+            step += f" and {format_count(self.categories, 'column')} of categories"
         return (
-            f"{several(self.sequences, 'sequence')} of {self.steps:.3g} steps, {step}, "
-            f"{several(self.outputs, 'output')}{' a step' if self.per_step else ''}"
+            f"{format_count(self.sequences, 'sequence')} of {self.steps:.3g} steps, {step}, "
+            f"{format_count(self.outputs, 'output')}{' a step' if self.per_step else ''}"
         )
 
 

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Kind
-from elman.data.missing import carried_forward, first_gap
-from elman.data.mixed import category_columns, category_names, numbers_of
+from elman.data.channels import (
+    carry_forward,
+    category_columns,
+    category_names,
+    extract_numbers,
+    first_gap,
+)
+from elman.data.dataset import InputKind
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.inputs import (
@@ -53,7 +58,7 @@ class Encoder:
         categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
     """
 
-    kind: Kind
+    kind: InputKind
     unit: str | None = None
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
@@ -62,7 +67,7 @@ class Encoder:
     categories: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, X: Any, *, inputs: Kind, tokens: str, scale: bool) -> Encoder:
+    def fit(cls, X: Any, *, inputs: InputKind, tokens: str, scale: bool) -> Encoder:
         """Learn from the training sequences, which are of the kind `inputs`."""
         if inputs == "numbers":
             mean, spread, fill = _fit_numbers(as_numbers(X).values, scale)
@@ -70,7 +75,7 @@ class Encoder:
         if inputs == "mixed":
             mixed = as_mixed(X)
             columns = category_columns(mixed.values)
-            mean, spread, fill = _fit_numbers(numbers_of(mixed, columns).values, scale)
+            mean, spread, fill = _fit_numbers(extract_numbers(mixed, columns).values, scale)
             return cls(
                 "mixed",
                 mean=mean,
@@ -122,7 +127,7 @@ class Encoder:
             return self._encode_numbers(self.read_steps(X))
         if self.kind == "mixed":
             mixed = self.read_steps(X)
-            numbers = self._encode_numbers(numbers_of(mixed, tuple(self.categories)))
+            numbers = self._encode_numbers(extract_numbers(mixed, tuple(self.categories)))
             codes = [
                 [known.get(name, UNKNOWN) for name in category_names(mixed.values[:, c])]
                 for c, known in self.categories.items()
@@ -139,7 +144,7 @@ class Encoder:
                 "missing, but that channel had no gaps in training",
                 remedy="Fill the gap, or train on sequences with gaps in that channel.",
             )
-        filled = carried_forward(numbers, self.fill)
+        filled = carry_forward(numbers, self.fill)
         with np.errstate(over="ignore"):
             values = ((filled - self.mean) / self.scale).astype(np.float32)
         beyond = ~np.isfinite(values)

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.groups import hold_out_groups
-from elman.data.missing import with_gaps
-from elman.data.mixed import category_columns, numbers_of
+from elman.data.channels import category_columns, extract_numbers, sequences_with_gaps
 from elman.data.ragged import Ragged
-from elman.data.splits import hold_out
+from elman.data.splits import hold_out, hold_out_groups
 from elman.errors import SettingsError, ShapeError
 from elman.estimators.encoder import Encoder
 from elman.estimators.targets import Labels, Target
@@ -91,8 +89,8 @@ class LabelledSequences:
 def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
     """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
     if kind == "mixed":
-        return with_gaps(numbers_of(X, category_columns(X.values)))
-    return with_gaps(X) if kind == "numbers" else None
+        return sequences_with_gaps(extract_numbers(X, category_columns(X.values)))
+    return sequences_with_gaps(X) if kind == "numbers" else None
 
 
 def lengths_of(labels: Labels) -> NDArray[np.int64]:

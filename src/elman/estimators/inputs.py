@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Kind
-from elman.data.missing import without_values
-from elman.data.mixed import category_columns
+from elman.data.channels import category_columns, sequences_without_values
+from elman.data.dataset import InputKind
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
@@ -20,7 +19,7 @@ _BYTES = [chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in range(256)]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def input_kind(X: Any) -> Kind:
+def input_kind(X: Any) -> InputKind:
     """Say what a step of X is: arrays hold numbers, lists of lists of words or whole numbers hold
     tokens, a list of strings is text still to be cut. Tables (T, C) with words in them are mixed.
 
@@ -71,7 +70,7 @@ def as_indexable(X: Any) -> Any:
     return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
-def check_sequences(X: Any, inputs: str) -> tuple[Any, Kind]:
+def check_sequences(X: Any, inputs: str) -> tuple[Any, InputKind]:
     """Return training sequences checked whole, numbers and tokens as ragged ones, and their kind.
 
     Args:
@@ -123,7 +122,7 @@ def as_numbers(X: Any) -> Ragged:
             f"{ragged.values[step, channel]}, expected finite numbers",
             remedy="Replace it with a number, or with NaN where a value is missing.",
         )
-    missing = without_values(ragged)
+    missing = sequences_without_values(ragged)
     if missing.any():
         raise DataError(
             f"sequence {int(missing.argmax())}: all values are NaN, expected numbers",

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
-from elman.data.ragged import Ragged, flat
+from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.targets import Labels, NumericTarget
@@ -129,5 +129,5 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             return float(self.evaluate(X, y, resamples=0).r2)  # raises, naming the sequence
         weight = None
         if sample_weight is not None:
-            weight = flat(sample_weights(sample_weight, truth.lengths, per_step=True))
+            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))
         return float(r2_score(truth.values, np.concatenate(found), sample_weight=weight))

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.ragged import Ragged, flat
+from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.labels import as_labels, to_codes, to_indicator
 from elman.estimators.weights import class_weights, label_weights
@@ -43,7 +43,7 @@ class ClassTarget:
     @classmethod
     def of(cls, labels: Labels) -> ClassTarget:
         """Learn from all labels. Raises DataError if there are fewer than two classes."""
-        classes = np.unique(flat(labels))
+        classes = np.unique(flatten(labels))
         if len(classes) < 2:
             raise DataError(
                 f"y holds one class only, {classes.tolist()[0]!r}"
@@ -72,7 +72,7 @@ class ClassTarget:
 
     def to_array(self, labels: Labels) -> NDArray[Any]:
         """Return codes as baselines learn them, (m,)."""
-        return flat(self.encode(labels))
+        return flatten(self.encode(labels))
 
     def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
         """Return what each class counts in the loss; see `elman.estimators.weights`."""
@@ -126,7 +126,7 @@ class NumericTarget:
     @classmethod
     def of(cls, values: Labels, names: tuple[str, ...] = ()) -> NumericTarget:
         """Learn from all values, (m,) or (m, K), what form they have."""
-        shape = flat(values).shape
+        shape = flatten(values).shape
         width = 1 if len(shape) == 1 else shape[1]
         default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
         return cls(names or default, len(shape) == 1)
@@ -160,7 +160,7 @@ class NumericTarget:
 
     def to_array(self, values: Labels) -> Floats:
         """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
-        numbers = np.asarray(flat(values), dtype=np.float64)
+        numbers = np.asarray(flatten(values), dtype=np.float64)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if numbers.shape[1] != len(self.names):
             raise ShapeError(
@@ -210,7 +210,7 @@ class MultilabelTarget:
     @classmethod
     def of(cls, labels: Labels) -> MultilabelTarget:
         """Learn from all labels, as `as_several` gave them."""
-        rows = flat(labels)
+        rows = flatten(labels)
         if rows.dtype != object:
             return cls(np.arange(rows.shape[1]))
         every = [label for row in rows for label in row]
@@ -235,7 +235,7 @@ class MultilabelTarget:
 
     def to_array(self, labels: Labels) -> NDArray[np.int64]:
         """Return 1 where a label is there, (n, K)."""
-        return to_indicator(flat(labels), self.classes)
+        return to_indicator(flatten(labels), self.classes)
 
     def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
         """Return what each label counts where it is there; see `elman.estimators.weights`."""

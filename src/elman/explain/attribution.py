@@ -213,7 +213,7 @@ def attribute(
             SequenceModel); None for the likeliest. Of several values one must be named.
         method: `integrated_gradients`, `gradient_x_input` or `occlusion`.
         output: the number asked about. `log_odds`, log p / (1 - p), is the default, for it does not
-            flatten where the network is sure; `logit` is the raw output, which means something
+            flat where the network is sure; `logit` is the raw output, which means something
             beside the others only; `log_probability`; `probability`. Of a regression `value`, in
             the target's unit.
         step: with an output at every step, which one, from 0 or, from the end, -1; None for the

@@ -11,10 +11,9 @@ import numpy as np
 
 from elman import plots
 from elman.data import Dataset, Ragged, check_gaps, read
-from elman.data.ragged import flat
-from elman.data.read import MEANS
-from elman.data.tasks import load_task
-from elman.data.windows import cut_windows
+from elman.data.builtin import load_task
+from elman.data.ragged import flatten
+from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator, SequenceRegressor
 from elman.estimators.storage import load_with_layout
@@ -22,6 +21,7 @@ from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
 from elman.runs.experiment import answers_in, predictions_of, task_of, unknown_note
 from elman.runs.folder import EVALUATION, check_output_folder, new_folder, unused_path, write_json
 from elman.runs.parts import check_known, is_task
+from elman.tasks import TASKS
 
 AnyReport = Report | MultilabelReport | RegressionReport
 
@@ -118,9 +118,9 @@ def load(
     if labelled and (dataset.task != task or per_step != estimator.per_step):
         each = {True: " at every step", False: ""}
         raise DataError(
-            f"the target is {MEANS[dataset.task]}{each[per_step and task == 'regression']}, "
-            f"expected {MEANS[task]}{each[estimator.per_step and task == 'regression']} as in "
-            "training",
+            f"the target is {TASKS[dataset.task].target}"
+            f"{each[per_step and task == 'regression']}, expected {TASKS[task].target}"
+            f"{each[estimator.per_step and task == 'regression']} as in training",
             remedy="Name another with --target.",
             source=dataset.source,
         )
@@ -138,7 +138,7 @@ def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
     target = dataset.target
     if target is None or dataset.task in ("regression", "multilabel"):
         return dataset
-    labels = flat(target)
+    labels = flatten(target)
     written = {str(label): label for label in estimator.classes_.tolist()}
     same = np.empty(len(labels), dtype=object)
     same[:] = [written.get(label, label) if isinstance(label, str) else label for label in labels]

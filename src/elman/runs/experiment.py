@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
-from elman.data.dataset import Task
-from elman.data.ragged import flat
-from elman.data.read import MEANS
+from elman.data.ragged import flatten
 from elman.errors import SettingsError
 from elman.estimators import Estimator, SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.estimators.card import describe_model
@@ -43,6 +41,7 @@ from elman.runs.names import sequence_names
 from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.runs.report import page
 from elman.settings import DataSettings
+from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord
 
 AnyReport = Report | MultilabelReport | RegressionReport
@@ -216,7 +215,7 @@ def fit(
             estimator.target_ = dataclasses.replace(target, names=tuple(named))
 
 
-def task_of(estimator: Estimator) -> Task:
+def task_of(estimator: Estimator) -> TaskName:
     """What an estimator has learnt, as a dataset's `task`."""
     task = estimator.target_.task
     return "tagging" if task == "classification" and estimator.per_step else task
@@ -233,10 +232,10 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
     Returns: the settings, and a sentence that says what was chosen from the data.
     """
     per_step = isinstance(parts.whole.target, Ragged)
-    each = MEANS[parts.whole.task] + " at every step" * (parts.whole.task == "regression")
+    each = TASKS[parts.whole.task].target + " at every step" * (parts.whole.task == "regression")
     readout = settings.model.readout
     if readout != "auto" and per_step != (readout == "every"):
-        found = each if per_step else MEANS[parts.whole.task]
+        found = each if per_step else TASKS[parts.whole.task].target
         raise SettingsError(
             f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
             "another target with --target"
@@ -261,7 +260,7 @@ def figures_of(training: Dataset, data: DataSettings) -> DataStatistics:
     inputs, kind = check_sequences(training.inputs, "auto")
     encoder = Encoder.fit(inputs, inputs=kind, tokens=data.tokens, scale=data.scale)
     lengths = encoder.read_steps(inputs).lengths
-    target = flat(training.target)
+    target = flatten(training.target)
     if training.task == "regression":
         outputs = 1 if target.ndim == 1 else target.shape[1]
     elif training.task == "multilabel":

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged, flat
+from elman.data.ragged import Ragged, flatten
 from elman.errors import SettingsError
 
 
@@ -196,7 +196,7 @@ def predictions_csv(
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    known = None if true is None else flat(true)
+    known = None if true is None else flatten(true)
     if task == "regression":
         _write_numbers(writer, probabilities, classes, names, known, steps)
         return out.getvalue()

@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
-from elman.data.groups import hold_out_groups, hold_out_latest
-from elman.data.missing import with_gaps
-from elman.data.ragged import flat
-from elman.data.read import MEANS
-from elman.data.splits import hold_out
-from elman.data.tasks import TASKS, load_task, split_name
-from elman.data.windows import cut_windows
+from elman.data.builtin import BUILTIN_TASKS, load_task, split_name
+from elman.data.channels import sequences_with_gaps
+from elman.data.ragged import flatten
+from elman.data.splits import cut_windows, hold_out, hold_out_groups, hold_out_latest
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
 from elman.settings import READING, DataSettings, TrainingSettings
+from elman.tasks import TASKS
 
 DEFAULTS = TrainingSettings()
 _TEST_SHARE = 0.2
@@ -56,7 +54,7 @@ class Parts:
 
 def is_task(data: str) -> bool:
     """Whether `data` names a built-in task, parameters or not; a file of that name goes first."""
-    return split_name(data)[0] in TASKS and not Path(data).is_file()
+    return split_name(data)[0] in BUILTIN_TASKS and not Path(data).is_file()
 
 
 def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFAULTS) -> Parts:
@@ -70,7 +68,7 @@ def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFA
     if not settings.data:
         raise SettingsError(
             "data: no file or task named. Expected `elman train FILE`, or one of the tasks "
-            f"{', '.join(TASKS)}"
+            f"{', '.join(BUILTIN_TASKS)}"
         )
     given = {name: getattr(settings, name) for name in READING if getattr(settings, name)}
     notes = []
@@ -91,8 +89,8 @@ def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFA
         whole, test = load_task(settings.data, seed)
         if settings.task not in (None, whole.task):
             raise SettingsError(
-                f"task: got {settings.task!r}, but {settings.data} asks for {MEANS[whole.task]}. "
-                "Leave it out"
+                f"task: got {settings.task!r}, but {settings.data} asks for "
+                f"{TASKS[whole.task].target}. Leave it out"
             )
         training = whole
         notes.append(f"test part: {len(test):,} sequences that come with the task")
@@ -194,7 +192,7 @@ def labels_of(dataset: Dataset) -> NDArray[np.object_]:
     """All labels of a dataset in one array, (n,) or (N,)."""
     target = dataset.target
     assert target is not None  # read with labelled=True
-    return flat(target)
+    return flatten(target)
 
 
 def classes_of(dataset: Dataset) -> set[object]:
@@ -267,7 +265,7 @@ def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
     numbers = dataset.numbers
     if numbers is not None:
-        return with_gaps(numbers)
+        return sequences_with_gaps(numbers)
     return np.zeros((len(dataset), 0), dtype=bool)
 
 
@@ -284,6 +282,6 @@ def _contents(dataset: Dataset) -> list[object]:
 
 def _hint_at_tasks(data: str) -> None:
     """Say which task was meant, where a missing file's name is near one."""
-    hint = nearest(split_name(data)[0], TASKS)
+    hint = nearest(split_name(data)[0], BUILTIN_TASKS)
     if hint and not Path(data).exists() and "." not in data and "/" not in data:
         raise DataError(f"no such file or task: {data!r}", remedy=hint.strip())

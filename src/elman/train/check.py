@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.ragged import Ragged, flat
+from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError, ShapeError
 from elman.models import ModelConfig
 
@@ -39,9 +39,9 @@ def check_examples(config: ModelConfig, examples: Examples, part: str) -> None:
         raise ShapeError(f"{part}: got {found}, which readout {config.readout!r} does not go with")
     _check_lengths(target, inputs, part, "labels")
     if config.task == "classification":
-        _check_codes(flat(target), config.num_outputs, f"{part}: classes")
+        _check_codes(flatten(target), config.num_outputs, f"{part}: classes")
     else:
-        _check_numbers(flat(target), config, part)
+        _check_numbers(flatten(target), config, part)
     if (examples.unit is None) == (config.task == "regression"):
         raise ShapeError(f"{part}: unit: expected what 1 stands for where values are predicted")
     if examples.weight is not None:
@@ -71,10 +71,10 @@ def _check_numbers(values: NDArray[Any], config: ModelConfig, part: str) -> None
 
 
 def _check_weights(weight: NDArray[Any] | Ragged, inputs: Ragged, steps: bool, part: str) -> None:
-    if isinstance(weight, Ragged) != steps or flat(weight).ndim != 1:
+    if isinstance(weight, Ragged) != steps or flatten(weight).ndim != 1:
         raise ShapeError(f"{part}: weights: expected one a {'step' if steps else 'sequence'}")
     _check_lengths(weight, inputs, part, "weights")
-    values = flat(weight)
+    values = flatten(weight)
     total = np.add.reduceat(values, weight.offsets[:-1]) if isinstance(weight, Ragged) else values
     if not np.isfinite(values).all() or (values < 0).any() or not (total > 0).all():
         raise DataError(

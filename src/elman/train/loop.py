@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Examples, in_order, make_batch, shuffled
+from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly, make_batch
 from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingSettings
@@ -82,7 +82,7 @@ def validate(model: SequenceModel, examples: Examples, loss: Loss, device: torch
     model.eval()
     tally = Tally(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in in_order(examples.inputs.lengths, _INFERENCE_BATCH):
+    for index in batch_by_length(examples.inputs.lengths, _INFERENCE_BATCH):
         batch = to_device(make_batch(examples, index), device)
         mean, outputs, target, weight = batch_loss(model, batch, loss)
         tally.add(float(mean), outputs, target, weight)
@@ -160,7 +160,9 @@ def train(
             model.train()
             tally = Tally(unit=training.unit)
             norms = []
-            for number, index in enumerate(shuffled(training.inputs.lengths, size, generator), 1):
+            for number, index in enumerate(
+                batch_randomly(training.inputs.lengths, size, generator), 1
+            ):
                 rate = learning_rate(settings, step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate

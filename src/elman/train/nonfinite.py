@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Examples, in_order, make_batch
+from elman.data.batches import Batch, Examples, batch_by_length, make_batch
 from elman.errors import NonFiniteError
 from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, embed, read_out, steps_of_layer, unroll
@@ -126,7 +126,7 @@ def diverged_part(
     """As `diverged`, of a part that is not trained on; the batch is the first with an origin."""
     device = next(model.parameters()).device
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in in_order(part.inputs.lengths, _ROWS):
+    for index in batch_by_length(part.inputs.lengths, _ROWS):
         batch = make_batch(part, index)
         batch = dataclasses.replace(batch, x=batch.x.to(device), target=batch.target.to(device))
         if not bool(torch.isfinite(batch_loss(model, batch, loss)[0])):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman.data.batches import Examples, in_order, make_batch
+from elman.data.batches import Examples, batch_by_length, make_batch
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding, Floats
 from elman.explain.doctor.inputs import DiagnosisInput
@@ -71,7 +71,7 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
     owners, steps = [], []
     try:
         with torch.no_grad():
-            for part in in_order(examples.inputs.lengths[index], BATCH):
+            for part in batch_by_length(examples.inputs.lengths[index], BATCH):
                 batch = make_batch(examples, index[part])
                 found = model(batch.x.to(device), batch.lengths).cpu()
                 read = kept.pop().cpu()

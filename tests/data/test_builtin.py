@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks import TASKS, load_task
 from elman.errors import SettingsError
 
 SIMPLE = ["sum-threshold", "token-order", "running-parity", "waves"]
@@ -43,8 +43,8 @@ def both(name: str, seed: int = 0) -> list[tuple[list, object]]:
 
 
 def test_the_tasks_and_their_names() -> None:
-    assert list(TASKS) == ["digits", *DRAWN[:-1], "anbn", "brackets", "sequential-digits"]
-    for name, task in TASKS.items():
+    assert list(BUILTIN_TASKS) == ["digits", *DRAWN[:-1], "anbn", "brackets", "sequential-digits"]
+    for name, task in BUILTIN_TASKS.items():
         assert task.name == name
         assert task.summary and "\n" not in task.summary + task.known + task.source
         assert "sequences of the" in "".join(p.meaning for p in task.parameters.values()) or (
@@ -52,7 +52,7 @@ def test_the_tasks_and_their_names() -> None:
         )
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN_TASKS)
 def test_layout_describes_the_data(name: str) -> None:
     for data in load(name, 0):
         layout = data.layout
@@ -87,7 +87,7 @@ def test_generated_sizes_and_no_test_sequence_in_training(name: str) -> None:
         assert len({str(s) for s, _ in both(name, seed)}) == len(train) + len(test)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN_TASKS)
 def test_seed_decides(name: str) -> None:
     again = [pair for part in load_task(name, 7) for pair in labelled(part)]
     assert both(name, 7) == again

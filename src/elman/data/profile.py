@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from elman.data.check import doubtful_labels
 from elman.data.dataset import Dataset
 from elman.data.describe import describe
-from elman.data.options import listing, several
-from elman.data.ragged import Ragged, flat
+from elman.data.faults import format_count, list_names
+from elman.data.ragged import Ragged, flatten
 
 FEW = 10  # sequences of a class, below which its figures say little
 LONG = 2000  # steps
@@ -47,7 +47,7 @@ def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
     if contradicting := found["repeats"]["contradicting"]:
         warnings.append(
             "repeated with different labels, so that no model can be right about all of them:"
-            f" {several(contradicting, 'sequence')}"
+            f" {format_count(contradicting, 'sequence')}"
         )
     if test is not None:
         found["test"] = _test(dataset, test)
@@ -82,11 +82,11 @@ def summary_text(dataset: Dataset, found: dict[str, Any]) -> str:
             f"  {found['tokens']['different']:,} different {found['tokens']['what']}: {common}"
         )
     repeats = found["repeats"]["sequences"]
-    lines.append(f"  repeated   {several(repeats, 'sequence') if repeats else 'no sequence'}")
+    lines.append(f"  repeated   {format_count(repeats, 'sequence') if repeats else 'no sequence'}")
     if "test" in found:
         test = found["test"]
         lines.append(
-            f"  test       {several(test['sequences'], 'sequence')},"
+            f"  test       {format_count(test['sequences'], 'sequence')},"
             f" {test['repeats']:,} of them stand in the training part as well"
         )
     lines.append("")
@@ -149,7 +149,7 @@ def _tokens(dataset: Dataset) -> dict[str, Any] | None:
 def _target(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.target is None:
         return None
-    labels = flat(dataset.target)
+    labels = flatten(dataset.target)
     about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
     values = labels.tolist()
     if dataset.task == "multilabel":
@@ -191,8 +191,8 @@ def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
         return []
     n = int((lengths > LONG).sum())
     return [
-        f"{several(n, 'sequence')} of more than {LONG:,} steps (up to {lengths.max():,}): learning"
-        " over so many is slow and hard; cut them into shorter ones"
+        f"{format_count(n, 'sequence')} of more than {LONG:,} steps (up to {lengths.max():,}):"
+        " learning over so many is slow and hard; cut them into shorter ones"
     ]
 
 
@@ -203,11 +203,11 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
     warnings = []
     constant = [c["name"] for c in channels if c.get("deviation") == 0 or c.get("different") == 1]
     if constant:
-        warnings.append(f"constant, so of no use: {listing(constant, 5)}")
+        warnings.append(f"constant, so of no use: {list_names(constant, 5)}")
     labels = None
     one_each = dataset.target is not None and dataset.task != "multilabel"
-    if one_each and dataset.target is not None and flat(dataset.target).ndim == 1:
-        each = flat(dataset.target)
+    if one_each and dataset.target is not None and flatten(dataset.target).ndim == 1:
+        each = flatten(dataset.target)
         labels = each if isinstance(dataset.target, Ragged) else np.repeat(each, inputs.lengths)
     for c, channel in enumerate(channels):
         name, column = channel["name"], inputs.values[:, c]
@@ -269,8 +269,8 @@ def _of_labels(target: dict[str, Any] | None) -> list[str]:
         warnings.append(f"every label is {next(iter(counts))!r}: there is nothing to learn")
     if few:
         warnings.append(
-            f"{several(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of fewer"
-            f" than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
+            f"{format_count(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of"
+            f" fewer than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
         )
     return warnings + doubtful_labels(list(counts))
 
@@ -297,7 +297,7 @@ def _of_test(test: dict[str, Any]) -> list[str]:
             " training part as well: its figures will flatter"
         )
     if test["classes_unseen"]:
-        warnings.append(f"only in the test part: class {listing(test['classes_unseen'], 5)}")
+        warnings.append(f"only in the test part: class {list_names(test['classes_unseen'], 5)}")
     if test["classes_absent"] and test["classes"]:
-        warnings.append(f"not in the test part: class {listing(test['classes_absent'], 5)}")
+        warnings.append(f"not in the test part: class {list_names(test['classes_absent'], 5)}")
     return warnings

@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from elman.data.dataset import Dataset, Kind, Layout
+from elman.data.dataset import Dataset, InputKind, Layout
 from elman.data.ragged import Ragged
 from elman.errors import SettingsError
 from elman.settings import Help
@@ -43,7 +43,7 @@ def distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]
     )
 
 
-def layout(kind: Kind, values: Sequence[str] = (), *, per_step: bool = False) -> Layout:
+def layout(kind: InputKind, values: Sequence[str] = (), *, per_step: bool = False) -> Layout:
     """How generated data is laid out: numbers with these channels, or tokens."""
     return Layout(
         format="rows",

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
+from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.ragged import Ragged
-from elman.data.tasks import TASKS, load_task
 from elman.errors import SettingsError
 
 
@@ -27,12 +27,12 @@ def small(name: str) -> str:
         "depth": 3,
         "order": "permuted",
     }
-    return ",".join(f"{key}={other[key]}" for key in TASKS[name].parameters)
+    return ",".join(f"{key}={other[key]}" for key in BUILTIN_TASKS[name].parameters)
 
 
-@pytest.mark.parametrize("name", [n for n in TASKS if TASKS[n].parameters])
+@pytest.mark.parametrize("name", [n for n in BUILTIN_TASKS if BUILTIN_TASKS[n].parameters])
 def test_parameters_are_those_of_the_generator(name: str) -> None:
-    task = TASKS[name]
+    task = BUILTIN_TASKS[name]
     signature = inspect.signature(task.make)
     assert list(signature.parameters) == ["seed", *task.parameters]
     for parameter in task.parameters.values():

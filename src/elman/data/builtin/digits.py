@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from elman.data.builtin.drawing import layout
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks.drawing import layout
 from elman.settings import Help
 
 

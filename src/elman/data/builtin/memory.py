@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from elman.data.builtin.drawing import Test, Train, distinct, labels, layout, parts, tokens
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks.drawing import Test, Train, distinct, labels, layout, parts, tokens
 from elman.settings import Help
 
 BLANK, GO = "-", ":"

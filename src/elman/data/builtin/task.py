@@ -30,7 +30,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Task:
+class BuiltinTask:
     """A built-in data set.
 
     Args:

@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from elman.data.builtin.drawing import Stretch, Test, Train, distinct, layout, parts
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks.drawing import Stretch, Test, Train, distinct, layout, parts
 from elman.settings import Help
 
 WAVES = ("sawtooth", "sine", "square")

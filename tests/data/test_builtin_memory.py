@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from elman.data.builtin import load_task
+from elman.data.builtin.memory import make_adding
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks import load_task
-from elman.data.tasks.memory import make_adding
 
 
 def sequences(data: Dataset) -> list[list]:

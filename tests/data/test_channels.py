@@ -5,7 +5,13 @@ import pytest
 
 from elman import DataError
 from elman.data import Ragged, check_gaps, describe, read
-from elman.data.missing import Gap, carried_forward, first_gap, with_gaps, without_values
+from elman.data.channels import (
+    Gap,
+    carry_forward,
+    first_gap,
+    sequences_with_gaps,
+    sequences_without_values,
+)
 from elman.data.splits import hold_out
 
 NAN = np.nan
@@ -60,14 +66,18 @@ def test_carried_forward_against_a_loop():
     values[rng.random(values.shape) < 0.5] = NAN
     numbers = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
     fill = np.array([10.0, 20.0, 30.0])
-    found = numbers.with_values(carried_forward(numbers, fill))
+    found = numbers.with_values(carry_forward(numbers, fill))
     for sequence, filled in zip(numbers, found, strict=True):
         last = fill.copy()
         for step, own in zip(sequence, filled, strict=True):
             last = np.where(np.isnan(step), last, step)
             np.testing.assert_array_equal(own, last)
-    np.testing.assert_array_equal(with_gaps(numbers), [np.isnan(s).any(0) for s in numbers])
-    np.testing.assert_array_equal(without_values(numbers), [np.isnan(s).all() for s in numbers])
+    np.testing.assert_array_equal(
+        sequences_with_gaps(numbers), [np.isnan(s).any(0) for s in numbers]
+    )
+    np.testing.assert_array_equal(
+        sequences_without_values(numbers), [np.isnan(s).all() for s in numbers]
+    )
 
 
 def test_the_first_gap_that_is_not_allowed():

@@ -5,7 +5,7 @@ import pytest
 
 from elman import DataError
 from elman.data import Ragged, read
-from elman.data.groups import hold_out_groups, hold_out_latest
+from elman.data.splits import hold_out_groups, hold_out_latest
 
 
 def apart(groups, first, second):

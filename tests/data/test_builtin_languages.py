@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from elman.data.builtin import load_task
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.tasks import load_task
 
 # The Reber grammar as a regular expression: the upper branch loops in S, the lower one in T.
 UPPER = "TS*X"  # to the state that reads X or S
@@ -213,7 +213,7 @@ def test_brackets_give_nothing_away(asked: str) -> None:
 
 def test_balanced_strings_are_uniform() -> None:
     """All 14 balanced strings of 4 pairs, and the 13 no deeper than 3, equally often."""
-    from elman.data.tasks.languages import _balanced
+    from elman.data.builtin.languages import _balanced
 
     rng = np.random.default_rng(0)
     for limit, kinds in ((4, 14), (3, 13), (2, 8)):
