@@ -220,7 +220,7 @@ def test_wrong_labels_are_named(flipped):
 
 
 def test_wrong_labels_that_were_trained_on_are_named():
-    """Those that the network has not learnt by heart; no right one among them."""
+    """Those that the network has not memorised; no correct label among them."""
     X, y = waves(80)
     wrong = {7, 22, 41, 66}
     y = [("slow" if v == "fast" else "fast") if i in wrong else v for i, v in enumerate(y)]
@@ -258,7 +258,9 @@ def test_unscaled_inputs():
     assert only("unscaled_inputs", network(), bare).value < 1e-4
     # Standardised by others: these are not like the training part.
     other = [x * [1.0, 1.0 / 50] for x in X]
-    assert "not like those" in only("unscaled_inputs", healthy("gru"), other).remedy
+    assert (
+        "differ from those of the training" in only("unscaled_inputs", healthy("gru"), other).remedy
+    )
 
 
 @pytest.mark.parametrize("text", [True, False], ids=["bare", "estimator"])
@@ -302,14 +304,14 @@ def test_unreadable_sequences():
     X = numbers()
     X[13][5, 1] = torch.nan
     finding = only("unreadable_sequences", network(), X, LABELS)
-    assert finding.sequences == (13,) and "channel 1 holds nan" in finding.message
+    assert finding.sequences == (13,) and "channel 2 is nan" in finding.message
     X, y = waves()
     X[2][3, 0] = np.nan  # in training no values were missing
     assert only("unreadable_sequences", healthy("gru"), X, y).sequences == (2,)
     tokens = [torch.randint(2, 9, (9,)) for _ in range(20)]
     tokens[7][2] = 99
     finding = only("unreadable_sequences", make_model(tokens=True), tokens)
-    assert finding.sequences == (7,) and "token 99" in finding.message
+    assert finding.sequences == (7,) and "step 3 is 99, which is no token" in finding.message
 
 
 def test_unknown_tokens():
@@ -357,7 +359,7 @@ def test_leakage_of_what_is_repeated_anyway_is_a_note():
     bits = [torch.randint(2, 4, (3,), generator=generator) for _ in range(60)]
     diagnosis = doctor(make_model(tokens=True), bits[:40], held_out=(bits[40:],))
     (finding,) = diagnosis.by_name("leakage")
-    assert finding.severity == "note" and "repeated too" in finding.message
+    assert finding.severity == "note" and "repeated within the training part" in finding.message
 
 
 # --- the training
@@ -410,4 +412,4 @@ def test_overfitting():
 def test_stopped_too_early():
     estimator, X, y = fitted(epochs=3, schedule="constant", learning_rate=0.01)
     finding = only("stopped_too_early", estimator, X, y)
-    assert finding.setting == "epochs" and "say 6 epochs" in finding.remedy
+    assert finding.setting == "epochs" and "for example 6 epochs" in finding.remedy

@@ -89,7 +89,7 @@ def test_the_same_seed_finds_the_same():
     )
     assert str(one) == str(other) != str(third)
     assert one.to_dict() == other.to_dict()
-    assert "answers to 20 of them, drawn by seed 1" in str(one)
+    assert "predictions for 20 of them, sampled by seed 1" in str(one)
 
 
 def test_long_sequences_are_looked_at_in_part(monkeypatch):

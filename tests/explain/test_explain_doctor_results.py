@@ -9,7 +9,7 @@ from cases import make_model
 from doctor_cases import healthy, waves
 
 from elman.explain import Diagnosis, Finding, doctor
-from elman.explain.doctor.findings import Measurements, ranked
+from elman.explain.doctor.findings import Measurements, rank
 
 FINDINGS = (
     Finding("few", "note", "it is so", 1.0, 2.0, "Let it be."),
@@ -20,7 +20,7 @@ FINDINGS = (
 
 
 def made(findings=FINDINGS):
-    return Diagnosis(ranked(findings), ("30 sequences",), {"labels": "none given"}, Measurements())
+    return Diagnosis(rank(findings), ("30 sequences",), {"labels": "none given"}, Measurements())
 
 
 def test_the_gravest_first():
@@ -35,9 +35,10 @@ def test_as_text():
     assert lines[0] == "Doctor: 1 error, 2 warnings, 1 note."
     assert "(sequences 3, 4, 5, 6, 7, 8, 9, 10 and 4 more)" in lines[1]
     assert lines[2] == (
-        "  warning: gates (layer 1, backward direction, gate z): shut [0.95, line at 0.9] Open."
+        "  warning: gates (layer 1, backward direction, gate z): shut "
+        "[value 0.95, threshold 0.9] Open."
     )
-    assert "units 1, 2" in lines[3] and "not looked at: labels: none given" in lines[-1]
+    assert "units 1, 2" in lines[3] and "not examined: labels: none given" in lines[-1]
     assert str(made(())).startswith("Doctor: nothing found.")
 
 
@@ -79,7 +80,7 @@ def test_as_a_picture(cell, layers, both, hidden, steps, labels):
     last = "A few steps with other learning rates" if labels else "Loss"
     assert titles[:3] == [
         "Gradient left on its way back",
-        "Activations at their ends",
+        "Saturated activations",
         "How far each unit's state moves",
     ]
     assert titles[3] == last
@@ -95,7 +96,7 @@ def test_as_a_picture(cell, layers, both, hidden, steps, labels):
 def test_the_probes_own_rate_is_marked():
     found = doctor(healthy("gru"), *waves())
     axes = found.plot().axes[3]
-    (mark,) = [t for t in axes.texts if t.get_text() == "its own"]
+    (mark,) = [t for t in axes.texts if t.get_text() == "of the training"]
     assert mark.xy[0] == found.measurements.learning_rate == pytest.approx(3e-3, rel=0.01)
 
 

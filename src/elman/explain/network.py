@@ -138,7 +138,7 @@ class ExplainedNetwork:
         estimator = None
         if not isinstance(model, SequenceModel):
             if not isinstance(model, Estimator):
-                unfitted = hasattr(model, "fit") and hasattr(model, "_sequences")
+                unfitted = hasattr(model, "fit") and hasattr(model, "read_sequences")
                 raise SettingsError(
                     f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
                     "SequenceClassifier, SequenceTagger or SequenceRegressor."

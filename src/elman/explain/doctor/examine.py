@@ -1,16 +1,39 @@
-"""The doctor: one look at a network, its data and its training."""
+"""The diagnosis of a network, its data and its training: of a finished one, and during training."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import sys
+from collections.abc import Callable
 from typing import Any
 
-from elman.errors import SettingsError
-from elman.explain.doctor import predictions, states, training
-from elman.explain.doctor import sequences as sequence_checks
-from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, ranked
-from elman.explain.doctor.inputs import DiagnosisInput, read_input
-from elman.train.nonfinite import Origin, in_weights
+import numpy as np
+import torch
+
+from elman.data.batches import Examples
+from elman.errors import ElmanError, SettingsError
+from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, rank
+from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord, read_input
+from elman.explain.doctor.predictions import CHECKS, diagnose_predictions, predict_sample
+from elman.explain.doctor.sequences import diagnose_leakage, diagnose_sequences
+from elman.explain.doctor.states import (
+    GRADIENT_ROWS,
+    describe_reach,
+    diagnose_states,
+    measure_states,
+)
+from elman.explain.doctor.training import (
+    STEPS,
+    diagnose_training,
+    highest_rate,
+    loss_history,
+    probe_rates,
+)
+from elman.models import SequenceModel
+from elman.train.loop import EpochRecord
+from elman.train.losses import Loss
+from elman.train.nonfinite import in_weights
 from elman.train.threads import TorchThreads
 
 
@@ -24,31 +47,31 @@ def doctor(
     probe: bool = True,
     seed: int = 0,
 ) -> Diagnosis:
-    """Say what keeps a network from learning, each finding with its figure and what mends it.
+    """Find what keeps a network from learning; each finding has its evidence and a remedy.
 
     Give it the part that was trained on, and what was held out as `held_out`; it works on any part.
-    What it looks for: sequences that are empty, padding, constant or not readable, labels that are
-    none, channels out of scale, unknown tokens, sequences on both sides of a split; gates and
-    states at their ends, dead or constant units, recurrent matrices that explode, gradients that
-    vanish or explode on their way back; answers that never change, labels that look wrong; and with
-    labels or a history a learning rate that is too high or too low, overfitting, and a training
-    that stopped too early. Network, gradients and the state of every random generator stay as they
-    are.
+    It looks for sequences that are empty, padding, constant or not readable, labels that the
+    network does not know, channels out of scale, unknown tokens, sequences on both sides of a
+    split; saturated gates and states, dead or constant units, recurrent matrices that explode,
+    gradients that vanish or explode on their way back; predictions that never change, labels that
+    look wrong; and with labels or a history a learning rate that is too high or too low,
+    overfitting, and a training that stopped too early. Network, gradients and the state of every
+    random generator stay as they are.
 
-    The lines that a figure has to cross stand in `elman.explain.doctor.limits`, with what they were
-    measured on.
+    The thresholds are in `elman.explain.doctor.limits`, with what they were measured on.
 
     Args:
-        model: a `SequenceModel`, or a fitted estimator, whose history is examined at too.
+        model: a `SequenceModel`, or a fitted estimator, whose history is examined too.
         X: sequences: as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
-        y: their labels; for a bare network codes. Without them less is examined at, and it says so.
-        held_out: (X, y), or (X,), that nothing was trained on: examined at for sequences of X.
-        sequences: at most so many are answered, drawn by `seed`; of long ones or for wide networks
-            gates and states are examined at on fewer.
+        y: their labels; for a bare network codes. Without them less is examined, and the diagnosis
+            says so.
+        held_out: (X, y), or (X,), that nothing was trained on: searched for sequences of X.
+        sequences: the network predicts at most so many, sampled by `seed`; for long ones or wide
+            networks gates and states are examined on fewer.
         probe: whether to try other learning rates: a new network, a few steps on one batch.
-        seed: of all that is drawn.
+        seed: of all samples.
     Returns: a Diagnosis; it prints as text.
-    Raises: SettingsError, ShapeError or DataError if there is nothing that can be examined at.
+    Raises: SettingsError, ShapeError or DataError if there is nothing that can be examined.
     """
     if sequences < 1:
         raise SettingsError(f"sequences: got {sequences}, expected 1 or more")
@@ -60,77 +83,156 @@ def doctor(
                 f"held_out: got a {type(held_out).__name__}, expected (X, y) or (X,)"
             )
         other, faults = read_input(model, *held_out)
-        findings += [_held_out(finding) for finding in faults]
-        findings += sequence_checks.diagnose_leakage(inputs, other)
+        findings += [
+            dataclasses.replace(fault, message=f"in the held-out part, {fault.message}")
+            for fault in faults
+        ]
+        findings += diagnose_leakage(inputs, other)
     with TorchThreads(1):  # many small steps: more threads cost more than they bring
         return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
-
-
-def _held_out(finding: Finding) -> Finding:
-    return dataclasses.replace(finding, message=f"in the held-out part, {finding.message}")
-
-
-def _not_finite(origin: Origin) -> Finding:
-    return Finding(
-        "not_finite",
-        "error",
-        f"{origin.what} is {origin.value}: no answer can be right",
-        origin.value,
-        0,
-        "Begin anew, with a lower learning rate and clip_norm above 0.",
-        "learning_rate",
-        origin.layer,
-        origin.direction,
-        origin.gate,
-    )
 
 
 def examine(
     inputs: DiagnosisInput,
     findings: list[Finding],
-    other: DiagnosisInput | None,
+    held_out: DiagnosisInput | None,
     *,
     sequences: int,
     probe: bool,
     seed: int,
 ) -> Diagnosis:
-    """As `doctor`, of what was read already, with what was found on the way."""
-    found = [*findings, *sequence_checks.diagnose_sequences(inputs)]
+    """As `doctor`, of inputs that have been read, with the findings from reading them.
+
+    The order is that of cause and effect, and findings of one severity keep it: data out of scale
+    saturate gates, saturated gates stop gradients, and then predictions stay constant.
+    """
+    findings = [*findings, *diagnose_sequences(inputs)]
     examined = [f"{len(inputs.examples):,} sequences as they are"]
     skipped = {}
-    if other is None:
+    if held_out is None:
         skipped["leakage"] = "no held-out part was given"
     else:
-        examined.append(f"{len(other.examples):,} held-out sequences beside them")
-    if inputs.labelled and inputs.model.config.task == "multilabel":
+        examined.append(f"{len(held_out.examples):,} held-out sequences, compared with them")
+    if inputs.labelled and CHECKS[inputs.model.config.task].diagnose_labels is None:
         skipped["label_suspects"] = "there are several labels at once"
     if origin := in_weights(inputs.model):
         skipped["network"] = "its weights are not finite"
-        found.append(_not_finite(origin))
-        return Diagnosis(ranked(found), tuple(examined), skipped, Measurements())
+        findings.append(
+            Finding(
+                "not_finite",
+                "error",
+                f"{origin.what} is {origin.value}: no prediction can be right",
+                origin.value,
+                0,
+                "Train again, with a lower learning rate and clip_norm above 0.",
+                "learning_rate",
+                origin.layer,
+                origin.direction,
+                origin.gate,
+            )
+        )
+        return Diagnosis(rank(findings), tuple(examined), skipped, Measurements())
     index = inputs.sample(sequences, seed)
-    answered = predictions.predict_sample(inputs, index)
-    found += predictions.diagnose_predictions(inputs, answered, index)
-    examined.append(f"answers to {len(index):,} of them, drawn by seed {seed}")
-    measured, count = states.measure_states(inputs, index, seed)
-    found += states.diagnose_states(inputs, measured, answered.skill)
+    predictions = predict_sample(inputs, index)
+    findings += diagnose_predictions(inputs, predictions, index)
+    examined.append(f"predictions for {len(index):,} of them, sampled by seed {seed}")
+    measurements, count = measure_states(inputs, index, seed)
+    findings += diagnose_states(inputs, measurements, predictions.skill)
     examined.append(
-        f"gates and states on {count:,}, gradients on {min(count, states.GRADIENT_ROWS)}; "
-        + states.summarise_reach(measured)
+        f"gates and states on {count:,}, gradients on {min(count, GRADIENT_ROWS)}; "
+        + describe_reach(measurements)
     )
-    rate, rates = training.highest_rate(inputs), {}
+    rate, rate_probe = highest_rate(inputs), {}
     if not inputs.labelled:
         skipped["labels, learning rate"] = "no labels were given"
     elif probe:
-        rates = training.probe_rates(inputs, rate, seed)
+        rate_probe = probe_rates(inputs, rate, seed)
         examined.append(
-            f"{training.STEPS} steps of a new network with each of {len(rates)} learning rates "
+            f"{STEPS} steps of a new network with each of {len(rate_probe)} learning rates "
             f"around {rate:.2g}"
         )
     if inputs.record is None:
         skipped["history"] = "a bare network has none; a fitted estimator has"
-    found += training.diagnose_training(inputs, rates, rate, answered.skill)
-    measured = dataclasses.replace(
-        measured, losses=training.loss_history(inputs), rate_probe=rates, learning_rate=rate
+    findings += diagnose_training(inputs, rate_probe, rate, predictions.skill)
+    measurements = dataclasses.replace(
+        measurements, losses=loss_history(inputs), rate_probe=rate_probe, learning_rate=rate
     )
-    return Diagnosis(ranked(found), tuple(examined), skipped, measured)
+    return Diagnosis(rank(findings), tuple(examined), skipped, measurements)
+
+
+def _print_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class Watch:
+    """Diagnoses a network before its training and every few epochs, and reports what is new.
+
+    Pass it to `fit(X, y, on_epoch=Watch())`. It examines a sample of the training part, changes
+    nothing and uses no random number of the training: the weights are the same, to the last bit,
+    as without it.
+
+    Args:
+        every: epochs between two diagnoses.
+        sequences: how many sequences are examined.
+        notify: called with the text of each finding that is a warning or worse, once.
+        seed: of the sample.
+
+    Attributes:
+        diagnoses: of each diagnosis the epoch, 0 before the training, and what was found.
+    """
+
+    def __init__(
+        self,
+        every: int = 5,
+        sequences: int = 64,
+        notify: Callable[[str], None] = _print_to_stderr,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("every", every), ("sequences", sequences)):
+            if value < 1:
+                raise SettingsError(f"{name}: got {value}, expected 1 or more")
+        self.every = every
+        self.sequences = sequences
+        self.notify = notify
+        self.seed = seed
+        self.diagnoses: list[tuple[int, Diagnosis]] = []
+        self._notified: set[tuple[object, ...]] = set()
+        self._records: list[EpochRecord] = []
+        self._model: SequenceModel | None = None
+
+    def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
+        """Start with what is going to be trained; `fit` calls it. The first diagnosis is made."""
+        self._model, self._training, self._loss = model, training, loss
+        self._records, self._notified, self.diagnoses = [], set(), []
+        self._diagnose(0)
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Take the record of an epoch that has ended."""
+        if self._model is None:
+            raise ElmanError(
+                "Watch: the network that is trained is not known. Pass it to an estimator's fit as "
+                "on_epoch, or call begin(model, examples, loss) first"
+            )
+        self._records.append(record)
+        if len(self._records) % self.every == 0:
+            self._diagnose(len(self._records))
+
+    def _diagnose(self, epoch: int) -> None:
+        assert self._model is not None
+        record = None
+        if self._records:  # how the training will end, and which epoch it keeps, is not known yet
+            losses = [r.validation_loss or r.loss for r in self._records]
+            record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
+        model = copy.deepcopy(self._model).eval()
+        model.zero_grad(set_to_none=True)
+        inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
+        with torch.random.fork_rng(devices=[]):
+            diagnosis = examine(
+                inputs, [], None, sequences=self.sequences, probe=False, seed=self.seed
+            )
+        self.diagnoses.append((epoch, diagnosis))
+        for finding in diagnosis.findings:
+            key = (finding.name, finding.layer, finding.direction, finding.gate)
+            if finding.severity != "note" and key not in self._notified:
+                self._notified.add(key)
+                self.notify(f"epoch {epoch}: {finding}")

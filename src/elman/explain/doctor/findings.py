@@ -1,4 +1,4 @@
-"""What the doctor found: each finding with its figure, the line it crossed and what mends it."""
+"""What a diagnosis says: each finding with its value, the threshold it crossed and the remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 Floats = NDArray[np.float64]
-SHOWN = 8  # sequences or units that a message names
+NAMED = 8  # sequences or units that a message names, at most
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Finding:
     """One thing that is wrong, or worth knowing.
 
     Args:
-        name: of the kind of finding, as `vanishing_gradients`.
-        severity: `error`, the answers cannot be right; `warning`, it most likely does harm; `note`,
-            worth knowing, and harmless as things stand.
-        message: what is the matter, in words.
-        value: the evidence, the number that was measured.
+        name: of the kind of finding, such as `vanishing_gradients`.
+        severity: `error`, predictions cannot be right; `warning`, it most likely does harm; `note`,
+            worth knowing, and harmless as things are.
+        message: what is wrong, in words.
+        value: the evidence: the number that was measured.
         threshold: the limit that the value crossed.
         remedy: what to do about it.
-        setting: the setting of `elman.settings` that would mend it; empty if no setting does.
-        layer: from 0; None where it does not apply, as all below.
+        setting: the setting of `elman.settings` that is most likely to help; empty if none is.
+        layer: from 0; None where it does not apply, as everything below.
         direction: `forward` or `backward`.
         gate: gate or state by its letter.
         units: of the layer, or channels of the input, from 0.
-        sequences: places in the sequences given, from 0.
+        sequences: positions in the X that was given, from 0.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Finding:
             "" if self.layer is None else f"layer {self.layer}",
             f"{self.direction} direction" if self.direction else "",
             f"{'state' if self.gate in ('h', 'c') else 'gate'} {self.gate}" if self.gate else "",
-            f"units {listed(self.units)}" if self.units and self.layer is not None else "",
-            f"channels {listed(self.units)}" if self.units and self.layer is None else "",
-            f"sequences {listed(self.sequences)}" if self.sequences else "",
+            f"units {list_numbers(self.units)}" if self.units and self.layer is not None else "",
+            f"channels {list_numbers(self.units)}" if self.units and self.layer is None else "",
+            f"sequences {list_numbers(self.sequences)}" if self.sequences else "",
         ]
         return ", ".join(filter(None, parts))
 
@@ -72,16 +72,16 @@ class Finding:
         remedy = f" {self.remedy}" if self.remedy else ""
         return (
             f"{self.severity}: {self.name}{where}: {self.message} "
-            f"[{self.value:.3g}, line at {self.threshold:.3g}]{remedy}"
+            f"[value {self.value:.3g}, threshold {self.threshold:.3g}]{remedy}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with `where` in words."""
-        found = dataclasses.asdict(self)
-        found["units"], found["sequences"] = list(self.units), list(self.sequences)
+        """JSON-ready, with `where` in words; a value that is not finite becomes None."""
+        values = dataclasses.asdict(self)
+        values["units"], values["sequences"] = list(self.units), list(self.sequences)
         for name in ("value", "threshold"):
-            found[name] = found[name] if np.isfinite(found[name]) else None
-        return {**found, "where": self.where}
+            values[name] = values[name] if np.isfinite(values[name]) else None
+        return {**values, "where": self.where}
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Measurements:
 
     Args:
         gradient_by_lag: share of a gradient's norm left after k steps back, (T,) from k = 0.
-        saturation: share of a gate's or state's activations that stand at their ends.
+        saturation: share of a gate's or state's activations that are saturated.
         unit_deviation: standard deviation of each unit's state over steps and sequences, (H,).
-        spectral_radius: spectral radius of recurrent matrices.
-        losses: of training and validation, one an epoch; NaN where there was none.
+        spectral_radius: of the recurrent matrices.
+        losses: of training and validation, one pair an epoch; NaN where there was none.
         rate_probe: learning rate -> share of a batch's loss that a few steps with it removed.
         learning_rate: that of the training.
     """
@@ -109,10 +109,10 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, the gravest first.
+    """All findings, the most severe first.
 
     Args:
-        findings: as they are.
+        findings: sorted by severity.
         examined: what was examined, and how much of it, in a sentence each.
         skipped: what was not examined -> why.
         measurements: what the figure of the diagnosis shows.
@@ -136,39 +136,43 @@ class Diagnosis:
     def summary(self) -> str:
         """How many findings there are of each severity, in a line."""
         counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
-        told = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
-        return f"Doctor: {', '.join(told) if told else 'nothing found'}."
+        words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+        return f"Doctor: {', '.join(words) if words else 'nothing found'}."
 
     def __str__(self) -> str:
         lines = [self.summary]
         lines += [f"  {finding}" for finding in self.findings]
-        lines += [f"  looked at: {sentence}" for sentence in self.examined]
-        lines += [f"  not looked at: {name}: {why}" for name, why in self.skipped.items()]
+        lines += [f"  examined: {sentence}" for sentence in self.examined]
+        lines += [f"  not examined: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what a report shows."""
-        drawn = self.measurements
+        measured = self.measurements
 
-        def places(keys: tuple[Any, ...]) -> dict[str, Any]:
-            return dict(zip(("layer", "direction", "gate"), keys, strict=False))
+        def rows(values: dict[Any, Any], name: str) -> list[dict[str, Any]]:
+            """One row a place, the number or list of numbers under `name`."""
+            return [
+                {
+                    **dict(zip(("layer", "direction", "gate"), place, strict=False)),
+                    name: value.tolist() if isinstance(value, np.ndarray) else value,
+                }
+                for place, value in values.items()
+            ]
 
         return {
             "healthy": self.healthy,
             "findings": [finding.to_dict() for finding in self.findings],
             "examined": list(self.examined),
             "skipped": dict(self.skipped),
-            "gradient_by_lag": [
-                {**places(k), "share": v.tolist()} for k, v in drawn.gradient_by_lag.items()
+            "gradient_by_lag": rows(measured.gradient_by_lag, "share"),
+            "saturation": rows(measured.saturation, "share"),
+            "unit_deviation": rows(measured.unit_deviation, "deviation"),
+            "spectral_radius": rows(measured.spectral_radius, "radius"),
+            "rate_probe": [
+                {"learning_rate": rate, "share": share}
+                for rate, share in measured.rate_probe.items()
             ],
-            "saturation": [{**places(k), "share": v} for k, v in drawn.saturation.items()],
-            "unit_deviation": [
-                {**places(k), "deviation": v.tolist()} for k, v in drawn.unit_deviation.items()
-            ],
-            "spectral_radius": [
-                {**places(k), "radius": v} for k, v in drawn.spectral_radius.items()
-            ],
-            "rate_probe": [{"learning_rate": k, "share": v} for k, v in drawn.rate_probe.items()],
         }
 
     def to_frame(self) -> Any:
@@ -180,32 +184,28 @@ class Diagnosis:
         return frame({name: [row[name] for row in rows] for name in names})
 
     def plot(self) -> Figure:
-        """Draw what was measured of the network: one figure of four panels."""
-        from elman.plots.explain.doctor import overview
+        """Draw what was measured of the network, in one figure of four panels."""
+        from elman.plots.explain.doctor import plot_measurements
 
-        drawn = self.measurements
-        return overview(
+        measured = self.measurements
+        return plot_measurements(
             self.summary,
-            drawn.gradient_by_lag,
-            drawn.saturation,
-            drawn.unit_deviation,
-            drawn.losses,
-            drawn.rate_probe,
-            drawn.learning_rate,
-            {
-                "vanished": limits.VANISHED,
-                "saturated": limits.SATURATED,
-                "still": limits.STILL,
-            },
+            gradient_by_lag=measured.gradient_by_lag,
+            saturation=measured.saturation,
+            unit_deviation=measured.unit_deviation,
+            losses=measured.losses,
+            rate_probe=measured.rate_probe,
+            learning_rate=measured.learning_rate,
+            thresholds=(limits.VANISHED, limits.SATURATED, limits.STILL),
         )
 
 
-def ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The gravest first, and else as they came."""
+def rank(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The most severe first; findings of one severity keep their order."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def listed(numbers: Sequence[int]) -> str:
+def list_numbers(numbers: Sequence[int]) -> str:
     """Name a few of them, and say how many more there are."""
-    shown = ", ".join(str(int(number)) for number in numbers[:SHOWN])
-    return f"{shown} and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else shown
+    listed = ", ".join(str(int(number)) for number in numbers[:NAMED])
+    return f"{listed} and {len(numbers) - NAMED} more" if len(numbers) > NAMED else listed

@@ -1,4 +1,7 @@
-"""What is wrong with the sequences themselves, before any network reads them."""
+"""What is wrong with the sequences themselves, before any network reads them.
+
+Dimensions: n sequences, N steps of all of them, C channels.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding
 from elman.explain.doctor.inputs import DiagnosisInput
@@ -16,33 +18,37 @@ from elman.models.model import PADDING, UNKNOWN
 
 def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
     """Look for padding, constants, unknown tokens and channels out of scale."""
-    yield from _padding(inputs)
-    yield from _constant(inputs)
-    yield from _unknown(inputs)
-    yield from _scale(inputs)
+    yield from _diagnose_padding(inputs)
+    yield from _diagnose_constants(inputs)
+    yield from _diagnose_unknown_tokens(inputs)
+    yield from _diagnose_scale(inputs)
 
 
-def diagnose_leakage(inputs: DiagnosisInput, other: DiagnosisInput) -> Iterator[Finding]:
-    """Look for sequences that stand in both parts: `other` is the one held out."""
-    known = {_content(sequence) for sequence in inputs.examples.inputs}
-    twins = [
+def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
+    """Look for held-out sequences that the training part contains."""
+    contents = {_content(sequence) for sequence in inputs.examples.inputs}
+    leaked = [
         int(place)
-        for place, sequence in zip(other.places, other.examples.inputs, strict=True)
-        if _content(sequence) in known
+        for place, sequence in zip(held_out.places, held_out.examples.inputs, strict=True)
+        if _content(sequence) in contents
     ]
-    if not twins:
+    if not leaked:
         return
-    count = len(other.examples)
-    share = len(twins) / count
-    own = len(inputs.examples) - len(known)
-    by_chance = own / len(inputs.examples)
-    usual = share <= 2 * by_chance
+    count = len(held_out.examples)
+    share = len(leaked) / count
+    repeated = len(inputs.examples) - len(contents)
+    # Short sequences of few values repeat without any fault of the split: three bits make only
+    # eight sequences. How often they repeat within the training part tells.
+    usual = share <= 2 * repeated / len(inputs.examples)
     message = (
-        f"{len(twins)} of {count} held-out sequences stand in the training part as well; what is "
-        "measured on them is not what new sequences will get"
+        f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
+        "measured on them do not hold for new sequences"
     )
     if usual:
-        message += f". Within the training part {own} are repeated too: equal ones are common here"
+        message += (
+            f". Equal sequences are common in these data: {repeated} are repeated within the "
+            "training part too"
+        )
     yield Finding(
         "leakage",
         "warning" if share > limits.LEAK and not usual else "note",
@@ -51,7 +57,7 @@ def diagnose_leakage(inputs: DiagnosisInput, other: DiagnosisInput) -> Iterator[
         limits.LEAK,
         "Keep equal sequences on one side of the split: group 'content'.",
         "group",
-        sequences=tuple(twins),
+        sequences=tuple(leaked),
     )
 
 
@@ -59,7 +65,7 @@ def _content(sequence: NDArray[np.generic]) -> bytes:
     return str(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
 
 
-def _padding(inputs: DiagnosisInput) -> Iterator[Finding]:
+def _diagnose_padding(inputs: DiagnosisInput) -> Iterator[Finding]:
     if inputs.raw is not None:
         steps = inputs.raw
         blank = ((steps.values == 0) | np.isnan(steps.values)).all(-1)
@@ -68,43 +74,43 @@ def _padding(inputs: DiagnosisInput) -> Iterator[Finding]:
         blank = steps.values == PADDING
     else:
         return  # categories alone have no zero
-    filled = np.bincount(steps.owners[~blank], minlength=len(steps))
-    found = _beyond_chance(filled == 0, blank, steps.owners, steps.lengths)
-    found &= steps.lengths > 1  # of one step zero is a value like any other
-    if found.any():
-        places = inputs.places[found]
+    content_steps = np.bincount(steps.owners[~blank], minlength=len(steps))
+    padding = _beyond_chance(content_steps == 0, blank, steps.owners, steps.lengths)
+    padding &= steps.lengths > 1  # in a single step, zero is a value like any other
+    if padding.any():
+        places = inputs.places[padding]
         yield Finding(
             "padding_sequences",
             "warning",
-            f"{len(places)} of {len(steps)} sequences are padding or gaps from end to end",
+            f"{len(places)} of {len(steps)} sequences hold nothing but padding or gaps",
             len(places),
             0,
-            "Leave them out: they teach a label of nothing.",
+            "Leave them out: the network learns their labels from nothing.",
             sequences=tuple(places.tolist()),
         )
 
 
-def _constant(inputs: DiagnosisInput) -> Iterator[Finding]:
+def _diagnose_constants(inputs: DiagnosisInput) -> Iterator[Finding]:
     if inputs.raw is None:
         return
     steps = inputs.raw
-    values = np.nan_to_num(steps.values)
-    starts = steps.offsets[:-1]
+    values, starts, owners = np.nan_to_num(steps.values), steps.offsets[:-1], steps.owners
     flat = (np.maximum.reduceat(values, starts) == np.minimum.reduceat(values, starts)).all(-1)
-    filled = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # else it is padding
-    same = (values[1:] == values[:-1]).all(-1)  # (N - 1,) as the step before
-    owners = steps.owners
+    nonzero = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # else it is padding
+    repeats = (values[1:] == values[:-1]).all(-1)  # (N - 1,) the step before
     within = owners[1:] == owners[:-1]
-    found = _beyond_chance(flat & filled, same[within], owners[1:][within], steps.lengths - 1)
-    if found.any():
-        places = inputs.places[found]
+    constant = _beyond_chance(
+        flat & nonzero, repeats[within], owners[1:][within], steps.lengths - 1
+    )
+    if constant.any():
+        places = inputs.places[constant]
         yield Finding(
             "constant_sequences",
             "warning",
             f"{len(places)} of {len(steps)} sequences have the same values at every step",
             len(places),
             0,
-            "See whether they were measured at all; leave them out if not.",
+            "Check whether they were measured at all; leave them out if not.",
             sequences=tuple(places.tolist()),
         )
     still = np.flatnonzero(np.ptp(values, axis=0) == 0)
@@ -112,7 +118,7 @@ def _constant(inputs: DiagnosisInput) -> Iterator[Finding]:
         yield Finding(
             "constant_channels",
             "note",
-            f"{len(still)} of {values.shape[1]} channels never change, and carry nothing",
+            f"{len(still)} of {values.shape[1]} channels never change and carry no information",
             len(still),
             0,
             "Leave them out of the values.",
@@ -127,88 +133,70 @@ def _beyond_chance(
     owners: NDArray[np.int64],
     tries: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Which sequences are hit in all their steps, where that is no matter of chance.
+    """Which sequences are affected in every step, where chance does not explain it.
 
     Args:
-        whole: whether every step of a sequence is hit, (n,).
-        events: hit or not, of all sequences, (m,), with their owners.
-        tries: steps of each sequence that could be hit, (n,).
+        whole: whether every step of a sequence is affected, (n,).
+        events: affected or not, steps of all sequences, (m,), with their owners.
+        tries: steps of each sequence that could be affected, (n,).
     """
     others = ~whole[owners]
     share = float(events[others].mean()) if others.any() else 0.0
-    expected = len(whole) * share ** np.maximum(tries, 0)  # of so many sequences as long as this
-    found: NDArray[np.bool_] = whole & (tries > 0) & (expected < limits.BY_CHANCE)
-    return found
+    expected = len(whole) * share ** np.maximum(tries, 0)  # among n sequences of this length
+    affected: NDArray[np.bool_] = whole & (tries > 0) & (expected < limits.BY_CHANCE)
+    return affected
 
 
-def _unknown(inputs: DiagnosisInput) -> Iterator[Finding]:
+def _diagnose_unknown_tokens(inputs: DiagnosisInput) -> Iterator[Finding]:
     if not inputs.model.config.vocabulary_size or inputs.record is None:
         return
-    steps = inputs.examples.inputs
-    share = float((steps.values == UNKNOWN).mean())
+    share = float((inputs.examples.inputs.values == UNKNOWN).mean())
     if share > limits.UNKNOWN_SHARE:
         yield Finding(
             "unknown_tokens",
             "warning",
-            f"{share:.0%} of the tokens were not seen in training and are read as unknown",
+            f"{share:.0%} of the tokens are not in the vocabulary and are read as unknown",
             share,
             limits.UNKNOWN_SHARE,
-            "Train on text of this kind, or cut it into smaller pieces.",
+            "Train on text of this kind, or split it into smaller tokens.",
             "tokens",
         )
 
 
-def _scale(inputs: DiagnosisInput) -> Iterator[Finding]:
+def _diagnose_scale(inputs: DiagnosisInput) -> Iterator[Finding]:
     count = inputs.model.config.input_size
     if not count:
         return
     values = inputs.examples.inputs.values[:, :count].astype(np.float64)
     level = np.sqrt(np.mean(values**2, 0))  # (C,)
-    moves = values.std(0) > 0
-    moving = np.where(moves, level, np.nan)
-    if not moves.any():
-        return
-    strongest = float(np.nanmax(moving))
+    moves = values.std(0) > 0  # constant channels have a finding of their own
     advice = (
-        "Let the estimator standardise: scale=True."
-        if inputs.scaled is False
-        else "These sequences are not like those of the training: their channels were standardised "
-        "by the training part."
+        "Standardise every channel by mean and deviation of the training part."
+        if inputs.scaled is None
+        else "These sequences differ from those of the training, by whose mean and deviation the "
+        "channels are standardised."
         if inputs.scaled
-        else "Standardise every channel by mean and deviation of the training part."
+        else "Let the estimator standardise: scale=True."
     )
-    loud = np.flatnonzero(moves & (level > limits.LOUD))
-    if len(loud):
-        yield Finding(
-            "unscaled_inputs",
-            "warning",
-            f"{len(loud)} of {count} channels reach the network at a level of up to "
-            f"{strongest:.3g} (root mean square), which drives its gates to their ends",
-            strongest,
-            limits.LOUD,
-            advice,
-            "scale",
-            units=tuple(loud.tolist()),
-        )
-    faint = np.flatnonzero(moves & (level < limits.FAINT))
-    if len(faint):
-        lowest = float(np.nanmin(moving))
-        yield Finding(
-            "unscaled_inputs",
-            "warning",
-            f"{len(faint)} of {count} channels reach the network at a level of {lowest:.3g} (root "
-            "mean square), too faint to be heard",
-            lowest,
-            limits.FAINT,
-            advice,
-            "scale",
-            units=tuple(faint.tolist()),
-        )
-
-
-def truncate(steps: Ragged, most: int) -> Ragged:
-    """The first `most` steps of each sequence."""
-    inside = np.arange(len(steps.values)) - np.repeat(steps.offsets[:-1], steps.lengths) < most
-    lengths = np.minimum(steps.lengths, most)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Ragged(steps.values[inside], offsets)
+    for channels, most, threshold, what in (
+        (
+            np.flatnonzero(moves & (level > limits.LOUD)), np.max, limits.LOUD,
+            "a level of up to {:.3g} (root mean square), which saturates its gates",
+        ),
+        (
+            np.flatnonzero(moves & (level < limits.FAINT)), np.min, limits.FAINT,
+            "a level of only {:.3g} (root mean square), too low to have an effect",
+        ),
+    ):  # fmt: skip
+        if len(channels):
+            value = float(most(level[channels]))
+            yield Finding(
+                "unscaled_inputs",
+                "warning",
+                f"{len(channels)} of {count} channels reach the network at {what.format(value)}",
+                value,
+                threshold,
+                advice,
+                "scale",
+                units=tuple(channels.tolist()),
+            )

@@ -1,6 +1,6 @@
 """Gates, units and recurrent matrices: what the network does with the sequences.
 
-Dimensions: B sequences, T steps, H hidden.
+Dimensions: B sequences, T steps, H hidden, N valid steps of all sequences.
 """
 
 from __future__ import annotations
@@ -13,136 +13,132 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import pad
+from elman.data.ragged import Ragged
 from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding, Floats, Measurements
 from elman.explain.doctor.inputs import DiagnosisInput
-from elman.explain.doctor.sequences import truncate
-from elman.models.unrolled import steps_of_layer, unroll, weights_of
+from elman.models import SequenceModel
+from elman.models.unrolled import LayerSteps, steps_of_layer, unroll, weights_of
 
-STEPS = 1000  # of a sequence that are gone through
-NUMBERS = 20_000_000  # gates and states that are held at once, which bounds the sequences
-GRADIENT_ROWS = 32
+STEPS = 1000  # of a sequence that are examined
+NUMBERS = 20_000_000  # gates and states in memory at once, 80 MB of float32; bounds the sequences
+GRADIENT_ROWS = 32  # a backward pass keeps the graph of every step
 
 
 def measure_states(
     inputs: DiagnosisInput, index: NDArray[np.int64], seed: int
 ) -> tuple[Measurements, int]:
-    """Run the sampled sequences once forward, fewer once back; see `Measurements`.
+    """Run the sampled sequences once forward, and some of them back; see `Measurements`.
 
     Args:
         index: of the sequences, (B,).
         seed: of the directions in which gradients are sent back.
-    Returns: the measures, and how many sequences they are of.
+    Returns: the measurements, and how many sequences they are of.
     """
     model = inputs.model
-    config = model.config
-    rows = truncate(inputs.examples.inputs.take(index), STEPS)
-    cell = config.cell_definition
-    kept = len(cell.traced) + 2
-    size = config.hidden_size * config.num_layers * (1 + config.bidirectional) * kept
-    most = max(2, NUMBERS // (size * int(rows.lengths.max())))
+    config, cell = model.config, model.config.cell_definition
+    rows = _truncate(inputs.examples.inputs.take(index), STEPS)
+    directions = 1 + config.bidirectional
+    numbers = config.hidden_size * config.num_layers * directions * (len(cell.traced) + 2)
+    most = max(2, NUMBERS // (numbers * int(rows.lengths.max())))
     rows = rows.take(np.arange(min(len(rows), most)))
-    device = model.output.weight.device
-    x, lengths = pad(rows).to(device), torch.from_numpy(rows.lengths)
+    x, lengths = pad(rows).to(model.output.weight.device), torch.from_numpy(rows.lengths)
     with torch.no_grad():
-        done = unroll(model, x, lengths)
-    measured = Measurements()
-    for layer in done.layers:
+        unrolled = unroll(model, x, lengths)
+    mask = unrolled.mask
+    measurements = Measurements()
+    for layer in unrolled.layers:
         place = (layer.layer, "backward" if layer.reverse else "forward")
+        deviation = layer.over_time("h")[mask].std(0, correction=0)
+        measurements.unit_deviation[place] = deviation.cpu().double().numpy()
         for name in cell.traced:
-            values = layer.over_time(name)[done.mask]  # (N, H)
-            if name == "h":
-                measured.unit_deviation[place] = values.std(0, correction=0).cpu().double().numpy()
-            activation = cell.activations.get(name, "")
-            if activation not in ("sigmoid", "tanh"):
-                continue
-            ends = (
-                (values < limits.END) | (values > 1 - limits.END)
-                if activation == "sigmoid"
-                else (values.abs() > 1 - 2 * limits.END)
-            )
-            measured.saturation[(*place, name)] = float(ends.double().mean())
+            saturated = _saturated(layer.over_time(name)[mask], cell.activations.get(name, ""))
+            if saturated is not None:
+                measurements.saturation[(*place, name)] = float(saturated.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
-        for name, block in zip(cell.blocks, U.chunk(len(cell.blocks)), strict=True):
-            measured.spectral_radius[(*place, name)] = float(
-                torch.linalg.eigvals(block.detach().double().cpu()).abs().max()
-            )
-        layer_inputs = layer.inputs[:GRADIENT_ROWS]
-        measured.gradient_by_lag[place] = _gradient_by_lag(
-            inputs, layer.layer, layer.reverse, layer_inputs, done.mask[:GRADIENT_ROWS], seed
-        )
-    return measured, len(rows)
+        for name, block in cell.split(U.T).items():
+            eigenvalues = torch.linalg.eigvals(block.T.detach().double().cpu())
+            measurements.spectral_radius[(*place, name)] = float(eigenvalues.abs().max())
+        measurements.gradient_by_lag[place] = _gradient_by_lag(model, layer, mask, seed)
+    return measurements, len(rows)
 
 
-def _gradient_by_lag(
-    inputs: DiagnosisInput,
-    layer: int,
-    reverse: bool,
-    layer_inputs: Tensor,
-    inside: Tensor,
-    seed: int,
-) -> Floats:
+def _truncate(steps: Ragged, most: int) -> Ragged:
+    """The first `most` steps of each sequence."""
+    mask = np.arange(len(steps.values)) - np.repeat(steps.offsets[:-1], steps.lengths) < most
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(steps.lengths, most))]).astype(np.int64)
+    return Ragged(steps.values[mask], offsets)
+
+
+def _saturated(values: Tensor, activation: str) -> Tensor | None:
+    """Which activations are saturated; None for a nonlinearity that does not saturate."""
+    if activation == "sigmoid":
+        return (values < limits.END) | (values > 1 - limits.END)
+    # tanh(x) = 2 sigmoid(2 x) - 1: the same share of its range as for a sigmoid.
+    return values.abs() > 1 - 2 * limits.END if activation == "tanh" else None
+
+
+def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed: int) -> Floats:
     """Share of a gradient left after k steps back through one layer and direction, (T,), from k=0.
 
     A random gradient is sent into the last state of each row; the median over the rows that are
-    longer than k. Of an lstm the norm is that of hidden and cell state together.
+    longer than k. With several states, as of an LSTM, the norm is that of all of them together.
+
+    Args:
+        mask: True at valid steps, (B, T).
     """
-    names = inputs.model.config.cell_definition.states
+    names, mask = model.config.cell_definition.states, mask[:GRADIENT_ROWS]
     with torch.enable_grad():
-        start = layer_inputs.detach().requires_grad_()
-        steps = list(steps_of_layer(inputs.model, layer, reverse, start, inside))
+        start = layer.inputs[:GRADIENT_ROWS].detach().requires_grad_()
+        steps = list(steps_of_layer(model, layer.layer, layer.reverse, start, mask))
         end = steps[-1].states["h"]
         generator = torch.Generator().manual_seed(seed)
         sent = torch.randn(end.shape, generator=generator, dtype=torch.float64).to(end)
         states = [step.states[name] for step in steps for name in names]
-        found = torch.autograd.grad((end * sent).sum(), states, allow_unused=True)
+        gradients = torch.autograd.grad((end * sent).sum(), states, allow_unused=True)
     zero = torch.zeros_like(end)
-    squares = [(zero if g is None else g).double().square().sum(-1) for g in found]  # (B,) each
-    norms = torch.stack(
-        [
-            torch.stack(squares[i : i + len(names)]).sum(0)
-            for i in range(0, len(squares), len(names))
-        ]
-    ).sqrt()  # (T, B), in the direction of travel
-    lengths = inside.sum(1)
-    by_distance = np.full((int(lengths.max()), len(lengths)), np.nan)
+    squares = [(zero if g is None else g).double().square().sum(-1) for g in gradients]  # (B,) each
+    norms = torch.stack(squares).view(len(steps), len(names), -1).sum(1).sqrt()  # (T, B)
+    lengths = mask.sum(1)
+    by_lag = np.full((int(lengths.max()), len(lengths)), np.nan)
     for row, length in enumerate(lengths.tolist()):
-        travelled = norms[len(norms) - length :, row] if reverse else norms[:length, row]
-        back = travelled.flip(0).cpu().numpy()
-        by_distance[:length, row] = back / max(float(back[0]), 1e-300)
-    gradient_by_lag: Floats = np.nanmedian(by_distance, 1)
-    return gradient_by_lag
+        # Steps are in the direction of travel: padding comes last, or in reverse first.
+        valid = norms[len(norms) - length :, row] if layer.reverse else norms[:length, row]
+        back = valid.flip(0).cpu().numpy()
+        by_lag[:length, row] = back / max(float(back[0]), 1e-300)
+    median: Floats = np.nanmedian(by_lag, 1)
+    return median
 
 
 def diagnose_states(
-    inputs: DiagnosisInput, measured: Measurements, skill: float | None
+    inputs: DiagnosisInput, measurements: Measurements, skill: float | None
 ) -> Iterator[Finding]:
-    """From the measures to findings.
+    """From the measurements to findings.
 
     Args:
-        skill: share of the baseline's loss that the network takes away; None without labels.
+        skill: share of the baseline's loss that the network removes; None without labels.
     """
-    yield from _gates(measured)
-    yield from _units(inputs, measured)
-    yield from _matrices(inputs, measured)
-    yield from _gradients(inputs, measured, skill)
+    yield from _diagnose_saturation(measurements)
+    yield from _diagnose_units(inputs, measurements)
+    yield from _diagnose_matrices(inputs, measurements)
+    yield from _diagnose_gradients(inputs, measurements, skill)
 
 
-def _gates(measured: Measurements) -> Iterator[Finding]:
-    for (layer, direction, gate), share in measured.saturation.items():
+def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
+    for (layer, direction, gate), share in measurements.saturation.items():
         if share > limits.SATURATED:
             what = (
-                "states stand beyond -0.98 or 0.98"
+                "states are below -0.98 or above 0.98"
                 if gate == "h"
-                else "activations stand at an end"
+                else "activations are saturated"
             )
             yield Finding(
                 "saturated_gates",
                 "warning",
-                f"{share:.0%} of its {what}, where the slope is next to nothing: it hardly learns",
+                f"{share:.0%} of its {what}, where the slope is almost 0: it hardly learns",
                 share,
                 limits.SATURATED,
-                "Lower the learning rate, standardise the layer_inputs (scale), or begin anew with "
+                "Lower the learning rate, standardise the inputs (scale), or train again with "
                 "initialization 'orthogonal'.",
                 "learning_rate",
                 layer,
@@ -151,27 +147,30 @@ def _gates(measured: Measurements) -> Iterator[Finding]:
             )
 
 
-def _units(inputs: DiagnosisInput, measured: Measurements) -> Iterator[Finding]:
-    config = inputs.model.config
-    relu = config.cell == "rnn" and config.nonlinearity == "relu"
-    for (layer, direction), spread in measured.unit_deviation.items():
-        still = np.flatnonzero(spread == 0 if relu else spread < limits.STILL)
+def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
+    relu = _activation(inputs) == "relu"
+    for (layer, direction), deviation in measurements.unit_deviation.items():
+        # A relu that is 0 everywhere has no gradient and never recovers; a tanh unit that is
+        # almost constant still has one, so that more of them are needed to do harm.
+        still = np.flatnonzero(deviation == 0 if relu else deviation < limits.STILL)
         if not len(still):
             continue
-        share = len(still) / len(spread)
-        line = limits.DEAD if relu else limits.STILL_SHARE
-        name = "dead_units" if relu else "constant_units"
-        what = "are 0 at every step of every sequence" if relu else "never change"
+        share = len(still) / len(deviation)
+        threshold = limits.DEAD if relu else limits.STILL_SHARE
+        what = (
+            "are 0 at every step of every sequence: they carry no information and no gradient"
+            if relu
+            else "never change: they carry no information"
+        )
         yield Finding(
-            name,
-            "warning" if share > line else "note",
-            f"{len(still)} of {len(spread)} units {what}: they carry nothing"
-            + (" and no gradient reaches them" if relu else ""),
+            "dead_units" if relu else "constant_units",
+            "warning" if share > threshold else "note",
+            f"{len(still)} of {len(deviation)} units {what}",
             share,
-            line,
+            threshold,
             "Lower the learning rate, or use nonlinearity 'tanh'."
             if relu
-            else "Lower weight_decay, or ask for fewer units (hidden_size).",
+            else "Lower weight_decay, or use fewer units (hidden_size).",
             "learning_rate" if relu else "weight_decay",
             layer,
             direction,
@@ -179,100 +178,95 @@ def _units(inputs: DiagnosisInput, measured: Measurements) -> Iterator[Finding]:
         )
 
 
-def _matrices(inputs: DiagnosisInput, measured: Measurements) -> Iterator[Finding]:
-    config = inputs.model.config
-    if config.cell != "rnn":
+def _activation(inputs: DiagnosisInput) -> str:
+    """What turns the recurrent sum into the state; empty for a cell with gates."""
+    return inputs.model.config.cell_definition.activations.get("h", "")
+
+
+def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
+    activation = _activation(inputs)
+    if activation not in limits.RADIUS:
         return  # a gate's matrix acts through the gate: its radius says nothing by itself
-    line = limits.RADIUS[config.nonlinearity]
-    for (layer, direction, _), radius in measured.spectral_radius.items():
-        if radius > line:
+    for (layer, direction, _), radius in measurements.spectral_radius.items():
+        if radius > limits.RADIUS[activation]:
+            end = "tanh saturates" if activation == "tanh" else "it exceeds every bound"
             yield Finding(
                 "spectral_radius",
                 "warning",
-                f"the largest eigenvalue of U is {radius:.3g} in size: what is small grows that "
-                "much a step, until "
-                + (
-                    "it leaves every bound" if config.nonlinearity == "relu" else "tanh cuts it off"
-                ),
+                f"the largest eigenvalue of U has the absolute value {radius:.3g}: small "
+                f"differences grow by that factor at every step, until {end}",
                 radius,
-                line,
-                "Begin anew with initialization 'orthogonal' (radius 1) or a lower learning rate, "
-                "or use cell 'gru'.",
+                limits.RADIUS[activation],
+                "Train again with initialization 'orthogonal' (radius 1) or a lower learning "
+                "rate, or use cell 'gru'.",
                 "initialization",
                 layer,
                 direction,
             )
 
 
-def _gradients(
-    inputs: DiagnosisInput, measured: Measurements, skill: float | None
+def _diagnose_gradients(
+    inputs: DiagnosisInput, measurements: Measurements, skill: float | None
 ) -> Iterator[Finding]:
-    config = inputs.model.config
+    gated = bool(inputs.model.config.cell_definition.gates)
     steps = int(np.median(np.minimum(inputs.lengths, STEPS)))
-    for (layer, direction), gradient_by_lag in measured.gradient_by_lag.items():
-        if steps < 3 or len(gradient_by_lag) < steps:
+    learnt = skill is not None and skill > limits.LEARNT
+    trained = inputs.record is not None and skill is not None
+    for (layer, direction), share in measurements.gradient_by_lag.items():
+        if steps < 3 or len(share) < steps:
             continue
         back = steps - 1
-        left = float(gradient_by_lag[back])
-        highest = float(np.nanmax(gradient_by_lag[:steps]))
+        left, highest = float(share[back]), float(np.nanmax(share[:steps]))
         if highest > limits.EXPLODED:
             yield Finding(
                 "exploding_gradients",
                 "warning",
-                f"a gradient grows {highest:.1e}-fold on its way back over {back} steps",
+                f"a gradient grows by a factor of {highest:.1e} on its way back over {back} steps",
                 highest,
                 limits.EXPLODED,
-                "Keep clip_norm above 0, lower the learning rate, or begin anew with "
+                "Keep clip_norm above 0, lower the learning rate, or train again with "
                 "initialization 'orthogonal'.",
                 "clip_norm",
                 layer,
                 direction,
             )
         elif left < limits.VANISHED:
-            factor = max(left, 1e-300) ** (1 / back)
-            reach = int(np.argmax(gradient_by_lag < limits.REACH))
-            learnt = skill is not None and skill > limits.LEARNT
-            tried = inputs.record is not None and skill is not None
-            bad = not learnt and (tried or factor < limits.FACTOR)
+            reach = int(np.argmax(share < limits.REACH))
             message = (
-                f"of a gradient {left:.1e} is left after {back} steps back, less than a thousandth "
-                f"after {reach}: what stands further back hardly teaches"
+                f"{left:.1e} of a gradient is left after {back} steps back, and less than a "
+                f"thousandth after {reach}: the network hardly learns from earlier steps"
             )
-            if not bad:
+            # Before training, gates may still learn to carry a gradient further: only a loss
+            # beyond what new gated networks have counts. After it, what counts is the result.
+            by_step = max(left, 1e-300) ** (1 / back)
+            harmful = not learnt and (trained or by_step < limits.FACTOR)
+            if not harmful:
                 message += (
-                    "; the network has learnt all the same, so its answers may not need it"
+                    "; it has learnt all the same, so its predictions may not need them"
                     if learnt
-                    else "; gates may yet learn to carry it further"
+                    else "; its gates may still learn to carry gradients further"
                 )
-            remedies = {
-                "rnn": "Use cell 'gru' or 'lstm', whose gates carry gradients further.",
-                "gru": "Use readout 'mean' or 'max', which gives every step a short way.",
-                "lstm": "Use readout 'mean' or 'max', which gives every step a short way.",
-            }
-            setting = "cell" if config.cell == "rnn" else "readout"
             yield Finding(
                 "vanishing_gradients",
-                "warning" if bad else "note",
+                "warning" if harmful else "note",
                 message,
                 left,
                 limits.VANISHED,
-                remedies[config.cell],
-                setting,
+                "Use readout 'mean' or 'max', which gives every step a short path to the output."
+                if gated
+                else "Use cell 'gru' or 'lstm', whose gates carry gradients further.",
+                "readout" if gated else "cell",
                 layer,
                 direction,
             )
 
 
-def summarise_reach(measured: Measurements) -> str:
-    """Which layers reach how far, in one sentence."""
-    parts = []
-    for (layer, direction), gradient_by_lag in measured.gradient_by_lag.items():
-        below = np.flatnonzero(gradient_by_lag < limits.REACH)
-        reach = f"{below[0]}" if len(below) else f"all {len(gradient_by_lag)}"
-        parts.append(f"layer {layer} {direction} {reach}")
-    return f"steps until a thousandth of a gradient is left: {listed_words(parts)}"
-
-
-def listed_words(words: list[str]) -> str:
-    """A few of them, and how many more."""
-    return ", ".join(words[:6]) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
+def describe_reach(measurements: Measurements) -> str:
+    """After how many steps each layer has lost its gradient, in one sentence."""
+    words = []
+    for (layer, direction), share in measurements.gradient_by_lag.items():
+        below = np.flatnonzero(share < limits.REACH)
+        reach = f"{below[0]}" if len(below) else f"all {len(share)}"
+        words.append(f"layer {layer} {direction} {reach}")
+    more = f" and {len(words) - 6} more" if len(words) > 6 else ""
+    return f"steps until a thousandth of a gradient is left: {', '.join(words[:6])}{more}"

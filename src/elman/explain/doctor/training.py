@@ -19,57 +19,60 @@ from elman.models import SequenceModel
 from elman.settings import TrainingPlan
 from elman.train.gradients import gradient_source
 from elman.train.loop import to_device
+from elman.train.losses import Loss
 from elman.train.optimizer import make_optimizer
 
 STEPS = 15  # of the optimizer, for each learning rate
 FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-HIGHEST = 1.0  # rate that is tried, where the training's own is not higher
+HIGHEST = 1.0  # rate that is tried, unless the training's own is higher
 ROWS = 32
 WORK = 3e8  # multiplications that one step of the probe may take
 
 
 def highest_rate(inputs: DiagnosisInput) -> float:
-    """The highest learning rate that the training came to; that of the settings without one."""
+    """The highest learning rate that the training reached; without one, the default."""
     if inputs.record is None:
         return TrainingPlan.learning_rate
-    return max(record.learning_rate for record in inputs.record.epochs)
+    return max(epoch.learning_rate for epoch in inputs.record.epochs)
 
 
 def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, float]:
-    """Share of a batch's loss that a few steps from the start take away, by learning rate.
+    """Share of a batch's loss that a few steps from new weights remove, by learning rate.
 
     A network of the same settings and new weights is trained on one batch, with the optimizer,
-    clipping and loss of the training; negative where the loss rose, -inf where it was lost.
+    clipping and loss of the training; negative where the loss rose, -inf where it overflowed.
     """
-    config = inputs.model.config
-    gates = len(config.cell_definition.blocks)
-    lengths = inputs.lengths
-    one = 3 * gates * config.hidden_size * (config.hidden_size + config.width) * config.num_layers
-    rows = max(4, min(ROWS, int(WORK / (one * (1 + config.bidirectional) * np.median(lengths)))))
-    options = inputs.record.options if inputs.record else {}
-    given = {name: options.get(name) for name in ("optimizer", "clip_norm")}
-    known: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+    config, device = inputs.model.config, inputs.model.output.weight.device
+    blocks = len(config.cell_definition.blocks)
+    work = 3 * blocks * config.hidden_size * (config.hidden_size + config.width)  # forward and back
+    work *= config.num_layers * (1 + config.bidirectional)
+    rows = max(4, min(ROWS, int(WORK / (work * np.median(inputs.lengths)))))
+    parameters = inputs.record.options if inputs.record else {}
+    # None where the data chose: then the plan's default is tried.
+    options: dict[str, Any] = {
+        name: parameters[name]
+        for name in ("optimizer", "clip_norm")
+        if parameters.get(name) is not None
+    }
     index = inputs.sample(rows, seed)
-    found = {}
+    shares = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = SequenceModel(dataclasses.replace(config, dropout=0.0)).to(
-            inputs.model.output.weight
-        )
-        batch = to_device(make_batch(inputs.examples, index), inputs.model.output.weight.device)
+        # Every rate starts from the same weights, without dropout, so that they can be compared.
+        new = SequenceModel(dataclasses.replace(config, dropout=0.0))
+        new = new.to(inputs.model.output.weight)
+        batch = to_device(make_batch(inputs.examples, index), device)
         for factor in FACTORS:
             if factor > 1 and rate * factor > HIGHEST:
                 break
-            plan = TrainingPlan(learning_rate=rate * factor, **known)
-            found[rate * factor] = _learnt(copy.deepcopy(fresh), batch, plan, inputs)
-    return found
+            plan = TrainingPlan(learning_rate=rate * factor, **options)
+            shares[rate * factor] = _share_removed(copy.deepcopy(new), batch, plan, inputs.loss)
+    return shares
 
 
-def _learnt(
-    model: SequenceModel, batch: Batch, plan: TrainingPlan, inputs: DiagnosisInput
-) -> float:
+def _share_removed(model: SequenceModel, batch: Batch, plan: TrainingPlan, loss: Loss) -> float:
     losses = []
-    source = gradient_source(model, plan, inputs.loss)
+    source = gradient_source(model, plan, loss)
     model.train()
     try:
         optimizer = make_optimizer(source.groups, plan)
@@ -90,25 +93,28 @@ def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
     if inputs.record is None:
         return ()
     return tuple(
-        (record.loss, math.nan if record.validation_loss is None else record.validation_loss)
-        for record in inputs.record.epochs
+        (epoch.loss, math.nan if epoch.validation_loss is None else epoch.validation_loss)
+        for epoch in inputs.record.epochs
     )
 
 
 def diagnose_training(
-    inputs: DiagnosisInput, rates: dict[float, float], rate: float, skill: float | None
+    inputs: DiagnosisInput, rate_probe: dict[float, float], rate: float, skill: float | None
 ) -> Iterator[Finding]:
-    """Judge the learning rate by probe and history; and the end of the training by its history."""
-    yield from _rate(inputs.record, rates, rate, skill)
+    """Diagnose the learning rate by probe and history, and the end of the training by history."""
+    yield from _diagnose_rate(inputs.record, rate_probe, rate, skill)
     if inputs.record is not None:
-        yield from _end(inputs.record)
+        yield from _diagnose_end(inputs.record)
 
 
-def _rate(
-    record: TrainingRecord | None, rates: dict[float, float], rate: float, skill: float | None
+def _diagnose_rate(
+    record: TrainingRecord | None,
+    rate_probe: dict[float, float],
+    rate: float,
+    skill: float | None,
 ) -> Iterator[Finding]:
-    losses = [record.loss for record in record.epochs] if record else []
-    swings = swinging(losses)
+    losses = [epoch.loss for epoch in record.epochs] if record else []
+    swings = _share_of_swings(losses)
     if swings > limits.SWINGS:
         yield Finding(
             "learning_rate_too_high",
@@ -121,80 +127,72 @@ def _rate(
             "learning_rate",
         )
         return
-    if not rates or (skill is not None and skill > limits.LEARNT):
+    # One batch may be hard for a rate that works in the end: where the network has learnt, the
+    # probe says nothing.
+    if not rate_probe or (skill is not None and skill > limits.LEARNT):
         return
-    own = rates[rate]
-    if own >= limits.LITTLE:
+    removed = rate_probe[rate]
+    if removed >= limits.LITTLE:
         return
-    better = [r for r, share in rates.items() if share > limits.MORE]
+    better = [r for r, share in rate_probe.items() if share > limits.MORE]
     lower = max((r for r in better if r < rate), default=None)
     higher = min((r for r in better if r > rate), default=None)
-    if lower is not None:
+    other = lower if lower is not None else higher
+    if other is not None:
         yield Finding(
-            "learning_rate_too_high",
+            "learning_rate_too_high" if lower is not None else "learning_rate_too_low",
             "warning",
-            f"{STEPS} steps with a learning rate of {rate:.2g} take {own:.0%} off a batch's loss, "
-            f"with {lower:.2g} {rates[lower]:.0%}",
-            own,
+            f"{STEPS} steps with a learning rate of {rate:.2g} remove {removed:.1%} of a batch's "
+            f"loss, with {other:.2g} {rate_probe[other]:.0%}",
+            removed,
             limits.LITTLE,
-            f"Try {lower:.1g}.",
-            "learning_rate",
-        )
-    elif higher is not None:
-        yield Finding(
-            "learning_rate_too_low",
-            "warning",
-            f"{STEPS} steps with a learning rate of {rate:.2g} take {own:.1%} off a batch's loss, "
-            f"with {higher:.2g} {rates[higher]:.0%}",
-            own,
-            limits.LITTLE,
-            f"Try {higher:.1g}.",
+            f"Try {other:.1g}.",
             "learning_rate",
         )
 
 
-def swinging(losses: Sequence[float]) -> float:
+def _share_of_swings(losses: Sequence[float]) -> float:
     """Share of the epochs in which the loss rose by more than a tenth of its first value."""
     if len(losses) < 5:
         return 0.0
     return float((np.diff(losses) > limits.SWING * losses[0]).mean())
 
 
-def _end(record: TrainingRecord) -> Iterator[Finding]:
-    watched = [r.validation_loss for r in record.epochs if r.validation_loss is not None]
-    losses = [record.loss for record in record.epochs]
-    if len(watched) == len(losses) and len(losses) >= 3:
-        best = int(np.argmin(watched))
-        rise = watched[record.kept_epoch - 1] / watched[best] if watched[best] > 0 else 1.0
+def _diagnose_end(record: TrainingRecord) -> Iterator[Finding]:
+    validation = [e.validation_loss for e in record.epochs if e.validation_loss is not None]
+    losses = [epoch.loss for epoch in record.epochs]
+    validated = len(validation) == len(losses)
+    if validated and len(losses) >= 3:
+        best, kept = int(np.argmin(validation)), validation[record.kept_epoch - 1]
+        rise = kept / validation[best] if validation[best] > 0 else 1.0
         if rise > limits.OVERFIT:
             yield Finding(
                 "overfitting",
                 "warning",
-                f"the validation loss was lowest in epoch {best + 1}, {watched[best]:.3g}, and "
-                f"stood at {watched[record.kept_epoch - 1]:.3g} in epoch {record.kept_epoch}, "
-                "whose weights were kept",
+                f"the validation loss was lowest in epoch {best + 1}, at {validation[best]:.3g}, "
+                f"and had risen to {kept:.3g} in epoch {record.kept_epoch}, whose weights were "
+                "kept",
                 rise,
                 limits.OVERFIT,
                 "Keep the best weights (keep 'best'), stop earlier (patience), or train with more "
                 "dropout, noise or weight_decay.",
                 "keep",
             )
-    falling = watched if len(watched) == len(losses) else losses
-    fell = still_falling(falling)
-    if fell > limits.FALLING and record.stopped.startswith(("all epochs", "interrupted")):
+    fall = _recent_fall(validation if validated else losses)
+    if fall > limits.FALLING and record.stopped.startswith(("all epochs", "interrupted")):
         yield Finding(
             "stopped_too_early",
             "warning",
-            f"the loss was still falling at the end: the last fifth of {len(losses)} epochs took "
-            f"{fell:.0%} of the first loss off it",
-            fell,
+            "the loss was still falling at the end: the last fifth of the "
+            f"{len(losses)} epochs removed {fall:.0%} of the first loss",
+            fall,
             limits.FALLING,
-            f"Train longer, say {2 * len(losses)} epochs.",
+            f"Train longer, for example {2 * len(losses)} epochs.",
             "epochs",
         )
 
 
-def still_falling(losses: Sequence[float]) -> float:
+def _recent_fall(losses: Sequence[float]) -> float:
     """Mean loss of the last fifth of the epochs below that of the fifth before, by the first."""
     last = max(1, len(losses) // 5)
     if len(losses) < 2:

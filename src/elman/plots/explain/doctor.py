@@ -1,4 +1,4 @@
-"""What the doctor measured of a network, in one picture."""
+"""What a diagnosis measured of a network, in one figure."""
 
 from __future__ import annotations
 
@@ -6,191 +6,202 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.plots.explain.panels import STYLES
-from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, Floats, drawing, quiet
+from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, drawing, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 6  # layers and directions that get a line each
+Floats = NDArray[np.float64]
+MOST_LINES = 6  # layers and directions that get a line each
 MOST_BARS = 24
-LEAST = 1e-12  # of what is drawn on a logarithmic axis
+LEAST = 1e-12  # smallest value on a logarithmic axis
 
 
-def overview(
+def plot_measurements(
     title: str,
-    carried: Mapping[tuple[int, str], Floats],
-    saturated: Mapping[tuple[int, str, str], float],
-    spread: Mapping[tuple[int, str], Floats],
+    *,
+    gradient_by_lag: Mapping[tuple[int, str], Floats],
+    saturation: Mapping[tuple[int, str, str], float],
+    unit_deviation: Mapping[tuple[int, str], Floats],
     losses: Sequence[tuple[float, float]],
-    rates: Mapping[float, float],
-    rate: float,
-    lines: Mapping[str, float],
+    rate_probe: Mapping[float, float],
+    learning_rate: float,
+    thresholds: tuple[float, float, float],
 ) -> Figure:
-    """Draw gradients by distance, gates at their ends, how far units move, and the training.
+    """Draw gradients by time lag, saturated gates, how far units move, and the training.
 
     Args:
         title: what was found, in a line.
-        carried: by (layer, direction), the share of a gradient left after k steps, (T,) from k = 0.
-        saturated: by (layer, direction, gate), the share of activations at their ends.
-        spread: by (layer, direction), each unit's deviation, (H,).
-        losses: of training and validation, one pair an epoch; empty where there was none.
-        rates: learning rate -> share of the loss that a few steps took away; empty for none.
-        rate: the training's own of them.
-        lines: where `vanished`, `saturated` and `still` begin.
+        gradient_by_lag, saturation, unit_deviation, losses, rate_probe, learning_rate: as in
+            `elman.explain.doctor.findings.Measurements`.
+        thresholds: of vanished gradients, saturated gates and units that do not move, drawn as
+            dotted lines.
     """
+    vanished, saturated, still = thresholds
     with drawing(9.6, 6.6) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
         grid = figure.subplots(2, 2)
-        _gradients(grid[0, 0], carried, lines["vanished"])
-        _gates(grid[0, 1], saturated, lines["saturated"])
-        _units(grid[1, 0], spread, lines["still"])
-        if rates:
-            _rates(grid[1, 1], rates, rate)
+        _draw_gradients(grid[0, 0], gradient_by_lag, vanished)
+        _draw_gates(grid[0, 1], saturation, saturated)
+        _draw_units(grid[1, 0], unit_deviation, still)
+        if rate_probe:
+            _draw_rates(grid[1, 1], rate_probe, learning_rate)
         else:
-            _losses(grid[1, 1], losses)
+            _draw_losses(grid[1, 1], losses)
     return figure
 
 
-def _lines(values: Mapping[tuple[int, str], Floats]) -> Iterator[tuple[str, Floats, Any]]:
-    """Name, values and look of each layer and direction that has room."""
-    for i, (place, value) in enumerate(list(values.items())[:MOST]):
-        yield _named(place), value, {"color": COLOURS[i], "linestyle": STYLES[i], "linewidth": 1.7}
+def _lines(values: Mapping[tuple[int, str], Floats]) -> Iterator[tuple[Floats, dict[str, Any]]]:
+    """Values and line style of each layer and direction that has room."""
+    for i, (place, value) in enumerate(list(values.items())[:MOST_LINES]):
+        yield (
+            value,
+            {
+                "label": _place_name(place),
+                "color": COLOURS[i],
+                "linestyle": STYLES[i],
+                "linewidth": 1.7,
+                "marker": _marker(len(value)),
+                "markersize": 4,
+            },
+        )
 
 
-def _named(place: tuple[Any, ...]) -> str:
+def _marker(points: int) -> str:
+    """A line through fewer than three points is easily missed without markers."""
+    return "o" if points < 3 else ""
+
+
+def _place_name(place: tuple[Any, ...]) -> str:
     return f"layer {place[0]} {place[1]}" + (f", {place[2]}" if len(place) > 2 else "")
 
 
-def _gradients(axes: Axes, carried: Mapping[tuple[int, str], Floats], line: float) -> None:
+def _draw_gradients(axes: Axes, by_lag: Mapping[tuple[int, str], Floats], limit: float) -> None:
     axes.set_title("Gradient left on its way back")
     axes.set_xlabel("steps back")
     axes.set_ylabel("share of its norm")
+    lowest, highest, longest = limit, 1.0, 1
+    for values, style in _lines(by_lag):
+        shares = np.clip(np.nan_to_num(values, nan=LEAST), LEAST, 1 / LEAST)
+        axes.plot(np.arange(len(shares)), shares, **style)
+        lowest, highest = min(lowest, shares.min()), max(highest, shares.max())
+        longest = max(longest, len(shares) - 1)
+    axes.set_xlim(0, longest)
+    _finish_log_axes(axes, lowest, highest, limit, "vanished", len(by_lag))
+
+
+def _draw_units(axes: Axes, deviations: Mapping[tuple[int, str], Floats], limit: float) -> None:
+    axes.set_title("How far each unit's state moves")
+    axes.set_xlabel("units, in ascending order")
+    axes.set_ylabel("standard deviation of h")
+    lowest, highest = limit, 1.0
+    for values, style in _lines(deviations):
+        ascending = np.clip(np.sort(values), 1e-8, 1e8)
+        axes.plot(np.arange(1, len(ascending) + 1), ascending, **style)
+        lowest, highest = min(lowest, ascending.min()), max(highest, ascending.max())
+    _finish_log_axes(axes, lowest, highest, limit, "still", len(deviations))
+
+
+def _finish_log_axes(
+    axes: Axes, lowest: float, highest: float, limit: float, name: str, lines: int
+) -> None:
+    """Scale the vertical axis, leaving room for the legend, and draw the threshold."""
     quiet(axes)
     axes.set_yscale("log")
-    lowest, highest, longest = line, 1.0, 1
-    for name, values, look in _lines(carried):
-        shown = np.clip(np.nan_to_num(values, nan=LEAST), LEAST, 1 / LEAST)
-        marker = "o" if len(shown) < 3 else ""
-        axes.plot(np.arange(len(shown)), shown, label=name, marker=marker, markersize=4, **look)
-        lowest, highest = min(lowest, shown.min()), max(highest, shown.max())
-        longest = max(longest, len(shown) - 1)
-    axes.set_xlim(0, longest)
-    axes.xaxis.set_major_locator(_whole())
     axes.set_ylim(lowest / 3, highest * 30)
-    _mark(axes, line, "vanished")
-    axes.legend(loc="upper right", ncols=2 if len(carried) > 3 else 1, handlelength=3)
+    axes.xaxis.set_major_locator(_whole_numbers())
+    axes.axhline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
+    axes.annotate(
+        name, (0, limit), xycoords=("axes fraction", "data"), xytext=(3, 3), color=GREY,
+        textcoords="offset points", fontsize=7.5,
+    )  # fmt: skip
+    axes.legend(loc="upper right", ncols=2 if lines > 3 else 1, handlelength=3)
 
 
-def _gates(axes: Axes, saturated: Mapping[tuple[int, str, str], float], line: float) -> None:
+def _draw_gates(axes: Axes, shares: Mapping[tuple[int, str, str], float], limit: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    axes.set_title("Activations at their ends")
+    axes.set_title("Saturated activations")
     quiet(axes, grid="x")
-    if not saturated:
-        _nothing(axes, "relu has no ends")
+    if not shares:
+        _write_note(axes, "this nonlinearity does not saturate")
         return
-    items = list(saturated.items())[:MOST_BARS]
-    heights = np.arange(len(items))
-    shares = [share for _, share in items]
-    colours = [VERMILION if share > line else BLUE for share in shares]
-    axes.barh(heights, shares, color=colours, height=0.7)
-    for height, share in zip(heights, shares, strict=True):
+    items = list(shares.items())[:MOST_BARS]
+    size, heights = min(8.0, 110 / len(items)), np.arange(len(items))
+    colours = [VERMILION if share > limit else BLUE for _, share in items]
+    axes.barh(heights, [share for _, share in items], color=colours, height=0.7)
+    for height, (_, share) in zip(heights, items, strict=True):
         axes.annotate(
             f"{share:.0%}", (share, height), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=min(7.0, 110 / len(items)), color=INK,
+            va="center", fontsize=min(7.0, size), color=INK,
         )  # fmt: skip
-    axes.set_yticks(heights, [_named(place) for place, _ in items])
-    axes.tick_params(axis="y", labelsize=min(8.0, 110 / len(items)))
+    axes.set_yticks(heights, [_place_name(place) for place, _ in items])
+    axes.tick_params(axis="y", labelsize=size)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.axvline(line, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
+    axes.axvline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
     axes.set_xlabel("share of steps and units")
 
 
-def _units(axes: Axes, spread: Mapping[tuple[int, str], Floats], line: float) -> None:
-    axes.set_title("How far each unit's state moves")
-    axes.set_xlabel("units, from the stillest")
-    axes.set_ylabel("deviation of h")
-    quiet(axes)
-    axes.set_yscale("log")
-    lowest, highest = line, 1.0
-    for name, values, look in _lines(spread):
-        shown = np.clip(np.sort(values), 1e-8, 1e8)
-        marker = "o" if len(shown) < 3 else ""
-        axes.plot(
-            np.arange(1, len(shown) + 1), shown, label=name, marker=marker, markersize=4, **look
-        )
-        lowest, highest = min(lowest, shown.min()), max(highest, shown.max())
-    axes.set_ylim(lowest / 3, highest * 30)
-    axes.xaxis.set_major_locator(_whole())
-    _mark(axes, line, "still")
-    axes.legend(loc="upper right", ncols=2 if len(spread) > 3 else 1, handlelength=3)
-
-
-def _rates(axes: Axes, rates: Mapping[float, float], own: float) -> None:
+def _draw_rates(axes: Axes, probe: Mapping[float, float], trained_with: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axes.set_title("A few steps with other learning rates")
     axes.set_xlabel("learning rate")
-    axes.set_ylabel("loss taken away")
+    axes.set_ylabel("share of the loss removed")
     quiet(axes)
     axes.set_xscale("log")
-    known = sorted(rates)
-    shares = np.clip([rates[rate] for rate in known], -1, 1)
-    axes.plot(known, shares, color=BLUE, marker="o", markersize=4, linewidth=1.7)
+    rates = sorted(probe)
+    shares = np.clip([probe[rate] for rate in rates], -1, 1)
+    axes.plot(rates, shares, color=BLUE, marker="o", markersize=4, linewidth=1.7)
+    mark = trained_with, float(np.clip(probe[trained_with], -1, 1))
     axes.plot(
-        [own], [float(np.clip(rates[own], -1, 1))], "o", color="white", markeredgecolor=VERMILION,
-        markeredgewidth=1.8, markersize=8,
+        [mark[0]], [mark[1]], "o", color="white", markeredgecolor=VERMILION, markeredgewidth=1.8,
+        markersize=8,
     )  # fmt: skip
     axes.annotate(
-        "its own", (own, float(np.clip(rates[own], -1, 1))), xytext=(0, 9), fontsize=8,
-        textcoords="offset points", ha="center", color=VERMILION,
+        "of the training", mark, xytext=(0, 9), fontsize=8, textcoords="offset points",
+        ha="center", color=VERMILION,
     )  # fmt: skip
     axes.set_ylim(-1.1, 1.25)
     axes.axhline(0, color=GREY, linewidth=0.9)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _losses(axes: Axes, losses: Sequence[tuple[float, float]]) -> None:
+def _draw_losses(axes: Axes, losses: Sequence[tuple[float, float]]) -> None:
     axes.set_title("Loss")
     quiet(axes)
     if not losses:
-        _nothing(axes, "no history, and no labels to try rates by")
+        _write_note(axes, "no training history, and no labels to try learning rates with")
         return
-    epochs = np.arange(1, len(losses) + 1)
+    columns = np.array(losses).T
+    epochs = np.arange(1, columns.shape[1] + 1)
     for name, column, colour, style in zip(
-        ("training", "validation"), np.array(losses).T, (BLUE, VERMILION), STYLES[:2], strict=True
+        ("training", "validation"), columns, (BLUE, VERMILION), STYLES[:2], strict=True
     ):
         if np.isfinite(column).any():
-            marker = "o" if len(column) < 3 else ""
             axes.plot(
-                epochs, column, color=colour, linestyle=style, label=name, marker=marker,
-                linewidth=1.7,
+                epochs, column, color=colour, linestyle=style, label=name,
+                marker=_marker(len(column)), linewidth=1.7,
             )  # fmt: skip
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(_whole())
+    axes.xaxis.set_major_locator(_whole_numbers())
     axes.legend(loc="upper right", handlelength=3)
 
 
-def _mark(axes: Axes, line: float, name: str) -> None:
-    axes.axhline(line, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
-    axes.annotate(
-        name, (0, line), xycoords=("axes fraction", "data"), xytext=(3, 3), color=GREY,
-        textcoords="offset points", fontsize=7.5,
-    )  # fmt: skip
-
-
-def _nothing(axes: Axes, why: str) -> None:
+def _write_note(axes: Axes, why: str) -> None:
+    """Say in an empty panel why it is empty."""
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _whole() -> Any:
+def _whole_numbers() -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(8, integer=True, min_n_ticks=1)
