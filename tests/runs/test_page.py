@@ -266,7 +266,7 @@ def test_tagger_speaks_of_steps():
     assert text.startswith("Test accuracy over steps 90.0")
     assert "for the most frequent tag of the token and" in text
     read = Reader(render(page({"test": test})))
-    assert "200 sequences" in read.text("small") and "1,000 steps" in read.text("small")
+    assert read.table("Sequences")[0][1] == "200" and read.table("Steps")[0][1] == "1,000"
     assert "All figures are over steps" in read.text("p")
     assert read.table("class")[0][-1] == "steps"
     alone = headline("test", report(tagger=True, baselines={LOGISTIC: 0.5}))

@@ -42,7 +42,7 @@ def test_what_would_take_too_long_is_left_out_with_the_reason(trained, monkeypat
     monkeypatch.setattr(diagnostics, "memory", lambda *a, **how: asked.append(how))
     diagnostics._remember(run.estimator, Part(), 10.0, 1e9)
     diagnostics._remember(run.estimator, Part(), 300.0, 1.2e5)
-    assert asked[0] == {"sequences": 40, "distances": 32}
+    assert asked[0] == {"sequences": 40, "lags": 32}
     assert asked[1]["distances"] == 8 and 20 <= asked[1]["sequences"] <= 40
 
 
@@ -62,12 +62,14 @@ def test_pictures_are_made_to_fit(tmp_path):
     plainer = PageFigures(paths, sum(sizes) // 2).show(*shown)
     assert plainer.count("<img") == 3 and len(plainer) < sum(sizes) // 2 + 1500
     few = PageFigures(paths, sizes[0] // 2).show(*shown)
-    assert few.count("<img") == 1 and "b</strong> would make this page large" in few
+    assert few.count("<img") == 1 and "b</strong> would make this page too large" in few
     assert 'alt="alt"' in few
 
 
 def test_no_page_grows_past_three_megabytes():
-    style = html.document(kicker="", title="", of="", lead="", above="", sections={}, version="")
+    style = html.render(
+        "page.html.jinja", kind="", title="", lead="", created="", notes=[], sections={}, version=""
+    )
     assert html.MOST_BYTES + len(style) < 2_500_000  # half a megabyte for words and tables
 
 

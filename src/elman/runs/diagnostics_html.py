@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from elman.evaluate.notable import CLOSEST, FARTHEST
 from elman.explain import Diagnosis, Finding, Memory
 from elman.runs.diagnostics import Diagnostics, Example, Traced
@@ -31,7 +33,7 @@ DOCTOR = (
 )
 
 
-def sections(diagnostics: Diagnostics, pictures: PageFigures, per_step: bool) -> dict[str, str]:
+def sections(diagnostics: Diagnostics, pictures: PageFigures, per_step: bool) -> dict[str, Markup]:
     """Return the sections of a report by heading."""
     found = {"What the doctor says": _words(diagnostics.diagnosis)}
     if isinstance(diagnostics.diagnosis, Diagnosis):
@@ -46,34 +48,31 @@ def sections(diagnostics: Diagnostics, pictures: PageFigures, per_step: bool) ->
             PageFigure(diagnostics.pictures["memory"], "Memory", MEMORY),
             pictures,
         )
-    found["Sequences worth a look"] = "".join(
+    found["Sequences worth a look"] = Markup("").join(
         _kind(kind, examples, diagnostics.traces.get(kind), pictures, per_step)
         for kind, examples in diagnostics.examples.items()
     )
     return found
 
 
-def doctor(diagnosis: Diagnosis, places: Sequence[str]) -> str:
+def doctor(diagnosis: Diagnosis, places: Sequence[str]) -> Markup:
     """The findings, with evidence and what mends them; a sentence where there is none."""
-    told = "" if not diagnosis.healthy else html.lines(HEALTHY)
+    told = html.paragraphs(HEALTHY if diagnosis.healthy else "")
     if diagnosis.healthy and diagnosis.findings:
-        told += html.lines("Worth knowing, and harmless as things stand:")
-    items = "".join(
-        f"<li>{_finding(finding, where)}</li>"
-        for finding, where in zip(diagnosis.findings, places, strict=True)
-    )
+        told += html.paragraphs("Worth knowing, and harmless as things stand:")
+    items = [
+        _finding(finding, where) for finding, where in zip(diagnosis.findings, places, strict=True)
+    ]
     looked = "; ".join(diagnosis.examined)
     skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())
     note = f"Looked at: {looked}." + (f" Not looked at: {skipped}." if skipped else "")
-    listed = items and f'<ul class="findings">{items}</ul>'
-    return f'{told}{listed}<p class="note">{html.text(note)}</p>'
+    return told + html.findings(items) + html.note(note)
 
 
-def _finding(finding: Finding, sequences: str) -> str:
+def _finding(finding: Finding, sequences: str) -> tuple[str, str, dict[str, str]]:
     name = finding.name.replace("_", " ")
     # Without the sequences' numbers, which mean little to who has the file.
     where = dataclasses.replace(finding, sequences=()).where
-    head = f"<strong>{finding.severity.capitalize()}: {html.text(name)}</strong>"
     told = finding.message[:1].upper() + finding.message[1:].rstrip(".")
     evidence = f"{finding.value:.3g}, where the line is at {finding.threshold:.3g}"
     facts = {"Where": where, "Sequences": sequences, "Evidence": evidence}
@@ -81,14 +80,14 @@ def _finding(finding: Finding, sequences: str) -> str:
     if finding.setting:
         flag = f"--{finding.setting.replace('_', '-')}"
         facts["Setting"] = f"{finding.setting}, with the command {flag}"
-    return f"{head} {html.text(told)}.{html.facts({k: v for k, v in facts.items() if v})}"
+    return f"{finding.severity.capitalize()}: {name}", f"{told}.", facts
 
 
-def remembered(found: Memory, picture: PageFigure, pictures: PageFigures) -> str:
+def remembered(found: Memory, picture: PageFigure, pictures: PageFigures) -> Markup:
     """The gist of a memory and its curve."""
     gist, *more = str(found).splitlines()
-    shown = PageFigure(picture.path, picture.title, picture.words, alt=f"{picture.title}. {gist}")
-    return html.lines("\n".join([gist, *more])) + pictures.show(shown)
+    shown = PageFigure(picture.path, picture.title, picture.caption, alt=f"{picture.title}. {gist}")
+    return html.paragraphs("\n".join([gist, *more])) + pictures.show(shown)
 
 
 def _kind(
@@ -97,10 +96,10 @@ def _kind(
     traced: Traced | str | None,
     pictures: PageFigures,
     per_step: bool,
-) -> str:
+) -> Markup:
     """One kind of sequences: a table, and what the network did with one of them."""
     if not examples:
-        return f"<h3>{html.text(kind)}</h3><p>There are none.</p>"
+        return html.subheading(kind) + html.paragraphs("There are none.")
     values = kind in (CLOSEST, FARTHEST)
     stepwise, texts = any(e.at for e in examples), any(e.begins for e in examples)
     head = ["sequence", *["at step"] * stepwise, "true", "predicted"]
@@ -113,10 +112,12 @@ def _kind(
         rows.append([*row, score, f"{each.steps:,}", *[each.begins] * texts])
     shown = [[*map(_short, row)] for row in rows]
     table = html.table(head, shown, kind.lower(), ends_in_text=texts)
-    note = ""
+    note = html.note("")
     if values:
-        note = "The error is in standard deviations of the true values, over all of a sequence's "
-        note = f'<p class="note">{note}answers; true and predicted are where it is largest.</p>'
+        note = html.note(
+            "The error is in standard deviations of the true values, over all of a sequence's "
+            "answers; true and predicted are where it is largest."
+        )
     if isinstance(traced, Traced):
         about = traced.example
         title = f"What the network did with {called(about.name)}"
@@ -125,7 +126,7 @@ def _kind(
         note += pictures.show(PageFigure(traced.path, title, words, alt))
     else:
         note += _words(traced or "")
-    return f"<h3>{html.text(kind)}</h3>{table}{note}"
+    return html.subheading(kind) + table + note
 
 
 def called(name: str) -> str:
@@ -142,6 +143,6 @@ def _probability(p: float) -> str:
     return f"{p:.3f}" if p >= 1 or p < 0.9995 else "> 0.999"
 
 
-def _words(result: object) -> str:
+def _words(result: object) -> Markup:
     """Why there is no result, as a paragraph."""
-    return html.lines(result) if isinstance(result, str) else ""
+    return html.paragraphs(result if isinstance(result, str) else "")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from elman import __version__
 from elman.evaluate.text import one_line
 from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
@@ -106,11 +108,11 @@ def render(
     ordered = sorted(paths.values(), key=lambda path: path.parent.name == "gates")
     pictures = PageFigures(ordered)
 
-    def shown(name: str, title: str, gist: object) -> str:
+    def shown(name: str, title: str, gist: object) -> Markup:
         if name not in paths:
-            return html.lines(_lines(gist))
+            return html.paragraphs(_lines(gist))
         alt = f"{title}. {_lines(gist)}".replace("\n", " ")
-        return html.lines(_lines(gist)) + pictures.show(
+        return html.paragraphs(_lines(gist)) + pictures.show(
             PageFigure(paths[name], title, WORDS[name], alt)
         )
 
@@ -127,7 +129,7 @@ def render(
         for each in found.trace.layers
     ]
     back = found.bptt
-    gradient = html.lines(_lines(found.against)) + shown("bptt", "The way back", back)
+    gradient = html.paragraphs(_lines(found.against)) + shown("bptt", "The way back", back)
     if isinstance(back, Bptt):
         gradient += pictures.show(
             PageFigure(
@@ -142,7 +144,7 @@ def render(
     }
     diagnosis = PageFigure(paths["doctor"], "What was measured", WORDS["doctor"])
     sections = {
-        "What happened": html.lines(_lines(found.trace)) + pictures.show(first),
+        "What happened": html.paragraphs(_lines(found.trace)) + pictures.show(first),
         "Where the gradient comes from": gradient,
         "Which steps decided": shown("attribution", "What decided", found.attribution),
         "How far back it remembers": shown("memory", "Memory", found.memory),
@@ -152,12 +154,13 @@ def render(
         "What was asked": html.facts(facts),
     }
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return html.document(
-        kicker=f"elman explanation of one sequence, {html.when(now)}",
+    return html.render(
+        "page.html.jinja",
+        kind="elman explanation of one sequence",
+        created=now,
         title=f"{diagnostics_html.called(found.name)} of {Path(found.of).name}",
-        of="elman explanation",
         lead=found.lead,
-        above=html.notes(notes),
+        notes=notes,
         sections=sections,
         version=__version__,
     )

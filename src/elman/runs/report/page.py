@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from markupsafe import Markup
 
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
 from elman.evaluate.report import Report
@@ -82,7 +83,6 @@ def render(page: Page) -> str:
     part, report = next(iter(page.reports.items()))
     diagnostics = page.diagnostics
     pictures = PageFigures([*page.pictures, *(diagnostics.paths if diagnostics else ())])
-    config = html.scroll(f"<pre>{html.text(page.config)}</pre>", "config.toml")
     if isinstance(report, Report):
         own = cast("Mapping[str, Report]", page.reports)
         lead, bars, figures = headline(part, report), _bars(report), _figures(own)
@@ -93,9 +93,9 @@ def render(page: Page) -> str:
         }
     else:
         others = cast("Mapping[str, outcomes.Outcome]", page.reports)
-        lead, bars = outcomes.headline(part, report), ""
+        lead, bars = outcomes.headline(part, report), []
         head, rows, note = outcomes.figures(others)
-        figures = f'{html.table(head, rows, "figures")}<p class="note">{html.text(note)}</p>'
+        figures = html.table(head, rows, "figures") + html.note(note)
         title, head, rows = outcomes.details(report)
         details = {f"{title}, {part}": html.table(head, rows, title.lower())}
     sections = {
@@ -107,17 +107,19 @@ def render(page: Page) -> str:
             if diagnostics
             else {}
         ),
-        "Data as understood": html.scroll(f"<pre>{html.text(page.data)}</pre>", "data"),
+        "Data as understood": html.verbatim(page.data, "data"),
         "Training": _training(page),
-        "Reproduce": html.scroll(f"<pre>{html.text(page.command)}</pre>", "command")
-        + html.folded("config.toml", config),
+        "Reproduce": html.verbatim(page.command, "command")
+        + html.folded("config.toml", html.verbatim(page.config, "config.toml")),
     }
-    return html.document(
-        kicker=f"elman report, {html.when(page.created)}",
+    return html.render(
+        "report.html.jinja",
+        kind="elman report",
+        created=page.created,
         title=page.title,
-        of="elman report",
         lead=lead,
-        above=bars + html.notes(page.notes),
+        bars=bars,
+        notes=page.notes,
         sections=sections,
         version=page.version,
     )
@@ -182,30 +184,33 @@ def _ranked(report: Report) -> list[tuple[str, float]]:
     return sorted(found, key=lambda pair: -pair[1])
 
 
-def _bars(report: Report) -> str:
-    """The headline as bars; hidden from screen readers, to whom it has just been read."""
+def _bars(report: Report) -> list[dict[str, object]]:
     low, high = _intervals(report).get("accuracy", (0.0, 0.0))
-    band = f'<b style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></b>'
-    rows = "".join(
-        f'<li><span>{html.text(name)}</span><span class="track">'
-        f'<i style="width:{100 * p:.2f}%"></i>'
-        f"{band if i == 0 and high > low else ''}</span><span>{_percent(p)}</span></li>"
-        for i, (name, p) in enumerate([("this network", report.accuracy), *_ranked(report)])
-    )
-    return f'<ul class="bars" aria-hidden="true">{rows}</ul>'
+    band = (f"{100 * low:.2f}", f"{100 * (high - low):.2f}") if high > low else ()
+    named = [("this network", report.accuracy), *_ranked(report)]
+    return [
+        {
+            "name": name,
+            "text": _percent(p),
+            "width": f"{100 * p:.2f}",
+            "interval": () if i else band,
+        }
+        for i, (name, p) in enumerate(named)
+    ]
 
 
-def _figures(reports: Mapping[str, Report]) -> str:
+def _figures(reports: Mapping[str, Report]) -> Markup:
     first, *others = reports.values()
     baselines = {name: first.baselines[name] for name, _ in _ranked(first)}
-    beside = ["this network", *["95 % interval"] * bool(first.intervals), *baselines]
-    above = "<td></td>"
-    for part, report in reports.items():
-        span = f'colspan="{len(beside)}"' if report is first else 'rowspan="2"'
-        steps = "" if report.steps is None else f"<br>{report.steps:,} steps"
-        size = f"<small>{report.count:,} sequences{steps}</small>"
-        above += f'<th scope="col" {span}>{html.text(part)} {size}</th>'
-    rows = []
+    part = next(iter(reports))
+    head = ["", part, *["95 % interval"] * bool(first.intervals), *baselines]
+    head += list(reports)[1:]
+    blank = [""] * (len(baselines) + bool(first.intervals))
+    rows = [["Sequences", f"{first.count:,}", *blank, *(f"{r.count:,}" for r in others)]]
+    if first.steps is not None:
+        rows.append(
+            ["Steps", f"{first.steps:,}", *blank, *(f"{r.steps or r.count:,}" for r in others)]
+        )
     for title in FIGURES:
         name = title.lower().replace(" ", "_")
         row = [title[0].upper() + title[1:], _three(getattr(first, name))]
@@ -220,11 +225,10 @@ def _figures(reports: Mapping[str, Report]) -> str:
     if first.steps is not None:
         note += "All figures are over steps, but intervals come from drawing whole sequences. "
     note += "Log loss, in nats, and calibration error: the lower, the better."
-    table = html.table(["", *beside], rows, "figures", f"<tr>{above}</tr>")
-    return f'{table}<p class="note">{html.text(note)}</p>'
+    return html.table(head, rows, "figures") + html.note(note)
 
 
-def _pictures(page: Page, part: str, pictures: PageFigures) -> str:
+def _pictures(page: Page, part: str, pictures: PageFigures) -> Markup:
     shown = []
     for path in page.pictures:
         of = "" if path.stem == "history" else f", {part}"
@@ -235,11 +239,11 @@ def _pictures(page: Page, part: str, pictures: PageFigures) -> str:
     return pictures.show(*shown)
 
 
-def _entities(report: Report) -> str:
+def _entities(report: Report) -> Markup:
     """What was found whole, of tags such as B-city, I-city, O; empty for others."""
     found = report.entities
     if found is None:
-        return ""
+        return html.note("")
     rows = [
         (name, *map(_three, (f.precision, f.recall, f.f1)), f"{f.support:,}")
         for name, f in (("all", found), *((one_line(f.label, 60), f) for f in found.by_name))
@@ -254,10 +258,10 @@ def _entities(report: Report) -> str:
         every = html.table(head, rows[1:], "all entities")
         several = html.table(head, rows[:1], "entities")
         several += html.folded(f"All {len(rows) - 1} names", every)
-    return f'{several}<p class="note">{html.text(note)}</p>'
+    return several + html.note(note)
 
 
-def _classes(report: Report) -> str:
+def _classes(report: Report) -> Markup:
     unit = "sequences" if report.steps is None else "steps"
     order = sorted(report.per_class, key=lambda c: -c.support)[:MOST_LISTED]
     listed = report.per_class if len(report.per_class) <= MOST_LISTED else order
@@ -272,7 +276,7 @@ def _classes(report: Report) -> str:
     return html.folded(f"{'All' if every else 'The most frequent'} {len(rows)} classes", table)
 
 
-def _confusions(report: Report) -> str:
+def _confusions(report: Report) -> Markup:
     """The largest counts off the diagonal; nothing for two classes, where the matrix says it."""
     k = len(report.classes)
     wrong = report.confusion_matrix * ~np.eye(k, dtype=bool)
@@ -283,10 +287,16 @@ def _confusions(report: Report) -> str:
             pair = f"{one_line(report.classes[true], 60)} → {one_line(report.classes[answer], 60)}"
             rows.append((pair, f"{n:,}", _percent(n / report.per_class[true].support)))
     table = html.table(["true → predicted", "count", "of the true class"], rows, "confusions")
-    return "" if k == 2 else table if rows else "<p>None: every answer is right.</p>"
+    return (
+        html.note("")
+        if k == 2
+        else table
+        if rows
+        else html.paragraphs("None: every answer is right.")
+    )
 
 
-def _training(page: Page) -> str:
+def _training(page: Page) -> Markup:
     epochs, kept = page.history.epochs, page.history.kept_epoch or len(page.history.epochs)
     losses = {e.epoch: e.validation_loss for e in epochs if e.validation_loss is not None}
     which = f"{kept}, validation loss {losses[kept]:.3f}" if kept in losses else f"{kept}"
