@@ -18,10 +18,10 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
-    predictions_csv,
     unused_path,
     write_json,
 )
+from elman.runs.predictions import predictions_csv
 
 
 def tree(root):
@@ -258,7 +258,12 @@ def test_predictions_of_sequences():
     odd = ["true", "ja, nein", 'say "x"', "日\n本"]
     p = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
     text = predictions_csv(
-        p, odd, names=["line 2", "s,1"], true=np.array(odd[:2], dtype=object), steps=None
+        "classification",
+        odd,
+        p,
+        names=["line 2", "s,1"],
+        true=np.array(odd[:2], dtype=object),
+        steps=None,
     )
     header, first, second = rows(text)
     assert header == ["sequence", "true", "predicted", "probability", *(f"p({c})" for c in odd)]
@@ -266,7 +271,9 @@ def test_predictions_of_sequences():
     assert first[:4] == ["line 2", "true", odd[3], "0.400000"]
     assert first[4:] == ["0.100000", "0.200000", "0.300000", "0.400000"]
     assert second[:4] == ["s,1", "ja, nein", "true", "0.700000"]
-    header, first, _ = rows(predictions_csv(p, odd, names=[0, 1], true=None, steps=None))
+    header, first, _ = rows(
+        predictions_csv("classification", odd, p, names=[0, 1], true=None, steps=None)
+    )
     assert header[:3] == ["sequence", "predicted", "probability"]
     assert first[0] == "0"
 
@@ -275,7 +282,9 @@ def test_predictions_of_steps():
     steps = Ragged.from_list([np.array(["a", "b"]), np.array(["c"])], object)
     tags = Ragged.from_list([["X", "Y"], ["X"]], object)
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    found = rows(predictions_csv(p, ["X", "Y"], names=["s1", "s2"], true=tags, steps=steps))
+    found = rows(
+        predictions_csv("classification", ["X", "Y"], p, names=["s1", "s2"], true=tags, steps=steps)
+    )
     assert found == [
         ["sequence", "step", "token", "true", "predicted", "probability"],
         ["s1", "0", "a", "X", "X", "0.900000"],
@@ -283,7 +292,9 @@ def test_predictions_of_steps():
         ["s2", "0", "c", "X", "X", "0.600000"],
     ]
     numbers = Ragged(np.zeros((3, 2)), steps.offsets)
-    found = rows(predictions_csv(p, ["X", "Y"], names=[0, 1], true=None, steps=numbers))
+    found = rows(
+        predictions_csv("classification", ["X", "Y"], p, names=[0, 1], true=None, steps=numbers)
+    )
     assert found[:2] == [
         ["sequence", "step", "predicted", "probability"],
         ["0", "0", "X", "0.900000"],

@@ -22,8 +22,8 @@ from elman.evaluate.notable import NotableExample, notable_examples
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
-from elman.runs.names import sequence_names
 from elman.runs.parts import Parts
+from elman.runs.predictions import sequence_names
 
 T = TypeVar("T")
 

@@ -18,9 +18,10 @@ from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator, SequenceRegressor
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
-from elman.runs.experiment import answers_in, predictions_of, task_of, unknown_note
+from elman.runs.experiment import answers_in, task_of
 from elman.runs.folder import EVALUATION, check_output_folder, new_folder, unused_path, write_json
 from elman.runs.parts import check_known, is_task
+from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.tasks import TASKS
 
 AnyReport = Report | MultilabelReport | RegressionReport
@@ -50,9 +51,9 @@ def evaluate(
         run = (model / "config.toml").is_file()
         out = unused_path(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
     report = estimator.evaluate(dataset.inputs, dataset.target)
-    notes += unknown_note(estimator, dataset)
+    notes += note_unknown_tokens(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
-        predictions = predictions_of(estimator, dataset, answers_in(report))
+        predictions = write_predictions(estimator, dataset, answers_in(report))
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
         write_json(
@@ -76,8 +77,8 @@ def predict(
     else:
         found = estimator.predict_proba(dataset.inputs)
     answers = np.concatenate(found) if isinstance(found, list) else found
-    predictions = predictions_of(estimator, dataset, answers.reshape(len(answers), -1))
-    return predictions, len(dataset), notes + unknown_note(estimator, dataset)
+    predictions = write_predictions(estimator, dataset, answers.reshape(len(answers), -1))
+    return predictions, len(dataset), notes + note_unknown_tokens(estimator, dataset)
 
 
 def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Check]:

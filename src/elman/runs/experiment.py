@@ -34,11 +34,10 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
-    predictions_csv,
     write_json,
 )
-from elman.runs.names import sequence_names
 from elman.runs.parts import Parts, is_task, read_parts, resolved
+from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.runs.report import page
 from elman.settings import DataSettings
 from elman.tasks import TASKS, TaskName
@@ -121,8 +120,8 @@ def run(
         for name, part in (("validation", parts.validation), ("train", parts.training)):
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
-        notes = unknown_note(estimator, parts.test)
-        predictions = predictions_of(estimator, parts.test, answers_in(reports["test"]))
+        notes = note_unknown_tokens(estimator, parts.test)
+        predictions = write_predictions(estimator, parts.test, answers_in(reports["test"]))
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
         pictures = plots.save_all(
             [record.to_dict() for record in history.epochs],
@@ -274,42 +273,6 @@ def figures_of(training: Dataset, data: DataSettings) -> DataStatistics:
         per_step=isinstance(training.target, Ragged),
         task=training.task,
         scaled=data.scale,
-    )
-
-
-def unknown_note(estimator: Estimator, dataset: Dataset) -> tuple[str, ...]:
-    """Say how many tokens of a dataset the training has not seen; empty if none."""
-    unknown = estimator.count_unknown(dataset.inputs)
-    if not unknown:
-        return ()
-    total = len(estimator.encoder_.read_steps(dataset.inputs).values)
-    shown = ", ".join(repr(token) for token, _ in unknown.most_common(5))
-    more = ", ..." if len(unknown) > 5 else ""
-    return (
-        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.2%}) of "
-        f"{dataset.source} were not seen in training and are read as unknown: {shown}{more}",
-    )
-
-
-def predictions_of(
-    estimator: Estimator,
-    dataset: Dataset,
-    probabilities: NDArray[np.float64],
-) -> str:
-    """Return a dataset's predictions as CSV text.
-
-    Args:
-        probabilities: the estimator's for the dataset, or predicted numbers, (n, K), or (N, K) with
-            one a step.
-    """
-    target = estimator.target_
-    return predictions_csv(
-        probabilities,
-        list(target.names) if isinstance(target, NumericTarget) else target.classes.tolist(),
-        target.task,
-        names=sequence_names(dataset),
-        true=dataset.target,
-        steps=estimator.encoder_.read_steps(dataset.inputs) if estimator.per_step else None,
     )
 
 

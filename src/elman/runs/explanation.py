@@ -29,7 +29,7 @@ from elman.explain import (
 from elman.runs.evaluation import load
 from elman.runs.explanation_page import Explanation, draw, render
 from elman.runs.folder import EXPLANATION, check_output_folder, folder_name, new_folder, unused_path
-from elman.runs.names import sequence_names
+from elman.runs.predictions import sequence_names
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import json
 import re
 import shutil
@@ -14,10 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from elman.data.ragged import Ragged, flatten
 from elman.errors import SettingsError
 
 
@@ -168,83 +162,3 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write indented JSON."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def predictions_csv(
-    probabilities: NDArray[np.float64],
-    classes: Sequence[Any],
-    task: str = "classification",
-    *,
-    names: Sequence[Any],
-    true: NDArray[Any] | Ragged | None,
-    steps: Ragged | None,
-) -> str:
-    """Return predictions as CSV text.
-
-    A row a sequence: `sequence`, `true` where it is known, `predicted`, `probability` of the
-    predicted class, and `p(CLASS)` for each class. A row a step for a tagger, without the last. Of
-    several labels `true` and `predicted` have `|` between them. Of numbers `true NAME` and
-    `predicted NAME` for each.
-
-    Args:
-        probabilities: (n, K), or (N, K) for a tagger; or predicted numbers.
-        classes: K labels, or names of numbers.
-        task: classification, multilabel or regression.
-        names: what each sequence is called, (n,).
-        true: labels, or None.
-        steps: for a tagger, the sequences as read; numbers are not repeated in the file.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    known = None if true is None else flatten(true)
-    if task == "regression":
-        _write_numbers(writer, probabilities, classes, names, known, steps)
-        return out.getvalue()
-    if task == "multilabel":
-        each = [f"p({label})" for label in classes]
-        writer.writerow(["sequence", *["true"] * (known is not None), "predicted", *each])
-        for i, name in enumerate(names):
-            given = [str(c) for c, p in zip(classes, probabilities[i], strict=True) if p > 0.5]
-            truth = ["|".join(sorted(map(str, known[i])))] if known is not None else []
-            writer.writerow(
-                [name, *truth, "|".join(given), *(f"{p:.6f}" for p in probabilities[i])]
-            )
-        return out.getvalue()
-    best = probabilities.argmax(1)
-    truth = ["true"] if known is not None else []
-    if steps is None:
-        each = [f"p({label})" for label in classes]
-        writer.writerow(["sequence", *truth, "predicted", "probability", *each])
-        for i, name in enumerate(names):
-            row = [name, *([known[i]] if known is not None else []), classes[best[i]]]
-            figures = [probabilities[i, best[i]], *probabilities[i]]
-            writer.writerow([*row, *(f"{p:.6f}" for p in figures)])
-        return out.getvalue()
-    tokens = steps.values.ndim == 1
-    middle = ["token"] if tokens else []
-    writer.writerow(["sequence", "step", *middle, *truth, "predicted", "probability"])
-    for j, owner in enumerate(steps.owners.tolist()):
-        row = [names[owner], j - int(steps.offsets[owner])]
-        row += [steps.values[j]] if tokens else []
-        row += [known[j]] if known is not None else []
-        writer.writerow([*row, classes[best[j]], f"{probabilities[j, best[j]]:.6f}"])
-    return out.getvalue()
-
-
-def _write_numbers(
-    writer: Any,
-    predicted: NDArray[np.float64],
-    values: Sequence[str],
-    names: Sequence[Any],
-    true: NDArray[Any] | None,
-    steps: Ragged | None,
-) -> None:
-    """Write predicted numbers, (m, K), with as many digits as tell two of them apart."""
-    head = ["sequence"] + ["step"] * (steps is not None)
-    head += [f"true {name}" for name in values] if true is not None else []
-    writer.writerow([*head, *(f"predicted {name}" for name in values)])
-    owners = range(len(predicted)) if steps is None else steps.owners.tolist()
-    for j, owner in enumerate(owners):
-        row = [names[owner]] + ([] if steps is None else [j - int(steps.offsets[owner])])
-        row += [] if true is None else np.atleast_1d(true[j]).tolist()
-        writer.writerow([*row, *(f"{value:.9g}" for value in predicted[j])])
