@@ -17,9 +17,7 @@ from elman import layers, ops
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
-from elman.ops.gru.reference import gru_reference
-from elman.ops.lstm.reference import lstm_reference
-from elman.ops.rnn.reference import rnn_reference
+from elman.ops import cells, reference
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,11 @@ TOKEN_PADS = [0, 1, 2, -1, 10**9]
 
 @dataclass(frozen=True)
 class Cell:
-    """One recurrence in its three forms: the op, its reference and torch's layer."""
+    """One recurrence in its three forms: its entry in the table, the op and torch's layer."""
 
     name: str
-    gates: int
+    definition: cells.Cell
     op: Callable[..., Any]
-    reference: Callable[..., Any]
     layer: type[nn.Module]
     torch_layer: type[nn.Module]
     options: dict[str, Any] = field(default_factory=dict)
@@ -91,19 +88,19 @@ class Cell:
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the initial states."""
-        return ("h0", "c0") if self.name == "lstm" else ("h0",)
+        return tuple(f"{name}0" for name in self.definition.initial_states)
 
-
-def _rnn(name: str) -> Cell:
-    options = {"nonlinearity": name.removeprefix("rnn_")}
-    return Cell(name, 1, ops.rnn, rnn_reference, layers.RNN, nn.RNN, options)
+    @property
+    def gates(self) -> int:
+        """G, blocks of the weights."""
+        return len(self.definition.blocks)
 
 
 CELLS = [
-    _rnn("rnn_tanh"),
-    _rnn("rnn_relu"),
-    Cell("gru", 3, ops.gru, gru_reference, layers.GRU, nn.GRU),
-    Cell("lstm", 4, ops.lstm, lstm_reference, layers.LSTM, nn.LSTM),
+    Cell("rnn_tanh", cells.RNN, ops.rnn, layers.RNN, nn.RNN, {"nonlinearity": "tanh"}),
+    Cell("rnn_relu", cells.RNN_RELU, ops.rnn, layers.RNN, nn.RNN, {"nonlinearity": "relu"}),
+    Cell("gru", cells.GRU, ops.gru, layers.GRU, nn.GRU),
+    Cell("lstm", cells.LSTM, ops.lstm, layers.LSTM, nn.LSTM),
 ]
 
 Arguments = dict[str, Tensor]
@@ -175,9 +172,17 @@ def run_reference(
     batch_first: bool = True,
 ) -> list[Tensor]:
     """The reference on these arguments: y, h_n[, c_n]."""
-    whole = {"bias_ih": None, "bias_hh": None, **arguments}
-    how = {"lengths": lengths, "reverse": reverse, "batch_first": batch_first}
-    return flat(cell.reference(**whole, **how, **cell.options))
+    names = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    y, final = reference.run_reference(
+        cell.definition,
+        *(arguments.get(name) for name in names),
+        tuple(arguments.get(name) for name in cell.states),
+        lengths,
+        reverse,
+        batch_first,
+        arguments.get("weight_hr"),
+    )
+    return [y, *final]
 
 
 def gradients(outputs: list[Tensor], arguments: Arguments) -> Arguments:

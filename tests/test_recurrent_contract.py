@@ -19,7 +19,7 @@ from cases import (
     past_end,
     stack_rows,
 )
-from judge import native_loss
+from reference_model import native_loss
 from tolerances import TOLERANCES, assert_close
 from torch.nn import functional
 

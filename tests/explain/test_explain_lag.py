@@ -11,9 +11,7 @@ from torch.nn import functional
 from elman.explain import bptt, run_forward
 from elman.explain.forward import names
 from elman.models.unrolled import read_out
-from elman.ops.gru.reference import gru_reference
-from elman.ops.lstm.reference import lstm_reference
-from elman.ops.rnn.reference import rnn_reference
+from elman.ops.reference import run_reference
 
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 
@@ -28,13 +26,10 @@ def reference(model, layer, direction, x, h0, c0):
     """States after each step of one layer and direction, (T, H), and the last c, (H,) or None."""
     weights = [getattr(model.recurrent, n) for n in names(layer, direction)]
     x = x.flip(0) if direction == "backward" else x
-    config = model.config
-    if config.cell == "lstm":
-        y, (_, c) = lstm_reference(x[None], *weights, h0[None], c0[None], None, False)
-        return y[0], c[0]
-    if config.cell == "gru":
-        return gru_reference(x[None], *weights, h0[None], None, False)[0][0], None
-    return rnn_reference(x[None], *weights, h0[None], None, config.nonlinearity, False)[0][0], None
+    cell = model.config.cell_definition
+    initial = tuple(None if s is None else s[None] for s in (h0, c0)[: len(cell.states)])
+    y, (_, *c) = run_reference(cell, x[None], *weights, initial, None, False)
+    return y[0], c[0][0] if c else None
 
 
 def cut(model, x, where, t):

@@ -9,7 +9,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from elman import layers, ops
-from elman.layers import recurrent
+from elman.layers import torch_layers
 
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
 B, T, I, H = RAGGED.B, RAGGED.T, RAGGED.I, RAGGED.H
@@ -21,7 +21,7 @@ def paths(monkeypatch):
     """Names of the ways taken, one for each layer and direction or whole stack."""
     taken = []
     for kind in (layers.RNN, layers.GRU, layers.LSTM):
-        for name in ("_one", "_torch_forward"):
+        for name in ("_run_one", "_torch_forward"):
             original = getattr(kind, name)
 
             def spy(*arguments, _original=original, _name=name, **options):
@@ -53,7 +53,7 @@ def test_cpu(cell, dtype, paths):
             layer(x, lengths=LENGTHS)
             layer(packed)
             layer(x[0])
-    assert paths == ["_one"] * 48
+    assert paths == ["_run_one"] * 48
 
 
 @each_cell
@@ -71,7 +71,7 @@ def test_half_precision(cell, dtype, paths):
         for a, b in zip(found, flat(exact(given.float(), lengths=lengths)), strict=True):
             assert a.dtype == dtype
             torch.testing.assert_close(a.float(), b, rtol=0, atol=0.05)
-    assert paths == ["_torch_forward", "_one", "_one"] * 2
+    assert paths == ["_torch_forward", "_run_one", "_run_one"] * 2
 
 
 @each_cell
@@ -87,7 +87,7 @@ def test_autocast(cell, paths):
         assert a.dtype == b.dtype
         assert_close(a, b, "exact")
     layer(x)
-    assert paths[1:] == ["_one", "_one"]
+    assert paths[1:] == ["_run_one", "_run_one"]
 
 
 @each_cell
@@ -128,7 +128,7 @@ def test_both_ways_agree(cell, batch_first, form, with_states, monkeypatch):
     results = []
     for native in (True, False):
         if not native:
-            monkeypatch.setattr(recurrent, "is_native", lambda *_: False)
+            monkeypatch.setattr(torch_layers, "is_native", lambda *_: False)
         given, *start = leaves.values()
         if form == "packed":
             given = pack_padded_sequence(given, lengths, batch_first, enforce_sorted=False)

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman import layers
+from elman.ops import cells
 
-PROJECTED = Cell("lstm_projected", 4, None, None, layers.LSTM, nn.LSTM, {"proj_size": 2})
+PROJECTED = Cell("lstm_projected", cells.LSTM, None, layers.LSTM, nn.LSTM, {"proj_size": 2})
 
 each_cell = pytest.mark.parametrize("cell", [*CELLS, PROJECTED], ids=str)
 OPTIONS = [

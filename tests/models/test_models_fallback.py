@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 from cases import CHANNELS, CLASSES, VOCABULARY, make_model, make_sequences, past_end, stack_rows
-from judge import judge_logits
+from reference_model import reference_logits
 from tolerances import assert_close
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
@@ -219,7 +219,7 @@ def test_a_weight_put_back_at_another_place_is_found_by_name(name):
     assert list(model.recurrent._parameters)[-1] == name
     assert not isinstance(model.native(), str)
     x, lengths = torch.randn(3, 4, 6), torch.tensor([4, 1, 3])
-    assert_close(model(x, lengths), judge_logits(model, x, lengths), "float32")
+    assert_close(model(x, lengths), reference_logits(model, x, lengths), "float32")
 
 
 @torch.no_grad()
@@ -230,7 +230,7 @@ def test_weights_are_read_where_they_are_now():
     def follows(model, x):
         assert not isinstance(model.native(), str)
         line = str(x.dtype).removeprefix("torch.")
-        assert_close(model(x, lengths), judge_logits(model, x, lengths), line)
+        assert_close(model(x, lengths), reference_logits(model, x, lengths), line)
 
     follows(model, x)
     model.output.bias.add_(1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from cases import CHANNELS, VOCABULARY, make_model, past_end
-from judge import judge_logits, judge_loss, native_loss, native_of
+from reference_model import native_loss, native_of, reference_logits, reference_loss
 from tolerances import assert_close
 
 from elman import _core
@@ -115,9 +115,9 @@ def compare(case):
 
     double = model.double()
     wide = {n: o.double() if isinstance(o, torch.Tensor) else o for n, o in options.items()}
-    expected = judge_logits(double, x if case.tokens else x.double(), lengths, masks)
+    expected = reference_logits(double, x if case.tokens else x.double(), lengths, masks)
     target = target.double() if target.is_floating_point() else target
-    expected_loss = judge_loss(expected, target, lengths, **wide)
+    expected_loss = reference_loss(expected, target, lengths, **wide)
     wanted = torch.autograd.grad(expected_loss, list(double.parameters()))
     line = str(case.dtype).removeprefix("torch.")
     if case.readout == "every":
@@ -278,7 +278,7 @@ def test_codes_below_0_count_for_nothing(readout, loss, absent):
     holes.view(-1)[-1] = holes[1] = False
     target = target.masked_fill(holes, absent)
     loss, _, gradients = native_loss(model, x, lengths, target, **options)
-    expected = judge_loss(judge_logits(model, x, lengths), target, lengths, **options)
+    expected = reference_loss(reference_logits(model, x, lengths), target, lengths, **options)
     assert_close(torch.tensor(loss, dtype=torch.float64), expected.detach(), "float64")
     wanted = torch.autograd.grad(expected, list(model.parameters()))
     for (name, gradient), want in zip(gradients.items(), wanted, strict=True):
@@ -294,7 +294,9 @@ def test_extreme_logits(readout):
     x, lengths = torch.randn(5, 4, CHANNELS, dtype=torch.float64), torch.tensor([4, 1, 2, 3, 4])
     target = torch.randint(0, 3, (5, 4) if readout == "every" else (5,))
     loss, _, gradients = native_loss(model, x, lengths, target, label_smoothing=0.1)
-    expected = judge_loss(judge_logits(model, x, lengths), target, lengths, label_smoothing=0.1)
+    expected = reference_loss(
+        reference_logits(model, x, lengths), target, lengths, label_smoothing=0.1
+    )
     assert expected > 100
     assert_close(torch.tensor(loss, dtype=torch.float64), expected.detach(), "float64")
     wanted = torch.autograd.grad(expected, list(model.parameters()))

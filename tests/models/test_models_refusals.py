@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from cases import CHANNELS, CLASSES, VOCABULARY, make_model
-from judge import native_loss, native_of
+from reference_model import native_loss, native_of
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError

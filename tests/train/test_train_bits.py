@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cases import CHANNELS, make_model, past_end
-from judge import native_loss
+from reference_model import native_loss
 
 from elman import SequenceClassifier, SequenceTagger, _core
 from elman.data.batches import Examples

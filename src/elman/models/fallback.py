@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from elman.layers import GRU, LSTM, RNN
-from elman.ops._dispatch import is_native
+from elman.layers.recurrent import Recurrent
+from elman.layers.torch_layers import LAYERS
+from elman.ops.cells import find_cell
+from elman.ops.dispatch import is_native
 
 if TYPE_CHECKING:
     from elman.models.model import ModelConfig
-
-_LAYERS: dict[str, type[Any]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
@@ -24,6 +24,8 @@ def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
     """
     # Modules and parameters are taken where they lie: their attributes cost ten times as much.
     modules: dict[str, Any] = model._modules
+    if config.cell not in LAYERS and not find_cell(config.cell).kernel:
+        return f"cell {config.cell!r} has a step function but no kernel"
     if _has_any_global_hook() or any(map(_is_watched, (model, *modules.values()))):  # type: ignore[no-untyped-call]
         return "a module has hooks or a parametrization"
     if not _is_as_made(modules, config):
@@ -62,8 +64,10 @@ def _is_watched(module: nn.Module) -> bool:
 
 def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
     """Whether the modules are those of SequenceModel's constructor, or others just like them."""
-    layer, output = modules["recurrent"], modules["output"]
-    if type(layer) is not _LAYERS[config.cell] or type(output) is not nn.Linear:
+    layer: Any = modules["recurrent"]
+    output = modules["output"]
+    made: type[Any] = LAYERS.get(config.cell, Recurrent)
+    if type(layer) is not made or type(output) is not nn.Linear:
         return False
     found = (
         layer.num_layers,

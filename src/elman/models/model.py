@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.layers import GRU, LSTM, RNN, initialise_recurrent
+from elman.layers import initialise_recurrent
+from elman.layers.torch_layers import make_recurrent
 from elman.models.fallback import is_training, native_fallback_reason
 from elman.models.native import NativeModel, check_input
 from elman.ops.cells import Cell, find_cell
@@ -124,26 +125,14 @@ class SequenceModel(nn.Module):
             pairs = zip(config.category_sizes, config.category_widths, strict=True)
             self.embeddings = nn.ModuleList(nn.Embedding(n, width) for n, width in pairs)
             size += sum(config.category_widths)
-        self.recurrent: RNN | GRU | LSTM
-        if config.cell == "rnn":
-            self.recurrent = RNN(
-                size,
-                config.hidden_size,
-                config.num_layers,
-                config.nonlinearity,
-                batch_first=True,
-                dropout=config.dropout_between,
-                bidirectional=config.bidirectional,
-            )
-        else:
-            self.recurrent = (GRU if config.cell == "gru" else LSTM)(
-                size,
-                config.hidden_size,
-                config.num_layers,
-                batch_first=True,
-                dropout=config.dropout_between,
-                bidirectional=config.bidirectional,
-            )
+        self.recurrent = make_recurrent(
+            config.cell_definition,
+            size,
+            config.hidden_size,
+            config.num_layers,
+            dropout=config.dropout_between,
+            bidirectional=config.bidirectional,
+        )
         if config.initialization == "orthogonal":
             initialise_recurrent(self.recurrent)
         self.output = nn.Linear(config.width, config.num_outputs)

@@ -112,10 +112,10 @@ class NativeModel:
         self.config = config
         self.dtype = dtype
         size = config.embedding_size if config.vocabulary_size else config.input_size
-        cell = f"rnn_{config.nonlinearity}" if config.cell == "rnn" else config.cell
+        cell = config.cell_definition
         # _core.Network is made for each call: that is quick, and what is kept is plain Python.
         self._network = (
-            cell,
+            cell.kernel,
             dtype == torch.float64,
             size,
             config.hidden_size,
@@ -125,7 +125,7 @@ class NativeModel:
             config.vocabulary_size,
             config.readout,
         )
-        rows = config.hidden_size * len(config.cell_definition.blocks)
+        rows = config.hidden_size * len(cell.blocks)
         shapes: dict[tuple[str, str], tuple[int, ...]] = {}
         if config.vocabulary_size:
             shapes["embedding", "weight"] = (config.vocabulary_size, size)

@@ -1,6 +1,6 @@
 """The recurrences as functions on tensors: one layer, one direction, a whole sequence at a time."""
 
-from elman.ops import _operators as _operators  # torch.ops.elman
+from elman.ops import operators as operators  # defines torch.ops.elman
 from elman.ops.gru import gru
 from elman.ops.lstm import lstm
 from elman.ops.rnn import rnn

@@ -43,8 +43,8 @@ class Cell:
         activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which says where a
             gate saturates; a block that is left out is never called saturated.
         biases: first value of the biases of a block, zero if left out; see `initialise_recurrent`.
-        kernel: the name by which `elman._core` knows the cell; None if it has no kernel.
-        torch_kernel: the function of torch._VF that runs the same cell; None if torch has none.
+        kernel: the name by which `elman._core` knows the cell; empty if it has no kernel.
+        torch_kernel: the function of torch._VF that runs the same cell; empty if torch has none.
         kept: what the kernel's forward pass keeps for its backward pass beside the output.
     """
 
@@ -55,8 +55,8 @@ class Cell:
     title: str = ""
     activations: Mapping[str, str] = field(default_factory=dict)
     biases: Mapping[str, float] = field(default_factory=dict)
-    kernel: str | None = None
-    torch_kernel: str | None = None
+    kernel: str = ""
+    torch_kernel: str = ""
     kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -187,6 +187,7 @@ LSTM = Cell(
 )
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (RNN, GRU, LSTM)}
+KERNELS = {cell.kernel: cell for cell in (RNN, RNN_RELU, GRU, LSTM)}
 
 
 def register_cell(cell: Cell) -> None:

@@ -90,7 +90,7 @@ def run_reference(
         lengths: valid steps of each row, (B,); None means all T.
         Others as `elman.ops.lstm`.
     Returns: y (B, T, H) or (T, B, H), zero past each row's end; the states after each row's own
-        last step in the direction of time that it is run in, in the order of `initial`.
+        last step in the direction in which it runs, in the order of `initial`.
     """
     if not batch_first:
         x = x.transpose(0, 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from elman.ops._checks import check_layer
-from elman.ops.gru.op import gru_op
+from elman.ops.cells import GRU
+from elman.ops.checks import check_layer
+from elman.ops.dispatch import run_layer
 
 
 def gru(
@@ -36,10 +37,12 @@ def gru(
         reverse: run from each row's own last step to its first.
         batch_first: whether batch stands before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
-        each row's own last step in the direction of travel.
+        each row's own last step in the direction in which it runs.
     Raises: ShapeError naming the argument, what it is and what it should be.
     Source: Cho et al. 2014, arXiv:1406.1078v1 (reset after the product); gates as
         torch.nn.GRU orders them.
     """
-    check_layer(3, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, batch_first)
-    return gru_op(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, reverse, batch_first)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    check_layer(GRU, x, *weights, (h0,), lengths, batch_first)
+    y, (h_n,) = run_layer(GRU, x, *weights, (h0,), lengths, reverse, batch_first)
+    return y, h_n

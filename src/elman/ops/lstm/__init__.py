@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from elman.ops._checks import check_layer
-from elman.ops.lstm.op import lstm_op
+from elman.ops.cells import LSTM
+from elman.ops.checks import check_layer
+from elman.ops.dispatch import run_layer
 
 
 def lstm(
@@ -40,16 +41,14 @@ def lstm(
         reverse: run from each row's own last step to its first.
         batch_first: whether batch stands before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; (h_n, c_n), each (B, H), the
-        states after each row's own last step in the direction of travel. With weight_hr, y and h_n
-        have P units.
+        states after each row's own last step in the direction in which it runs. With weight_hr, y
+        and h_n have P units.
     Raises: ShapeError naming the argument, what it is and what it should be.
     Source: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gate of Gers et
         al. 2000, doi:10.1162/089976600300015015; projection of Sak et al. 2014, arXiv:1402.1128;
         gate order of torch.nn.LSTM.
     """
-    check_layer(
-        4, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, batch_first, c0, weight_hr
-    )
-    return lstm_op(
-        x, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0, lengths, reverse, batch_first
-    )
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    check_layer(LSTM, x, *weights, (h0, c0), lengths, batch_first, weight_hr)
+    y, (h_n, c_n) = run_layer(LSTM, x, *weights, (h0, c0), lengths, reverse, batch_first, weight_hr)
+    return y, (h_n, c_n)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from elman.errors import SettingsError
-from elman.ops._checks import check_layer
-from elman.ops.rnn.op import rnn_op
+from elman.ops.cells import find_cell
+from elman.ops.checks import check_layer
+from elman.ops.dispatch import run_layer
 
 
 def rnn(
@@ -37,13 +38,14 @@ def rnn(
         reverse: run from each row's own last step to its first.
         batch_first: whether batch stands before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
-        each row's own last step in the direction of travel.
+        each row's own last step in the direction in which it runs.
     Raises: ShapeError naming the argument, what it is and what it should be; SettingsError.
     Source: Elman 1990, doi:10.1207/s15516709cog1402_1; weights as torch.nn.RNN.
     """
     if nonlinearity not in ("tanh", "relu"):
         raise SettingsError(f"nonlinearity: got {nonlinearity!r}, expected 'tanh' or 'relu'")
-    check_layer(1, x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, batch_first)
-    return rnn_op(
-        x, weight_ih, weight_hh, bias_ih, bias_hh, h0, lengths, nonlinearity, reverse, batch_first
-    )
+    cell = find_cell("rnn", nonlinearity)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    check_layer(cell, x, *weights, (h0,), lengths, batch_first)
+    y, (h_n,) = run_layer(cell, x, *weights, (h0,), lengths, reverse, batch_first)
+    return y, h_n

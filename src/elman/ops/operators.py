@@ -1,6 +1,7 @@
 """`elman::recurrence`: the kernels as operators that torch.compile and torch.export can hold.
 
-An operator returns tensors only, and as many each time: what is not wanted comes back empty.
+An operator returns tensors only, and as many each time: what is not needed comes back empty.
+The names of the operators and of their arguments stand in exported programs.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elman.ops import _native
-from elman.ops._checks import check_lengths
+from elman.ops import native
+from elman.ops.cells import KERNELS
+from elman.ops.checks import check_lengths
 
 _INPUTS = (
     "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
@@ -35,42 +37,43 @@ _library.define(  # type: ignore[no-untyped-call]
 
 def _run(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight_hh, lengths, batch_first = (arguments[i] for i in (0, 2, 7, 10))
-    if lengths is not None:  # not looked at while the graph was made
-        batch, time, _, _ = _native.sizes(x, weight_hh, batch_first)
+    if lengths is not None:  # while the graph was made their values were unknown
+        batch, time, _, _ = native.sizes(x, weight_hh, batch_first)
         check_lengths(lengths, batch, time)
-    return _filled(arguments[0], _native.forward(*arguments))
+    return _as_tensors(arguments[0], native.forward(*arguments))
 
 
 def _run_fake(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight_hh = arguments[0], arguments[2]
     cell, _, batch_first, keep = arguments[8:]
-    kept = _native.reserve_size(x, weight_hh, cell) if keep else 0
-    outputs = _native.allocate(x, weight_hh, cell, batch_first)
-    return _filled(x, (*outputs, x.new_empty(kept)))
+    kept = native.reserve_size(x, weight_hh, cell) if keep else 0
+    outputs = native.allocate(x, weight_hh, cell, batch_first)
+    return _as_tensors(x, (*outputs, x.new_empty(kept)))
 
 
 def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    saved, gradients, wanted, options = _split(arguments)
-    found = _native.backward(saved, gradients, wanted, *options)
-    return _filled(saved[0], found)
+    saved, gradients, needed, options = _split(arguments)
+    return _as_tensors(saved[0], native.backward(saved, gradients, needed, *options))
 
 
 def _run_backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    saved, _, wanted, _ = _split(arguments)
-    x, weights = saved[0], any(wanted[1:5])
-    want = (wanted[0], weights, weights, weights, weights, wanted[5], wanted[6])
+    saved, _, needed, _ = _split(arguments)
+    # As `native.backward` does, the four gradients of the weights come together or not at all.
+    x, weights = saved[0], any(needed[1:5])
+    filled = (needed[0], weights, weights, weights, weights, needed[5], needed[6])
     return tuple(
-        x.new_empty(t.shape if w and t is not None else 0)
-        for t, w in zip(saved, want, strict=False)
+        x.new_empty(t.shape if is_filled and t is not None else 0)
+        for t, is_filled in zip(saved, filled, strict=False)
     )
 
 
-def _filled(x: Tensor, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+def _as_tensors(x: Tensor, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """The tensors, with an empty one in place of each None."""
     return tuple(x.new_empty(0) if t is None else t for t in tensors)
 
 
 def _split(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Saved tensors, gradients of the outputs, which are wanted, options."""
+    """Saved tensors, gradients of the outputs, which gradients are needed, options."""
     return arguments[:10], arguments[10:13], tuple(arguments[13]), arguments[14:]
 
 
@@ -82,14 +85,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _gradients(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    wanted = ctx.needs_input_grad[:7]
+    needed = ctx.needs_input_grad[:7]
     dy, dh_n, dc_n = gradients[:3]
-    if ctx.options[0] != "lstm":
-        dc_n = None
+    if len(KERNELS[ctx.options[0]].states) == 1:
+        dc_n = None  # of the empty c_n
     found = torch.ops.elman.recurrence_backward(
-        *ctx.saved_tensors, dy, dh_n, dc_n, list(wanted), *ctx.options
+        *ctx.saved_tensors, dy, dh_n, dc_n, list(needed), *ctx.options
     )
-    used = (g if want else None for g, want in zip(found, wanted, strict=True))
+    used = (g if need else None for g, need in zip(found, needed, strict=True))
     return (*used, None, None, None, None, None)
 
 

@@ -1,7 +1,7 @@
 """One layer, one direction, run by torch's own recurrent kernels with lengths honoured.
 
 torch knows ragged batches as PackedSequence only: the steps of all rows are gathered time by time,
-so padding is never read, whatever it holds. What torch lacks is a backward-only layer; each row is
+so padding is never read, whatever it holds. torch has no layer that runs backward only; each row is
 flipped within its own length instead.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import _VF, Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from elman.ops.cells import Cell
 
 
 def flip_within_lengths(x: Tensor, lengths: Tensor) -> Tensor:
@@ -23,8 +25,8 @@ def flip_within_lengths(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, index[:, :, None].expand_as(x))
 
 
-def run_layer(
-    kernel: Callable[..., tuple[Tensor, ...]],
+def run_torch_layer(
+    cell: Cell,
     x: Tensor,
     weights: tuple[Tensor, Tensor, *tuple[Tensor | None, ...]],
     initial: tuple[Tensor | None, ...],
@@ -32,33 +34,36 @@ def run_layer(
     reverse: bool,
     batch_first: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run `kernel` (one of torch's rnn_tanh, rnn_relu, gru, lstm) over x, (B, T, I).
+    """Run torch's function for a cell over x, (B, T, I).
 
     Args:
-        kernel: torch._VF function; takes padded or packed input.
-        weights: weight_ih, weight_hh, bias_ih, bias_hh and, for lstm, weight_hr.
-        initial: initial states, each (B, H): h, and for lstm c; None means zeros.
+        cell: with a `torch_kernel`.
+        weights: weight_ih, weight_hh, bias_ih, bias_hh and, to project the state, weight_hr.
+        initial: initial states, (B, H) each, in the order of `cell.initial_states`; None means
+            zeros.
         lengths: valid steps of each row, (B,); None means all T.
         reverse: from each row's own last step to its first.
         batch_first: whether batch stands before time in x and y.
     Returns: y (B, T, H), contiguous, zero past each row's end; final states, each (B, H).
     """
     if lengths is not None and torch.compiler.is_dynamo_compiling():
-        return _outside_the_graph(kernel, x, weights, initial, lengths, reverse, batch_first)
+        return _outside_the_graph(cell, x, weights, initial, lengths, reverse, batch_first)
     if not batch_first:
-        turned, last = run_layer(
-            kernel, x.transpose(0, 1), weights, initial, lengths, reverse, True
+        turned, last = run_torch_layer(
+            cell, x.transpose(0, 1), weights, initial, lengths, reverse, True
         )
         return turned.transpose(0, 1).contiguous(), last
     batch, time, _ = x.shape
     weight_ih, weight_hh, *rest = weights
-    widths = (weight_hh.shape[1], weight_ih.shape[0] // 4)  # of h, and of the lstm's c
+    # Of h, which may be projected, and of a second state, which never is.
+    widths = (weight_hh.shape[1], weight_ih.shape[0] // len(cell.blocks))
     states = tuple(
         x.new_zeros(batch, width) if state is None else state
         for state, width in zip(initial, widths, strict=False)
     )
     if batch == 0 or time == 0:
         return x.new_zeros(batch, time, widths[0]), states
+    kernel = getattr(_VF, cell.torch_kernel)
     flat = [w for w in weights if w is not None]
     biased = rest[0] is not None
     stacked = tuple(s.unsqueeze(0) for s in states)
@@ -88,7 +93,7 @@ def run_layer(
         ends = tuple(s.index_select(1, back).squeeze(0) for s in final)
         return packed._replace(data=data), ends
 
-    filled = lengths.clamp(min=1)
+    filled = lengths.clamp(min=1)  # `run_packed` gives an empty row one step
     y, ends = run_packed(run, flip_within_lengths(x, filled) if reverse else x, states, lengths)
     return (flip_within_lengths(y, filled) if reverse else y).contiguous(), ends
 
@@ -101,7 +106,7 @@ def run_packed(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run what takes a PackedSequence over x, (B, T, I), T and B at least 1.
 
-    Packing refuses empty rows: they get one step of zeros, and their state back afterwards.
+    Packing refuses empty rows: they get one step of zeros, and their own state afterwards.
 
     Args:
         run: from the packed input to the packed output and the final states, (..., B, H).
@@ -121,4 +126,4 @@ def run_packed(
 
 
 # torch.compile has no way into packing: it breaks its graph here, as it does at torch's layers.
-_outside_the_graph = _disable_dynamo(run_layer)
+_outside_the_graph = _disable_dynamo(run_torch_layer)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import torch
-from cases import CELLS, past_end
+from cases import past_end
 from torch import Tensor
 from torch.nn import functional
 
 from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients
+from elman.ops.reference import run_reference
 
-REFERENCES = {cell.name: cell for cell in CELLS}
 
-
-def judge_logits(
+def reference_logits(
     model: SequenceModel, x: Tensor, lengths: Tensor, masks: list[Tensor] | None = None
 ) -> Tensor:
-    """Logits, (B, K) or (B, T, K), by the references of `elman.ops`; rows past an end mean nothing.
+    """Logits, (B, K) or (B, T, K), by the reference loop; rows past an end mean nothing.
 
     Args:
         masks: what dropout keeps, in the order of its use; None for no dropout.
@@ -27,8 +26,7 @@ def judge_logits(
     def keep(values: Tensor) -> Tensor:
         return values if masks is None else values * next(left) / (1 - config.dropout)
 
-    name = f"rnn_{config.nonlinearity}" if config.cell == "rnn" else config.cell
-    cell = REFERENCES[name]
+    cell = config.cell_definition
     inside = ~past_end(x, lengths)  # (B, T)
     if config.vocabulary_size:
         x = keep(model.embedding.weight[torch.where(inside, x, 0)])
@@ -37,19 +35,19 @@ def judge_logits(
     for layer in range(config.num_layers):
         outputs, finals = [], []
         for end in ("", "_reverse")[: 1 + config.bidirectional]:
-            out, final = cell.reference(
+            out, final = run_reference(
+                cell,
                 y,
                 *(
                     getattr(model.recurrent, f"{kind}_l{layer}{end}")
                     for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 ),
-                *[start] * len(cell.states),
-                lengths=lengths,
-                reverse=bool(end),
-                **cell.options,
+                (start,) * len(cell.states),
+                lengths,
+                bool(end),
             )
             outputs.append(out)
-            finals.append(final[0] if isinstance(final, tuple) else final)
+            finals.append(final[0])
         y = torch.cat(outputs, -1)
         if layer + 1 < config.num_layers:
             y = keep(y)
@@ -62,7 +60,7 @@ def judge_logits(
     return keep(read) @ model.output.weight.T + model.output.bias
 
 
-def judge_loss(
+def reference_loss(
     logits: Tensor,
     target: Tensor,
     lengths: Tensor,

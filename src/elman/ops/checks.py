@@ -1,4 +1,4 @@
-"""Shape, dtype and length checks shared by the three recurrences."""
+"""Checks of shapes, dtypes and lengths that all cells share."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import torch
 from torch import Tensor
 
 from elman.errors import ShapeError
+from elman.ops.cells import Cell
 
 
 def check_layer(
-    gates: int,
+    cell: Cell,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-    h0: Tensor | None,
+    initial: tuple[Tensor | None, ...],
     lengths: Tensor | None,
     batch_first: bool,
-    c0: Tensor | None = None,
     weight_hr: Tensor | None = None,
 ) -> None:
     """Raise ShapeError unless the arguments of one recurrent layer fit together.
 
     Args:
-        gates: G, blocks of H rows in the weights: 1 (rnn), 3 (gru), 4 (lstm).
+        cell: its blocks are the G of the weights.
         x: (B, T, I), or (T, B, I) if not batch_first.
         weight_ih: (G*H, I).
         weight_hh: (G*H, H), or (G*H, P) with weight_hr.
         bias_ih, bias_hh: (G*H,), or None for both.
-        h0, c0: initial states, (B, H) or None; with weight_hr, h0 is (B, P).
+        initial: states before the first step, (B, H) or None, in the order of
+            `cell.initial_states`; with weight_hr, h is (B, P).
         lengths: (B,) integers from 0 to T, or None.
         weight_hr: (P, H) with P < H, or None.
     """
@@ -37,6 +38,7 @@ def check_layer(
         order = "(B, T, I)" if batch_first else "(T, B, I)"
         raise ShapeError(f"x: got {tuple(x.shape)}, expected 3 dimensions {order}")
     batch, time, size = x.shape
+    gates = len(cell.blocks)
     if not batch_first:
         batch, time = time, batch
     if weight_hr is None:
@@ -55,8 +57,10 @@ def check_layer(
         ("bias_ih", bias_ih, (rows,)),
         ("bias_hh", bias_hh, (rows,)),
         ("weight_hr", weight_hr, (width, hidden)),
-        ("h0", h0, (batch, width)),
-        ("c0", c0, (batch, hidden)),
+        *(
+            (f"{name}0", state, (batch, width if name == "h" else hidden))
+            for name, state in zip(cell.initial_states, initial, strict=True)
+        ),
     ):
         if tensor is None:
             continue
@@ -75,7 +79,8 @@ def check_layer(
 def check_lengths(lengths: Tensor, batch: int, time: int) -> None:
     """Raise ShapeError unless lengths are (B,) integers from 0 to T.
 
-    Their values are not looked at while torch compiles or exports: a graph cannot hang on them.
+    Their values are not read while torch compiles or exports: a graph cannot depend on them. The
+    operator checks them when the graph runs.
     """
     if lengths.shape != (batch,) or lengths.is_floating_point():
         raise ShapeError(

@@ -7,12 +7,14 @@ stand in the graph as one node each. Both end in `forward` and `backward`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from elman.ops._second import Replay, differentiable_gradients
+from elman.ops.cells import KERNELS, Cell
+from elman.ops.reference import run_reference
 
 try:
     from elman import _core
@@ -22,10 +24,13 @@ except ImportError as error:
         " `pip install .`, or with `make setup` to work on elman"
     ) from error
 
-# y, h_n, c_n of an lstm, and what backward needs besides where that was asked for
+# Kernels of cells with a second state: a set of words, because it is looked up at every call.
+_HAS_C = {kernel for kernel, cell in KERNELS.items() if len(cell.states) > 1}
+
+# y, h_n, c_n of a cell that has a second state, and what backward needs where that was asked for
 Outputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 # of x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0
-Gradients = tuple[
+InputGradients = tuple[
     Tensor | None,
     Tensor | None,
     Tensor | None,
@@ -37,37 +42,38 @@ Gradients = tuple[
 
 
 def run_native(
-    cell: str,
-    replay: Replay,
+    cell: Cell,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    initial: Sequence[Tensor | None],
     lengths: Tensor | None,
     reverse: bool,
     batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer in one direction; arguments as `elman.ops`, checked, on the CPU.
 
     Args:
-        cell: `rnn_tanh`, `rnn_relu`, `gru` or `lstm`.
-        replay: its reference, for second derivatives.
-    Returns: y, h_n, and c_n for the lstm.
+        cell: with a kernel.
+        initial: states before the first step, in the order of `cell.initial_states`.
+    Returns: y; the final states in the same order.
     """
+    h0, c0 = initial if len(initial) > 1 else (initial[0], None)
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    options = (cell, reverse, batch_first)
+    options = (cell.kernel, reverse, batch_first)
     c_n: Tensor | None
     if torch.compiler.is_compiling():
         y, h_n, c_n, _ = torch.ops.elman.recurrence(*inputs, lengths, *options, keep)
+        if len(cell.states) == 1:
+            c_n = None  # an operator returns a tensor all the same
     elif keep:
-        y, h_n, c_n = _Recurrence.apply(replay, *inputs, lengths, *options)  # type: ignore[no-untyped-call]
+        y, h_n, c_n = _Recurrence.apply(cell, *inputs, lengths, *options)  # type: ignore[no-untyped-call]
     else:
         y, h_n, c_n, _ = forward(*inputs, lengths, *options, False)
-    return y, h_n, c_n
+    return y, ((h_n,) if c_n is None else (h_n, c_n))
 
 
 def sizes(x: Tensor, weight_hh: Tensor, batch_first: bool) -> tuple[int, int, int, int]:
@@ -141,7 +147,7 @@ def allocate(
     return (
         x.new_empty((batch, time, hidden) if batch_first else (time, batch, hidden)),
         x.new_empty(batch, hidden),
-        x.new_empty(batch, hidden) if cell == "lstm" else None,
+        x.new_empty(batch, hidden) if cell in _HAS_C else None,
     )
 
 
@@ -180,23 +186,23 @@ def forward(
 def backward(
     saved: tuple[Tensor | None, ...],
     gradients: tuple[Tensor | None, Tensor | None, Tensor | None],
-    wanted: tuple[bool, ...],
+    needed: tuple[bool, ...],
     cell: str,
     reverse: bool,
     batch_first: bool,
-) -> Gradients:
-    """Gradients of the inputs that are wanted; the four weights' come together or not at all."""
+) -> InputGradients:
+    """Return the gradients that `needed` names; the four weights' come together or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
     assert x is not None and y is not None
     x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
     dy, dh_n, dc_n = gradients
     dy, dh_n, dc_n = None if dy is None else _rows(dy), _whole(dh_n), _whole(dc_n)
-    dx = x.new_empty(x.shape) if wanted[0] else None
+    dx = x.new_empty(x.shape) if needed[0] else None
     d_weights: list[Tensor | None] = [None] * 4
-    if any(wanted[1:5]):
+    if any(needed[1:5]):
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
-    dh0 = torch.empty_like(h0) if wanted[5] and h0 is not None else None
-    dc0 = torch.empty_like(c0) if wanted[6] and c0 is not None else None
+    dh0 = torch.empty_like(h0) if needed[5] and h0 is not None else None
+    dc0 = torch.empty_like(c0) if needed[6] and c0 is not None else None
     whole = [_whole(w) for w in weights]  # by name, so that they outlive the call
     call = _call(
         x,
@@ -223,29 +229,71 @@ def backward(
     return dx, d_ih, d_hh, d_bias_ih, d_bias_hh, dh0, dc0
 
 
+def differentiable_gradients(
+    cell: Cell,
+    inputs: tuple[Tensor | None, ...],
+    lengths: Tensor | None,
+    gradients: tuple[Tensor | None, ...],
+    needed: tuple[bool, ...],
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the inputs that `needed` names, each with a graph of its own.
+
+    The kernels have no second derivative. Where autograd asks for one (`create_graph=True`), the
+    forward pass is run again by the reference and differentiated by autograd: exact, and as slow as
+    the reference.
+
+    Args:
+        inputs: x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0; None where there is none.
+        gradients: of the loss by y, h_n and c_n; None means zeros.
+        needed: for each input, whether its gradient is.
+    """
+    x, weight_ih, weight_hh, bias_ih, bias_hh, *initial = inputs
+    assert x is not None and weight_ih is not None and weight_hh is not None
+    states = tuple(initial[: len(cell.states)])
+    with torch.enable_grad():
+        y, final = run_reference(
+            cell, x, weight_ih, weight_hh, bias_ih, bias_hh, states, lengths, reverse, batch_first
+        )
+        ends = [(o, g) for o, g in zip((y, *final), gradients, strict=False) if g is not None]
+        places = [i for i, need in enumerate(needed[: len(inputs)]) if need]
+        found = torch.autograd.grad(
+            [o for o, _ in ends],
+            [t for i in places if (t := inputs[i]) is not None],
+            [g for _, g in ends],
+            create_graph=True,
+            allow_unused=True,
+        )
+    result: list[Tensor | None] = [None] * len(inputs)
+    for i, gradient in zip(places, found, strict=True):
+        result[i] = gradient
+    return tuple(result)
+
+
 class _Recurrence(torch.autograd.Function):
     """One layer, one direction."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        replay, *tensors = arguments[:9]
+        cell, *tensors = arguments[:9]
         options = arguments[9:]
         everything = (*tensors, *options, True)
         y, h_n, c_n, reserve = forward(*everything)
         ctx.save_for_backward(*tensors, y, reserve)
-        ctx.replay, ctx.options = replay, options
+        ctx.cell, ctx.options = cell, options
         ctx.set_materialize_grads(False)
         return y, h_n, c_n
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:8]
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:8]
         batched = any(g is not None and not torch._C._has_storage(g) for g in gradients)
         if batched or torch.is_grad_enabled():  # is_grads_batched, create_graph
             found = differentiable_gradients(
-                ctx.replay, saved[:7], saved[7], gradients, wanted, *ctx.options[1:]
+                ctx.cell, saved[:7], saved[7], gradients, needed, *ctx.options[1:]
             )
         else:
-            found = backward(saved, gradients, wanted, *ctx.options)  # type: ignore[arg-type]
-        used = (g if want else None for g, want in zip(found, wanted, strict=True))
+            found = backward(saved, gradients, needed, *ctx.options)  # type: ignore[arg-type]
+        used = (g if need else None for g, need in zip(found, needed, strict=True))
         return (None, *used, None, None, None, None)

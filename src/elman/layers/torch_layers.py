@@ -1,0 +1,266 @@
+"""RNN, GRU and LSTM in place of torch.nn's: the same weights and results, and `lengths`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch._compile import _disable_dynamo
+from torch.nn.utils.rnn import PackedSequence
+
+from elman.errors import SettingsError
+from elman.layers.recurrent import Recurrent, RecurrentBase, States
+from elman.ops import cells
+from elman.ops.cells import Cell
+from elman.ops.dispatch import is_native
+from elman.ops.native import run_native
+from elman.ops.torch_layer import run_packed
+
+
+class _TorchLayers(RecurrentBase, nn.RNNBase):
+    """Layers of one of torch's cells: elman's kernels where they can run, else torch's whole stack.
+
+    Constructor, weights, copies, pickles and repr are torch's. The subclasses are no torch.nn.RNN,
+    GRU or LSTM all the same: torch.compile refuses every instance of those three.
+    """
+
+    _cell: ClassVar[Cell]
+    _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
+
+    @property
+    def cell(self) -> Cell:
+        """The equations of a step."""
+        return self._cell
+
+    def _run_padded(
+        self, x: Tensor, states: States, lengths: Tensor | None
+    ) -> tuple[Tensor, States]:
+        if is_native(x, self._weight("weight_ih_l0"), *states):
+            return self._run_layers(x, states, lengths, self.batch_first)
+        in_dynamo = torch.compiler.is_dynamo_compiling()
+        run = _outside_the_graph if in_dynamo else _TorchLayers._run_torch
+        batch = x.shape[0 if self.batch_first else 1]
+        return run(self, x, states, lengths if batch else None)
+
+    def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
+        if is_native(packed.data, self._weight("weight_ih_l0"), *states):
+            return super()._run_packed(packed, states)
+        self._check_dims(states, 3, "packed")
+        batch_sizes = packed.batch_sizes
+        self._check_sizes(packed.data, states, int(batch_sizes[0]), len(batch_sizes))
+        return self._run_torch(packed, states, None)
+
+    def _run_one(
+        self,
+        cell: Cell,
+        x: Tensor,
+        weights: list[Tensor],
+        initial: tuple[Tensor | None, ...],
+        lengths: Tensor | None,
+        reverse: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, States]:
+        if self.proj_size:  # no kernel of ours projects
+            return super()._run_one(cell, x, weights, initial, lengths, reverse, batch_first)
+        # Straight to the kernel: that it takes these tensors was found once for the whole stack.
+        W, U, *biases = weights
+        b, c = biases or (None, None)
+        return run_native(cell, x, W, U, b, c, initial, lengths, reverse, batch_first)
+
+    def _run_torch(self, x: Any, states: States, lengths: Tensor | None) -> tuple[Any, States]:
+        """All layers by torch, cuDNN where there is one; x padded or packed."""
+        if lengths is not None:
+            y, final = run_packed(
+                lambda packed: self._run_torch(packed, states, None),
+                x if self.batch_first else x.transpose(0, 1),
+                states or (0.0,) * len(self.cell.states),
+                lengths,
+            )
+            return (y if self.batch_first else y.transpose(0, 1)), final
+        hx = states if len(states) > 1 else states[0] if states else None
+        y, final = self._torch_forward(x, hx)
+        return y, final if isinstance(final, tuple) else (final,)
+
+
+# torch.compile breaks its graph at torch's recurrent layers, and so it does here: traced all the
+# same, they fail in its backends (aten::mkldnn_rnn_layer in torch 2.13).
+_outside_the_graph = _disable_dynamo(_TorchLayers._run_torch)
+
+
+class RNN(_TorchLayers):
+    """Simple recurrent layers: h_t = f(W x_t + b_ih + U h_{t-1} + b_hh).
+
+    Takes torch.nn.RNN's arguments, input and weights (`load_state_dict` works both ways) and, when
+    called, also `lengths`.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: L.
+        nonlinearity: f, `tanh` or `relu`.
+        bias: whether there are biases.
+        batch_first: input and output are (B, T, .) instead of (T, B, .).
+        dropout: probability that an output between layers is dropped while training.
+        bidirectional: also run each layer from each row's own last step to its first.
+    """
+
+    _torch_forward = nn.RNN.forward
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise SettingsError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
+        super().__init__(
+            f"RNN_{nonlinearity.upper()}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            _no_projection(proj_size),
+            device,
+            dtype,
+        )
+        self.nonlinearity = nonlinearity
+
+    @property
+    def cell(self) -> Cell:
+        """The equations of a step."""
+        return cells.RNN if self.nonlinearity == "tanh" else cells.RNN_RELU
+
+
+class GRU(_TorchLayers):
+    """Gated recurrent layers; equations in `elman.ops.gru`.
+
+    Arguments, input, weights and errors as `RNN`, without `nonlinearity`.
+    """
+
+    _cell = cells.GRU
+    _torch_forward = nn.GRU.forward
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+    ) -> None:
+        super().__init__(
+            "GRU",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            _no_projection(proj_size),
+            device,
+            dtype,
+        )
+
+
+class LSTM(_TorchLayers):
+    """Long short-term memory layers; equations in `elman.ops.lstm`.
+
+    Arguments, input, weights and errors as `RNN`, without `nonlinearity` and with `proj_size`: P
+    units to which the hidden state is projected, 0 for no projection.
+    """
+
+    _cell = cells.LSTM
+    _torch_forward = nn.LSTM.forward
+    # What torch's forward calls on itself.
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+
+
+def _no_projection(proj_size: int) -> int:
+    """Refuse a projection as torch does: only an LSTM has one."""
+    if proj_size:
+        raise SettingsError("proj_size argument is only supported for LSTM, not RNN or GRU")
+    return 0
+
+
+LAYERS = {"rnn": RNN, "gru": GRU, "lstm": LSTM}  # by name of the cell; others are `Recurrent`
+_CONSTRUCTORS: dict[Cell, Callable[..., RecurrentBase]] = {
+    cells.RNN: RNN,
+    cells.RNN_RELU: partial(RNN, nonlinearity="relu"),
+    cells.GRU: GRU,
+    cells.LSTM: LSTM,
+}
+
+
+def make_recurrent(
+    cell: Cell,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    *,
+    dropout: float,
+    bidirectional: bool,
+) -> RecurrentBase:
+    """Make layers of a cell, batch first: of the class in torch's place if it has one."""
+    make = _CONSTRUCTORS.get(cell, partial(Recurrent, cell))
+    return make(
+        input_size,
+        hidden_size,
+        num_layers,
+        batch_first=True,
+        dropout=dropout,
+        bidirectional=bidirectional,
+    )
