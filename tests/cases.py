@@ -18,6 +18,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.ops import cells, reference
+from elman.train.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -306,3 +307,11 @@ def assert_released(model: nn.Module) -> None:
     for p in parameters:
         assert p.untyped_storage().nbytes() == p.numel() * p.element_size()
         assert p.is_leaf
+
+
+class Hook(Progress):
+    """Calls functions from inside a training: once before it, and after every step."""
+
+    def __init__(self, start=None, batch=None):
+        self.start = start or self.start
+        self.batch = batch or self.batch

@@ -19,9 +19,8 @@ from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train.gradients import gradient_source
 from elman.train.loop import to_device
-from elman.train.optimizer import make_optimizer
-from elman.train.schedule import learning_rate
-from elman.train.tally import Tally
+from elman.train.metrics import RunningMetrics
+from elman.train.optimizer import learning_rate, make_optimizer
 
 from .rows import Shape
 
@@ -188,7 +187,7 @@ def elman_step(problem: Problem, rate: float) -> Callable[[], float]:
     gradients = gradient_source(model, settings)
     optimizer = make_optimizer(gradients.groups, settings)
     batch = Batch(problem.x, torch.full((B,), T, dtype=torch.int64), problem.target)
-    tally = Tally()
+    metrics = RunningMetrics()
 
     def step() -> float:
         now = learning_rate(settings, 0, 1)
@@ -200,7 +199,7 @@ def elman_step(problem: Problem, rate: float) -> Callable[[], float]:
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise ValueError(f"loss {loss}, gradient norm {norm}")
             optimizer.step()
-            tally.add(loss, logits, target, weight)
+            metrics.add(loss, logits, target, weight)
         return loss
 
     return step

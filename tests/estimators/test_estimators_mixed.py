@@ -14,7 +14,7 @@ from elman.errors import ModelFileError, SettingsError
 from elman.estimators.encoder import Encoder
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
-from elman.train.disturb import unknown_chances, with_unknown
+from elman.train.augmentation import replace_by_unknown, unknown_probabilities
 
 NAN = np.nan
 SMALL = {"hidden_size": 4, "epochs": 2, "random_state": 0}
@@ -136,14 +136,14 @@ def test_the_model_against_embeddings_by_hand():
 def test_dropped_categories():
     codes = np.array([[0.1, 2, 2], [0.2, 2, 3], [0.3, 3, 4], [0.4, 2, 2]], np.float32)
     data = Examples(Ragged(codes, np.array([0, 4])), np.array([0]))
-    chances = unknown_chances(data, 1.0, 1)
+    chances = unknown_probabilities(data, 1.0, 1)
     assert [c.tolist() for c in chances] == [
         [0, 0, 1 / 4, 1 / 2],
         [0, 0, 1 / 3, 1 / 2, 1 / 2],
     ]
     torch.manual_seed(0)
     x = torch.from_numpy(codes).repeat(1000, 1, 1)
-    found = with_unknown(x, chances)
+    found = replace_by_unknown(x, chances)
     assert (found[:, :, 0] == x[:, :, 0]).all()
     share = (found == 1).double().mean(0)
     expected = [[0, 1 / 4, 1 / 3], [0, 1 / 4, 1 / 2], [0, 1 / 2, 1 / 2], [0, 1 / 4, 1 / 3]]

@@ -41,7 +41,6 @@ def test_a_fault_is_told_once_with_its_epoch():
         model.recurrent.bias_ih_l0[:6] = 20.0
     told = []
     watch, data = Watch(every=1, notify=told.append), make_examples()
-    watch.begin(model, data, LOSS)
     settings = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, weight_decay=0.0)
     train(model, data, None, settings, on_epoch=watch)
     assert len(watch.diagnoses) == 4
@@ -74,5 +73,6 @@ def test_what_it_cannot_do(wrong):
 
 
 def test_without_a_network_it_says_so():
+    records = train(make_model(), make_examples(), None, TrainingSettings(epochs=1)).epochs
     with pytest.raises(ElmanError, match="call begin"):
-        train(make_model(), make_examples(), None, TrainingSettings(epochs=1), on_epoch=Watch())
+        Watch().epoch(records[0])

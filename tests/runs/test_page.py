@@ -9,7 +9,7 @@ import pytest
 from elman.evaluate import evaluate
 from elman.plots import save_all
 from elman.runs.report.page import Page, headline, render
-from elman.train.loop import EpochRecord, History
+from elman.train import EpochRecord, History
 
 VOID = {"meta", "img", "br"}
 LOGISTIC, MAJORITY, TAGS = "logistic regression", "majority class", "most frequent tag of the token"

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from cases import assert_released, by_modules, make_examples, make_model, weights_of
+from cases import Hook, assert_released, by_modules, make_examples, make_model, weights_of
 from tolerances import assert_close
 
 from elman import _core
@@ -90,8 +90,7 @@ def test_the_choice_is_told_once_and_kept(modules):
         make_examples(),
         None,
         QUICK,
-        on_start=told.append,
-        on_batch=lambda *_: told.append("batch"),
+        progress=Hook(told.append, lambda *_: told.append("batch")),
     )
     wanted = "gradients by autograd: a module has hooks or a parametrization"
     assert told[0] == history.gradients == (wanted if modules else ONE_CALL)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from cases import CLASSES, make_examples, make_model
+from cases import CLASSES, Hook, make_examples, make_model
 from tolerances import assert_close
 
 from elman.data.batches import Examples
@@ -16,7 +16,8 @@ from elman.data.ragged import Ragged
 from elman.errors import ElmanError, SettingsError
 from elman.settings import TrainingSettings
 from elman.train import loop, train
-from elman.train.tally import Tally
+from elman.train.metrics import RunningMetrics
+from elman.train.progress import Progress
 
 QUICK = TrainingSettings(epochs=4, batch_size=8, token_dropout=0, learning_rate=0.02)
 
@@ -126,7 +127,9 @@ def test_keep_best_keeps_the_first_of_the_lowest(monkeypatch):
     """Validation losses as written here: down, up, down further, level, up."""
     losses = [5.0, 3.0, 4.0, 2.0, 2.0, 6.0]
     given = iter(losses)
-    monkeypatch.setattr(loop, "validate", lambda *_: Tally(loss=next(given), correct=0, count=1))
+    monkeypatch.setattr(
+        loop, "validate", lambda *_: RunningMetrics(loss=next(given), correct=0, count=1)
+    )
     data, model, seen = make_examples(), make_model(), []
     history = train(
         model, data, data, settings(epochs=6, patience=3), on_epoch=snapshots(model, seen)
@@ -183,18 +186,18 @@ def test_patience_stops_with_keep_last():
     assert same(weights(model), seen[-1][0])
 
 
-class Interrupt:
+class Interrupt(Progress):
     """Raises what Ctrl-C raises, in one batch of one epoch."""
 
     def __init__(self, epoch, batch):
         self.when = (epoch, batch)
-        self.epoch = 1
+        self.current = 1
 
-    def on_batch(self, number, batches, tally):
-        if (self.epoch, number) == self.when:
+    def batch(self, number, batches, metrics):
+        if (self.current, number) == self.when:
             raise KeyboardInterrupt
         if number == batches:
-            self.epoch += 1
+            self.current += 1
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
@@ -205,7 +208,7 @@ def test_interrupt_ends_with_the_best_so_far(batch):
         data,
         against(data),
         settings(epochs=10, patience=0),
-        on_batch=Interrupt(4, batch).on_batch,
+        progress=Interrupt(4, batch),
         on_epoch=snapshots(model, seen),
     )
     assert history.stopped == "interrupted after epoch 3"
@@ -223,7 +226,7 @@ def test_interrupt_with_keep_last_ends_with_a_whole_epoch():
         data,
         None,
         settings(epochs=10, keep="last"),
-        on_batch=Interrupt(4, 3).on_batch,
+        progress=Interrupt(4, 3),
         on_epoch=snapshots(model, seen),
     )
     assert history.kept_epoch == 3
@@ -233,7 +236,7 @@ def test_interrupt_with_keep_last_ends_with_a_whole_epoch():
 def test_interrupt_in_the_first_epoch_is_passed_on():
     data = make_examples()
     with pytest.raises(KeyboardInterrupt):
-        train(make_model(), data, data, settings(), on_batch=Interrupt(1, 2).on_batch)
+        train(make_model(), data, data, settings(), progress=Interrupt(1, 2))
 
 
 @pytest.mark.parametrize("validation", [False, True])
@@ -278,19 +281,23 @@ def test_full_batch():
         data,
         None,
         settings(batch_size="full", epochs=3),
-        on_batch=lambda number, batches, tally: calls.append((number, batches, tally.count)),
+        progress=Hook(
+            batch=lambda number, batches, metrics: calls.append((number, batches, metrics.count))
+        ),
     )
     assert calls == [(1, 1, 37)] * 3
 
 
-def test_on_batch_hears_of_every_batch():
+def test_progress_hears_of_every_batch():
     calls = []
     train(
         make_model(),
         make_examples(20),
         None,
         settings(batch_size=8, epochs=2),
-        on_batch=lambda number, batches, tally: calls.append((number, batches, tally.count)),
+        progress=Hook(
+            batch=lambda number, batches, metrics: calls.append((number, batches, metrics.count))
+        ),
     )
     assert [(n, m) for n, m, _ in calls] == [(1, 3), (2, 3), (3, 3)] * 2
     assert calls[2][2] == calls[5][2] == 20

@@ -17,7 +17,7 @@ from elman.settings import TrainingSettings
 from elman.train import train
 from elman.train.gradients import Autograd, OneCall, batch_loss, gradient_source
 from elman.train.losses import LOSSES, Loss, check_loss
-from elman.train.tally import Tally
+from elman.train.metrics import RunningMetrics
 
 M, K = 13, 4
 PLAIN = TrainingSettings(epochs=2, batch_size=8, token_dropout=0).resolved(False)
@@ -254,15 +254,15 @@ def test_labels_are_learnt():
     assert "rmse" not in last.to_dict()
 
 
-def test_a_tally_of_values_is_the_mean_of_the_outputs_errors():
+def test_running_metrics_of_values_are_the_mean_of_the_outputs_errors():
     z, y = drawn("regression")
     unit = np.array([1.0, 2.0, 3.0, 4.0])
-    tally = Tally(unit=unit)
+    metrics = RunningMetrics(unit=unit)
     for at in (slice(0, 5), slice(5, M)):
-        tally.add(0.5, z[at], y[at])
+        metrics.add(0.5, z[at], y[at])
     expected = (((z - y) ** 2).mean(0).sqrt().numpy() * unit).mean()
-    assert tally.rmse == pytest.approx(expected)
-    assert tally.accuracy is None
+    assert metrics.rmse == pytest.approx(expected)
+    assert metrics.accuracy is None
 
 
 NUMBERS = [[0.5, 1.0]] * 3

@@ -10,6 +10,7 @@ import signal
 import pytest
 import torch
 from cases import (
+    Hook,
     assert_released,
     by_modules,
     make_examples,
@@ -93,11 +94,11 @@ def test_nothing_is_left_behind(ending, modules):
     if ending == "interrupted":
         calls["on_epoch"] = stop
     elif ending == "interrupted at once":
-        calls["on_start"] = stop
+        calls["progress"] = Hook(start=stop)
     elif ending == "diverged":
         chosen = settings(optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup=0.0)
     elif ending == "error":
-        calls["on_batch"] = lambda *_: 1 / 0
+        calls["progress"] = Hook(batch=lambda *_: 1 / 0)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     expected = (KeyboardInterrupt, ElmanError, ZeroDivisionError)
@@ -128,7 +129,7 @@ def test_gradients_cleared_by_the_caller_do_no_harm(to_none):
             if clear:
                 model.zero_grad(set_to_none=to_none)
 
-        train(model, make_examples(), None, QUICK, on_batch=on_batch)
+        train(model, make_examples(), None, QUICK, progress=Hook(batch=on_batch))
         found.append(weights_of(model))
     assert same_bits(*found)
 
@@ -152,11 +153,13 @@ def copies(model):
 def test_copies_made_while_training_are_whole_and_of_their_own():
     model, taken = make_model("lstm", tokens=True, bidirectional=True), []
 
-    def on_batch(number, batches, tally):
+    def on_batch(number, batches, metrics):
         if number == 3:
             taken.append((weights_of(model), list(copies(model))))
 
-    train(model, make_examples(tokens=True), None, settings(epochs=2), on_batch=on_batch)
+    train(
+        model, make_examples(tokens=True), None, settings(epochs=2), progress=Hook(batch=on_batch)
+    )
     assert len(taken) == 2
     for wanted, found in taken:
         assert len(found) == 6
@@ -170,12 +173,12 @@ def test_weights_loaded_while_training_count():
     fresh = make_model(seed=5).state_dict()
     model, seen = make_model(), []
 
-    def on_batch(number, batches, tally):
+    def on_batch(number, batches, metrics):
         if number < batches:
             model.load_state_dict(fresh)
         seen.append(weights_of(model))
 
-    train(model, make_examples(), None, settings(epochs=1), on_batch=on_batch)
+    train(model, make_examples(), None, settings(epochs=1), progress=Hook(batch=on_batch))
     moved = max(float((seen[-1][n] - fresh[n]).abs().max()) for n in fresh)
     assert 0 < moved <= 0.05
 
@@ -193,7 +196,7 @@ def test_parameters_moved_while_training_are_an_error(move):
     """Their memory is what the native call reads: nothing else may come to stand there."""
     model = make_model()
     with pytest.raises(ElmanError, match="parameters were moved while it was being trained"):
-        train(model, make_examples(), None, QUICK, on_batch=lambda *_: move(model))
+        train(model, make_examples(), None, QUICK, progress=Hook(batch=lambda *_: move(model)))
 
 
 @pytest.mark.parametrize("modules", [False, True])
@@ -210,7 +213,7 @@ def test_parameters_replaced_while_training_are_an_error(replace, modules):
     model = by_modules(make_model()) if modules else make_model()
     chosen = settings(batch_size="full")
     with pytest.raises(ElmanError, match="were replaced, frozen or freed while it was being"):
-        train(model, make_examples(), None, chosen, on_batch=lambda *_: replace(model))
+        train(model, make_examples(), None, chosen, progress=Hook(batch=lambda *_: replace(model)))
 
 
 @pytest.mark.parametrize("modules", [False, True])
@@ -230,7 +233,7 @@ def test_threads_of_torch_are_the_callers_but_for_a_step(modules, ending):
     torch.set_num_threads(2)
     try:
         with contextlib.suppress(ZeroDivisionError):
-            train(model, make_examples(), None, QUICK, on_batch=note, on_epoch=note)
+            train(model, make_examples(), None, QUICK, progress=Hook(batch=note), on_epoch=note)
         assert torch.get_num_threads() == 2
         with contextlib.suppress(ElmanError):
             data = make_examples()

@@ -3,7 +3,7 @@
 import pytest
 
 from elman.train import EpochRecord
-from elman.train.progress import Progress, Silent, epoch_line, make_progress
+from elman.train.progress import Lines, Progress, epoch_line, make_progress
 
 
 def record(epoch, validated=True):
@@ -36,7 +36,7 @@ def test_line():
     ],
 )
 def test_first_and_last_are_always_shown(every, last, shown, capsys):
-    with Progress(10, every) as progress:
+    with Lines(10, every) as progress:
         for epoch in range(1, last + 1):
             progress.epoch(record(epoch))
     lines = capsys.readouterr().out.splitlines()
@@ -45,11 +45,11 @@ def test_first_and_last_are_always_shown(every, last, shown, capsys):
 
 def test_silence(capsys):
     with make_progress(0, 3) as progress:
-        assert isinstance(progress, Silent)
+        assert type(progress) is Progress
         for epoch in (1, 2, 3):
             progress.epoch(record(epoch))
     assert capsys.readouterr() == ("", "")
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
-    assert type(make_progress(2, 3)) is Progress
+    assert type(make_progress(2, 3)) is Lines

@@ -18,12 +18,11 @@ from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train import train
-from elman.train.disturb import unknown_chances
+from elman.train.augmentation import unknown_probabilities
 from elman.train.gradients import batch_loss, decay_groups
 from elman.train.losses import Loss
-from elman.train.optimizer import FusedAdam, make_optimizer
-from elman.train.schedule import learning_rate
-from elman.train.tally import Tally
+from elman.train.metrics import RunningMetrics
+from elman.train.optimizer import FusedAdam, learning_rate, make_optimizer
 
 PLAIN = TrainingSettings(
     epochs=3,
@@ -340,9 +339,9 @@ def test_token_dropout_has_the_stated_chance():
 
 def test_no_token_dropout():
     tokens, numbers = make_examples(tokens=True), make_examples()
-    assert unknown_chances(tokens, 0.0, 0) == []
-    assert unknown_chances(numbers, 0.25, numbers.inputs.values.shape[1]) == []
-    (chances,) = unknown_chances(tokens, 0.25, 0)
+    assert unknown_probabilities(tokens, 0.0, 0) == []
+    assert unknown_probabilities(numbers, 0.25, numbers.inputs.values.shape[1]) == []
+    (chances,) = unknown_probabilities(tokens, 0.25, 0)
     assert (chances[:2] == 0).all()
     counts = np.bincount(tokens.inputs.values)
     assert chances[2:].tolist() == [0.25 / (0.25 + count) for count in counts[2:]]
@@ -361,8 +360,8 @@ def test_batch_loss_per_step_against_a_loop(smoothing):
     loss, logits, codes, counted = batch_loss(
         model, Batch(x, batch.lengths, target), Loss("classification", "cross_entropy", smoothing)
     )
-    tally = Tally()
-    tally.add(loss.detach(), logits, codes)
+    metrics = RunningMetrics()
+    metrics.add(loss.detach(), logits, codes)
 
     total, hits, count = 0.0, 0, 0
     for row, steps in zip(data.inputs, data.target, strict=True):
@@ -371,41 +370,41 @@ def test_batch_loss_per_step_against_a_loop(smoothing):
             total -= float((1 - smoothing) * at[code] + smoothing * at.mean())
             hits += int(at.argmax()) == code
             count += 1
-    assert count == data.inputs.lengths.sum() == tally.count == len(codes) == counted
+    assert count == data.inputs.lengths.sum() == metrics.count == len(codes) == counted
     assert_close(loss.detach(), torch.tensor(total / count, dtype=torch.float64), "float64")
-    assert tally.accuracy == hits / count
-    assert tally.mean_loss == pytest.approx(total / count)
+    assert metrics.accuracy == hits / count
+    assert metrics.mean_loss == pytest.approx(total / count)
 
 
 @pytest.mark.parametrize("K", [2, 100])
-def test_tally_counts_all_batches_whenever_it_is_asked(K):
+def test_metrics_count_all_batches_whenever_it_is_asked(K):
     """Whether it counts each batch as it comes, or many at once, and in the middle of them."""
     generator = torch.Generator().manual_seed(0)
-    tally, hits, total = Tally(), 0, 0
+    metrics, hits, total = RunningMetrics(), 0, 0
     for number in range(300):
         logits = torch.randn(1 + number % 9, K, generator=generator)
         target = torch.randint(0, K, (len(logits),), generator=generator)
         hits += int((logits.argmax(1) == target).sum())
         total += len(logits)
-        tally.add(0.5, logits, target)
+        metrics.add(0.5, logits, target)
         if number % 41 == 0:
-            assert tally.accuracy == hits / total
-    assert tally.accuracy == tally.accuracy == hits / total
-    assert tally.count == total
-    assert tally.mean_loss == pytest.approx(0.5)
+            assert metrics.accuracy == hits / total
+    assert metrics.accuracy == metrics.accuracy == hits / total
+    assert metrics.count == total
+    assert metrics.mean_loss == pytest.approx(0.5)
 
 
-def test_tally_keeps_few_numbers():
-    tally = Tally()
+def test_metrics_keep_few_numbers():
+    metrics = RunningMetrics()
     for _ in range(50):
-        tally.add(0.5, torch.zeros(500, 60), torch.zeros(500, dtype=torch.int64))
-        assert not tally._unread
+        metrics.add(0.5, torch.zeros(500, 60), torch.zeros(500, dtype=torch.int64))
+        assert not metrics._pending
 
 
-def test_tally_weighs_batches_by_their_labels():
-    tally = Tally()
+def test_metrics_weigh_batches_by_their_labels():
+    metrics = RunningMetrics()
     logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
-    tally.add(torch.tensor(1.0), logits, torch.tensor([0, 1, 1]))
-    tally.add(torch.tensor(5.0), logits[:1], torch.tensor([0]))
-    assert tally.mean_loss == pytest.approx((3 * 1 + 5) / 4)
-    assert tally.accuracy == 3 / 4
+    metrics.add(torch.tensor(1.0), logits, torch.tensor([0, 1, 1]))
+    metrics.add(torch.tensor(5.0), logits[:1], torch.tensor([0]))
+    assert metrics.mean_loss == pytest.approx((3 * 1 + 5) / 4)
+    assert metrics.accuracy == 3 / 4

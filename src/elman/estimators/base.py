@@ -40,10 +40,9 @@ from elman.evaluate import (
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
-from elman.train import EpochRecord, History, train
-from elman.train.losses import Loss, check_loss
+from elman.train import EpochCallback, History, TorchThreads, train
+from elman.train.losses import check_loss
 from elman.train.progress import make_progress
-from elman.train.threads import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +79,7 @@ class SequenceEstimator(Parameters, Contract):
         readout: str,
         sample_weight: Any,
         validation_data: tuple[Any, ...] | None,
-        on_epoch: Callable[[EpochRecord], None] | None,
+        on_epoch: EpochCallback | None,
         once: bool = False,
         classes: Any = None,
         groups: Any = None,
@@ -176,35 +175,25 @@ class SequenceEstimator(Parameters, Contract):
         asked: TrainingSettings,
         by_class: NDArray[np.float64] | None,
         memory: dict[str, Tensor],
-        on_epoch: Callable[[EpochRecord], None] | None,
+        on_epoch: EpochCallback | None,
     ) -> tuple[SequenceModel, History]:
         """Make a network and train it; `memory` is the optimizer's, before and after."""
         settings = asked.resolved(watched is not None)
         progress = make_progress(self.verbose, settings.epochs)
         # fork_rng leaves the caller's own random state as it was.
         with torch.random.fork_rng(), TorchThreads(self.threads), progress:
-
-            def heard(record: EpochRecord) -> None:
-                progress.epoch(record)
-                if on_epoch is not None:
-                    on_epoch(record)
-
             torch.manual_seed(settings.seed)
             with TorchThreads(1):  # else LAPACK might round orthogonal weights in another way
                 model = make().to(settings.device)
-            # elman.explain.Watch, or whoever else wants to see the network and not its record only.
-            if begin := getattr(on_epoch, "begin", None):
-                begin(model, training, Loss.of(model.config.task, settings))
             history = train(
                 model,
                 training,
                 watched,
                 settings,
                 class_weight=by_class,
-                memory=memory,
-                on_start=progress.start,
-                on_batch=progress.batch,
-                on_epoch=heard,
+                optimizer_state=memory,
+                progress=progress,
+                on_epoch=on_epoch,
             )
         return model.cpu(), history
 

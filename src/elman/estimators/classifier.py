@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -15,7 +14,7 @@ from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import as_labels, as_several, holds_several
 from elman.estimators.targets import ClassTarget, Labels, MultilabelTarget, Target
-from elman.train import EpochRecord
+from elman.train import EpochCallback
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -105,7 +104,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         y: Any,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
-        on_epoch: Callable[[EpochRecord], None] | None = None,
+        on_epoch: EpochCallback | None = None,
         groups: Any = None,
     ) -> Self:
         """Train on labelled sequences.
@@ -122,8 +121,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             sample_weight: n numbers, how much each sequence counts in the loss; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
-            on_epoch: called with the record of each epoch; an `elman.explain.Watch` looks at the
-                network itself.
+            on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
+                `elman.explain.Watch`, which sees the network itself.
             groups: of each sequence, n; the share held out to watch the training by is of whole
                 groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.

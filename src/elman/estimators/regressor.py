@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,7 +15,7 @@ from elman.estimators.base import SequenceEstimator
 from elman.estimators.targets import Labels, NumericTarget
 from elman.estimators.values import as_step_values, as_values
 from elman.estimators.weights import sample_weights
-from elman.train import EpochRecord
+from elman.train import EpochCallback
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -62,7 +61,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         y: Any,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
-        on_epoch: Callable[[EpochRecord], None] | None = None,
+        on_epoch: EpochCallback | None = None,
         groups: Any = None,
     ) -> Self:
         """Train on sequences with numbers.
@@ -74,8 +73,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
                 `readout="every"` n lists with one a step; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
-            on_epoch: called with the record of each epoch; an `elman.explain.Watch` looks at the
-                network itself.
+            on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
+                `elman.explain.Watch`, which sees the network itself.
             groups: of each sequence, n; the share held out to watch the training by is of whole
                 groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.

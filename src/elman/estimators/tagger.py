@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from elman.data.ragged import Ragged
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import as_step_labels
 from elman.estimators.targets import ClassTarget, Labels
-from elman.train import EpochRecord
+from elman.train import EpochCallback
 
 
 class SequenceTagger(SequenceEstimator):
@@ -34,7 +33,7 @@ class SequenceTagger(SequenceEstimator):
         y: Any,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
-        on_epoch: Callable[[EpochRecord], None] | None = None,
+        on_epoch: EpochCallback | None = None,
         groups: Any = None,
     ) -> Self:
         """Train on sequences with a label at every step.
@@ -46,8 +45,8 @@ class SequenceTagger(SequenceEstimator):
                 a step; 0 leaves it out.
             validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
                 share of X.
-            on_epoch: called with the record of each epoch; an `elman.explain.Watch` looks at the
-                network itself.
+            on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
+                `elman.explain.Watch`, which sees the network itself.
             groups: of each sequence, n; the share held out to watch the training by is of whole
                 groups.
         Raises: DataError, ShapeError or SettingsError, saying what was expected.

@@ -29,7 +29,7 @@ from elman.explain.network import ExplainedNetwork, ExplainedSequence
 from elman.explain.occlusion import occlude
 from elman.explain.score import Scale, Score, choose_score
 from elman.models.model import UNKNOWN
-from elman.train.threads import TorchThreads
+from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,7 @@ from elman.explain.frames import frame
 from elman.explain.lag import gradient_by_lag, jacobian_norms
 from elman.explain.network import ExplainedSequence, Floats, read_sequence
 from elman.explain.trace import array, counted, described
-from elman.train.threads import TorchThreads
+from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

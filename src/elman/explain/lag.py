@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from elman.explain.backward import LayerBackward
-from elman.train.threads import TorchThreads
+from elman.train import TorchThreads
 
 MOST_SOURCES = 64
 _AT_ONCE = 2**22  # numbers of the Jacobians that are in memory together

@@ -36,7 +36,7 @@ from elman.explain.frames import frame
 from elman.explain.network import ExplainedNetwork
 from elman.explain.perturbation import Replacement, changed, other_step
 from elman.models import SequenceModel
-from elman.train.threads import TorchThreads
+from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

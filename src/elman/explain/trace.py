@@ -17,7 +17,7 @@ from elman.errors import SettingsError
 from elman.explain.forward import Direction, ForwardPass, check_forward, run_forward
 from elman.explain.frames import frame
 from elman.explain.network import ExplainedSequence, Floats, read_sequence
-from elman.train.threads import TorchThreads
+from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -41,7 +41,7 @@ from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.runs.report import page
 from elman.settings import DataSettings
 from elman.tasks import TASKS, TaskName
-from elman.train import EpochRecord
+from elman.train import EpochCallback, EpochRecord
 
 AnyReport = Report | MultilabelReport | RegressionReport
 
@@ -196,7 +196,7 @@ def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
 def fit(
     estimator: Estimator,
     parts: Parts,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> None:
     """Train on the training part, watched by the validation part where there is one."""
     watched = parts.validation

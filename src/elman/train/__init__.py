@@ -1,5 +1,7 @@
 """One training loop, readable top to bottom, and what it needs."""
 
-from elman.train.loop import EpochRecord, History, train
+from elman.train.gradients import TorchThreads
+from elman.train.loop import train
+from elman.train.metrics import EpochCallback, EpochRecord, History, Observer
 
-__all__ = ["EpochRecord", "History", "train"]
+__all__ = ["EpochCallback", "EpochRecord", "History", "Observer", "TorchThreads", "train"]

@@ -7,6 +7,8 @@ training loop does not know which it was.
 from __future__ import annotations
 
 import contextlib
+from contextlib import ContextDecorator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,40 +20,67 @@ from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, draw_masks
 from elman.settings import TrainingPlan
 from elman.train.losses import Loss
-from elman.train.threads import TorchThreads
 
-Groups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
-
-
-Answers = tuple[float, Tensor, Tensor, float]  # mean loss, outputs, target, weight of the batch
+ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
 
 
-def inside(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Outputs (M, K), target and weight (M,) of what takes part: sequences, or steps within."""
+class TorchThreads(ContextDecorator):
+    """Lets torch use `count` threads inside a `with` block, and as many as before after it.
+
+    As a decorator it does so in every call of the function.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def _recreate_cm(self) -> TorchThreads:
+        return TorchThreads(self.count)  # calls may be nested, and each restores its own count
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(self.count)
+
+    def __exit__(self, *exception: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+class BatchResult(NamedTuple):
+    """Mean loss of a batch, its outputs (M, K), its target and its weight in a mean.
+
+    M is B, or with a target at every step the number of valid steps.
+    """
+
+    loss: float
+    outputs: Tensor
+    target: Tensor
+    weight: float
+
+
+def select_valid(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Outputs (M, K), target and weight (M,) of the sequences, or of their valid steps."""
     target, weight = batch.target, batch.weight
     if outputs.dim() < 3:
         return outputs, target, weight
     time = torch.arange(target.shape[1], device=target.device)
-    valid = time < batch.lengths.to(target.device)[:, None]  # (B, T)
-    return outputs[valid], target[valid], None if weight is None else weight[valid]
+    mask = time < batch.lengths.to(target.device)[:, None]  # (B, T)
+    return outputs[mask], target[mask], None if weight is None else weight[mask]
 
 
 def batch_loss(
     model: SequenceModel, batch: Batch, loss: Loss
 ) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Return the mean loss of a batch, its outputs (M, K), its target and its weight in a mean.
+    """Return what `BatchResult` holds, the loss as a tensor that autograd can follow.
 
-    M is B, or with a target at every step the number of steps inside the sequences: what lies past
-    a row's end takes no part.
+    Steps past a row's end take no part.
     """
-    outputs, target, weight = inside(model(batch.x, batch.lengths), batch)
+    outputs, target, weight = select_valid(model(batch.x, batch.lengths), batch)
     mean, total = loss.mean(outputs, target, weight)
     return mean, outputs, target, total
 
 
-def decay_groups(model: nn.Module, settings: TrainingPlan) -> Groups:
+def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
     """The parameters to be trained, with weight decay and without: biases and embeddings."""
-    groups: Groups = ([], [])
+    groups: ParameterGroups = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             free = parameter.dim() < 2 or name.startswith("embedding") or not settings.weight_decay
@@ -92,12 +121,12 @@ class Autograd(_Source):
         self.around = contextlib.nullcontext()
         self.description = f"gradients by autograd: {why}"
 
-    def __call__(self, batch: Batch) -> Answers:
+    def __call__(self, batch: Batch) -> BatchResult:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         self.model.zero_grad(set_to_none=True)
         loss, outputs, target, weight = batch_loss(self.model, batch, self.loss)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item(), outputs.detach(), target, weight
+        return BatchResult(loss.item(), outputs.detach(), target, weight)
 
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
@@ -149,7 +178,7 @@ class OneCall(_Source):
             weight.data = flat[start : start + gradient.numel()].view(gradient.shape)
             start += gradient.numel()
         self._addresses = [weight.data_ptr() for weight in weights]
-        self.groups: Groups = ([], [])
+        self.groups: ParameterGroups = ([], [])
         start = 0
         for group, order in zip(self.groups, orders, strict=True):
             if order:
@@ -158,7 +187,7 @@ class OneCall(_Source):
                 self._pairs.append((group[0], self._flat_gradient[piece]))
                 start = piece.stop
 
-    def __call__(self, batch: Batch) -> Answers:
+    def __call__(self, batch: Batch) -> BatchResult:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         if [weight.data_ptr() for weight in self._weights] != self._addresses:
             raise ElmanError(
@@ -185,9 +214,9 @@ class OneCall(_Source):
         )
         for parameter, gradient in self._pairs:  # whoever cleared one gets it back
             parameter.grad = gradient
-        outputs, target, _ = inside(outputs, batch)
+        outputs, target, _ = select_valid(outputs, batch)
         weight = len(target) if by_class is None else float(by_class[target].sum())
-        return loss, outputs, target, weight
+        return BatchResult(loss, outputs, target, weight)
 
     def check(self) -> None:
         """Raise ElmanError also if a hook, say, has come since then: the call would pass it by."""

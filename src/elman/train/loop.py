@@ -6,9 +6,6 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,78 +16,35 @@ from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly,
 from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingSettings
-from elman.train.check import check_examples
-from elman.train.disturb import Disturbance
+from elman.train.augmentation import Augmentation
+from elman.train.checks import check_examples
 from elman.train.gradients import batch_loss, gradient_source
 from elman.train.losses import Loss
+from elman.train.metrics import EpochCallback, EpochRecord, History, Observer, RunningMetrics
 from elman.train.nonfinite import diverged, diverged_part
-from elman.train.optimizer import make_optimizer, recall, remember
-from elman.train.schedule import learning_rate
-from elman.train.tally import Tally
+from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
+from elman.train.progress import Progress
 
 _INFERENCE_BATCH = 256
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch: losses in nats a labelled sequence or step, accuracies as shares, time in seconds.
-
-    `loss`, `accuracy` and `rmse` are over the epoch's batches as they were trained on, that is
-    before each step and with dropout. Where numbers are predicted there is no accuracy; the loss is
-    of standardised numbers, and `rmse` is in the target's unit.
-    """
-
-    epoch: int
-    loss: float
-    accuracy: float | None
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    gradient_norm: float
-    seconds: float
-    rmse: float | None = None
-    validation_rmse: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the figure of the task: accuracy or rmse."""
-        other = ("rmse", "validation_rmse")
-        if self.rmse is not None:
-            other = ("accuracy", "validation_accuracy")
-        return {name: value for name, value in asdict(self).items() if name not in other}
-
-
-@dataclass
-class History:
-    """What happened.
-
-    Args:
-        epochs: a record each.
-        kept_epoch: whose weights were kept.
-        stopped: how it ended.
-        gradients: where they came from, in words.
-    """
-
-    epochs: list[EpochRecord] = field(default_factory=list)
-    kept_epoch: int = 0
-    stopped: str = "all epochs done"
-    gradients: str = ""
-
-
 @torch.no_grad()
-def validate(model: SequenceModel, examples: Examples, loss: Loss, device: torch.device) -> Tally:
-    """Loss and accuracy of a part, without dropout or label smoothing, weighted as in training."""
+def validate(
+    model: SequenceModel, examples: Examples, loss: Loss, device: torch.device
+) -> RunningMetrics:
+    """Metrics of a split, without dropout or label smoothing, weighted as in training."""
     model.eval()
-    tally = Tally(unit=examples.unit)
+    metrics = RunningMetrics(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
     for index in batch_by_length(examples.inputs.lengths, _INFERENCE_BATCH):
         batch = to_device(make_batch(examples, index), device)
         mean, outputs, target, weight = batch_loss(model, batch, loss)
-        tally.add(float(mean), outputs, target, weight)
-    return tally
+        metrics.add(float(mean), outputs, target, weight)
+    return metrics
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch; lengths stay on the CPU, where torch's packing wants them."""
+    """Move a batch; lengths stay on the CPU, where torch's packing expects them."""
     if batch.x.device == device:
         return batch
     weight = None if batch.weight is None else batch.weight.to(device)
@@ -101,15 +55,14 @@ def train(
     model: SequenceModel,
     training: Examples,
     validation: Examples | None,
-    asked: TrainingSettings,
+    settings: TrainingSettings,
     *,
     class_weight: NDArray[np.float64] | None = None,
-    memory: dict[str, Tensor] | None = None,
-    on_start: Callable[[str], None] = lambda description: None,
-    on_batch: Callable[[int, int, Tally], None] = lambda batch, batches, tally: None,
-    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    optimizer_state: dict[str, Tensor] | None = None,
+    progress: Progress | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> History:
-    """Train `model` in place and leave it with the weights that `asked.keep` names.
+    """Train `model` in place and leave it with the weights that `settings.keep` names.
 
     Ctrl-C ends the loop as early stopping does: the weights kept are the best, or last, so far.
     Parameters whose requires_grad is off stay as they are.
@@ -119,101 +72,106 @@ def train(
         model: on the device it is to be trained on.
         training: what it learns from.
         validation: what early stopping and `keep='best'` look at; None if there is none.
-        asked: what is None is as in `elman.settings.TrainingPlan`.
-        class_weight: what `asked.class_weight` comes to, (K,); None if that is None.
-        memory: of the optimizer, to go on with where it is not empty; left in it at the end.
-        on_start: called once with where the gradients come from, in words.
-        on_batch: called after each step with the batch's number, the epoch's batches and tally.
-        on_epoch: called after each epoch with its record.
+        settings: what is None is as in `elman.settings.TrainingPlan`.
+        class_weight: the numbers of `settings.class_weight`, (K,); None if that is None.
+        optimizer_state: to continue from, where it is not empty; the new state is left in it.
+        progress: shows the training; it hears of every batch.
+        on_epoch: called after each epoch with its record, after `progress`; or an `Observer`.
     Raises: SettingsError if `best` or patience is asked for without validation, or if there is
-        nothing to train; ShapeError or DataError if a part does not go with the model;
+        nothing to train; ShapeError or DataError if a split does not go with the model;
         NonFiniteError if a loss or gradient is not finite, which names the sequence, step, layer
         and gate that it began in; ElmanError if the model is changed meanwhile in a way that would
         have no effect.
     """
-    settings = asked.resolved(validation is not None)
-    if (settings.class_weight is None) != (class_weight is None):
+    plan = settings.resolved(validation is not None)
+    if (plan.class_weight is None) != (class_weight is None):
         raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
     by_class = None if class_weight is None else torch.as_tensor(class_weight)
-    loss_of = Loss.of(model.config.task, settings, by_class)
+    loss_function = Loss.of(model.config.task, plan, by_class)
     check_examples(model.config, training, "training")
     if validation is not None:
         check_examples(model.config, validation, "validation")
+    progress = progress or Progress()
+    if isinstance(on_epoch, Observer):
+        on_epoch.begin(model, training, loss_function)
+        on_epoch = on_epoch.epoch
     device = next(model.parameters()).device
-    generator = np.random.default_rng(settings.seed)
-    size = len(training) if settings.batch_size == "full" else settings.batch_size
+    generator = np.random.default_rng(plan.seed)
+    size = len(training) if plan.batch_size == "full" else plan.batch_size
     batches_per_epoch = math.ceil(len(training) / size)
-    steps = settings.epochs * batches_per_epoch
-    disturb = Disturbance(training, settings, model.config.input_size)
+    steps = plan.epochs * batches_per_epoch
+    augment = Augmentation(training, plan, model.config.input_size)
     best_loss = math.inf
     kept_weights: dict[str, Tensor] = {}
     step = 0
-    gradients = gradient_source(model, settings, loss_of, weighted=training.weight is not None)
+    gradients = gradient_source(model, plan, loss_function, weighted=training.weight is not None)
     history = History(gradients=gradients.description)
     try:
-        optimizer = make_optimizer(gradients.groups, settings)
-        if memory:
-            recall(optimizer, settings.optimizer, memory)
-        on_start(gradients.description)
-        for epoch in range(1, settings.epochs + 1):
+        optimizer = make_optimizer(gradients.groups, plan)
+        if optimizer_state:
+            restore_state(optimizer, plan.optimizer, optimizer_state)
+        progress.start(gradients.description)
+        for epoch in range(1, plan.epochs + 1):
             started = time.perf_counter()
             model.train()
-            tally = Tally(unit=training.unit)
+            metrics = RunningMetrics(unit=training.unit)
             norms = []
-            for number, index in enumerate(
-                batch_randomly(training.inputs.lengths, size, generator), 1
-            ):
-                rate = learning_rate(settings, step, steps)
+            order = batch_randomly(training.inputs.lengths, size, generator)
+            for number, index in enumerate(order, 1):
+                rate = learning_rate(plan, step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                batch = disturb(make_batch(training, index))
+                batch = augment(make_batch(training, index))
                 with gradients.around:
-                    loss, outputs, target, weight = gradients(to_device(batch, device))
-                    norm = gradients.clip(settings.clip_norm or math.inf)
-                    if not (math.isfinite(loss) and math.isfinite(norm)):
+                    result = gradients(to_device(batch, device))
+                    norm = gradients.clip(plan.clip_norm or math.inf)
+                    if not (math.isfinite(result.loss) and math.isfinite(norm)):
                         raise diverged(
-                            f"epoch {epoch}, batch {number}: loss {loss}, gradient norm {norm}",
+                            f"epoch {epoch}, batch {number}: loss {result.loss}, "
+                            f"gradient norm {norm}",
                             model,
                             to_device(batch, device),
-                            loss_of,
+                            loss_function,
                             training.places_of(index),
-                            settings,
+                            plan,
                         )
                     optimizer.step()
-                    tally.add(loss, outputs, target, weight)
+                    metrics.add(*result)
                 step += 1
                 norms.append(norm)
-                on_batch(number, batches_per_epoch, tally)
+                progress.batch(number, batches_per_epoch, metrics)
             gradients.check()
-            checked = None
+            validated = None
             if validation is not None:
-                checked = validate(model, validation, loss_of, device)
-            if validation and checked and not math.isfinite(checked.mean_loss):
-                where = f"epoch {epoch}: validation loss {checked.mean_loss}"
-                raise diverged_part(where, model, validation, loss_of, settings)
+                validated = validate(model, validation, loss_function, device)
+                if not math.isfinite(validated.mean_loss):
+                    where = f"epoch {epoch}: validation loss {validated.mean_loss}"
+                    raise diverged_part(where, model, validation, loss_function, plan)
             record = EpochRecord(
                 epoch=epoch,
-                loss=tally.mean_loss,
-                accuracy=tally.accuracy,
-                validation_loss=checked.mean_loss if checked else None,
-                validation_accuracy=checked.accuracy if checked else None,
+                loss=metrics.mean_loss,
+                accuracy=metrics.accuracy,
+                validation_loss=validated.mean_loss if validated else None,
+                validation_accuracy=validated.accuracy if validated else None,
                 learning_rate=rate,
                 gradient_norm=float(np.mean(norms)),
                 seconds=time.perf_counter() - started,
-                rmse=tally.rmse,
-                validation_rmse=checked.rmse if checked else None,
+                rmse=metrics.rmse,
+                validation_rmse=validated.rmse if validated else None,
             )
             history.epochs.append(record)
-            better = checked is not None and checked.mean_loss < best_loss
-            if checked is not None and better:
-                best_loss, best_epoch = checked.mean_loss, epoch
-            if better or settings.keep == "last":
+            better = validated is not None and validated.mean_loss < best_loss
+            if validated is not None and better:
+                best_loss, best_epoch = validated.mean_loss, epoch
+            if better or plan.keep == "last":
                 # A copy in both cases: Ctrl-C may come in the middle of the next epoch.
                 kept_weights = copy.deepcopy(model.state_dict())
                 history.kept_epoch = epoch
-            on_epoch(record)
-            if settings.patience and epoch - best_epoch >= settings.patience:
-                history.stopped = f"no lower validation loss for {settings.patience} epochs"
+            progress.epoch(record)
+            if on_epoch is not None:
+                on_epoch(record)
+            if plan.patience and epoch - best_epoch >= plan.patience:
+                history.stopped = f"no lower validation loss for {plan.patience} epochs"
                 break
     except KeyboardInterrupt:
         if not history.epochs:
@@ -221,8 +179,8 @@ def train(
         history.stopped = f"interrupted after epoch {len(history.epochs)}"
     finally:
         gradients.release()
-    if memory is not None:
-        memory |= remember(optimizer, settings.optimizer)
+    if optimizer_state is not None:
+        optimizer_state |= save_state(optimizer, plan.optimizer)
     model.load_state_dict(kept_weights)
     model.eval()
     return history

@@ -1,7 +1,8 @@
-"""The optimizer of a training."""
+"""The optimizer of a training, its learning rate over the steps, and its saved state."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,15 +10,17 @@ from torch import Tensor
 
 from elman.errors import SettingsError
 from elman.settings import TrainingPlan
-from elman.train.gradients import Groups
+from elman.train.gradients import ParameterGroups
 
 
 class FusedAdam(torch.optim.Adam):
     """torch's fused Adam, or AdamW if `decoupled_weight_decay`, with less Python around its kernel.
 
-    The same bits and the same state_dict. Below 64 units torch's own `step` takes as long as loss
-    and gradients together, half of it to sort the tensors by device, which are all on one.
+    The same bits and the same state_dict as torch's own.
     """
+
+    # Measured: below 64 units torch's own `step` takes as long as loss and gradients together. Half
+    # of it sorts the tensors by device, and here all of them are on one.
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -44,8 +47,8 @@ class FusedAdam(torch.optim.Adam):
             )
 
 
-def make_optimizer(groups: Groups, settings: TrainingPlan) -> torch.optim.Optimizer:
-    """Return the optimizer; the second group, biases and embeddings, is not decayed."""
+def make_optimizer(groups: ParameterGroups, settings: TrainingPlan) -> torch.optim.Optimizer:
+    """Return the optimizer; the second group, biases and embeddings, has no weight decay."""
     options = [
         {"params": group, "weight_decay": decay}
         for group, decay in zip(groups, (settings.weight_decay, 0.0), strict=True)
@@ -61,43 +64,65 @@ def make_optimizer(groups: Groups, settings: TrainingPlan) -> torch.optim.Optimi
     )
 
 
-def remember(optimizer: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
-    """What an optimizer keeps between steps, whole groups laid end to end: for `recall`.
+def learning_rate(settings: TrainingPlan, step: int, steps: int) -> float:
+    """Learning rate of step `step` (from 0) of `steps`.
+
+    Rises linearly over the first `warmup` share of all steps, then stays constant, or falls to zero
+    along half a cosine.
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
+    """
+    rising = settings.warmup * steps
+    if step < rising:
+        # Adam's second moments are means over few gradients at first, so its first steps would be
+        # too long. The first rate is above 0: a step at rate 0 would waste its batch.
+        return settings.learning_rate * (step + 1) / (math.floor(rising) + 1)
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    share = (step - rising) / max(1.0, steps - rising)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def save_state(optimizer: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
+    """State of an optimizer between steps, for `restore_state`.
+
+    The tensors of a group are laid end to end, so that it does not matter whether the parameters
+    were trained one by one or as views of one flat tensor.
 
     Args:
-        name: of the kind of optimizer.
+        name: of the optimizer, as in the settings.
     """
-    memory = {}
+    saved = {}
     for g, group in enumerate(optimizer.param_groups):
         states = [optimizer.state[parameter] for parameter in group["params"]]
         for key in states[0]:
             parts = [state[key].detach().reshape(-1).cpu() for state in states]
-            memory[f"{name}.{g}.{key}"] = parts[0].clone() if key == "step" else torch.cat(parts)
-    return memory
+            saved[f"{name}.{g}.{key}"] = parts[0].clone() if key == "step" else torch.cat(parts)
+    return saved
 
 
-def recall(optimizer: torch.optim.Optimizer, name: str, memory: Mapping[str, Tensor]) -> None:
-    """Go on with what `remember` kept, of the same parameters.
+def restore_state(optimizer: torch.optim.Optimizer, name: str, saved: Mapping[str, Tensor]) -> None:
+    """Continue from the state that `save_state` returned for the same parameters.
 
-    Raises: SettingsError if it is of another kind of optimizer, or of other groups.
+    Raises: SettingsError if it belongs to another optimizer, or to other groups.
     """
-    found: dict[int, dict[str, Tensor]] = {}
+    states: dict[int, dict[str, Tensor]] = {}
     start = 0
     for g, group in enumerate(optimizer.param_groups):
-        own = f"{name}.{g}."
-        kept = {k.removeprefix(own): v for k, v in memory.items() if k.startswith(own)}
+        prefix = f"{name}.{g}."
+        values = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
         sizes = [parameter.numel() for parameter in group["params"]]
-        if not kept or any(len(v) != sum(sizes) for k, v in kept.items() if k != "step"):
+        if not values or any(len(v) != sum(sizes) for k, v in values.items() if k != "step"):
             raise SettingsError(
                 f"optimizer, weight_decay: got {name!r} with {group['weight_decay']:g}, which "
-                "cannot go on from where the optimizer before it stood. Set them back, or call fit"
+                "cannot continue from the state of the optimizer before it. Set them back, or call "
+                "fit"
             )
         for i, parameter in enumerate(group["params"], start):
             at = slice(sum(sizes[: i - start]), sum(sizes[: i - start + 1]))
-            found[i] = {
+            states[i] = {
                 k: v.reshape(()).clone() if k == "step" else v[at].reshape(parameter.shape).clone()
-                for k, v in kept.items()
+                for k, v in values.items()
             }
         start += len(sizes)
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": found, "param_groups": groups})
+    optimizer.load_state_dict({"state": states, "param_groups": groups})

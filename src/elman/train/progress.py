@@ -1,54 +1,69 @@
-"""Showing how a training goes: a bar in a terminal or notebook, plain lines anywhere else."""
+"""Progress of a training: a bar in a terminal or notebook, plain lines anywhere else."""
 
 from __future__ import annotations
 
-import html
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elman.train.loop import EpochRecord
-from elman.train.tally import Tally
+from elman.train.metrics import EpochRecord, RunningMetrics
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+_NOTEBOOK_LINES = 8  # a cell's output keeps the last ones above the bar
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
     """One epoch in one line: losses in nats with accuracies, or losses with errors of numbers."""
-    own, watched = _figure(record.accuracy, record.rmse), ""
+    training, validation = _metric(record.accuracy, record.rmse), ""
     if record.validation_loss is not None:
-        watched = f"  validation loss {record.validation_loss:.4f}"
-        watched += _figure(record.validation_accuracy, record.validation_rmse)
-    return f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}{own}{watched}"
+        validation = f"  validation loss {record.validation_loss:.4f}"
+        validation += _metric(record.validation_accuracy, record.validation_rmse)
+    return f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}{training}{validation}"
 
 
-def _figure(accuracy: float | None, rmse: float | None) -> str:
+def _metric(accuracy: float | None, rmse: float | None) -> str:
     return f"  RMSE {rmse:.4g}" if accuracy is None else f"  accuracy {accuracy:.4f}"
 
 
 class Progress:
-    """Plain lines: one every `every` epochs, the first and the last always. 0 for none."""
-
-    def __init__(self, epochs: int, every: int) -> None:
-        self.epochs = epochs
-        self.every = every
-        self._unshown: EpochRecord | None = None
-        self._started = time.perf_counter()
+    """What a training reports to while it runs; this one shows nothing, its subclasses do."""
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._unshown is not None:
+        pass
+
+    def start(self, description: str) -> None:
+        """Called once, before the first step, with where the gradients come from."""
+
+    def batch(self, number: int, batches: int, metrics: RunningMetrics) -> None:
+        """Called after each step, with its number of the epoch's `batches`."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Called after each epoch."""
+
+
+class Lines(Progress):
+    """Plain lines: one every `every` epochs; the first and the last are always shown."""
+
+    def __init__(self, epochs: int, every: int) -> None:
+        self.epochs = epochs
+        self.every = every
+        self._unshown: EpochRecord | None = None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._unshown is not None:  # early stopping or Ctrl-C: this was the last epoch
             self.write(epoch_line(self._unshown, self.epochs))
 
     def start(self, description: str) -> None:
-        """Hear, once, where the gradients come from."""
+        """Show where the gradients come from."""
         self.write(description)
 
-    def batch(self, number: int, batches: int, tally: Tally) -> None:
-        """Hear of a finished batch; plain lines say nothing of it."""
-
     def epoch(self, record: EpochRecord) -> None:
-        """Hear of a finished epoch."""
+        """Show the epoch's line if it is due."""
         due = record.epoch % self.every == 0 or record.epoch in (1, self.epochs)
         self._unshown = None if due else record
         if due:
@@ -59,23 +74,26 @@ class Progress:
         print(line, flush=True)
 
 
-class Silent(Progress):
-    """Shows nothing."""
-
-    def write(self, line: str) -> None:
-        """Show nothing."""
-
-
-class _Bar(Progress):
-    """A bar under the lines; subclasses draw it."""
+class Terminal(Lines):
+    """Lines above a bar, drawn by rich on the last line of a terminal."""
 
     def __init__(self, epochs: int, every: int) -> None:
         super().__init__(epochs, every)
+        self._bar = _rich_bar()
         self._complete = 0
+        self._started = time.perf_counter()
         self._drawn = 0.0
 
-    def batch(self, number: int, batches: int, tally: Tally) -> None:
-        """Draw the bar, at most ten times a second."""
+    def __enter__(self) -> Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+        super().__exit__(*exception)
+
+    def batch(self, number: int, batches: int, metrics: RunningMetrics) -> None:
+        """Move the bar, at most ten times a second."""
         now = time.perf_counter()
         if now - self._drawn < 0.1:
             return
@@ -83,78 +101,66 @@ class _Bar(Progress):
         done = (self._complete + number / batches) / self.epochs
         left = (now - self._started) * (1 - done) / done
         epoch = min(self._complete + 1, self.epochs)
-        self.draw(
-            done,
-            f"epoch {epoch}/{self.epochs}  loss {tally.mean_loss:.4f}"
-            f"{_figure(tally.accuracy, tally.rmse)}  {_clock(left)} left",
+        self._bar.update(
+            self._bar.task_ids[0],
+            completed=done,
+            description=f"epoch {epoch}/{self.epochs}  loss {metrics.mean_loss:.4f}"
+            f"{_metric(metrics.accuracy, metrics.rmse)}  {_clock(left)} left",
         )
+        self.redraw()
 
     def epoch(self, record: EpochRecord) -> None:
-        """Count the epoch, and write its line if it is due."""
+        """Count the epoch, and show its line if it is due."""
         self._complete = record.epoch
         super().epoch(record)
 
-    def draw(self, done: float, text: str) -> None:
-        """Draw the bar at a share from 0 to 1."""
-        raise NotImplementedError
-
-
-class Terminal(_Bar):
-    """A bar on the last line of a terminal, drawn by rich."""
-
-    def __enter__(self) -> Terminal:
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._rich = RichProgress(
-            BarColumn(bar_width=24), TextColumn("{task.description}"), transient=True
-        )
-        self._task = self._rich.add_task("", total=1.0)
-        self._rich.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._rich.stop()
-        super().__exit__(*exception)
-
-    def draw(self, done: float, text: str) -> None:
-        """Move the bar."""
-        self._rich.update(self._task, completed=done, description=text)
+    def redraw(self) -> None:
+        """Show the bar as it is now; a terminal's draws itself."""
 
     def write(self, line: str) -> None:
         """Write above the bar."""
-        self._rich.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-class Notebook(_Bar):
-    """A bar in a cell's output that ends as the last epoch's line."""
+class Notebook(Terminal):
+    """Lines above a bar in one output of a cell, which ends as the last epoch's line.
+
+    rich draws it, but IPython shows and replaces it: rich's own live display asks for ipywidgets.
+    """
 
     def __init__(self, epochs: int, every: int) -> None:
         super().__init__(epochs, every)
         self._lines: list[str] = []
         self._handle: Any = None
 
-    def draw(self, done: float, text: str) -> None:
+    def __enter__(self) -> Notebook:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        Lines.__exit__(self, *exception)
+
+    def redraw(self) -> None:
         """Show the bar under the lines so far."""
-        bar = f'<progress value="{done:.4f}" max="1" style="width:16em"></progress> '
-        self._show(bar + html.escape(text))
+        self._show(self._bar)
 
     def write(self, line: str) -> None:
-        """Add a line."""
-        self._lines.append(html.escape(line))
-        self._show("")
+        """Add a line, and take the bar away until the next batch."""
+        self._lines.append(line)
+        self._show()
 
-    def _show(self, last: str) -> None:
-        from IPython.display import HTML, display
+    def _show(self, *below: RichProgress) -> None:
+        from IPython.display import display
+        from rich.table import Table
+        from rich.text import Text
 
-        lines = "<br>".join([*self._lines[-8:], *([last] if last else [])])
-        content = HTML(  # type: ignore[no-untyped-call]
-            f'<div style="font-family:monospace;white-space:pre-wrap">{lines}</div>'
-        )
+        output = Table.grid()
+        output.add_row(Text("\n".join(self._lines[-_NOTEBOOK_LINES:])))
+        for bar in below:
+            output.add_row(bar)
         if self._handle is None:
-            self._handle = display(content, display_id=True)  # type: ignore[no-untyped-call]
+            self._handle = display(output, display_id=True)  # type: ignore[no-untyped-call]
         else:
-            self._handle.update(content)
+            self._handle.update(output)
 
 
 def make_progress(verbose: int, epochs: int) -> Progress:
@@ -165,13 +171,19 @@ def make_progress(verbose: int, epochs: int) -> Progress:
         epochs: of the training.
     """
     if not verbose:
-        return Silent(epochs, 1)
+        return Progress()
     shell = sys.modules.get("IPython")
     if shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell":
         return Notebook(epochs, verbose)
-    if sys.stdout.isatty():
-        return Terminal(epochs, verbose)
-    return Progress(epochs, verbose)
+    return (Terminal if sys.stdout.isatty() else Lines)(epochs, verbose)
+
+
+def _rich_bar() -> RichProgress:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), transient=True)
+    bar.add_task("", total=1.0)
+    return bar
 
 
 def _clock(seconds: float) -> str:

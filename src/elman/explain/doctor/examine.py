@@ -31,10 +31,9 @@ from elman.explain.doctor.training import (
     probe_rates,
 )
 from elman.models import SequenceModel
-from elman.train.loop import EpochRecord
+from elman.train import EpochRecord, TorchThreads
 from elman.train.losses import Loss
 from elman.train.nonfinite import in_weights
-from elman.train.threads import TorchThreads
 
 
 def doctor(
@@ -201,12 +200,12 @@ class Watch:
         self._model: SequenceModel | None = None
 
     def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
-        """Start with what is going to be trained; `fit` calls it. The first diagnosis is made."""
+        """Take what is going to be trained; the training calls it. Makes a first diagnosis."""
         self._model, self._training, self._loss = model, training, loss
         self._records, self._notified, self.diagnoses = [], set(), []
         self._diagnose(0)
 
-    def __call__(self, record: EpochRecord) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """Take the record of an epoch that has ended."""
         if self._model is None:
             raise ElmanError(

@@ -23,7 +23,7 @@ from elman.explain.doctor.findings import Finding
 from elman.explain.network import ExplainedNetwork
 from elman.models import SequenceModel
 from elman.tasks import TASKS
-from elman.train.loop import EpochRecord
+from elman.train import EpochRecord
 from elman.train.losses import Loss
 
 

@@ -19,7 +19,7 @@ from elman.explain.doctor import limits
 from elman.explain.doctor.findings import Finding, Floats
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.tasks import TASKS, OutputName
-from elman.train.gradients import inside
+from elman.train.gradients import select_valid
 
 BATCH = 256
 
@@ -78,7 +78,7 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
                     mask = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]
                     owners, times = (v.numpy() for v in mask.nonzero(as_tuple=True))
                     read = read[mask]
-                outputs, batch_target, _ = inside(outputs, batch)
+                outputs, batch_target, _ = select_valid(outputs, batch)
                 values = outputs.double(), batch_target, read.double()
                 batch_columns = [*(v.numpy() for v in values), rows[owners], times + 1]
                 for column, part in zip(columns, batch_columns, strict=True):

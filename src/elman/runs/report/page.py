@@ -19,7 +19,7 @@ from elman.runs.report import html, outcomes
 from elman.runs.report.html import PageFigure, PageFigures
 
 if TYPE_CHECKING:
-    from elman.train.loop import History
+    from elman.train import History
 
 FIGURES = ("accuracy", "balanced accuracy", "precision", "recall", "F1", "ROC AUC", "log loss",
            "calibration error")  # fmt: skip

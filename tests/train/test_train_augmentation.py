@@ -9,7 +9,7 @@ from elman.data.batches import Examples, make_batch
 from elman.data.ragged import Ragged
 from elman.errors import SettingsError
 from elman.settings import TrainingSettings
-from elman.train.disturb import Disturbance
+from elman.train.augmentation import Augmentation
 
 SMALL = {"hidden_size": 4, "epochs": 2, "batch_size": 8, "random_state": 0}
 
@@ -29,8 +29,8 @@ def test_noise_of_the_deviation_on_what_was_measured(noise, measured):
     batch = make_batch(data, np.arange(200))
     before = batch.x.clone()
     torch.manual_seed(0)
-    disturb = Disturbance(data, settings, 3)
-    first, second = disturb(batch), disturb(batch)
+    augment = Augmentation(data, settings, 3)
+    first, second = augment(batch), augment(batch)
     assert torch.equal(batch.x, before)
     assert torch.equal(first.x[:, :, measured:], before[:, :, measured:])
     if not (noise and measured):
@@ -73,7 +73,7 @@ def test_which_column_was_missing_is_not_disturbed():
     assert inputs.values.shape[1] == 3
     training = Examples(inputs, np.zeros(len(X), np.int64), measured=len(encoder.mean))
     settings = TrainingSettings(noise=1e6).resolved(False)
-    x = Disturbance(training, settings, 3)(make_batch(training, np.arange(len(X)))).x
+    x = Augmentation(training, settings, 3)(make_batch(training, np.arange(len(X)))).x
     assert set(x[:, :, 2].unique().tolist()) == {0.0, 1.0}
     assert x[:, :, :2].abs().min() > 1
 

@@ -1,0 +1,162 @@
+"""What a training measures: metrics summed batch by batch, a record of each epoch, the history.
+
+`Observer` is how anyone outside follows a training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.data.batches import Examples
+from elman.models import SequenceModel
+from elman.train.losses import Loss
+
+_PENDING = 2**14  # output values that are collected before they are counted
+
+
+@dataclass
+class RunningMetrics:
+    """Mean loss so far, and how many predictions were right or how far off they were.
+
+    Args:
+        loss: sum of the batches' mean losses, each times its weight.
+        correct: right predictions; with several labels, those with all labels right.
+        count: labelled sequences or steps.
+        weight: sum of their weights; their number if none has a weight of its own.
+        unit: of each predicted number, (K,): the value of 1 in the target's unit; None for classes
+            and labels.
+    """
+
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+    weight: float = 0.0
+    unit: NDArray[np.float64] | None = None
+    _squares: Tensor | None = field(default=None, repr=False)  # (K,)
+    _pending: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
+    _pending_values: int = field(default=0, repr=False)
+
+    def __post_init__(self) -> None:
+        self.weight = self.weight or float(self.count)
+
+    def add(
+        self, loss: float, outputs: Tensor, target: Tensor, weight: float | None = None
+    ) -> None:
+        """Add a batch: its mean loss, outputs (M, K), target and weight; M if that is None.
+
+        The tensors must not be changed afterwards.
+        """
+        count = target.shape[0]
+        weight = float(count) if weight is None else weight
+        self.loss += loss * weight
+        self.weight += weight
+        self.count += count
+        # Correct predictions are counted for many small batches at once: torch's calls, not the
+        # arithmetic, take the time, a third of a small network's forward pass.
+        self._pending.append((outputs, target))
+        self._pending_values += outputs.numel()
+        if self._pending_values > _PENDING:
+            self._count_pending()
+
+    def _count_pending(self) -> None:
+        if not self._pending:
+            return
+        outputs, target = (torch.cat(part) for part in zip(*self._pending, strict=True))
+        if self.unit is not None:
+            squares = (outputs.double() - target.double()).square().sum(0)
+            self._squares = squares if self._squares is None else self._squares + squares
+        elif target.dim() > 1:
+            self.correct += int(((outputs > 0) == (target > 0.5)).all(-1).sum())
+        else:
+            self.correct += int((outputs.argmax(-1) == target).sum())
+        self._pending.clear()
+        self._pending_values = 0
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of a labelled sequence or step: in nats, or of standardised numbers."""
+        return self.loss / self.weight
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of labelled sequences or steps predicted right; None for numbers."""
+        self._count_pending()
+        return None if self.unit is not None else self.correct / self.count
+
+    @property
+    def rmse(self) -> float | None:
+        """Root of the mean squared error, in the target's unit, mean over the K; None for classes.
+
+        As scikit-learn's root_mean_squared_error.
+        """
+        self._count_pending()
+        if self.unit is None or self._squares is None:
+            return None
+        roots = (self._squares / self.count).sqrt().cpu().numpy()
+        return float((roots * self.unit).mean())
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: losses in nats a labelled sequence or step, accuracies as shares, time in seconds.
+
+    `loss`, `accuracy` and `rmse` are over the epoch's batches as they were trained on, that is
+    before each step and with dropout. Where numbers are predicted there is no accuracy; the loss is
+    of standardised numbers, and `rmse` is in the target's unit.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+    rmse: float | None = None
+    validation_rmse: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with the metric of the task: accuracy or rmse."""
+        other = ("rmse", "validation_rmse")
+        if self.rmse is not None:
+            other = ("accuracy", "validation_accuracy")
+        return {name: value for name, value in asdict(self).items() if name not in other}
+
+
+@dataclass
+class History:
+    """What happened in a training.
+
+    Args:
+        epochs: a record each.
+        kept_epoch: whose weights were kept.
+        stopped: how it ended.
+        gradients: where they came from, in words.
+    """
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    kept_epoch: int = 0
+    stopped: str = "all epochs done"
+    gradients: str = ""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Follows a training, and sees the network as well as the records of its epochs."""
+
+    def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
+        """Called once, before the first step, with what is trained; must not change it."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Called after each epoch."""
+
+
+EpochCallback = Callable[[EpochRecord], None] | Observer
