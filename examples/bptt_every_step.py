@@ -1,15 +1,16 @@
-"""Backpropagation through time with an output at every step: NumPy, every gradient by hand.
+"""Backpropagation through time with an output at every step, in NumPy, every gradient written out.
 
-The network says at each step of a row of bits whether the ones so far are odd in number ("running
-parity"), which no step can know without the state h_{t-1}:
+At each step of a sequence of bits the network predicts whether the number of ones so far is odd
+("running parity"), which depends on all earlier steps through the state h_{t-1}:
 
     h_t = tanh(W x_t + U h_{t-1} + b_h)             h_0 = 0
     y_t = sigmoid(V h_t + b_y)                      the probability that the parity is odd
     L_t = -log y_t where it is odd, else -log(1 - y_t)
     L   = sum of all L_t up to each sequence's own end
 
-A state h_t acts on L in two ways: through its own output y_t, and through the next state h_{t+1}.
-With a_t for what is inside the tanh, the two ways add up, from the last step back to the first:
+A state h_t affects L along two paths: through its own output y_t, and through the next state
+h_{t+1}. With a_t for the argument of the tanh, the two paths add up, from the last step back to
+the first:
 
     dL/da_t = dL/dh_t (1 - h_t^2)
     dL/dh_t = V^T (y_t - target_t) + U^T dL/da_{t+1}
@@ -31,7 +32,7 @@ def make_parity(rng, count, shortest, longest):
 
 
 def initialise(rng, input_size, hidden_size):
-    """Return the parameters, random but small enough for tanh to start where it is steep."""
+    """Return random parameters, small enough for tanh to start where it is steep."""
     return {
         "U": rng.normal(0, 1 / np.sqrt(hidden_size), (hidden_size, hidden_size)),
         "V": rng.normal(0, 1 / np.sqrt(hidden_size), (1, hidden_size)),
@@ -45,23 +46,23 @@ def forward(params, x, target, lengths):
     """Return states h_0 ... h_T, (B, T+1, H), outputs y_t, (B, T), and losses L_t, (B, T)."""
     U, V, W, b_h, b_y = (params[name] for name in ("U", "V", "W", "b_h", "b_y"))
     batch, steps, _ = x.shape
-    inside = np.arange(steps) < lengths[:, None]  # (B, T), False in the padding
-    x = np.where(inside[:, :, None], x, 0)  # the padding may hold anything, and 0 * NaN is NaN
+    mask = np.arange(steps) < lengths[:, None]  # (B, T), False in the padding
+    x = np.where(mask[:, :, None], x, 0)  # the padding may hold anything, and 0 * NaN is NaN
     h = np.zeros((batch, steps + 1, len(b_h)))
     for t in range(1, steps + 1):
         h[:, t] = np.tanh(x[:, t - 1] @ W.T + h[:, t - 1] @ U.T + b_h)  # x_t lies at t - 1
     z = (h[:, 1:] @ V.T + b_y)[:, :, 0]  # (B, T)
     y = np.exp(-np.logaddexp(0, -z))  # the sigmoid of z, for z of any size
     losses = np.logaddexp(0, np.where(target == 1, -z, z))  # -log y or -log(1 - y)
-    return h, y, np.where(inside, losses, 0)
+    return h, y, np.where(mask, losses, 0)
 
 
 def backward(params, x, target, lengths):
     """Return L, its gradient for every parameter, and dL/dh_t, (B, T, H)."""
     h, y, losses = forward(params, x, target, lengths)
-    inside = np.arange(x.shape[1]) < lengths[:, None]
-    x = np.where(inside[:, :, None], x, 0)
-    dz = np.where(inside, y - target, 0)[:, :, None]  # (B, T, 1), through -log and sigmoid
+    mask = np.arange(x.shape[1]) < lengths[:, None]
+    x = np.where(mask[:, :, None], x, 0)
+    dz = np.where(mask, y - target, 0)[:, :, None]  # (B, T, 1), through -log and sigmoid
     grads = {name: np.zeros_like(value) for name, value in params.items()}
     dh = np.zeros_like(h[:, 1:])
     da = np.zeros_like(h[:, 0])  # (B, H), for step t + 1: nothing comes after the last step
@@ -106,8 +107,8 @@ def train(rng, params, updates, shortest=2, longest=10, rate=0.01):
 
 def step_accuracy(params, x, target, lengths):
     """Return the share of steps, padding left out, at which the likelier answer is right."""
-    inside = np.arange(x.shape[1]) < lengths[:, None]
-    return ((forward(params, x, target, lengths)[1] > 0.5) == target)[inside].mean()
+    mask = np.arange(x.shape[1]) < lengths[:, None]
+    return ((forward(params, x, target, lengths)[1] > 0.5) == target)[mask].mean()
 
 
 def show(params, batch):

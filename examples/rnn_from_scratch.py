@@ -1,8 +1,8 @@
-"""A recurrent neural network from scratch: NumPy only, every gradient derived by hand.
+"""A recurrent neural network from scratch, in NumPy, with every gradient written out.
 
-The network reads a sequence x_1 ... x_T one step at a time. All it remembers is the hidden state
-h_t, which each step makes anew from the input and the state before. After the last step one output
-is read off it: y has a number for every class, and softmax turns these into probabilities.
+The network reads a sequence x_1 ... x_T one step at a time. All that it remembers is the hidden
+state h_t, which each step computes from the input and the previous state. The output y is computed
+from the last state: one number for every class, which softmax turns into probabilities.
 
     h_t = tanh(W x_t + U h_{t-1} + b_h)     h_0 = 0
     y   = V h_T + b_y
@@ -11,8 +11,8 @@ is read off it: y has a number for every class, and softmax turns these into pro
 W, U and b_h are the same at every step, so their gradients are sums over the steps. In the comments
 B is the number of sequences in a batch, T of steps, I of inputs, H of hidden units, K of classes.
 
-The task is to tell the shape of a noisy wave: rising sawtooth, triangle or falling sawtooth. At any
-single step every height is as likely under one shape as under another: only memory can solve it.
+The task is to recognise the shape of a noisy wave: rising sawtooth, triangle or falling sawtooth.
+At any single step every height is equally likely under each shape, so the task needs memory.
 
     python rnn_from_scratch.py --classes 3 --epochs 20 --hidden-size 32 --seed 0
 """
@@ -32,7 +32,7 @@ def make_waves(rng, count, classes, steps=30):
 
 
 def initialise(rng, input_size, hidden_size, output_size):
-    """Return the parameters, random but small enough for tanh to start where it is steep."""
+    """Return random parameters, small enough for tanh to start where it is steep."""
     return {
         "W": rng.normal(0, 1 / np.sqrt(input_size), (hidden_size, input_size)),
         "U": rng.normal(0, 1 / np.sqrt(hidden_size), (hidden_size, hidden_size)),
