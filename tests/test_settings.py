@@ -85,7 +85,13 @@ def test_bad_values_are_refused(kind, name, value):
 @pytest.mark.parametrize(
     ("kind", "name", "value", "message"),
     [
-        (ModelSettings, "cell", "gruu", "cell: got 'gruu', expected 'rnn', 'gru' or 'lstm'"),
+        (
+            ModelSettings,
+            "cell",
+            "gruu",
+            "cell: got 'gruu', expected 'rnn', 'gru' or 'lstm'; to use a cell of your own, "
+            "register it: elman.layers.register_cell(cell)",
+        ),
         (
             ModelSettings,
             "hidden_size",

@@ -31,6 +31,39 @@ class Help:
     text: str
 
 
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Marks text that must be one of some names, which may become more while the program runs.
+
+    Args:
+        names: those there are.
+        remedy: what a message adds for a name that is not among them.
+    """
+
+    names: list[str]
+    remedy: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: Any) -> Any:
+            if isinstance(value, str) and value in self.names:
+                return value
+            *others, last = map(repr, self.names)
+            expected = f"{', '.join(others)} or {last}{self.remedy}"
+            raise PydanticCustomError("one_of", "Input should be {names}", {"names": expected})
+
+        return core_schema.no_info_plain_validator_function(check)
+
+
+# `elman.layers.register_cell` adds to these. They stand here because the command must know them
+# without importing torch; a test compares them with the table of cells in ops.
+CELL_NAMES = ["rnn", "gru", "lstm"]
+CellName = Annotated[
+    str,
+    OneOf(CELL_NAMES, "; to use a cell of your own, register it: elman.layers.register_cell(cell)"),
+]
+
 _CHOSEN = " [default: chosen from the data]"
 
 
@@ -126,7 +159,7 @@ class DataSettings:
 class ModelSettings:
     """The network: section [model]."""
 
-    cell: Annotated[Literal["rnn", "gru", "lstm"] | None, Help("recurrent cell" + _CHOSEN)] = None
+    cell: Annotated[CellName | None, Help("recurrent cell" + _CHOSEN)] = None
     nonlinearity: Annotated[Literal["tanh", "relu"], Help("of cell rnn")] = "tanh"
     hidden_size: Annotated[
         Annotated[int, Ge(1)] | None, Help("units of each layer and direction" + _CHOSEN)
@@ -345,6 +378,9 @@ def _accepted(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
     """Words and types that a type hint accepts."""
     origin = get_origin(hint)
     if origin is Annotated:
+        for mark in hint.__metadata__:
+            if isinstance(mark, OneOf):
+                return tuple(mark.names), ()
         return _accepted(get_args(hint)[0])
     if origin is Literal:
         return get_args(hint), ()

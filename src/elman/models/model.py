@@ -20,7 +20,7 @@ from elman.layers.torch_layers import make_recurrent
 from elman.models.fallback import is_training, native_fallback_reason
 from elman.models.native import NativeModel, check_input
 from elman.ops.cells import Cell, find_cell
-from elman.settings import ModelSettings
+from elman.settings import CellName, ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
 
@@ -43,7 +43,7 @@ class ModelConfig(ModelSettings):
     Raises: SettingsError if the settings do not go together.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "gru"
+    cell: CellName = "gru"
     hidden_size: Annotated[int, Ge(1)] = 64
     num_layers: Annotated[int, Ge(1)] = 1
     bidirectional: bool = True

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from elman.errors import SettingsError, nearest
+from elman.settings import CELL_NAMES
 
 Values = Mapping[str, Tensor]  # by name of a block, gate or state, (B, H) each
 # From a, u and the states before a step: what enters each block's nonlinearity, the gates, and the
@@ -82,6 +83,49 @@ class Cell:
                         f"cell {self.name}: {what}: {name!r} is none of the blocks {self.blocks}"
                         f".{nearest(name, self.blocks)}"
                     )
+        self._check_step()
+
+    def _check_step(self) -> None:
+        """Raise SettingsError unless one step of two rows gives what the other fields promise."""
+        names = {"a": self.blocks, "u": self.blocks, "old": self.states}
+        values = {
+            which: {
+                name: torch.linspace(-1.0 - i, 2.0 + len(which), 6, dtype=torch.float64).view(2, 3)
+                for i, name in enumerate(each)
+            }
+            for which, each in names.items()
+        }
+        alone = {which: {n: v[1:] for n, v in each.items()} for which, each in values.items()}
+        place = f"cell {self.name}: step:"
+        try:
+            with torch.no_grad():
+                sums, gates, states = self.step(*values.values())
+                _, _, states_alone = self.step(*alone.values())
+        except Exception as error:
+            raise SettingsError(
+                f"{place} fails on blocks {self.blocks} and states {self.states}, (B, H) each: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        for what, found, expected in (
+            ("sums", sums, self.blocks),
+            ("gates", gates, self.gates),
+            ("states", states, self.states),
+        ):
+            if set(found) != set(expected):
+                raise SettingsError(f"{place} {what}: got {tuple(found)}, expected {expected}")
+            for name, value in found.items():
+                if value.shape != (2, 3):
+                    raise SettingsError(
+                        f"{place} {what}: {name} is {tuple(value.shape)} for inputs of (2, 3); "
+                        "expected (B, H) as the inputs"
+                    )
+        for name, value in states_alone.items():
+            # A step that looks at other rows would let a sequence's result depend on its batch.
+            if not torch.allclose(value, states[name][1:]):
+                raise SettingsError(
+                    f"{place} state {name} of a row depends on the other rows of the batch, or on "
+                    "chance; expected a function of the row's own a, u and states"
+                )
 
     def __str__(self) -> str:
         return self.title or self.name.upper()
@@ -193,10 +237,14 @@ KERNELS = {cell.kernel: cell for cell in (RNN, RNN_RELU, GRU, LSTM)}
 def register_cell(cell: Cell) -> None:
     """Let layers, models, estimators and settings find `cell` by its name in this process.
 
+    Files name the cell and hold no code, so a process that loads a model registers the cell first.
+
     Raises: SettingsError if another cell has that name.
     """
     if CELLS.setdefault(cell.name, cell) is not cell:
         raise SettingsError(f"cell: {cell.name!r} is the name of another cell; choose a new one")
+    if cell.name not in CELL_NAMES:
+        CELL_NAMES.append(cell.name)
 
 
 def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
@@ -211,7 +259,7 @@ def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
     if name not in CELLS:
         *others, last = map(repr, CELLS)
         raise SettingsError(
-            f"cell: got {name!r}, expected {', '.join(others)} or {last}.{nearest(name, CELLS)} A "
-            "cell of your own must be registered first: elman.layers.register_cell(cell)"
+            f"cell: got {name!r}, expected {', '.join(others)} or {last}.{nearest(name, CELLS)} To "
+            "use a cell of your own, register it: elman.layers.register_cell(cell)"
         )
     return CELLS[name]
