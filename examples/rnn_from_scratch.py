@@ -1,8 +1,8 @@
 """A recurrent neural network from scratch, in NumPy, with every gradient written out.
 
 The network reads a sequence x_1 ... x_T one step at a time. All that it remembers is the hidden
-state h_t, which each step computes from the input and the previous state. The output y is computed
-from the last state: one number for every class, which softmax turns into probabilities.
+state h_t, which each step computes from the input and the previous state. The output y reads the
+last state: one number for every class, which softmax turns into probabilities.
 
     h_t = tanh(W x_t + U h_{t-1} + b_h)     h_0 = 0
     y   = V h_T + b_y
