@@ -191,7 +191,7 @@ LATER = [
 @pytest.mark.parametrize(("change", "why"), LATER, ids=[why for _, why in LATER])
 def test_what_comes_in_the_way_while_training_is_an_error(change, why):
     """Native calls would pass it by; in a training by autograd it takes part from then on."""
-    message = f"{why}.*came about while the model was being trained"
+    message = f"{why}.*this changed while the model was being trained"
     with pytest.raises(ElmanError, match=message):
         model = make_model()
         train(model, make_examples(), None, QUICK, on_epoch=lambda record: change(model))

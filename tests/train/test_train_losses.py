@@ -14,14 +14,20 @@ from elman.data.batches import Batch, Examples, make_batch
 from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.settings import TrainingSettings
+from elman.tasks import TASKS
 from elman.train import train
 from elman.train.gradients import Autograd, OneCall, batch_loss, gradient_source
-from elman.train.losses import LOSSES, Loss, check_loss
+from elman.train.losses import Loss, check_loss
 from elman.train.metrics import RunningMetrics
 
 M, K = 13, 4
 PLAIN = TrainingSettings(epochs=2, batch_size=8, token_dropout=0).resolved(False)
-EVERY = [(task, name) for task, names in LOSSES.items() for name in names]
+EVERY = [
+    (task.output, name)
+    for task in TASKS.values()
+    if task.name == task.output
+    for name in task.losses
+]
 
 
 def drawn(task, seed=0):
@@ -174,7 +180,7 @@ def test_padding_takes_no_part_in_any_loss():
     weight = torch.rand(batch.x.shape[:2])
     outside = torch.arange(batch.x.shape[1]) >= batch.lengths[:, None]
     model = make_model("gru", "every", task="regression", num_outputs=2)
-    for name in LOSSES["regression"]:
+    for name in TASKS["regression"].losses:
         found = []
         for junk in (0.0, 1e9, float("nan")):
             x, target, own = batch.x.clone(), batch.target.clone(), weight.clone()

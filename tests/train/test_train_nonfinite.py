@@ -60,7 +60,9 @@ def test_an_input_is_named_by_sequence_step_and_channel(source, value):
     assert (error.stage, error.sequence, error.step, error.unit) == ("input", 23, 1, 1)
     assert error.layer is None and error.gate is None
     assert "epoch 1, batch" in str(error) and "sequence 23, step 1" in str(error)
-    assert "channel 1 of the input" in str(error) and "itself holds it" in str(error)
+    assert "channel 1 of the input" in str(
+        error
+    ) and "It is in the data: correct the sequence" in str(error)
     assert "diverged" not in str(error)  # the learning rate is not to blame
 
 

@@ -27,7 +27,7 @@ from elman.evaluate import (
     evaluate_labels,
     evaluate_values,
 )
-from elman.train.losses import Task
+from elman.tasks import OutputName
 
 Labels = NDArray[Any] | Ragged
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 class ClassTarget:
     """One of K classes: their labels, (K,), in order."""
 
-    task: ClassVar[Task] = "classification"
+    task: ClassVar[OutputName] = "classification"
     classes: NDArray[Any]
 
     @classmethod
@@ -117,7 +117,7 @@ class NumericTarget:
         mean, scale: of the training part, (K,).
     """
 
-    task: ClassVar[Task] = "regression"
+    task: ClassVar[OutputName] = "regression"
     names: tuple[str, ...]
     single: bool
     mean: Floats = field(default_factory=lambda: np.zeros(0))
@@ -204,7 +204,7 @@ class NumericTarget:
 class MultilabelTarget:
     """Any number of K labels at once: the labels, (K,), in order."""
 
-    task: ClassVar[Task] = "multilabel"
+    task: ClassVar[OutputName] = "multilabel"
     classes: NDArray[Any]
 
     @classmethod
@@ -269,6 +269,6 @@ class MultilabelTarget:
 
 
 Target = ClassTarget | MultilabelTarget | NumericTarget
-TARGETS: dict[Task, type[Target]] = {
+TARGETS: dict[OutputName, type[Target]] = {
     kind.task: kind for kind in (ClassTarget, MultilabelTarget, NumericTarget)
 }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from elman.errors import DataError, SettingsError, ShapeError, nearest
 from elman.models import SequenceModel
-from elman.train.losses import Task
+from elman.tasks import OutputName
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class ExplainedSequence:
         return torch.tensor([self.steps])
 
     @property
-    def task(self) -> Task:
+    def task(self) -> OutputName:
         """What the outputs are: of classification, multilabel or regression."""
         return self.model.config.task
 

@@ -83,8 +83,10 @@ def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
     groups: ParameterGroups = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            free = parameter.dim() < 2 or name.startswith("embedding") or not settings.weight_decay
-            groups[free].append(parameter)
+            # A bias is no measure of complexity, and decay would pull rare tokens towards zero more
+            # often than a gradient moves them.
+            kept = parameter.dim() < 2 or name.startswith("embedding") or not settings.weight_decay
+            groups[kept].append(parameter)
     return groups
 
 
@@ -115,11 +117,13 @@ class Autograd(_Source):
     `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
     """
 
-    def __init__(self, model: SequenceModel, loss: Loss, settings: TrainingPlan, why: str) -> None:
+    def __init__(
+        self, model: SequenceModel, loss: Loss, settings: TrainingPlan, reason: str
+    ) -> None:
         super().__init__(model, loss)
         self.groups = decay_groups(model, settings)
         self.around = contextlib.nullcontext()
-        self.description = f"gradients by autograd: {why}"
+        self.description = f"gradients by autograd: {reason}"
 
     def __call__(self, batch: Batch) -> BatchResult:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
@@ -140,13 +144,14 @@ class Autograd(_Source):
 class OneCall(_Source):
     """Loss and gradients of a batch in one native call, with the same bits for any threads.
 
-    The parameters that are trained become views of one flat tensor, so are their gradients of
-    another. `groups` holds a piece of it each, so that an optimiser has two tensors to go through
-    and not two dozen; `release` gives the parameters memory of their own again. In the context
-    `around` a step, torch has one thread: what it does beside the call is too little to be shared
-    out, and its fused optimisers share it out all the same, which on a busy machine takes ten times
-    as long as the call. The call has all of torch's threads.
+    The trained parameters become views of one flat tensor, and their gradients views of another.
+    `groups` holds one piece of it each, so that an optimiser goes through two tensors and not two
+    dozen; `release` gives the parameters memory of their own again.
     """
+
+    # A step runs `around` one torch thread: what torch does besides the call is too little to be
+    # shared, and its fused optimisers share it all the same, which on a busy machine was measured
+    # to take ten times as long as the call. The call itself has all of torch's threads.
 
     def __init__(
         self,
@@ -219,12 +224,12 @@ class OneCall(_Source):
         return BatchResult(loss, outputs, target, weight)
 
     def check(self) -> None:
-        """Raise ElmanError also if a hook, say, has come since then: the call would pass it by."""
+        """Raise ElmanError also if the native path no longer applies, for a new hook, say."""
         super().check()
-        if isinstance(why := _native(self.model), str):
+        if isinstance(reason := _native(self.model), str):
             raise ElmanError(
-                f"{why}: that came about while the model was being trained in native calls, which "
-                "pass it by. See to it before the training, or undo it in the same callback"
+                f"{reason}: this changed while the model was being trained by native calls, which "
+                "do not see it. Change it before the training, or undo it in the same callback"
             )
 
     def clip(self, limit: float) -> float:
@@ -242,32 +247,42 @@ class OneCall(_Source):
             weight.data = weight.detach().clone()
 
 
+GradientSource = Autograd | OneCall
+
+
 def gradient_source(
     model: SequenceModel,
     settings: TrainingPlan,
     loss: Loss | None = None,
     *,
     weighted: bool = False,
-) -> Autograd | OneCall:
-    """Choose the faster of the two that can do it; its `description` says which, and why.
+) -> GradientSource:
+    """Choose the native call if it can train the model, else autograd, which trains any.
+
+    The `description` of the result says which, and why.
 
     Args:
-        loss: None means what the settings ask for.
+        loss: None means that of the settings.
         weighted: whether sequences or steps have weights of their own.
     Raises: SettingsError if there is nothing to train.
     """
     if not any(p.requires_grad for p in model.parameters()):
         raise SettingsError("model: requires_grad is off for every parameter: nothing to train")
     loss = loss or Loss.of(model.config.task, settings)
-    why = loss.why_not_native or "sequences or steps have weights of their own" * weighted
-    found = why or _native(model)
-    if isinstance(found, str):
-        return Autograd(model, loss, settings, found)
-    return OneCall(model, *found, loss, settings)
+    reason = loss.native_fallback_reason
+    if weighted:
+        reason = reason or "sequences or steps have weights of their own"
+    native = reason or _native(model)
+    if isinstance(native, str):
+        return Autograd(model, loss, settings, native)
+    return OneCall(model, *native, loss, settings)
 
 
 def _native(model: SequenceModel) -> tuple[NativeModel, list[Tensor]] | str:
-    """As `SequenceModel.native`, for training: what keeps an eye on gradients counts as well."""
+    """As `SequenceModel.native`, for training: whatever watches gradients is a reason as well.
+
+    Returns: the native call and the weights it reads, or why the native path does not apply.
+    """
     if torch.is_anomaly_enabled():
         return "anomaly detection is on"
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters()):

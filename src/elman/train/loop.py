@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from torch import Tensor
 from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly, make_batch
 from elman.errors import SettingsError
 from elman.models import SequenceModel
-from elman.settings import TrainingSettings
+from elman.settings import TrainingPlan, TrainingSettings
 from elman.train.augmentation import Augmentation
 from elman.train.checks import check_examples
-from elman.train.gradients import batch_loss, gradient_source
+from elman.train.gradients import GradientSource, batch_loss, gradient_source
 from elman.train.losses import Loss
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer, RunningMetrics
-from elman.train.nonfinite import diverged, diverged_part
+from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
 from elman.train.progress import Progress
 
@@ -87,92 +88,23 @@ def train(
     if (plan.class_weight is None) != (class_weight is None):
         raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
     by_class = None if class_weight is None else torch.as_tensor(class_weight)
-    loss_function = Loss.of(model.config.task, plan, by_class)
+    loss = Loss.of(model.config.task, plan, by_class)
     check_examples(model.config, training, "training")
     if validation is not None:
         check_examples(model.config, validation, "validation")
     progress = progress or Progress()
     if isinstance(on_epoch, Observer):
-        on_epoch.begin(model, training, loss_function)
+        on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
-    device = next(model.parameters()).device
-    generator = np.random.default_rng(plan.seed)
-    size = len(training) if plan.batch_size == "full" else plan.batch_size
-    batches_per_epoch = math.ceil(len(training) / size)
-    steps = plan.epochs * batches_per_epoch
-    augment = Augmentation(training, plan, model.config.input_size)
-    best_loss = math.inf
-    kept_weights: dict[str, Tensor] = {}
-    step = 0
-    gradients = gradient_source(model, plan, loss_function, weighted=training.weight is not None)
+    gradients = gradient_source(model, plan, loss, weighted=training.weight is not None)
     history = History(gradients=gradients.description)
     try:
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
+        run = _Run(model, training, validation, plan, loss, gradients, optimizer, progress)
         progress.start(gradients.description)
-        for epoch in range(1, plan.epochs + 1):
-            started = time.perf_counter()
-            model.train()
-            metrics = RunningMetrics(unit=training.unit)
-            norms = []
-            order = batch_randomly(training.inputs.lengths, size, generator)
-            for number, index in enumerate(order, 1):
-                rate = learning_rate(plan, step, steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                batch = augment(make_batch(training, index))
-                with gradients.around:
-                    result = gradients(to_device(batch, device))
-                    norm = gradients.clip(plan.clip_norm or math.inf)
-                    if not (math.isfinite(result.loss) and math.isfinite(norm)):
-                        raise diverged(
-                            f"epoch {epoch}, batch {number}: loss {result.loss}, "
-                            f"gradient norm {norm}",
-                            model,
-                            to_device(batch, device),
-                            loss_function,
-                            training.places_of(index),
-                            plan,
-                        )
-                    optimizer.step()
-                    metrics.add(*result)
-                step += 1
-                norms.append(norm)
-                progress.batch(number, batches_per_epoch, metrics)
-            gradients.check()
-            validated = None
-            if validation is not None:
-                validated = validate(model, validation, loss_function, device)
-                if not math.isfinite(validated.mean_loss):
-                    where = f"epoch {epoch}: validation loss {validated.mean_loss}"
-                    raise diverged_part(where, model, validation, loss_function, plan)
-            record = EpochRecord(
-                epoch=epoch,
-                loss=metrics.mean_loss,
-                accuracy=metrics.accuracy,
-                validation_loss=validated.mean_loss if validated else None,
-                validation_accuracy=validated.accuracy if validated else None,
-                learning_rate=rate,
-                gradient_norm=float(np.mean(norms)),
-                seconds=time.perf_counter() - started,
-                rmse=metrics.rmse,
-                validation_rmse=validated.rmse if validated else None,
-            )
-            history.epochs.append(record)
-            better = validated is not None and validated.mean_loss < best_loss
-            if validated is not None and better:
-                best_loss, best_epoch = validated.mean_loss, epoch
-            if better or plan.keep == "last":
-                # A copy in both cases: Ctrl-C may come in the middle of the next epoch.
-                kept_weights = copy.deepcopy(model.state_dict())
-                history.kept_epoch = epoch
-            progress.epoch(record)
-            if on_epoch is not None:
-                on_epoch(record)
-            if plan.patience and epoch - best_epoch >= plan.patience:
-                history.stopped = f"no lower validation loss for {plan.patience} epochs"
-                break
+        run.train_epochs(history, on_epoch)
     except KeyboardInterrupt:
         if not history.epochs:
             raise
@@ -181,6 +113,109 @@ def train(
         gradients.release()
     if optimizer_state is not None:
         optimizer_state |= save_state(optimizer, plan.optimizer)
-    model.load_state_dict(kept_weights)
+    model.load_state_dict(run.kept_weights)
     model.eval()
     return history
+
+
+class _Run:
+    """The loop over epochs, and within one over batches; see `train` for the arguments."""
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        training: Examples,
+        validation: Examples | None,
+        plan: TrainingPlan,
+        loss: Loss,
+        gradients: GradientSource,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> None:
+        self.model, self.training, self.validation = model, training, validation
+        self.plan, self.loss, self.progress = plan, loss, progress
+        self.gradients, self.optimizer = gradients, optimizer
+        self.device = next(model.parameters()).device
+        self.augment = Augmentation(training, plan, model.config.input_size)
+        self.generator = np.random.default_rng(plan.seed)
+        self.size = len(training) if plan.batch_size == "full" else plan.batch_size
+        self.batches = math.ceil(len(training) / self.size)
+        self.step = 0
+        self.kept_weights: dict[str, Tensor] = {}
+
+    def train_epochs(
+        self, history: History, on_epoch: Callable[[EpochRecord], None] | None
+    ) -> None:
+        """Train until the epochs or the patience are used up; keep the weights to end with."""
+        best_loss, best_epoch = math.inf, 0
+        for epoch in range(1, self.plan.epochs + 1):
+            started = time.perf_counter()
+            metrics, rate, norm = self.train_batches(epoch)
+            self.gradients.check()
+            validated = self.validate(epoch)
+            record = EpochRecord(
+                epoch=epoch,
+                loss=metrics.mean_loss,
+                accuracy=metrics.accuracy,
+                validation_loss=validated.mean_loss if validated else None,
+                validation_accuracy=validated.accuracy if validated else None,
+                learning_rate=rate,
+                gradient_norm=norm,
+                seconds=time.perf_counter() - started,
+                rmse=metrics.rmse,
+                validation_rmse=validated.rmse if validated else None,
+            )
+            history.epochs.append(record)
+            better = validated is not None and validated.mean_loss < best_loss
+            if validated is not None and better:
+                best_loss, best_epoch = validated.mean_loss, epoch
+            if better or self.plan.keep == "last":
+                # A copy in both cases: Ctrl-C may come in the middle of the next epoch.
+                self.kept_weights = copy.deepcopy(self.model.state_dict())
+                history.kept_epoch = epoch
+            self.progress.epoch(record)
+            if on_epoch is not None:
+                on_epoch(record)
+            if self.plan.patience and epoch - best_epoch >= self.plan.patience:
+                history.stopped = f"no lower validation loss for {self.plan.patience} epochs"
+                return
+
+    def train_batches(self, epoch: int) -> tuple[RunningMetrics, float, float]:
+        """Train one epoch; return its metrics, last learning rate and mean gradient norm."""
+        self.model.train()
+        metrics = RunningMetrics(unit=self.training.unit)
+        norms = []
+        order = batch_randomly(self.training.inputs.lengths, self.size, self.generator)
+        for number, index in enumerate(order, 1):
+            rate = learning_rate(self.plan, self.step, self.plan.epochs * self.batches)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            batch = to_device(self.augment(make_batch(self.training, index)), self.device)
+            with self.gradients.around:
+                result = self.gradients(batch)
+                norm = self.gradients.clip(self.plan.clip_norm or math.inf)
+                if not (math.isfinite(result.loss) and math.isfinite(norm)):
+                    raise diverged(
+                        f"epoch {epoch}, batch {number}: loss {result.loss}, gradient norm {norm}",
+                        self.model,
+                        batch,
+                        self.loss,
+                        self.training.places_of(index),
+                        self.plan,
+                    )
+                self.optimizer.step()
+                metrics.add(*result)
+            self.step += 1
+            norms.append(norm)
+            self.progress.batch(number, self.batches, metrics)
+        return metrics, rate, float(np.mean(norms))
+
+    def validate(self, epoch: int) -> RunningMetrics | None:
+        """Metrics of the validation split, None if there is none."""
+        if self.validation is None:
+            return None
+        metrics = validate(self.model, self.validation, self.loss, self.device)
+        if not math.isfinite(metrics.mean_loss):
+            where = f"epoch {epoch}: validation loss {metrics.mean_loss}"
+            raise diverged_split(where, self.model, self.validation, self.loss, self.plan)
+        return metrics

@@ -1,4 +1,4 @@
-"""What is minimised: a mean over the labelled sequences, or over the steps inside them.
+"""What is minimised: a mean over the labelled sequences, or over their valid steps.
 
     L = sum_i w_i l_i / sum_i w_i        w_i = sample weight * weight of the true class, else 1
 
@@ -7,8 +7,8 @@ M is the number of them in a batch, K the outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,61 +16,54 @@ from torch.nn import functional
 
 from elman.errors import SettingsError
 from elman.settings import TrainingPlan, TrainingSettings
-
-Task = Literal["classification", "multilabel", "regression"]
-# The first is what "auto" means.
-LOSSES: dict[Task, tuple[str, ...]] = {
-    "classification": ("cross_entropy", "focal"),
-    "multilabel": ("cross_entropy", "focal"),
-    "regression": ("squared_error", "absolute", "huber"),
-}
+from elman.tasks import TASKS, OutputName
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of a task. z are outputs, y targets, p_y the probability given to what is true.
+    """A loss by name. z are outputs, y targets, p_y the probability of what is true.
 
-        cross_entropy   -log p_y; of several labels the mean of the K binary ones
-        focal           -(1 - p_y)^gamma log p_y, so that what is easy counts less
+        cross_entropy   -log p_y; with several labels the mean of the K binary ones
+        focal           -(1 - p_y)^gamma log p_y, so that easy examples count less
         squared_error   mean over K of (z - y)^2, absolute of |z - y|
         huber           mean over K of (z - y)^2 / 2 up to |z - y| = 1, of |z - y| - 1/2 beyond
 
     Args:
-        task: classification, multilabel or regression.
-        name: one of LOSSES.
-        label_smoothing: as in torch.nn.functional.cross_entropy; of several labels, s/2 is given to
-            both answers of each.
+        task: what the outputs are: classification, multilabel or regression.
+        name: one of the task's `losses` in `elman.tasks`.
+        label_smoothing: as in torch.nn.functional.cross_entropy; with several labels, s/2 is given
+            to both values of each.
         focal_gamma: of the focal loss.
-        class_weight: (K,) or None. Of classes, each example counts as much as its class; of several
-            labels, a label that is there counts so much against one that is not.
+        class_weight: (K,) or None. With classes, the weight of each example is that of its class;
+            with several labels, that of a label that is set against one that is not.
     Source: focal, Lin et al. 2017, arXiv:1708.02002, equation 5.
     """
 
-    task: Task
+    task: OutputName
     name: str
     label_smoothing: float = 0.0
     focal_gamma: float = 2.0
     class_weight: Tensor | None = None
 
     @classmethod
-    def of(cls, task: Task, settings: TrainingPlan, class_weight: Tensor | None = None) -> Loss:
-        """Return the loss that the settings ask for; `check_loss` has passed them."""
+    def of(
+        cls, task: OutputName, settings: TrainingPlan, class_weight: Tensor | None = None
+    ) -> Loss:
+        """Return the loss of the settings, once `check_loss` has passed them."""
         check_loss(task, settings)
         return cls(
             task,
-            LOSSES[task][0] if settings.loss == "auto" else settings.loss,
+            TASKS[task].losses[0] if settings.loss == "auto" else settings.loss,
             settings.label_smoothing,
             settings.focal_gamma,
             class_weight,
         )
 
     @property
-    def why_not_native(self) -> str:
-        """What keeps it from the native call; empty if nothing does."""
-        if self.name == "cross_entropy" and self.task == "multilabel":
-            return "the loss is binary cross-entropy"
-        native = self.name in ("cross_entropy", "squared_error")
-        return "" if native else f"the loss is {self.name}"
+    def native_fallback_reason(self) -> str:
+        """Why the native call cannot compute it; empty if it can."""
+        row = _LOSSES[self.task, self.name]
+        return "" if row.native else f"the loss is {row.title or self.name}"
 
     def mean(
         self, outputs: Tensor, target: Tensor, weight: Tensor | None = None
@@ -82,57 +75,97 @@ class Loss:
             target: codes, (M,); labels, 0 or 1, or values, (M, K).
             weight: of each example, (M,), or None.
         """
-        by_class = self.class_weight if self.task == "classification" else None
-        if weight is None and by_class is None:
-            return self.items(outputs, target).mean(), float(len(target))
-        own = torch.ones(len(target), dtype=outputs.dtype, device=outputs.device)
-        if weight is not None:
-            own = weight.to(outputs)
-        total = own if by_class is None else own * by_class.to(outputs)[target]
+        # Only exactly one class an example gives the example a weight; labels are weighted inside.
+        by_class = self.class_weight if TASKS[self.task].single_label else None
         items = self.items(outputs, target)
-        return (own * items).sum() / total.sum(), float(total.sum())
+        if weight is None and by_class is None:
+            return items.mean(), float(len(target))
+        weights = torch.ones(len(target), dtype=outputs.dtype, device=outputs.device)
+        if weight is not None:
+            weights = weight.to(outputs)
+        total = weights if by_class is None else weights * by_class.to(outputs)[target]
+        return (weights * items).sum() / total.sum(), float(total.sum())
 
     def items(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each example, (M,), class weights in, sample weights not."""
-        by_class = None if self.class_weight is None else self.class_weight.to(outputs)
-        if self.task == "classification":
-            if self.name == "focal":
-                log_p = outputs.log_softmax(-1).gather(-1, target[:, None])[:, 0]
-                return self._focal(log_p) * (1.0 if by_class is None else by_class[target])
-            return functional.cross_entropy(
-                outputs, target, by_class, reduction="none", label_smoothing=self.label_smoothing
-            )
-        target = target.to(outputs.dtype)
-        if self.task == "multilabel":
-            if self.name == "focal":
-                each = self._focal(functional.logsigmoid(outputs * (2 * target - 1)))
-                return (each if by_class is None else each * by_class.pow(target)).mean(-1)
-            smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return functional.binary_cross_entropy_with_logits(
-                outputs, smooth, pos_weight=by_class, reduction="none"
-            ).mean(-1)
-        if self.name == "squared_error":
-            return functional.mse_loss(outputs, target, reduction="none").mean(-1)
-        if self.name == "absolute":
-            return functional.l1_loss(outputs, target, reduction="none").mean(-1)
-        return functional.huber_loss(outputs, target, reduction="none").mean(-1)
-
-    def _focal(self, log_p: Tensor) -> Tensor:
-        # Away from 0, where a root's slope has no end.
-        return -(-torch.expm1(log_p)).clamp_min(1e-12).pow(self.focal_gamma) * log_p
+        """Return the loss of each example, (M,), with class weights and without sample weights."""
+        row = _LOSSES[self.task, self.name]
+        return row.items(self, outputs, target if target.dim() < 2 else target.to(outputs.dtype))
 
 
-def check_loss(task: Task, settings: TrainingSettings) -> None:
-    """Raise SettingsError if the loss, or what shapes it, does not go with the task."""
-    if settings.loss not in ("auto", *LOSSES[task]):
+def check_loss(task: OutputName, settings: TrainingSettings) -> None:
+    """Raise SettingsError if the loss, or what shapes it, does not suit the task."""
+    row = TASKS[task]
+    if settings.loss not in ("auto", *row.losses):
         raise SettingsError(
             f"loss: got {settings.loss!r}, expected 'auto' or one of "
-            f"{', '.join(map(repr, LOSSES[task]))} for {task}"
+            f"{', '.join(map(repr, row.losses))} for {task}"
         )
-    if task == "regression":
+    if not row.has_classes:
         for name in ("label_smoothing", "class_weight"):
             if getattr(settings, name):
                 raise SettingsError(
                     f"{name}: got {getattr(settings, name)!r}, but numbers are predicted, which "
                     "have no classes. Leave it out"
                 )
+
+
+def _weights(loss: Loss, outputs: Tensor) -> Tensor | None:
+    return None if loss.class_weight is None else loss.class_weight.to(outputs)
+
+
+def _focal(loss: Loss, log_p: Tensor) -> Tensor:
+    # 1 - p is kept away from 0, where the slope of a root (gamma below 1) is infinite.
+    return -(-torch.expm1(log_p)).clamp_min(1e-12).pow(loss.focal_gamma) * log_p
+
+
+def _cross_entropy(loss: Loss, outputs: Tensor, target: Tensor) -> Tensor:
+    return functional.cross_entropy(
+        outputs,
+        target,
+        _weights(loss, outputs),
+        reduction="none",
+        label_smoothing=loss.label_smoothing,
+    )
+
+
+def _focal_classes(loss: Loss, outputs: Tensor, target: Tensor) -> Tensor:
+    log_p = outputs.log_softmax(-1).gather(-1, target[:, None])[:, 0]
+    by_class = _weights(loss, outputs)
+    return _focal(loss, log_p) * (1.0 if by_class is None else by_class[target])
+
+
+def _binary_cross_entropy(loss: Loss, outputs: Tensor, target: Tensor) -> Tensor:
+    smooth = target * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+    return functional.binary_cross_entropy_with_logits(
+        outputs, smooth, pos_weight=_weights(loss, outputs), reduction="none"
+    ).mean(-1)
+
+
+def _focal_labels(loss: Loss, outputs: Tensor, target: Tensor) -> Tensor:
+    each = _focal(loss, functional.logsigmoid(outputs * (2 * target - 1)))
+    by_class = _weights(loss, outputs)
+    return (each if by_class is None else each * by_class.pow(target)).mean(-1)
+
+
+def _mean_of(error: Callable[..., Tensor]) -> Callable[[Loss, Tensor, Tensor], Tensor]:
+    return lambda loss, outputs, target: error(outputs, target, reduction="none").mean(-1)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """How a loss is computed for each example, and whether the native call has it too."""
+
+    items: Callable[[Loss, Tensor, Tensor], Tensor]
+    native: bool = False
+    title: str = ""
+
+
+_LOSSES: dict[tuple[OutputName, str], _Row] = {
+    ("classification", "cross_entropy"): _Row(_cross_entropy, native=True),
+    ("classification", "focal"): _Row(_focal_classes),
+    ("multilabel", "cross_entropy"): _Row(_binary_cross_entropy, title="binary cross-entropy"),
+    ("multilabel", "focal"): _Row(_focal_labels),
+    ("regression", "squared_error"): _Row(_mean_of(functional.mse_loss), native=True),
+    ("regression", "absolute"): _Row(_mean_of(functional.l1_loss)),
+    ("regression", "huber"): _Row(_mean_of(functional.huber_loss)),
+}

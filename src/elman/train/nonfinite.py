@@ -1,17 +1,19 @@
 """Where the first number that is not finite came from, when a training has diverged.
 
-Called when a loss or gradient turned out infinite or NaN, and never before. The batch is gone
-through once more, one step after the other, in the order in which its numbers come about:
+Called only once a loss or gradient turned out infinite or NaN. The batch is computed again, one
+step after the other, and searched in the order in which its numbers are computed: a number that is
+not finite spoils all that follow, so only the first one tells the cause.
 
-    weights    as the step before left them
+    weights    as the previous step left them
     input
     forward    by layer, direction and step: the sums that enter the gates, then the states;
-               what the output reads, the output
+               the input of the output layer, the output
     loss
-    backward   output, what it reads; by layer from the top, against the travel: states, sums
-    gradient   of each weight, and the norm of all; of the sequence that has the most of it
+    backward   output, input of the output layer; by layer from the top, from the last step computed
+               to the first: states, sums
+    gradient   of each weight, and the norm of all; of the sequence that contributes most to it
 
-Dropout takes no part in it. Dimensions: B batch, T time, H hidden.
+Dropout is left out. Dimensions: B batch, T time, H hidden.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from elman.settings import TrainingPlan
 from elman.train.gradients import batch_loss
 from elman.train.losses import Loss
 
-_ROWS = 64  # of a batch that are gone through together
+_ROWS = 64  # of a batch that are unrolled together: every step keeps its gates and states
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Origin:
     """The first number that is not finite.
 
     Args:
-        stage: one of those above, or empty if all is finite.
+        stage: one of the above, or empty if all is finite.
         what: in words.
         value: the number.
         row: of the batch, from 0; None for what belongs to no single sequence.
@@ -73,45 +75,43 @@ def diverged(
     sequences: NDArray[np.int64],
     settings: TrainingPlan,
 ) -> NonFiniteError:
-    """Look for the origin, and return the error to raise.
+    """Search for the origin, and return the error to raise.
 
     Args:
         where: epoch, batch and what is not finite, in words.
         model: as it was when the batch was computed.
         batch: as it was computed, on the model's device.
-        sequences: the place of each row in what the caller gave, (B,).
+        sequences: index of each row in the caller's sequences, (B,).
     """
     training = model.training
     try:
         origin = find_origin(model.eval(), batch, loss)
-    except (
-        AttributeError,
-        RuntimeError,
-        TypeError,
-    ):  # a model of other parts cannot be gone through: tell that it diverged
+    except (AttributeError, RuntimeError, TypeError):
+        # A model with modules of the user's own cannot be unrolled. That the training has diverged
+        # is told all the same.
         origin = Origin()
     finally:
         model.train(training)
     sequence = None if origin.row is None else int(sequences[origin.row])
-    shown = ", ".join(map(str, sequences[:8].tolist())) + ", ..." * (len(sequences) > 8)
+    listed = ", ".join(map(str, sequences[:8].tolist())) + ", ..." * (len(sequences) > 8)
     if not origin.stage:
-        found = f"Gone through step by step, nothing else was found (sequences {shown})"
+        finding = f"Computed again step by step, all numbers were finite (sequences {listed})"
     else:
         places = [
-            f"sequence {sequence}" if sequence is not None else f"sequences {shown}",
+            f"sequence {sequence}" if sequence is not None else f"sequences {listed}",
             "" if origin.step is None else f"step {origin.step}",
             "" if origin.layer is None else f"layer {origin.layer}",
             f"{origin.direction} direction" if origin.direction else "",
         ]
-        found = (
+        finding = (
             f"The first number that is not finite is {origin.what}, {origin.value}: "
             f"{', '.join(filter(None, places))}"
         )
     if origin.stage == "input":
-        text = f"{where}. {found}. The sequence itself holds it: correct it or leave it out"
+        text = f"{where}. {finding}. It is in the data: correct the sequence or leave it out"
     else:
         text = (
-            f"{where}: training has diverged. {found}. Lower the learning rate (now "
+            f"{where}: training has diverged. {finding}. Lower the learning rate (now "
             f"{settings.learning_rate:g}) or keep clip_norm above 0 (now {settings.clip_norm:g})"
         )
     places_of = {f.name: getattr(origin, f.name) for f in dataclasses.fields(origin)}
@@ -120,18 +120,18 @@ def diverged(
 
 
 @torch.no_grad()
-def diverged_part(
-    where: str, model: SequenceModel, part: Examples, loss: Loss, settings: TrainingPlan
+def diverged_split(
+    where: str, model: SequenceModel, split: Examples, loss: Loss, settings: TrainingPlan
 ) -> NonFiniteError:
-    """As `diverged`, of a part that is not trained on; the batch is the first with an origin."""
+    """As `diverged`, for a split that is not trained on; the batch is the first that diverges."""
     device = next(model.parameters()).device
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in batch_by_length(part.inputs.lengths, _ROWS):
-        batch = make_batch(part, index)
+    for index in batch_by_length(split.inputs.lengths, _ROWS):
+        batch = make_batch(split, index)
         batch = dataclasses.replace(batch, x=batch.x.to(device), target=batch.target.to(device))
         if not bool(torch.isfinite(batch_loss(model, batch, loss)[0])):
             break
-    return diverged(where, model, batch, loss, part.places_of(index), settings)
+    return diverged(where, model, batch, loss, split.places_of(index), settings)
 
 
 def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
@@ -143,68 +143,68 @@ def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
     """
     if origin := in_weights(model):
         return origin
-    inside = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]  # (B, T)
-    inside = inside.to(batch.x.device)
-    if batch.x.is_floating_point() and (found := _first(batch.x, inside)):
-        row, step, channel = found
-        what, value = f"channel {channel} of the input", float(batch.x[found])
+    mask = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]  # (B, T)
+    mask = mask.to(batch.x.device)
+    if batch.x.is_floating_point() and (at := _first(batch.x, mask)):
+        row, step, channel = at
+        what, value = f"channel {channel} of the input", float(batch.x[at])
         return Origin("input", what, value, row, step + 1, unit=channel)
-    rows = [slice(start, start + _ROWS) for start in range(0, len(batch.x), _ROWS)]
-    for part in rows:
-        if origin := _forward(model, batch, inside, part, loss):
+    chunks = [slice(start, start + _ROWS) for start in range(0, len(batch.x), _ROWS)]
+    for chunk in chunks:
+        if origin := _forward(model, batch, mask, chunk, loss):
             return origin
     gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    for part in rows:
-        if origin := _backward(model, batch, inside, part, loss, gradients):
+    for chunk in chunks:
+        if origin := _backward(model, batch, mask, chunk, loss, gradients):
             return origin
     if origin := _in_gradients(model, gradients):
-        return dataclasses.replace(origin, row=_largest_row(model, batch, inside, loss))
+        return dataclasses.replace(origin, row=_largest_row(model, batch, mask, loss))
     return Origin()
 
 
 def in_weights(model: SequenceModel) -> Origin | None:
     """The first weight that is not finite."""
     for name, parameter in model.named_parameters():
-        if found := _first(parameter):
-            return _of_weight(model, "weight", name, found, float(parameter.detach()[found]))
+        if at := _first(parameter):
+            return _of_weight(model, "weight", name, at, float(parameter.detach()[at]))
     return None
 
 
 def _in_gradients(model: SequenceModel, gradients: list[Tensor]) -> Origin | None:
     names = [name for name, _ in model.named_parameters()]
     for name, gradient in zip(names, gradients, strict=True):
-        if found := _first(gradient):
-            return _of_weight(model, "gradient", name, found, float(gradient[found]))
+        if at := _first(gradient):
+            return _of_weight(model, "gradient", name, at, float(gradient[at]))
     largest = [float(gradient.abs().max()) if gradient.numel() else 0.0 for gradient in gradients]
     norm = math.fsum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
-    if norm <= torch.finfo(gradients[0].dtype).max ** 0.5:  # its square still fits
+    if norm <= torch.finfo(gradients[0].dtype).max ** 0.5:  # its square is finite, too
         return None
     name = names[int(np.argmax(largest))]
     gradient = gradients[names.index(name)].abs()
-    found = tuple(int(i) for i in torch.unravel_index(gradient.argmax(), gradient.shape))
-    return _of_weight(model, "gradient", name, found, max(largest))
+    at = tuple(int(i) for i in torch.unravel_index(gradient.argmax(), gradient.shape))
+    return _of_weight(model, "gradient", name, at, max(largest))
 
 
-def _largest_row(model: SequenceModel, batch: Batch, inside: Tensor, loss: Loss) -> int:
-    """The row that the greatest gradient of the weights, or one that is not finite, comes from."""
+def _largest_row(model: SequenceModel, batch: Batch, mask: Tensor, loss: Loss) -> int:
+    """The row that contributes the greatest gradient of the weights, or one not finite."""
     norms = []
     for row in range(len(batch.x)):
-        own = [torch.zeros_like(parameter) for parameter in model.parameters()]
-        _backward(model, batch, inside, slice(row, row + 1), loss, own)
-        norm = sum(float(gradient.double().square().sum()) for gradient in own)
+        gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        _backward(model, batch, mask, slice(row, row + 1), loss, gradients)
+        norm = sum(float(gradient.double().square().sum()) for gradient in gradients)
         norms.append(norm if math.isfinite(norm) else math.inf)
     return int(np.argmax(norms))
 
 
 def _of_weight(
-    model: SequenceModel, stage: str, name: str, found: tuple[int, ...], value: float
+    model: SequenceModel, stage: str, name: str, at: tuple[int, ...], value: float
 ) -> Origin:
-    """A weight, or a gradient of it, with the layer, direction, gate and unit it belongs to."""
+    """Origin in a weight or its gradient, with its layer, direction, gate and unit."""
     what = f"the weight {name}" if stage == "weight" else f"the gradient of {name}"
     end = name.rpartition("_l")[2]
     if not name.startswith("recurrent.") or not end.removesuffix("_reverse").isdigit():
-        return Origin(stage, what, value, unit=found[0] if name.startswith("output") else None)
-    block, unit = divmod(found[0], model.config.hidden_size)
+        return Origin(stage, what, value, unit=at[0] if name.startswith("output") else None)
+    block, unit = divmod(at[0], model.config.hidden_size)
     gate = model.config.cell_definition.blocks[block]
     direction = "backward" if end.endswith("_reverse") else "forward"
     layer = int(end.removesuffix("_reverse"))
@@ -220,56 +220,56 @@ def _of_weight(
 
 
 def _forward(
-    model: SequenceModel, batch: Batch, inside: Tensor, part: slice, loss: Loss
+    model: SequenceModel, batch: Batch, mask: Tensor, chunk: slice, loss: Loss
 ) -> Origin | None:
-    """Go forward through rows of a batch, up to the first number that is not finite."""
-    inside = inside[part]
+    """Search the forward pass of some rows of a batch."""
+    mask = mask[chunk]
     with torch.no_grad():
-        below = embed(model, batch.x[part], inside)
+        below = embed(model, batch.x[chunk], mask)
         for layer in range(model.config.num_layers):
-            beside = []
+            directions = []
             for reverse in (False, True)[: 1 + model.config.bidirectional]:
                 done = LayerSteps(layer, reverse, below)
-                for step in steps_of_layer(model, layer, reverse, below, inside):
+                for step in steps_of_layer(model, layer, reverse, below, mask):
                     for gate, what, tensor in _numbers(model, step):
-                        if found := _first(tensor, inside[:, step.t]):
-                            value = float(tensor[found])
-                            place = (part.start, layer, reverse, step.t)
-                            return _of_step("forward", place, gate, what, found, value)
+                        if at := _first(tensor, mask[:, step.t]):
+                            value = float(tensor[at])
+                            place = (chunk.start, layer, reverse, step.t)
+                            return _of_step("forward", place, gate, what, at, value)
                     done.steps.append(step)
-                beside.append(torch.where(inside[:, :, None], done.over_time("h"), 0.0))
-            below = torch.cat(beside, -1)
-        read = read_out(model, below, inside)
+                directions.append(torch.where(mask[:, :, None], done.over_time("h"), 0.0))
+            below = torch.cat(directions, -1)
+        read = read_out(model, below, mask)
         outputs = model.output(read)
-        for what, tensor in (("what the output reads", read), ("the output", outputs)):
-            if found := _first(tensor, inside if tensor.dim() > 2 else None):
-                return _of_output("forward", what, tensor, found, part)
-        rows, times = inside.nonzero(as_tuple=True)
-        target = batch.target[part]
+        for what, tensor in (("the input of the output layer", read), ("the output", outputs)):
+            if at := _first(tensor, mask if tensor.dim() > 2 else None):
+                return _of_output("forward", what, tensor, at, chunk)
+        rows, times = mask.nonzero(as_tuple=True)
+        target = batch.target[chunk]
         if model.config.per_step:
             outputs, target = outputs[rows, times], target[rows, times]
         items = loss.items(outputs, target)
-        if not (found := _first(items)):
+        if not (at := _first(items)):
             return None
-    row, step_of = found[0], None
+    row, step_of = at[0], None
     if model.config.per_step:
         row, step_of = int(rows[row]), int(times[row]) + 1
-    return Origin("loss", "its loss", float(items[found]), row + part.start, step_of)
+    return Origin("loss", "its loss", float(items[at]), row + chunk.start, step_of)
 
 
 def _backward(
     model: SequenceModel,
     batch: Batch,
-    inside: Tensor,
-    part: slice,
+    mask: Tensor,
+    chunk: slice,
     loss: Loss,
     gradients: list[Tensor],
 ) -> Origin | None:
-    """Go back through rows of a batch; add their share to the weights' gradients."""
+    """Search the backward pass of some rows; add their part to the weights' gradients."""
     with torch.enable_grad():
-        done = unroll(model, batch.x[part], batch.lengths[part])
-        outputs, target = done.outputs, batch.target[part]
-        weight = None if batch.weight is None else batch.weight[part]
+        done = unroll(model, batch.x[chunk], batch.lengths[chunk])
+        outputs, target = done.outputs, batch.target[chunk]
+        weight = None if batch.weight is None else batch.weight[chunk]
         if model.config.per_step:
             valid = done.mask
             outputs, target = outputs[valid], target[valid]
@@ -278,7 +278,7 @@ def _backward(
     watched: list[tuple[tuple[int, int, bool, int], str, str, Tensor]] = []
     for layer in reversed(done.layers):
         for step in reversed(layer.steps):
-            place = (part.start, layer.layer, layer.reverse, step.t)
+            place = (chunk.start, layer.layer, layer.reverse, step.t)
             for gate, what, tensor in reversed(list(_numbers(model, step))):
                 watched.append((place, gate, f"the gradient of {what}", tensor))
     parameters = list(model.parameters())
@@ -288,14 +288,14 @@ def _backward(
     of = dict(
         zip(map(id, trained), torch.autograd.grad(mean, trained, allow_unused=True), strict=True)
     )
-    for what, tensor in zip(("the output", "what the output reads"), ends, strict=True):
+    for what, tensor in zip(("the output", "the input of the output layer"), ends, strict=True):
         gradient = of.get(id(tensor))
-        if gradient is not None and (found := _first(gradient)):
-            return _of_output("backward", f"the gradient of {what}", gradient, found, part)
+        if gradient is not None and (at := _first(gradient)):
+            return _of_output("backward", f"the gradient of {what}", gradient, at, chunk)
     for place, gate, what, tensor in watched:
         gradient = of.get(id(tensor))
-        if gradient is not None and (found := _first(gradient)):
-            return _of_step("backward", place, gate, what, found, float(gradient[found]))
+        if gradient is not None and (at := _first(gradient)):
+            return _of_step("backward", place, gate, what, at, float(gradient[at]))
     for total, parameter in zip(gradients, parameters, strict=True):
         gradient = of.get(id(parameter))
         if gradient is not None:
@@ -304,7 +304,7 @@ def _backward(
 
 
 def _numbers(model: SequenceModel, step: Step) -> Iterator[tuple[str, str, Tensor]]:
-    """What a step computes, in that order: gate or state, what it is in words, (B, H)."""
+    """What a step computes, in that order: gate or state, its name in words, (B, H)."""
     for name, tensor in step.sums.items():
         enters = f"{'gate' if name in step.gates else 'state'} {name}"
         yield name, f"the sum that enters {enters}", tensor
@@ -317,30 +317,28 @@ def _of_step(
     place: tuple[int, int, bool, int],
     gate: str,
     what: str,
-    found: tuple[int, ...],
+    at: tuple[int, ...],
     value: float,
 ) -> Origin:
     start, layer, reverse, t = place
-    row, unit = found
+    row, unit = at
     direction = "backward" if reverse else "forward"
     what = f"{what}, unit {unit}"
     return Origin(stage, what, value, row + start, t + 1, layer, direction, gate, unit)
 
 
-def _of_output(
-    stage: str, what: str, tensor: Tensor, found: tuple[int, ...], part: slice
-) -> Origin:
+def _of_output(stage: str, what: str, tensor: Tensor, at: tuple[int, ...], chunk: slice) -> Origin:
     """Of (B, K), or a row a step (B, T, K)."""
-    step = found[1] + 1 if len(found) > 2 else None
-    what, value = f"{what}, number {found[-1]}", float(tensor[found])
-    return Origin(stage, what, value, found[0] + part.start, step, unit=found[-1])
+    step = at[1] + 1 if len(at) > 2 else None
+    what, value = f"{what}, number {at[-1]}", float(tensor[at])
+    return Origin(stage, what, value, at[0] + chunk.start, step, unit=at[-1])
 
 
-def _first(tensor: Tensor, inside: Tensor | None = None) -> tuple[int, ...] | None:
-    """Where the first number stands that is not finite, of the rows or steps inside."""
+def _first(tensor: Tensor, mask: Tensor | None = None) -> tuple[int, ...] | None:
+    """Index of the first number that is not finite, among the rows or steps of the mask."""
     bad = ~torch.isfinite(tensor)
-    if inside is not None:
-        bad &= inside.reshape(*inside.shape, *(1,) * (tensor.dim() - inside.dim()))
+    if mask is not None:
+        bad &= mask.reshape(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))
     if not bool(bad.any()):
         return None
     return tuple(int(i) for i in bad.nonzero()[0])
