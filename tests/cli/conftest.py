@@ -45,7 +45,7 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-SMALL = ("--hidden-size", 4, "--epochs", 2, "--quiet")
+SMALL = ("--hidden-size", 4, "--epochs", 2, "--no-diagnostics", "--quiet")
 
 
 @pytest.fixture
@@ -161,6 +161,7 @@ def trained(files, tmp_path_factory):
                     "data": {"data": str(files / name)},
                     "model": {"hidden_size": 4},
                     "training": {"epochs": 1},
+                    "report": {"diagnostics": False},
                 }
             )
             run(settings, out=out, verbose=0, echo=lambda text: None)
@@ -180,15 +181,3 @@ def tree():
         }
 
     return list_all
-
-
-@pytest.fixture
-def diagnostics():
-    """Asked for by a test whose runs include the diagnostics of their networks."""
-
-
-@pytest.fixture(autouse=True)
-def _no_diagnostics(request, monkeypatch):
-    """Reports without the doctor, the memory and the traces, which take seconds a run."""
-    if "diagnostics" not in request.fixturenames:
-        monkeypatch.setattr("elman.runs.experiment.run_diagnostics", lambda *_: None)

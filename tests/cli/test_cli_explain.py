@@ -19,13 +19,13 @@ def test_a_labelled_file(elman, trained, others, tmp_path):
     assert written(tmp_path / "page") - {"gates/layer_0_backward.png"} == PICTURES | {"index.html"}
     assert "Sequence line 5 of" in done.out and "(number 3 from 0)" in done.out
     assert "True: y. Predicted: " in done.out
-    assert "from the loss of the true answer, y" in done.out
+    assert "from the loss of the true label, y" in done.out
     assert len(done.out.splitlines()) <= 40
     assert done.out.endswith("open page/index.html\n")
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert page.count("<img ") == len(written(tmp_path / "page")) - 1
-    for heading in ("What happened", "Where the gradient comes from", "Which steps decided",
-                    "How far back it remembers", "What the doctor says"):  # fmt: skip
+    for heading in ("What the network did", "Where the gradient comes from", "Which steps decided",
+                    "Memory", "Diagnosis"):  # fmt: skip
         assert f"<h2>{heading}</h2>" in page
     # By its name in predictions.csv it is the same sequence; a name goes before a number.
     again = elman("explain", run, others / "text.csv", "--row", "line 5", "--out", "again")
@@ -44,8 +44,8 @@ def test_an_unlabelled_file_below_the_run(elman, trained, others):
                      "--output", "probability", "--about", "x", "--sequences", 5)  # fmt: skip
         assert done.code == 0, done.err
         assert f"Written to {run / 'explanations' / name};" in done.out
-    assert "The true answer is not known." in done.out
-    assert "predicted answer" in done.out and "for the true one is not known" in done.out
+    assert "The true label is not known." in done.out
+    assert "predicted label" in done.out and "because the true one is not known" in done.out
     assert "Occlusion: probability of x" in done.out
     assert "5 of 12 sequences" in done.out
 
@@ -54,11 +54,11 @@ def test_a_tagger(elman, trained, others):
     done = elman("explain", trained("tags.jsonl"), others / "tags.jsonl", "--step", 2,
                  "--label", "predicted", "--out", "page")  # fmt: skip
     assert done.code == 0, done.err
-    assert "at step 2" in done.out and "from the loss of the predicted answer" in done.out
+    assert "at step 2" in done.out and "from the loss of the predicted label" in done.out
 
 
 REFUSED = [
-    (["--row", 30], ["row: got '30', expected a number from 0 to 11, or a name as 'line 2'"]),
+    (["--row", 30], ["row: got '30', expected a number from 0 to 11, or a name such as 'line 2'"]),
     (["--row", -1], ["row: got '-1'"]),
     (["--row", "line 44"], ["row: got 'line 44'", "Did you mean"]),
     (["--label", "no"], ["Invalid value for '--label'"]),

@@ -81,7 +81,7 @@ def test_recipe_b(elman, tmp_path):
     flags = (
         "--cell rnn --hidden-size 16 --epochs 50 --batch-size full --learning-rate 0.01 "
         "--optimizer adam --schedule constant --warmup 0 --clip-norm 0 --initialization torch "
-        "--no-scale --validation test --log-every 10 --seed 0 --out b"
+        "--no-scale --validation test --log-every 10 --seed 0 --no-diagnostics --out b"
     )
     done = elman("train", "sum-threshold", *flags.split())
     assert done.code == 0, done.err
@@ -220,7 +220,7 @@ def test_no_such_task(elman):
 
 def test_a_task_with_parameters(elman, tmp_path):
     asked = "anbn:n=3,stretch=3,train=40"
-    assert elman("train", asked, "--epochs", 1, "--hidden-size", 2).code == 0
+    assert elman("train", asked, "--epochs", 1, "--hidden-size", 2, "--no-diagnostics").code == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.endswith("anbn-n-3-stretch-3-train-40")
     assert tomllib.loads((run / "config.toml").read_text())["data"]["data"] == asked

@@ -10,6 +10,7 @@ from elman.runs import run
 from elman.runs.config import merge
 
 SMALL = {"model": {"hidden_size": 4}, "training": {"epochs": 2}}
+NO_DIAGNOSTICS = {"report": {"diagnostics": False}}  # which take seconds a run
 
 
 def write_csv(path, rows):
@@ -43,7 +44,11 @@ def settings(files):
     """From changes by section to whole settings of a small run on text.csv."""
 
     def make(**sections):
-        base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
+        base = {
+            "data": {"data": str(files / "text.csv"), "validation": 0.1},
+            **SMALL,
+            **NO_DIAGNOSTICS,
+        }
         return merge(base, sections)
 
     return make
@@ -56,15 +61,3 @@ def trained(files, tmp_path_factory):
     said = []
     base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
     return run(merge(base), out=out, verbose=0, echo=said.append), said
-
-
-@pytest.fixture
-def diagnostics():
-    """Asked for by a test whose runs include the diagnostics of their networks."""
-
-
-@pytest.fixture(autouse=True)
-def _no_diagnostics(request, monkeypatch):
-    """Reports without the doctor, the memory and the traces, which take seconds a run."""
-    if "diagnostics" not in request.fixturenames:
-        monkeypatch.setattr("elman.runs.experiment.run_diagnostics", lambda *_: None)

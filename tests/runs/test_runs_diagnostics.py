@@ -1,4 +1,4 @@
-"""What a report says of the inside of its network, and what it leaves out, and why."""
+"""What a report says about its network, what it leaves out, and why."""
 
 import base64
 import itertools
@@ -9,25 +9,25 @@ import pytest
 
 from elman.errors import SettingsError
 from elman.explain import Memory
-from elman.runs import diagnostics
-from elman.runs.explanation import row_of
+from elman.runs import diagnostics, run
+from elman.runs.explanation import find_row
 from elman.runs.report import html
 from elman.runs.report.html import PageFigure, PageFigures
 
 
 def test_a_report_has_it(trained):
-    run, _ = trained
-    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    done, _ = trained
+    page = (done.folder / "report.html").read_text(encoding="utf-8")
     heads = re.findall(r"<h(\d)>(.*?)</h", page)
     levels = [int(level) for level, _ in heads]
     assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
     titles = [title for _, title in heads]
-    for title in ("What the doctor says", "How far back it remembers", "Sequences worth a look",
+    for title in ("Diagnosis", "Memory", "Notable sequences",
                   "Most confident and right", "Most undecided"):  # fmt: skip
         assert title in titles
-    names = {path.name for path in (run.folder / "plots").iterdir()}
+    names = {path.name for path in (done.folder / "plots").iterdir()}
     assert {"memory.png", "trace_undecided.png", "accuracy_by_class.png"} <= names
-    assert "Looked at: " in page
+    assert "Examined: " in page
     assert len(page.encode()) < 3_000_000
 
 
@@ -35,15 +35,15 @@ def test_what_would_take_too_long_is_left_out_with_the_reason(trained, monkeypat
     class Part:
         inputs = None
 
-    run, _ = trained
-    found = diagnostics._remember(run.estimator, Part(), 5000.0, 1e6)
+    done, _ = trained
+    found = diagnostics._measure_memory(done.estimator, Part(), 5000.0, 1e6)
     assert isinstance(found, str) and "so long" in found
     asked = []
     monkeypatch.setattr(diagnostics, "memory", lambda *a, **how: asked.append(how))
-    diagnostics._remember(run.estimator, Part(), 10.0, 1e9)
-    diagnostics._remember(run.estimator, Part(), 300.0, 1.2e5)
+    diagnostics._measure_memory(done.estimator, Part(), 10.0, 1e9)
+    diagnostics._measure_memory(done.estimator, Part(), 300.0, 1.2e5)
     assert asked[0] == {"sequences": 40, "lags": 32}
-    assert asked[1]["distances"] == 8 and 20 <= asked[1]["sequences"] <= 40
+    assert asked[1]["lags"] == 8 and 20 <= asked[1]["sequences"] <= 40
 
 
 def test_pictures_are_made_to_fit(tmp_path):
@@ -74,19 +74,29 @@ def test_no_page_grows_past_three_megabytes():
 
 
 def test_rows_by_name_and_number():
-    assert row_of(None, ["a", "b"]) == 0
-    assert [row_of(row, ["a", "b"]) for row in ("b", "1", "0")] == [1, 1, 0]
-    assert row_of("0", ["7", "0"]) == 1  # a name goes before a number
+    assert find_row(None, ["a", "b"]) == 0
+    assert [find_row(row, ["a", "b"]) for row in ("b", "1", "0")] == [1, 1, 0]
+    assert find_row("0", ["7", "0"]) == 1  # a name goes before a number
     for row, names, words in (("2", ["a", "b"], "0 to 1"), ("a", ["a", "a"], "2 sequences")):
         with pytest.raises(SettingsError, match=words):
-            row_of(row, names)
+            find_row(row, names)
 
 
 def test_memory_is_there_for_a_test_part_of_several(trained):
-    run, _ = trained
-    found = diagnostics._remember(
-        run.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9
+    done, _ = trained
+    found = diagnostics._measure_memory(
+        done.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9
     )
     assert isinstance(found, Memory)
-    alone = diagnostics._remember(run.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9)
+    alone = diagnostics._measure_memory(
+        done.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9
+    )
     assert isinstance(alone, str) and "1 sequences" in alone
+
+
+def test_switched_off_the_report_says_so_and_how_to_have_them(settings, tmp_path):
+    done = run(settings(), out=tmp_path / "run", verbose=0, echo=lambda _: None)
+    page = (done.folder / "report.html").read_text(encoding="utf-8")
+    assert "The diagnostics were switched off" in page and "elman explain FOLDER DATA" in page
+    assert "Notable sequences" not in page
+    assert not {"memory.png", "doctor.png"} & {p.name for p in (done.folder / "plots").iterdir()}

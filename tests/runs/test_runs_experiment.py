@@ -155,6 +155,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
 def test_a_run_can_be_had_again(files, tmp_path, name):
     data = name if name == "running-parity" else str(files / name)
     small = {"model": {"hidden_size": 4, "dropout": 0.2}, "training": {"epochs": 2, "seed": 5}}
+    small |= {"report": {"diagnostics": False}}
     first = quiet_run(merge({"data": {"data": data}, **small}), out=tmp_path / "a")
     second = quiet_run(merge(read_toml(tmp_path / "a" / "config.toml")), out=tmp_path / "b")
     assert figures(first.folder) == figures(second.folder)
@@ -179,6 +180,7 @@ def test_scaling_is_fitted_on_the_training_part(files, tmp_path):
             "data": {"data": str(files / "values.csv")},
             "model": {"hidden_size": 4},
             "training": {"epochs": 1},
+            "report": {"diagnostics": False},
         }
     )
     done = quiet_run(settings, out=tmp_path / "run")
@@ -229,7 +231,7 @@ def test_every_setting_reaches_the_estimator():
         for name, value in section.items():
             assert parameters["random_state" if name == "seed" else name] == value, name
     assert parameters["verbose"] == 9
-    known = {f.name for f in fields() if f.section != "data"} | set(given["data"])
+    known = {f.name for f in fields() if f.section in ("model", "training")} | set(given["data"])
     told = {name for section in given.values() for name in section}
     assert told == known  # a new setting belongs in this test
 
@@ -441,6 +443,7 @@ def test_a_task_is_evaluated_on_its_test_part(tmp_path):
             "data": {"data": "running-parity"},
             "model": {"hidden_size": 4},
             "training": {"epochs": 1, "seed": 3},
+            "report": {"diagnostics": False},
         }
     )
     done = quiet_run(settings, out=tmp_path / "r")

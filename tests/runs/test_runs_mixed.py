@@ -24,7 +24,14 @@ def test_train_predict_check_evaluate(tmp_path, per_step):
     path = tmp_path / "wards.csv"
     path.write_text("\n".join(rows) + "\n")
     data = {"data": str(path), "target": "label", "categories": "state,place", "validation": 0.2}
-    settings = merge({"data": data, "model": {"hidden_size": 8}, "training": {"epochs": 2}})
+    settings = merge(
+        {
+            "data": data,
+            "model": {"hidden_size": 8},
+            "training": {"epochs": 2},
+            "report": {"diagnostics": False},
+        }
+    )
     said = []
     done = run(settings, out=tmp_path / "run", verbose=0, echo=said.append)
     assert done.estimator.encoder_.kind == "mixed"

@@ -131,6 +131,7 @@ def test_a_model_trained_on_windows_cuts_again(walks, tmp_path, every):
             "data": {**data, "group": "person", "window": 4, "validation": 0},
             "model": {"hidden_size": 4},
             "training": {"epochs": 1},
+            "report": {"diagnostics": False},
         }
     )
     run(settings, out=tmp_path / "run", verbose=0, echo=lambda text: None)

@@ -11,6 +11,7 @@ from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml
 
 SMALL = {"model": {"hidden_size": 4}, "training": {"epochs": 2, "seed": 1}}
+NO_DIAGNOSTICS = {"report": {"diagnostics": False}}
 
 
 def _write(folder):
@@ -57,7 +58,6 @@ PICTURES = {
 }
 
 
-@pytest.mark.usefixtures("diagnostics")
 @pytest.mark.parametrize("name", CASES)
 def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     assert pictures - looked == PICTURES[task]
     kinds = {"regression": "largest_errors", "multilabel": "undecided"}
     assert {"memory", f"trace_{kinds[task]}"} <= looked
-    assert "<h2>Sequences worth a look</h2>" in (done.folder / "report.html").read_text("utf-8")
+    assert "<h2>Notable sequences</h2>" in (done.folder / "report.html").read_text("utf-8")
     metrics = json.loads((done.folder / "metrics.json").read_text())
     figure = "rmse" if task == "regression" else "micro_f1"
     assert metrics["test"][figure] == getattr(done.reports["test"], figure)
@@ -84,10 +84,10 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     assert f"Loss and {'error' if task == 'regression' else 'accuracy'} by epoch" in page
     assert "against" in page
     again = read_toml(done.folder / "config.toml")
-    plain = merge(again, {"report": {"diagnostics": False}})
+    plain = merge(again, NO_DIAGNOSTICS)
     second = run(plain, out=tmp_path / "again", verbose=0, echo=lambda _: None)
     assert {p.stem for p in (second.folder / "plots").iterdir()} == pictures - looked
-    assert "Sequences worth a look" not in (second.folder / "report.html").read_text("utf-8")
+    assert "Notable sequences" not in (second.folder / "report.html").read_text("utf-8")
     assert second.reports["test"].to_dict() == done.reports["test"].to_dict()
     report, folder, _ = evaluate(done.folder, data["data"], {}, tmp_path / "evaluation", False)
     assert report.count == 40
@@ -99,7 +99,7 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
 
 
 def test_a_task_of_numbers_runs(tmp_path):
-    settings = merge({"data": {"data": "adding:T=5,train=60,test=20"}, **SMALL})
+    settings = merge({"data": {"data": "adding:T=5,train=60,test=20"}, **SMALL, **NO_DIAGNOSTICS})
     done = run(settings, out=tmp_path / "run", verbose=0, echo=lambda _: None)
     assert done.reports["test"].rmse > 0
     with pytest.raises(SettingsError, match="task: got 'tagging', but adding"):
@@ -111,7 +111,8 @@ def test_another_target_than_in_training_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _write(tmp_path)
     data, _ = CASES["number"]
-    done = run(merge({"data": data, **SMALL}), out=tmp_path / "run", verbose=0, echo=lambda _: None)
+    settings = merge({"data": data, **SMALL, **NO_DIAGNOSTICS})
+    done = run(settings, out=tmp_path / "run", verbose=0, echo=lambda _: None)
     (tmp_path / "words.csv").write_text("total,t1,t2,t3,t4\nmany,1,2,,\n")
     with pytest.raises(ElmanError, match="line 2, column total"):
         evaluate(done.folder, "words.csv", {}, tmp_path / "evaluation", False)

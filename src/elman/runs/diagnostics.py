@@ -1,18 +1,19 @@
-"""What a report says of the inside of a network: the doctor, the memory, sequences worth a look.
+"""What a report says about the network: diagnosis, memory, and notable sequences with traces.
 
-All is bounded by the work of the training, in multiplications: it takes a small part of that, or as
-much as a small network does in a second.
+All of it is bounded by the work of the training, counted in multiplications: it takes a small share
+of that, or, after a short training, as much as a small network does in about a second.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
@@ -27,69 +28,73 @@ from elman.runs.predictions import sequence_names
 
 T = TypeVar("T")
 
-SHARE = 0.03  # of the training's multiplications, that each part of this may take
-LEAST = 2e9  # multiplications that it may take, however short the training
+# Multiplications that memory, learning rates or traces may each take: a share of the training's,
+# so that a long training is hardly longer, but never less than LEAST, so that a short one has a
+# diagnosis too.
+SHARE = 0.03
+LEAST = 2e9
 EXAMPLES = 5  # sequences listed of each kind; the first is traced
-SEQUENCES = 64  # that the doctor asks for their answers
-SAMPLE = (2000, 200_000)  # sequences and steps of a part that are looked at, at most
-MEMORY = (20, 40)  # sequences behind the memory's curve, at least and at most
-LONGEST = 2000  # steps that a picture of a trace has room for
-PROBE = 90 * 32  # rows that pass through a new network while learning rates are tried
+SEQUENCES = 64  # that the doctor has predicted
+SAMPLE = (2000, 200_000)  # sequences and steps of a part that the doctor reads, at most
+# Sequences behind the memory's curve, whose interval narrows with the root of their number.
+MEMORY = (20, 40)
+LONGEST = 2000  # steps that fit into the figure of a trace
+PROBE = 90 * 32  # rows that a new network reads while learning rates are tried
 
 
 @dataclass(frozen=True)
-class Example:
-    """A sequence of the test part that is worth a look.
+class ExampleRow:
+    """A notable sequence of the test part, as a table shows it.
 
     Args:
-        notable: why.
-        name: as the file calls it.
+        notable: why it is notable.
+        name: of the sequence in the file.
         steps: its length.
-        at: the step that is meant, from 1, with its token; empty for the whole sequence.
-        begins: its text, or the beginning of it; empty for numbers.
+        step: the step that is meant, from 1, with its token; empty for the whole sequence.
+        text: its text, or the beginning of it; empty for numbers.
     """
 
     notable: NotableExample
     name: str
     steps: int
-    at: str
-    begins: str
+    step: str
+    text: str
 
 
 @dataclass(frozen=True)
-class Traced:
-    """The picture of what the network did with an example, and the gist in words."""
+class TracedExample:
+    """The figure of what the network did with an example, and its summary in words."""
 
-    example: Example
+    example: ExampleRow
     path: Path
-    gist: str
+    summary: str
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was found; words in the place of a result say why there is none.
+    """What was found; a string in the place of a result says why there is none.
 
     Args:
-        diagnosis: the doctor's, of the training part, with the test part held out.
-        places: the sequences that each finding is about, as the file calls them, joined.
+        diagnosis: of the training part, with the test part held out.
+        sequences: of each finding, the names of the sequences it is about, joined.
         memory: of the test part.
         examples: by kind; see `elman.evaluate.notable`.
-        traces: of the first examples, by kind.
-        pictures: of the diagnosis, if there is something to see, and of the memory.
+        traces: of the first example, by kind.
+        figures: of the diagnosis, if it has findings, and of the memory.
     """
 
     diagnosis: Diagnosis | str
-    places: tuple[str, ...]
+    sequences: tuple[str, ...]
     memory: Memory | str
-    examples: dict[str, tuple[Example, ...]]
-    traces: dict[str, Traced | str]
-    pictures: dict[str, Path]
+    examples: dict[str, tuple[ExampleRow, ...]]
+    traces: dict[str, TracedExample | str]
+    figures: dict[str, Path]
 
     @property
     def paths(self) -> list[Path]:
-        """Of all pictures, in the order in which they matter."""
-        traces = [t.path for t in self.traces.values() if isinstance(t, Traced)]
-        return [*self.pictures.values(), *traces]
+        """Of all figures, the most important first."""
+        traces = [t.path for t in self.traces.values() if isinstance(t, TracedExample)]
+        return [*self.figures.values(), *traces]
 
 
 def run_diagnostics(
@@ -98,60 +103,71 @@ def run_diagnostics(
     report: Report | MultilabelReport | RegressionReport,
     folder: Path,
 ) -> Diagnostics:
-    """Look at a trained network, and write the pictures into `folder`.
+    """Diagnose a trained network, and write the figures into `folder`.
 
-    What cannot be looked at is left out, with the reason: a report is made all the same.
+    What cannot be done is left out, with the reason: there is a report all the same.
 
     Args:
         report: of the test part.
     """
-    one = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
-    steps = estimator.encoder_.read_steps(parts.training.inputs).lengths.sum()
-    trained = 3.0 * len(estimator.history_.epochs) * float(steps) * one
-    allowed = max(LEAST, SHARE * trained)
+    multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
+    training_steps = int(estimator.encoder_.read_steps(parts.training.inputs).lengths.sum())
+    passes = 3.0 * len(estimator.history_.epochs)  # a step back costs two forward
+    allowed_steps = max(LEAST / multiplications, SHARE * passes * training_steps)
     lengths = estimator.encoder_.read_steps(parts.test.inputs).lengths
-    pictures = {}
-    seen, held = _some(parts.training, steps), _some(parts.test, lengths.sum())
-    probe = PROBE * 3.0 * float(np.median(lengths)) * one <= allowed
-
-    def diagnose() -> Diagnosis:
-        return doctor(
+    median = float(np.median(lengths))
+    training = _sample(parts.training, training_steps)
+    test = _sample(parts.test, int(lengths.sum()))
+    figures: dict[str, Path] = {}
+    diagnosis = _reason_or_result(
+        lambda: doctor(
             estimator,
-            seen.inputs,
-            seen.target,
-            held_out=(held.inputs, held.target),
+            training.inputs,
+            training.target,
+            held_out=(test.inputs, test.target),
             sequences=SEQUENCES,
-            probe=probe,
+            probe=PROBE * 3.0 * median <= allowed_steps,
         )
-
-    diagnosis = _tried(diagnose)
-    places: tuple[str, ...] = ()
+    )
+    names: tuple[str, ...] = ()
     if isinstance(diagnosis, Diagnosis):
-        places = tuple(_named(finding, seen, held) for finding in diagnosis.findings)
+        training_names, test_names = sequence_names(training), sequence_names(test)
+        names = tuple(
+            name_sequences(finding, test_names if finding.held_out else training_names)
+            for finding in diagnosis.findings
+        )
         if not diagnosis.healthy:
-            pictures["doctor"] = folder / "doctor.png"
-            save(diagnosis.plot(), pictures["doctor"])
-    found = _remember(estimator, held, float(np.median(lengths)), allowed / one)
-    if isinstance(found, Memory):
-        pictures["memory"] = folder / "memory.png"
-        save(found.plot(), pictures["memory"])
-    names = sequence_names(parts.test)
+            figures["doctor"] = folder / "doctor.png"
+            save(diagnosis.plot(), figures["doctor"])
+    remembered = _measure_memory(estimator, test, median, allowed_steps)
+    if isinstance(remembered, Memory):
+        figures["memory"] = folder / "memory.png"
+        save(remembered.plot(), figures["memory"])
+    test_names = sequence_names(parts.test)
     examples = {
-        kind: tuple(_example(each, names, parts.test, lengths) for each in chosen)
+        kind: tuple(_example_row(each, test_names, parts.test, lengths) for each in chosen)
         for kind, chosen in notable_examples(report, EXAMPLES).items()
     }
     longest = LONGEST
     if estimator.model_.config.bidirectional and not estimator.per_step:
-        longest = min(LONGEST, int((allowed / one) ** 0.5))  # a pass for each beginning
+        # What is predicted after each step takes a pass over the beginning up to that step.
+        longest = min(LONGEST, int(allowed_steps**0.5))
     traces = {
-        kind: _trace(estimator, parts.test, chosen, longest, folder / f"trace_{_stem(kind)}.png")
-        for kind, chosen in examples.items()
-        if chosen
+        kind: _trace(estimator, parts.test, rows, longest, folder / f"trace_{_file_stem(kind)}.png")
+        for kind, rows in examples.items()
+        if rows
     }
-    return Diagnostics(diagnosis, places, found, examples, traces, pictures)
+    return Diagnostics(diagnosis, names, remembered, examples, traces, figures)
 
 
-def _tried(make: Callable[[], T]) -> T | str:
+def name_sequences(finding: Finding, names: list[Any]) -> str:
+    """The sequences of a finding by their names in the file, a few of them."""
+    listed = [one_line(names[i], 30) for i in finding.sequences[:8]]
+    more = len(finding.sequences) - len(listed)
+    return ", ".join(listed) + (f" and {more} more" if more else "")
+
+
+def _reason_or_result(make: Callable[[], T]) -> T | str:
     """What is made, or why it cannot be."""
     try:
         return make()
@@ -159,7 +175,7 @@ def _tried(make: Callable[[], T]) -> T | str:
         return str(error)
 
 
-def _some(part: Dataset, steps: int) -> Dataset:
+def _sample(part: Dataset, steps: int) -> Dataset:
     """A part, or a sample of a large one."""
     count = len(part)
     most = min(SAMPLE[0], max(2, int(SAMPLE[1] * count / max(1, steps))))
@@ -168,58 +184,55 @@ def _some(part: Dataset, steps: int) -> Dataset:
     return part.take(np.sort(np.random.default_rng(0).choice(count, most, replace=False)))
 
 
-def _named(finding: Finding, seen: Dataset, held: Dataset) -> str:
-    """The sequences of a finding as the file calls them, a few of them."""
-    outside = finding.name == "leakage" or finding.message.startswith("in the held-out part")
-    names = sequence_names(held if outside else seen)
-    shown = [one_line(names[i], 30) for i in finding.sequences[:8]]
-    more = len(finding.sequences) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _remember(estimator: Estimator, part: Dataset, length: float, steps: float) -> Memory | str:
-    """The memory, on as many sequences as so many steps of the network allow."""
+def _measure_memory(
+    estimator: Estimator, part: Dataset, length: float, allowed_steps: float
+) -> Memory | str:
+    """The memory, on as many sequences, or at as many lags, as the allowed steps suffice for."""
     sides = 2 if estimator.model_.config.bidirectional else 1
     for lags in (32, 8):
-        count = int(steps / (length * min(length, lags * sides)))
+        count = int(allowed_steps / (length * min(length, lags * sides)))
         if count >= MEMORY[0]:
-            few = min(count, MEMORY[1])
-            how: dict[str, Any] = {"sequences": few, "lags": lags}
-            return _tried(functools.partial(memory, estimator, part.inputs, **how))
-    return "The sequences are so long that it would take a large part of the training's time."
+            options: dict[str, Any] = {"sequences": min(count, MEMORY[1]), "lags": lags}
+            return _reason_or_result(partial(memory, estimator, part.inputs, **options))
+    return (
+        "Left out: the sequences are so long that it would take a large share of the training's "
+        "time. `elman explain` measures it."
+    )
 
 
-def _example(each: NotableExample, names: list[Any], part: Dataset, lengths: Any) -> Example:
-    sequence = part.inputs[each.sequence]
-    tokens = not isinstance(part.inputs, Ragged) or part.inputs.values.ndim == 1
-    at = ""
-    if each.step is not None:
-        token = f" ({sequence[each.step]})" if tokens else ""
-        at = one_line(f"{each.step + 1}{token}", 30)
+def _example_row(
+    notable: NotableExample, names: list[Any], part: Dataset, lengths: NDArray[np.int64]
+) -> ExampleRow:
+    sequence = part.inputs[notable.sequence]
+    has_tokens = not isinstance(part.inputs, Ragged) or part.inputs.values.ndim == 1
+    step = ""
+    if notable.step is not None:
+        token = f" ({sequence[notable.step]})" if has_tokens else ""
+        step = one_line(f"{notable.step + 1}{token}", 30)
     text = sequence if isinstance(sequence, str) else " ".join(map(str, sequence[:60]))
-    return Example(
-        notable=each,
-        name=one_line(names[each.sequence], 40),
-        steps=int(lengths[each.sequence]),
-        at=at,
-        begins=one_line(text, 60) if tokens else "",
+    return ExampleRow(
+        notable,
+        name=one_line(names[notable.sequence], 40),
+        steps=int(lengths[notable.sequence]),
+        step=step,
+        text=one_line(text, 60) if has_tokens else "",
     )
 
 
 def _trace(
-    estimator: Estimator, part: Dataset, examples: tuple[Example, ...], longest: int, path: Path
-) -> Traced | str:
+    estimator: Estimator, part: Dataset, rows: tuple[ExampleRow, ...], longest: int, path: Path
+) -> TracedExample | str:
     """Trace the first example that is not too long."""
-    for example in examples:
-        if example.steps <= longest:
-            sequence = part.inputs[example.notable.sequence]
-            found = _tried(functools.partial(trace, estimator, sequence))
-            if isinstance(found, str):
-                return found
-            save(found.plot(), path)
-            return Traced(example, path, str(found))
-    return f"All of these have more than {longest:,} steps, too many to be drawn here."
+    row = next((row for row in rows if row.steps <= longest), None)
+    if row is None:
+        return f"All of these have more than {longest:,} steps, too many to draw here."
+    sequence = part.inputs[row.notable.sequence]
+    traced = _reason_or_result(lambda: trace(estimator, sequence))
+    if isinstance(traced, str):
+        return traced
+    save(traced.plot(), path)
+    return TracedExample(row, path, str(traced))
 
 
-def _stem(kind: str) -> str:
+def _file_stem(kind: str) -> str:
     return kind.lower().replace("most ", "").replace("confident and ", "").replace(" ", "_")

@@ -1,4 +1,4 @@
-"""A trained model on other data: figures, predictions, and the proof that padding is ignored."""
+"""A trained model on other data: metrics, predictions, and checks that padding has no effect."""
 
 from __future__ import annotations
 
@@ -15,83 +15,85 @@ from elman.data.builtin import load_task
 from elman.data.ragged import flatten
 from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
-from elman.estimators import Estimator, SequenceRegressor
+from elman.estimators import Estimator
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
 from elman.runs.experiment import answers_in, task_of
-from elman.runs.folder import EVALUATION, check_output_folder, new_folder, unused_path, write_json
+from elman.runs.folder import (
+    EVALUATION,
+    check_output_folder,
+    new_folder,
+    unused_path,
+    write_json,
+)
 from elman.runs.parts import check_known, is_task
 from elman.runs.predictions import note_unknown_tokens, write_predictions
-from elman.tasks import TASKS
+from elman.tasks import TASKS, TaskName
 
 AnyReport = Report | MultilabelReport | RegressionReport
 
 
 def evaluate(
-    model: Path, data: str, options: Mapping[str, str | None], out: Path | None, overwrite: bool
+    model: Path, data: str, reading: Mapping[str, str | None], out: Path | None, overwrite: bool
 ) -> tuple[AnyReport, Path, tuple[str, ...]]:
     """Evaluate a model on labelled data and write metrics.json, predictions.csv and plots.
 
     Args:
         model: model or run folder.
         data: file, or built-in task, whose test part is taken.
-        options: how to read the file, by flag; what is None is as in training.
+        reading: how to read the file, by flag; what is None is as in training.
         out: folder; None means below the run's evaluations/; for a model without a run,
             evaluation-<name of data> in the current folder.
         overwrite: replace an evaluation that is there.
-    Returns: the figures, the folder, and what the user should know.
+    Returns: the report, the folder, and what the user should know.
     """
     if out is not None:
         check_output_folder(out, overwrite, EVALUATION)
-    estimator, dataset, notes = load(model, data, options, labelled=True)
-    if dataset.task != "regression":
+    estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
+    if TASKS[dataset.task].has_classes:
         check_known(dataset, set(estimator.classes_.tolist()))
     name = Path(data).stem
     if out is None:
-        run = (model / "config.toml").is_file()
-        out = unused_path(model / "evaluations" / name if run else Path(f"evaluation-{name}"))
+        in_run = (model / "config.toml").is_file()
+        out = unused_path(model / "evaluations" / name if in_run else Path(f"evaluation-{name}"))
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes += note_unknown_tokens(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
         predictions = write_predictions(estimator, dataset, answers_in(report))
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
-        write_json(
-            out / "metrics.json",
-            {"data": data, "model": str(model), "evaluation": report.to_dict()},
-        )
+        metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
+        write_json(out / "metrics.json", metrics)
     return report, out, notes
 
 
 def predict(
-    model: Path, data: str, options: Mapping[str, str | None]
+    model: Path, data: str, reading: Mapping[str, str | None]
 ) -> tuple[str, int, tuple[str, ...]]:
     """Predict sequences, labelled or not.
 
     Args: as `evaluate`.
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
-    estimator, dataset, notes = load(model, data, options, labelled=None)
-    if isinstance(estimator, SequenceRegressor):
-        found = estimator.predict(dataset.inputs)
-    else:
-        found = estimator.predict_proba(dataset.inputs)
-    answers = np.concatenate(found) if isinstance(found, list) else found
-    predictions = write_predictions(estimator, dataset, answers.reshape(len(answers), -1))
-    return predictions, len(dataset), notes + note_unknown_tokens(estimator, dataset)
+    estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
+    has_classes = TASKS[estimator.target_.task].has_classes
+    outputs = (estimator.predict_proba if has_classes else estimator.predict)(dataset.inputs)
+    predictions = np.concatenate(outputs) if isinstance(outputs, list) else outputs
+    text = write_predictions(estimator, dataset, predictions.reshape(len(predictions), -1))
+    return text, len(dataset), notes + note_unknown_tokens(estimator, dataset)
 
 
-def check(model: Path, data: str, options: Mapping[str, str | None]) -> list[Check]:
-    """Prove on a user's own model and data that padding and company never matter.
+def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Check]:
+    """Check on a user's own model and data that predictions do not depend on padding or batch.
 
     Args: as `evaluate`.
     """
-    estimator, dataset, _ = load(model, data, options, labelled=None)
+    estimator, dataset, _ = load_model_and_data(model, data, reading, labelled=None)
     return estimator.check(dataset.inputs)
 
 
-def load(
-    model: Path, data: str, options: Mapping[str, str | None], labelled: bool | None
+def load_model_and_data(
+    model: Path, data: str, reading: Mapping[str, str | None], labelled: bool | None
 ) -> tuple[Estimator, Dataset, tuple[str, ...]]:
     """Read a model, and data in the form that it was trained on.
 
@@ -100,13 +102,13 @@ def load(
     Returns: the estimator, the sequences, and what the user should know.
     """
     estimator, layout = load_with_layout(model)
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     if is_task(data):
-        if given:
-            raise SettingsError(f"--{next(iter(given))}: {data} is a built-in task. Leave it out")
+        if options:
+            raise SettingsError(f"--{next(iter(options))}: {data} is a built-in task. Leave it out")
         dataset = load_task(data, estimator.random_state or 0)[1]
     else:
-        dataset = read(data, layout=layout, labelled=labelled, **given)
+        dataset = read(data, layout=layout, labelled=labelled, **options)
     kind = estimator.encoder_.kind
     if dataset.layout.kind != kind:
         raise DataError(
@@ -114,35 +116,39 @@ def load(
             remedy="Name other columns with --text or --values.",
             source=dataset.source,
         )
-    task = task_of(estimator)
-    per_step = isinstance(dataset.target, Ragged)
-    if labelled and (dataset.task != task or per_step != estimator.per_step):
-        each = {True: " at every step", False: ""}
+    target = dataset.task, isinstance(dataset.target, Ragged)
+    trained = task_of(estimator), estimator.per_step
+    if labelled and target != trained:
         raise DataError(
-            f"the target is {TASKS[dataset.task].target}"
-            f"{each[per_step and task == 'regression']}, expected {TASKS[task].target}"
-            f"{each[estimator.per_step and task == 'regression']} as in training",
+            f"the target is {_describe_target(*target)}, expected {_describe_target(*trained)} as "
+            "in training",
             remedy="Name another with --target.",
             source=dataset.source,
         )
     check_gaps(dataset, estimator.encoder_.gaps)
     notes: tuple[str, ...] = ()
-    dataset = _as_trained(dataset, estimator)
+    dataset = _restore_labels(dataset, estimator)
     if layout is not None and layout.window:
         dataset, note = cut_windows(dataset, layout.window, layout.stride)
         notes = (note,)
     return estimator, dataset, notes
 
 
-def _as_trained(dataset: Dataset, estimator: Estimator) -> Dataset:
+def _describe_target(task: TaskName, per_step: bool) -> str:
+    """A target in words; numbers come in both forms, so that the form is said too."""
+    both_forms = TASKS[task].per_step is None
+    return TASKS[task].target + " at every step" * (both_forms and per_step)
+
+
+def _restore_labels(dataset: Dataset, estimator: Estimator) -> Dataset:
     """Turn labels that a file can only write as text, `3` or `True`, into those of the training."""
     target = dataset.target
-    if target is None or dataset.task in ("regression", "multilabel"):
+    if target is None or not TASKS[dataset.task].single_label:
         return dataset
     labels = flatten(target)
-    written = {str(label): label for label in estimator.classes_.tolist()}
-    same = np.empty(len(labels), dtype=object)
-    same[:] = [written.get(label, label) if isinstance(label, str) else label for label in labels]
+    by_text = {str(label): label for label in estimator.classes_.tolist()}
+    restored = np.empty(len(labels), dtype=object)
+    restored[:] = [by_text.get(v, v) if isinstance(v, str) else v for v in labels]
     return dataclasses.replace(
-        dataset, target=target.with_values(same) if isinstance(target, Ragged) else same
+        dataset, target=target.with_values(restored) if isinstance(target, Ragged) else restored
     )

@@ -1,9 +1,9 @@
-"""One sequence of a file laid open, with the network that reads it."""
+"""`elman explain`: one sequence of a file explained, with the network that reads it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,22 @@ from elman.explain import (
     memory,
     trace,
 )
-from elman.runs.evaluation import load
-from elman.runs.explanation_page import Explanation, draw, render
-from elman.runs.folder import EXPLANATION, check_output_folder, folder_name, new_folder, unused_path
+from elman.runs.diagnostics import name_sequences
+from elman.runs.evaluation import load_model_and_data
+from elman.runs.folder import (
+    EXPLANATION,
+    check_output_folder,
+    folder_name,
+    new_folder,
+    unused_path,
+)
 from elman.runs.predictions import sequence_names
+from elman.runs.report.explanation import Explanation, render_page, save_figures
 
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """What is asked about a sequence.
+    """Which sequence is explained, and what of it.
 
     Args:
         row: its name, or its number from 0; None for the first.
@@ -44,8 +51,8 @@ class ExplainOptions:
         step: of a tagger, the step that it explains, from 1; None for the last.
         method, output, baseline, span, stride: of the attribution; see
             `elman.explain.attribute`. None for its defaults.
-        sequences: behind the memory's curve, and that the doctor asks; None for their defaults.
-        seed: of what is drawn.
+        sequences: how many the memory and the doctor use; None for their defaults.
+        seed: of the samples.
     """
 
     row: str | None = None
@@ -64,18 +71,18 @@ class ExplainOptions:
 def explain(
     model: Path,
     data: str,
-    options: Mapping[str, str | None],
-    question: ExplainOptions,
+    reading: Mapping[str, str | None],
+    options: ExplainOptions,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[Explanation, Path, tuple[str, ...]]:
-    """Lay one sequence open and write a page and its pictures.
+    """Explain one sequence and write a page with its figures.
 
     Args:
         model: model or run folder.
         data: file, labelled or not, or built-in task, whose test part is taken.
-        options: how to read the file, by flag; what is None is as in training.
-        question: which sequence, and what about it.
+        reading: how to read the file, by flag; what is None is as in training.
+        options: which sequence, and what of it.
         out: folder; None means below the run's explanations/; for a model without a run,
             explanation-<name of data>-row-<row> in the current folder.
         overwrite: replace an explanation that is there.
@@ -84,76 +91,77 @@ def explain(
     """
     if out is not None:
         check_output_folder(out, overwrite, EXPLANATION)
-    estimator, dataset, notes = load(model, data, options, labelled=None)
-    found = examine(estimator, dataset, question)
+    estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
+    explanation = explain_sequence(estimator, dataset, options)
     if out is None:
-        row = folder_name(question.row or "0")[:60] or str(found.number)
+        row = folder_name(options.row or "0")[:60] or str(explanation.number)
         name = f"{folder_name(Path(data).stem)}-row-{row}"
-        run = (model / "config.toml").is_file()
-        out = unused_path(model / "explanations" / name if run else Path(f"explanation-{name}"))
+        in_run = (model / "config.toml").is_file()
+        out = unused_path(model / "explanations" / name if in_run else Path(f"explanation-{name}"))
     with new_folder(out, overwrite, EXPLANATION):
-        pictures = draw(found, out)
-        text = render(found, pictures, notes, str(model))
-        (out / "index.html").write_text(text, encoding="utf-8")
-    return found, out, notes
+        page = render_page(explanation, save_figures(explanation, out), notes, str(model))
+        (out / "index.html").write_text(page, encoding="utf-8")
+    return explanation, out, notes
 
 
-def examine(estimator: Estimator, dataset: Dataset, question: ExplainOptions) -> Explanation:
-    """Ask everything that can be asked about one sequence.
+def explain_sequence(
+    estimator: Estimator, dataset: Dataset, options: ExplainOptions
+) -> Explanation:
+    """Find out everything there is about one sequence.
 
-    Raises: SettingsError or DataError for a question that this network or data cannot answer.
+    Raises: SettingsError or DataError for options that this network or data cannot meet.
     """
     names = sequence_names(dataset)
-    number = row_of(question.row, names)
+    number = find_row(options.row, names)
     sequence = dataset.inputs[number]
     traced = trace(estimator, sequence)
+    output = OUTPUTS[traced.task]
     true = None if dataset.target is None else dataset.target[number]
-    if question.label == "true" and true is None:
+    if options.label == "true" and true is None:
         raise SettingsError(
             f"label: got 'true', but {dataset.source} has no labels. Leave it out, or name their "
             "column with --target"
         )
-    label, against = _label(traced, true, question.label)
-    values = traced.task == "regression"
+    label, loss_of = _choose_label(traced, true, options.label)
     back: Bptt | str = "left out: without a true value there is no loss to go back from"
     if label is not None:
-        back = _back(estimator, sequence, label, known=label is true)
-    elif question.label == "predicted" and values:
+        back = _go_back(estimator, sequence, label, is_true=label is true)
+    elif options.label == "predicted":
         raise SettingsError(
             "label: got 'predicted', but the loss of a predicted value against itself is 0. Leave "
             "it out"
         )
-    attributed: Attribution | str = (
-        "What decided: left out, for this network predicts several values; name one with --about"
+    attribution: Attribution | str = (
+        "What decided: left out, because this network predicts several values; name one with "
+        "--about"
     )
-    if not (values and len(traced.classes) > 1 and question.about is None):
-        attributed = _attribute(estimator, sequence, question, traced)
-    few: dict[str, Any] = {} if question.sequences is None else {"sequences": question.sequences}
-    remembered: Memory | str = "How far back it remembers: left out, for that takes two sequences"
+    if output.likeliest is not None or len(traced.classes) == 1 or options.about is not None:
+        attribution = _attribute(estimator, sequence, options, traced)
+    few: dict[str, Any] = {} if options.sequences is None else {"sequences": options.sequences}
+    remembered: Memory | str = "How far back it remembers: left out, for it takes two sequences"
     if len(dataset) > 1:
-        remembered = memory(estimator, dataset.inputs, seed=question.seed, **few)
+        remembered = memory(estimator, dataset.inputs, seed=options.seed, **few)
     elif few:
         raise SettingsError("sequences: the data holds one. Leave it out")
-    diagnosis = doctor(estimator, dataset.inputs, dataset.target, seed=question.seed, **few)
-    shown = (", ".join(one_line(names[i], 30) for i in f.sequences[:8]) for f in diagnosis.findings)
+    diagnosis = doctor(estimator, dataset.inputs, dataset.target, seed=options.seed, **few)
     return Explanation(
         name=one_line(names[number], 60),
         number=number,
-        of=dataset.source,
+        source=dataset.source,
         steps=traced.steps,
-        true="" if true is None else _shown(traced, true),
-        predicted=_predicted(traced),
-        against=against,
+        true="" if true is None else output.describe(traced, true),
+        predicted=output.describe_prediction(traced),
+        loss_of=loss_of,
         trace=traced,
         bptt=back,
-        attribution=attributed,
+        attribution=attribution,
         memory=remembered,
         diagnosis=diagnosis,
-        places=tuple(shown),
+        finding_sequences=tuple(name_sequences(f, names) for f in diagnosis.findings),
     )
 
 
-def row_of(row: str | None, names: list[Any]) -> int:
+def find_row(row: str | None, names: list[Any]) -> int:
     """The number of a sequence, from 0, by its name or that number; a name goes first.
 
     Raises: SettingsError for one that is neither, or a name that several have.
@@ -164,101 +172,135 @@ def row_of(row: str | None, names: list[Any]) -> int:
     if len(places) > 1:
         raise SettingsError(
             f"row: {len(places)} sequences are called {row!r}, the first two number {places[0]} "
-            f"and {places[1]} from 0"
+            f"and {places[1]} from 0. Use the number of one"
         )
     if places:
         return places[0]
     if re.fullmatch(r"\d+", row) and int(row) < len(names):
         return int(row)
-    known = f"a number from 0 to {len(names) - 1}"
+    expected = f"a number from 0 to {len(names) - 1}"
     if str(names[0]) != "0":
-        known += f", or a name as {names[0]!r}"
+        expected += f", or a name such as {names[0]!r}"
     hint = "" if re.fullmatch(r"-?\d+", row) else nearest(row, [str(name) for name in names])
-    raise SettingsError(f"row: got {row!r}, expected {known}.{hint}")
+    raise SettingsError(f"row: got {row!r}, expected {expected}.{hint}")
 
 
-def _label(found: Trace, true: Any, asked: str | None) -> tuple[Any, str]:
-    """Whose loss is gone back from, None if there is none; and whose that is in words."""
-    if true is not None and asked != "predicted":
-        return true, f"from the loss of the true answer, {_shown(found, true)}"
-    if found.task == "regression":
+def _choose_label(traced: Trace, true: Any, choice: str | None) -> tuple[Any, str]:
+    """The label whose loss is differentiated, None if there is none; and whose that is in words."""
+    output = OUTPUTS[traced.task]
+    if true is not None and choice != "predicted":
+        return true, f"from the loss of the true label, {output.describe(traced, true)}"
+    if output.likeliest is None:
         return None, ""
-    if found.task == "multilabel":
-        own = np.flatnonzero(found.prediction > 0.5).tolist()
-        label: Any = frozenset(found.classes[k] for k in own)
-    elif found.per_step:
-        label = _likeliest(found)
-    else:
-        label = found.classes[int(found.prediction.argmax())]
-    why = ", for the true one is not known" if true is None else ""
-    return label, f"from the loss of the predicted answer, {_shown(found, label)}{why}"
+    label = output.likeliest(traced)
+    why = ", because the true one is not known" if true is None else ""
+    return label, f"from the loss of the predicted label, {output.describe(traced, label)}{why}"
 
 
-def _back(estimator: Estimator, sequence: Any, label: Any, known: bool) -> Bptt:
+def _go_back(estimator: Estimator, sequence: Any, label: Any, is_true: bool) -> Bptt:
     try:
         return bptt(estimator, sequence, label)
     except DataError as error:
-        if not known:
+        if not is_true:
             raise
         raise DataError(
-            error.problem, remedy=f"{error.remedy} Or ask for --label predicted.".strip()
+            error.problem, remedy=f"{error.remedy} Or use --label predicted.".strip()
         ) from None
 
 
 def _attribute(
-    estimator: Estimator, sequence: Any, asked: ExplainOptions, found: Trace
+    estimator: Estimator, sequence: Any, options: ExplainOptions, traced: Trace
 ) -> Attribution:
     target = None
-    if asked.about is not None:
-        named = {str(name): name for name in found.classes}
-        if asked.about not in named:
-            some = ", ".join(map(repr, list(named)[:5])) + ", ..." * (len(named) > 5)
-            hint = nearest(asked.about, list(named))
-            raise SettingsError(f"about: got {asked.about!r}, expected one of {some}.{hint}")
-        target = named[asked.about]
-    step = asked.step
-    if step is not None and found.per_step:
-        if not 1 <= step <= found.steps:
-            raise SettingsError(f"step: got {step}, expected 1 to {found.steps}")
+    if options.about is not None:
+        classes = {str(name): name for name in traced.classes}
+        if options.about not in classes:
+            some = ", ".join(map(repr, list(classes)[:5])) + ", ..." * (len(classes) > 5)
+            hint = nearest(options.about, list(classes))
+            raise SettingsError(f"about: got {options.about!r}, expected one of {some}.{hint}")
+        target = classes[options.about]
+    step = options.step
+    if step is not None and traced.per_step:
+        if not 1 <= step <= traced.steps:
+            raise SettingsError(f"step: got {step}, expected 1 to {traced.steps}")
         step -= 1
     return attribute(
         estimator,
         sequence,
         target,
-        asked.method,
-        output=asked.output,
+        options.method,
+        output=options.output,
         step=step,
-        baseline=asked.baseline,
-        span=asked.span,
-        stride=asked.stride,
+        baseline=options.baseline,
+        span=options.span,
+        stride=options.stride,
     )
 
 
-def _likeliest(found: Trace) -> NDArray[Any]:
-    """The likeliest class at each step, (T,)."""
-    classes = np.empty(len(found.classes), dtype=object)
-    classes[:] = found.classes
-    tags: NDArray[Any] = classes[found.distribution.argmax(1)]
+def _likeliest_class(traced: Trace) -> Any:
+    """The likeliest class; with one at every step those of all steps, (T,)."""
+    if not traced.per_step:
+        return traced.classes[int(traced.prediction.argmax())]
+    classes = np.empty(len(traced.classes), dtype=object)
+    classes[:] = traced.classes
+    tags: NDArray[Any] = classes[traced.distribution.argmax(1)]
     return tags
 
 
-def _shown(found: Trace, label: Any) -> str:
-    """A label in words, on one line."""
-    if found.task == "multilabel":
-        return one_line("|".join(sorted(map(str, label))) or "none", 80)
-    if found.task == "regression":
-        numbers = np.atleast_1d(np.asarray(label, dtype=np.float64)).ravel()
-        return one_line(", ".join(f"{number:.4g}" for number in numbers), 80)
-    return one_line(" ".join(map(str, label)) if found.per_step else label, 80)
+def _describe_class(traced: Trace, label: Any) -> str:
+    return one_line(" ".join(map(str, label)) if traced.per_step else label, 80)
 
 
-def _predicted(found: Trace) -> str:
-    if found.task == "regression":
-        return _shown(found, found.distribution if found.per_step else found.prediction)
-    if found.per_step:
-        return _shown(found, _likeliest(found))
-    if found.task == "multilabel":
-        own = np.flatnonzero(found.prediction > 0.5).tolist()
-        return _shown(found, {found.classes[k] for k in own})
-    best = int(found.prediction.argmax())
-    return f"{one_line(found.classes[best], 60)}, with probability {found.prediction[best]:.3f}"
+def _describe_likeliest_class(traced: Trace) -> str:
+    label = _likeliest_class(traced)
+    if traced.per_step:
+        return _describe_class(traced, label)
+    return f"{one_line(label, 60)}, with probability {traced.prediction.max():.3f}"
+
+
+def _likely_labels(traced: Trace) -> frozenset[Any]:
+    likely = np.flatnonzero(traced.prediction > 0.5).tolist()
+    return frozenset(traced.classes[k] for k in likely)
+
+
+def _describe_labels(traced: Trace, labels: Any) -> str:
+    return one_line("|".join(sorted(map(str, labels))) or "none", 80)
+
+
+def _describe_values(traced: Trace, values: Any) -> str:
+    numbers = np.atleast_1d(np.asarray(values, dtype=np.float64)).ravel()
+    return one_line(", ".join(f"{number:.4g}" for number in numbers), 80)
+
+
+@dataclass(frozen=True)
+class OutputWords:
+    """A kind of output in words, on one line.
+
+    Args:
+        likeliest: the predicted label, in the form of a true one; None for numbers, which have no
+            loss against themselves.
+        describe: a label of a sequence.
+        describe_prediction: what is predicted for a sequence.
+    """
+
+    likeliest: Callable[[Trace], Any] | None
+    describe: Callable[[Trace, Any], str]
+    describe_prediction: Callable[[Trace], str]
+
+
+# By what the network puts out, `Trace.task`.
+OUTPUTS: dict[str, OutputWords] = {
+    "classification": OutputWords(_likeliest_class, _describe_class, _describe_likeliest_class),
+    "multilabel": OutputWords(
+        _likely_labels,
+        _describe_labels,
+        lambda traced: _describe_labels(traced, _likely_labels(traced)),
+    ),
+    "regression": OutputWords(
+        None,
+        _describe_values,
+        lambda traced: _describe_values(
+            traced, traced.distribution if traced.per_step else traced.prediction
+        ),
+    ),
+}

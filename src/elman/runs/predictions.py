@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
-from elman.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.estimators import Estimator
 from elman.tasks import TASKS, OutputName
 
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 Floats = NDArray[np.float64]
 
 

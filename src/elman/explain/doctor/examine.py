@@ -83,7 +83,9 @@ def doctor(
             )
         other, faults = read_input(model, *held_out)
         findings += [
-            dataclasses.replace(fault, message=f"in the held-out part, {fault.message}")
+            dataclasses.replace(
+                fault, message=f"in the held-out part, {fault.message}", held_out=True
+            )
             for fault in faults
         ]
         findings += diagnose_leakage(inputs, other)

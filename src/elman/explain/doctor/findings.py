@@ -39,6 +39,7 @@ class Finding:
         gate: gate or state by its letter.
         units: of the layer, or channels of the input, from 0.
         sequences: positions in the X that was given, from 0.
+        held_out: whether they are positions in the held-out part instead.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Finding:
     gate: str | None = None
     units: tuple[int, ...] = ()
     sequences: tuple[int, ...] = ()
+    held_out: bool = False
 
     @property
     def where(self) -> str:
@@ -63,7 +65,9 @@ class Finding:
             f"{'state' if self.gate in ('h', 'c') else 'gate'} {self.gate}" if self.gate else "",
             f"units {list_numbers(self.units)}" if self.units and self.layer is not None else "",
             f"channels {list_numbers(self.units)}" if self.units and self.layer is None else "",
-            f"sequences {list_numbers(self.sequences)}" if self.sequences else "",
+            "held-out " * self.held_out + f"sequences {list_numbers(self.sequences)}"
+            if self.sequences
+            else "",
         ]
         return ", ".join(filter(None, parts))
 

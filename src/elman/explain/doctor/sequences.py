@@ -58,6 +58,7 @@ def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterat
         "Keep equal sequences on one side of the split: group 'content'.",
         "group",
         sequences=tuple(leaked),
+        held_out=True,
     )
 
 

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from elman.evaluate.baselines import LOGISTIC, MAJORITY, TAG_OF_TOKEN
 from elman.evaluate.report import Report
 from elman.evaluate.text import one_line
-from elman.runs import diagnostics_html
 from elman.runs.diagnostics import Diagnostics
 from elman.runs.report import html, outcomes
 from elman.runs.report.html import PageFigure, PageFigures
+from elman.runs.report.sections import diagnostics_sections
 
 if TYPE_CHECKING:
     from elman.train import History
@@ -75,7 +75,7 @@ class Page:
     pictures: Sequence[Path]  # PNG files; those that `elman.plots.save_all` names get captions
     config: str  # text of config.toml
     notes: Sequence[str] = ()  # what to know before believing the figures
-    diagnostics: Diagnostics | None = None  # the doctor, the memory, and sequences worth a look
+    diagnostics: Diagnostics | None = None  # None if they were switched off
 
 
 def render(page: Page) -> str:
@@ -102,11 +102,7 @@ def render(page: Page) -> str:
         "Figures": figures,
         "Pictures": _pictures(page, part, pictures),
         **details,
-        **(
-            diagnostics_html.sections(diagnostics, pictures, report.owners is not None)
-            if diagnostics
-            else {}
-        ),
+        **diagnostics_sections(diagnostics, pictures, report.owners is not None),
         "Data as understood": html.verbatim(page.data, "data"),
         "Training": _training(page),
         "Reproduce": html.verbatim(page.command, "command")

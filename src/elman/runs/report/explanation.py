@@ -1,0 +1,209 @@
+"""The explanation of one sequence: its summary for the terminal, its figures and its page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from elman import __version__
+from elman.evaluate.text import one_line
+from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
+from elman.plots.style import save
+from elman.runs.report import html
+from elman.runs.report.html import PageFigure, PageFigures
+from elman.runs.report.sections import (
+    DIAGNOSIS,
+    DIAGNOSIS_CAPTION,
+    MEMORY,
+    MEMORY_CAPTION,
+    PREDICTION_CAPTIONS,
+    TRACE_CAPTION,
+    diagnosis_section,
+    name_in_text,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# File name -> title and caption of a figure on the page.
+FIGURES = {
+    "trace": ("What the network did at every step", TRACE_CAPTION),
+    "bptt": (
+        "Gradient at every step",
+        "From the top: the input, the gradient of the loss with respect to each state, its norm, "
+        "the Jacobian of each step where it is cheap to compute, and what each step contributes to "
+        "the gradient of each weight.",
+    ),
+    "distance": (
+        "Gradient by time lag",
+        "The norm of the gradient against the number of steps that it has gone back from where it "
+        "entered. A line that falls steeply means that the network hardly learns from early steps.",
+    ),
+    "attribution": (
+        "Attribution to steps",
+        "How much each step contributed to the number that is explained: bars above zero raised "
+        "it, bars below lowered it.",
+    ),
+    "memory": (MEMORY, MEMORY_CAPTION),
+    "doctor": ("What was measured", DIAGNOSIS_CAPTION),
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found out about a sequence; a string in the place of a result says why it is none.
+
+    Args:
+        name: of the sequence in the file.
+        number: its position, from 0.
+        source: the data.
+        steps: its length.
+        true: its label in words; empty where it is not known.
+        predicted: in words.
+        loss_of: whose loss the gradient comes from, in words.
+        finding_sequences: of each finding, the names of the sequences it is about, joined.
+    """
+
+    name: str
+    number: int
+    source: str
+    steps: int
+    true: str
+    predicted: str
+    loss_of: str
+    trace: Trace
+    bptt: Bptt | str
+    attribution: Attribution | str
+    memory: Memory | str
+    diagnosis: Diagnosis
+    finding_sequences: tuple[str, ...]
+
+    @property
+    def lead(self) -> str:
+        """The true and the predicted label, in a sentence or two."""
+        true = f"True: {self.true}. " if self.true else "The true label is not known. "
+        return f"{true}Predicted: {self.predicted}."
+
+    def __str__(self) -> str:
+        back = self.bptt
+        gradient = back if isinstance(back, str) else f"{self.loss_of}\n{_sentences(back)}"
+        findings = self.diagnosis.findings
+        texts = [
+            f"Sequence {self.name} of {self.source} (number {self.number} from 0)",
+            self.lead,
+            f"\nTrace: {self.trace}",
+            f"\nGradient: {gradient}",
+            f"\n{self.attribution}",
+            f"\n{self.memory}",
+            f"\n{self.diagnosis.summary}",
+            *(f"  {f.severity}: {f.name}: {f.message}" for f in findings[:3]),
+            *[f"  and {len(findings) - 3} more, on the page"] * (len(findings) > 3),
+        ]
+        return "\n".join(one_line(line, 200) for text in texts for line in text.split("\n"))
+
+
+def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
+    """Write every figure there is; return their paths by name, in the order of the page."""
+    trace = explanation.trace
+    plots: dict[str, Callable[[], Figure]] = {"trace": trace.plot}
+    for layer in trace.layers:
+        name = f"gates/layer_{layer.layer}_{layer.direction}"
+        plots[name] = partial(trace.plot_gates, layer.layer, layer.direction)
+    if isinstance(explanation.bptt, Bptt):
+        plots |= {"bptt": explanation.bptt.plot, "distance": explanation.bptt.plot_by_lag}
+    if isinstance(explanation.attribution, Attribution):
+        plots["attribution"] = explanation.attribution.plot
+    if isinstance(explanation.memory, Memory):
+        plots["memory"] = explanation.memory.plot
+    plots["doctor"] = explanation.diagnosis.plot
+    (folder / "gates").mkdir()
+    paths = {name: folder / f"{name}.png" for name in plots}
+    for name, plot in plots.items():
+        save(plot(), paths[name])
+    return paths
+
+
+def render_page(
+    explanation: Explanation, paths: Mapping[str, Path], notes: tuple[str, ...], model: str
+) -> str:
+    """Return the page of one sequence as HTML.
+
+    Args:
+        paths: of the figures, by name.
+        notes: what to know before believing the page.
+        model: the folder that was explained.
+    """
+    trace = explanation.trace
+    # Gates come last, for the last figures are left out where there are too many for one page.
+    figures = PageFigures(sorted(paths.values(), key=lambda path: path.parent.name == "gates"))
+
+    def draw(name: str, summary: object) -> Markup:
+        """A figure, if there is one; its alternative text is the summary of the result."""
+        if name not in paths:
+            return Markup()
+        title, caption = FIGURES[name]
+        alt = f"{title}. {_sentences(summary)}".replace("\n", " ")
+        caption = caption.format(PREDICTION_CAPTIONS[trace.per_step])
+        return figures.show(PageFigure(paths[name], title, caption, alt))
+
+    def describe(result: object) -> Markup:
+        return html.paragraphs(_sentences(result))
+
+    back = explanation.bptt
+    gates = [
+        PageFigure(
+            paths[f"gates/layer_{layer.layer}_{layer.direction}"],
+            f"Layer {layer.layer}, {layer.direction}",
+            "Every gate and state of this layer and direction, unit by unit.",
+        )
+        for layer in trace.layers
+    ]
+    diagnosis = explanation.diagnosis
+    sections = {
+        "What the network did": describe(trace) + draw("trace", trace),
+        "Where the gradient comes from": describe(explanation.loss_of)
+        + describe(back)
+        + draw("bptt", back)
+        + draw("distance", back.verdict if isinstance(back, Bptt) else ""),
+        "Which steps decided": describe(explanation.attribution)
+        + draw("attribution", explanation.attribution),
+        MEMORY: describe(explanation.memory) + draw("memory", explanation.memory),
+        DIAGNOSIS: diagnosis_section(diagnosis, explanation.finding_sequences)
+        + draw("doctor", diagnosis.summary),
+        "Every gate and state": figures.show(*gates),
+        "What was explained": html.facts(
+            {
+                "Network": trace.network,
+                "Model": model,
+                "Sequence": f"{explanation.name} of {explanation.source}, "
+                f"number {explanation.number} from 0",
+                "Steps": f"{explanation.steps:,}",
+            }
+        ),
+    }
+    return html.render(
+        "page.html.jinja",
+        kind="elman explanation of one sequence",
+        created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        title=f"{name_in_text(explanation.name)} of {Path(explanation.source).name}",
+        lead=explanation.lead,
+        notes=notes,
+        sections=sections,
+        version=__version__,
+    )
+
+
+def _sentences(result: object) -> str:
+    """The summary of a result, each line with a capital letter and a full stop."""
+    lines = [line.strip() for line in str(result).splitlines() if line.strip()]
+    if isinstance(result, Bptt):
+        lines = lines[1:]  # the network, which the trace has named
+    return "\n".join(
+        f"{line[0].upper()}{line[1:]}" + ("" if line[-1] in ".:" else ".") for line in lines
+    )
