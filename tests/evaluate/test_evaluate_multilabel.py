@@ -12,7 +12,7 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.evaluate import Baselines, evaluate_labels
 from elman.evaluate.baselines import FREQUENT, LOGISTIC
 from elman.evaluate.features import summarise_numbers
-from elman.evaluate.multilabel import average_precision
+from elman.evaluate.metrics import average_precision
 
 N, K = 80, 4
 NAMES = ["a", "b", "c", "d"]

@@ -31,7 +31,7 @@ def test_figures_are_scikit_learns():
     assert report.median_absolute_error == pytest.approx(median)
     for k, figures in enumerate(report.per_value):
         one = true[:, k], predicted[:, k]
-        assert figures.name == "abc"[k]
+        assert figures.label == "abc"[k]
         assert figures.rmse == pytest.approx(metrics.root_mean_squared_error(*one))
         assert figures.mae == pytest.approx(metrics.mean_absolute_error(*one))
         assert figures.r2 == pytest.approx(metrics.r2_score(*one), rel=1e-9)
@@ -93,7 +93,7 @@ REFUSED = [
     ({"predicted": np.ones((M, 2))}, ShapeError, r"predicted has shape \(57, 2\); expected"),
     ({"predicted": np.full((M, K), np.nan)}, DataError, "predicted holds numbers that are not"),
     ({"names": ["a"]}, ShapeError, r"true has shape \(57, 3\); expected \(m, 1\)"),
-    ({"lengths": np.ones(3)}, ShapeError, "lengths has 3 sequences but there are 57 answers"),
+    ({"lengths": np.ones(3)}, ShapeError, "lengths has 3 sequences but there are 57 predictions"),
     ({"resamples": -1}, SettingsError, "resamples is -1"),
     ({"baselines": {"x": np.ones(3)}}, ShapeError, "baseline 'x' has shape"),
 ]

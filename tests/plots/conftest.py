@@ -1,28 +1,21 @@
-"""A report as the pictures see one, made without elman.evaluate."""
-
-from types import SimpleNamespace
+"""Reports with random or given predictions."""
 
 import numpy as np
 import pytest
 
+from elman.evaluate import evaluate
+
 
 def make(true, probabilities, *, lengths=None, owners=None, classes=None):
     k = probabilities.shape[1]
-    predicted = probabilities.argmax(1)
     count = len(true) if owners is None else int(owners.max()) + 1
-    lengths = np.ones(count, dtype=np.int64) if lengths is None else np.asarray(lengths)
-    return SimpleNamespace(
-        classes=tuple(classes or (f"c{i}" for i in range(k))),
-        count=count,
-        steps=None if owners is None else len(true),
-        accuracy=float((true == predicted).mean()),
-        calibration_error=0.125,
-        confusion_matrix=np.bincount(true * k + predicted, minlength=k * k).reshape(k, k),
-        true=np.asarray(true),
-        predicted=predicted,
-        probabilities=probabilities,
-        lengths=lengths,
+    return evaluate(
+        true,
+        probabilities,
+        classes or [f"c{i}" for i in range(k)],
+        lengths=np.ones(count, dtype=np.int64) if lengths is None else lengths,
         owners=owners,
+        resamples=0,
     )
 
 

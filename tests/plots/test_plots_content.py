@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from elman import plots
-from elman.plots.by_length import length_edges
+from elman.plots.data import length_edges, wilson
 from elman.plots.style import label, spread
-from elman.plots.view import wilson
 
 
 def lines(axes):
@@ -65,7 +64,7 @@ def test_history_of_one_epoch_shows_points():
 def test_confusion_colours_shares_and_writes_counts(make_report):
     true = np.array([0] * 8 + [1] * 4)
     p = np.eye(3)[[0] * 6 + [1] * 2 + [1] * 4]
-    axes = plots.confusion(make_report(true, p, classes=("cat", "dog", "never"))).axes[0]
+    axes = plots.confusion_matrix(make_report(true, p, classes=("cat", "dog", "never"))).axes[0]
     share = axes.get_images()[0].get_array()
     assert share[:2].tolist() == [[0.75, 0.25, 0.0], [0.0, 1.0, 0.0]]
     assert share.mask[2].all()
@@ -77,7 +76,7 @@ def test_confusion_colours_shares_and_writes_counts(make_report):
 
 def test_confusion_of_many_classes_drops_numbers_and_keeps_all_labels_apart(random_report):
     names = tuple(f"B-a_long_tag_number_{i}" for i in range(72))
-    axes = plots.confusion(random_report(72, tagger=True, classes=names)).axes[0]
+    axes = plots.confusion_matrix(random_report(72, tagger=True, classes=names)).axes[0]
     assert texts(axes) == []
     shown = [t.get_text() for t in axes.get_xticklabels() if t.get_text()]
     assert len(set(shown)) == 72
@@ -168,7 +167,7 @@ def test_calibration_shows_accuracy_over_confidence_and_counts(make_report):
     np.testing.assert_allclose(line.get_ydata(), [0.5, 1.0])
     heights = [bar.get_height() for bar in lower.patches]
     assert heights == [0] * 9 + [2] + [0] * 4 + [3]
-    assert upper.get_title("left") == "Calibration: mean error 0.125"
+    assert upper.get_title("left") == "Calibration: expected error 0.086"
     assert lower.get_ylabel() == "sequences"
     assert len(upper.collections) == 1
 

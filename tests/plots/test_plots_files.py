@@ -12,7 +12,7 @@ import pytest
 from elman import plots
 
 DRAWERS = (
-    plots.confusion,
+    plots.confusion_matrix,
     plots.roc,
     plots.precision_recall,
     plots.calibration,

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -6,9 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from elman.evaluate import evaluate
+from elman.evaluate import evaluate, evaluate_values
 from elman.plots import save_all
-from elman.runs.report.page import Page, headline, render
+from elman.runs.report.page import Page, render
 from elman.train import EpochRecord, History
 
 VOID = {"meta", "img", "br"}
@@ -99,7 +100,7 @@ def page(reports=None, **changes):
         "model": "GRU, 64 units",
         "history": history(),
         "reports": reports or {"test": report(baselines={MAJORITY: 0.5, LOGISTIC: 0.6})},
-        "pictures": [],
+        "figures": [],
         "config": "[model]\ncell = 'gru'\n",
     }
     return Page(**(parts | changes))
@@ -120,7 +121,7 @@ def test_is_one_well_formed_file(k, tagger, tmp_path):
     epochs = history()
     pictures = save_all([e.to_dict() for e in epochs.epochs], test, tmp_path, epochs.kept_epoch)
     html = render(page({"test": test, "validation": report(k), "train": report(k)}, history=epochs,
-                       pictures=pictures))  # fmt: skip
+                       figures=pictures))  # fmt: skip
     read = Reader(html)
     assert html.startswith("<!DOCTYPE html>") and len(html.encode()) < 2_000_000
     assert read.all("html") == [{"lang": "en"}]
@@ -189,7 +190,7 @@ def test_what_others_wrote_is_shown_and_never_obeyed(tmp_path):
             config=evil,
             notes=[evil],
             history=History(stopped=evil),
-            pictures=[png(tmp_path / "<i>.png")],
+            figures=[png(tmp_path / "<i>.png")],
         )
     )
     read = Reader(html)
@@ -202,50 +203,67 @@ def test_what_others_wrote_is_shown_and_never_obeyed(tmp_path):
 
 
 def test_headline_when_the_network_is_better():
-    text = headline("test", report(right=0.95, baselines={MAJORITY: 0.5, LOGISTIC: 0.8}))
-    assert re.match(
-        r"Test accuracy 95\.0\s% \(95\s% interval 9\d\.\d – 9\d\.\d\s%\), against", text
-    )
-    assert re.search(
-        r"80\.0\s% for logistic regression on summaries and 50\.0\s% for the majority class: "
-        r"the recurrence earns its keep\.$",
-        text,
+    text = report(right=0.95, baselines={MAJORITY: 0.5, LOGISTIC: 0.8}).headline("test")
+    assert re.match(r"Test accuracy 0\.950 \(95 % interval 0\.9\d\d to 0\.9\d\d\)\. ", text)
+    assert text.endswith(
+        " The network beats its baselines by 0.150 accuracy "
+        "(logistic regression 0.800, majority class 0.500)."
     )
 
 
 @pytest.mark.parametrize("simpler", [0.79, 0.8, 0.82])
-def test_headline_when_the_simpler_answer_is_as_good(simpler):
-    text = headline("test", report(right=0.8, baselines={MAJORITY: 0.5, LOGISTIC: simpler}))
-    assert "not shown to beat the simpler answer, which lies within the interval." in text
-    assert "earns its keep" not in text
+def test_headline_when_a_baseline_is_as_good(simpler):
+    text = report(right=0.8, baselines={MAJORITY: 0.5, LOGISTIC: simpler}).headline("test")
+    assert "is not shown to beat its best baseline, which is within the interval" in text
+    assert "beats" not in text
 
 
-def test_headline_when_the_simpler_answer_is_better():
-    text = headline("test", report(right=0.6, baselines={MAJORITY: 0.5, LOGISTIC: 0.9}))
-    assert "does worse than the simpler answer, which lies above the interval." in text
-    assert "earns its keep" not in text
+def test_headline_when_a_baseline_is_better():
+    text = report(right=0.6, baselines={MAJORITY: 0.5, LOGISTIC: 0.9}).headline("test")
+    assert "does worse than its best baseline, which is above the interval" in text
+    assert "beats" not in text
 
 
 def test_headline_without_an_error_is_not_certain():
-    text = headline("test", report(right=1.0, n=40, baselines={LOGISTIC: 0.95}))
-    assert re.search(r"no error in 40 sequences, 95\s% interval 92\.5 – 100\.0\s%", text)
-    assert "lies within the interval" in text
+    text = report(right=1.0, n=40, baselines={LOGISTIC: 0.95}).headline("test")
+    assert "no error in 40 sequences, 95 % interval 0.93 to 1.00" in text
+    assert "is within the interval" in text
 
 
 def test_headline_never_rounds_up_to_all():
-    text = headline("test", report(right=1 - 1 / 5000, n=5000, resamples=0))
-    assert text.startswith("Test accuracy 99.9\N{NO-BREAK SPACE}%.")
+    text = report(right=1 - 1 / 5000, n=5000, resamples=0).headline("test")
+    assert text.startswith("Test accuracy 0.999. ")
 
 
 def test_headline_says_what_it_lacks():
-    assert "No baseline was run" in headline("test", report())
-    only = headline("test", report(right=0.95, baselines={MAJORITY: 0.5}))
-    assert "whether that takes a recurrence was not tried" in only
-    for right, words in ((0.9, "it is ahead"), (0.5, "it is not ahead")):
-        text = headline("test", report(right=right, baselines={LOGISTIC: 0.7}, resamples=0))
-        assert f"{words}, but no interval says how much is chance." in text
-    assert "may have chosen the epoch" in headline("validation", report())
-    assert "nothing about new ones" in headline("train", report())
+    assert "No baseline was evaluated" in report().headline("test")
+    only = report(right=0.95, baselines={MAJORITY: 0.5}).headline("test")
+    assert "whether this takes a recurrence is not known" in only
+    for right, words in ((0.9, "is ahead of its baseline"), (0.5, "is not ahead of its baseline")):
+        text = report(right=right, baselines={LOGISTIC: 0.7}, resamples=0).headline("test")
+        assert words in text and "without an interval nothing says how much" in text
+    assert "may have chosen the kept epoch" in report().headline("validation")
+    assert "nothing about new ones" in report().headline("train")
+
+
+@pytest.mark.parametrize(("low", "high", "written"), [
+    (0.82, 0.88, "0.853"), (0.75, 0.95, "0.85"), (0.8521, 0.8539, "0.8530"), (0.3, 0.9, "0.85"),
+])  # fmt: skip
+def test_numbers_are_rounded_to_what_their_interval_supports(low, high, written):
+    test = dataclasses.replace(
+        report(baselines={LOGISTIC: 0.5}), intervals={"accuracy": (low, high)}
+    )
+    assert dataclasses.replace(test.compare("accuracy")).write(0.853) == written
+
+
+def test_headline_of_errors_is_the_lower_the_better():
+    true = np.linspace(-1, 1, 50)[:, None]
+    bases = {"mean of training": 0 * true, "ridge regression": 0.5 * true}
+    how = {"lengths": np.ones(50), "baselines": bases}
+    good = evaluate_values(true, 0.9 * true, ["y"], **how).headline("test")
+    assert "beats its baselines by 0.2" in good and good.index("ridge") < good.index("mean of")
+    bad = evaluate_values(true, 0 * true - 1, ["y"], **how).headline("test")
+    assert "does worse than its best baseline, which is below the interval" in bad
 
 
 def test_headline_adds_balanced_accuracy_where_it_tells_another_story():
@@ -254,45 +272,46 @@ def test_headline_adds_balanced_accuracy_where_it_tells_another_story():
     answers[:12] = 1  # finds every rare case at the price of false alarms
     rare = evaluate(true, np.eye(2)[answers], ["healthy", "ill"], lengths=np.full(200, 3),
                     baselines={MAJORITY: np.zeros(200, dtype=int)})  # fmt: skip
-    text = headline("test", rare)
-    assert "lies within the interval. By balanced accuracy" in text
+    text = rare.headline("test")
+    assert "which is within the interval" in text and "By balanced accuracy (" in text
     assert text.endswith("it is clearly ahead.")
-    assert "balanced" not in headline("test", report(baselines={LOGISTIC: 0.6}))
+    assert "balanced" not in report(baselines={LOGISTIC: 0.6}).headline("test")
 
 
 def test_tagger_speaks_of_steps():
     test = report(4, right=0.9, tagger=True, baselines={MAJORITY: 0.25, TAGS: 0.8})
-    text = headline("test", test)
-    assert text.startswith("Test accuracy over steps 90.0")
-    assert "for the most frequent tag of the token and" in text
+    text = test.headline("test")
+    assert text.startswith("Test accuracy over steps 0.900 ")
+    assert f"({TAGS} 0.800, {MAJORITY} 0.250)" in text
     read = Reader(render(page({"test": test})))
-    assert read.table("Sequences")[0][1] == "200" and read.table("Steps")[0][1] == "1,000"
-    assert "All figures are over steps" in read.text("p")
+    assert read.table("sequences")[0][1] == "200" and read.table("steps")[0][1] == "1,000"
+    assert "All metrics are over steps" in read.text("p")
     assert read.table("class")[0][-1] == "steps"
-    alone = headline("test", report(tagger=True, baselines={LOGISTIC: 0.5}))
-    assert "logistic regression on each step alone" in alone
 
 
-def test_figures_by_part():
+def test_metrics_by_split():
     test = report(3, right=0.9, baselines={MAJORITY: 0.3, LOGISTIC: 0.6})
     validation, train = report(3, right=0.85), report(3, right=0.99)
     read = Reader(render(page({"test": test, "validation": validation, "train": train})))
     low, high = test.intervals["accuracy"]
-    (row,) = read.table("Accuracy")
-    found = ["0.900", f"{low:.3f} – {high:.3f}", "0.600", "0.300", "0.850", "0.990"]
-    assert row == ["Accuracy", *found]
-    (row,) = read.table("Log loss")
-    figures = [f"{r.log_loss:.3f}" for r in (test, validation, train)]
-    assert row == ["Log loss", figures[0], "–", "–", "–", *figures[1:]]
-    for name in ("Balanced accuracy", "Precision", "Recall", "F1", "ROC AUC", "Calibration error"):
+    (row,) = read.table("accuracy")
+    found = ["0.900", f"{low:.3f} to {high:.3f}", "0.600", "0.300", "0.850", "0.990"]
+    assert row == ["accuracy", *found]
+    (row,) = read.table("log loss")
+    losses = [f"{r.log_loss:.3f}" for r in (test, validation, train)]
+    assert row == ["log loss", losses[0], "–", "–", "–", *losses[1:]]
+    for name in ("balanced accuracy", "precision (macro)", "recall (macro)", "F1 (macro)",
+                 "ROC AUC (macro)", "calibration error"):  # fmt: skip
         assert len(read.table(name)[0]) == 7
-    assert "(macro)" in read.text("p")
-    assert "those of the class “c1”" in Reader(render(page())).text("p")
+        assert name in read.text("dt")  # what it means
+    assert Reader(render(page())).table("precision (c1)")
 
 
 def test_one_class_has_no_roc_auc():
     only = evaluate([0, 0], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"], lengths=[1, 1], resamples=0)
-    assert Reader(render(page({"test": only}))).table("ROC AUC") == [["ROC AUC", "–"]]
+    read = Reader(render(page({"test": only})))
+    assert read.table("ROC AUC (b)") == [["ROC AUC (b)", "–"]]
+    assert "undefined: only one class occurs" in read.text("p")
 
 
 def test_confusions_are_the_largest_off_the_diagonal():
@@ -303,30 +322,30 @@ def test_confusions_are_the_largest_off_the_diagonal():
     read = Reader(render(page({"test": test})))
     assert [row for row in read.rows if row and " → " in row[0]] == [
         ["true → predicted", "count", "of the true class"],
-        ["a → b", "4", "40.0 %"],
-        ["b → c", "3", "30.0 %"],
-        ["c → a", "1", "5.0 %"],
+        ["a → b", "4", "40.0%"],
+        ["b → c", "3", "30.0%"],
+        ["c → a", "1", "5.0%"],
     ]
     flawless = Reader(render(page({"test": report(3, right=1.0)})))
-    assert "every answer is right" in flawless.text("p")
+    assert "No error in 200 sequences" in flawless.text("li")
     assert "confusions" not in Reader(render(page())).text("h2")  # two classes
 
 
 def test_parts_that_are_missing_leave_no_trace():
     read = Reader(render(page(history=history(validation=False))))
     head = read.text("h2")
-    assert "Pictures" not in head and "Notes" not in read.text()
+    assert "Figures" not in head and "Notes" not in read.text()
     assert not read.all("img")
-    assert read.table("Accuracy")[0][-1] == "0.500"  # the last baseline: no other part
+    assert read.table("accuracy")[0][-1] == "0.500"  # the last baseline: no other part
     assert "validation loss" not in read.text("dd")
     empty = Reader(render(page(history=History(), notes=["interrupted"])))
     assert "interrupted" in empty.text("li") and "0" in empty.text("dd")
 
 
 def test_many_classes_are_folded():
-    assert len(Reader(render(page({"test": report(20)}))).all("details")) == 1  # the config's
+    assert len(Reader(render(page({"test": report(20)}))).all("details")) == 2  # meanings, config
     read = Reader(render(page({"test": report(21)})))
-    assert len(read.all("details")) == 2 and "All 21 classes" in read.text("summary")
+    assert len(read.all("details")) == 3 and "All 21 rows" in read.text("summary")
 
 
 def test_training_in_words():
@@ -343,7 +362,7 @@ def test_training_in_words():
 
 
 def test_an_unknown_picture_is_shown_by_its_name(tmp_path):
-    read = Reader(render(page(pictures=[png(tmp_path / "state_norms.png")])))
+    read = Reader(render(page(figures=[png(tmp_path / "state_norms.png")])))
     (image,) = read.all("img")
-    assert image["alt"] == "state norms, test"
+    assert image["alt"] == "State norms, test"
     assert (image["width"], image["height"]) == ("384", "192")  # 4 by 2 inches

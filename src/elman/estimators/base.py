@@ -32,8 +32,6 @@ from elman.estimators.weights import counted, sample_weights
 from elman.evaluate import (
     Baselines,
     Check,
-    MultilabelReport,
-    RegressionReport,
     Report,
     check_invariance,
 )
@@ -403,7 +401,7 @@ class SequenceEstimator(Parameters, Contract):
         *,
         data: str = "",
         layout: Layout | None = None,
-        report: Report | MultilabelReport | RegressionReport | None = None,
+        report: Report | None = None,
     ) -> None:
         """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
 

@@ -13,7 +13,7 @@ from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarge
 if TYPE_CHECKING:
     from elman.estimators.base import SequenceEstimator
     from elman.estimators.encoder import Encoder
-    from elman.evaluate import MultilabelReport, RegressionReport, Report
+    from elman.evaluate import Report
 
 
 def describe_model(estimator: SequenceEstimator) -> str:
@@ -65,7 +65,7 @@ def what_is_given(estimator: SequenceEstimator) -> str:
 def model_card(
     estimator: SequenceEstimator,
     data: str,
-    report: Report | MultilabelReport | RegressionReport | None,
+    report: Report | None,
 ) -> str:
     """Return the card as Markdown with the YAML header that model hubs read."""
     name = type(estimator).__name__

@@ -22,7 +22,7 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.regressor import SequenceRegressor
 from elman.estimators.tagger import SequenceTagger
 from elman.estimators.targets import TARGETS
-from elman.evaluate import Baselines, MultilabelReport, RegressionReport, Report
+from elman.evaluate import Baselines, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
 from elman.settings import validated
@@ -46,7 +46,7 @@ def save(
     *,
     data: str,
     layout: Layout | None,
-    report: Report | MultilabelReport | RegressionReport | None,
+    report: Report | None,
 ) -> None:
     """Write a model folder; arguments as `SequenceEstimator.save`."""
     if folder.exists() and not folder.is_dir():

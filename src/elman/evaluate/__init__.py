@@ -1,20 +1,23 @@
-"""Figures with intervals, answers that need no recurrence, and proofs that padding is ignored."""
+"""Metrics with intervals, baselines, and checks that padding never changes a result."""
 
 from elman.evaluate.baselines import Baselines
+from elman.evaluate.classification import ClassificationReport, evaluate
 from elman.evaluate.invariance import Check, check_invariance
-from elman.evaluate.multilabel import LabelFigures, MultilabelReport, evaluate_labels
-from elman.evaluate.regression import RegressionReport, ValueFigures, evaluate_values
-from elman.evaluate.report import ClassFigures, Report, evaluate
+from elman.evaluate.metrics import METRICS, Metric
+from elman.evaluate.multilabel import MultilabelReport, evaluate_labels
+from elman.evaluate.regression import RegressionReport, evaluate_values
+from elman.evaluate.report import OutputMetrics, Report
 
 __all__ = [
+    "METRICS",
     "Baselines",
     "Check",
-    "ClassFigures",
-    "LabelFigures",
+    "ClassificationReport",
+    "Metric",
     "MultilabelReport",
+    "OutputMetrics",
     "RegressionReport",
     "Report",
-    "ValueFigures",
     "check_invariance",
     "evaluate",
     "evaluate_labels",

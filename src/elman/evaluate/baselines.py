@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
+from elman.evaluate.counts import Floats, Ints
 from elman.evaluate.features import (
     STATISTICS,
     channel_means,
@@ -18,7 +19,6 @@ from elman.evaluate.features import (
     count_tokens,
     summarise_numbers,
 )
-from elman.evaluate.measures import Floats, Ints
 
 MAJORITY = "majority class"
 LOGISTIC = "logistic regression"

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.evaluate.text import TextTable, format_share, one_line
+
 OUTSIDE = "O"
 Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
 @dataclass(frozen=True)
 class NameMetrics:
-    """Figures of the entities of one name, or of all; `support` is how many are true."""
+    """Metrics of the entities of one name, or of all; `support` is how many are true."""
 
     label: str
     precision: float
@@ -30,7 +32,7 @@ class NameMetrics:
 
 @dataclass(frozen=True)
 class EntityMetrics(NameMetrics):
-    """Figures of all entities.
+    """Metrics of all entities.
 
     Args:
         by_name: the same for each name, in order.
@@ -39,6 +41,22 @@ class EntityMetrics(NameMetrics):
 
     by_name: tuple[NameMetrics, ...]
     interval: tuple[float, float] | None
+
+    def table(self) -> TextTable:
+        """Return the metrics of all entities, and of each name."""
+        rows = [
+            (
+                name,
+                *map(format_share, (row.precision, row.recall, row.f1)),
+                f"{row.support:,}",
+            )
+            for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
+        ]
+        note = "An entity is found if its first step, its last step and its name are right."
+        if self.interval is not None:
+            note += " F1 of all: 95 % interval {:.3f} to {:.3f}.".format(*self.interval)
+        head = ("entity", "precision", "recall", "F1", "entities")
+        return TextTable("Entities", head, tuple(rows), note)
 
 
 def is_entity_tags(tags: Iterable[object]) -> bool:
@@ -89,25 +107,25 @@ def entity_metrics(
             for _, _, name in chunks:
                 row[i, place[name]] += 1
     found = counts.sum(1)  # (3, names)
-    whole = _figures("", found.sum(1))
+    whole = _metrics("", found.sum(1))
     interval = None
     if resamples:
         rng = np.random.default_rng(seed)
         each = counts.sum(2)  # (3, n)
         drawn = [
-            _figures("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
+            _metrics("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
             for _ in range(resamples)
         ]
         low, high = np.percentile(drawn, [2.5, 97.5])
         interval = float(low), float(high)
     return EntityMetrics(
         **vars(whole),
-        by_name=tuple(_figures(name, found[:, i]) for i, name in enumerate(names)),
+        by_name=tuple(_metrics(name, found[:, i]) for i, name in enumerate(names)),
         interval=interval,
     )
 
 
-def _figures(label: str, counts: NDArray[np.int64]) -> NameMetrics:
+def _metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
     """From how many were right, predicted and true; 0 where there is nothing to divide by."""
     both, guessed, there = (int(n) for n in counts)
     return NameMetrics(

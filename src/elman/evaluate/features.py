@@ -8,7 +8,7 @@ import numpy as np
 
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
-from elman.evaluate.measures import Floats, Ints
+from elman.evaluate.counts import Floats, Ints
 
 FIRST_CODE = 2  # 0 is padding, 1 unknown
 MOST_CATEGORIES = 20

@@ -1,30 +1,31 @@
-"""Which sequences tell most about a network: its surest answers, right and wrong, and its doubts.
+"""Which sequences say most about a network: its surest predictions and its least certain ones.
 
-n sequences, m answers (the sequences, or the steps inside them), K classes, labels or values.
+n sequences, m predictions (the sequences, or the steps inside them), K classes, labels or values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from elman.evaluate.measures import Ints
-from elman.evaluate.multilabel import MultilabelReport
-from elman.evaluate.regression import RegressionReport
+from elman.evaluate.counts import Ints
 from elman.evaluate.report import Report
+from elman.tasks import OutputName
 
 
 @dataclass(frozen=True)
 class NotableExample:
-    """One sequence, and the answer for which it was chosen.
+    """One sequence, and the prediction for which it was chosen.
 
     Args:
-        sequence: its place in the part that was evaluated, from 0.
-        step: of the answer, from 0; None where it is about the whole sequence.
+        sequence: its place in the split that was evaluated, from 0.
+        step: of the prediction, from 0; None where it is about the whole sequence.
         true, predicted: in words.
         score: probability of what was predicted, the lowest of all steps where all are meant; of
-            values the error, in deviations of the true values.
+            values the error, in standard deviations of the true values.
     """
 
     sequence: int
@@ -34,32 +35,30 @@ class NotableExample:
     score: float
 
 
-RIGHT, WRONG, UNDECIDED = "Most confident and right", "Most confident and wrong", "Most undecided"
+RIGHT, WRONG = "Most confident and right", "Most confident and wrong"
+UNDECIDED = "Most undecided"
 FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
 
+NotableExamples = dict[str, tuple[NotableExample, ...]]
 
-def notable_examples(
-    report: Report | MultilabelReport | RegressionReport, most: int = 5
-) -> dict[str, tuple[NotableExample, ...]]:
-    """Choose the sequences worth looking at, by kind, the most telling first.
 
-    Of classes: the surest right answers, the surest wrong ones, and those where the two likeliest
-    classes are closest. With a class at every step: the sequences without an error whose least sure
-    step is surest; the surest wrong step, and the least decided one, each sequence once. Of several
-    labels the same by decision, a label there or not: the least decided is nearest to 1/2. Of
-    values, which come without a probability: the largest and the smallest errors.
+def notable_examples(report: Report, most: int = 5) -> NotableExamples:
+    """Choose the sequences worth looking at, by reason, the most notable first.
+
+    Of classes: the surest right predictions, the surest wrong ones, and those where the two
+    likeliest classes are closest. With a class at every step: the sequences without an error whose
+    least certain step is surest; the surest wrong step, and the least certain one, each sequence
+    once. Of several labels the same by decision, whether a label is there or not: the least certain
+    is nearest to 1/2. Of values, which come without a probability: the largest and the smallest
+    errors.
 
     Args:
-        most: sequences of each kind; a kind without any is empty.
+        most: sequences for each reason; a reason without any is empty.
     """
-    if isinstance(report, RegressionReport):
-        return _of_values(report, most)
-    if isinstance(report, MultilabelReport):
-        return _of_labels(report, most)
-    return _of_classes(report, most)
+    return _CHOOSERS[report.output](report, most)
 
 
-def _of_classes(report: Report, most: int) -> dict[str, tuple[NotableExample, ...]]:
+def _of_classes(report: Any, most: int) -> NotableExamples:
     p = report.probabilities
     tagger = report.owners is not None
     owners = np.arange(report.count) if report.owners is None else report.owners
@@ -75,10 +74,10 @@ def _of_classes(report: Report, most: int) -> dict[str, tuple[NotableExample, ..
         return NotableExample(sequence, step, true, predicted, float(sure[answer]))
 
     def whole(answer: int) -> NotableExample:
-        found = one(answer)
+        example = one(answer)
         if not tagger:
-            return found
-        return NotableExample(found.sequence, None, "each step", "the same", found.score)
+            return example
+        return NotableExample(example.sequence, None, "each step", "the same", example.score)
 
     surest = np.argsort(-sure, kind="stable")
     faults = np.bincount(owners, weights=wrong, minlength=report.count)
@@ -95,7 +94,7 @@ def _of_classes(report: Report, most: int) -> dict[str, tuple[NotableExample, ..
     }
 
 
-def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[NotableExample, ...]]:
+def _of_labels(report: Any, most: int) -> NotableExamples:
     p = report.probabilities  # (n, K)
     labels = p.shape[1]
     owners = np.repeat(np.arange(report.count), labels)  # of the decisions, row by row
@@ -125,7 +124,7 @@ def _of_labels(report: MultilabelReport, most: int) -> dict[str, tuple[NotableEx
     }
 
 
-def _of_values(report: RegressionReport, most: int) -> dict[str, tuple[NotableExample, ...]]:
+def _of_values(report: Any, most: int) -> NotableExamples:
     spread = report.true.std(0)
     off = np.abs(report.predicted - report.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
     tagger = report.owners is not None
@@ -161,3 +160,10 @@ def _once(answers: Ints, owners: Ints, most: int) -> list[int]:
         if len(found) == most:
             break
     return list(found.values())
+
+
+_CHOOSERS: dict[OutputName, Callable[[Any, int], NotableExamples]] = {
+    "classification": _of_classes,
+    "multilabel": _of_labels,
+    "regression": _of_values,
+}

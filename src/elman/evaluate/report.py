@@ -1,238 +1,292 @@
-"""What a model got right on one part of the data, with intervals and baselines beside it."""
+"""What a model got right on one split of the data, with intervals and baselines beside it.
+
+One interface for every task: a report holds the metrics and describes itself, as a headline, tables
+and notes, so that the terminal, the notebook, the model card and report.html show the same without
+asking what was learned.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from elman.errors import DataError, SettingsError, ShapeError
-from elman.evaluate import measures, tables, text
-from elman.evaluate.entities import EntityMetrics, entity_metrics, is_entity_tags
-from elman.evaluate.intervals import bootstrap
-from elman.evaluate.measures import Floats, Ints, Tallies
+from elman.errors import SettingsError
+from elman.evaluate.counts import Ints
+from elman.evaluate.headline import CAVEATS, Comparison
+from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, Metric
+from elman.evaluate.text import (
+    UNDEFINED,
+    Block,
+    TextTable,
+    one_line,
+    plural,
+    to_html,
+    to_rich,
+    to_text,
+)
+from elman.tasks import TASKS, OutputName
 
-BASELINE_FIGURES = ("accuracy", "balanced_accuracy", "recall", "f1")
-FOR_PICTURES = ("true", "predicted", "probabilities", "lengths", "owners")
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_OUTPUTS = 20  # classes, labels or values that a terminal lists
+
+
+class _HasMetrics:
+    """Metrics as attributes: `report.accuracy` is `report.metrics["accuracy"]`."""
+
+    metrics: Mapping[str, float | None]
+
+    def __getattr__(self, name: str) -> Any:
+        # By `__dict__`: while a report is copied or unpickled, it has no metrics yet.
+        values: Mapping[str, float | None] = self.__dict__.get("metrics", {})
+        if name not in values:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self
+            )
+        return values[name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.metrics]
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """Figures of one class; `support` is how often it is true."""
+class OutputMetrics(_HasMetrics):
+    """Metrics of one class, label or value: attributes by the names in `OUTPUT_METRICS`.
+
+    Args:
+        label: the class or label, or the name of the value.
+        metrics: by name; None where undefined.
+        support: how often the class or label is true; None for values.
+    """
 
     label: Any
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    metrics: Mapping[str, float | None]
+    support: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """Figures of one evaluated part, each computed as scikit-learn computes it.
+class Report(_HasMetrics):
+    """Metrics of one evaluated split, each as scikit-learn computes it.
+
+    Each metric is an attribute too: `report.accuracy`, `report.rmse`; `METRICS` explains them.
 
     Args:
-        classes: labels, in the order of the columns of `probabilities`.
-        count: sequences.
-        steps: labelled steps of a tagger; None where each sequence has one label.
-        average: what `precision`, `recall` and `f1` are: `binary`, those of the second of two
-            classes, or `macro`, the mean over the classes that are true or predicted somewhere.
-        accuracy: share of right answers, (over steps for a tagger).
-        balanced_accuracy: mean recall of the classes that are true somewhere.
-        per_class: one entry a class, in the order of `classes`.
-        confusion_matrix: (K, K) int64, rows true, columns predicted.
-        roc_auc: area under the ROC curve: of the second of two classes; else the mean one-vs-rest
-            area of the classes that are true somewhere. None where only one class is true, for
-            then there is no pair to put in order.
-        log_loss: mean of -log p(true class), in nats.
-        calibration_error: expected calibration error of the top probability in 15 equal bins.
-        intervals: 95 % bootstrap intervals over sequences, by figure; empty if not asked for.
-            They cannot show errors of a kind that never occurred: without any error the interval
-            of the accuracy is (1, 1), however few the sequences.
-        baselines: name -> accuracy, balanced_accuracy, recall and f1 of a simpler answer.
-        entities: of tags such as B-city, I-city, O, how many entities were found whole; else None.
-        true, predicted: codes, (m,); m is the sequences, or the steps of a tagger.
-        probabilities: (m, K) float64.
-        lengths: steps of each sequence, (count,).
-        owners: sequence of each step, (m,); None where each sequence has one label.
+        names: of the K classes, labels or values, in the order of the columns of the predictions.
+        count: sequences, n.
+        steps: labelled steps; None where each sequence has one target.
+        metrics: by name; None where undefined.
+        per_output: metrics of each class, label or value, in the order of `names`.
+        intervals: 95 % bootstrap intervals over sequences, by metric; empty if not asked for. They
+            cannot show errors of a kind that never occurred: without any error the interval of the
+            accuracy is (1, 1), however few the sequences.
+        baselines: name -> metrics of a baseline.
+        true, predicted: (m,) codes, or (m, K) 0 or 1, or numbers; m is the sequences, or the steps.
+        lengths: steps of each sequence, (n,).
+        owners: sequence of each step, (m,); None where each sequence has one target.
     """
 
-    classes: tuple[Any, ...]
+    output: ClassVar[OutputName]
+    headline_metric: ClassVar[str]
+    constant_baseline: ClassVar[str]
+    # Whether each prediction is of one class, so that supports add up to all predictions.
+    one_class_each: ClassVar[bool] = False
+    keys: ClassVar[tuple[str, str, str]]  # in to_dict: of `names`, `per_output`, a label in it
+
+    names: tuple[Any, ...]
     count: int
     steps: int | None
-    average: str
-    accuracy: float
-    balanced_accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    weighted_precision: float
-    weighted_recall: float
-    weighted_f1: float
-    per_class: tuple[ClassFigures, ...] = field(repr=False)
-    confusion_matrix: Ints = field(repr=False)
-    roc_auc: float | None
-    log_loss: float
-    calibration_error: float
-    intervals: dict[str, tuple[float, float]]
-    baselines: dict[str, dict[str, float]]
-    entities: EntityMetrics | None
-    true: Ints = field(repr=False)
-    predicted: Ints = field(repr=False)
-    probabilities: Floats = field(repr=False)
+    metrics: Mapping[str, float | None]
+    per_output: tuple[OutputMetrics, ...] = field(repr=False)
+    intervals: Mapping[str, tuple[float, float]]
+    baselines: Mapping[str, Mapping[str, float | None]]
+    true: NDArray[Any] = field(repr=False)
+    predicted: NDArray[Any] = field(repr=False)
     lengths: Ints = field(repr=False)
     owners: Ints | None = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as what JSON can hold; arrays kept for pictures are left out."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in FOR_PICTURES}
-        return shown | {
-            "classes": [_plain(c) for c in self.classes],
+        """Return the metrics as what JSON can hold, without the arrays of predictions."""
+        names, per_output, label = self.keys
+        return {
+            names: [to_json(name) for name in self.names],
+            "count": self.count,
+            "steps": self.steps,
+            **self.metrics,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
-            "per_class": [asdict(c) | {"label": _plain(c.label)} for c in self.per_class],
-            "confusion_matrix": self.confusion_matrix.tolist(),
-            "entities": None if self.entities is None else asdict(self.entities),
+            per_output: [
+                {label: to_json(output.label), **output.metrics}
+                | ({} if output.support is None else {"support": output.support})
+                for output in self.per_output
+            ],
         }
 
+    @property
+    def predictions(self) -> NDArray[np.float64]:
+        """Probabilities, or predicted numbers, (m, K)."""
+        return self.predicted
+
+    @property
+    def unit(self) -> str:
+        """What a prediction is about: `sequences`, or `steps`."""
+        return "sequences" if self.steps is None else "steps"
+
+    @property
+    def size(self) -> str:
+        """How much was evaluated, in words."""
+        text = f"{self.count:,} {plural('sequence', self.count)}"
+        if self.steps is not None:
+            text += f", {self.steps:,} labelled {plural('step', self.steps)}"
+        return f"{text}, {self._outputs_in_words()}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before believing the metrics."""
+        return ()
+
+    def headline(self, split: str = "") -> str:
+        """Say how good the network is, and whether it beats its baselines.
+
+        Args:
+            split: what was evaluated: `test`, `validation` or `train`; may be empty.
+        """
+        main = self.compare(self.headline_metric)
+        title = f"{split} {main.title}".strip()
+        text = f"{title[0].upper()}{title[1:]}{' over steps' * (self.steps is not None)} "
+        text += main.write(main.value)
+        if main.interval is not None:
+            low, high = map(main.write, main.interval)
+            text += f" ({self._interval_note()}95 % interval {low} to {high})"
+        sentences = [f"{text}.", main.verdict(), self._second_opinion(main), CAVEATS.get(split, "")]
+        return " ".join(sentence for sentence in sentences if sentence)
+
+    def compare(self, name: str) -> Comparison:
+        """Return one metric of the network and its baselines."""
+        row = self.metric(name)
+        return Comparison(
+            metric=row,
+            title=self.title_of(row),
+            value=self.metrics[name] or 0.0,
+            interval=self.interval_of(name),
+            baselines={b: values[name] or 0.0 for b, values in self.baselines.items()},
+            constant=self.constant_baseline,
+        )
+
+    def metric(self, name: str) -> Metric:
+        """Return the row of a metric."""
+        return next(row for row in METRICS[self.output] if row.name == name)
+
+    def title_of(self, row: Metric) -> str:
+        """Return the title of a metric, with what it averages over."""
+        return row.title
+
+    def interval_of(self, name: str) -> tuple[float, float] | None:
+        """Return the interval for reading; None where there is none."""
+        return self.intervals.get(name)
+
+    def metrics_table(
+        self, split: str = "model", others: Mapping[str, Report] | None = None
+    ) -> TextTable:
+        """Return every listed metric, beside baselines and the same on other splits.
+
+        Args:
+            split: head of the column of this report.
+            others: name of a split -> its report.
+        """
+        others = others or {}
+        ranked = self.compare(self.headline_metric).ranked
+        head = ["", split, *["95 % interval"] * bool(self.intervals), *ranked, *others]
+        rows = []
+        for row in METRICS[self.output]:
+            if not row.listed:
+                continue
+            cells = [self.title_of(row), row.text(self.metrics[row.name])]
+            if self.intervals:
+                ends = self.interval_of(row.name)
+                cells.append(UNDEFINED if ends is None else " to ".join(map(row.text, ends)))
+            cells += [row.text(self.baselines[name].get(row.name)) for name in ranked]
+            rows.append((*cells, *(row.text(other.metrics[row.name]) for other in others.values())))
+        return TextTable("Metrics", tuple(head), tuple(rows), self._metrics_note())
+
+    def outputs_table(self, most: int = MOST_OUTPUTS) -> TextTable:
+        """Return the metrics of each class, label or value; of many only the most frequent."""
+        listed: Sequence[int] = range(len(self.names))
+        if len(listed) > most:
+            supports = [-(output.support or 0) for output in self.per_output]
+            order = np.argsort(supports, kind="stable")[:most]
+            listed = order.tolist()
+        columns = OUTPUT_METRICS[self.output]
+        has_support = self.per_output[0].support is not None
+        rows = [
+            (
+                one_line(output.label),
+                *(row.text(output.metrics[row.name]) for row in columns),
+                *([f"{output.support:,}"] if has_support else []),
+            )
+            for output in (self.per_output[k] for k in listed)
+        ]
+        noun, nouns = TASKS[self.output].nouns
+        head = (noun, *(row.title for row in columns), *[self.unit] * has_support)
+        return TextTable(nouns.capitalize(), head, tuple(rows), self._hidden_note(listed))
+
+    def tables(self, most: int = MOST_OUTPUTS) -> tuple[TextTable, ...]:
+        """Return the tables that follow `metrics_table`: of each class, and what a task adds."""
+        return (self.outputs_table(most),) if len(self.names) > 1 else ()
+
     def __str__(self) -> str:
-        return text.as_text(tables.parts(self))
+        return to_text(self._blocks())
+
+    def __rich__(self) -> RenderableType:
+        return to_rich(self._blocks())
 
     def _repr_html_(self) -> str:
-        return text.as_html(tables.parts(self))
+        return to_html(self._blocks())
+
+    def _blocks(self) -> list[Block]:
+        metrics = self.metrics_table()
+        return [self.size, self.headline(), metrics, *self.tables(), *self.notes]
+
+    def _outputs_in_words(self) -> str:
+        count = len(self.names)
+        return f"{count:,} {TASKS[self.output].nouns[count != 1]}"
+
+    def _metrics_note(self) -> str:
+        """What to know about the metrics table."""
+        return ""
+
+    def _interval_note(self) -> str:
+        """What stands before the interval in the headline."""
+        return ""
+
+    def _second_opinion(self, main: Comparison) -> str:
+        """What another metric says, where it says something else."""
+        return ""
+
+    def _hidden_note(self, listed: Sequence[int]) -> str:
+        hidden = len(self.names) - len(listed)
+        if not hidden:
+            return ""
+        visible = set(listed)
+        rest = sum(o.support or 0 for k, o in enumerate(self.per_output) if k not in visible)
+        noun = TASKS[self.output].nouns[hidden != 1]
+        unit = plural(self.unit.removesuffix("s"), rest)
+        supports = f" with {rest:,} {unit} in all" if self.one_class_each else ""
+        rarer = "rarer " * (self.per_output[0].support is not None)
+        return f"{hidden} {rarer}{noun}{supports} not shown; `{self.keys[1]}` has them."
 
 
-def evaluate(
-    true: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[Any],
-    *,
-    lengths: ArrayLike,
-    owners: ArrayLike | None = None,
-    baselines: Mapping[str, ArrayLike] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Report:
-    """Compare predicted probabilities with the truth.
-
-    Args:
-        true: codes of the true classes, (m,), from 0 to K - 1; m is the sequences, or for a tagger
-            the steps.
-        probabilities: (m, K); the answer is the class with the largest, the first of equals.
-        classes: K labels, K at least 2.
-        lengths: steps of each sequence, (n,).
-        owners: sequence of each step, (m,), from 0 to n - 1; None where each sequence has one
-            label.
-        baselines: name -> predicted codes, (m,).
-        resamples: bootstrap draws for the intervals; 0 for none.
-        seed: of these draws.
-    Raises: ShapeError where sizes disagree; DataError where codes or probabilities cannot be.
-    """
+def check_resamples(resamples: int) -> None:
+    """Refuse a negative number of resamples."""
     if resamples < 0:
         raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
-    num_classes = len(classes)
-    p = np.asarray(probabilities)
-    p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
-    if p.ndim != 2 or num_classes < 2 or p.shape[1] != num_classes:
-        raise ShapeError(
-            f"probabilities have shape {p.shape} for {num_classes} classes; "
-            "expected (m, K) with K = len(classes), at least 2"
-        )
-    m = len(p)
-    if m == 0:
-        raise DataError("nothing to evaluate: there are no answers")
-    spoilt = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + 1e-6)).all(1)
-    if spoilt.any():
-        row = int(np.flatnonzero(spoilt)[0])
-        raise DataError(
-            f"{int(spoilt.sum())} of {m} rows of probabilities hold NaN or values outside 0 to 1, "
-            f"first row {row}: {p[row].tolist()[:5]}",
-            remedy="If training diverged, lower the learning rate or clip gradients.",
-        )
-    codes = _codes("true", true, m, num_classes)
-    steps_of = np.asarray(lengths, dtype=np.int64)
-    count = len(steps_of)
-    owner_of = None if owners is None else _codes("owners", owners, m, count)
-    if owner_of is None and count != m:
-        raise ShapeError(
-            f"lengths has {count} sequences but probabilities {m} rows; give owners (m,) if a row "
-            "is a step"
-        )
-    wide = p.astype(np.float64)
-    predicted = wide.argmax(1)
-    matrix = measures.confusion(codes, predicted, num_classes)
-    tallies = Tallies.of(matrix)
-    found = None
-    if owner_of is not None and is_entity_tags(classes):
-        ends = np.cumsum(steps_of)[:-1]
-        tags = np.array(classes, dtype=object)
-        of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (codes, predicted)]
-        found = entity_metrics(*of, resamples=resamples, seed=seed)
-    return Report(
-        classes=tuple(classes),
-        count=count,
-        steps=None if owner_of is None else m,
-        average="binary" if num_classes == 2 else "macro",
-        **{name: float(value) for name, value in measures.figures(tallies).items()},
-        per_class=tuple(
-            ClassFigures(label, float(a), float(b), float(c), int(n))
-            for label, a, b, c, n in zip(
-                classes, *measures.by_class(tallies), tallies.true, strict=True
-            )
-        ),
-        confusion_matrix=matrix,
-        roc_auc=measures.roc_auc(codes, wide),
-        log_loss=measures.log_loss(codes, p),
-        calibration_error=measures.calibration_error(codes, wide),
-        intervals=bootstrap(
-            codes,
-            predicted,
-            num_classes,
-            owners=owner_of,
-            count=count,
-            resamples=resamples,
-            seed=seed,
-        )
-        if resamples
-        else {},
-        baselines={
-            name: _baseline(codes, _codes(f"baseline {name!r}", answers, m, num_classes), matrix)
-            for name, answers in (baselines or {}).items()
-        },
-        entities=found,
-        true=codes,
-        predicted=predicted,
-        probabilities=wide,
-        lengths=steps_of,
-        owners=owner_of,
-    )
 
 
-def _baseline(true: Ints, answers: Ints, matrix: Ints) -> dict[str, float]:
-    found = measures.figures(Tallies.of(measures.confusion(true, answers, len(matrix))))
-    return {name: float(found[name]) for name in BASELINE_FIGURES}
-
-
-def _codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
-    """Check whole numbers from 0 to `below` - 1, one for each of m rows."""
-    codes: NDArray[Any] = np.asarray(values)
-    if codes.shape != (m,):
-        raise ShapeError(f"{name} has shape {codes.shape}; expected ({m},), one a row")
-    if codes.dtype.kind not in "iub" or codes.min() < 0 or codes.max() >= below:
-        raise DataError(
-            f"{name} holds {codes.dtype} from {codes.min()} to {codes.max()}; "
-            f"expected whole numbers from 0 to {below - 1}"
-        )
-    return codes.astype(np.int64)
-
-
-def _plain(label: Any) -> Any:
+def to_json(label: Any) -> Any:
     """Return a label as JSON can hold it."""
     value = label.item() if isinstance(label, np.generic) else label
     if isinstance(value, float) and not np.isfinite(value):

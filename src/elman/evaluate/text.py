@@ -1,36 +1,91 @@
-"""Paragraphs and tables as plain text for a terminal and as HTML for a notebook."""
+"""What a report says, as data; drawn by rich in a terminal, as HTML in a notebook."""
 
 from __future__ import annotations
 
 import html
+import io
+import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-Rows = list[list[str]]
-Table = tuple[list[str], Rows]  # head and rows; the first column is names
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 80  # columns of plain text
+HEAD_WIDTH = 14  # a longer cell of the head is broken into lines, so that five columns fit
+UNDEFINED = "–"
 
 
-def as_text(parts: Sequence[str | Table]) -> str:
-    """Return the parts with a blank line between them, of at most 80 columns where they can."""
-    texts = []
-    for part in parts:
-        if isinstance(part, str):
-            texts.append("\n".join(textwrap.fill(line, 80) for line in part.split("\n")))
+@dataclass(frozen=True)
+class TextTable:
+    """A table for reading.
+
+    Args:
+        title: what it holds.
+        head: one cell a column; the first column names the rows.
+        rows: cells as text.
+        note: what to know about it; may be empty.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+Block = str | TextTable  # a paragraph, whose lines stay apart, or a table
+
+
+def to_rich(blocks: Sequence[Block]) -> RenderableType:
+    """Return paragraphs and tables as something that rich prints in any width."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for i, block in enumerate(blocks):
+        if isinstance(block, str):
+            part: RenderableType = Text(block)
         else:
-            head, rows = part
-            texts.append(_align([textwrap.wrap(cell, 14) or [""] for cell in head], rows))
-    return "\n\n".join(texts)
+            table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+            heads = [[block.head[0]], *(textwrap.wrap(c, HEAD_WIDTH) for c in block.head[1:])]
+            depth = max(map(len, heads))
+            for k, lines in enumerate(heads):
+                # Short heads stand right above their numbers. `Text` keeps square brackets in a
+                # label from being read as rich's markup.
+                head = Text("\n" * (depth - len(lines)) + "\n".join(lines))
+                table.add_column(head, justify="right" if k else "left", overflow="fold")
+            for row in block.rows:
+                table.add_row(*map(Text, row))
+            part = Group(table, Text("\n" + block.note)) if block.note else table
+        parts.append(Padding(part, (0, 0, 0 if i == len(blocks) - 1 else 1, 0)))
+    return Group(*parts)
 
 
-def as_html(parts: Sequence[str | Table]) -> str:
-    """Return the parts as tables that take colours from the page, light or dark."""
-    paragraph = '<p style="margin:0.4em 0;max-width:50em">{}</p>'
-    inner = ""
-    for part in parts:
-        if isinstance(part, str):
-            inner += "".join(paragraph.format(html.escape(line)) for line in part.split("\n"))
-        else:
-            inner += _html_table(*part)
+def to_text(blocks: Sequence[Block]) -> str:
+    """Return paragraphs and tables as plain text of `WIDTH` columns, the same everywhere."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    # Neither colours nor the size of the terminal: the text also goes into files and model cards.
+    console = Console(
+        file=stream, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False
+    )
+    console.print(to_rich(blocks))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).rstrip()
+
+
+def to_html(blocks: Sequence[Block]) -> str:
+    """Return paragraphs and tables as HTML that takes its colours from the page around it."""
+    inner = "".join(
+        _html_paragraphs(block)
+        if isinstance(block, str)
+        else _html_table(block) + _html_paragraphs(block.note)
+        for block in blocks
+    )
     return f'<div style="font-variant-numeric:tabular-nums">{inner}</div>'
 
 
@@ -47,35 +102,39 @@ def plural(word: str, count: int) -> str:
     return word + ("es" if word.endswith("s") else "s")
 
 
-def size(count: int, steps: int | None) -> str:
-    """Say how many sequences, and labelled steps, there were."""
-    what = f"{count:,} {plural('sequence', count)}"
-    return what if steps is None else f"{what}, {steps:,} labelled {plural('step', steps)}"
-
-
-def three(value: float) -> str:
+def format_share(value: float | None) -> str:
     """Return a share with three decimals."""
-    return f"{value:.3f}"
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
-def _align(head: list[list[str]], rows: Rows) -> str:
-    """Lay out a table: first column to the left, the others to the right."""
-    depth = max(len(lines) for lines in head)
-    above = [[""] * (depth - len(lines)) + lines for lines in head]
-    body = [[column[i] for column in above] for i in range(depth)] + rows
-    widths = [max(len(row[i]) for row in body) for i in range(len(head))]
-    lines = []
-    for row in body:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def format_amount(value: float | None) -> str:
+    """Return a number in the target's own unit with four significant digits."""
+    return UNDEFINED if value is None else f"{value:.4g}"
 
 
-def _html_table(head: list[str], rows: Rows) -> str:
+def decimals_of(low: float, high: float) -> int:
+    """Return how many decimals an interval supports.
+
+    Half its width keeps two digits where they are below 35, else one, as the Particle Data Group
+    rounds errors (pdg.lbl.gov, "Introduction", section 5.3).
+    """
+    half = (high - low) / 2
+    if not (half > 0 and math.isfinite(half)):
+        return 3
+    exponent = math.floor(math.log10(half))
+    leading = half / 10.0**exponent
+    return max(0, -exponent + (1 if leading < 3.55 else 0))
+
+
+def _html_paragraphs(text: str) -> str:
+    paragraph = '<p style="margin:0.4em 0;max-width:50em">{}</p>'
+    return "".join(paragraph.format(html.escape(line)) for line in text.split("\n") if line)
+
+
+def _html_table(table: TextTable) -> str:
     cell = "padding:0.2em 0.8em;border-bottom:1px solid rgba(128,128,128,0.3);text-align:"
 
-    def line(cells: list[str], tag: str) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
         sides = ["left"] + ["right"] * (len(cells) - 1)
         inner = "".join(
             f'<{tag} style="{cell}{side}">{html.escape(text)}</{tag}>'
@@ -83,8 +142,8 @@ def _html_table(head: list[str], rows: Rows) -> str:
         )
         return f"<tr>{inner}</tr>"
 
-    body = "".join(line(row, "td") for row in rows)
+    body = "".join(line(row, "td") for row in table.rows)
     return (
         '<table style="border-collapse:collapse;color:inherit;background:transparent;'
-        f'margin:0.6em 0"><thead>{line(head, "th")}</thead><tbody>{body}</tbody></table>'
+        f'margin:0.6em 0"><thead>{line(table.head, "th")}</thead><tbody>{body}</tbody></table>'
     )

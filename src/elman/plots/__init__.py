@@ -1,28 +1,31 @@
 """Figures of a training and its evaluation; matplotlib is imported when the first one is drawn."""
 
-from elman.plots.by_class import accuracy_by_class
-from elman.plots.by_length import accuracy_by_length
+from elman.plots.classification import (
+    accuracy_by_class,
+    accuracy_by_length,
+    calibration,
+    confusion_matrix,
+    metrics_by_label,
+)
 from elman.plots.curves import precision_recall, roc
-from elman.plots.folder import left_out, save_all
-from elman.plots.labels import labels
-from elman.plots.matrix import confusion
-from elman.plots.regression import error_by_length, predicted, residuals
-from elman.plots.reliability import calibration
+from elman.plots.figures import FIGURES, FigureRow, caption, left_out, save_all
+from elman.plots.regression import error_by_length, predicted_over_true, residuals
 from elman.plots.training import history
-from elman.plots.view import ReportLike
 
 __all__ = [
-    "ReportLike",
+    "FIGURES",
+    "FigureRow",
     "accuracy_by_class",
     "accuracy_by_length",
     "calibration",
-    "confusion",
+    "caption",
+    "confusion_matrix",
     "error_by_length",
     "history",
-    "labels",
     "left_out",
+    "metrics_by_label",
     "precision_recall",
-    "predicted",
+    "predicted_over_true",
     "residuals",
     "roc",
     "save_all",

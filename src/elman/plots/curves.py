@@ -1,4 +1,4 @@
-"""How well the probabilities put members of a class before the others: ROC, precision-recall."""
+"""How well probabilities rank members of a class above the others: ROC, precision and recall."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from elman.plots.style import (
-    BLUE,
-    COLOURS,
-    GREY,
-    INK,
-    PALE,
-    Floats,
-    drawing,
-    label,
-    quiet,
-)
-from elman.plots.view import ReportLike
+from elman.plots.style import BLUE, COLOURS, GREY, INK, PALE, Floats, drawing, label, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from elman.evaluate import ClassificationReport
 
 MOST_COLOURED = 5
 MOST_POINTS = 1000
@@ -36,7 +28,7 @@ class _Curve:
     x: Floats
     y: Floats
     area: float
-    steps: bool  # whether a value holds back to the point before
+    steps: bool  # whether a value holds from the point before
 
     def at(self, x: Floats) -> Floats:
         """Value at each of `x`, from 0 to 1."""
@@ -45,7 +37,7 @@ class _Curve:
         return np.interp(x, self.x, self.y)
 
 
-def roc(report: ReportLike) -> Figure:
+def roc(report: ClassificationReport) -> Figure:
     """Draw the ROC curve of the second of two classes, else one-vs-rest curves and their mean.
 
     With more than five classes the three with the smallest area stand out and the others are grey.
@@ -64,7 +56,7 @@ def roc(report: ReportLike) -> Figure:
     return figure
 
 
-def precision_recall(report: ReportLike) -> Figure:
+def precision_recall(report: ClassificationReport) -> Figure:
     """Draw precision over recall: of the rarer of two classes, else one-vs-rest and their mean.
 
     The area is the average precision. With more than five classes the three with the smallest area
@@ -92,13 +84,13 @@ def precision_recall(report: ReportLike) -> Figure:
     return figure
 
 
-def rarest_share(report: ReportLike) -> float:
+def rarest_share(report: ClassificationReport) -> float:
     """Share of the rarest class among those that occur."""
     counts = np.bincount(report.true)
     return float(counts[counts > 0].min() / len(report.true))
 
 
-def _positives(report: ReportLike) -> list[int]:
+def _positives(report: ClassificationReport) -> list[int]:
     """Classes to draw: the second of two; else those that occur."""
     if len(report.classes) == 2:
         return [1]
@@ -106,39 +98,45 @@ def _positives(report: ReportLike) -> list[int]:
     return found
 
 
-Points = Callable[[Floats, Floats], tuple[Floats, Floats, float, bool]]
+Points = Callable[[NDArray[np.bool_], Floats], tuple[Floats, Floats, float, bool]]
 
 
-def _curves(report: ReportLike, points: Points, positives: list[int]) -> list[_Curve]:
+def _curves(report: ClassificationReport, points: Points, positives: list[int]) -> list[_Curve]:
     curves = []
     for k in positives:
         positive = report.true == k
-        if not positive.any() or positive.all():
-            continue
-        scores = report.probabilities[:, k]
-        order = np.argsort(-scores, kind="stable")
-        # A curve has a corner wherever the score changes: count hits and misses up to there.
-        last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-        hits = np.cumsum(positive[order])[last].astype(np.float64)
-        x, y, area, steps = points(hits, last + 1.0 - hits)
-        curves.append(_Curve(label(report.classes[k]), x, y, area, steps))
+        if positive.any() and not positive.all():
+            name = label(report.classes[k])
+            curves.append(_Curve(name, *points(positive, report.probabilities[:, k])))
     return curves
 
 
-def _roc_points(hits: Floats, misses: Floats) -> tuple[Floats, Floats, float, bool]:
-    x = np.concatenate([[0.0], misses / misses[-1]])
-    y = np.concatenate([[0.0], hits / hits[-1]])
-    return x, y, float(np.trapezoid(y, x)), False
+def _roc_points(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float, bool]:
+    from sklearn.metrics import auc, roc_curve
+
+    # With the points on straight lines: without them ties would look like a smooth curve.
+    x, y, _ = roc_curve(positive, scores, drop_intermediate=False)
+    return x, y, float(auc(x, y)), False
 
 
-def _precision_recall_points(hits: Floats, misses: Floats) -> tuple[Floats, Floats, float, bool]:
-    recall = np.concatenate([[0.0], hits / hits[-1]])
-    precision = hits / (hits + misses)
-    area = float((np.diff(recall) * precision).sum())
-    return recall, np.concatenate([precision[:1], precision]), area, True
+def _precision_recall_points(
+    positive: NDArray[np.bool_], scores: Floats
+) -> tuple[Floats, Floats, float, bool]:
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    # From recall 0 up; the point that scikit-learn adds at recall 0 and precision 1 is nobody's
+    # threshold, so the first measured precision takes its place.
+    precision, recall = precision[::-1].copy(), recall[::-1]
+    precision[0] = precision[1]
+    # The area is a sum of steps, not of trapezia, which would be too optimistic (Davis and
+    # Goadrich 2006).
+    return recall, precision, float((np.diff(recall) * precision[1:]).sum()), True
 
 
-def _draw(axes: Axes, report: ReportLike, curves: list[_Curve], area: str, title: str) -> None:
+def _draw(
+    axes: Axes, report: ClassificationReport, curves: list[_Curve], area: str, title: str
+) -> None:
     quiet(axes)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)

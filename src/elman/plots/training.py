@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""Loss and metrics over the epochs of a training."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
 from elman.estimators import Estimator
-from elman.evaluate import MultilabelReport, RegressionReport, Report
+from elman.evaluate import Report
 from elman.evaluate.notable import NotableExample, notable_examples
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
@@ -100,7 +100,7 @@ class Diagnostics:
 def run_diagnostics(
     estimator: Estimator,
     parts: Parts,
-    report: Report | MultilabelReport | RegressionReport,
+    report: Report,
     folder: Path,
 ) -> Diagnostics:
     """Diagnose a trained network, and write the figures into `folder`.

@@ -17,8 +17,8 @@ from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator
 from elman.estimators.storage import load_with_layout
-from elman.evaluate import Check, MultilabelReport, RegressionReport, Report
-from elman.runs.experiment import answers_in, task_of
+from elman.evaluate import Check, Report
+from elman.runs.experiment import task_of
 from elman.runs.folder import (
     EVALUATION,
     check_output_folder,
@@ -30,12 +30,10 @@ from elman.runs.parts import check_known, is_task
 from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.tasks import TASKS, TaskName
 
-AnyReport = Report | MultilabelReport | RegressionReport
-
 
 def evaluate(
     model: Path, data: str, reading: Mapping[str, str | None], out: Path | None, overwrite: bool
-) -> tuple[AnyReport, Path, tuple[str, ...]]:
+) -> tuple[Report, Path, tuple[str, ...]]:
     """Evaluate a model on labelled data and write metrics.json, predictions.csv and plots.
 
     Args:
@@ -59,7 +57,7 @@ def evaluate(
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes += note_unknown_tokens(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):
-        predictions = write_predictions(estimator, dataset, answers_in(report))
+        predictions = write_predictions(estimator, dataset, report.predictions)
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
@@ -26,7 +25,7 @@ from elman.estimators.defaults import DataStatistics, choose
 from elman.estimators.encoder import Encoder
 from elman.estimators.inputs import check_sequences, choose_unit
 from elman.estimators.targets import NumericTarget
-from elman.evaluate import MultilabelReport, RegressionReport, Report
+from elman.evaluate import Report
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
@@ -43,8 +42,6 @@ from elman.settings import DataSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochCallback, EpochRecord
 
-AnyReport = Report | MultilabelReport | RegressionReport
-
 
 @dataclass(frozen=True)
 class Run:
@@ -60,7 +57,7 @@ class Run:
 
     folder: Path
     estimator: Estimator
-    reports: dict[str, AnyReport]
+    reports: dict[str, Report]
     interrupted: bool
     seconds: float
 
@@ -121,7 +118,7 @@ def run(
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
         notes = note_unknown_tokens(estimator, parts.test)
-        predictions = write_predictions(estimator, parts.test, answers_in(reports["test"]))
+        predictions = write_predictions(estimator, parts.test, reports["test"].predictions)
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
         pictures = plots.save_all(
             [record.to_dict() for record in history.epochs],
@@ -143,7 +140,7 @@ def run(
             model=model,
             history=history,
             reports=reports,
-            pictures=pictures,
+            figures=pictures,
             config=to_toml(settings),
             notes=notes,
             diagnostics=diagnostics,
@@ -218,11 +215,6 @@ def task_of(estimator: Estimator) -> TaskName:
     """What an estimator has learnt, as a dataset's `task`."""
     task = estimator.target_.task
     return "tagging" if task == "classification" and estimator.per_step else task
-
-
-def answers_in(report: AnyReport) -> NDArray[np.float64]:
-    """Return the answers that a report is about: probabilities, or numbers, (m, K)."""
-    return report.predicted if isinstance(report, RegressionReport) else report.probabilities
 
 
 def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:

@@ -1,0 +1,236 @@
+"""Figures of predicted classes and labels: confusion, calibration, accuracy by class and length."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elman.plots.data import bin_by_length, owners_of, share_with_interval, wilson
+from elman.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILION,
+    Floats,
+    Ints,
+    drawing,
+    label,
+    quiet,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from elman.evaluate import ClassificationReport, MultilabelReport
+
+FEW = 6  # classes, up to which there is room for long labels
+MOST = 30  # classes or labels with a line of their own
+
+
+def confusion_matrix(report: ClassificationReport) -> Figure:
+    """Draw the confusion matrix: colour is the share of the true class, numbers are counts.
+
+    A row is one true class, a column one predicted class, so the diagonal is the recall. Colours
+    are spaced so that shares of a few per cent can be seen. Counts are written only where all of
+    them fit; a class that is never true has an empty row.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    counts = report.confusion_matrix
+    k = len(counts)
+    totals = counts.sum(1, keepdims=True)
+    share = np.full(counts.shape, np.nan)
+    np.divide(counts, totals, out=share, where=totals > 0)
+    cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches
+    size = float(np.clip(cell * 72 * 0.72, 4.5, 8.5))  # points
+    letter = size * 0.6 / 72  # inches, about
+    names = [label(c, 36 if k <= FEW else 18 if k <= 30 else 12) for c in report.classes]
+    if k <= FEW:  # room for a second line
+        names = [textwrap.fill(n, max(8, int(cell / letter))) for n in names]
+    longest = max(len(line) for n in names for line in n.split("\n"))
+    margin = 0.9 + longest * letter
+    with drawing(k * cell + margin + 0.8, k * cell + margin + 0.3) as figure:
+        axes = figure.subplots()
+        shades = ["#FFFFFF", "#9CCBE6", BLUE, "#00304D"]
+        colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
+        image = axes.imshow(share, cmap=colours, norm=PowerNorm(0.6, 0, 1), interpolation="nearest")
+        quiet(axes, grid="")
+        axes.spines[:].set_visible(False)
+        turned = longest * letter > cell
+        axes.set_xticks(range(k), names, rotation=90 if turned else 0)
+        axes.set_yticks(range(k), names)
+        axes.tick_params(labelsize=size, pad=3)
+        # White lines between cells, as a grid on the half steps.
+        axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="#F0F0F0", linewidth=min(1.0, cell * 3))
+        axes.tick_params(which="minor", length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(f"Confusion matrix of {int(counts.sum()):,} {report.unit}")
+        _write_counts(axes, counts, share, cell)
+        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=22, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_ticks([0, 0.1, 0.5, 1], labels=["0 %", "10 %", "50 %", "100 %"])
+        bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
+        bar.set_label("share of the true class", fontsize=8, color=GREY)
+    return figure
+
+
+def _write_counts(axes: Axes, counts: Ints, share: Floats, cell: float) -> None:
+    """Write counts into cells if the longest one fits in readable letters; zeros stay blank."""
+    longest = max(len(f"{n:,}") for n in counts.ravel())
+    size = min(cell * 72 * 0.85 / (longest * 0.62), cell * 72 * 0.4, 10.0)  # points
+    if size < 5:
+        return
+    for row, column in np.argwhere(counts > 0):
+        axes.text(
+            column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=size,
+            color="white" if share[row, column] > 0.3 else INK,
+        )  # fmt: skip
+
+
+def calibration(report: ClassificationReport) -> Figure:
+    """Draw accuracy over the predicted probability in equal bins, and how many each bin holds.
+
+    On the diagonal, a share p of the predictions made with probability p is correct. Whiskers are
+    95 % Wilson intervals; they are left out for taggers, whose steps are not independent.
+    """
+    bins = report.calibration_bins
+    used = bins.count > 0
+    count: Floats = bins.count[used].astype(np.float64)
+    confidence, accuracy = bins.confidence[used], bins.accuracy[used]
+    with drawing(5.2, 5.4) as figure:
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        quiet(axes)
+        axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if report.steps is None:
+            low, high = wilson(accuracy * count, count)
+            axes.vlines(confidence, low, high, color=BLUE, linewidth=1.2, alpha=0.45)
+        axes.plot(confidence, accuracy, color=BLUE, linewidth=1, alpha=0.4)
+        axes.plot(confidence, accuracy, "o", color=BLUE, markersize=5, label="model")
+        axes.set_xlim(-0.01, 1.01)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_ylabel("share of correct predictions")
+        axes.set_title(f"Calibration: expected error {report.calibration_error:.3f}")
+        axes.text(0.03, 0.95, "underconfident", color=GREY, fontsize=8, va="top")
+        axes.text(0.97, 0.03, "overconfident", color=GREY, fontsize=8, ha="right")
+        quiet(below, grid="")
+        edges = np.linspace(0, 1, len(used) + 1)
+        below.bar(edges[:-1], bins.count, width=1 / len(used), align="edge", color=BLUE, alpha=0.55,
+                  edgecolor="white", linewidth=0.8)  # fmt: skip
+        below.set_xlabel("probability of the predicted class")
+        below.set_ylabel(report.unit)
+        below.set_yticks([0, int(bins.count.max())], labels=["0", f"{int(bins.count.max()):,}"])
+    return figure
+
+
+def accuracy_by_class(report: ClassificationReport) -> Figure:
+    """Draw, for each true class, the share that is found (recall) with a 95 % interval.
+
+    The hardest come first; of many classes only these. Intervals are Wilson's; for a tagger the
+    number of steps is first lowered, as in `accuracy_by_length`.
+    """
+    shares = _recall_by_class(report)
+    listed = sorted(shares, key=lambda code: (shares[code][0], -shares[code][3]))
+    shown = listed[:MOST]
+    share, low, high, _ = np.array([shares[code] for code in shown]).T
+    hidden = len(listed) - len(shown)
+    with drawing(6.4, 1.75 + 0.24 * len(shown)) as figure:
+        axes = figure.subplots()
+        quiet(axes, grid="x")
+        at = np.arange(len(shown))
+        axes.axvline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.hlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
+        axes.plot(share, at, "o", color=BLUE, markersize=5)
+        axes.set_yticks(at, [f"{label(report.classes[k], 28)}  ({shares[k][3]:,})" for k in shown])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(-0.02, 1.02)
+        more = f"; {hidden} more classes are not shown" if hidden else ""
+        axes.set_xlabel(f"share of the class's {report.unit} that is found{more}")
+        axes.set_title(f"Accuracy by class, hardest first (dashed: all, {report.accuracy:.3f})")
+    return figure
+
+
+def _recall_by_class(report: ClassificationReport) -> dict[int, tuple[float, float, float, int]]:
+    """Recall, ends of its interval, and count of each class that occurs."""
+    right = (report.predicted == report.true).astype(np.float64)
+    owners = owners_of(report)
+    shares = {}
+    for code in np.unique(report.true).tolist():
+        mask = report.true == code
+        count = np.bincount(owners[mask], minlength=report.count).astype(np.float64)
+        hits = np.bincount(owners[mask], right[mask], minlength=report.count).astype(np.float64)
+        occurs = count > 0
+        ends = share_with_interval(hits[occurs], count[occurs])
+        shares[code] = (*ends, int(mask.sum()))
+    return shares
+
+
+def accuracy_by_length(report: ClassificationReport) -> Figure:
+    """Draw the share of correct predictions over the length of the sequence, with 95 % intervals.
+
+    Bins hold about as many sequences each. Intervals are Wilson's. For a tagger the steps of a
+    sequence are not independent, so their number is first lowered to as many independent
+    predictions as vary as much as the sequences do.
+    """
+    bins = bin_by_length(report)
+    share, low, high = np.array(_accuracy_by_length(report)).T
+    with drawing(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
+        axes = figure.subplots()
+        quiet(axes, grid="y")
+        at = np.arange(len(bins))
+        axes.axhline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            f"all: {report.accuracy:.3f}", (1, report.accuracy),
+            xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=8, color=GREY,
+        )  # fmt: skip
+        axes.vlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
+        axes.plot(at, share, "o", color=BLUE, markersize=6, label="accuracy")
+        axes.set_xticks(at, [b.label for b in bins])
+        axes.set_xlim(-0.6, len(bins) - 0.4)
+        bottom = max(0.0, float(min(low.min(), report.accuracy)) - 0.05)
+        axes.set_ylim(bottom, min(1.02, float(high.max()) + 0.05))
+        axes.set_xlabel("steps of the sequence, and number of sequences")
+        axes.set_ylabel("accuracy" if report.steps is None else "accuracy over steps")
+        axes.set_title("Accuracy by length")
+    return figure
+
+
+def _accuracy_by_length(report: ClassificationReport) -> list[tuple[float, float, float]]:
+    """Accuracy in each bin of lengths, and the ends of its interval."""
+    owners = owners_of(report)
+    right = (report.predicted == report.true).astype(np.float64)
+    hits = np.bincount(owners, weights=right, minlength=report.count)
+    count = np.bincount(owners, minlength=report.count).astype(np.float64)
+    # A sequence without a labelled step has no share, and no weight either.
+    members = (b.members & (count > 0) for b in bin_by_length(report))
+    return [share_with_interval(hits[m], count[m]) for m in members]
+
+
+def metrics_by_label(report: MultilabelReport) -> Figure:
+    """Draw precision, recall and F1 of each label, the most frequent first."""
+    each = sorted(report.per_label, key=lambda output: -(output.support or 0))[:MOST]
+    at = np.arange(len(each))
+    with drawing(6.4, 1.6 + 0.28 * len(each)) as figure:
+        axes = figure.subplots()
+        quiet(axes, grid="x")
+        axes.barh(at, [f.f1 for f in each], color=BLUE, alpha=0.35, height=0.7, label="F1")
+        axes.plot([f.precision for f in each], at, "|", color=VERMILION, markersize=11,
+                  markeredgewidth=2, label="precision")  # fmt: skip
+        axes.plot([f.recall for f in each], at, "o", color=BLUE, markersize=5, label="recall")
+        axes.set_yticks(at, [f"{label(f.label)}  ({f.support:,})" for f in each])
+        axes.invert_yaxis()
+        axes.set_xlim(-0.02, 1.02)
+        more = len(report.per_label) - len(each)
+        axes.set_xlabel("share" + (f"; {more} rarer labels are not shown" if more else ""))
+        axes.set_title(f"Labels: macro F1 {report.macro_f1:.3f}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=GREY)
+    return figure
