@@ -92,7 +92,7 @@ def test_the_same_seed_finds_the_same():
     assert "predictions for 20 of them, sampled by seed 1" in str(one)
 
 
-def test_long_sequences_are_looked_at_in_part(monkeypatch):
+def test_long_sequences_are_examined_in_part(monkeypatch):
     states = sys.modules["elman.explain.doctor.states"]  # by its name it is the function's
     monkeypatch.setattr(states, "NUMBERS", 20 * 16 * 2 * 6 * 5)
     found = doctor(healthy("gru"), *waves())
@@ -136,7 +136,7 @@ def test_forms_of_X():
         (([np.zeros((0, 2))] * 3,), {}, ElmanError, "."),
     ],
 )
-def test_what_cannot_be_looked_at(arguments, options, kind, message):
+def test_what_cannot_be_examined(arguments, options, kind, message):
     with pytest.raises(kind, match=message):
         doctor(healthy("gru"), *arguments, **options)
 

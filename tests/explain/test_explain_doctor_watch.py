@@ -39,12 +39,12 @@ def test_a_fault_is_told_once_with_its_epoch():
     model = make_model("gru")
     with torch.no_grad():
         model.recurrent.bias_ih_l0[:6] = 20.0
-    told = []
-    watch, data = Watch(every=1, notify=told.append), make_examples()
+    messages = []
+    watch, data = Watch(every=1, notify=messages.append), make_examples()
     settings = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, weight_decay=0.0)
     train(model, data, None, settings, on_epoch=watch)
     assert len(watch.diagnoses) == 4
-    gates = [text for text in told if "saturated_gates" in text]
+    gates = [text for text in messages if "saturated_gates" in text]
     assert len(gates) == 1 and gates[0].startswith("epoch 0: warning: saturated_gates (layer 0")
     assert model.recurrent.weight_ih_l0.grad is None and not model.training
 

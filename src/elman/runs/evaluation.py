@@ -22,8 +22,8 @@ from elman.runs.experiment import task_of
 from elman.runs.folder import (
     EVALUATION,
     check_output_folder,
+    default_output,
     new_folder,
-    unused_path,
     write_json,
 )
 from elman.runs.parts import check_known, is_task
@@ -50,10 +50,7 @@ def evaluate(
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
     if TASKS[dataset.task].has_classes:
         check_known(dataset, set(estimator.classes_.tolist()))
-    name = Path(data).stem
-    if out is None:
-        in_run = (model / "config.toml").is_file()
-        out = unused_path(model / "evaluations" / name if in_run else Path(f"evaluation-{name}"))
+    out = out or default_output(model, EVALUATION, Path(data).stem)
     report = estimator.evaluate(dataset.inputs, dataset.target)
     notes += note_unknown_tokens(estimator, dataset)
     with new_folder(out, overwrite, EVALUATION):

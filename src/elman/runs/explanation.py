@@ -31,9 +31,9 @@ from elman.runs.evaluation import load_model_and_data
 from elman.runs.folder import (
     EXPLANATION,
     check_output_folder,
+    default_output,
     folder_name,
     new_folder,
-    unused_path,
 )
 from elman.runs.predictions import sequence_names
 from elman.runs.report.explanation import Explanation, render_page, save_figures
@@ -95,9 +95,7 @@ def explain(
     explanation = explain_sequence(estimator, dataset, options)
     if out is None:
         row = folder_name(options.row or "0")[:60] or str(explanation.number)
-        name = f"{folder_name(Path(data).stem)}-row-{row}"
-        in_run = (model / "config.toml").is_file()
-        out = unused_path(model / "explanations" / name if in_run else Path(f"explanation-{name}"))
+        out = default_output(model, EXPLANATION, f"{folder_name(Path(data).stem)}-row-{row}")
     with new_folder(out, overwrite, EXPLANATION):
         page = render_page(explanation, save_figures(explanation, out), notes, str(model))
         (out / "index.html").write_text(page, encoding="utf-8")

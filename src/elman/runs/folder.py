@@ -17,33 +17,29 @@ from elman.errors import SettingsError
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A folder that elman writes: its name, what it always holds, and all that it can hold."""
+    """A folder that elman writes: its name, what it always holds, and what else it may hold.
+
+    Only a folder that holds all of the one and nothing beside them is ever replaced.
+    """
 
     name: str
     required: frozenset[str]
-    allowed: frozenset[str]
+    optional: frozenset[str]
 
 
 RUN = FolderKind(
     "elman run",
     frozenset({"config.toml", "metrics.jsonl"}),
-    frozenset(
-        {"config.toml", "metrics.jsonl", "metrics.json", "predictions.csv", "report.html"}
-        | {"plots", "model", "evaluations", "explanations"}
-    ),
+    frozenset({"metrics.json", "predictions.csv", "report.html", "plots", "model"})
+    | {"evaluations", "explanations"},
 )
 EVALUATION = FolderKind(
-    "evaluation",
-    frozenset({"metrics.json", "predictions.csv"}),
-    frozenset({"metrics.json", "predictions.csv", "plots"}),
+    "evaluation", frozenset({"metrics.json", "predictions.csv"}), frozenset({"plots"})
 )
 EXPLANATION = FolderKind(
     "explanation",
     frozenset({"index.html", "trace.png", "gates"}),
-    frozenset(
-        {"index.html", "gates", "trace.png", "bptt.png", "distance.png"}
-        | {"attribution.png", "memory.png", "doctor.png"}
-    ),
+    frozenset({"bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png"}),
 )
 
 
@@ -53,8 +49,14 @@ def default_folder(data: str, today: datetime.date) -> Path:
     return unused_path(Path("runs") / f"{today.isoformat()}-{name}")
 
 
+def default_output(model: Path, kind: FolderKind, name: str) -> Path:
+    """Return where an evaluation or explanation goes: below the run of a model, or else here."""
+    in_run = (model / "config.toml").is_file()
+    return unused_path(model / f"{kind.name}s" / name if in_run else Path(f"{kind.name}-{name}"))
+
+
 def folder_name(text: str) -> str:
-    """What of a text can stand in the name of a folder; may be empty."""
+    """The letters of a text that the name of a folder may have; may be empty."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
@@ -73,8 +75,8 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
         return
     if not folder.is_dir():
         raise SettingsError(f"{folder}: is a file, expected a folder. Name another with --out")
-    held = {path.name for path in folder.iterdir()}
-    if not held:
+    entries = {path.name for path in folder.iterdir()}
+    if not entries:
         return
     if not overwrite:
         raise SettingsError(
@@ -82,9 +84,9 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
         )
     if Path.cwd().is_relative_to(folder.resolve()):
         raise SettingsError(f"{folder}: you are in it. Go to another folder to replace it")
-    problem = "" if held >= kind.required else f"is not the folder of an {kind.name}"
-    if strange := sorted(held - kind.allowed):
-        problem = f"holds {', '.join(map(repr, strange[:3]))}, which is no part of an {kind.name}"
+    problem = "" if entries >= kind.required else f"is not the folder of an {kind.name}"
+    if foreign := sorted(entries - kind.required - kind.optional):
+        problem = f"holds {', '.join(map(repr, foreign[:3]))}, which is no part of an {kind.name}"
     if problem:
         raise SettingsError(
             f"{folder}: {problem}, so --overwrite does not replace it. Name another with --out"
@@ -93,42 +95,44 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
 
 @contextmanager
 def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterator[Path]:
-    """Make `folder` for the time of a run; if the run fails, all is as it was before.
+    """Make `folder` while a run writes it; if the run fails, everything is as it was before.
 
-    A folder that is replaced is kept beside it until the new one is complete. Once a model has been
-    saved in the new one, that is worth more than tidiness: it stays, without a metrics.json, and in
-    a folder of its own if the name belongs to an older run. The exception's note says where.
+    A folder that is replaced is kept next to it until the new one is complete. Once a model has
+    been saved in the new one, a training would be lost with it: then it stays, without a
+    metrics.json, and in a folder of its own if the name belongs to an older run. The exception's
+    note says where.
     """
     check_output_folder(folder, overwrite, kind)
-    where = folder.resolve()  # a link, or ".", has no name of its own to be moved by
+    where = folder.resolve()  # a link, or ".", cannot be renamed: its target can
     with ExitStack() as undo:
-        old = _set_aside(where) if overwrite else None
-        if old is not None:
-            undo.callback(old.replace, where)
-        made = [path for path in (where, *where.parents) if not path.exists()]
-        undo.callback(_remove_empty, made)
-        where.mkdir(parents=True, exist_ok=not made)  # somebody else may have been faster
+        replaced = _set_aside(where) if overwrite else None
+        if replaced is not None:
+            undo.callback(replaced.replace, where)
+        missing = [path for path in (where, *where.parents) if not path.exists()]
+        undo.callback(_remove_empty, missing)
+        # Where another process has made the folder since, this fails before anything is removed.
+        where.mkdir(parents=True, exist_ok=not missing)
         undo.callback(_empty, where)
         try:
             yield folder
         except BaseException as error:
             if (where / "model" / "config.json").is_file():
-                if old is None:
+                if replaced is None:
                     undo.pop_all()
                 else:
                     where = where.replace(unused_path(where.with_name(f"{where.name}-unfinished")))
                 error.add_note(f"The model trained so far is in {where / 'model'}")
             raise
         undo.pop_all()
-    if old is not None:
-        shutil.rmtree(old)
+    if replaced is not None:
+        shutil.rmtree(replaced)
 
 
 def _set_aside(where: Path) -> Path | None:
-    """Move what is to be replaced beside its place, and return where to; None if nothing is."""
+    """Rename what is to be replaced, and return its new path; None if there is nothing."""
     aside = where.with_name(f".{where.name}.replaced")
     if aside.exists() and not (where / "metrics.json").is_file():
-        # A process was killed while it replaced a run. That run is what counts.
+        # A process was killed while it replaced a run: what it left is incomplete, the run is not.
         shutil.rmtree(where, ignore_errors=True)
     elif where.exists() and any(where.iterdir()):
         shutil.rmtree(aside, ignore_errors=True)
@@ -153,7 +157,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
-    """Write one JSON object and make sure that it is there to be read."""
+    """Write one JSON object as a line and flush it, so that others can read it at once."""
     file.write(json.dumps(values, allow_nan=False) + "\n")
     file.flush()
 

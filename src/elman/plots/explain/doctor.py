@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,9 +45,24 @@ def plot_measurements(
     with drawing(9.6, 6.6) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
         grid = figure.subplots(2, 2)
-        _draw_gradients(grid[0, 0], gradient_by_lag, vanished)
+        left = {
+            place: np.clip(np.nan_to_num(share, nan=LEAST), LEAST, 1 / LEAST)
+            for place, share in gradient_by_lag.items()
+        }
+        _draw_lines(grid[0, 0], left, 0, vanished, "vanished")
+        _label(grid[0, 0], "Gradient left on its way back", "steps back", "share of its norm")
+        grid[0, 0].set_xlim(0, max([1, *(len(share) - 1 for share in left.values())]))
         _draw_gates(grid[0, 1], saturation, saturated)
-        _draw_units(grid[1, 0], unit_deviation, still)
+        ascending = {
+            place: np.clip(np.sort(units), 1e-8, 1e8) for place, units in unit_deviation.items()
+        }
+        _draw_lines(grid[1, 0], ascending, 1, still, "still")
+        _label(
+            grid[1, 0],
+            "How far each unit's state moves",
+            "units, in ascending order",
+            "standard deviation of h",
+        )
         if rate_probe:
             _draw_rates(grid[1, 1], rate_probe, learning_rate)
         else:
@@ -55,20 +70,14 @@ def plot_measurements(
     return figure
 
 
-def _lines(values: Mapping[tuple[int, str], Floats]) -> Iterator[tuple[Floats, dict[str, Any]]]:
-    """Values and line style of each layer and direction that has room."""
-    for i, (place, value) in enumerate(list(values.items())[:MOST_LINES]):
-        yield (
-            value,
-            {
-                "label": _place_name(place),
-                "color": COLOURS[i],
-                "linestyle": STYLES[i],
-                "linewidth": 1.7,
-                "marker": _marker(len(value)),
-                "markersize": 4,
-            },
-        )
+def _label(axes: Axes, title: str, across: str, upwards: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(across)
+    axes.set_ylabel(upwards)
+
+
+def _place_name(place: tuple[Any, ...]) -> str:
+    return f"layer {place[0]} {place[1]}" + (f", {place[2]}" if len(place) > 2 else "")
 
 
 def _marker(points: int) -> str:
@@ -76,50 +85,33 @@ def _marker(points: int) -> str:
     return "o" if points < 3 else ""
 
 
-def _place_name(place: tuple[Any, ...]) -> str:
-    return f"layer {place[0]} {place[1]}" + (f", {place[2]}" if len(place) > 2 else "")
-
-
-def _draw_gradients(axes: Axes, by_lag: Mapping[tuple[int, str], Floats], limit: float) -> None:
-    axes.set_title("Gradient left on its way back")
-    axes.set_xlabel("steps back")
-    axes.set_ylabel("share of its norm")
-    lowest, highest, longest = limit, 1.0, 1
-    for values, style in _lines(by_lag):
-        shares = np.clip(np.nan_to_num(values, nan=LEAST), LEAST, 1 / LEAST)
-        axes.plot(np.arange(len(shares)), shares, **style)
-        lowest, highest = min(lowest, shares.min()), max(highest, shares.max())
-        longest = max(longest, len(shares) - 1)
-    axes.set_xlim(0, longest)
-    _finish_log_axes(axes, lowest, highest, limit, "vanished", len(by_lag))
-
-
-def _draw_units(axes: Axes, deviations: Mapping[tuple[int, str], Floats], limit: float) -> None:
-    axes.set_title("How far each unit's state moves")
-    axes.set_xlabel("units, in ascending order")
-    axes.set_ylabel("standard deviation of h")
-    lowest, highest = limit, 1.0
-    for values, style in _lines(deviations):
-        ascending = np.clip(np.sort(values), 1e-8, 1e8)
-        axes.plot(np.arange(1, len(ascending) + 1), ascending, **style)
-        lowest, highest = min(lowest, ascending.min()), max(highest, ascending.max())
-    _finish_log_axes(axes, lowest, highest, limit, "still", len(deviations))
-
-
-def _finish_log_axes(
-    axes: Axes, lowest: float, highest: float, limit: float, name: str, lines: int
+def _draw_lines(
+    axes: Axes, values: Mapping[tuple[int, str], Floats], first: int, limit: float, name: str
 ) -> None:
-    """Scale the vertical axis, leaving room for the legend, and draw the threshold."""
+    """Draw one line for each layer and direction that has room, and the threshold.
+
+    Args:
+        values: by (layer, direction), positive numbers.
+        first: where the horizontal axis begins.
+        name: of what is below the threshold.
+    """
     quiet(axes)
     axes.set_yscale("log")
-    axes.set_ylim(lowest / 3, highest * 30)
+    lowest, highest = limit, 1.0
+    for i, (place, line) in enumerate(list(values.items())[:MOST_LINES]):
+        axes.plot(
+            first + np.arange(len(line)), line, label=_place_name(place), color=COLOURS[i],
+            linestyle=STYLES[i], linewidth=1.7, marker=_marker(len(line)), markersize=4,
+        )  # fmt: skip
+        lowest, highest = min(lowest, line.min()), max(highest, line.max())
+    axes.set_ylim(lowest / 3, highest * 30)  # leaves room for the legend
     axes.xaxis.set_major_locator(_whole_numbers())
     axes.axhline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
     axes.annotate(
         name, (0, limit), xycoords=("axes fraction", "data"), xytext=(3, 3), color=GREY,
         textcoords="offset points", fontsize=7.5,
     )  # fmt: skip
-    axes.legend(loc="upper right", ncols=2 if lines > 3 else 1, handlelength=3)
+    axes.legend(loc="upper right", ncols=2 if len(values) > 3 else 1, handlelength=3)
 
 
 def _draw_gates(axes: Axes, shares: Mapping[tuple[int, str, str], float], limit: float) -> None:
@@ -151,9 +143,9 @@ def _draw_gates(axes: Axes, shares: Mapping[tuple[int, str, str], float], limit:
 def _draw_rates(axes: Axes, probe: Mapping[float, float], trained_with: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    axes.set_title("A few steps with other learning rates")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("share of the loss removed")
+    _label(
+        axes, "A few steps with other learning rates", "learning rate", "share of the loss removed"
+    )
     quiet(axes)
     axes.set_xscale("log")
     rates = sorted(probe)
