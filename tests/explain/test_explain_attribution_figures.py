@@ -9,10 +9,10 @@ from cases import make_model
 from explain_cases import WHAT, fitted, network, sequence
 
 from elman.explain import attribute, memory
-from elman.plots.explain.attribution import (
-    MOST_BARS,
-    MOST_CHANNELS,
-    MOST_LINES,
+from elman.plots.explain.inputs import (
+    MAX_BARS,
+    MAX_CHANNELS,
+    MAX_LINES,
     _strongest,
     _wrapped,
 )
@@ -66,13 +66,13 @@ def test_of_many_channels_the_strongest_are_drawn_and_the_rest_named():
     model = make_model("gru", input_size=40).double()
     found = attribute(model, torch.randn(5, 40, dtype=torch.float64))
     figure = drawn(found.plot())
-    assert len(figure.axes) == 1 + 2 * MOST_CHANNELS
+    assert len(figure.axes) == 1 + 2 * MAX_CHANNELS
     order = np.argsort(-np.abs(found.values).sum(0))
-    for c in order[:MOST_CHANNELS]:
+    for c in order[:MAX_CHANNELS]:
         assert f"channel {c + 1}" in words(figure)
     told = next(w for w in words(figure) if w.startswith("not drawn, with"))
     assert told.endswith("and 28 more")
-    rest = np.abs(found.values[:, order[MOST_CHANNELS:]]).sum() / np.abs(found.values).sum()
+    rest = np.abs(found.values[:, order[MAX_CHANNELS:]]).sum() / np.abs(found.values).sum()
     assert f"{rest:.0%}" in told
 
 
@@ -82,7 +82,7 @@ def test_one_step_and_thousands_are_drawn(steps):
     found = attribute(model, torch.randn(steps, 1), 0)
     figure = drawn(found.plot())
     heights = np.array(bars(figure.axes[1]))
-    assert len(heights) <= 2 * MOST_BARS
+    assert len(heights) <= 2 * MAX_BARS
     assert heights.max() == max(0, found.by_step.max())
     assert heights.min() == min(0, found.by_step.min())
     ticks = figure.axes[0].get_xticks()
@@ -110,7 +110,7 @@ def test_lines_of_text_break_where_they_are_full():
     values = np.zeros(100)
     values[[3, 50, 97]] = [1, -2, 3]
     kept = _strongest(lines, values)
-    assert len(kept) == MOST_LINES and {3, 50, 97} <= set(kept) and kept == sorted(kept)
+    assert len(kept) == MAX_LINES and {3, 50, 97} <= set(kept) and kept == sorted(kept)
 
 
 def test_the_memory_curve_has_its_interval_and_reach():

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from elman.errors import DataError, ElmanError, SettingsError
 from elman.explain import bptt, run_forward
-from elman.explain.forward import names
 from elman.models import unrolled
+from elman.models.unrolled import weight_names
 
 CLOSE = 1e-10
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -115,7 +115,7 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
     x, target = sequence(steps=5), label()
     found = bptt(model, x, target)
     for layer, direction in found.dh:
-        _, _, b, _ = names(layer, direction)
+        _, _, b, _ = weight_names(layer, direction == "backward")
         own = [torch.zeros_like(getattr(model.recurrent, b)).requires_grad_() for _ in range(5)]
         real = unrolled.weights_of
 
@@ -273,7 +273,7 @@ def test_shades_and_numbers_fit_a_narrow_range():
 def test_jacobians_that_take_long_are_not_drawn_unasked(monkeypatch):
     found = bptt(network(STACKS[0]), sequence(), label())
 
-    monkeypatch.setattr(sys.modules["elman.explain.bptt"], "_QUICK", 6**3 * 5)
+    monkeypatch.setattr(sys.modules["elman.explain.bptt"], "_MAX_PRODUCTS", 6**3 * 5)
     assert not any(title.startswith("Jacobian") for title in titles(found.plot()))
     assert "jacobian_norms" not in vars(found)
     assert any(title.startswith("Jacobian") for title in titles(found.plot(jacobians=True)))

@@ -50,7 +50,7 @@ def test_gates_satisfy_the_equations_between_neighbours(stack):
         back = layer.direction == "backward"
         start = torch.zeros_like(layer.h[:1])
         before = torch.cat([layer.h[1:], start]) if back else torch.cat([start, layer.h[:-1]])
-        assert torch.equal(layer.previous, before)
+        assert torch.equal(layer.previous["h"], before)
         if "z" in g:
             assert_near(g["h"], (1 - g["z"]) * g["n"] + g["z"] * before)
         if "c" in g:

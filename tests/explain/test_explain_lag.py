@@ -9,8 +9,7 @@ from explain_cases import STACK_IDS, STACKS, label, network, sequence
 from torch.nn import functional
 
 from elman.explain import bptt, run_forward
-from elman.explain.forward import names
-from elman.models.unrolled import read_out
+from elman.models.unrolled import read_out, weight_names
 from elman.ops.reference import run_reference
 
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -24,7 +23,7 @@ def near(found, expected, close=1e-10):
 
 def reference(model, layer, direction, x, h0, c0):
     """States after each step of one layer and direction, (T, H), and the last c, (H,) or None."""
-    weights = [getattr(model.recurrent, n) for n in names(layer, direction)]
+    weights = [getattr(model.recurrent, n) for n in weight_names(layer, direction == "backward")]
     x = x.flip(0) if direction == "backward" else x
     cell = model.config.cell_definition
     initial = tuple(None if s is None else s[None] for s in (h0, c0)[: len(cell.states)])
@@ -80,7 +79,7 @@ def test_dh_is_autograds(stack, readout):
 
 def one_step(model, layer, t):
     """d(state_t)/d(state_{t-1}) by autograd, (N, N)."""
-    h = layer.previous[t]
+    h = layer.previous["h"][t]
     zero = torch.zeros_like(h)
     c = zero
     if "c" in layer.gates:

@@ -12,7 +12,7 @@ from elman import SequenceTagger
 from elman.data.builtin.simple import make_running_parity
 from elman.errors import DataError, SettingsError
 from elman.explain import memory
-from elman.explain.memory import _affordable
+from elman.explain.memory import _affordable_count
 
 GRU = (("gru", "tanh"), 1, False)
 BOTH = (("gru", "tanh"), 1, True)
@@ -59,7 +59,7 @@ def test_a_shift_register_remembers_one_distance_exactly(readout, k):
     others = found.lags != k
     assert (found.effect[others] == 0).all() and (found.high[others] == 0).all()
     assert found.effect[k] > 0.1 and found.low[k] > 0
-    assert "inputs count up to" in str(found) and f"at distance {k};" in str(found)
+    assert "inputs count up to" in str(found) and f"at lag {k};" in str(found)
 
 
 @pytest.mark.parametrize("readout", ["last", "every"])
@@ -129,7 +129,7 @@ def test_running_parity_is_remembered_to_the_first_step():
     assert found.reach == 7 == found.longest - 1
     # A bit from another sequence is another bit every second time, and then every answer turns.
     assert (found.effect > 0.3).all() and (found.effect < 0.7).all()
-    assert "at the largest distance still" in str(found)
+    assert "at the largest lag still" in str(found)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -152,7 +152,7 @@ def test_the_effect_is_what_replacing_a_step_does(kind, readout):
                 moved = (torch.softmax(model(row[None])[0], -1) - whole).abs().sum(-1) / 2
                 own.append((moved[t] if readout == "every" else moved).item())
             effects += [np.mean(own)] if own else []
-        assert found.past.counts[k] == len(effects)
+        assert found.past.sequences[k] == len(effects)
         assert found.effect[k] == pytest.approx(np.mean(effects), abs=1e-11)
 
 
@@ -171,7 +171,7 @@ def test_the_same_seed_draws_the_same_and_others_lie_near():
 def test_many_small_passes_give_what_one_gives(readout, monkeypatch):
     model, X = network(BOTH, readout), [sequence(steps=n, seed=n) for n in (4, 6, 6)]
     whole = memory(model, X)
-    monkeypatch.setattr("elman.explain.perturbation._AT_ONCE", 1)
+    monkeypatch.setattr("elman.explain.perturbation._UNIT_STEPS", 1)
     parts = memory(model, X)
     np.testing.assert_allclose(parts.effect, whole.effect, atol=1e-12)
     np.testing.assert_allclose(parts.future.effect, whole.future.effect, atol=1e-12)
@@ -194,18 +194,18 @@ def test_long_sequences_are_measured_at_few_distances():
     d = found.lags
     assert len(d) <= 20 and d[0] == 0 and d[-1] == 699 and (np.diff(d) > 0).all()
     assert (d[:4] == [0, 1, 2, 3]).all() and np.diff(d)[-1] > 100
-    assert found.past.counts.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
+    assert found.past.sequences.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
     assert found.longest == 900
-    assert f"at {len(d)} lags up to 699" in str(found)
+    assert f"at {len(d)} time lags up to 699" in str(found)
     axes = found.plot().axes[0]
     assert axes.get_xscale() == "log"
 
 
 def test_of_long_sequences_fewer_are_asked_about():
-    assert _affordable([10] * 500, 64) == 100
-    assert _affordable([2000] * 500, 64) == 20  # 15 would do
-    assert _affordable([800] * 500, 64) == 2_000_000 // (800 * 64) == 39
-    assert _affordable([5] * 7, 64) >= 7
+    assert _affordable_count([10] * 500, 64) == 100
+    assert _affordable_count([2000] * 500, 64) == 20  # 15 would do
+    assert _affordable_count([800] * 500, 64) == 2_000_000 // (800 * 64) == 39
+    assert _affordable_count([5] * 7, 64) >= 7
     X = [sequence(steps=800, seed=s) for s in range(41)]
     model = network(GRU, hidden_size=1)
     assert memory(model, X, lags=64).used == 39
@@ -217,7 +217,7 @@ def test_of_an_estimator_in_its_unit(what):
     estimator, X, _ = fitted(what)
     found = memory(estimator, X, replace="baseline")
     assert set(found.curves) == {"past", "future"}
-    assert found.longest == max(len(x) for x in X) and found.past.counts.min() >= 2
+    assert found.longest == max(len(x) for x in X) and found.past.sequences.min() >= 2
     json.dumps(found.to_dict(), allow_nan=False)
     table = found.to_frame()
     assert list(table.columns) == ["side", "lag", "effect", "low", "high", "sequences"]

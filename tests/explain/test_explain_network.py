@@ -16,7 +16,9 @@ from elman.explain import read_sequence, run_forward
 def answer(subject):
     """The distribution that a subject's network gives, step by step."""
     with torch.no_grad():
-        return subject.distribution(run_forward(subject.model, subject.x[0]).outputs).numpy()
+        return subject.network.distribution(
+            run_forward(subject.model, subject.x[0]).outputs
+        ).numpy()
 
 
 @pytest.mark.parametrize("what", WHAT)
@@ -49,14 +51,19 @@ def test_text_is_told_letter_by_letter():
     assert subject.tokens == ("a", "b", "z")
     assert subject.x[0, 2] == 1  # unknown
     assert subject.inputs.tolist() == ["a", "b", "z"]
-    assert subject.input_names == ("token",)
-    assert subject.classes == ("down", "up")
+    assert subject.network.input_names == ("token",)
+    assert subject.network.output_names == ("down", "up")
 
 
 def test_columns_of_mixed_steps_are_named():
     est, X, _ = fitted("mixed")
     subject = read_sequence(est, X[0])
-    assert subject.input_names == ("channel 1", "channel 3", "channel 3 observed", "channel 2")
+    assert subject.network.input_names == (
+        "channel 1",
+        "channel 3",
+        "channel 3 observed",
+        "channel 2",
+    )
     assert subject.categories == (tuple(X[0][:, 1]),)
     assert subject.inputs.shape == (len(X[0]), 4)
     assert subject.inputs[1, 2] == 0  # not observed
@@ -67,7 +74,7 @@ def test_channels_of_frames_have_their_names():
     rng = np.random.default_rng(0)
     X = [pandas.DataFrame(rng.normal(size=(4, 2)), columns=["ax", "ay"]) for _ in range(8)]
     est = SequenceClassifier(epochs=1, validation=0).fit(X, ["a", "b"] * 4)
-    assert read_sequence(est, X[0]).input_names == ("ax", "ay")
+    assert read_sequence(est, X[0]).network.input_names == ("ax", "ay")
 
 
 def test_series_of_one_channel():
@@ -75,7 +82,7 @@ def test_series_of_one_channel():
     rows = [x[:, 0] for x in X]
     one = SequenceClassifier(epochs=1, validation=0).fit(rows, y)
     subject = read_sequence(one, rows[0])
-    assert subject.input_names == ("value",)
+    assert subject.network.input_names == ("value",)
     assert subject.x.shape == (1, len(rows[0]), 1)
 
 
@@ -86,10 +93,10 @@ def test_a_bare_network_takes_arrays_and_tensors(kind):
     one, other = read_sequence(model, x), read_sequence(model, x.numpy())
     assert torch.equal(one.x, other.x)
     assert one.x.shape[:2] == (1, 5) and one.steps == 5
-    assert one.classes == (0, 1, 2)
+    assert one.network.output_names == (0, 1, 2)
     assert (one.tokens is None) == (kind != "tokens")
     assert len(one.categories) == (2 if kind == "mixed" else 0)
-    assert len(one.input_names) == {"numbers": 2, "tokens": 1, "mixed": 4}[kind]
+    assert len(one.network.input_names) == {"numbers": 2, "tokens": 1, "mixed": 4}[kind]
 
 
 def test_the_callers_network_and_random_state_stay_as_they_were():

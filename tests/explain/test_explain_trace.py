@@ -41,7 +41,7 @@ def test_with_an_output_at_every_step_it_is_given_the_whole_sequence(stack):
 def test_many_beginnings_come_in_batches(monkeypatch):
     model, x = network(STACKS[-1]), sequence(steps=11)
     whole = trace(model, x).outputs
-    monkeypatch.setattr(sys.modules["elman.explain.trace"], "_AT_ONCE", 33)  # three rows each
+    monkeypatch.setattr(sys.modules["elman.explain.trace"], "_BATCH_STEPS", 33)  # three rows each
     near(trace(model, x).outputs, whole)
 
 
@@ -109,8 +109,8 @@ def test_the_gist_in_words():
     assert first.startswith(f"{est.model_.config.cell.upper()}, 2 layers of 5 units")
     assert f"a sequence of {len(X[0])} steps" in first
     likeliest = est.predict([X[0]])[0]
-    assert second.startswith(f"answer: {likeliest} ({found.prediction.max():.3f})")
-    assert last == f"settled from step {found.settling_step} of {len(X[0])} on"
+    assert second.startswith(f"prediction: {likeliest} ({found.prediction.max():.3f})")
+    assert last == f"unchanged from step {found.settling_step} of {len(X[0])} on"
     assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
 
 
@@ -151,7 +151,7 @@ def test_pictures(kind, steps):
     figure.canvas.draw()
     shown = titles(figure)
     assert ("Input, as the network reads it" in shown) == (kind != "tokens")
-    assert shown[-1] == "Probabilities as they form: if it ended at this step"
+    assert shown[-1] == "Probabilities at each step, as if the sequence ended there"
     assert sum(title.startswith("Gates") for title in shown) == 2
     lines = figure.axes[-2].lines
     np.testing.assert_array_equal(lines[1].get_ydata(), found.distribution[:, 1])

@@ -1,6 +1,6 @@
-"""Backpropagation through time of one sequence, step by step and by hand.
+"""Backpropagation through time of one sequence, step by step, written out.
 
-What `recurrence` runs forward is gone through backward here, equation by equation; dx stands for
+What `run_forward` computed is gone through backward here, equation by equation; dx is short for
 dL/dx. A state acts on the loss in two ways, through what reads it (the output, or the layer above)
 and through the next state, and the two add up:
 
@@ -22,32 +22,36 @@ and through the next state, and the two add up:
             do_t = dh_t * tanh(c_t)            da_o = do_t * o_t * (1 - o_t)
             goes back: to h_{t-1} U^T da_t, to c_{t-1} dc_t * f_t
 
-a_t is what stands inside a gate, W e_t + b + U h_{t-1} + b', and du_t its gradient as seen from U.
-From them come the gradients of the weights, a sum over the steps of what each step contributes:
+a_t is the sum inside a gate, W e_t + b + U h_{t-1} + b', da_t its gradient and du_t the same as
+seen from U. The gradients of the weights are sums over the steps of what each step contributes:
 
     dW = sum_t da_t e_t^T    dU = sum_t du_t h_{t-1}^T    db = sum_t da_t    db' = sum_t du_t
     de_t = W^T da_t, for the layer below or the embedding
 
-No autograd here: it is what the tests judge this file by, besides finite differences.
+No autograd in these: it is what the tests compare this file with, besides finite differences. Only
+a cell that has no equations here, a user's own, goes back by autograd through its step function.
 
-Dimensions: T steps, I what a layer reads, H hidden, G gates, D directions, K outputs, S sources.
+Dimensions: T steps, I what a layer reads, H hidden, G blocks of the weights, D directions, K
+outputs, S gradients that go back together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from elman.explain.forward import Direction, ForwardPass, LayerForward, Weights
+from elman.explain.forward import ForwardPass, LayerForward
 from elman.explain.network import ExplainedSequence
 from elman.models import SequenceModel
+from elman.ops.cells import GRU, LSTM, RNN, RNN_RELU, Cell
 
-# From (t, dh, dc) to (da, du) of that step, and dh and dc of the step before; dh may be (H,) or, of
-# several gradients at once, (S, H). Cells without c hand dc on as it is.
-StepBack = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+StateGradients = dict[str, Tensor]  # by name of a state, (H,) or, of S gradients at once, (S, H)
+# From (t, dL/d of the states at t) to (da, du) of that step and dL/d of the states of the step
+# before it.
+StepBack = Callable[[int, StateGradients], tuple[Tensor, Tensor, StateGradients]]
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class LayerBackward:
         forward: what the layer did.
         direct: gradient that enters from above, (T, H).
         dh: dL/dh_t, all ways together, (T, H).
-        da: gradient of what stands inside the gates, (T, G*H).
+        da: gradient of the sums inside the gates, (T, G*H).
         du: the same as seen from U, (T, G*H); it differs for the candidate of a gru.
-        step: goes back one step.
+        step_back: goes back one step.
     """
 
     forward: LayerForward
@@ -68,12 +72,7 @@ class LayerBackward:
     dh: Tensor
     da: Tensor
     du: Tensor
-    step: StepBack
-
-    @property
-    def order(self) -> Iterable[int]:
-        """Steps from the last to the first, in the direction of travel."""
-        return backwards(len(self.dh), self.forward.direction)
+    step_back: StepBack
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class BackwardPass:
 
     Args:
         losses: L_t, (T,); one loss for the whole sequence stands at the last step.
-        dy: gradient of the outputs as seen from each step, (T, K); of one answer, T times the same.
+        dy: gradient of the outputs as seen from each step, (T, K); of one output, T times the same.
         share: what part of each state the output reads, (T, D*H): read = sum_t share_t * h_t.
         layers: as in the forward pass.
         embedded: gradient of what the first layer reads, (T, I).
@@ -95,63 +94,39 @@ class BackwardPass:
     embedded: Tensor
 
 
-def backward(subject: ExplainedSequence, done: ForwardPass) -> BackwardPass:
+def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardPass:
     """Go back from the loss to every state and input.
 
     Args:
-        subject: with a target.
-        done: its forward pass.
+        sequence: with a target.
+        forward: its forward pass.
     """
-    model = subject.model
-    losses, dy = loss_and_slope(subject, done.outputs)
-    dy = dy.expand(subject.steps, -1)  # (T, K)
-    share = shares(model, done.hidden)
+    model = sequence.model
+    assert sequence.target is not None
+    losses, dy = sequence.network.meaning.loss(forward.outputs, sequence.target)
+    if not sequence.per_step:  # the only loss stands at the last step
+        losses = torch.cat([losses.new_zeros(sequence.steps - 1), losses[None]])
+    dy = dy.expand(sequence.steps, -1)  # (T, K)
+    share = output_shares(model, forward.hidden)
     above = share * (dy @ model.output.weight)  # (T, D*H), enters the top layer
     layers: list[LayerBackward] = []
     H = model.config.hidden_size
-    D = len(done.layers) // model.config.num_layers
+    D = len(forward.layers) // model.config.num_layers
     for number in reversed(range(model.config.num_layers)):
         both = [
-            layer_back(model, layer, above[:, d * H : (d + 1) * H])
-            for d, layer in enumerate(done.layers[number * D : (number + 1) * D])
+            layer_backward(layer, above[:, d * H : (d + 1) * H])
+            for d, layer in enumerate(forward.layers[number * D : (number + 1) * D])
         ]
         # What this layer read was read by both of its directions.
         above = sum(
-            (b.da @ Weights.of(model, number, b.forward.direction).W for b in both),
+            (layer.da @ layer.forward.weights[0] for layer in both),
             start=torch.zeros_like(both[0].forward.inputs),
         )
         layers = both + layers
     return BackwardPass(losses, dy, share, tuple(layers), above)
 
 
-def loss_and_slope(subject: ExplainedSequence, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of every step, (T,), and its gradient for the outputs, (K,) or (T, K).
-
-    classification  L = -log softmax(y)[true]                       dy = softmax(y) - [true]
-    multilabel      L = mean_k of the binary cross-entropies        dy = (sigmoid(y) - target) / K
-    regression      L = mean_k (y_k - target_k)^2                   dy = 2 (y - target) / K
-
-    Natural logarithms: cross-entropies are in nats. One loss for the sequence stands at step T.
-    """
-    target, K = subject.target, outputs.shape[-1]
-    assert target is not None
-    if subject.task == "classification":
-        true = torch.nn.functional.one_hot(target, K).to(outputs)
-        losses = -(true * torch.log_softmax(outputs, -1)).sum(-1)
-        dy = torch.softmax(outputs, -1) - true
-    elif subject.task == "multilabel":
-        # -log sigmoid(y) where the label is there, -log(1 - sigmoid(y)) where not
-        losses = torch.nn.functional.softplus(outputs * (1 - 2 * target)).mean(-1)
-        dy = (torch.sigmoid(outputs) - target) / K
-    else:
-        losses = ((outputs - target) ** 2).mean(-1)
-        dy = 2 * (outputs - target) / K
-    if not subject.per_step:
-        losses = torch.cat([losses.new_zeros(subject.steps - 1), losses[None]])
-    return losses, dy
-
-
-def shares(model: SequenceModel, hidden: Tensor) -> Tensor:
+def output_shares(model: SequenceModel, hidden: Tensor) -> Tensor:
     """What part of each state the output reads, (T, D*H).
 
     last: 1 at each direction's own last step; mean: 1/T; max: 1 at a unit's largest state, divided
@@ -171,77 +146,108 @@ def shares(model: SequenceModel, hidden: Tensor) -> Tensor:
     return share
 
 
-def layer_back(model: SequenceModel, layer: LayerForward, direct: Tensor) -> LayerBackward:
+def layer_backward(layer: LayerForward, direct: Tensor) -> LayerBackward:
     """Go back through one layer and direction, from the gradient that enters above, (T, H)."""
-    step = step_back(model, layer)
+    step_back = _STEP_BACKS.get(layer.cell, _autograd_step_back)(layer)
     dh, da, du = ([torch.empty(0)] * len(direct) for _ in range(3))
-    back_h = back_c = torch.zeros_like(direct[0])
-    for t in backwards(len(direct), layer.direction):
-        dh[t] = direct[t] + back_h
-        da[t], du[t], back_h, back_c = step(t, dh[t], back_c)
-    return LayerBackward(layer, direct, torch.stack(dh), torch.stack(da), torch.stack(du), step)
+    gradients = dict.fromkeys(layer.cell.states, torch.zeros_like(direct[0]))
+    for t in layer.backwards:
+        dh[t] = direct[t] + gradients["h"]
+        da[t], du[t], gradients = step_back(t, gradients | {"h": dh[t]})
+    return LayerBackward(
+        layer, direct, torch.stack(dh), torch.stack(da), torch.stack(du), step_back
+    )
 
 
-def step_back(model: SequenceModel, layer: LayerForward) -> StepBack:
-    """Return what goes back one step through this layer and direction."""
-    weights = Weights.of(model, layer.layer, layer.direction)
-    if model.config.cell == "rnn":
-        return _rnn(weights, layer, model.config.nonlinearity)
-    return (_gru if model.config.cell == "gru" else _lstm)(weights, layer)
+def _rnn_tanh(layer: LayerForward) -> StepBack:
+    return _rnn(layer, 1 - layer.h**2)
 
 
-def backwards(steps: int, direction: Direction) -> Iterable[int]:
-    """Steps from the last to the first in the direction of travel; arrays lie as the sequence."""
-    return range(steps) if direction == "backward" else reversed(range(steps))
+def _rnn_relu(layer: LayerForward) -> StepBack:
+    return _rnn(layer, (layer.h > 0).to(layer.h))
 
 
-def before(values: Tensor, direction: Direction) -> Tensor:
-    """What stood one step before in the direction of travel, zero before the first, (T, H)."""
-    start = torch.zeros_like(values[:1])
-    if direction == "backward":
-        return torch.cat([values[1:], start])
-    return torch.cat([start, values[:-1]])
+def _rnn(layer: LayerForward, slope: Tensor) -> StepBack:
+    _, U, _, _ = layer.weights
+
+    def step_back(t: int, gradients: StateGradients) -> tuple[Tensor, Tensor, StateGradients]:
+        da = gradients["h"] * slope[t]
+        return da, da, {"h": da @ U}
+
+    return step_back
 
 
-def _rnn(weights: Weights, layer: LayerForward, nonlinearity: str) -> StepBack:
-    h = layer.h
-    slope = 1 - h**2 if nonlinearity == "tanh" else (h > 0).to(h)
-
-    def step(t: int, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        da = dh * slope[t]
-        return da, da, da @ weights.U, dc
-
-    return step
-
-
-def _gru(weights: Weights, layer: LayerForward) -> StepBack:
+def _gru(layer: LayerForward) -> StepBack:
+    _, U, _, b_hh = layer.weights
     r, z, n = (layer.gates[name] for name in ("r", "z", "n"))
-    h_before = layer.previous
-    u_n = (h_before @ weights.U.T + weights.c).chunk(3, -1)[2]
+    h_before = layer.previous["h"]
+    u_n = layer.cell.split(h_before @ U.T + b_hh)["n"]
 
-    def step(t: int, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def step_back(t: int, gradients: StateGradients) -> tuple[Tensor, Tensor, StateGradients]:
+        dh = gradients["h"]
         da_z = dh * (h_before[t] - n[t]) * z[t] * (1 - z[t])
         da_n = dh * (1 - z[t]) * (1 - n[t] ** 2)
         da_r = da_n * u_n[t] * r[t] * (1 - r[t])
         da = torch.cat([da_r, da_z, da_n], -1)
         du = torch.cat([da_r, da_z, da_n * r[t]], -1)
-        return da, du, dh * z[t] + du @ weights.U, dc
+        return da, du, {"h": dh * z[t] + du @ U}
 
-    return step
+    return step_back
 
 
-def _lstm(weights: Weights, layer: LayerForward) -> StepBack:
+def _lstm(layer: LayerForward) -> StepBack:
+    _, U, _, _ = layer.weights
     i, f, g, o, c = (layer.gates[name] for name in ("i", "f", "g", "o", "c"))
-    c_before = before(c, layer.direction)
+    c_before = layer.previous["c"]
     tanh_c = torch.tanh(c)
 
-    def step(t: int, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        dc = dc + dh * o[t] * (1 - tanh_c[t] ** 2)
+    def step_back(t: int, gradients: StateGradients) -> tuple[Tensor, Tensor, StateGradients]:
+        dh = gradients["h"]
+        dc = gradients["c"] + dh * o[t] * (1 - tanh_c[t] ** 2)
         da_i = dc * g[t] * i[t] * (1 - i[t])
         da_f = dc * c_before[t] * f[t] * (1 - f[t])
         da_g = dc * i[t] * (1 - g[t] ** 2)
         da_o = dh * tanh_c[t] * o[t] * (1 - o[t])
         da = torch.cat([da_i, da_f, da_g, da_o], -1)
-        return da, da, da @ weights.U, dc * f[t]
+        return da, da, {"c": dc * f[t], "h": da @ U}
 
-    return step
+    return step_back
+
+
+def _autograd_step_back(layer: LayerForward) -> StepBack:
+    """Of a cell without equations above: one step again, and back through it by autograd."""
+    W, U, b, b_hh = (weight.detach() for weight in layer.weights)
+    cell, previous = layer.cell, {name: h.detach() for name, h in layer.previous.items()}
+    a_all, u_all = layer.inputs.detach() @ W.T + b, previous["h"] @ U.T + b_hh  # (T, G*H)
+
+    def step_back(t: int, gradients: StateGradients) -> tuple[Tensor, Tensor, StateGradients]:
+        # A step acts on each row of a batch alone: a row for each gradient that goes back.
+        rows = gradients["h"].reshape(-1, gradients["h"].shape[-1]).shape[0]
+        a, u = (values[t].repeat(rows, 1).requires_grad_() for values in (a_all, u_all))
+        states = {name: h[t].repeat(rows, 1).requires_grad_() for name, h in previous.items()}
+        with torch.enable_grad():
+            _, _, new = cell.step(cell.split(a), cell.split(u), states)
+        da, du, *back = torch.autograd.grad(
+            [new[name] for name in cell.states],
+            [a, u, *states.values()],
+            [gradients[name].reshape(rows, -1) for name in cell.states],
+            materialize_grads=True,
+        )
+        before = dict(zip(states, back, strict=True))
+        before["h"] = before["h"] + du @ U
+        shape = gradients["h"].shape[:-1]
+        return (
+            da.reshape(*shape, -1),
+            du.reshape(*shape, -1),
+            {name: values.reshape(*shape, -1) for name, values in before.items()},
+        )
+
+    return step_back
+
+
+_STEP_BACKS: dict[Cell, Callable[[LayerForward], StepBack]] = {
+    RNN: _rnn_tanh,
+    RNN_RELU: _rnn_relu,
+    GRU: _gru,
+    LSTM: _lstm,
+}

@@ -1,12 +1,12 @@
-"""How a gradient fares on its way back: its norm by distance, and the Jacobian of each step.
+"""How a gradient shrinks or grows on its way back: its norm by time lag, the Jacobian of each step.
 
 A gradient enters a layer from above at the steps that the output, or the next layer, reads: these
 are its sources. Each is followed back through the recurrence of its own layer and direction alone.
-Of an lstm it is the gradient of the state (h, c), which goes back as one.
+It is the gradient of all states of a step together: h, and of an lstm c as well.
 
-    g_{t-1} = J_t^T g_t        J_t = d(state_t) / d(state_{t-1})
+    g_{t-1} = J_t^T g_t        J_t = d(states_t) / d(states_{t-1})
 
-Dimensions: T steps, H hidden, S sources; N = H numbers of the state, 2*H of an lstm.
+Dimensions: T steps, H hidden, S sources, N numbers of all states (H, or 2*H of an lstm).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor
 from elman.explain.backward import LayerBackward
 from elman.train import TorchThreads
 
-MOST_SOURCES = 64
-_AT_ONCE = 2**22  # numbers of the Jacobians that are in memory together
+MAX_SOURCES = 64
+_JACOBIAN_VALUES = 2**22  # numbers of the Jacobians that are in memory together
 
 
 @dataclass(frozen=True)
 class GradientByLag:
-    """What is left of a gradient after so many steps back.
+    """What remains of a gradient after a number of steps back.
 
     Args:
-        norms: mean norm by distance, 0 to T-1, over the sources that went so far, (T,); NaN at
-            distances that none went.
-        remaining: the norm against that at distance 0, (T,): the product over the steps so far of
-            sum of norms after the step / sum of norms before it, of the sources that made it.
+        norms: mean norm by time lag, 0 to T-1, over the sources that reach it, (T,); NaN at lags
+            that none reaches.
+        remaining: the norm relative to that at lag 0, (T,): the product over the steps so far of
+            sum of norms after the step / sum of norms before it, of the sources that take it.
         sources: steps at which a gradient enters and was followed, S.
     """
 
@@ -40,67 +40,69 @@ class GradientByLag:
     sources: int
 
 
-def gradient_by_lag(back: LayerBackward) -> GradientByLag:
+def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
     """Follow the gradients that enter one layer and direction, all together.
 
     Where more than 64 steps are sources, 64 of them are followed, evenly spaced, the first and the
-    last with them: time and memory stay O(T*H).
+    last among them: time and memory stay O(T*H).
     """
-    order = list(back.order)
-    source = (back.direct != 0).any(1).tolist()
-    entered = [place for place, t in enumerate(order) if source[t]]
-    if len(entered) > MOST_SOURCES:
-        chosen = torch.linspace(0, len(entered) - 1, MOST_SOURCES).round().long().tolist()
-        entered = [entered[i] for i in chosen]
-    norms = back.dh.new_full((len(entered), len(order)), torch.nan)  # (S, distance)
-    dh = dc = back.dh.new_zeros(0, back.dh.shape[1])
+    order = list(layer.forward.backwards)
+    is_source = (layer.direct != 0).any(1).tolist()
+    entries = [place for place, t in enumerate(order) if is_source[t]]
+    if len(entries) > MAX_SOURCES:
+        chosen = torch.linspace(0, len(entries) - 1, MAX_SOURCES).round().long().tolist()
+        entries = [entries[i] for i in chosen]
+    norms = layer.dh.new_full((len(entries), len(order)), torch.nan)  # (S, lag)
+    gradients = dict.fromkeys(layer.forward.cell.states, layer.dh.new_zeros(0, layer.dh.shape[1]))
+    started = 0
     for place, t in enumerate(order):
-        if place in entered[len(dh) : len(dh) + 1]:
-            dh = torch.cat([dh, back.direct[t][None]])
-            dc = torch.cat([dc, torch.zeros_like(dh[:1])])
-        if len(dh):
-            sizes = (
-                (dh.square().sum(1) + dc.square().sum(1))
-                .sqrt()
-                .nan_to_num(nan=torch.inf, posinf=torch.inf)
-            )
-            since = place - torch.tensor(entered[: len(dh)])
-            norms[torch.arange(len(dh)), since] = sizes
-            _, _, dh, dc = back.step(t, dh, dc)
-    went = ~norms.isnan()
-    mean = torch.where(went, norms, 0.0).sum(0) / went.sum(0)  # 0 / 0 is NaN
-    after = torch.where(went, norms, 0.0)[:, 1:].sum(0)
-    was = torch.where(went[:, 1:], norms[:, :-1], 0.0).sum(0)  # of the same sources
-    ratio = after / was
-    ratio[was == 0] = 0.0  # what is gone stays gone, and what left all bounds stays beyond them
-    ratio[was.isinf()] = torch.inf
-    ratio[~went[:, 1:].any(0)] = torch.nan
+        if place in entries[started : started + 1]:
+            # It enters at h; nothing has reached the other states yet.
+            gradients = {
+                name: torch.cat([g, torch.zeros_like(layer.direct[t])[None]])
+                for name, g in gradients.items()
+            }
+            gradients["h"][-1] = layer.direct[t]
+            started += 1
+        if started:
+            squares = sum(g.square().sum(1) for g in gradients.values())
+            sizes = torch.as_tensor(squares).sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
+            lags = place - torch.tensor(entries[:started])
+            norms[torch.arange(started), lags] = sizes
+            _, _, gradients = layer.step_back(t, gradients)
+    reached = ~norms.isnan()
+    known = torch.where(reached, norms, 0.0)
+    mean = known.sum(0) / reached.sum(0)  # 0 / 0 is NaN
+    after = known[:, 1:].sum(0)
+    before = torch.where(reached[:, 1:], norms[:, :-1], 0.0).sum(0)  # of the same sources
+    ratio = after / before
+    ratio[before == 0] = 0.0  # what is gone stays gone, and what left all bounds stays beyond them
+    ratio[before.isinf()] = torch.inf
+    ratio[~reached[:, 1:].any(0)] = torch.nan
     remaining = torch.cat([torch.ones_like(mean[:1]), ratio]).cumprod(0)
-    return GradientByLag(mean, remaining, len(entered))
+    return GradientByLag(mean, remaining, len(entries))
 
 
-def jacobians(back: LayerBackward, steps: list[int]) -> Tensor:
-    """J_t of some steps, (n, N, N): rows the state at t, columns the one before.
+def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
+    """J_t of some steps, (n, N, N): rows the states at t, columns the ones before.
 
-    Each row of J_t is what goes back from one number of the state.
+    Each row of J_t is what goes back from one number of the states.
     """
-    H = back.dh.shape[1]
-    lstm = "c" in back.forward.gates
-    one = torch.eye(2 * H if lstm else H).to(back.dh)
-    dh, dc = one[:, :H], one[:, H:] if lstm else torch.zeros_like(one)
-    found = []
+    names = layer.forward.cell.initial_states
+    unit_rows = torch.eye(layer.forward.state_size).to(layer.dh).chunk(len(names), 1)
+    gradients = dict(zip(names, unit_rows, strict=True))
+    rows = []
     for t in steps:
-        _, _, to_h, to_c = back.step(t, dh, dc)
-        found.append(torch.cat([to_h, to_c], 1) if lstm else to_h)
-    return torch.stack(found)
+        _, _, before = layer.step_back(t, gradients)
+        rows.append(torch.cat([before[name] for name in names], 1))
+    return torch.stack(rows)
 
 
-@TorchThreads(1)  # of many small steps more threads make long ones
-def jacobian_norms(back: LayerBackward) -> Tensor:
+@TorchThreads(1)  # eigenvalues of many small matrices: threads wait for each other longer than work
+def jacobian_norms(layer: LayerBackward) -> Tensor:
     """Largest singular value of J_t at each step, (T,): by how much at most a step can stretch."""
-    size = (2 if "c" in back.forward.gates else 1) * back.dh.shape[1]
-    every = max(1, _AT_ONCE // size**2)
-    steps = list(range(len(back.dh)))
-    parts = [jacobians(back, steps[i : i + every]) for i in range(0, len(steps), every)]
+    batch = max(1, _JACOBIAN_VALUES // layer.forward.state_size**2)
+    steps = list(range(len(layer.dh)))
+    parts = [jacobians(layer, steps[i : i + batch]) for i in range(0, len(steps), batch)]
     # The root of J J^T's largest eigenvalue: half the time of the singular values.
     return torch.cat([torch.linalg.eigvalsh(J @ J.mT)[:, -1].clamp_min(0).sqrt() for J in parts])

@@ -1,10 +1,10 @@
-"""What is explained: a network of its own, and one sequence (with its label) as it reads them.
+"""What is explained: a copy of a network, and sequences and labels in the form that it reads.
 
-Whoever explains may be given a `SequenceModel`, with sequences as the model reads them, or a fitted
-estimator, with sequences and labels as they were given to `fit`. From here on there is no
-difference.
+A user gives a `SequenceModel`, with sequences as the model reads them, or a fitted estimator, with
+sequences and labels in the form of its `fit`. Everything else in `elman.explain` asks an
+`ExplainedNetwork` and need not know which it was.
 
-Dimensions: T steps, C channels, K outputs.
+Dimensions: n sequences, N steps of all of them, T steps of one, C channels, K outputs.
 """
 
 from __future__ import annotations
@@ -18,38 +18,283 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.errors import DataError, SettingsError, ShapeError, nearest
+from elman.data.ragged import Ragged
+from elman.errors import SettingsError
+from elman.explain.checks import check_input, check_label, check_name, default_input_names
+from elman.explain.outputs import OUTPUTS, OutputMeaning
+from elman.explain.results import count_of
 from elman.models import SequenceModel
-from elman.tasks import OutputName
+from elman.tasks import TASKS
 
-Floats = NDArray[np.float64]
+Texts = tuple[str, ...]
 
 
 @runtime_checkable
-class Estimator(Protocol):
-    """What is asked of a fitted estimator; imports point down only, so it is known by its parts."""
+class FittedEstimator(Protocol):
+    """What is asked of a fitted estimator. Imports point down only, so its class is not named."""
 
     @property
     def model_(self) -> SequenceModel:
-        """The network; one of them, if the estimator's answer is the mean of several."""
+        """The network; one of them, if the estimator averages the predictions of several."""
 
     @property
     def encoder_(self) -> Any:
-        """Of sequences: `kind`, `steps(X)`, `encode(X)`, `gaps`, `categories`."""
+        """Of sequences: `kind`, `read_steps(X)`, `encode(X)`, `gaps`, `categories`, `channels`."""
 
     @property
     def target_(self) -> Any:
-        """Of labels: `task`, `encode(labels)`, and `classes`, or `names`, `mean` and `scale`."""
+        """Of labels: `encode(labels)`, and `classes`, or `names`, `mean` and `scale`."""
 
     @property
     def columns_(self) -> Any:
         """Of X: `what`, `names`."""
 
     def read_sequences(self, X: Any) -> Any:
-        """See `SequenceClassifier.read_sequences`."""
+        """X out of its container."""
 
     def read_labels(self, X: Any, y: Any) -> Any:
-        """See `SequenceClassifier.read_labels`."""
+        """y with a label for each sequence, or each step, of X."""
+
+
+@dataclass(frozen=True)
+class ExplainedNetwork:
+    """A bare network, which reads tensors and arrays of numbers.
+
+    Args:
+        model: a copy of the user's network, in evaluation mode, its gradients empty.
+    """
+
+    model: SequenceModel
+
+    @classmethod
+    def of(cls, model: Any, dtype: torch.dtype | None = torch.float64) -> ExplainedNetwork:
+        """Copy the network of `model`, a SequenceModel or a fitted estimator.
+
+        Args:
+            dtype: of the copy; None for that of the user's network. float64 by default, for in
+                float32 a sum over hundreds of steps of what explains a change misses the change by
+                more than the tolerances that are promised.
+        Raises: SettingsError for anything else.
+        """
+        if isinstance(model, SequenceModel):
+            return ExplainedNetwork(_copy(model, dtype))
+        if isinstance(model, FittedEstimator):
+            return ExplainedEstimator(_copy(model.model_, dtype), model)
+        raise SettingsError(
+            f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
+            "SequenceClassifier, SequenceTagger or SequenceRegressor."
+            + (" Call fit first" if hasattr(model, "read_sequences") else "")
+        )
+
+    @property
+    def meaning(self) -> OutputMeaning:
+        """What the outputs are: of classification, multilabel or regression."""
+        return OUTPUTS[self.model.config.task]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether outputs are about classes or labels; else they are numbers."""
+        return TASKS[self.model.config.task].has_classes
+
+    @property
+    def output_names(self) -> tuple[Any, ...]:
+        """Classes, labels, or names of the numbers that are predicted, (K,)."""
+        numbers = range(self.model.config.num_outputs)
+        return tuple(numbers) if self.has_classes else tuple(f"output {k + 1}" for k in numbers)
+
+    @property
+    def input_names(self) -> Texts:
+        """Of the C channels; `("token",)` for tokens."""
+        return default_input_names(self.model.config)
+
+    @property
+    def mean(self) -> Tensor:
+        """(K,): a value in the target's unit is output * scale + mean; 0 for classes."""
+        return torch.zeros_like(self.model.output.bias)
+
+    @property
+    def scale(self) -> Tensor:
+        """(K,); 1 for classes."""
+        return torch.ones_like(self.model.output.bias)
+
+    @property
+    def standardised(self) -> bool:
+        """Whether the network learnt standardised values, so that 1 is a standard deviation."""
+        return False
+
+    def distribution(self, outputs: Tensor) -> Tensor:
+        """From outputs, (..., K), to probabilities, or to values in the target's unit."""
+        return self.meaning.to_distribution(outputs) * self.scale + self.mean
+
+    def describe(self) -> str:
+        """The network in a few words."""
+        config = self.model.config
+        cell = config.cell.upper()
+        if config.cell == "rnn":
+            cell += f" ({config.nonlinearity})"
+        return (
+            f"{cell}, {count_of(config.num_layers, 'layer')} of "
+            f"{count_of(config.hidden_size, 'unit')}"
+            + (" in both directions" if config.bidirectional else "")
+            + f", readout {config.readout}"
+        )
+
+    def read_sequences(self, X: Any) -> Any:
+        """X out of its container: what the three methods below take, whole or in part."""
+        return X
+
+    def encode(self, sequences: Any) -> Ragged:
+        """Sequences as the network reads them: (N, C) numbers, or (N,) int64.
+
+        Raises: DataError or ShapeError naming the sequence that it cannot read.
+        """
+        names = _numbered("sequence", "X", len(sequences))
+        inputs = [
+            check_input(self.model, x, name) for x, name in zip(sequences, names, strict=True)
+        ]
+        return Ragged.from_list([x.cpu().numpy() for x in inputs])
+
+    def encode_labels(self, sequences: Any, labels: Any) -> NDArray[Any] | Ragged:
+        """Labels as the network learns them: (n,) codes, int64, or (n, K); Ragged, one a step.
+
+        Raises: DataError or ShapeError naming the label that it cannot learn.
+        """
+        names = _numbered("label", "y", len(labels))
+        targets = [
+            check_label(self.model, label, len(x), name).cpu().numpy()
+            for x, label, name in zip(sequences, labels, names, strict=True)
+        ]
+        return Ragged.from_list(targets) if self.model.config.per_step else np.stack(targets)
+
+    def numeric_steps(self, sequences: Any) -> Ragged:
+        """The columns of numbers, (N, C), as the user has them."""
+        inputs = self.encode(sequences)
+        numbers = inputs.values[:, : self.model.config.input_size]
+        return inputs.with_values(numbers.astype(np.float64))
+
+    def read(self, sequence: Any, label: Any = None) -> ExplainedSequence:
+        """Bring one sequence, and its label if it has one, to the form that the network reads.
+
+        Args:
+            sequence: for a bare network a tensor or array, (T, C) or (T,) whole numbers; for an
+                estimator one entry of an X as `fit` takes it.
+            label: for a bare network a code; (K,) with 1 where a label is there; (K,) values or one
+                number; with an output at every step one a step. For an estimator one entry of y.
+        Raises: DataError or ShapeError, saying what was expected.
+        """
+        sequences = self.read_sequences([sequence])
+        values = torch.from_numpy(self.encode(sequences).values)
+        # Again for an estimator: its network may have been replaced by one that reads otherwise.
+        x = check_input(self.model, values, "sequence", self.input_names)
+        tokens, categories = self._texts(sequences, x)
+        target = None
+        if label is not None:
+            self._check_class(label)
+            codes = self.encode_labels(sequences, [label])
+            # With a label at every step, those of all steps; else those of the only sequence.
+            codes = codes.values if isinstance(codes, Ragged) else codes[0]
+            target = check_label(self.model, codes, len(x), "label")
+        return ExplainedSequence(self, x[None], target, tokens, categories)
+
+    def _check_class(self, label: Any) -> None:
+        """Raise DataError for a label that is none of the classes, in words that name it."""
+
+    def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
+        """Of the only sequence the texts of its tokens, None for numbers, and of its categories."""
+        if x.ndim == 1:
+            return tuple(str(token) for token in x.tolist()), ()
+        codes = x[:, self.model.config.input_size :]
+        return None, tuple(tuple(f"{code:g}" for code in column) for column in codes.T.tolist())
+
+
+@dataclass(frozen=True)
+class ExplainedEstimator(ExplainedNetwork):
+    """The network of a fitted estimator, which reads what the estimator's `fit` takes.
+
+    Args:
+        estimator: whose network it is.
+    """
+
+    estimator: FittedEstimator
+
+    @property
+    def output_names(self) -> tuple[Any, ...]:
+        """Classes, labels, or names of the numbers that are predicted, (K,)."""
+        target = self.estimator.target_
+        return tuple(target.classes.tolist() if self.has_classes else target.names)
+
+    @property
+    def input_names(self) -> Texts:
+        """Of the C channels: numbers, which of them were observed, categories."""
+        if self.model.config.vocabulary_size:
+            return ("token",)
+        encoder, columns = self.estimator.encoder_, self.estimator.columns_
+        count = encoder.channels
+        names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
+        if columns.what == "channels" and columns.names:
+            names = list(columns.names)
+        numbers = [names[c] for c in range(count) if c not in encoder.categories]
+        flags = [f"{name} observed" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap]
+        return (*numbers, *flags, *(names[c] for c in encoder.categories))
+
+    @property
+    def mean(self) -> Tensor:
+        """(K,): a value in the target's unit is output * scale + mean; 0 for classes."""
+        if self.has_classes:
+            return super().mean
+        return torch.tensor(self.estimator.target_.mean).to(self.model.output.bias)
+
+    @property
+    def scale(self) -> Tensor:
+        """(K,); 1 for classes."""
+        if self.has_classes:
+            return super().scale
+        return torch.tensor(self.estimator.target_.scale).to(self.model.output.bias)
+
+    @property
+    def standardised(self) -> bool:
+        """Whether the network learnt standardised values, so that 1 is a standard deviation."""
+        return not self.has_classes
+
+    def read_sequences(self, X: Any) -> Any:
+        """X out of its container: what the three methods below take, whole or in part."""
+        return self.estimator.read_sequences(X)
+
+    def encode(self, sequences: Any) -> Ragged:
+        """Sequences as the network reads them: (N, C) numbers, or (N,) int64."""
+        encoded: Ragged = self.estimator.encoder_.encode(sequences)
+        return encoded
+
+    def encode_labels(self, sequences: Any, labels: Any) -> NDArray[Any] | Ragged:
+        """Labels as the network learns them: (n,) codes, int64, or (n, K); Ragged, one a step."""
+        checked = self.estimator.read_labels(sequences, labels)
+        targets: NDArray[Any] | Ragged = self.estimator.target_.encode(checked)
+        return targets
+
+    def numeric_steps(self, sequences: Any) -> Ragged:
+        """The columns of numbers, (N, C), as the user has them."""
+        encoder = self.estimator.encoder_
+        steps = encoder.read_steps(sequences)
+        columns = [c for c in range(encoder.channels) if c not in encoder.categories]
+        numbers: Ragged = steps.with_values(np.asarray(steps.values[:, columns], dtype=np.float64))
+        return numbers
+
+    def _check_class(self, label: Any) -> None:
+        """Raise DataError for a label that is none of the classes, in words that name it."""
+        config = self.model.config
+        if TASKS[config.task].single_label and not config.per_step:
+            check_name("label", label, self.output_names, "one of the classes")
+
+    def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
+        """Of the only sequence the texts of its tokens, None for numbers, and of its categories."""
+        encoder = self.estimator.encoder_
+        if not self.model.config.vocabulary_size and not encoder.categories:
+            return None, ()
+        steps = encoder.read_steps(sequences).values
+        if self.model.config.vocabulary_size:
+            return tuple(str(token) for token in steps.tolist()), ()
+        columns = (steps[:, c].tolist() for c in encoder.categories)
+        return None, tuple(tuple(str(value) for value in column) for column in columns)
 
 
 @dataclass(frozen=True)
@@ -57,27 +302,25 @@ class ExplainedSequence:
     """One sequence, and the network that reads it.
 
     Args:
-        model: a copy of the user's network, in evaluation mode, its gradients empty.
+        network: the copy that is explained.
         x: as the network reads it, (1, T, C) of the model's dtype or (1, T) int64, on its device.
         target: None without a label; else as the network learns it: the code, () int64; (K,) with 1
             where a label is there; (K,) values, for an estimator standardised; with an output at
             every step (T,) or (T, K).
-        classes: names of the outputs, (K,): classes, labels, or of what numbers are predicted.
-        input_names: of the C channels; `("token",)` for tokens.
         tokens: the text of each token, (T,); None for numbers.
         categories: for each column of categories, which stand behind the numbers, its T names.
-        mean, scale: of a regression, (K,): a value in the target's unit is output * scale + mean.
     """
 
-    model: SequenceModel
+    network: ExplainedNetwork
     x: Tensor
     target: Tensor | None
-    classes: tuple[Any, ...]
-    input_names: tuple[str, ...]
-    tokens: tuple[str, ...] | None
-    categories: tuple[tuple[str, ...], ...]
-    mean: Tensor
-    scale: Tensor
+    tokens: Texts | None
+    categories: tuple[Texts, ...]
+
+    @property
+    def model(self) -> SequenceModel:
+        """The copy of the network."""
+        return self.network.model
 
     @property
     def steps(self) -> int:
@@ -88,11 +331,6 @@ class ExplainedSequence:
     def lengths(self) -> Tensor:
         """(1,) int64: T."""
         return torch.tensor([self.steps])
-
-    @property
-    def task(self) -> OutputName:
-        """What the outputs are: of classification, multilabel or regression."""
-        return self.model.config.task
 
     @property
     def per_step(self) -> bool:
@@ -106,186 +344,6 @@ class ExplainedSequence:
             return np.array(self.tokens, dtype=object)
         return self.x[0].detach().cpu().double().numpy()
 
-    def distribution(self, outputs: Tensor) -> Tensor:
-        """From outputs, (..., K), to probabilities, or to values in the target's unit."""
-        if self.task == "classification":
-            return torch.softmax(outputs, -1)
-        if self.task == "multilabel":
-            return torch.sigmoid(outputs)
-        return outputs * self.scale + self.mean
-
-
-@dataclass(frozen=True)
-class ExplainedNetwork:
-    """From sequences as a user has them to Subjects that share one copy of the network.
-
-    Args:
-        model: the copy.
-        estimator: whose network it is; None for a bare SequenceModel.
-    """
-
-    model: SequenceModel
-    estimator: Estimator | None
-
-    @classmethod
-    def of(cls, model: Any, dtype: torch.dtype | None = torch.float64) -> ExplainedNetwork:
-        """Copy the network of `model`, a SequenceModel or a fitted estimator.
-
-        Args:
-            dtype: of the copy; None for that of the user's network.
-        Raises: SettingsError for anything else.
-        """
-        estimator = None
-        if not isinstance(model, SequenceModel):
-            if not isinstance(model, Estimator):
-                unfitted = hasattr(model, "fit") and hasattr(model, "read_sequences")
-                raise SettingsError(
-                    f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
-                    "SequenceClassifier, SequenceTagger or SequenceRegressor."
-                    + (" Call fit first" if unfitted else "")
-                )
-            estimator = model
-        network = copy.deepcopy(model.model_ if estimator else model)
-        if dtype is not None:
-            network = network.to(dtype)
-        network.zero_grad(set_to_none=True)
-        return cls(network.eval(), estimator)
-
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """Names of the outputs, (K,); numbers from 0 for a bare network's classes."""
-        if self.estimator is None:
-            config = self.model.config
-            numbered = range(config.num_outputs)
-            if config.task == "regression":
-                return tuple(f"output {k + 1}" for k in numbered)
-            return tuple(numbered)
-        target = self.estimator.target_
-        if target.task == "regression":
-            return tuple(target.names)
-        return tuple(target.classes.tolist())
-
-    def read(self, sequence: Any, label: Any = None) -> ExplainedSequence:
-        """Bring one sequence, and its label if it has one, to the form that the network reads.
-
-        Args:
-            sequence: for a bare network a tensor or array, (T, C) or (T,) whole numbers; for an
-                estimator one entry of an X as `fit` takes it.
-            label: for a bare network a code; (K,) with 1 where a label is there; (K,) values or one
-                number; with an output at every step one a step. For an estimator one entry of y.
-        Raises: DataError or ShapeError, saying what was expected.
-        """
-        weight = self.model.output.weight
-        mean, scale = torch.zeros_like(weight[:, 0]), torch.ones_like(weight[:, 0])
-        tokens: tuple[str, ...] | None = None
-        categories: tuple[tuple[str, ...], ...] = ()
-        if self.estimator is None:
-            x = _as_tensor(sequence, "sequence").to(weight.device)
-        else:
-            X = self.estimator.read_sequences([sequence])
-            x = torch.from_numpy(self.estimator.encoder_.encode(X).values).to(weight.device)
-            tokens, categories = _texts(self.estimator.encoder_, X)
-            if self.model.config.task == "regression":
-                target = self.estimator.target_
-                mean, scale = (torch.tensor(v).to(weight) for v in (target.mean, target.scale))
-        x = self._checked(x)
-        names = self._input_names()
-        if tokens is None and x.ndim == 1:
-            tokens = tuple(str(token) for token in x.tolist())
-        if not categories:
-            codes = x[:, self.model.config.input_size :] if x.ndim == 2 else x[:, None][:, :0]
-            categories = tuple(tuple(f"{c:g}" for c in column) for column in codes.T.tolist())
-        found = None if label is None else self._target(sequence, label, len(x))
-        return ExplainedSequence(
-            self.model, x[None], found, self.classes, names, tokens, categories, mean, scale
-        )
-
-    def _checked(self, x: Tensor) -> Tensor:
-        """Return x, (T, C) of the model's dtype or (T,) int64, if the network can read it."""
-        config = self.model.config
-        wanted = "token ids (T,)" if config.vocabulary_size else f"numbers (T, {config.columns})"
-        wide = (1,) if config.vocabulary_size else (2, config.columns)
-        if (x.ndim, *x.shape[1:]) != wide or len(x) == 0:
-            raise ShapeError(
-                f"sequence: got shape {tuple(x.shape)}, expected {wanted} of one sequence, at "
-                "least 1 step"
-            )
-        if config.vocabulary_size:
-            if x.is_floating_point() or x.dtype is torch.bool:
-                raise ShapeError(f"sequence: got {x.dtype}, expected whole numbers, {wanted}")
-            _check_codes(x, config.vocabulary_size, "token")
-            return x.long()
-        x = x.to(self.model.output.weight.dtype)
-        if not bool(torch.isfinite(x).all()):
-            step, channel = (int(i) for i in (~torch.isfinite(x)).nonzero()[0])
-            raise DataError(
-                f"sequence: step {step + 1}, channel {self._input_names()[channel]} is "
-                f"{float(x[step, channel])}",
-                remedy="Expected finite numbers: fill the gap.",
-            )
-        for k, size in enumerate(config.category_sizes):
-            _check_codes(x[:, config.input_size + k], size, "category")
-        return x
-
-    def _input_names(self) -> tuple[str, ...]:
-        config = self.model.config
-        if config.vocabulary_size:
-            return ("token",)
-        if self.estimator is None:
-            return tuple(f"channel {c + 1}" for c in range(config.columns))
-        encoder, columns = self.estimator.encoder_, self.estimator.columns_
-        known = columns.names if columns.what == "channels" else None
-        count = encoder.channels
-        given = list(known or ("value",)) if count == 1 or known else []
-        given = given or [f"channel {c + 1}" for c in range(count)]
-        numbers = [given[c] for c in range(count) if c not in encoder.categories]
-        flags = [f"{name} observed" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap]
-        return (*numbers, *flags, *(given[c] for c in encoder.categories))
-
-    def _target(self, sequence: Any, label: Any, steps: int) -> Tensor:
-        """Bring a label to the form of `ExplainedSequence.target`."""
-        config, weight = self.model.config, self.model.output.weight
-        if self.estimator is None:
-            found = _as_tensor(label, "label")
-        else:
-            self._refuse_unknown(label)
-            labels = self.estimator.read_labels([sequence], [label])
-            codes = self.estimator.target_.encode(labels)
-            # With a label at every step, those of all steps; else those of the only sequence.
-            found = torch.as_tensor(codes.values if config.per_step else codes[0])
-        classes = config.task == "classification"
-        shape = (steps,) if config.per_step else ()
-        if not classes:
-            if found.ndim == len(shape) and config.num_outputs == 1:
-                found = found[..., None]
-            shape = (*shape, config.num_outputs)
-        if found.shape != shape:
-            raise ShapeError(
-                f"label: got shape {tuple(found.shape)}, expected {shape}"
-                + (", one a step" if config.per_step else "")
-            )
-        if not classes:
-            return found.to(weight)
-        if found.is_floating_point() or found.dtype is torch.bool:
-            raise ShapeError(f"label: got {found.dtype}, expected a class's code, a whole number")
-        if not bool(((found >= 0) & (found < config.num_outputs)).all()):
-            raise DataError(f"label: got {label!r:.60}, expected 0 to {config.num_outputs - 1}")
-        return found.long().to(weight.device)
-
-    def _refuse_unknown(self, label: Any) -> None:
-        """Raise DataError for a label that is none of the classes, in words that name it."""
-        if self.model.config.task != "classification" or self.model.config.per_step:
-            return
-        if label in self.classes:
-            return
-        known = ", ".join(repr(c) for c in self.classes[:5])
-        more = len(self.classes) - 5
-        raise DataError(
-            f"label: got {label!r:.60}, expected one of the classes {known}"
-            + (f" and {more} more" if more > 0 else "")
-            + nearest(str(label), [str(c) for c in self.classes])
-        )
-
 
 def read_sequence(
     model: Any, sequence: Any, label: Any = None, dtype: torch.dtype | None = torch.float64
@@ -294,32 +352,14 @@ def read_sequence(
     return ExplainedNetwork.of(model, dtype).read(sequence, label)
 
 
-def _as_tensor(values: Any, name: str) -> Tensor:
-    try:
-        return torch.as_tensor(values).detach()
-    except (TypeError, ValueError, RuntimeError):
-        raise ShapeError(
-            f"{name}: got a {type(values).__name__}, expected a tensor or an array of numbers, as "
-            "the network reads them; an estimator takes what its fit takes"
-        ) from None
+def _numbered(noun: str, container: str, count: int) -> list[str]:
+    """Names of sequences or labels in messages: the only one needs no number."""
+    return [noun] if count == 1 else [f"{container}: {noun} {i}" for i in range(count)]
 
 
-def _check_codes(codes: Tensor, size: int, what: str) -> None:
-    """Raise DataError unless codes, (T,), are whole numbers from 0 to size - 1."""
-    bad = ~((codes >= 0) & (codes < size) & (codes == codes.floor()))
-    if bool(bad.any()):
-        step = int(bad.nonzero()[0])
-        raise DataError(
-            f"sequence: step {step + 1} is {codes[step].item():g}, which is no {what}",
-            remedy=f"Expected whole numbers from 0 to {size - 1}.",
-        )
-
-
-def _texts(encoder: Any, X: Any) -> tuple[tuple[str, ...] | None, tuple[tuple[str, ...], ...]]:
-    """Tokens of the only sequence in X, and the names in its columns of categories."""
-    if encoder.kind in ("tokens", "text"):
-        return tuple(str(token) for token in encoder.read_steps(X).values.tolist()), ()
-    if not encoder.categories:
-        return None, ()
-    steps = encoder.read_steps(X).values
-    return None, tuple(tuple(str(v) for v in steps[:, c].tolist()) for c in encoder.categories)
+def _copy(model: SequenceModel, dtype: torch.dtype | None) -> SequenceModel:
+    network = copy.deepcopy(model)
+    if dtype is not None:
+        network = network.to(dtype)
+    network.zero_grad(set_to_none=True)
+    return network.eval()

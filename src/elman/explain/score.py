@@ -1,39 +1,40 @@
-"""Which number of the network's answer is asked about: one output, in one of several scales."""
+"""Which number of a prediction is explained: one output, on one of several scales."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from elman.errors import DataError, SettingsError, nearest
-from elman.explain.network import ExplainedSequence
+from elman.errors import SettingsError
+from elman.explain.checks import check_name
+from elman.explain.network import ExplainedNetwork, ExplainedSequence
+from elman.explain.outputs import Scale
+from elman.tasks import TASKS
 
-Scale = Literal["log_odds", "logit", "log_probability", "probability", "value"]
-_WORDS = {
+_WORDS: dict[Scale, str] = {
     "log_odds": "log-odds",
     "logit": "logit",
     "log_probability": "log-probability",
     "probability": "probability",
     "value": "value",
 }
+_IN_NATS = ("log_odds", "logit", "log_probability")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number of an answer.
+    """One number of a prediction.
 
     Args:
-        subject: whose network it is.
+        network: whose prediction it is.
         index: which output, from 0.
         scale: see `elman.explain.attribute`.
         step: of a network with an output at every step, which one, from 0.
     """
 
-    subject: ExplainedSequence
+    network: ExplainedNetwork
     index: int
     scale: Scale
     step: int | None
@@ -41,12 +42,12 @@ class Score:
     @property
     def target(self) -> Any:
         """The class, label or value that it is about."""
-        return self.subject.classes[self.index]
+        return self.network.output_names[self.index]
 
     @property
     def unit(self) -> str:
         """`nats` for logarithms, empty for probabilities and values."""
-        return "nats" if self.scale in ("log_odds", "logit", "log_probability") else ""
+        return "nats" if self.scale in _IN_NATS else ""
 
     def __str__(self) -> str:
         what = f"{_WORDS[self.scale]} of {self.target}"
@@ -56,81 +57,52 @@ class Score:
         """From outputs, (B, K), or (B, T, K) with one a step, to this number of each row, (B,)."""
         if self.step is not None:
             outputs = outputs[:, self.step]
-        own = outputs[:, self.index]
-        if self.scale == "value":
-            return own * self.subject.scale[self.index] + self.subject.mean[self.index]
-        several = self.subject.task == "multilabel"
-        if self.scale == "probability":
-            return torch.sigmoid(own) if several else torch.softmax(outputs, -1)[:, self.index]
-        if self.scale == "log_probability":
-            if several:
-                return functional.logsigmoid(own)
-            return torch.log_softmax(outputs, -1)[:, self.index]
-        if self.scale == "logit" or several:
-            return own
-        others = torch.arange(outputs.shape[1], device=outputs.device) != self.index
-        return own - torch.logsumexp(outputs[:, others], -1)
+        number = self.network.meaning.scores[self.scale](outputs, self.index)
+        return number * self.network.scale[self.index] + self.network.mean[self.index]
 
 
 def choose_score(
-    subject: ExplainedSequence, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
+    sequence: ExplainedSequence, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
 ) -> Score:
-    """Find out what is asked about.
+    """Find the number that is to be explained.
 
     Args:
         outputs: of the sequence, (1, K) or (1, T, K).
-        target: an entry of `subject.classes`; None for the likeliest.
+        target: one of `ExplainedNetwork.output_names`; None for the likeliest.
         scale: None for log-odds, or the value of a regression.
         step: from 0, or from the end if negative; None for the last, where there is one a step.
-    Raises: SettingsError for what this network does not have; DataError for a target that is none.
+    Raises: SettingsError for what this network does not have; DataError for an unknown target.
     """
-    if not subject.per_step:
+    network, steps = sequence.network, sequence.steps
+    if not sequence.per_step:
         if step is not None:
             raise SettingsError(
                 f"step: got {step}, but this network has one output a sequence. Leave it out"
             )
-        last = outputs[0]
+        row = outputs[0]
     else:
-        step = subject.steps - 1 if step is None else step
-        if not -subject.steps <= step < subject.steps:
+        step = steps - 1 if step is None else step
+        if not -steps <= step < steps:
             raise SettingsError(
-                f"step: got {step}, expected 0 to {subject.steps - 1} (or, from the end, "
-                f"{-subject.steps} to -1)"
+                f"step: got {step}, expected 0 to {steps - 1} (or, from the end, {-steps} to -1)"
             )
-        step %= subject.steps
-        last = outputs[0, step]
-    if subject.task == "classification" and len(last) < 2:
+        step %= steps
+        row = outputs[0, step]
+    if len(row) < 2 and TASKS[network.model.config.task].single_label:
         raise SettingsError("model: it has one class only, whose probability is always 1")
-    return Score(subject, _index(subject, last, target), _scale(subject, scale), step)
-
-
-def _index(subject: ExplainedSequence, outputs: Tensor, target: Any) -> int:
-    if target is None:
-        if subject.task == "regression" and len(outputs) > 1:
-            raise SettingsError(
-                f"target: this network predicts {len(outputs)} values; give one of "
-                f"{', '.join(map(repr, subject.classes))}"
-            )
-        return int(outputs.argmax())
-    for index, known in enumerate(subject.classes):
-        if known == target:
-            return index
-    shown = ", ".join(map(repr, subject.classes[:5]))
-    more = len(subject.classes) - 5
-    raise DataError(
-        f"target: got {target!r:.60}, expected one of {shown}"
-        + (f" and {more} more" if more > 0 else "")
-        + nearest(str(target), [str(c) for c in subject.classes])
-    )
-
-
-def _scale(subject: ExplainedSequence, scale: Scale | None) -> Scale:
-    values = subject.task == "regression"
-    if scale is None:
-        return "value" if values else "log_odds"
-    known = [s for s in get_args(Scale) if (s == "value") == values]
-    if scale not in known:
+    if target is not None:
+        index = check_name("target", target, network.output_names, "one of")
+    elif network.has_classes or len(row) == 1:
+        index = int(row.argmax())
+    else:
         raise SettingsError(
-            f"output: got {scale!r}, expected {' or '.join(map(repr, known))} for {subject.task}"
+            f"target: this network predicts {len(row)} values; give one of "
+            f"{', '.join(map(repr, network.output_names))}"
         )
-    return scale
+    scales = list(network.meaning.scores)
+    if scale is not None and scale not in scales:
+        raise SettingsError(
+            f"output: got {scale!r}, expected {' or '.join(map(repr, scales))} for "
+            f"{network.model.config.task}"
+        )
+    return Score(network, index, scale or scales[0], step)

@@ -15,14 +15,17 @@ from torch import Tensor
 
 from elman.errors import SettingsError
 from elman.explain.forward import Direction, ForwardPass, check_forward, run_forward
-from elman.explain.frames import frame
-from elman.explain.network import ExplainedSequence, Floats, read_sequence
+from elman.explain.network import ExplainedSequence, read_sequence
+from elman.explain.outputs import OUTPUTS
+from elman.explain.results import Floats, attributes_to_dict, count_of, to_array, to_frame
+from elman.ops.cells import find_cell
+from elman.tasks import TASKS, OutputName
 from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_AT_ONCE = 2**18  # steps of a batch of beginnings: bounds the memory
+_BATCH_STEPS = 2**18  # steps of a batch of prefixes: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class LayerTrace:
     Args:
         layer: from 0, the lowest, as in torch's names of the weights.
         direction: `forward`, or `backward`, from the last step to the first.
-        cell: rnn, gru or lstm.
-        gates: by name, each (T, H). rnn: h. gru: r reset, z update, n candidate, h. lstm: i input,
-            f forget, g candidate, o output, c cell state, h. h is the hidden state.
+        cell: name of the cell.
+        gates: every gate and state by name, each (T, H). rnn: h. gru: r reset, z
+            update, n candidate, h. lstm: i input, f forget, g candidate, o output, c cell state, h.
+            h is the hidden state.
     """
 
     layer: int
@@ -47,6 +51,12 @@ class LayerTrace:
         """Hidden states, (T, H)."""
         return self.gates["h"]
 
+    @property
+    def sigmoid_gates(self) -> tuple[str, ...]:
+        """Gates between 0, shut, and 1, open."""
+        cell = find_cell(self.cell)
+        return tuple(name for name in cell.gates if cell.activations.get(name) == "sigmoid")
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -56,9 +66,10 @@ class Trace:
         inputs: as the network reads them: (T, C) numbers (of an estimator standardised; category
             codes behind them), or the tokens' texts, (T,).
         input_names: of the C channels.
-        layers: from the lowest up, in each the forward direction first; on the whole sequence.
-        hidden: states of the top layer, both directions end to end, (T, D*H); on the whole.
-        outputs: logits, or values, (T, K). Row t is the answer to x_1 ... x_t, as if the sequence
+        layers: from the lowest up, in each the forward direction first; of the whole sequence.
+        hidden: states of the top layer, both directions end to end, (T, D*H); of the whole
+            sequence.
+        outputs: logits, or values, (T, K). Row t is the output for x_1 ... x_t, as if the sequence
             ended there: a backward direction starts at x_t, a mean or maximum runs over t steps.
             With an output at every step it is that of step t, given the whole sequence.
         distribution: from the outputs: probabilities, or values in the target's unit, (T, K).
@@ -75,7 +86,7 @@ class Trace:
     outputs: Floats
     distribution: Floats
     classes: tuple[Any, ...]
-    task: str
+    task: OutputName
     per_step: bool
     network: str
 
@@ -86,27 +97,27 @@ class Trace:
 
     @property
     def prediction(self) -> Floats:
-        """The answer to the whole sequence, or at the last step, (K,): `distribution[-1]`."""
-        answer: Floats = self.distribution[-1]
-        return answer
+        """The distribution for the whole sequence, or at the last step, (K,): the last row."""
+        last: Floats = self.distribution[-1]
+        return last
 
     @property
     def settling_step(self) -> int | None:
-        """Step, from 1, from which on the likeliest class is the final one; None if no class is.
+        """First step, from 1, from which on what is predicted stays as it is at the end.
 
-        Of several labels: from which on the same ones are above 1/2.
+        That is the likeliest class, or which labels are above 1/2; None for values, and with an
+        output at every step.
         """
-        if self.task == "regression" or self.per_step:
+        decide = OUTPUTS[self.task].decide
+        if decide is None or self.per_step:
             return None
-        if self.task == "multilabel":
-            same = ((self.distribution > 0.5) == (self.prediction > 0.5)).all(1)
-        else:
-            same = self.distribution.argmax(1) == self.prediction.argmax()
+        decisions = decide(self.distribution).reshape(len(self.distribution), -1)
+        same = (decisions == decisions[-1]).all(1)
         return 1 if same.all() else int(np.flatnonzero(~same)[-1]) + 2
 
     def plot(self) -> Figure:
         """Draw input, hidden states, gates and the prediction as it forms, over the steps."""
-        from elman.plots.explain.trace import draw_trace
+        from elman.plots.explain.states import draw_trace
 
         return draw_trace(self)
 
@@ -117,7 +128,7 @@ class Trace:
             layer: from 0; -1 is the top one.
         Raises: SettingsError for a layer or direction that the network does not have.
         """
-        from elman.plots.explain.trace import draw_gates
+        from elman.plots.explain.states import draw_gates
 
         count = self.layers[-1].layer + 1
         if not -count <= layer < count:
@@ -134,8 +145,8 @@ class Trace:
         """Return a pandas DataFrame.
 
         Args:
-            states: False for a row a step: the input, and the answer; True for a row a step, layer,
-                direction and unit, with a column for each gate and state.
+            states: False for a row a step: the input and the prediction; True for a row a step,
+                layer, direction and unit, with a column for each gate and state.
         """
         step = np.arange(1, self.steps + 1)
         if not states:
@@ -144,9 +155,9 @@ class Trace:
                 rows |= {self.input_names[0]: self.inputs}
             else:
                 rows |= dict(zip(self.input_names, self.inputs.T, strict=True))
-            form = "{}" if self.task == "regression" else "p({})"
-            answers = zip(self.classes, self.distribution.T, strict=True)
-            return frame(rows | {form.format(name): values for name, values in answers})
+            form = "p({})" if TASKS[self.task].has_classes else "{}"
+            columns = zip(self.classes, self.distribution.T, strict=True)
+            return to_frame(rows | {form.format(name): values for name, values in columns})
         units = self.layers[0].h.shape[1]
         long: dict[str, list[Any]] = {"step": [], "layer": [], "direction": [], "unit": []}
         for each in self.layers:
@@ -157,84 +168,84 @@ class Trace:
             long["unit"].append(np.tile(np.arange(1, units + 1), self.steps))
             for name, values in each.gates.items():
                 long.setdefault(name, []).append(values.ravel())
-        return frame({name: np.concatenate(parts) for name, parts in long.items()})
+        return to_frame({name: np.concatenate(parts) for name, parts in long.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: input, answers and when they settling_step; not the states."""
-        return {
-            "network": self.network,
-            "task": self.task,
-            "inputs": self.inputs.tolist(),
-            "input_names": list(self.input_names),
-            "classes": list(self.classes),
-            "distribution": self.distribution.tolist(),
-            "settling_step": self.settling_step,
-        }
+        """JSON-ready: input, distribution and settling step; not the states."""
+        names = ("network", "task", "inputs", "input_names", "classes", "distribution")
+        return attributes_to_dict(self, *names, "settling_step")
 
     def __str__(self) -> str:
-        lines = [f"{self.network}; a sequence of {counted(self.steps, 'step')}"]
+        lines = [f"{self.network}; a sequence of {count_of(self.steps, 'step')}"]
         if self.per_step:
-            lines.append(f"at the last step: {self._answer(-1)}")
+            lines.append(f"at the last step: {self._describe_step(-1)}")
         else:
-            lines.append(f"answer: {self._answer(-1)}")
-            lines.append(f"after step 1: {self._answer(0)}")
+            lines.append(f"prediction: {self._describe_step(-1)}")
+            lines.append(f"after step 1: {self._describe_step(0)}")
         if self.settling_step is not None:
-            lines.append(f"settled from step {self.settling_step} of {self.steps} on")
+            lines.append(f"unchanged from step {self.settling_step} of {self.steps} on")
         return "\n".join(lines)
 
-    def _answer(self, step: int) -> str:
+    def _describe_step(self, step: int) -> str:
         row = self.distribution[step]
-        if self.task == "regression":
+        if not TASKS[self.task].has_classes:
             return ", ".join(f"{c} {v:.4g}" for c, v in zip(self.classes, row, strict=True))
         likeliest = np.argsort(-row, kind="stable")[:3]
         return ", ".join(f"{self.classes[k]} ({row[k]:.3f})" for k in likeliest)
 
 
-@TorchThreads(1)  # of many small steps more threads make long ones
+# A step of a small network takes microseconds, in which a second thread costs more to wake than it
+# computes: measured, two threads are up to ten times slower than one.
+@TorchThreads(1)
 def trace(model: Any, sequence: Any) -> Trace:
-    """Run one sequence through a network and keep everything that it did.
+    """Run one sequence through a network and keep everything that it computes.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
         sequence: one, as the model reads it ((T, C) numbers or (T,) token ids), or for an estimator
             as its `fit` takes it.
-    Returns: a Trace; it prints the gist, and `.plot()` draws it.
+    Returns: a Trace; it prints a summary, and `.plot()` draws it.
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
         network computes something else than its config says.
     """
-    subject = read_sequence(model, sequence)
+    explained = read_sequence(model, sequence)
+    network = explained.network
     with torch.no_grad():
-        done = run_forward(subject.model, subject.x[0])
-        check_forward(subject, done)
-        outputs = as_it_forms(subject, done)
-        distribution = subject.distribution(outputs)
-    cell = subject.model.config.cell
+        forward = run_forward(explained.model, explained.x[0])
+        check_forward(explained, forward)
+        outputs = outputs_by_step(explained, forward)
+        distribution = network.distribution(outputs)
     layers = [
-        LayerTrace(each.layer, each.direction, cell, {n: array(g) for n, g in each.gates.items()})
-        for each in done.layers
+        LayerTrace(
+            layer.layer,
+            layer.direction,
+            layer.cell.name,
+            {name: to_array(values) for name, values in layer.gates.items()},
+        )
+        for layer in forward.layers
     ]
     return Trace(
-        inputs=subject.inputs,
-        input_names=subject.input_names,
+        inputs=explained.inputs,
+        input_names=network.input_names,
         layers=tuple(layers),
-        hidden=array(done.hidden),
-        outputs=array(outputs),
-        distribution=array(distribution),
-        classes=subject.classes,
-        task=subject.task,
-        per_step=subject.per_step,
-        network=described(subject),
+        hidden=to_array(forward.hidden),
+        outputs=to_array(outputs),
+        distribution=to_array(distribution),
+        classes=network.output_names,
+        task=network.model.config.task,
+        per_step=explained.per_step,
+        network=network.describe(),
     )
 
 
-def as_it_forms(subject: ExplainedSequence, done: ForwardPass) -> Tensor:
+def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tensor:
     """Outputs as if the sequence ended at each step, (T, K); as `Trace.outputs`."""
-    model, config = subject.model, subject.model.config
+    model, config = explained.model, explained.model.config
     if config.per_step:
-        return done.outputs
+        return forward.outputs
     if config.bidirectional:
-        return _of_beginnings(subject)
-    h = done.hidden  # (T, H): in one direction, no state knows what comes later
+        return _outputs_of_prefixes(explained)
+    h = forward.hidden  # (T, H): in one direction, no state depends on what comes later
     if config.readout == "mean":
         h = h.cumsum(0) / torch.arange(1, len(h) + 1).to(h)[:, None]
     elif config.readout == "max":
@@ -242,35 +253,14 @@ def as_it_forms(subject: ExplainedSequence, done: ForwardPass) -> Tensor:
     return h @ model.output.weight.T + model.output.bias
 
 
-def _of_beginnings(subject: ExplainedSequence) -> Tensor:
-    """The network's own answers to x_1, to x_1 x_2, ..., in batches, (T, K)."""
-    x, steps = subject.x, subject.steps
-    rows = max(1, _AT_ONCE // steps)
-    found = []
+def _outputs_of_prefixes(explained: ExplainedSequence) -> Tensor:
+    """The network's own outputs for x_1, for x_1 x_2, ..., in batches, (T, K)."""
+    x, steps = explained.x, explained.steps
+    rows = max(1, _BATCH_STEPS // steps)
+    outputs = []
     for first in range(0, steps, rows):
         lengths = torch.arange(first, min(first + rows, steps)) + 1
         longest = int(lengths[-1])
         batch = x[:, :longest].expand(len(lengths), *x[:, :longest].shape[1:])
-        found.append(subject.model(batch, lengths=lengths))
-    return torch.cat(found)
-
-
-def described(subject: ExplainedSequence) -> str:
-    """The network in a few words."""
-    config = subject.model.config
-    kind = config.cell.upper() + (f" ({config.nonlinearity})" if config.cell == "rnn" else "")
-    return (
-        f"{kind}, {counted(config.num_layers, 'layer')} of {counted(config.hidden_size, 'unit')}"
-        + (" in both directions" if config.bidirectional else "")
-        + f", readout {config.readout}"
-    )
-
-
-def counted(number: int, what: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def array(values: Tensor) -> Floats:
-    """A tensor as float64 NumPy array of its own."""
-    return values.detach().cpu().double().numpy().copy()
+        outputs.append(explained.model(batch, lengths=lengths))
+    return torch.cat(outputs)

@@ -181,11 +181,11 @@ class Diagnosis:
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame, one row a finding. Raises ElmanError without pandas."""
-        from elman.explain.frames import frame
+        from elman.explain.results import to_frame
 
         rows = [finding.to_dict() for finding in self.findings]
         names = [*(f.name for f in dataclasses.fields(Finding)), "where"]
-        return frame({name: [row[name] for row in rows] for name in names})
+        return to_frame({name: [row[name] for row in rows] for name in names})
 
     def plot(self) -> Figure:
         """Draw what was measured of the network, in one figure of four panels."""

@@ -20,7 +20,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 from elman.explain.doctor.findings import Finding
-from elman.explain.network import ExplainedNetwork
+from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import SequenceModel
 from elman.tasks import TASKS
 from elman.train import EpochRecord
@@ -105,8 +105,8 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         form that the network reads, or nothing in X can be read.
     """
     network = ExplainedNetwork.of(model, dtype=None)
-    config, estimator = network.model.config, network.estimator
-    sequences = _as_container(X if estimator is None else estimator.read_sequences(X))
+    config = network.model.config
+    sequences = _as_container(network.read_sequences(X))
     count = len(sequences)
     if y is not None and len(y) != count:
         raise ShapeError(f"y: got {len(y)} labels, expected {count}, one a sequence of X")
@@ -116,7 +116,7 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         empty = tuple(sorted({*range(count)} - {*kept}))
         remedy = "Leave them out, or find out why nothing was read."
         findings.append(_left_out("empty_sequences", "have no steps", empty, count, remedy))
-    inputs, failed = _read_each(lambda index: _read(network, sequences, index), kept)
+    inputs, failed = _read_each(lambda index: network.encode(_take(sequences, index)), kept)
     if failed:
         what = f"cannot be read; the reason for the first: {next(iter(failed.values()))}"
         remedy = "Fill the gaps or leave the sequences out: every number must be finite."
@@ -127,7 +127,9 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
     target: Any = np.zeros(0)
     if y is not None:
         labels = _as_container(y)
-        target, failed = _read_each(lambda i: _read_labels(network, sequences, labels, i), kept)
+        target, failed = _read_each(
+            lambda i: network.encode_labels(_take(sequences, i), _take(labels, i)), kept
+        )
         if failed:
             names = list(dict.fromkeys(str(labels[i])[:40] for i in failed))[:5]
             what = f"have a label that the network does not know ({', '.join(names)})"
@@ -145,13 +147,10 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
             remedy="Expected at least one with steps, and labels that the network knows.",
         )
     task = TASKS[config.task]
-    raw, record, loss, scaled = _numbers_of(inputs, config.input_size), None, "auto", None
-    if estimator is not None:
-        if raw is not None:
-            encoder = estimator.encoder_
-            steps = encoder.read_steps(_take(sequences, kept))
-            columns = [c for c in range(encoder.channels) if c not in encoder.categories]
-            raw = steps.with_values(np.asarray(steps.values[:, columns], dtype=np.float64))
+    raw, record, loss, scaled = None, None, "auto", None
+    if config.input_size:
+        raw = network.numeric_steps(_take(sequences, kept))
+    if isinstance(network, ExplainedEstimator):
         options, history = model.get_params(deep=False), model.history_
         loss, scaled = options["loss"], options["scale"]
         if history.epochs:
@@ -164,7 +163,7 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         examples=Examples(inputs, target, None, unit, config.input_size, np.array(kept)),
         raw=raw,
         labelled=y is not None,
-        classes=network.classes,
+        classes=network.output_names,
         loss=Loss(config.task, task.losses[0] if loss == "auto" else loss),
         record=record,
         scaled=scaled,
@@ -220,32 +219,3 @@ def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any,
         if rows and isinstance(rows[0], Ragged):
             return Ragged.from_list([row.values for row in rows]), failed
         return np.concatenate(rows) if rows else np.zeros(0), failed
-
-
-def _read(network: ExplainedNetwork, sequences: Any, index: list[int]) -> Ragged:
-    """Sequences as the network reads them: an estimator encodes all at once, which is faster."""
-    if network.estimator is not None:
-        encoded: Ragged = network.estimator.encoder_.encode(_take(sequences, index))
-        return encoded
-    return Ragged.from_list([network.read(sequences[i]).x[0].cpu().numpy() for i in index])
-
-
-def _read_labels(network: ExplainedNetwork, sequences: Any, labels: Any, index: list[int]) -> Any:
-    """Labels as the network learns them: (n,), (n, K), or a Ragged with one at every step."""
-    if network.estimator is not None:
-        estimator = network.estimator
-        read = estimator.read_labels(_take(sequences, index), _take(labels, index))
-        return estimator.target_.encode(read)
-    task, targets = TASKS[network.model.config.task], []
-    for i in index:
-        label = np.asarray(labels[i])
-        if label.dtype == bool:
-            label = label.astype(np.int64)
-        target = network.read(sequences[i], label).target
-        assert target is not None
-        if not bool(target.isfinite().all()):
-            raise DataError("a label is not a finite number")
-        if task.has_classes and not task.single_label and not bool((target == target.bool()).all()):
-            raise DataError("a label is neither 0 nor 1")
-        targets.append(target.cpu().numpy())
-    return Ragged.from_list(targets) if network.model.config.per_step else np.stack(targets)

@@ -1,1 +1,1 @@
-"""Pictures of a network laid open; `elman.explain`'s results draw themselves with them."""
+"""Figures of the results of `elman.explain`, which draw themselves by them."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_LINES = 6
-MOST_NAMED = 60  # tokens that have room for a name each
+MAX_LINES = 6
+MAX_NAMED = 60  # tokens that have room for a name each
 STYLES: tuple[Any, ...] = (
     "-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)),
 )  # fmt: skip
@@ -62,7 +62,7 @@ def step_axis(axes: Axes, steps: int) -> None:
 
 def name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
     """Write the tokens above a panel, one over each step; of very many, every so-manieth."""
-    every = -(-len(tokens) // MOST_NAMED)
+    every = -(-len(tokens) // MAX_NAMED)
     at = np.arange(0, len(tokens), every)
     texts = [label(token, 18) for token in tokens[::every]]
     turned = max(map(len, texts)) > (2 if len(at) > 25 else 4 if len(at) > 12 else 6)
@@ -77,7 +77,7 @@ def name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
 def draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
     """Draw channels, (T, C): a line each, or a heat map of many."""
     axes, _ = panel
-    if inputs.shape[1] <= MOST_LINES:
+    if inputs.shape[1] <= MAX_LINES:
         draw_lines(panel, inputs, names)
     else:
         heat(panel, inputs, "value", signed=bool((inputs < 0).any()))

@@ -1,86 +1,50 @@
-"""What decided: beneath the signal of each channel, or above each token."""
+"""Which inputs count: what each contributed to a prediction, and how far back they do.
+
+Dimensions: T steps, C channels.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elman.plots.explain.panels import step_axis
-from elman.plots.style import BLUE, GREY, INK, PALE, VERMILION, drawing, label, quiet
+from elman.plots.style import BLUE, GREY, INK, PALE, VERMILION, Floats, drawing, label, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
+    from elman.explain.attribution import Attribution
+    from elman.explain.memory import Memory, MemoryCurve
 
-MOST_CHANNELS = 6
-MOST_BARS = 500  # across a panel; beyond, one bar stands for several steps
-MOST_LINES = 30  # of text
+MAX_CHANNELS = 6
+MAX_BARS = 500  # across a panel; beyond, one bar stands for several steps
+MAX_LINES = 30  # of text
+LINEAR_LAGS = 64  # up to which the axis of time lags is linear
 _COLUMNS = 92  # letters in a line of text
 _BAR = 4.0  # letters that a bar is wide at most
+_CURVE_STYLES: dict[str, dict[str, Any]] = {
+    "past": {"color": BLUE, "linestyle": "-", "marker": "o"},
+    "future": {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+}
 
 
-class AttributionLike(Protocol):
-    """How much each step, and channel, of a sequence did; `elman.explain.Attribution` has it."""
-
-    @property
-    def method(self) -> str:
-        """How it was found out."""
-
-    @property
-    def output(self) -> str:
-        """The number that was explained, in words."""
-
-    @property
-    def unit(self) -> str:
-        """Of all values; may be empty."""
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Of the channels, (C,)."""
-
-    @property
-    def inputs(self) -> NDArray[Any]:
-        """What was read, (T, C) numbers or (T,) tokens."""
-
-    @property
-    def categories(self) -> tuple[tuple[str, ...], ...]:
-        """Names at each step, (T,), of the last columns."""
-
-    @property
-    def values(self) -> Floats:
-        """What each did, (T, C) or (T,)."""
-
-    @property
-    def by_step(self) -> Floats:
-        """What each step did, (T,)."""
-
-    @property
-    def difference(self) -> float:
-        """What is shared out."""
-
-    @property
-    def baseline(self) -> str:
-        """Against what."""
-
-
-def attribution(found: AttributionLike) -> Figure:
+def draw_attribution(attribution: Attribution) -> Figure:
     """Draw what each step did: bars up raised the output, bars down lowered it."""
-    return _over_tokens(found) if found.values.ndim == 1 else _under_signal(found)
+    return _over_tokens(attribution) if attribution.values.ndim == 1 else _under_signal(attribution)
 
 
-def _title(axes: Axes, found: AttributionLike, more: str = "") -> None:
-    unit = f" {found.unit}" if found.unit else ""
-    what = found.method.replace("_", " ").replace(" x ", " × ")
+def _title(axes: Axes, attribution: Attribution, more: str = "") -> None:
+    unit = f" {attribution.unit}" if attribution.unit else ""
+    what = attribution.method.replace("_", " ").replace(" x ", " × ")
     told = (
-        f"{what}: {found.difference:+.3g}{unit} from the baseline ({found.baseline})\n"
+        f"{what}: {attribution.difference:+.3g}{unit} from the baseline ({attribution.baseline})\n"
         f"bars up raised it, bars down lowered it{more}"
     )
-    axes.set_title(f"What decided: {label(found.output, 60)}", loc="left", pad=34)
+    axes.set_title(f"What decided: {label(attribution.output, 60)}", loc="left", pad=34)
     axes.annotate(
         told, (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
         fontsize=8, color=GREY, va="bottom", annotation_clip=False,
@@ -93,27 +57,29 @@ def _ends(values: Floats) -> tuple[float, float]:
     return (low, high) if high > low else (0.0, 1.0)
 
 
-def _under_signal(found: AttributionLike) -> Figure:
-    T, C = found.values.shape
-    order = np.argsort(-np.abs(found.values).sum(0), kind="stable")
-    shown, rest = np.sort(order[:MOST_CHANNELS]), np.sort(order[MOST_CHANNELS:])
+def _under_signal(attribution: Attribution) -> Figure:
+    T, C = attribution.values.shape
+    order = np.argsort(-np.abs(attribution.values).sum(0), kind="stable")
+    shown, rest = np.sort(order[:MAX_CHANNELS]), np.sort(order[MAX_CHANNELS:])
     panels = len(shown) + (C > 1)
     with drawing(8.0, 1.5 + 1.2 * panels + (0.3 if len(rest) else 0)) as figure:
         every = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
-        _title(every[0], found)
+        _title(every[0], attribution)
         if C > 1:
             quiet(every[0], grid="")
-            _bars(every[0], found.by_step, _ends(found.by_step), found.unit)
+            _bars(every[0], attribution.by_step, _ends(attribution.by_step), attribution.unit)
             _name(every[0], "all channels")
-        ends = _ends(found.values[:, shown])
+        ends = _ends(attribution.values[:, shown])
         for axes, c in zip(every[C > 1 :], shown, strict=True):
-            _channel(axes, found, int(c), ends)
+            _channel(axes, attribution, int(c), ends)
         every[-1].set_xlim(0.4, T + 0.6)
         step_axis(every[-1], T)
         every[-1].set_xlabel("step t of x_t; signals as the network reads them")
         if len(rest):
-            share = np.abs(found.values[:, rest]).sum() / (np.abs(found.values).sum() or 1.0)
-            names = ", ".join(label(found.input_names[c], 14) for c in rest[:6])
+            share = np.abs(attribution.values[:, rest]).sum() / (
+                np.abs(attribution.values).sum() or 1.0
+            )
+            names = ", ".join(label(attribution.input_names[c], 14) for c in rest[:6])
             more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
             told = f"not drawn, with {share:.0%} of the bars' whole length: {names}{more}"
             figure.supxlabel(told, fontsize=8, color=GREY)
@@ -131,12 +97,12 @@ def _name(axes: Axes, name: str) -> None:
 def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> None:
     """Draw a bar a step, or one for the furthest up and down of every few steps."""
     T = len(values)
-    every = -(-T // MOST_BARS)
+    every = -(-T // MAX_BARS)
     at = np.arange(0, T, every)
     up = np.maximum.reduceat(np.maximum(values, 0), at)
     down = np.minimum.reduceat(np.minimum(values, 0), at)
     where = (at + 1 + np.minimum(at + every, T)) / 2
-    width = every * (0.8 if T <= MOST_BARS // 2 else 1.0)
+    width = every * (0.8 if T <= MAX_BARS // 2 else 1.0)
     axes.bar(where, up, width, color=BLUE, linewidth=0)
     axes.bar(where, down, width, color=VERMILION, linewidth=0)
     axes.axhline(0, color=GREY, linewidth=0.6)
@@ -148,11 +114,11 @@ def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> N
     axes.set_ylabel(unit or "value", fontsize=8)
 
 
-def _channel(axes: Axes, found: AttributionLike, c: int, ends: tuple[float, float]) -> None:
+def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, float]) -> None:
     """Draw one channel above, its bars below, on a scale that all channels share."""
-    T, C = found.values.shape
-    signal = found.inputs[:, c].astype(np.float64)
-    column = c - (C - len(found.categories))  # of categories, if not below 0
+    T, C = attribution.values.shape
+    signal = attribution.inputs[:, c].astype(np.float64)
+    column = c - (C - len(attribution.categories))  # of categories, if not below 0
     low, high = float(signal.min()), float(signal.max())
     whole = (high - low or 1.0) / 0.48
     bars = axes.twinx()
@@ -165,13 +131,13 @@ def _channel(axes: Axes, found: AttributionLike, c: int, ends: tuple[float, floa
     )  # fmt: skip
     axes.set_ylim(low - 0.47 * whole, low + 0.53 * whole)
     if column >= 0:
-        names = dict(zip(signal.tolist(), found.categories[column], strict=True))
+        names = dict(zip(signal.tolist(), attribution.categories[column], strict=True))
         codes = sorted(names) if len(names) <= 3 else []
         axes.set_yticks(codes, [label(names[code], 12) for code in codes])
     else:
         axes.set_yticks(sorted({low, high}), [f"{v:.3g}" for v in sorted({low, high})])
-    _name(axes, label(found.input_names[c], 40))
-    _bars(bars, found.values[:, c], ends, found.unit)
+    _name(axes, label(attribution.input_names[c], 40))
+    _bars(bars, attribution.values[:, c], ends, attribution.unit)
     below, above = bars.get_ylim()
     bars.set_ylim(below, below + (above - below) / 0.42)
     bars.spines["right"].set_visible(False)
@@ -179,26 +145,26 @@ def _channel(axes: Axes, found: AttributionLike, c: int, ends: tuple[float, floa
     axes.patch.set_visible(False)
 
 
-def _over_tokens(found: AttributionLike) -> Figure:
-    words = [label(str(token).replace(" ", "␣"), 40) for token in found.inputs]
+def _over_tokens(attribution: Attribution) -> Figure:
+    words = [label(str(token).replace(" ", "␣"), 40) for token in attribution.inputs]
     widths = [_width(word) for word in words]
     gap = 0.5 if max(widths) <= 2 else 1.0
     lines = _wrapped(widths, gap)
     tall = 0.6
     if len(lines) == 1:  # then there is room
         gap, tall = max(gap, min(4.0, (_COLUMNS - sum(widths)) / len(widths))), 1.3
-    kept = _strongest(lines, found.values)
-    low, high = _ends(found.values)
-    strongest = int(np.abs(found.values).argmax())
-    unit = f" {found.unit}" if found.unit else ""
-    more = f"; the longest: {found.values[strongest]:+.3g}{unit}, x_{strongest + 1}"
+    kept = _strongest(lines, attribution.values)
+    low, high = _ends(attribution.values)
+    strongest = int(np.abs(attribution.values).argmax())
+    unit = f" {attribution.unit}" if attribution.unit else ""
+    more = f"; the longest: {attribution.values[strongest]:+.3g}{unit}, x_{strongest + 1}"
     if len(kept) < len(lines):
         more += f"; drawn: the {len(kept)} of {len(lines)} lines with the longest bars"
     with drawing(8.0, tall * len(kept) + 0.9) as figure:
         axes = figure.subplots()
-        _title(axes, found, more)
+        _title(axes, attribution, more)
         axes.axis("off")
-        heights = 0.5 * found.values / (high - low)
+        heights = 0.5 * attribution.values / (high - low)
         for row, line in enumerate(kept):
             # From the bottom of the room for bars up to where nought lies in it.
             _line(axes, row, 0.5 * -low / (high - low), lines[line], words, widths, gap, heights)
@@ -256,8 +222,76 @@ def _wrapped(widths: list[float], gap: float) -> list[range]:
 
 def _strongest(lines: list[range], values: Floats) -> list[int]:
     """Lines to draw: all, or those with the longest bars, in their order."""
-    if len(lines) <= MOST_LINES:
+    if len(lines) <= MAX_LINES:
         return list(range(len(lines)))
     most = np.array([np.abs(values[line.start : line.stop]).max() for line in lines])
-    found: list[int] = sorted(np.argsort(-most, kind="stable")[:MOST_LINES].tolist())
-    return found
+    lines_drawn: list[int] = sorted(np.argsort(-most, kind="stable")[:MAX_LINES].tolist())
+    return lines_drawn
+
+
+def draw_memory(memory: Memory) -> Figure:
+    """Draw effect over distance with 95 % intervals, and how far each curve reaches."""
+    curves = memory.curves
+    longest = max(int(curve.lags[-1]) for curve in curves.values())
+    shift = int(longest > LINEAR_LAGS)
+    with drawing(7.0, 3.9) as figure:
+        axes = figure.subplots()
+        quiet(axes, grid="y")
+        for name, curve in curves.items():
+            style = _CURVE_STYLES[name]
+            x = curve.lags + shift
+            axes.fill_between(
+                x, curve.low, curve.high, color=style["color"], alpha=0.2, linewidth=0
+            )
+            told = f"{name}: {_describe_reach(curve)}"
+            axes.plot(x, curve.effect, linewidth=1.6, markersize=4, label=told, **style)
+            if curve.reach is not None:
+                axes.axvline(curve.reach + shift, color=style["color"], linewidth=1, linestyle=":")
+        _lag_axis(axes, longest)
+        axes.set_xlabel(_lag_label(memory))
+        axes.set_ylabel(label(memory.measure, 52), fontsize=8.5)
+        axes.set_ylim(bottom=0)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, labelcolor=INK, borderpad=0
+        )
+        axes.set_title("Memory: how much the output changes when one input is replaced", pad=26)
+        figure.supxlabel(
+            f"mean of {memory.used:,} sequences and its 95 % interval; replaced by "
+            f"{memory.replacement}\n"
+            f"dotted: the last distance with {memory.share:.0%} of the largest effect or more",
+            fontsize=8, color=GREY,
+        )  # fmt: skip
+    return figure
+
+
+def _lag_label(memory: Memory) -> str:
+    if len(memory.curves) == 1:
+        return f"steps before the {'output' if memory.per_step else 'last step'}"
+    if memory.per_step:
+        return "steps before (past) or after (future) the output"
+    return "steps before the last step (past) or after the first (future)"
+
+
+def _describe_reach(curve: MemoryCurve) -> str:
+    if curve.reach is None:
+        return "no effect"
+    least = "at least " if curve.reach == curve.lags[-1] else ""
+    return f"reaches {least}{curve.reach:,} step{'' if curve.reach == 1 else 's'}"
+
+
+def _lag_axis(axes: Axes, longest: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if longest <= LINEAR_LAGS:
+        room = 0.3 + 0.02 * longest
+        axes.set_xlim(-room, longest + room)
+        places = [0.0] if not longest else MaxNLocator(10, integer=True).tick_values(0, longest)
+        axes.set_xticks([k for k in places if k <= longest])
+        return
+    # Logarithmic over distance + 1, so that distance 0 has its place.
+    axes.set_xscale("log")
+    ticks = [0, 1, 2, *(m * 10**e for e in range(7) for m in (5, 10, 20))]
+    ticks = [k for k in ticks if k <= longest]
+    axes.set_xticks([k + 1 for k in ticks], [f"{k:,}" for k in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(0.9, (longest + 1) * 1.1)
