@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,6 +46,10 @@ class Cell:
         kernel: the name by which `elman._core` knows the cell; empty if it has no kernel.
         torch_kernel: the function of torch._VF that runs the same cell; empty if torch has none.
         kept: what the kernel's forward pass keeps for its backward pass beside the output.
+        gates: the blocks that are gates, in the order of the weights.
+        traced: every gate and state, in the order in which a step computes them.
+        initial_states: the states in the order of torch's layers: h, then the others.
+    Raises: SettingsError if the names or the step do not go together.
     """
 
     name: str
@@ -59,6 +62,10 @@ class Cell:
     kernel: str = ""
     torch_kernel: str = ""
     kept: tuple[str, ...] = ()
+    # Attributes and not cached properties, through which torch.compile does not find a way.
+    gates: tuple[str, ...] = field(init=False)
+    traced: tuple[str, ...] = field(init=False)
+    initial_states: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         words = (self.name, *self.blocks, *self.states)
@@ -83,6 +90,10 @@ class Cell:
                         f"cell {self.name}: {what}: {name!r} is none of the blocks {self.blocks}"
                         f".{nearest(name, self.blocks)}"
                     )
+        gates = tuple(name for name in self.blocks if name not in self.states)
+        object.__setattr__(self, "gates", gates)
+        object.__setattr__(self, "traced", (*gates, *self.states))
+        object.__setattr__(self, "initial_states", ("h", *self.states[:-1]))
         self._check_step()
 
     def _check_step(self) -> None:
@@ -132,21 +143,6 @@ class Cell:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
         return self  # nothing in it changes, and copies of a layer share their cell
-
-    @cached_property
-    def gates(self) -> tuple[str, ...]:
-        """The blocks that are gates, in the order of the weights."""
-        return tuple(name for name in self.blocks if name not in self.states)
-
-    @cached_property
-    def traced(self) -> tuple[str, ...]:
-        """Every gate and state, in the order in which a step computes them."""
-        return (*self.gates, *self.states)
-
-    @cached_property
-    def initial_states(self) -> tuple[str, ...]:
-        """The states in the order of torch's layers: h, then the others."""
-        return ("h", *self.states[:-1])
 
     def split(self, sums: Tensor) -> dict[str, Tensor]:
         """Cut (..., G*H) into its blocks by name, (..., H) each."""

@@ -104,11 +104,9 @@ def run_reference(
         a = a + bias_ih
     widths = dict.fromkeys(cell.states, weight_ih.shape[0] // len(cell.blocks))
     widths["h"] = weight_hh.shape[1]
-    before = dict(zip(cell.initial_states, initial, strict=True))
-    states = {
-        name: x.new_zeros(batch, width) if (state := before[name]) is None else state
-        for name, width in widths.items()
-    }
+    states = {name: x.new_zeros(batch, width) for name, width in widths.items()}
+    before = zip(cell.initial_states, initial, strict=True)
+    states |= {name: state for name, state in before if state is not None}
     y = [states["h"]] * time
     for step in run_steps(cell, a, weight_hh, bias_hh, states, mask, reverse, weight_hr):
         states = step.states
