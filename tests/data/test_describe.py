@@ -135,7 +135,7 @@ def test_generated_data_names_no_file_format(numbers: bool) -> None:
 
 def test_doubtful_labels_are_told(tmp_path: Path) -> None:
     lines = described("text,label\na,1\nb,1.0\nc,one\n", "a.csv", tmp_path)
-    doubt = "labels are numbers ('1', '1.0') and words ('one'): is one a slip?"
+    doubt = "labels are numbers ('1', '1.0') and words ('one'): is one a mistake?"
     assert lines[-2:] == [
         "  --target label: one class or several? '1', '1.0'",
         f"  --target label: {doubt}",

@@ -17,7 +17,9 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from elman.data import read, source, table
+from elman.data import read
+from elman.data.readers import csv
+from elman.data.readers import text as text_files
 from elman.errors import DataError, SettingsError
 
 
@@ -220,10 +222,17 @@ FAULTS = [
         None,
         ("array 'X'", "pickle"),
     ),
-    Fault("a.npz", npz(X=X), "label", None, None, ("no array is known to be the labels",)),
-    Fault("a.npy", npy(X), "label", None, None, ("no array is known", "--target")),
-    Fault("a.npz", npz(y=Y), "key", None, None, ("which array holds the sequences",)),
-    Fault("a.npz", npz(p=X, q=X, y=Y), "key", None, None, ("'p' (2, 3, 2)", "--values NAME")),
+    Fault("a.npz", npz(X=X), "choice", None, None, ("no array is known to be the target", "'X'")),
+    Fault("a.npy", npy(X), "choice", None, None, ("no array is known", "--target")),
+    Fault(
+        "a.npz",
+        npz(y=Y),
+        "choice",
+        None,
+        None,
+        ("no array is known to be the sequence", "'y' (2,)"),
+    ),
+    Fault("a.npz", npz(p=X, q=X, y=Y), "choice", None, None, ("'p' (2, 3, 2)", "--values NAME")),
     Fault("a.npz", npz(X=X[0, 0], y=Y), "shape", None, None, ("(2,)", "(n, T, C)")),
     Fault("a.npz", npz(X=X[:, :0], y=Y), "shape", None, None, ("(2, 0, 2)",)),
     Fault("a.npz", npz(X=X.astype(str), y=Y), "shape", None, None, ("expected numbers",)),
@@ -250,7 +259,9 @@ FAULTS = [
         None,
         ("sequence 2, step 1", "every value"),
     ),
-    Fault("a.npz", npz(X=X, y=["u", " "]), "no label", None, None, ("label 2 is empty",)),
+    Fault(
+        "a.npz", npz(X=X, y=["u", " "]), "no label", None, None, ("sequence 2: the label is empty",)
+    ),
     Fault("a.npz", npz(X=X, y=np.ones(2, "M8[D]")), "label", None, None, ("datetime64",)),
     Fault("a.npz", npz(X=X, Y=Y), "name", None, None, ("'kind'", "'Y'"), {"target": "kind"}),
     Fault("a.npz", npz(X=X, y=Y), "shape", None, None, ("names 2 arrays",), {"values": ["X", "y"]}),
@@ -425,10 +436,10 @@ def test_a_line_of_two_gigabytes(name: str, tmp_path: Path) -> None:
 
 
 def test_caps_on_lines_cells_and_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "LONGEST_LINE", 1000)
-    monkeypatch.setattr(source, "_CHUNK", 64)
-    monkeypatch.setattr(table, "LARGEST_CELL", 100)
-    monkeypatch.setattr(table, "MOST_COLUMNS", 20)
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(text_files, "_CHUNK", 64)
+    monkeypatch.setattr(csv, "LARGEST_CELL", 100)
+    monkeypatch.setattr(csv, "MOST_COLUMNS", 20)
     path = tmp_path / "a.csv"
 
     def refused(content: str) -> tuple[str, int | None]:

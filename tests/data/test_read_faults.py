@@ -248,7 +248,13 @@ FAULTS = [
         "a.jsonl", '{"sequence": [1, 1' + "0" * 400 + '], "label": 1}\n', 1, None, ("too large",)
     ),
     Fault("a.jsonl", '{"sequence": [1, -Infinity], "label": 1}\n', 1, None, ("Infinity is no",)),
-    Fault("a.jsonl", '{"sequence": [1, 2], "label": NaN}\n', 1, None, ("label' is a number",)),
+    Fault(
+        "a.jsonl",
+        '{"sequence": [1, 2], "label": NaN}\n',
+        1,
+        None,
+        ("'label': the label is a number",),
+    ),
     Fault("a.jsonl", '{"tokens": ["a", NaN], "label": 1}\n', 1, None, ("token 2",)),
     Fault(
         "a.jsonl",
@@ -274,7 +280,13 @@ FAULTS = [
     Fault("a.ts", "@univariate true\n1,2:a\n", 2, None, ("before @data",)),
     Fault("a.ts", TS, 5, None, ("no case follows",)),
     Fault("a.ts", "@timestamps true\n" + TS + "1,2:a\n", 1, None, ("time stamps",)),
-    Fault("a.ts", "@targetLabel true\n@data\n1,2:up\n", 3, None, ("target 'up' is no number",)),
+    Fault(
+        "a.ts",
+        "@targetLabel true\n@data\n1,2:up\n",
+        3,
+        None,
+        ("@targetLabel true: 'up' is not a number",),
+    ),
     Fault("a.ts", "@classLabel maybe\n@data\n1,2:0.5\n", 1, None, ("'maybe'", "true or false")),
     Fault("a.ts", "@classLabel true\n@data\n1,2:0.5\n", 1, None, ("names no classes",)),
     Fault("a.ts", "@dimensions two\n@data\n1,2:0.5\n", 1, None, ("'two'",)),

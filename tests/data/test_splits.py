@@ -93,5 +93,5 @@ def test_groups_and_starts_are_read(tmp_path):
     lines.write_text(
         '{"text": "a", "who": 1, "label": "u"}\n{"text": "b", "who": null, "label": "v"}'
     )
-    with pytest.raises(DataError, match="line 2: the group 'who' is null, expected text or a numb"):
+    with pytest.raises(DataError, match=r"line 2: key 'who': the group is empty. Write the group"):
         read(lines, group="who")

@@ -100,7 +100,7 @@ def test_ts_with_numbers(tmp_path):
     found = read(write(tmp_path, text, "data.ts"), labelled=True)
     assert found.task == "regression"
     assert found.target.tolist() == [0.5, 7.0]
-    with pytest.raises(DataError, match="line 4: target 'x' is no number"):
+    with pytest.raises(DataError, match="line 4: @targetLabel true: 'x' is not a number"):
         read(write(tmp_path, text.replace("0.5", "x"), "data.ts"))
 
 
@@ -148,7 +148,7 @@ JSON_FAULTS = [
     ([1.5, [1, 2]], {"task": "regression"}, "line 2: 'y' has 2 numbers, expected 1"),
     ([1.5, None], {"task": "regression"}, "line 2: 'y' holds null"),
     (["a", ["b"]], {"task": "multilabel"}, "line 1: 'y' is text .*, expected a list of labels"),
-    ([["a"], [1]], {"task": "multilabel"}, "line 2: the label 'y' is a whole number"),
+    ([["a"], [1]], {"task": "multilabel"}, "line 2: key 'y': the label is a whole number"),
 ]
 
 

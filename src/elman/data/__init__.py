@@ -1,12 +1,12 @@
 """Labelled sequences: reading them from files, and saying how a file was understood."""
 
 from elman.data.builtin import BUILTIN_TASKS, load_task
-from elman.data.check import check_classes, check_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe
 from elman.data.profile import summarize, summary_text
 from elman.data.ragged import Ragged
 from elman.data.read import read
+from elman.data.targets import check_classes, check_gaps
 
 __all__ = [
     "BUILTIN_TASKS",

@@ -5,36 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Faults, quote
+from elman.data.faults import Faults, Place, quote
 from elman.data.ragged import Ragged
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-
-
-class Place(NamedTuple):
-    """Where a number stands in its file; `detail` is said before what is wrong with it."""
-
-    line: int | None = None
-    column: str | None = None
-    detail: str = ""
-    source: str | None = None
-
-    def fault(self, faults: Faults, rule: str, problem: str, remedy: str) -> None:
-        """Note a fault that stands here."""
-        faults.add(
-            rule,
-            self.detail + problem,
-            remedy=remedy,
-            line=self.line,
-            column=self.column,
-            source=self.source,
-        )
 
 
 def is_missing(cell: str) -> bool:
@@ -43,7 +22,7 @@ def is_missing(cell: str) -> bool:
 
 
 def is_number(cell: str) -> bool:
-    """Whether the cell is a finite number."""
+    """Whether the cell is a finite number; Python's 1_000 is not one."""
     try:
         return math.isfinite(float(cell)) and "_" not in cell
     except ValueError:
@@ -56,9 +35,10 @@ def to_numbers(
     """Return the cells as numbers, (N,) float64, NaN where a value is missing.
 
     Args:
-        place: gives the place of cell i, asked only for a faulty one.
-        faults: told of every cell that is neither missing nor a finite number.
+        place: returns the place of cell i, called only for a faulty one.
+        faults: collects every cell that is neither missing nor a finite number.
     """
+    # One pass in C for clean columns; the slow pass below only runs where it finds something.
     try:
         numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
         if not np.isinf(numbers).any() and "_" not in "".join(cells):
@@ -71,7 +51,7 @@ def to_numbers(
             numbers[i] = float(cell)
         elif is_missing(cell):
             numbers[i] = np.nan
-        elif _infinite(cell):
+        elif _is_infinite(cell):
             _refuse_infinite(quote(cell), place(i), faults)
         else:
             comma = _DECIMAL_COMMA.fullmatch(cell.strip())
@@ -83,11 +63,11 @@ def to_numbers(
 def check_numbers(
     values: Ragged, place: Callable[[int, int], Place], faults: Faults, *, whole: bool = True
 ) -> Ragged:
-    """Return `values`, (N, C), after telling `faults` what is infinite and who has no value at all.
+    """Return `values`, (N, C), after noting infinite values and sequences without any value.
 
     Args:
-        place: gives the place of a step, from 0 to N, and channel.
-        whole: whether these are all values of a step.
+        place: returns the place of a step, from 0 to N, and channel.
+        whole: whether these are all values of a step; categories beside them are values too.
     """
     numbers = values.values
     if np.isfinite(numbers).all():
@@ -108,7 +88,7 @@ def _refuse_infinite(value: str, where: Place, faults: Faults) -> None:
     where.fault(faults, "finite", f"{value} is not finite, expected a number", remedy)
 
 
-def _infinite(cell: str) -> bool:
+def _is_infinite(cell: str) -> bool:
     try:
         return math.isinf(float(cell))
     except ValueError:

@@ -10,7 +10,7 @@ from elman.data.channels import sequences_with_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
 from elman.data.ragged import Ragged, flatten
-from elman.data.table import DELIMITERS
+from elman.data.readers.csv import DELIMITERS
 
 _FORMATS = {
     "rows": "one row a sequence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from elman.errors import DataError, nearest
 
@@ -102,6 +103,26 @@ def _place(fault: DataError) -> tuple[str, float]:
     return fault.source, float("inf") if fault.line is None else fault.line
 
 
+class Place(NamedTuple):
+    """Where a value stands in its file; `detail` is put before what is wrong with it."""
+
+    line: int | None = None
+    column: str | None = None
+    detail: str = ""
+    source: str | None = None
+
+    def fault(self, faults: Faults, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault of the value at this place."""
+        faults.add(
+            rule,
+            self.detail + problem,
+            remedy=remedy,
+            line=self.line,
+            column=self.column,
+            source=self.source,
+        )
+
+
 def list_names(names: Sequence[object], limit: int = 8) -> str:
     """Return the first names in quotes, and how many there are in all where some are left out."""
     shown = ", ".join(repr(name) for name in names[:limit])
@@ -127,3 +148,20 @@ def unknown_name(name: str, names: Sequence[str], flag: str, what: str, source: 
         source=source,
         rule="name",
     )
+
+
+_TYPES = (
+    (bool, "true or false"),
+    (str, "text"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
+
+
+def describe_value(value: object) -> str:
+    """Return what kind of value this is, in words, with a short value itself: `text ('a')`."""
+    name = next((name for kind, name in _TYPES if isinstance(value, kind)), "null")
+    short = isinstance(value, str | int | float) and len(str(value)) <= 40
+    return f"{name} ({value!r})" if short and not isinstance(value, bool) else name

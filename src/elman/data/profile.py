@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.check import doubtful_labels
 from elman.data.dataset import Dataset
 from elman.data.describe import describe
 from elman.data.faults import format_count, list_names
 from elman.data.ragged import Ragged, flatten
+from elman.data.targets import find_doubtful_labels
 
 FEW = 10  # sequences of a class, below which its figures say little
 LONG = 2000  # steps
@@ -272,7 +272,7 @@ def _of_labels(target: dict[str, Any] | None) -> list[str]:
             f"{format_count(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of"
             f" fewer than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
         )
-    return warnings + doubtful_labels(list(counts))
+    return warnings + find_doubtful_labels(counts)
 
 
 def _test(dataset: Dataset, test: Dataset) -> dict[str, Any]:

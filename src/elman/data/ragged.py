@@ -70,3 +70,13 @@ class Ragged:
 def flatten(values: NDArray[Any] | Ragged) -> NDArray[Any]:
     """Return the steps of all sequences, (N, ...), or an array of one value a sequence as it is."""
     return values.values if isinstance(values, Ragged) else values
+
+
+def to_objects(values: Sequence[Any]) -> NDArray[Any]:
+    """Return values as an object array, (n,), each of the type it has.
+
+    `np.array` would turn numbers beside text into text.
+    """
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

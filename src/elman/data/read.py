@@ -8,19 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.data.arff import read_arff
-from elman.data.arrays import read_arrays
-from elman.data.check import doubtful_labels
+from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
-from elman.data.folder import read_folder
-from elman.data.frames import levels_of, load_frame, refuse_type, table_of
-from elman.data.jsonl import from_records, read_jsonl
-from elman.data.options import Options
 from elman.data.ragged import flatten
-from elman.data.source import KINDS, READABLE, load_text, refuse_missing
-from elman.data.tabular import from_table, read_table
-from elman.data.ts import read_ts
+from elman.data.readers.arff import read_arff
+from elman.data.readers.arrays import read_arrays
+from elman.data.readers.csv import read_csv
+from elman.data.readers.folder import name_sequences, read_folder
+from elman.data.readers.frames import levels_of, load_frame, read_frame, refuse_type
+from elman.data.readers.jsonl import read_jsonl
+from elman.data.readers.text import KINDS, READABLE, load_text, refuse_missing
+from elman.data.readers.ts import read_ts
+from elman.data.roles import ReadOptions
+from elman.data.schema import choose_schema
+from elman.data.table import Table
+from elman.data.targets import find_doubtful_labels
 from elman.errors import DataError, SettingsError, nearest
 from elman.tasks import TASKS, TaskName
 
@@ -91,24 +94,12 @@ def read(
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
         does not have.
     """
-    if isinstance(values, str):
-        values = [name.strip() for name in values.split(",")]
-    if isinstance(categories, str):
-        categories = [name.strip() for name in categories.split(",")]
-    if text and categories:
-        raise SettingsError(
-            "--text and --categories exclude each other: tokens beside other columns are"
-            " categories. Name all of them with --categories."
-        )
-    if text and values:
-        raise SettingsError(
-            "--text and --values exclude each other: a sequence is text or tokens, or numbers."
-        )
-    if format is not None and format not in FORMATS:
-        raise SettingsError(
-            f"unknown format {format!r}, expected one of {', '.join(FORMATS)}."
-            f"{nearest(format, FORMATS)}"
-        )
+    names = {"values": values, "categories": categories}
+    columns = {
+        key: tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else given
+        for key, given in names.items()
+    }
+    _check_settings(text, columns["values"], columns["categories"], format)
     note, content = "", data
     if isinstance(data, str | os.PathLike):
         path = Path(data)
@@ -123,18 +114,18 @@ def read(
     if layout is not None and format is None and not _fits(kind, layout):
         raise DataError(
             f"the file is {_NAMES[kind]}, expected {_NAMES[FORMATS[layout.format][0]]} as before",
-            remedy=f"Convert it, or read it afresh with --format {_fresh(kind)}.",
+            remedy=f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
             source=source,
             rule="format",
         )
     same = layout is not None and (format is None or format == layout.format)
-    options = Options(
+    options = ReadOptions(
         target=target,
         text=text,
-        values=tuple(values or ()),
+        values=tuple(columns["values"] or ()),
         id=id,
         time=time,
-        categories=tuple(categories or ()),
+        categories=tuple(columns["categories"] or ()),
         time_difference=time_difference,
         group=group,
         task=task,
@@ -143,33 +134,13 @@ def read(
     )
     form = format or (layout.format if layout else None)
     with Faults(source) as faults:
-        if kind not in ("table", "frame", "arff", "folder"):
-            _refuse(kind, time_difference=time_difference)
-        if kind not in ("table", "frame", "arff", "folder", "jsonl"):
-            _refuse(kind, categories=categories)
-        if kind == "ts":
-            _refuse("ts", target=target, text=text, values=values, id=id, time=time, group=group)
-            dataset = read_ts(content, faults, options)
-        elif kind == "jsonl":
-            _refuse("jsonl", id=id, time=time)
-            dataset = read_jsonl(content, faults, options)
-        elif kind == "arrays":
-            _refuse("arrays", text=text, id=id, time=time, group=group)
-            dataset = read_arrays(content, faults, options)
-        elif kind == "arff":
-            dataset = read_arff(content, faults, options, form)
-        elif kind == "folder":
-            _refuse("folder", group=group)
-            dataset = read_folder(content, faults, options)
-        elif kind == "frame":
-            table = table_of(content, faults, records=form == "jsonl")
-            if isinstance(table, list):
-                _refuse("jsonl", id=id, time=time, time_difference=time_difference)
-                dataset = from_records(table, None, faults, options)
-            else:
-                dataset = from_table(table, options, form)
-        else:
-            dataset = read_table(content, faults, options, form)
+        _refuse_settings(kind, options)
+        table, options, form = _read_table(kind, content, faults, options, form)
+        if table.format == "jsonl":
+            _refuse_settings("jsonl", options)
+        dataset = build_dataset(table, choose_schema(table, options, form), options)
+    if kind == "folder":
+        dataset = name_sequences(dataset, table)
     if task is not None and dataset.target is not None and dataset.task != task:
         raise DataError(
             f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
@@ -181,11 +152,63 @@ def read(
     if layout is not None:
         _compare(dataset, layout, source, format is None)
     before = (note,) if note else ()
-    after = _doubts(dataset) if layout is None else ()
+    after = _find_doubts(dataset) if layout is None else ()
     if before or after:
         how = dataclasses.replace(dataset.layout, notes=(*before, *dataset.layout.notes, *after))
         dataset = dataclasses.replace(dataset, layout=how)
     return dataset
+
+
+def _check_settings(
+    text: str | None,
+    values: Sequence[str] | None,
+    categories: Sequence[str] | None,
+    form: str | None,
+) -> None:
+    """Refuse settings that exclude each other, and an unknown format."""
+    if text and categories:
+        raise SettingsError(
+            "--text and --categories exclude each other: tokens beside other columns are"
+            " categories. Name all of them with --categories."
+        )
+    if text and values:
+        raise SettingsError(
+            "--text and --values exclude each other: a sequence is text or tokens, or numbers."
+        )
+    if form is not None and form not in FORMATS:
+        raise SettingsError(
+            f"unknown format {form!r}, expected one of {', '.join(FORMATS)}."
+            f"{nearest(form, FORMATS)}"
+        )
+
+
+def _read_table(
+    kind: str, content: Any, faults: Faults, options: ReadOptions, form: str | None
+) -> tuple[Table, ReadOptions, str | None]:
+    """Read any kind of file into a table.
+
+    Returns: the table; the options with what the file itself says; and `rows` or `steps`, if known.
+    """
+    layout, note = options.layout, ""
+    if kind == "folder":
+        return read_folder(content, faults, options)
+    if kind == "arrays":
+        return *read_arrays(content, faults, options), form
+    if kind == "ts":
+        table = read_ts(content, faults, options)
+    elif kind == "jsonl":
+        table = read_jsonl(content, faults, options)
+    elif kind == "arff":
+        table, note = read_arff(content, faults, options, form)
+    elif kind == "frame":
+        table = read_frame(content, faults, options, records=form == "jsonl")
+    else:
+        delimiter = layout.delimiter or None if layout else None
+        header = layout.header if layout else None
+        table = read_csv(content, faults, delimiter=delimiter, header=header)
+    if note:
+        options = dataclasses.replace(options, notes=(*options.notes, note))
+    return table, options, form
 
 
 def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
@@ -197,7 +220,7 @@ def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
         if form is not None and kind not in FORMATS[form]:
             raise DataError(
                 f"--format {form} is given, and this is {_NAMES[kind]}",
-                remedy=f"Leave it out, or give --format {_fresh(kind)}.",
+                remedy=f"Leave it out, or give --format {_formats_of(kind)}.",
                 source=source,
                 rule="format",
             )
@@ -239,7 +262,7 @@ def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
     return "table", content, ""
 
 
-def _doubts(dataset: Dataset) -> tuple[str, ...]:
+def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     """Return what looks like a slip among labels that are text."""
     if dataset.target is None or flatten(dataset.target).ndim > 1:
         return ()
@@ -248,7 +271,9 @@ def _doubts(dataset: Dataset) -> tuple[str, ...]:
     classes = list(dict.fromkeys(flatten(dataset.target).tolist()))
     if not all(isinstance(label, str) for label in classes):
         return ()
-    return tuple(f"--target {dataset.layout.target}: {doubt}" for doubt in doubtful_labels(classes))
+    return tuple(
+        f"--target {dataset.layout.target}: {doubt}" for doubt in find_doubtful_labels(classes)
+    )
 
 
 def _fits(kind: str, layout: Layout) -> bool:
@@ -257,16 +282,25 @@ def _fits(kind: str, layout: Layout) -> bool:
     return any(kind in FORMATS[form] for form in formats)
 
 
-def _fresh(kind: str) -> str:
+def _formats_of(kind: str) -> str:
     return " or ".join(name for name, kinds in FORMATS.items() if kind in kinds)
 
 
-def _refuse(form: str, **given: object) -> None:
-    for name, value in given.items():
-        if value:
+# Settings that a format does not have: they would be ignored.
+_REFUSED = {
+    "ts": ("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
+    "jsonl": ("time_difference", "id", "time"),
+    "arrays": ("time_difference", "categories", "text", "id", "time", "group"),
+    "folder": ("group",),
+}
+
+
+def _refuse_settings(kind: str, options: ReadOptions) -> None:
+    for name in _REFUSED.get(kind, ()):
+        if getattr(options, name):
             flag = name.replace("_", "-")
             raise SettingsError(
-                f"--{flag} means nothing for the format {form}, expected no such setting."
+                f"--{flag} means nothing for the format {kind}, expected no such setting."
                 " Leave it out."
             )
 

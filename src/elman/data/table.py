@@ -1,27 +1,307 @@
-"""A checked table of cells that knows the line of every row, and how CSV and TSV become one."""
+"""The one form that every file, folder and frame is read into: named columns of cells.
+
+A cell holds one value, or the sequence of a whole row (lists in JSON lines, arrays, `.ts` cases).
+What a column is used for is chosen in `schema`; only then are its cells turned into numbers, tokens
+or labels, so that a fault in a column that nobody uses is no fault.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import Place, is_missing, is_number, to_numbers
-from elman.data.faults import Faults, format_count, list_names, unknown_name
-from elman.errors import DataError
+from elman.data.cells import check_numbers, is_missing, is_number, to_numbers
+from elman.data.dataset import InputKind
+from elman.data.faults import Faults, Place, list_names, unknown_name
+from elman.data.ragged import Ragged
+from elman.errors import DataError, nearest
+from elman.tasks import TaskName
 
-DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
-LARGEST_CELL = 1 << 20  # characters
 MOST_COLUMNS = 100_000
+# Cells looked at to see whether a column holds numbers; all of a million rows would take seconds.
 _SAMPLE = 1000
+
+# In place of a label whose row is a fault already, so that it is not checked a second time.
+UNREADABLE = object()
+
+TableFormat = Literal["table", "jsonl", "ts", "arrays"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Where the rows of a table stand in a file, and who is told of their faults.
+
+    Args:
+        faults: collects what is wrong in a cell.
+        lines: line of the file on which each row starts, (n,), or None where there are no lines.
+        files: the file of each row, where that is not `faults.source`.
+        noun: what a row without a line is called.
+        named: whether the names of the columns stand in the file, so that messages can use them.
+        faulty: rows with a fault, noted while cells are read.
+    """
+
+    faults: Faults
+    lines: NDArray[np.int64] | None = None
+    files: tuple[str, ...] = ()
+    noun: str = "row"
+    named: bool = True
+    faulty: set[int] = field(default_factory=set)
+
+    def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
+        """Return where a cell stands; without lines, rows are counted from 1."""
+        name = name if self.named else None
+        if self.lines is None:
+            return Place(None, name, f"{self.noun} {row + 1}: {detail}")
+        return Place(int(self.lines[row]), name, detail, self.files[row] if self.files else None)
+
+    def fault(self, row: int, name: str | None, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault of a row, or of its cell in column `name`."""
+        self.faulty.add(row)
+        self.place(row, name).fault(self.faults, rule, problem, remedy)
+
+
+class Steps(NamedTuple):
+    """How long the sequences are that labels belong to.
+
+    Args:
+        lengths: steps of each, (n,).
+        padded: steps that every sequence has in the file, where shorter ones are filled up.
+    """
+
+    lengths: NDArray[np.int64]
+    padded: int | None = None
+
+
+class LabelCells(NamedTuple):
+    """What a column says about the target, before it is checked.
+
+    Args:
+        values: labels as the file holds them, text or Python values, those of all rows in a row.
+        offsets: where the labels of each row start, (n + 1,); None for one label a row.
+        place: returns the place of label i.
+    """
+
+    values: list[Any]
+    offsets: NDArray[np.int64] | None
+    place: Callable[[int], Place]
+
+
+class Column(ABC):
+    """The cells of one column.
+
+    A subclass implements what its cells can be used for; everything else is refused.
+
+    Args:
+        name: unique in its table.
+        rows: where they stand.
+    """
+
+    nested = False  # whether a cell holds the sequence of its row
+    padded: int | None = None  # steps that all sequences were filled up to in the file
+    task: TaskName | None = None  # what can be learned from it, where the file declares that
+
+    def __init__(self, name: str, rows: Rows) -> None:
+        self.name, self.rows = name, rows
+
+    def place(self, row: int, detail: str = "") -> Place:
+        """Return where the cell of a row stands."""
+        return self.rows.place(row, self.name, detail)
+
+    def fault(self, row: int, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault of the cell of a row."""
+        self.rows.fault(row, self.name, rule, problem, remedy)
+
+    def __str__(self) -> str:
+        return repr(self.name)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the cells are meant as numbers; a few wrong ones do not change that."""
+        return True
+
+    def texts(self) -> list[str]:
+        """Return the cells as text, top to bottom."""
+        self._refuse("text")
+
+    def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells as numbers, (n,), NaN where a value is missing."""
+        self._refuse("a number a row")
+
+    def empty_cells(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing at all, (n,)."""
+        self._refuse("a value a row")
+
+    def series(self) -> tuple[Ragged, str]:
+        """Return a sequence of numbers a row, (N, C), and a note on what was assumed, or ''."""
+        self._refuse("a sequence of numbers a row")
+
+    def tokens(self) -> Ragged:
+        """Return a sequence of tokens a row, (N,) text."""
+        self._refuse("a list of tokens a row")
+
+    def categories(self) -> Ragged:
+        """Return a sequence of categories a row, (N,) text, the empty text for a gap."""
+        self._refuse("a list of categories a row")
+
+    def channel_names(self, count: int) -> list[str]:
+        """Return names for the channels of `series`."""
+        return [f"channel {c + 1}" for c in range(count)]
+
+    def guess_kind(self, named: str) -> InputKind:
+        """Return what the sequences in the cells are; `named` is the flag that chose the column."""
+        return "numbers"
+
+    @abstractmethod
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Return one label a row or, with `per_step`, one for each of `steps`."""
+
+    def label_lists(self) -> LabelCells:
+        """Return any number of labels a row."""
+        self._refuse("lists of labels")
+
+    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
+        """Return numbers to predict: one a row (n,), several (n, K), or one a step."""
+        self._refuse("numbers to predict")
+
+    def known_numbers(self) -> NDArray[np.float64] | None:
+        """Return all numbers of the column, or None if anything else is among them."""
+        return None
+
+    def _refuse(self, expected: str) -> NoReturn:
+        raise DataError(
+            f"{self} does not hold {expected}",
+            remedy="Name another column.",
+            source=self.rows.faults.source,
+            rule="type",
+        )
+
+
+class TextColumn(Column):
+    """Cells of text, as CSV files hold them.
+
+    Args:
+        declared: the only values that the head of the file allows; empty for any.
+    """
+
+    def __init__(
+        self, name: str, rows: Rows, cells: list[str], declared: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(name, rows)
+        self.cells, self.declared = cells, declared
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether at least half the cells that hold something hold a number.
+
+        Half, not all: one bad number must be reported, not turn its column into text. A column of
+        nothing but empty cells counts as numbers: longer sequences of another file may reach it.
+        """
+        cells = self.cells
+        full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
+        return 2 * sum(map(is_number, full)) >= len(full)
+
+    def texts(self) -> list[str]:
+        """Return the cells as they are."""
+        return self.cells
+
+    def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells as numbers, (n,), NaN where a value is missing."""
+        return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
+
+    def empty_cells(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing at all, (n,)."""
+        cells = self.cells
+        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
+
+    def check_declared(self) -> None:
+        """Note every value that the head of the file does not name, but for missing ones."""
+        unknown = set(self.cells) - {*self.declared, ""}
+        for i, cell in enumerate(self.cells) if unknown else ():
+            if cell in unknown:
+                allowed = list_names(self.declared)
+                problem = f"class {cell!r} is not among those of the header, {allowed}"
+                remedy = f"{nearest(cell, self.declared)} Correct the class or the header.".strip()
+                self.fault(i, "label", problem, remedy)
+
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Return the label of each row, without spaces around it."""
+        return LabelCells([cell.strip() for cell in self.texts()], None, self.place)
+
+    def label_lists(self) -> LabelCells:
+        """Return the labels of each row, which `|` separates."""
+        parts = [[p.strip() for p in cell.split("|") if p.strip()] for cell in self.texts()]
+        return flatten_lists(parts, self.place)
+
+    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
+        """Return the number of each row, (n,); missing ones are faults."""
+        numbers = self.numbers()
+        gaps = np.flatnonzero(np.isnan(numbers)).tolist()
+        cells = self.texts() if gaps else []
+        for i in gaps:
+            if is_missing(cells[i]):  # others are faults already
+                problem, remedy = "the number is missing", "Write it or remove the row."
+                self.fault(i, "no label", problem, remedy)
+        return numbers
+
+    def known_numbers(self) -> NDArray[np.float64] | None:
+        """Return all numbers of the column, or None if anything else is among them."""
+        full = [cell for cell in self.texts() if not is_missing(cell)]
+        return np.array(list(map(float, full))) if all(map(is_number, full)) else None
+
+
+class NumberColumn(TextColumn):
+    """Cells that are numbers already, with NaN where one is missing; labels are their text."""
+
+    def __init__(self, name: str, rows: Rows, values: NDArray[Any]) -> None:
+        super().__init__(name, rows, [])
+        self.values = values
+
+    @property
+    def is_numeric(self) -> bool:
+        """Always."""
+        return True
+
+    def texts(self) -> list[str]:
+        """Return the cells as a CSV file would hold them."""
+        return list(map(_write_number, self.values.tolist()))
+
+    def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells, (n,)."""
+        return self.values.astype(np.float64)
+
+    def empty_cells(self) -> NDArray[np.bool_]:
+        """Return which cells are NaN, (n,)."""
+        return np.asarray(self.values != self.values)
+
+
+class SeriesColumn(Column):
+    """A sequence of numbers a row, as the cases of `.ts` and relational `.arff` files.
+
+    Args:
+        sequences: (N, C).
+        at: returns the place of a step, from 0 to N, and channel.
+    """
+
+    nested = True
+
+    def __init__(
+        self, name: str, rows: Rows, sequences: Ragged, at: Callable[[int, int], Place]
+    ) -> None:
+        super().__init__(name, rows)
+        self.sequences, self.at = sequences, at
+
+    def series(self) -> tuple[Ragged, str]:
+        """Return the sequences, (N, C), checked."""
+        return check_numbers(self.sequences, self.at, self.rows.faults), ""
+
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Refuse: the values are the input."""
+        self._refuse("labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,276 +309,75 @@ class Table:
     """Columns of equal length.
 
     Args:
-        names: a name for each column, unique.
-        columns: the cells of each column, as text, or (n,) numbers with NaN where one is empty.
-        lines: line of the file on which each row starts, (n,), or None where there are no lines.
-        faults: told of what is wrong in a cell.
-        delimiter: what stands between two cells.
+        format: `table` has one value a cell; the others have the sequence of its row in a cell.
+        columns: by name, in the order of the file.
+        rows: where the rows stand.
+        size: rows.
+        delimiter: what separates two cells of a text; empty for a frame.
         header: whether the first line named the columns.
         unnamed: columns the header left without a name; they are called by their number.
-        files: the file of each row, where that is not `faults.source`.
+        noun: what a column is called in messages.
     """
 
-    names: tuple[str, ...]
-    columns: tuple[list[str] | NDArray[Any], ...]
-    lines: NDArray[np.int64] | None
-    faults: Faults
+    format: TableFormat
+    columns: Mapping[str, Column]
+    rows: Rows
+    size: int
     delimiter: str = ","
     header: bool = True
     unnamed: frozenset[str] = frozenset()
-    files: tuple[str, ...] = ()
+    noun: str = "column"
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return self.size
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, left to right."""
+        return tuple(self.columns)
 
     @property
     def source(self) -> str:
         """The file, as messages name it."""
-        return self.faults.source
+        return self.rows.faults.source
 
-    def index(self, name: str, flag: str) -> int:
-        """Return the number of a column from 0; `flag` is the option that named it."""
-        if name not in self.names:
-            raise unknown_name(name, self.names, flag, "column", self.source)
-        return self.names.index(name)
+    def column(self, name: str, flag: str) -> Column:
+        """Return a column; `flag` is the option that named it.
 
-    def column(self, name: str) -> list[str]:
-        """Return the cells of one column as text, top to bottom."""
-        cells = self.columns[self.names.index(name)]
-        return cells if isinstance(cells, list) else list(map(_written, cells.tolist()))
+        Raises: DataError with the nearest name if there is none.
+        """
+        if name not in self.columns:
+            raise unknown_name(name, self.names, flag, self.noun, self.source)
+        return self.columns[name]
 
-    def numbers(self, name: str, detail: str = "") -> NDArray[np.float64]:
-        """Return one column as numbers, (n,), NaN where a value is missing; faults are told."""
-        cells = self.columns[self.names.index(name)]
-        if not isinstance(cells, list):
-            return cells.astype(np.float64)
-        return to_numbers(cells, lambda i: self.place(i, name, detail), self.faults)
-
-    def empty(self, name: str) -> NDArray[np.bool_]:
-        """Return which cells of a column hold nothing at all, (n,)."""
-        cells = self.columns[self.names.index(name)]
-        if not isinstance(cells, list):
-            return np.asarray(cells != cells)
-        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
-
-    def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
-        """Return where a cell stands; a table without lines is told by its row, from 1."""
-        if self.lines is None:
-            return Place(None, name, f"row {row + 1}: {detail}")
-        return Place(int(self.lines[row]), name, detail, self.files[row] if self.files else None)
-
-    def fault(self, rule: str, problem: str, remedy: str, row: int, name: str | None) -> None:
-        """Note a fault of a row, or of its cell in column `name`."""
-        self.place(row, name).fault(self.faults, rule, problem, remedy)
-
-    def resolve(self, wanted: tuple[str, ...], flag: str = "--values NAMES") -> tuple[str, ...]:
+    def resolve(self, items: Sequence[str], flag: str) -> tuple[str, ...]:
         """Return the columns meant by names and by ranges `first:last`, both ends included."""
         names: list[str] = []
-        for item in wanted:
+        for item in items:
             first, colon, last = item.partition(":")
-            if item not in self.names and colon:
-                i, j = self.index(first, flag), self.index(last, flag)
+            if item not in self.columns and colon:
+                ends = (self.names.index(self.column(end, flag).name) for end in (first, last))
+                i, j = ends
                 names += self.names[i : j + 1]
             else:
-                self.index(item, flag)
-                names.append(item)
+                names.append(self.column(item, flag).name)
         return tuple(names)
 
-    def numeric(self, name: str) -> bool:
-        """Whether at least half the cells of the column that hold something hold a number.
 
-        Half, not all: one bad number must be reported, not turn its column into text. A column of
-        nothing but empty cells counts as numbers: the sequences that reach it are just not there.
-        """
-        cells = self.columns[self.names.index(name)]
-        if not isinstance(cells, list):
-            return True
-        full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
-        return 2 * sum(map(is_number, full)) >= len(full)
+def flatten_lists(lists: Sequence[list[Any]], place: Callable[[int], Place]) -> LabelCells:
+    """Return the labels of all rows; the place of one is that of its row."""
+    offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+
+    def at(i: int) -> Place:
+        return place(int(np.searchsorted(offsets, i, side="right")) - 1)
+
+    return LabelCells([value for cells in lists for value in cells], offsets, at)
 
 
-def parse_table(
-    text: str, faults: Faults, *, delimiter: str | None = None, header: bool | None = None
-) -> Table:
-    """Cut the text of a CSV or TSV file into cells; rows of another width are told and left out.
-
-    Python's csv reader does it: its line counter is right within quoted newlines too, where
-    pyarrow's row number is not the line, and 300,000 rows take it half a second.
-
-    Args:
-        delimiter: used when the first line does not show one.
-        header: whether the first line names the columns; None looks whether it is all numbers.
-    Raises: DataError for a bad header.
-    """
-    source = faults.source
-    lines = list(io.StringIO(text, newline=""))
-    # The limit is one for the whole process.
-    limit = csv.field_size_limit(LARGEST_CELL)
-    try:
-        found = _find_delimiter(lines) or delimiter or ","
-        records, starts = _records(lines, found, faults)
-    finally:
-        csv.field_size_limit(limit)
-    width = len(records[0])
-    if width > MOST_COLUMNS:
-        raise DataError(
-            f"{width:,} columns, expected at most {MOST_COLUMNS:,}",
-            remedy="Write long sequences with a row a time step.",
-            source=source,
-            line=starts[0],
-            rule="columns",
-        )
-    # In a file of one column a blank line is a sequence without steps, so it is not skipped.
-    kept = [width == 1 or len(cells) > 1 or bool("".join(cells).strip()) for cells in records]
-    bare = any(map(is_number, records[0])) and all(
-        is_number(cell) or is_missing(cell) for cell in records[0]
-    )
-    if header and bare:
-        raise DataError(
-            "the first line holds only numbers, expected the names of the columns",
-            remedy="Put the names that the training file has on the first line.",
-            source=source,
-            line=starts[0],
-            rule="header",
-        )
-    header = not bare if header is None else header
-    names, unnamed = _names(records[0] if header else [""] * width, header, source, starts[0])
-    for i, cells in enumerate(records):
-        if kept[i] and len(cells) != width:
-            kept[i] = False
-            if cells:
-                _refuse_width(cells, width, found, starts[i], faults)
-            else:
-                faults.add(
-                    "empty",
-                    "an empty sequence: the line is blank",
-                    remedy="Remove the line.",
-                    line=starts[i],
-                )
-    if header:
-        kept[0] = False
-    if not any(kept):
-        faults.stop()
-        raise DataError(
-            "the file has a header and no rows",
-            remedy="Check that it was written to the end.",
-            source=source,
-            line=1,
-            rule="empty",
-        )
-    rows = [cells for cells, keep in zip(records, kept, strict=True) if keep]
-    columns = tuple(list(column) for column in zip(*rows, strict=True))
-    return Table(names, columns, np.array(starts, np.int64)[kept], faults, found, header, unnamed)
-
-
-def _written(number: float) -> str:
+def _write_number(number: float) -> str:
     """Return a number as a CSV file would hold it: whole ones without a point, NaN empty."""
     if number != number:
         return ""
-    if isinstance(number, int):
+    if isinstance(number, int):  # not by way of a float, which would merge large ids
         return str(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-
-
-def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, faults: Faults) -> None:
-    more = len(cells) > width
-    faults.add(
-        "width",
-        f"{format_count(len(cells), 'cell')}, expected {width} as on the first line",
-        remedy=f"Put quotes round a cell that holds a {DELIMITERS[delimiter]};"
-        " a sequence that ends early needs empty cells after it."
-        if more
-        else "Fill the row up; a sequence that ends early needs empty cells after it.",
-        line=line,
-    )
-
-
-def _find_delimiter(lines: list[str]) -> str | None:
-    """Return what cuts the first lines into the same number of cells, or None for one column."""
-    widths = {}
-    for mark in DELIMITERS:
-        records = []
-        with suppress(csv.Error):  # a cell too large is told when the whole file is cut
-            for record in islice(_reader(lines[:200], mark), 20):
-                records += [record] if record else []
-        if records and len(records[0]) > 1:
-            widths[mark] = [len(record) for record in records]
-    steady = [mark for mark, counts in widths.items() if len(set(counts)) == 1]
-    if steady:
-        return steady[0]
-    return max(widths, key=lambda mark: widths[mark][0], default=None)
-
-
-def _reader(lines: Iterable[str], delimiter: str, strict: bool = False) -> Any:
-    return csv.reader(lines, delimiter=delimiter, strict=strict)
-
-
-def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[list[str]], list[int]]:
-    """Return the records up to the first that cannot be cut, and the line each starts on."""
-    records: list[list[str]] = []
-    starts: list[int] = []
-    reader = _reader(lines, delimiter, strict=True)
-    start = 1
-    try:
-        for record in reader:
-            records.append(record)
-            starts.append(start)
-            start = reader.line_num + 1
-    except csv.Error:
-        _tell_uncut(lines, start, delimiter, faults)
-    while records and not records[0]:
-        del records[0], starts[0]
-    if not records:
-        faults.stop()
-    while not "".join(records[-1]).strip() and len(records[-1]) < 2:
-        del records[-1], starts[-1]
-    return records, starts
-
-
-def _tell_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) -> None:
-    """Find the quote that opened a cell of the record at line `start` and never closed it well."""
-    text = "".join(lines[start - 1 :])
-    mark = re.escape(delimiter)
-    cell = re.compile(rf'"(?:[^"]|"")*"(?={mark}|[\r\n]|\Z)|(?!")[^{mark}\r\n]*')
-    at = 0
-    while match := cell.match(text, at):
-        large = match.end() - at > LARGEST_CELL
-        if large or match.end() >= len(text):
-            break
-        at = match.end() + 1
-    line = start + len(list(io.StringIO(text[:at] + "x", newline=""))) - 1
-    if match:
-        faults.add(
-            "cell size",
-            f"a cell of more than {LARGEST_CELL:,} characters, starting {text[at : at + 20]!r}",
-            remedy="Is a quote or a line end missing? Cut longer sequences, or write a row a"
-            " time step.",
-            line=line,
-        )
-        return
-    opened = text[at:].split("\n", 1)[0].rstrip("\r")
-    faults.add(
-        "quote",
-        f"the quote that opens here is not closed where its cell ends: {opened[:40]}",
-        remedy='Close it with ", and write a quote inside a quoted cell twice ("").',
-        line=line,
-    )
-
-
-def _names(
-    cells: list[str], header: bool, source: str, line: int
-) -> tuple[tuple[str, ...], frozenset[str]]:
-    names = [cell.strip() or str(i) for i, cell in enumerate(cells, 1)]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise DataError(
-                f"two columns are called {name!r} ({names.index(name) + 1} and {i + 1});"
-                f" the columns are {list_names(names)}",
-                remedy="Give every column its own name; if the line is data, put names above it.",
-                source=source,
-                line=line,
-                column=i + 1,
-                rule="name twice",
-            )
-    unnamed = {str(i) for i, cell in enumerate(cells, 1) if header and not cell.strip()}
-    return tuple(names), frozenset(unnamed)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elman.data.arrays import load_npy
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, list_names
-from elman.data.options import Options
-from elman.data.source import load_text
-from elman.data.table import Table, parse_table
-from elman.data.tabular import from_table
+from elman.data.readers.arrays import load_npy
+from elman.data.readers.csv import read_csv
+from elman.data.readers.text import load_text
+from elman.data.roles import ReadOptions
+from elman.data.table import Column, NumberColumn, Rows, Table, TextColumn
 from elman.errors import DataError
 
 FILE, CLASS = "file name", "folder name"
@@ -23,12 +22,15 @@ ENDINGS = {".csv": "table", ".tsv": "table", ".tab": "table", ".npy": "array", "
 _READ = "CSV and TSV (.csv, .tsv, .tab), .npy and text (.txt)"
 
 
-def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
+def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions, str]:
     """Read a sequence from each file: the rows of a table or array, or the text.
 
     Files below a folder of their class, or, where no labels are needed, directly in `path`.
+
+    Returns: one table of all files, with columns for the names of file and folder; the options with
+        these two as id and target; and whether the table has `rows` or `steps`.
     """
-    files, left = _files(path, faults)
+    files, left = _list_files(path, faults)
     kinds = {ENDINGS[file.suffix.lower()] for file in files}
     if len(kinds) > 1:
         raise DataError(
@@ -38,8 +40,8 @@ def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
             source=faults.source,
             rule="kind",
         )
-    below = {file.parent != path for file in files}
-    if options.labelled and below != {True} and not options.target:
+    below = {file.parent != path for file in files} == {True}
+    if options.labelled and not below and not options.target:
         raise DataError(
             "the files lie in the folder itself, expected each in a folder named as its class",
             remedy="Move them, as in FOLDER/yes/1.csv and FOLDER/no/1.csv, or give one of them:"
@@ -48,41 +50,38 @@ def read_folder(path: Path, faults: Faults, options: Options) -> Dataset:
             rule="label",
         )
     text = kinds == {"text"}
-    parts: list[tuple[Path, Table]] = []
+    tables: list[tuple[Path, Table]] = []
     for file in files:
         try:
             with Faults(str(file)) as own:
-                parts.append((file, _read(file, own, options, parts[0][1] if parts else None)))
+                tables.append((file, _read_file(file, own, options, tables)))
         except DataError as error:
             faults.take(error)
-    if not parts:
+    if not tables:
         faults.stop()
-    table = _joined(path, parts, faults)
-    if below != {True}:
-        at = table.names.index(CLASS)
-        names, columns = list(table.names), list(table.columns)
-        del names[at], columns[at]
-        table = dataclasses.replace(table, names=tuple(names), columns=tuple(columns))
-    labelled = below == {True} and options.labelled is not False
+    labelled = below and options.labelled is not False
+    note = (f"left out beside the folders: {list_names(left, 3)}",) if left else ()
     options = dataclasses.replace(
         options,
         id=None if text else options.id or FILE,
         target=options.target or (CLASS if labelled else None),
         text=options.text or ("text" if text else None),
+        notes=(*options.notes, *note),
     )
-    dataset = from_table(table, options, "rows" if text else "steps")
-    note = (f"left out beside the folders: {list_names(left, 3)}",) if left else ()
-    return dataclasses.replace(
-        dataset,
-        lines=None,
-        ids=tuple(table.column(FILE)) if text else dataset.ids,
-        layout=dataclasses.replace(
-            dataset.layout, format="folder", notes=(*dataset.layout.notes, *note)
-        ),
-    )
+    names = {FILE: lambda file: file.relative_to(path).as_posix()}
+    if below:
+        names[CLASS] = lambda file: file.parent.name
+    return _join_tables(tables, names, faults), options, "rows" if text else "steps"
 
 
-def _files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
+def name_sequences(dataset: Dataset, table: Table) -> Dataset:
+    """Return a dataset whose sequences are named by their files, and not by a line of them."""
+    ids = tuple(table.columns[FILE].texts()) if len(dataset) == len(table) else dataset.ids
+    layout = dataclasses.replace(dataset.layout, format="folder")
+    return dataclasses.replace(dataset, lines=None, ids=dataset.ids or ids, layout=layout)
+
+
+def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     """Return the files of sequences in the order of their names, and what else was left out."""
     seen = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
     classes = [p for p in seen if p.is_dir()]
@@ -126,19 +125,24 @@ def _files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     return files, left
 
 
-def _read(file: Path, own: Faults, options: Options, first: Table | None) -> Table:
+def _read_file(
+    file: Path, own: Faults, options: ReadOptions, tables: Sequence[tuple[Path, Table]]
+) -> Table:
     """Read one file into a table; its columns must be those of the first."""
-    before = options.layout
+    layout = options.layout
+    first = tables[0][1] if tables else None
     kind = ENDINGS[file.suffix.lower()]
     if kind == "text":
         content = load_text(file, own.source).rstrip("\r\n")
-        return Table(("text",), ([content],), np.ones(1, np.int64), own)
+        rows = Rows(own, np.ones(1, np.int64))
+        return Table("table", {"text": TextColumn("text", rows, [content])}, rows, 1)
     if kind == "array":
-        table = _array(file, own)
+        table = _read_array(file, own)
     else:
-        header = first.header if first else before.header if before else None
-        mark = first.delimiter if first else before.delimiter if before else None
-        table = parse_table(load_text(file, own.source), own, delimiter=mark, header=header)
+        # As the first file: one with a single column or numbers alone does not show them itself.
+        header = first.header if first else layout.header if layout else None
+        mark = first.delimiter if first else layout.delimiter if layout else None
+        table = read_csv(load_text(file, own.source), own, delimiter=mark, header=header)
     if first and table.names != first.names:
         raise DataError(
             f"the columns are {list_names(table.names)}, in the first file"
@@ -150,7 +154,7 @@ def _read(file: Path, own: Faults, options: Options, first: Table | None) -> Tab
     return table
 
 
-def _array(file: Path, own: Faults) -> Table:
+def _read_array(file: Path, own: Faults) -> Table:
     array = load_npy(file, own.source)
     if array.ndim not in (1, 2) or 0 in array.shape or array.dtype.kind not in "fiub":
         raise DataError(
@@ -159,32 +163,33 @@ def _array(file: Path, own: Faults) -> Table:
             source=own.source,
             rule="shape",
         )
-    channels = array.reshape(len(array), -1).astype(np.float64)
-    names = tuple(str(c + 1) for c in range(channels.shape[1]))
-    return Table(names, tuple(channels.T), None, own, header=False)
+    channels = array.reshape(len(array), -1).astype(np.float64).T
+    rows = Rows(own)
+    columns = {str(c): NumberColumn(str(c), rows, own) for c, own in enumerate(channels, 1)}
+    return Table("table", columns, rows, len(array), header=False)
 
 
-def _joined(path: Path, parts: list[tuple[Path, Table]], faults: Faults) -> Table:
-    """Return one table of all files, with two columns before theirs: file name and folder name."""
-    first = parts[0][1]
-    files = [str(file) for file, table in parts for _ in range(len(table))]
-    columns: list[list[str] | NDArray[Any]] = [
-        [file.relative_to(path).as_posix() for file, table in parts for _ in range(len(table))],
-        [file.parent.name for file, table in parts for _ in range(len(table))],
+def _join_tables(
+    tables: Sequence[tuple[Path, Table]], names: dict[str, Callable[[Path], str]], faults: Faults
+) -> Table:
+    """Return one table of all files; `names` makes columns of their paths, before the others."""
+    first = tables[0][1]
+    lines = [
+        np.arange(1, len(table) + 1) if table.rows.lines is None else table.rows.lines
+        for _, table in tables
     ]
-    for cells in zip(*(table.columns for _, table in parts), strict=True):
-        if isinstance(cells[0], list):
-            columns.append([cell for own in cells for cell in own])
+    files = tuple(str(file) for file, table in tables for _ in range(len(table)))
+    rows = Rows(faults, np.concatenate(lines).astype(np.int64), files)
+    columns: dict[str, Column] = {}
+    for name, name_of in names.items():
+        cells = [name_of(file) for file, table in tables for _ in range(len(table))]
+        columns[name] = TextColumn(name, rows, cells)
+    for name, column in first.columns.items():
+        parts = [table.columns[name] for _, table in tables]
+        if isinstance(column, NumberColumn):
+            values = np.concatenate([part.numbers() for part in parts])
+            columns[name] = NumberColumn(name, rows, values)
         else:
-            columns.append(np.concatenate(cells))
-    lines = [np.arange(1, len(t) + 1) if t.lines is None else t.lines for _, t in parts]
-    return Table(
-        (FILE, CLASS, *first.names),
-        tuple(columns),
-        np.concatenate(lines).astype(np.int64),
-        faults,
-        first.delimiter,
-        first.header,
-        first.unnamed,
-        tuple(files),
-    )
+            cells = [cell for part in parts for cell in part.texts()]
+            columns[name] = TextColumn(name, rows, cells)
+    return Table("table", columns, rows, len(files), first.delimiter, first.header, first.unnamed)

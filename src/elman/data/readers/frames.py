@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.faults import Faults, list_names, quote
-from elman.data.jsonvalues import Record
-from elman.data.table import MOST_COLUMNS, Table
+from elman.data.readers.jsonl import table_of_records
+from elman.data.roles import ReadOptions
+from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
 from elman.errors import DataError
 
 LEVELS = ("instance", "time")  # of a frame with two levels of rows, where they have no names
@@ -73,8 +74,8 @@ def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
     return frame.rename_axis(list(names)).reset_index(), names
 
 
-def table_of(frame: Any, faults: Faults, records: bool) -> Table | list[Record]:
-    """Return a frame as a table, or as records if that is wanted or a cell of it holds a list.
+def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) -> Table:
+    """Return a frame as a table, of records if those are wanted or a cell of it holds a list.
 
     Raises: DataError for a frame without rows or columns, with a name twice, or with cells of a
         type that is no number, text, date or list.
@@ -101,15 +102,15 @@ def table_of(frame: Any, faults: Faults, records: bool) -> Table | list[Record]:
     series = [whole[name] for name in whole.columns]
     lists = [_is_list(column) for column in series]
     if not any(lists) and not records:
-        cells = tuple(
-            _cells(column, name, faults) for name, column in zip(names, series, strict=True)
-        )
-        return Table(tuple(names), cells, None, faults, "")
+        rows = Rows(faults)
+        columns = {n: _to_column(column, n, rows) for n, column in zip(names, series, strict=True)}
+        return Table("table", columns, rows, len(frame), "")
     values = [
         [_plain(v) for v in column.to_list()] if listed else _scalars(column, name, faults)
         for name, column, listed in zip(names, series, lists, strict=True)
     ]
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    found = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return table_of_records(found, None, faults, options)
 
 
 def _is_list(column: Any) -> bool:
@@ -135,8 +136,7 @@ def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
     """Return one value a row as JSON would hold it: numbers, text, true and false."""
     if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
         return [None if gap else value for value, gap in _values(column)]
-    cells = _cells(column, name, faults)
-    assert isinstance(cells, list)
+    cells = _to_column(column, name, Rows(faults)).texts()
     return [None if cell == "" else cell for cell in cells]
 
 
@@ -145,18 +145,19 @@ def _values(column: Any) -> Iterator[tuple[Any, bool]]:
     return zip(column.to_list(), column.is_null().to_list(), strict=True)
 
 
-def _cells(column: Any, name: str, faults: Faults) -> list[str] | NDArray[Any]:
+def _to_column(column: Any, name: str, rows: Rows) -> Column:
     """Return a column of a table: numbers as they are, everything else as a file would hold it."""
     dtype = column.dtype
     if dtype.is_float() or (dtype.is_integer() and not column.null_count()):
         numbers: NDArray[Any] = column.to_numpy()
-        return numbers.astype(np.float64) if dtype.is_float() else numbers
+        numbers = numbers.astype(np.float64) if dtype.is_float() else numbers
+        return NumberColumn(name, rows, numbers)
     kind = str(dtype).split("(")[0]
     if kind in ("Binary", "Struct", "List", "Array", "Unknown", "Duration"):
         raise DataError(
             f"its type is {dtype}, expected numbers, text or dates",
             remedy="Convert the column, or leave it out.",
-            source=faults.source,
+            source=rows.faults.source,
             column=name,
             rule="type",
         )
@@ -167,16 +168,12 @@ def _cells(column: Any, name: str, faults: Faults) -> list[str] | NDArray[Any]:
         elif hasattr(value, "isoformat"):
             cells.append(value.isoformat())
         elif isinstance(value, list | dict | tuple | set | bytes | np.ndarray):
-            faults.add(
-                "type",
-                f"row {i + 1}: {type(value).__name__}, expected a number or text",
-                remedy="Convert the cell.",
-                column=name,
-            )
+            problem = f"{type(value).__name__}, expected a number or text"
+            rows.fault(i, name, "type", problem, "Convert the cell.")
             cells.append("")
         else:
             cells.append(str(value))
-    return cells
+    return TextColumn(name, rows, cells)
 
 
 def refuse_type(what: object) -> DataError:

@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from elman.data.cells import Place, check_numbers, is_number, to_numbers
-from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults, format_count, list_names, quote
-from elman.data.options import Options
+from elman.data.cells import to_numbers
+from elman.data.faults import Faults, Place, format_count, quote
 from elman.data.ragged import Ragged
-from elman.data.target import objects
-from elman.errors import DataError, nearest
+from elman.data.roles import ReadOptions
+from elman.data.table import Column, Rows, SeriesColumn, Table, TextColumn
+from elman.errors import DataError
 
-TARGET = "class"
+SERIES, TARGET = "series", "class"  # the two columns of a table of cases
 _BOOLEAN = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
 
 
@@ -30,7 +29,7 @@ class _Header(NamedTuple):
     data_line: int
 
 
-def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
+def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
     """Read the text of a `.ts` file: a case a line, channels between `:`, steps between `,`."""
     contents = text.split("\n")
     header = _read_header(contents, faults.source)
@@ -53,23 +52,17 @@ def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
             continue
         parts = content.split(":")
         label = parts.pop().strip() if header.labelled else ""
-        if header.labelled and header.classes:
-            check_label(label, header.classes, faults, line)
-        elif header.labelled and not is_number(label):
-            problem = f"target {label!r} is no number, which @targetLabel true says it is"
-            faults.add("number", problem, remedy="Correct it or remove the case.", line=line)
-            label = "0"
         channels = channels or len(parts)
-        own = [part.split(",") for part in parts]
-        if fault := _misshapen(own, channels, length, header.labelled):
+        case = [part.split(",") for part in parts]
+        if fault := _find_wrong_shape(case, channels, length, header.labelled):
             rule, problem, remedy = fault
             faults.add(rule, problem, remedy=remedy, line=line)
             continue
         if header.flags.get("equallength"):
-            length = length or len(own[0])
-        for step in zip(*own, strict=True):
+            length = length or len(case[0])
+        for step in zip(*case, strict=True):
             cells += step
-        ends.append(ends[-1] + len(own[0]))
+        ends.append(ends[-1] + len(case[0]))
         lines.append(line)
         labels.append(label)
     if not lines:
@@ -81,56 +74,71 @@ def read_ts(text: str, faults: Faults, options: Options) -> Dataset:
             line=header.data_line,
             rule="empty",
         )
-    used = header.labelled and options.labelled is not False
-    layout = Layout(
-        format="ts",
-        kind="numbers",
-        target=TARGET if used else None,
-        task="classification" if header.classes else "regression",
-        values=tuple(f"channel {c + 1}" for c in range(channels)),
-    )
-    return Dataset(
-        parse_cases(cells, channels, ends, lines, faults),
-        None if not used else objects(labels) if header.classes else np.array(labels, np.float64),
-        faults.source,
-        layout,
-        np.array(lines, np.int64),
+    return table_of_cases(
+        cells, channels, ends, lines, labels if header.labelled else None, header.classes, faults
     )
 
 
-def parse_cases(
-    cells: list[str], channels: int, ends: list[int], lines: list[int], faults: Faults
-) -> Ragged:
-    """Return the numbers of cases that stand on a line each.
+def table_of_cases(
+    cells: list[str],
+    channels: int,
+    ends: list[int],
+    lines: list[int],
+    labels: list[str] | None,
+    classes: tuple[str, ...],
+    faults: Faults,
+) -> Table:
+    """Return cases of a line each as a table of two columns, the series and the target.
 
     Args:
         cells: of all cases, step after step, (N * channels,).
         ends: where each case starts, and the end, in steps from 0 to N.
         lines: the line of each case.
+        labels: of each case, or None.
+        classes: those that the header names; none where the target is a number.
     """
+    rows = Rows(faults, np.array(lines, np.int64), named=False)
 
     def place(step: int, channel: int) -> Place:
         i = bisect_right(ends, step) - 1
         return Place(lines[i], None, f"channel {channel + 1}, step {step - ends[i] + 1}: ")
 
+    columns: dict[str, Column] = {}
+    if labels is not None:
+        columns[TARGET] = column = CaseTarget(rows, labels, classes)
+        if classes:
+            column.check_declared()
     flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults)
-    values = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
-    return check_numbers(values, place, faults)
+    sequences = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
+    columns[SERIES] = SeriesColumn(SERIES, rows, sequences, place)
+    return Table("ts", columns, rows, len(lines))
 
 
-def _misshapen(
-    own: list[list[str]], channels: int, length: int | None, labelled: bool
+class CaseTarget(TextColumn):
+    """The class of each case, among those of the header, or the number that it says is there."""
+
+    def __init__(self, rows: Rows, cells: list[str], classes: tuple[str, ...]) -> None:
+        super().__init__(TARGET, rows, cells, classes)
+        self.task = "classification" if classes else "regression"
+
+    def place(self, row: int, detail: str = "") -> Place:
+        """Return the line of a case, and why a number is expected there."""
+        return super().place(row, detail if self.declared else f"@targetLabel true: {detail}")
+
+
+def _find_wrong_shape(
+    case: list[list[str]], channels: int, length: int | None, labelled: bool
 ) -> tuple[str, str, str] | None:
     """Return rule, problem and remedy if a case lacks channels or steps."""
-    if len(own) != channels or not own:
+    if len(case) != channels or not case:
         return (
             "channels",
-            f"{format_count(len(own), 'channel')}, expected {channels or 'at least 1'}",
+            f"{format_count(len(case), 'channel')}, expected {channels or 'at least 1'}",
             "Every case needs as many parts between ':' as the others"
             + (", and its class at the end." if labelled else "."),
         )
-    steps = len(own[0])
-    for c, values in enumerate(own, 1):
+    steps = len(case[0])
+    for c, values in enumerate(case, 1):
         if values == [""]:
             return "empty", f"an empty sequence: channel {c} has no values", "Remove the case."
         if len(values) != steps:
@@ -199,15 +207,3 @@ def _read_header(contents: list[str], source: str) -> _Header:
         source=source,
         rule="header",
     )
-
-
-def check_label(
-    label: str, classes: tuple[str, ...], faults: Faults, line: int, column: str | None = None
-) -> None:
-    """Tell of a label that is not among the classes that the header names."""
-    if label in classes:
-        return
-    problem = f"class {label!r} is not among those of the header, {list_names(classes)}"
-    remedy = f"{nearest(label, classes)} Correct the class or the header.".strip()
-    rule, problem = ("label", problem) if label else ("no label", "the label is empty")
-    faults.add(rule, problem, remedy=remedy, line=line, column=column)

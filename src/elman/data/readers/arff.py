@@ -7,19 +7,15 @@ files the rows of the relational attribute are channels and its attributes are t
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elman.data.cells import Place, is_missing, to_numbers
-from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults, format_count, list_names, quote
-from elman.data.options import Options
-from elman.data.table import MOST_COLUMNS, Table
-from elman.data.tabular import from_table
-from elman.data.target import objects
-from elman.data.ts import TARGET, check_label, parse_cases
+from elman.data.cells import is_missing, to_numbers
+from elman.data.faults import Faults, Place, format_count, list_names, quote
+from elman.data.readers.ts import table_of_cases
+from elman.data.roles import ReadOptions
+from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
 from elman.errors import DataError, SettingsError, nearest
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -43,8 +39,13 @@ class _Row(NamedTuple):
     cells: list[str]
 
 
-def read_arff(text: str, faults: Faults, options: Options, form: str | None) -> Dataset:
-    """Read the text of an `.arff` file; `form` is `rows`, `steps`, `ts` or None to guess."""
+def read_arff(
+    text: str, faults: Faults, options: ReadOptions, form: str | None
+) -> tuple[Table, str]:
+    """Read the text of an `.arff` file; `form` is `rows`, `steps`, `ts` or None to guess.
+
+    Returns: the table, and a note on what was left out, or an empty text.
+    """
     lines = text.split("\n")
     attributes, start = _read_header(lines, faults.source)
     rows = _read_rows(lines, start, len(attributes), faults)
@@ -59,7 +60,7 @@ def read_arff(text: str, faults: Faults, options: Options, form: str | None) -> 
         )
     relational = [i for i, a in enumerate(attributes) if a.kind == "relational"]
     if not relational:
-        return from_table(_table(attributes, rows, faults), options, form)
+        return _table(attributes, rows, faults), ""
     if len(relational) > 1 or form in ("rows", "steps"):
         raise DataError(
             f"{format_count(len(relational), 'relational attribute')}, expected "
@@ -192,29 +193,28 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
     return rows
 
 
-def _table(attributes: list[_Attribute], rows: list[_Row], faults: Faults) -> Table:
-    columns: list[list[str] | NDArray[Any]] = []
+def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> Table:
+    """Return dense rows; a value that its nominal attribute does not list is a fault."""
+    rows = Rows(faults, np.array([row.line for row in cells], np.int64))
+    columns: dict[str, Column] = {}
     for k, attribute in enumerate(attributes):
-        cells = [row.cells[k] for row in rows]
+        name, values = attribute.name, [row.cells[k] for row in cells]
         if attribute.kind == "numeric":
 
-            def place(i: int, name: str = attribute.name) -> Place:
-                return Place(rows[i].line, name)
+            def place(i: int, name: str = name) -> Place:
+                return rows.place(i, name)
 
-            columns.append(to_numbers(cells, place, faults))
+            columns[name] = NumberColumn(name, rows, to_numbers(values, place, faults))
             continue
+        columns[name] = column = TextColumn(name, rows, values, attribute.classes)
         if attribute.kind == "nominal":
-            for row, cell in zip(rows, cells, strict=True):
-                if cell and cell not in attribute.classes:
-                    check_label(cell, attribute.classes, faults, row.line, attribute.name)
-        columns.append(cells)
-    lines = np.array([row.line for row in rows], np.int64)
-    return Table(tuple(a.name for a in attributes), tuple(columns), lines, faults, "")
+            column.check_declared()
+    return Table("table", columns, rows, len(cells), "")
 
 
 def _cases(
-    attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: Options
-) -> Dataset:
+    attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: ReadOptions
+) -> tuple[Table, str]:
     """Read a sequence from the relational attribute of each row."""
     chosen = ("target", "text", "values", "id", "time", "categories", "time_difference", "group")
     for name in chosen:
@@ -225,7 +225,7 @@ def _cases(
             )
     steps = attributes[at].inner
     nominal = [i for i, a in enumerate(attributes) if a.kind == "nominal"]
-    target = nominal[-1] if nominal and options.labelled is not False else None
+    target = nominal[-1] if nominal else None
     if target is None and options.labelled:
         raise DataError(
             "no attribute is nominal, {a,b,...}, expected one of classes",
@@ -236,14 +236,14 @@ def _cases(
     flat: list[str] = []
     ends, lines, labels, channels = [0], [], [], 0
     for line, cells in rows:
-        own = [part.split(",") for part in cells[at].split("\n")]
-        channels = channels or len(own)
-        wrong = next((c for c in own if len(c) != steps), None)
-        if wrong is not None or len(own) != channels:
+        case_rows = [part.split(",") for part in cells[at].split("\n")]
+        channels = channels or len(case_rows)
+        wrong = next((c for c in case_rows if len(c) != steps), None)
+        if wrong is not None or len(case_rows) != channels:
             found = "channel" if wrong is None else "step"
             faults.add(
                 "channels" if wrong is None else "length",
-                f"{format_count(len(own if wrong is None else wrong), found)}, expected"
+                f"{format_count(len(case_rows if wrong is None else wrong), found)}, expected"
                 f" {channels if wrong is None else steps}",
                 remedy="In the relational attribute the lines, with \\n between them, are channels,"
                 " and the values of a line are time steps, as many as it has attributes.",
@@ -251,11 +251,10 @@ def _cases(
             )
             continue
         if target is not None:
-            check_label(cells[target], attributes[target].classes, faults, line)
             labels.append(cells[target])
-        case = list(zip(*own, strict=True))
+        case = list(zip(*case_rows, strict=True))
         while len(case) > 1 and all(map(is_missing, case[-1])):
-            case.pop()  # the archive fills shorter sequences up with ?
+            case.pop()  # the UEA archive fills shorter sequences up with ?
         for step in case:
             flat += step
         ends.append(ends[-1] + len(case))
@@ -263,17 +262,8 @@ def _cases(
     if not lines:
         faults.stop()
     left = [a.name for i, a in enumerate(attributes) if i not in (at, target)]
-    layout = Layout(
-        format="ts",
-        kind="numbers",
-        target=None if target is None else TARGET,
-        values=tuple(f"channel {c + 1}" for c in range(channels)),
-        notes=(f"left out: {list_names(left)}",) if left else (),
+    classes = () if target is None else attributes[target].classes
+    table = table_of_cases(
+        flat, channels, ends, lines, None if target is None else labels, classes, faults
     )
-    return Dataset(
-        parse_cases(flat, channels, ends, lines, faults),
-        None if target is None else objects(labels),
-        faults.source,
-        layout,
-        np.array(lines, np.int64),
-    )
+    return table, f"left out: {list_names(left)}" if left else ""

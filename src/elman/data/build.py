@@ -1,0 +1,392 @@
+"""From a table and the roles of its columns to a dataset, every value checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.cells import check_numbers, is_missing, is_number
+from elman.data.channels import describe_unevenness, time_deltas
+from elman.data.dataset import Dataset, Layout
+from elman.data.faults import Place, format_count, list_names, quote
+from elman.data.ragged import Ragged, flatten, to_objects
+from elman.data.roles import ReadOptions, Schema
+from elman.data.table import Column, Steps, Table
+from elman.data.targets import TARGETS, TargetValues, check_labels, guess_task
+from elman.errors import SettingsError
+from elman.tasks import TASKS
+
+
+def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset:
+    """Return the sequences of a table; what is wrong in a column that is used becomes a fault."""
+    layout = Layout(
+        format=schema.format,
+        kind=schema.kind,
+        target=",".join(schema.target) or None,
+        text=schema.text,
+        values=schema.values,
+        id=schema.id,
+        time=schema.time,
+        categories=schema.categories,
+        delimiter=table.delimiter,
+        header=table.header,
+    )
+    build = {"rows": _build_rows, "steps": _build_steps}.get(schema.format, _build_sequences)
+    dataset = build(table, schema, options, layout)
+    notes = tuple(schema.notes)
+    return dataclasses.replace(dataset, layout=dataclasses.replace(dataset.layout, notes=notes))
+
+
+def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
+    """Return one sequence a row: a text, or one channel of numbers over time."""
+    inputs = _read_texts(table.columns[schema.text]) if schema.text else _read_series(table, schema)
+    target = _build_target(table, schema, options, None)
+    return _dataset(table, inputs, target, layout, _read_groups(table, schema))
+
+
+def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
+    """Return one sequence a row, which a cell or several cells side by side hold."""
+    inputs, names, steps = _read_cells(table, schema)
+    target = _build_target(table, schema, options, steps)
+    layout = dataclasses.replace(layout, values=names)
+    return _dataset(table, inputs, target, layout, _read_groups(table, schema))
+
+
+def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
+    """Return sequences whose steps are rows: consecutive rows with the same id."""
+    assert schema.id is not None
+    offsets, ids = _find_sequences(table.columns[schema.id])
+    known = options.layout
+    difference = options.time_difference
+    if difference is None and known:
+        difference = known.time_difference
+    starts, deltas = None, None
+    if schema.time is not None:
+        times = Ragged(_read_times(table, schema, offsets), offsets)
+        starts, deltas = times.values[offsets[:-1]], time_deltas(times)
+        difference = _choose_difference(schema, times, difference)
+    elif difference:
+        raise SettingsError(
+            "time_difference: there is no column of times. Name it with --time, or leave it out"
+        )
+    if schema.text:
+        steps: NDArray[Any] = _read_tokens(table.columns[schema.text])
+    else:
+        steps = _read_channels(table, schema, offsets)
+        if difference and deltas is not None:
+            steps = np.column_stack([steps, deltas])
+        for name in schema.categories:
+            cells = to_objects([cell.strip() for cell in table.columns[name].texts()])
+            steps = np.column_stack([steps.astype(object), cells])
+    target = _build_target(table, schema, options, None)
+    if target is not None:
+        target = _by_sequence(table, schema, options, flatten(target), offsets)
+    groups = _constant_groups(table, schema, offsets)
+    layout = dataclasses.replace(layout, time_difference=bool(difference))
+    dataset = _dataset(table, Ragged(steps, offsets), target, layout, groups)
+    lines = table.rows.lines
+    lines = None if lines is None else lines[offsets[:-1]]
+    return dataclasses.replace(dataset, lines=lines, ids=ids, starts=starts)
+
+
+def _dataset(
+    table: Table,
+    inputs: Ragged | list[str],
+    target: TargetValues | None,
+    layout: Layout,
+    groups: tuple[str, ...],
+) -> Dataset:
+    lines = table.rows.lines
+    noun = table.rows.noun
+    ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
+    dataset = Dataset(inputs, target, table.source, layout, lines, ids, groups)
+    layout = dataclasses.replace(layout, task=dataset.task, per_step=isinstance(target, Ragged))
+    return dataclasses.replace(dataset, layout=layout)
+
+
+# Targets and groups.
+
+
+def _build_target(
+    table: Table, schema: Schema, options: ReadOptions, steps: Steps | None
+) -> TargetValues | None:
+    """Return the target of every row, or None where the table has none."""
+    if not schema.target:
+        return None
+    columns = [table.columns[name] for name in schema.target]
+    layout = options.layout
+    same = layout is not None and not options.target and layout.target == ",".join(schema.target)
+    per_step = columns[0].nested
+    if layout and same:
+        per_step = layout.per_step
+    task = columns[0].task or options.task or (layout.task if layout and same else None)
+    if task is None:
+        task, note = guess_task(columns, per_step)
+        schema.note(note)
+    return TARGETS[task].build(columns, steps, per_step)
+
+
+def _by_sequence(
+    table: Table,
+    schema: Schema,
+    options: ReadOptions,
+    labels: NDArray[Any],
+    offsets: NDArray[np.int64],
+) -> TargetValues:
+    """Return a label a sequence where it never changes within one, else a label a step."""
+    layout = options.layout
+    per_step = layout.per_step if layout and layout.target and not options.target else None
+    if options.task is not None and TASKS[options.task].per_step:
+        per_step = True
+    first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
+    differs = labels != first
+    changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
+    if len(labels) and isinstance(labels[0], frozenset):
+        per_step = False  # there are no sets of labels at every step
+    if per_step or (per_step is None and len(changed)):
+        return Ragged(labels, offsets)
+    for i in changed.tolist():
+        table.rows.fault(
+            i,
+            ",".join(schema.target),
+            "label",
+            f"label {quote(str(labels[i]))} differs from {quote(str(first[i]))}, with which"
+            " the sequence starts; expected one label a sequence, as in the training file",
+            "Correct the label, or train on labels at every step.",
+        )
+    return labels[offsets[:-1]]
+
+
+def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
+    """Return the group of every row as text; none where no column of groups is named."""
+    if schema.group is None:
+        return ()
+    cells = table.columns[schema.group].label_cells(None, False)
+    check_labels(cells, table.rows.faults, "group")
+    return tuple(map(str, cells.values))
+
+
+def _constant_groups(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the group of each sequence, in which it must not change."""
+    groups = _read_groups(table, schema)
+    if not groups:
+        return ()
+    cells = np.array(groups, dtype=object)
+    first = np.repeat(cells[offsets[:-1]], np.diff(offsets))
+    for i in np.flatnonzero(cells != first).tolist():
+        table.rows.fault(
+            i,
+            schema.group,
+            "group",
+            f"group {quote(cells[i])} differs from {quote(first[i])}, with which the sequence"
+            " starts",
+            "Name a column that is the same in all rows of a sequence.",
+        )
+    return tuple(cells[offsets[:-1]].tolist())
+
+
+# A row a sequence.
+
+
+def _read_texts(column: Column) -> list[str]:
+    texts = column.texts()
+    for i, text in enumerate(texts):
+        if not text.strip() and i not in column.rows.faulty:
+            problem, remedy = "an empty sequence: the text is empty", "Write it or remove the row."
+            column.fault(i, "empty", problem, remedy)
+    return texts
+
+
+def _read_series(table: Table, schema: Schema) -> Ragged:
+    """Return one channel over time, (N, 1); empty cells after the last full one are no steps.
+
+    Nor is NaN there in a file without a header: the UCR archive fills shorter sequences up with it.
+    """
+    names = schema.values
+    columns = [table.columns[name] for name in names]
+    numbers = np.column_stack([column.numbers() for column in columns])  # (n, T)
+    full = ~np.column_stack([column.empty_cells() for column in columns])
+    if not table.header:
+        full &= ~np.isnan(numbers)
+    width = len(names)
+    lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
+    for i in np.flatnonzero(lengths == 0).tolist():
+        problem = f"an empty sequence: no cell of {list_names(names, 3)} holds a number"
+        table.rows.fault(i, None, "empty", problem, "Remove the row.")
+    mask = np.arange(width) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows, steps = np.nonzero(mask)
+
+    def place(step: int, channel: int) -> Place:
+        return table.rows.place(int(rows[step]), names[steps[step]])
+
+    return check_numbers(Ragged(numbers[mask][:, None], offsets), place, table.rows.faults)
+
+
+# A cell a sequence.
+
+
+def _read_cells(
+    table: Table, schema: Schema
+) -> tuple[Ragged | list[str], tuple[str, ...], Steps | None]:
+    """Return the inputs, names of their channels, and the lengths that labels must have."""
+    if schema.text:
+        column = table.columns[schema.text]
+        if schema.kind == "text":
+            return _read_texts(column), (), None
+        tokens = column.tokens()
+        return tokens, (), Steps(tokens.lengths)
+    parts: dict[str, Ragged] = {}
+    channels: list[str] = []
+    padded = None
+    for name in schema.values:
+        column = table.columns[name]
+        parts[name], note = column.series()
+        schema.note(note)
+        padded = column.padded
+        channels += column.channel_names(parts[name].values.shape[1])
+    for name in schema.categories:
+        parts[name] = table.columns[name].categories()
+    first, *others = parts
+    for key in others:
+        for i in np.flatnonzero(parts[key].lengths != parts[first].lengths).tolist():
+            count = format_count(int(parts[key].lengths[i]), "step")
+            problem = f"{key!r} has {count}, expected {parts[first].lengths[i]} as {first!r}"
+            remedy = f"Give every {table.noun} of a row as many steps."
+            table.columns[key].fault(i, "length", problem, remedy)
+    inputs = parts[first]
+    if others or schema.categories:
+        if others:
+            table.rows.faults.stop()
+        dtype = object if schema.categories else np.float64
+        columns = [part.values.reshape(len(part.values), -1) for part in parts.values()]
+        inputs = inputs.with_values(np.hstack([column.astype(dtype) for column in columns]))
+    return inputs, tuple(channels), Steps(inputs.lengths, padded)
+
+
+# A row a step.
+
+
+def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return where each sequence starts, (n + 1,), and its id."""
+    cells = [cell.strip() for cell in column.texts()]
+    starts = [i for i in range(len(cells)) if not i or cells[i] != cells[i - 1]]
+    ends = [*starts[1:], len(cells)]
+    last: dict[str, int] = {}
+    for start, end in zip(starts, ends, strict=True):
+        name = cells[start]
+        if not name:
+            problem, remedy = "the id is empty", "Say which sequence the row belongs to."
+            column.fault(start, "no id", problem, remedy)
+        elif name in last:
+            ended = column.place(last[name])
+            where = f"line {ended.line}" if ended.line else f"row {last[name] + 1}"
+            column.fault(
+                start,
+                "order of rows",
+                f"sequence {name!r} goes on here; its rows had ended on {where}",
+                "Sort the file so that the rows of one sequence stand together.",
+            )
+        last[name] = end - 1
+    return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
+
+
+def _read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the times, (N,); those that do not grow from row to row are faults."""
+    assert schema.time is not None and schema.id is not None
+    column = table.columns[schema.time]
+    cells = column.texts()
+    first = next((cell for cell in cells if not is_missing(cell)), "")
+    if is_number(first):
+        times = column.numbers("time: ").copy()
+        times[[not is_number(cell) for cell in cells]] = np.nan
+    else:
+        times = _parse_dates(column, cells)
+    for i in np.flatnonzero(np.isnan(times)).tolist():
+        if is_missing(cells[i]):
+            problem = "time: missing value, expected a time in every row"
+            column.fault(i, "time", problem, "Fill it in or remove the row.")
+    starts = np.zeros(len(cells), dtype=bool)
+    starts[offsets[:-1]] = True
+    wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
+    ids = table.columns[schema.id].texts() if len(wrong) else []
+    for i in wrong.tolist():
+        same = times[i] == times[i - 1]
+        column.fault(
+            i,
+            "time twice" if same else "time order",
+            f"time {cells[i].strip()!r} of sequence {ids[i].strip()!r}"
+            + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
+            ("Keep one row for each time" if same else "Sort the rows of a sequence by time")
+            + ", or name another column with --time NAME.",
+        )
+    return times
+
+
+def _parse_dates(column: Column, cells: list[str]) -> NDArray[np.float64]:
+    """Return ISO dates as seconds, (n,), NaN where one is missing or cannot be read, a fault.
+
+    A date without a zone is taken as UTC, as only order and differences count.
+    """
+    times = np.full(len(cells), np.nan)
+    for i, cell in enumerate(cells):
+        try:
+            moment = datetime.fromisoformat(cell.strip())
+        except ValueError:
+            if not is_missing(cell):
+                column.fault(
+                    i,
+                    "time",
+                    f"time {quote(cell.strip())} is neither a number nor an ISO date like"
+                    " 2024-01-31T12:00",
+                    "Correct it, or name another column with --time NAME.",
+                )
+            continue
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        times[i] = moment.timestamp()
+    return times
+
+
+def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:
+    """Return whether the time since the last step is a channel: as asked, or if it varies."""
+    if schema.text:
+        if difference:
+            raise SettingsError(
+                "time_difference: steps are tokens, beside which no number stands. Name the column "
+                "with --categories instead of --text, or leave it out"
+            )
+        return False
+    if difference is not None:
+        return difference
+    uneven = describe_unevenness(times)
+    if uneven:
+        schema.note(f"--time-difference: steps are {uneven}; the time since the last is a channel")
+    return bool(uneven)
+
+
+def _read_tokens(column: Column) -> NDArray[np.object_]:
+    cells = column.texts()
+    for i, cell in enumerate(cells):
+        if not cell:
+            problem, remedy = "the token is empty", "Write the token or remove the row."
+            column.fault(i, "empty token", problem, remedy)
+    return to_objects(cells)
+
+
+def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the columns of numbers, (N, C)."""
+    names = schema.values
+    if not names:
+        return np.zeros((int(offsets[-1]), 0))
+    numbers = np.column_stack([table.columns[name].numbers() for name in names])
+
+    def place(step: int, channel: int) -> Place:
+        return table.rows.place(step, names[channel])
+
+    # Beside categories a step may have no number; without, a sequence needs one somewhere.
+    whole = not schema.categories
+    return check_numbers(Ragged(numbers, offsets), place, table.rows.faults, whole=whole).values

@@ -1,0 +1,302 @@
+"""NumPy's `.npz` and `.npy`: padded or equally long sequences, and labels, as arrays.
+
+An array is a column of the table, and its rows are the cells. Where a sequence ends is known from a
+second array or from its padding, so labels at every step are cut as their sequence was; that is all
+that this format needs beside the common form. Files that hold Python objects are refused: reading
+those would run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.cells import check_numbers
+from elman.data.faults import Faults, Place, format_count
+from elman.data.ragged import Ragged
+from elman.data.roles import ReadOptions
+from elman.data.table import Column, LabelCells, Rows, Steps, Table
+from elman.errors import DataError
+
+Array = NDArray[Any]
+_LENGTHS = ("lengths", "length", "lens")
+# In the name of a file of inputs, and in that of the labels beside it.
+_BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
+
+
+def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions]:
+    """Read X (n, T, C) or (n, T), where given y and lengths (n,), from a `.npz` or `.npy` file.
+
+    Returns: the table, and the options with what the files beside a `.npy` file say.
+    """
+    if path.suffix.lower() == ".npy":
+        arrays, options = _open_npy(path, faults.source, options)
+    else:
+        arrays = _open_npz(path, faults.source)
+        if len(options.values) > 1:
+            raise DataError(
+                f"--values names {len(options.values)} arrays, expected 1, (n, T, C)",
+                remedy="Stack the channels in one array.",
+                source=faults.source,
+                rule="shape",
+            )
+    name = next((n for n in arrays if n.lower() in _LENGTHS), None)
+    lengths = arrays.pop(name) if name else None
+    rows = Rows(faults, noun="sequence", named=False)
+    columns = {name: ArrayColumn(name, rows, array, lengths) for name, array in arrays.items()}
+    size = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    return Table("arrays", columns, rows, size, noun="array"), options
+
+
+class ArrayColumn(Column):
+    """One array, a sequence or label in each row.
+
+    Args:
+        array: (n, ...).
+        ends: steps of each sequence, (n,), where the file says them.
+    """
+
+    def __init__(self, name: str, rows: Rows, array: Array, ends: Array | None) -> None:
+        super().__init__(name, rows)
+        self.array, self.ends = array, ends
+        self.nested = array.ndim in (2, 3)
+        self.padded = array.shape[1] if self.nested else None
+
+    def __str__(self) -> str:
+        return f"{self.name!r} {self.array.shape}"
+
+    def series(self) -> tuple[Ragged, str]:
+        """Return the steps within each length, (N, C), and how many sequences end in NaN."""
+        array = self.array
+        problem = ""
+        if array.dtype.kind not in "fiub":
+            problem = f"array {self.name!r} is of {array.dtype}, expected numbers"
+        elif array.ndim not in (2, 3):
+            problem = (
+                f"array {self.name!r} has the shape {array.shape}, expected (n, T, C) or (n, T)"
+            )
+        elif 0 in array.shape:
+            problem = f"array {self.name!r} has the shape {array.shape}, expected no 0 in it"
+        if problem:
+            remedy = "Save numbers, (sequences, time steps, channels)."
+            source = self.rows.faults.source
+            raise DataError(problem, remedy=remedy, source=source, rule="shape")
+        values = array.astype(np.float64).reshape(*array.shape[:2], -1)
+        steps, channels = values.shape[1:]
+        lengths = self._find_ends(values)
+        short = int((lengths < steps).sum()) if self.ends is None else 0
+        mask: NDArray[np.bool_] = np.arange(steps) < lengths[:, None]
+        sequences, at = np.nonzero(mask)
+
+        def place(step: int, channel: int) -> Place:
+            where = f"sequence {sequences[step] + 1}, step {at[step] + 1}, channel {channel + 1}: "
+            return Place(None, None, where)
+
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        ragged = Ragged(values[mask].reshape(-1, channels), offsets)
+        count = format_count(short, "sequence")
+        note = f"{count} end early: steps of NaN alone at the end" if short else ""
+        return check_numbers(ragged, place, self.rows.faults), note
+
+    def _find_ends(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the steps of each sequence, (n,): as the file says, or up to trailing NaN."""
+        n, steps = values.shape[:2]
+        if self.ends is None:
+            full = ~np.asarray(np.isnan(values).all(axis=2))
+            last = steps - np.argmax(full[:, ::-1], axis=1)
+            # A sequence of NaN alone keeps all its steps, and is refused for having no value.
+            return np.where(full.any(axis=1), last, steps)
+        if self.ends.shape != (n,) or self.ends.dtype.kind not in "iu":
+            raise DataError(
+                f"the lengths are {self.ends.dtype} of shape {self.ends.shape}, expected whole"
+                f" numbers, ({n},)",
+                remedy="Save the steps of each sequence.",
+                source=self.rows.faults.source,
+                rule="length",
+            )
+        ends = self.ends.astype(np.int64)
+        for i in np.flatnonzero((ends < 1) | (ends > steps)).tolist():
+            problem = f"length {ends[i]}, expected 1 to {steps}"
+            self.fault(i, "length", problem, "Correct the lengths.")
+        return np.clip(ends, 1, steps)
+
+    def _within(self, steps: Steps, wide: bool) -> tuple[Array, NDArray[np.int64] | None]:
+        """Return labels, one a row or, with offsets, those of the steps within each length.
+
+        Args:
+            wide: whether several numbers a row, (n, K), are meant as such.
+        """
+        n, target = len(steps.lengths), self.array
+        if target.ndim == 2 and target.shape == (n, 1) and steps.padded != 1:
+            target = target[:, 0]
+        wide = wide and target.ndim == 2 and target.shape[0] == n and target.shape[1] > 0
+        if target.shape not in ((n,), (n, steps.padded)) and not wide:
+            raise DataError(
+                f"array {self.name!r} has the shape {target.shape}, expected ({n},), a label a"
+                f" sequence, or ({n}, {steps.padded}), one a step",
+                remedy="Save as many labels as sequences.",
+                source=self.rows.faults.source,
+                rule="length",
+            )
+        if target.dtype.kind not in "fiubUS":
+            raise DataError(
+                f"array {self.name!r} is of {target.dtype}, expected numbers or text",
+                remedy="Save labels as whole numbers or text.",
+                source=self.rows.faults.source,
+                rule="label",
+            )
+        if target.shape != (n, steps.padded):
+            return target, None
+        mask: NDArray[np.bool_] = np.arange(steps.padded or 0) < steps.lengths[:, None]
+        return target[mask], np.concatenate([[0], np.cumsum(steps.lengths)]).astype(np.int64)
+
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Return a label a sequence of y (n,), or one a step of y (n, T)."""
+        assert steps is not None  # arrays hold numbers, which have steps
+        target, offsets = self._within(steps, wide=False)
+        if target.dtype.kind == "S":
+            target = np.char.decode(target, "utf-8")
+        labels = target.tolist()
+        if target.dtype.kind == "f":  # whole numbers are classes, however they were saved
+            labels = [int(label) if label.is_integer() else label for label in labels]
+
+        def place(i: int) -> Place:
+            if offsets is None:
+                return self.place(i)
+            row = int(np.searchsorted(offsets, i, side="right")) - 1
+            return self.place(row, f"step {i - offsets[row] + 1}: ")
+
+        return LabelCells(labels, offsets, place)
+
+    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
+        """Return numbers of y (n,) or (n, K), or, of (n, T), one a step."""
+        assert steps is not None
+        target, offsets = self._within(steps, wide=True)
+        if target.dtype.kind not in "fiu":
+            self._refuse("numbers to predict")
+        finite = np.isfinite(target).reshape(len(target), -1).all(1)
+        for i in np.flatnonzero(~finite).tolist():
+            row = i if offsets is None else int(np.searchsorted(offsets, i, side="right")) - 1
+            problem, remedy = "the target is not finite, expected a number", "Correct or drop it."
+            self.fault(row, "finite", problem, remedy)
+        values = np.nan_to_num(target.astype(np.float64))
+        return values if offsets is None else Ragged(values, offsets)
+
+    def known_numbers(self) -> NDArray[np.float64] | None:
+        """Return all numbers of the array, or None if anything else is in it."""
+        numeric = self.array.dtype.kind in "fiu" and bool(np.isfinite(self.array).all())
+        return self.array.astype(np.float64) if numeric else None
+
+
+def load_npy(path: Path, source: str) -> Array:
+    """Return the array of a `.npy` file."""
+    with path.open("rb") as file:
+        return _load(file, path.stat().st_size, source, "")
+
+
+def _open_npz(path: Path, source: str) -> dict[str, Array]:
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    name = entry.filename.removesuffix(".npy")
+                    arrays[name] = _load(file, entry.file_size, source, f"array {name!r}: ")
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
+        raise _damaged(str(error), source, "") from None
+    if not arrays:
+        raise DataError(
+            "the file holds no arrays",
+            remedy="Save X and y with numpy.savez.",
+            source=source,
+            rule="empty",
+        )
+    return arrays
+
+
+def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
+    """Read one array; what its header claims is compared with what is there before memory is taken.
+
+    Args:
+        size: bytes of the whole file.
+    """
+    read_header: dict[tuple[int, int], Callable[..., Any]] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    try:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        if version not in read_header:
+            raise ValueError(f"version {version} of the format, expected 1.0 or 2.0")
+        shape, fortran, dtype = read_header[version](file)
+        if dtype.hasobject:
+            raise DataError(
+                f"{what}Python objects, which only pickle can read and elman never does",
+                remedy="Save sequences of unequal length padded, with an array of lengths.",
+                source=source,
+                rule="pickle",
+            )
+        content = file.read()
+        count = int(np.prod(shape, dtype=object)) if shape else 1
+        if count * dtype.itemsize != len(content):
+            raise ValueError(
+                f"{len(content):,} bytes of content, expected {count * dtype.itemsize:,} for shape"
+                f" {shape} of {dtype}"
+            )
+    except (ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _damaged(str(error), source, what) from None
+    array = np.frombuffer(content, dtype=dtype)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _damaged(problem: str, source: str, what: str) -> DataError:
+    return DataError(
+        f"{what}not readable as a NumPy array: {problem}",
+        remedy="Check that it was written to the end, by numpy.save or numpy.savez.",
+        source=source,
+        rule="damaged",
+    )
+
+
+def _open_npy(
+    path: Path, source: str, options: ReadOptions
+) -> tuple[dict[str, Array], ReadOptions]:
+    """Return the array of inputs, and the labels of the file named or lying beside it."""
+    arrays = {path.name: load_npy(path, source)}
+    options = dataclasses.replace(options, values=(path.name,))
+    guess = _find_labels(path)
+    if options.labelled is False or not (options.target or guess):
+        return arrays, options
+    if options.target:
+        file = Path(options.target)
+        file = file if file.is_file() else path.parent / options.target
+        if not file.is_file():
+            raise DataError(
+                f"there is no file {options.target!r} of labels",
+                remedy="Give the path of a .npy file with --target PATH.",
+                source=source,
+                rule="label",
+            )
+        note: tuple[str, ...] = ()
+    elif guess:
+        file, note = guess, (f"--target {guess.name}: the labels beside it, by the name",)
+    arrays[str(file)] = load_npy(file, str(file))
+    return arrays, dataclasses.replace(options, target=str(file), notes=(*options.notes, *note))
+
+
+def _find_labels(path: Path) -> Path | None:
+    """Return the file of labels that goes with a file of inputs, as y_test.npy with X_test.npy."""
+    stem = path.stem
+    names = [stem.replace(x, y) for x, y in _BESIDE if x in stem]
+    names += [f"{stem}_y", f"{stem}_labels"]
+    found = [path.with_name(f"{name}.npy") for name in names]
+    return next((file for file in found if file != path and file.is_file()), None)

@@ -1,0 +1,342 @@
+"""JSON lines: one object a sequence, whose keys hold lists or single values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import InputKind
+from elman.data.faults import Faults, Place, describe_value, format_count, list_names
+from elman.data.ragged import Ragged, to_objects
+from elman.data.roles import ReadOptions
+from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
+from elman.errors import DataError
+
+Record = dict[str, Any]
+# JSON has no larger number; what a program writes as 1e999 is read as infinity.
+_LARGEST = 1e308
+
+
+def read_jsonl(text: str, faults: Faults, options: ReadOptions) -> Table:
+    """Read the text of a JSON lines file."""
+    records, lines = _parse_records(text, faults)
+    return table_of_records(records, np.array(lines, np.int64), faults, options)
+
+
+def table_of_records(
+    records: list[Record], lines: NDArray[np.int64] | None, faults: Faults, options: ReadOptions
+) -> Table:
+    """Return objects as a table whose columns are the keys of the first object.
+
+    Args:
+        lines: the line of each object, (n,); None for the rows of a frame.
+    """
+    rows = Rows(faults, lines)
+    layout = options.layout
+    target = layout.target if layout and not options.target and options.labelled is None else None
+    if target and target not in records[0]:
+        # Without a label on the first line the file is read as unlabelled: no line may have one.
+        for i, record in enumerate(records):
+            if target in record:
+                problem = f"key {target!r} is here and not on the first line"
+                rows.fault(i, None, "key", problem, "Give it on all lines or on none.")
+    columns = {key: RecordColumn(key, rows, records) for key in records[0]}
+    return Table("jsonl", columns, rows, len(records), noun="key")
+
+
+def _parse_constant(name: str) -> float:
+    """NaN, which many programs write for a gap, though JSON has no such number."""
+    if name == "NaN":
+        return math.nan
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
+    """Parse every line that is not blank into an object; the others are faults and left out."""
+    decode = json.JSONDecoder(parse_constant=_parse_constant).decode
+    records: list[Record] = []
+    lines: list[int] = []
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        column = None
+        try:
+            value = decode(content)
+            if "\\u" in content:
+                # Half a surrogate pair decodes, and fails only when it is written somewhere.
+                json.dumps(value, ensure_ascii=False).encode()
+        except json.JSONDecodeError as error:
+            problem, column = f"not valid JSON: {error.msg}", error.colno
+        except UnicodeEncodeError:
+            problem = "half a surrogate pair: a \\u escape that is not a character"
+        except (ValueError, RecursionError) as error:
+            problem = f"not usable as JSON: {error}"
+        else:
+            if isinstance(value, dict):
+                records.append(value)
+                lines.append(line)
+                continue
+            problem = f"{describe_value(value)}, expected an object"
+        faults.add(
+            "JSON",
+            problem,
+            remedy='Write one whole object a line, as {"tokens": [...], "label": ...}.',
+            line=line,
+            column=column,
+        )
+    if not records:
+        faults.stop()
+    return records, lines
+
+
+class RecordColumn(Column):
+    """One key of all objects; a value is anything that JSON has."""
+
+    def __init__(self, name: str, rows: Rows, records: list[Record]) -> None:
+        super().__init__(name, rows)
+        self.records = records
+
+    @property
+    def nested(self) -> bool:  # type: ignore[override]
+        """Whether the first line has a list."""
+        return isinstance(self.records[0].get(self.name), list)
+
+    def place(self, row: int, detail: str = "") -> Place:
+        """Return the line; a column of the file would be a character of it, so none is named."""
+        return self.rows.place(row, None, detail)
+
+    def fault(self, row: int, rule: str, problem: str, remedy: str) -> None:
+        """Note a fault of the value of a row."""
+        self.rows.fault(row, None, rule, problem, remedy)
+
+    def values(self) -> Iterator[tuple[int, Any]]:
+        """Yield row and value for every object that has the key."""
+        for i, record in enumerate(self.records):
+            if self.name in record:
+                yield i, record[self.name]
+            else:
+                problem = f"key {self.name!r} is missing; the keys are {list_names(list(record))}"
+                self.fault(i, "key", problem, "Every line needs it.")
+
+    def guess_kind(self, named: str) -> InputKind:
+        """Return what the first value is: text, or a list of tokens or numbers."""
+        value = self.records[0].get(self.name)
+        if named == "--values":
+            return "numbers"
+        if isinstance(value, str):
+            return "text"
+        words = isinstance(value, list) and bool(value) and isinstance(value[0], str)
+        # Only the usual key of numbers is taken for numbers; elsewhere whole numbers may be tokens.
+        return "numbers" if self.name == "sequence" and not named and not words else "tokens"
+
+    def channel_names(self, count: int) -> list[str]:
+        """Return the key for one channel, key[1], key[2], ... for several."""
+        return [self.name] if count == 1 else [f"{self.name}[{c + 1}]" for c in range(count)]
+
+    def texts(self) -> list[str]:
+        """Return a text a line."""
+        texts = [""] * len(self.records)
+        for i, value in self.values():
+            if not isinstance(value, str):
+                problem = f"{self.name!r} is {describe_value(value)}, expected text"
+                self.fault(i, "type", problem, 'Write it as "...".')
+            else:
+                texts[i] = value
+        return texts
+
+    def lists(self, what: str) -> list[list[Any]]:
+        """Return a list a line, empty where that is a fault."""
+        lists: list[list[Any]] = [[] for _ in self.records]
+        for i, value in self.values():
+            if not isinstance(value, list):
+                problem = f"{self.name!r} is {describe_value(value)}, expected a list of {what}"
+                self.fault(i, "type", problem, "Write it as [...].")
+            elif not value:
+                problem = f"an empty sequence: {self.name!r} is empty"
+                self.fault(i, "empty", problem, "Remove the line.")
+            else:
+                lists[i] = value
+        return lists
+
+    def tokens(self) -> Ragged:
+        """Return lists of tokens, (N,) text."""
+        lists = self.lists("tokens")
+        for i, tokens in enumerate(lists):
+            for k, token in enumerate(tokens, 1):
+                if isinstance(token, str) and token:
+                    continue
+                found = "empty" if token == "" else describe_value(token)
+                number = isinstance(token, int | float) and not isinstance(token, bool)
+                self.fault(
+                    i,
+                    "empty token" if token == "" else "type",
+                    f"token {k} of {self.name!r} is {found}, expected text",
+                    f'Write tokens as text in "..."; numbers are read with --values {self.name}.'
+                    if number
+                    else "Write the token or remove it.",
+                )
+        return _join(lists)
+
+    def categories(self) -> Ragged:
+        """Return lists of categories, (N,) text; null is the empty text, which means a gap."""
+        lists = self.lists("categories")
+        for i, values in enumerate(lists):
+            for k, value in enumerate(values, 1):
+                if not isinstance(value, str | int | None):
+                    problem = f"step {k} of {self.name!r} is {describe_value(value)}, expected text"
+                    self.fault(i, "type", problem, "Write a category as text, or null for none.")
+        return _join([["" if v is None else str(v) for v in values] for values in lists])
+
+    def series(self) -> tuple[Ragged, str]:
+        """Return [..] as one channel and [[..], ..] as several, (N, C); null and NaN are gaps."""
+        numbers: list[float] = []
+        ends = [0]
+        channels = 0
+        for i, steps in enumerate(self.lists("numbers")):
+            rows = steps
+            if steps and not isinstance(steps[0], list):
+                rows = [[step] for step in steps]
+            elif steps:
+                channels = channels or len(steps[0])
+            channels = channels or min(len(rows), 1)
+            for k, row in enumerate(rows, 1):
+                if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
+                    numbers += [math.nan if value is None else value for value in row]
+                else:
+                    numbers += [0.0] * channels
+            if rows and all(map(math.isnan, numbers[ends[-1] * channels :])):
+                problem = f"every value of {self.name!r} is missing, expected numbers"
+                self.fault(i, "no value", problem, "Remove the line.")
+            ends.append(ends[-1] + len(rows))
+        values = np.array(numbers, np.float64).reshape(ends[-1], channels)
+        return Ragged(values, np.array(ends, dtype=np.int64)), ""
+
+    def _check_step(self, row: Any, channels: int, where: str, i: int) -> bool:
+        """Whether a step has a number or a gap in every channel; else note why not."""
+        rule, problem, remedy = "", "", "Correct the value."
+        if not isinstance(row, list):
+            rule, remedy = "channels", "Write every step as [...]."
+            problem = f"{where} is {describe_value(row)}, expected a list of {channels} channels"
+        elif len(row) != channels or not row:
+            rule, remedy = "channels", "Every step needs a value in every channel."
+            count = format_count(len(row), "channel")
+            problem = f"{where} has {count}, expected {channels or 'at least 1'}"
+        for value in row if not rule else ():
+            if value is None or value != value:
+                continue
+            if type(value) not in (int, float):
+                rule, problem = "number", f"{where} is {describe_value(value)}, expected a number"
+            elif not -_LARGEST <= value <= _LARGEST:
+                rule, problem = "finite", f"{where} is too large for a number"
+            if rule:
+                break
+        if rule:
+            self.fault(i, rule, problem, remedy)
+        return not rule
+
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Return a label a line, or lists with a label for each step."""
+        if per_step:
+            return flatten_lists(self._step_labels(steps), self._place_label)
+        labels: list[Any] = [UNREADABLE] * len(self.records)
+        for i, label in self.values():
+            if isinstance(label, list):
+                problem = f"{self.name!r} is a list, expected one label as on the lines before"
+                self.fault(i, "label", problem, "All lines need the same kind of label.")
+            else:
+                labels[i] = label
+        return LabelCells(labels, None, self._place_label)
+
+    def _place_label(self, row: int) -> Place:
+        return self.place(row, f"key {self.name!r}: ")
+
+    def _step_labels(self, steps: Steps | None) -> list[list[Any]]:
+        if steps is None:
+            raise DataError(
+                f"{self.name!r} holds a label for every step, and a text has no steps yet",
+                remedy='Cut the text into "tokens": [...].',
+                source=self.rows.faults.source,
+                rule="label",
+            )
+        lists: list[list[Any]] = [[] for _ in self.records]
+        lengths = steps.lengths.tolist()
+        for i, labels in self.values():
+            if not isinstance(labels, list):
+                problem = (
+                    f"{self.name!r} is {describe_value(labels)}, expected a list, a label a step"
+                )
+                self.fault(i, "label", problem, "All lines need the same kind of label.")
+                continue
+            # A faulty sequence is read as empty, so its length says nothing.
+            if len(labels) != lengths[i] and i not in self.rows.faulty:
+                count = format_count(len(labels), "label")
+                problem = f"{self.name!r} has {count}, expected {lengths[i]}, one a step"
+                self.fault(i, "length", problem, "Give as many labels as steps.")
+            lists[i] = labels
+        return lists
+
+    def label_lists(self) -> LabelCells:
+        """Return a list of labels a line."""
+        lists: list[list[Any]] = [[] for _ in self.records]
+        for i, labels in self.values():
+            if isinstance(labels, list):
+                lists[i] = labels
+            else:
+                problem = f"{self.name!r} is {describe_value(labels)}, expected a list of labels"
+                self.fault(i, "label", problem, "Write [] where there is no label.")
+        return flatten_lists(lists, self._place_label)
+
+    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
+        """Return numbers to predict: (n,), or of lists a Ragged of (N,) or else (n, K).
+
+        Lists as long as their sequences hold a number for each step.
+        """
+        numbers: list[list[float]] = [[0.0] for _ in self.records]
+        nested, width = self.nested, 0
+        lengths = [] if steps is None else steps.lengths.tolist()
+        found = [record.get(self.name) for record in self.records]
+        per_step = bool(lengths) and all(
+            isinstance(value, list) and len(value) == n
+            for value, n in zip(found, lengths, strict=True)
+        )
+        for i, value in self.values():
+            values = value if isinstance(value, list) else [value]
+            width = width or len(values)
+            wrong = next((v for v in values if not _is_json_number(v)), values)
+            if wrong is not values or not values:
+                problem = f"{self.name!r} holds {describe_value(wrong)}, expected a number"
+                self.fault(i, "number", problem, "Correct it or remove the line.")
+            elif isinstance(value, list) != nested or (not per_step and len(values) != width):
+                count = format_count(len(values), "number")
+                problem = f"{self.name!r} has {count}, expected {width} as on the first line"
+                remedy = "Give as many on every line, or one for each step."
+                self.fault(i, "length", problem, remedy)
+            else:
+                numbers[i] = [float(v) for v in values]
+        if per_step:
+            return Ragged.from_list(numbers, np.float64)
+        rows = [values if len(values) == width else [0.0] * width for values in numbers]
+        matrix = np.array(rows, dtype=np.float64).reshape(len(rows), width)
+        return matrix if nested else matrix[:, 0]
+
+    def known_numbers(self) -> NDArray[np.float64] | None:
+        """Return all numbers of the key, or None if anything else is among them."""
+        found = [record.get(self.name) for record in self.records]
+        values = [v for value in found for v in (value if isinstance(value, list) else [value])]
+        if not all(type(v) in (int, float) for v in values):
+            return None
+        return np.array(values, dtype=np.float64)
+
+
+def _is_json_number(value: Any) -> bool:
+    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+
+
+def _join(sequences: list[list[Any]]) -> Ragged:
+    offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+    return Ragged(to_objects([step for sequence in sequences for step in sequence]), offsets)

@@ -1,0 +1,323 @@
+"""What is learned, one object a task: built from a column, checked, counted and described.
+
+`TARGETS` is keyed by the names of `elman.tasks.TASKS`; nothing else in this package asks which task
+it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.cells import is_number
+from elman.data.channels import first_gap
+from elman.data.dataset import Dataset
+from elman.data.faults import Faults, describe_value, list_names
+from elman.data.ragged import Ragged, flatten, to_objects
+from elman.data.table import UNREADABLE, Column, LabelCells, Steps
+from elman.errors import DataError
+from elman.tasks import TASKS, TaskName
+
+TargetValues = NDArray[Any] | Ragged
+_NO_OR_YES = (("0", "0.0", 0), ("1", "1.0", 1))  # in a column for one label
+
+
+class TargetKind(Protocol):
+    """One kind of target."""
+
+    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
+        """Return the target of every row, after noting its faults.
+
+        Args:
+            columns: one, or as many as values or labels.
+            steps: how long the sequences are where a cell holds all labels of one; None where each
+                row has its own label.
+            per_step: whether a cell holds a label for every step.
+        """
+
+    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
+        """Refuse training data from which nothing can be learned."""
+
+    def labels(self, target: TargetValues) -> list[Any]:
+        """Return every label that occurs, as often as it occurs; none where they are numbers."""
+
+    def describe(self, target: TargetValues) -> str:
+        """Say in a few words what there is to learn."""
+
+
+def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None:
+    """Note labels, or groups, that are empty, of a type that is no class, or of different types."""
+    distinct = set(map(type, cells.values))
+    if distinct == {str} and not any(not label.strip() for label in set(cells.values)):
+        return
+    first: Any = None
+    for i, label in enumerate(cells.values):
+        if label is UNREADABLE:
+            continue
+        if label is None or (isinstance(label, str) and not label.strip()):
+            rule, problem = f"no {what}", f"the {what} is empty"
+            remedy = f"Write the {what} or remove the row."
+        elif not isinstance(label, str | int):
+            value = describe_value(label)
+            rule, problem = "label", f"the {what} is {value}, expected text or a whole number"
+            remedy = "Labels are classes; numbers to predict are read with --task regression."
+        elif first is not None and type(label) is not type(first) and what == "label":
+            rule = "label type"
+            problem = (
+                f"the label is {describe_value(label)}, on the first line {describe_value(first)}"
+            )
+            remedy = "Labels of one file are all of one type."
+        else:
+            first = label if first is None else first
+            continue
+        cells.place(i).fault(faults, rule, problem, remedy)
+
+
+class ClassLabels:
+    """One class a sequence, or one a step."""
+
+    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
+        """Return labels, (n,) objects, or a Ragged of them."""
+        column, *others = columns
+        faults = column.rows.faults
+        if others:
+            raise DataError(
+                f"{len(columns)} target columns, {list_names([c.name for c in columns])}, and they"
+                " hold classes",
+                remedy="Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
+                source=faults.source,
+                rule="label",
+            )
+        cells = column.label_cells(steps, per_step)
+        check_labels(cells, faults)
+        labels = to_objects(cells.values)
+        return labels if cells.offsets is None else Ragged(labels, cells.offsets)
+
+    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
+        """Refuse fewer than two classes, and classes too small to be split."""
+        labels = self.labels(target)
+        counts = Counter(labels)
+        per_step = isinstance(target, Ragged)
+        if len(counts) < 2:
+            unit = "step" if per_step else "sequence"
+            only = f"every {unit} has the label {labels[0]!r}" if labels else "there are no labels"
+            raise DataError(
+                f"{only}, expected at least 2 classes",
+                remedy="Add data of other classes, or name another target with --target NAME.",
+                source=dataset.source,
+                column=_column_of(dataset),
+            )
+        small = [(label, n) for label, n in counts.items() if n < minimum]
+        if per_step or not small:
+            return
+        listed = ", ".join(f"{label!r} has {n}" for label, n in small[:5])
+        more = f" and {len(small) - 5} more classes have too few" if len(small) > 5 else ""
+        first = labels.index(small[0][0])
+        # Many tiny classes: more likely a column of names or numbers than one of classes.
+        many = len(counts) > 20 and len(small) > len(counts) // 2
+        raise DataError(
+            f"every class needs at least {minimum} sequences; {listed}{more}",
+            remedy="Is this the column of classes? Name another with --target NAME."
+            if many
+            else "Add sequences of that class, or remove it from the file.",
+            source=dataset.source,
+            line=None if dataset.lines is None else int(dataset.lines[first]),
+            column=_column_of(dataset),
+        )
+
+    def labels(self, target: TargetValues) -> list[Any]:
+        """Return all labels."""
+        return list(flatten(target))
+
+    def describe(self, target: TargetValues) -> str:
+        """Return as `one class per sequence, 3 classes`."""
+        task = TASKS["tagging" if isinstance(target, Ragged) else "classification"]
+        classes = len(set(self.labels(target)))
+        return f"{task.target}, {classes} {task.nouns[classes != 1]}"
+
+
+class LabelSets:
+    """Any number of labels a sequence."""
+
+    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
+        """Return frozensets, (n,), of one column of lists or of a column of 0 and 1 a label."""
+        if len(columns) == 1:
+            cells = columns[0].label_lists()
+            check_labels(cells, columns[0].rows.faults)
+            assert cells.offsets is not None
+            labels = Ragged(to_objects(cells.values), cells.offsets)
+            return to_objects([frozenset(own.tolist()) for own in labels])
+        sets: list[set[str]] | None = None
+        for column in columns:
+            cells = column.label_cells(steps, False)
+            sets = [set() for _ in cells.values] if sets is None else sets
+            for i, cell in enumerate(cells.values):
+                if cell in _NO_OR_YES[1]:
+                    sets[i].add(column.name)
+                elif cell not in _NO_OR_YES[0]:
+                    problem = (
+                        f"{cell!r} says whether label {column.name!r} is there, expected 0 or 1"
+                    )
+                    column.fault(i, "label", problem, "Correct it, or name other columns.")
+        return to_objects([frozenset(own) for own in sets or ()])
+
+    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
+        """Refuse sequences without any label."""
+        if not self.labels(target):
+            raise DataError(
+                "no sequence has a label, expected some to learn from",
+                remedy="Name another target with --target NAME.",
+                source=dataset.source,
+                column=_column_of(dataset),
+            )
+
+    def labels(self, target: TargetValues) -> list[Any]:
+        """Return all labels of all sets."""
+        return [label for labels in flatten(target).tolist() for label in labels]
+
+    def describe(self, target: TargetValues) -> str:
+        """Return as `any number of labels per sequence, 3 labels`."""
+        task, labels = TASKS["multilabel"], len(set(self.labels(target)))
+        return f"{task.target}, {labels} {task.nouns[labels != 1]}"
+
+
+class TargetNumbers:
+    """Numbers to predict, one or several a sequence or a step."""
+
+    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
+        """Return numbers, (n,) or (n, K), or a Ragged of (N,)."""
+        parts = [column.target_numbers(steps) for column in columns]
+        if len(parts) == 1:
+            return parts[0]
+        if len({flatten(part).shape for part in parts}) > 1:
+            raise DataError(
+                f"target columns {list_names([c.name for c in columns])} hold unequally many"
+                " numbers, expected one each for every sequence, or one for every step",
+                remedy="Name columns of one kind.",
+                source=columns[0].rows.faults.source,
+                rule="length",
+            )
+        numbers = np.column_stack([flatten(part) for part in parts])
+        return parts[0].with_values(numbers) if isinstance(parts[0], Ragged) else numbers
+
+    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
+        """Accept: numbers only need to be there, and their faults are found while reading."""
+
+    def labels(self, target: TargetValues) -> list[Any]:
+        """Return none."""
+        return []
+
+    def describe(self, target: TargetValues) -> str:
+        """Return as `a number per sequence` or `2 numbers at every step`."""
+        values = flatten(target)
+        width = 1 if values.ndim == 1 else values.shape[1]
+        each = "at every step" if isinstance(target, Ragged) else "per sequence"
+        return f"{'a number' if width == 1 else f'{width} numbers'} {each}"
+
+
+TARGETS: dict[TaskName, TargetKind] = {
+    "classification": ClassLabels(),
+    "tagging": ClassLabels(),
+    "multilabel": LabelSets(),
+    "regression": TargetNumbers(),
+}
+
+
+def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str]:
+    """Return what the content of the target suggests, and the note where it is not classes.
+
+    Whole numbers are classes: they are more often codes than amounts, and --task says otherwise.
+    """
+    numbers = [column.known_numbers() for column in columns]
+    known = [values for values in numbers if values is not None]
+    if len(known) == len(columns):
+        if len(columns) > 1 and all(np.isin(values, (0, 1)).all() for values in known):
+            return "multilabel", "--task multilabel: the target columns hold 0 and 1"
+        if len(columns) > 1:
+            return "regression", "--task regression: several target columns of numbers"
+        if has_fractions(known[0]):
+            return "regression", "--task regression: the target's numbers have fractions"
+    return ("tagging" if per_step else "classification"), ""
+
+
+def has_fractions(numbers: NDArray[np.float64]) -> bool:
+    """Whether finite numbers are among them that are not whole."""
+    finite = numbers[np.isfinite(numbers)]
+    return bool((finite != np.round(finite)).any())
+
+
+def check_classes(dataset: Dataset, minimum: int = 2) -> None:
+    """Refuse training data with fewer than two classes, or with a class too small to split.
+
+    Numbers to be predicted only need to be there, several labels to hold one.
+
+    Args:
+        minimum: sequences each class must have; labels at every step are only checked to differ.
+    Raises: DataError naming the class, its count and a line it is on.
+    """
+    if dataset.target is None:
+        raise DataError(
+            "the sequences have no labels, expected some to learn from",
+            remedy="Name the label with --target NAME.",
+            source=dataset.source,
+        )
+    TARGETS[dataset.task].check(dataset, dataset.target, minimum)
+
+
+def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
+    """Refuse a missing value in a channel that had none in the training split.
+
+    Args:
+        allowed: whether a channel may have gaps, (C,).
+    Raises: DataError naming the sequence, its step and the column.
+    """
+    numbers = dataset.numbers
+    if numbers is None or numbers.values.shape[1:] != allowed.shape:
+        return  # other channels are refused elsewhere, and tokens have none
+    gap = first_gap(numbers, allowed)
+    if gap is None:
+        return
+    layout = dataset.layout
+    over_time = layout.format == "rows"  # a column a step, of one channel
+    at = gap.step if over_time else gap.channel
+    names = layout.values if over_time else layout.channels
+    name = names[at] if at < len(names) else str(at)
+    raise DataError(
+        f"step {gap.step + 1} of the sequence that starts here is missing"
+        + (", " if over_time else f" in channel {name!r}, ")
+        + "which had no gaps in the training part",
+        remedy="Fill the gap, or train on sequences with gaps there.",
+        source=dataset.source,
+        line=None if dataset.lines is None else int(dataset.lines[gap.sequence]),
+        column=name if layout.format in ("rows", "steps") else None,
+    )
+
+
+def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
+    """Return what looks like a mistake among classes: two that mean one, a word among numbers."""
+    classes = list(classes)
+    folded: dict[object, list[str]] = {}
+    for label in classes:
+        same: object = float(label) if is_number(label) else " ".join(label.lower().split())
+        folded.setdefault(same, []).append(label)
+    doubts = [
+        f"one class or several? {list_names(labels)}"
+        for labels in folded.values()
+        if len(labels) > 1
+    ]
+    numbers = [label for label in classes if is_number(label)]
+    if numbers and len(numbers) < len(classes):
+        others = [label for label in classes if not is_number(label)]
+        doubts.append(
+            f"labels are numbers ({list_names(numbers, 3)}) and words ({list_names(others, 3)}): is"
+            " one a mistake?"
+        )
+    return doubts
+
+
+def _column_of(dataset: Dataset) -> str | None:
+    return dataset.layout.target if dataset.layout.format in ("rows", "steps") else None
