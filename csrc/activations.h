@@ -3,9 +3,11 @@
 //     e^y = 2^n e^r,  y = n ln 2 + r,  |r| <= ln 2 / 2
 //     tanh(x) = t / (t + 2),  t = e^{2x} - 1          sigmoid(x) = 1 / (1 + e^{-x})
 //
-// Largest error over all float32 and 10^8 float64 arguments: tanh 3.5, sigmoid 2.5 units in the last
-// place (docs/kernels.md). NaN stays NaN. The polynomials are minimax over the range of r (Remez exchange, 50
-// digits): relative error 1.1e-8 for float, 2.4e-19 for double before rounding.
+// Largest error over all float32 and 10^8 float64 arguments: tanh 3.5, sigmoid 2.5 units in the
+// last place (docs/kernels.md). NaN stays NaN. The polynomials are minimax over the range of r
+// (Remez exchange, 50 digits): relative error 1.1e-8 for float, 2.4e-19 for double before rounding.
+// torch's own take 1.3 (sigmoid) and 3.5 ns (tanh) an element where these took 1.0 and 0.8 in a
+// prototype, and a GRU of 16 units spends more than half of its forward pass here.
 #pragma once
 
 #include "simd.h"
@@ -18,6 +20,7 @@ struct Exp;
 template <>
 struct Exp<float> {
     static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves whole numbers
+    // ln 2 in two parts (Cody and Waite): n * ln2_high is exact, its low bits being zero.
     static constexpr float ln2_high = 0.693145751953125f, ln2_low = 1.42860682e-6f;
     static constexpr float largest = 87.0f;  // beyond, 2^n has no exponent
     static constexpr float saturated = 20.0f;  // from here on t / (t + 2) is 1
@@ -59,7 +62,7 @@ struct Power {
 
 template <class T>
 ELMAN_INLINE Vec<T> clamp(Vec<T> x, T limit) {
-    // Written so that a NaN, for which every comparison fails, passes.
+    // In this order of operands a NaN, for which every comparison is false, passes through.
     const Vec<T> high = Vec<T>{} + limit, low = Vec<T>{} - limit;
     x = x > high ? high : x;
     return x < low ? low : x;
@@ -76,6 +79,7 @@ ELMAN_INLINE Power<T> power(Vec<T> y) {
     Vec<T> sum = Vec<T>{} + E::p[terms - 1];
     ELMAN_UNROLL
     for (int i = terms - 2; i >= 0; --i) sum = sum * r + E::p[i];
+    // The low bits of `shifted` are n as an integer: moved into the exponent they make 2^n.
     Int bits;
     __builtin_memcpy(&bits, &shifted, sizeof bits);
     bits = (bits << E::mantissa) + E::one;
@@ -87,6 +91,7 @@ ELMAN_INLINE Power<T> power(Vec<T> y) {
 template <class T>
 ELMAN_INLINE Vec<T> tanh(Vec<T> x) {
     const Power<T> e = power<T>(clamp<T>(x + x, Exp<T>::saturated));
+    // 2^n (e^r - 1) + (2^n - 1): exact near 0, where e^{2x} - 1 as a difference would cancel.
     const Vec<T> t = e.scale * e.part + (e.scale - T(1));
     return t / (t + T(2));
 }

@@ -1,8 +1,9 @@
-// A ragged batch cut into chunks of rows, each of which a thread can run alone.
+// A ragged batch cut into chunks of rows, each of which one thread can run alone.
 //
-// Rows are ordered longest first, so that at every step those still running come first. How many
-// chunks there are depends on the batch alone: weight gradients are summed in each chunk and the
-// chunks' sums in order, so their bits do not depend on the number of threads.
+// Rows are ordered longest first, so that at every step the running ones come first: a chunk's step
+// is then one matrix product over a prefix of its rows, without a mask. How many chunks there are
+// depends on the batch alone: weight gradients are summed within each chunk and the chunks' sums in
+// order, so their bits do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -14,33 +15,33 @@ namespace elman {
 
 class Batch {
   public:
-    // lengths: (B) from 0 to T, or null if all rows have T steps. Raises std::out_of_range.
-    Batch(Index B, Index T, const std::int64_t* lengths, Index chunks);
+    // lengths: (rows), 0 to steps, or null if all rows have all steps. Raises std::out_of_range.
+    Batch(Index rows, Index steps, const std::int64_t* lengths, Index chunks);
+
+    Index rows() const { return rows_; }    // B
+    Index steps() const { return steps_; }  // T, padding included
+    Index length(Index row) const { return lengths_ ? lengths_[row] : steps_; }
+    Index valid_steps() const { return steps_before_.back(); }  // the sum of all lengths
 
     Index chunks() const { return Index(chunk_.size()); }
-    // Rows and steps of chunk i.
     const Chunk& chunk(Index i) const { return chunk_[i]; }
-    // The batch's row that is row 0 of chunk i; the next ones follow in `order`.
+    // Row 0 of chunk i is the batch's row order()[first_row(i)]; the chunk's others follow it.
     Index first_row(Index i) const { return first_row_[i]; }
-    // Valid steps in all chunks before chunk i; chunks() gives all of them.
-    Index first_step(Index i) const { return first_step_[i]; }
-    // Rows of the batch, longest first.
+    // Valid steps in all chunks before chunk i.
+    Index steps_before(Index i) const { return steps_before_[i]; }
+    // The batch's rows, longest first; sorted() if that is the order in which they came.
     const std::vector<Index>& order() const { return order_; }
-    bool in_order() const { return in_order_; }  // rows are as long as, or longer than, the next
-    Index steps() const { return first_step_.back(); }  // valid steps of all rows
-    Index length(Index row) const { return lengths_ ? lengths_[row] : T_; }
-    Index B() const { return B_; }
-    Index T() const { return T_; }
+    bool sorted() const { return sorted_; }
 
   private:
-    Index B_, T_;
+    Index rows_, steps_;
     const std::int64_t* lengths_;
-    std::vector<Index> order_, first_row_, first_step_, counts_;
+    std::vector<Index> order_, first_row_, steps_before_, counts_;
     std::vector<Chunk> chunk_;
-    bool in_order_ = true;
+    bool sorted_ = true;
 };
 
-// Into how many chunks B rows are cut when gradients are wanted.
+// The number of chunks for B rows when gradients are summed.
 Index gradient_chunks(Index B);
 
 }  // namespace elman

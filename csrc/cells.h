@@ -1,9 +1,20 @@
 // The equations of one step, a row at a time: what happens between two matrix products.
 //
-// A cell's pre-activations are Z blocks of Hp numbers. x_t W^T adds to G of them beginning at block
-// `x_block`, h_{t-1} U^T to G beginning at `h_block`. The GRU needs W_n x and U_n h apart, so it has
-// four: [W_n x | r | z | U_n h]. `gate(b)` is the place of block x_block + b, or h_block + b, among
-// torch's gates. Derivations of the backward passes: src/elman/ops/<cell>/README.md.
+// A cell's pre-activations are Z blocks of Hp elements. x_t W^T adds to G of them from block
+// `x_block` on, h_{t-1} U^T to G from block `h_block` on. In the simple cell and the LSTM all
+// blocks get both. The GRU multiplies U_n h by r before W_n x is added, so the two parts of n must
+// stay apart: it has G = 3 gates but Z = 4 blocks, arranged so that each product still writes three
+// adjacent ones.
+//
+//     block        0               1              2              3
+//     x product    W_n x + b_in    W_r x + b_r    W_z x + b_z    -               x_block = 0
+//     h product    -               + U_r h        + U_z h        b_hn + U_n h    h_block = 1
+//     saved        n               r              z              b_hn + U_n h
+//     dz           dL/da_n         dL/da_r        dL/da_z        r * dL/da_n
+//
+// Backward needs U_n h again (for dr), and computing it again would be a third of the recurrent
+// product, so block 3 is saved as it is. x_gate(b) is the number of block x_block + b among torch's
+// gates, h_gate(b) that of block h_block + b. Derivations: src/elman/ops/<cell>/README.md.
 #pragma once
 
 #include "activations.h"
@@ -11,18 +22,18 @@
 
 namespace elman::ELMAN_ISA {
 
-// Pointers to the Hp numbers (padded with zeros) of one row at one step; null where a cell has none.
+// One row at one step, Hp elements each (padded with zeros); null where a cell has none.
 template <class T>
 struct Step {
-    T* gates;         // (Z*Hp), pre-activations in, activations out
-    T* h;             // in h_{t-1}, out h_t
-    T* c;             // in c_{t-1}, out c_t
+    T* gates;  // (Z*Hp), in pre-activations, out activations
+    T* h;      // in h_{t-1}, out h_t
+    T* c;      // in c_{t-1}, out c_t
 };
 
 template <class T>
 struct StepBack {
     const T* gates;   // (Z*Hp), activations
-    const T* y;       // h_t, H numbers
+    const T* y;       // h_t, H elements
     const T* h_prev;  // h_{t-1}
     const T* c;       // c_t
     const T* c_prev;  // c_{t-1}, or null for zeros
@@ -31,11 +42,13 @@ struct StepBack {
     T* dz;            // out (Z*Hp), dL/d pre-activations
 };
 
-// h_t = f(W x_t + U h_{t-1} + b)
+// h_t = f(W x_t + U h_{t-1} + b). Nothing is saved for backward but the output: both derivatives
+// follow from h_t alone.
 template <class T, bool relu>
 struct SimpleCell {
     static constexpr Index G = 1, Z = 1, x_block = 0, h_block = 0;
-    static constexpr bool keeps_gates = false, has_c = false, keeps_dh = false;
+    static constexpr bool saves_gates = false, has_c = false;
+    static constexpr bool bypasses_U = false;  // part of dL/dh_{t-1} does not go through U
     static constexpr Index x_gate(Index b) { return b; }
     static constexpr Index h_gate(Index b) { return b; }
 
@@ -58,7 +71,7 @@ struct SimpleCell {
 template <class T>
 struct GruCell {
     static constexpr Index G = 3, Z = 4, x_block = 0, h_block = 1;
-    static constexpr bool keeps_gates = true, has_c = false, keeps_dh = true;
+    static constexpr bool saves_gates = true, has_c = false, bypasses_U = true;
     static constexpr Index x_gate(Index b) { return b == 0 ? 2 : b - 1; }  // n, r, z
     static constexpr Index h_gate(Index b) { return b; }                   // r, z, n
 
@@ -71,6 +84,7 @@ struct GruCell {
             store<T>(s.gates + u, n);
             store<T>(s.gates + Hp + u, r);
             store<T>(s.gates + 2 * Hp + u, z);
+            // (1 - z) n + z h with one product less.
             store<T>(s.h + u, n + z * (load<T>(s.h + u) - n));
         }
     }
@@ -89,11 +103,13 @@ struct GruCell {
     }
 };
 
-// i, f, o = sigmoid(.)   g = tanh(.)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t)
+// i, f, o = sigmoid(.)   g = tanh(.)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t). tanh(c_t) is
+// computed again in backward: saving it would be another Hp elements a step, and memory is what
+// long sequences wait for.
 template <class T>
 struct LstmCell {
     static constexpr Index G = 4, Z = 4, x_block = 0, h_block = 0;
-    static constexpr bool keeps_gates = true, has_c = true, keeps_dh = false;
+    static constexpr bool saves_gates = true, has_c = true, bypasses_U = false;
     static constexpr Index x_gate(Index b) { return b; }  // i, f, g, o
     static constexpr Index h_gate(Index b) { return b; }
 

@@ -1,19 +1,35 @@
 // Matrix products of the sizes a recurrence needs: many rows a few units wide, again and again.
 //
 //     gemm        C (M, N)  = init + A (M, K) B (K, N)          B packed in panels
-//     gemm_tn     C (M, N)  = init + A (K, M)^T B (K, N)        both as they lie
+//     gemm_tn     C (M, N)  = init + A (K, M)^T B (K, N)        neither packed
+//
+// B is packed once a call. A panel is as many columns as a register block is wide; within it the
+// columns of one k are adjacent, and the next k follows. With panels of two vectors, columns n0 n1
+// ... of B:
+//
+//               panel 0            panel 1                  memory
+//     k = 0   | n0 .. n15 |      | n16 .. n31 |             panel 0: k=0 | k=1 | ... | k=K-1
+//     k = 1   | n0 .. n15 |      | n16 .. n31 |             panel 1: k=0 | k=1 | ... | k=K-1
+//       :     |     :     |      |     :      |
+//
+// The inner loop over k then reads one stream from its first element to its last, and A (states and
+// inputs) needs no packing: one element of each row is broadcast. The order of loops is panel,
+// block of rows, k: a panel of at most 4 vectors stays in the L1 cache while all rows pass, and a
+// block's sums stay in registers from the first k to the last.
 //
 // Every element of C is one chain of multiply-adds over k in order, whatever M is and wherever its
-// row stands. So a row's result has the same bits alone and in any company, and may be split over k
-// (store C, load it again) without a change. Accumulators stay in registers: the loops over them are
-// unrolled, an accumulator indexed by a variable would live in memory and cost a factor of five.
+// row is. So a row's result has the same bits alone and in any batch, and a product may be split
+// over k (store C, load it again) without a change.
 #pragma once
 
 #include "simd.h"
 
 namespace elman::ELMAN_ISA {
 
-// Register block: at most `max_rows(V)` rows by V vectors, V <= max_vectors.
+// Register block: at most `max_rows(V)` rows by V vectors, V <= max_vectors. The rows x V sums and
+// the V vectors of B fit the registers, with one more for the broadcast element where it is no
+// operand of the multiply-add. 3 x 4 on AVX2 (12 sums, 4 loads, 16 registers) already spills, to 45
+// GFLOP/s; 6 x 2 does not (docs/log.md).
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int max_vectors = 4;  // 32 registers
 constexpr int max_rows(int V) { return V == 1 ? 12 : V == 2 ? 12 : V == 3 ? 8 : 6; }
@@ -24,10 +40,13 @@ constexpr int max_rows(int V) { return V == 1 ? 10 : 6; }
 constexpr int max_vectors = 2;  // 16 registers, one of them for the product
 constexpr int max_rows(int V) { return V == 1 ? 8 : 5; }
 #endif
-static_assert(max_rows(1) <= 12 && max_rows(2) <= 12, "BlockTable lists 12 sizes");
+static_assert(max_rows(1) <= 12 && max_rows(2) <= 12, "BlocksByRows lists 12 sizes");
 
-// One register block. A(r, k) = a[r * lda + k], or a[k * lda + r] if Transposed.
-// init: what C starts from, row stride ldi: C itself (accumulate), or one row with stride 0 (bias).
+// One register block. Every loop over `sum` must be unrolled: a sum that is indexed by a variable
+// lives in memory, at a fifth of the speed (20 GFLOP/s; docs/log.md).
+// tests/ops/test_native_speed.py reads the assembly for it. A(r, k) = a[r * lda + k], or a[k * lda
+// + r] if Transposed. init: what C starts from, row stride ldi: C itself (accumulate), or one row
+// with stride 0 (bias).
 template <class T, int R, int V, bool Transposed>
 void block(Index K, const T* a, Index lda, const T* b, Index ldb, const T* init, Index ldi, T* c,
            Index ldc) {
@@ -75,16 +94,17 @@ constexpr Block<T> block_if_fits() {
 }
 
 template <class T, int V, bool Transposed, int... R>
-struct BlockTable {
+struct BlocksByRows {
     static constexpr Block<T> of[] = {block_if_fits<T, V, Transposed, R>()...};
 };
 
 template <class T, int V, bool Transposed>
 Block<T> block_of(Index rows) {
-    return BlockTable<T, V, Transposed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>::of[rows - 1];
+    return BlocksByRows<T, V, Transposed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>::of[rows - 1];
 }
 
-// Rows in equal shares, as 32 = 6+6+5+5+5+5: a last block of 2 would run at a third of the speed.
+// Rows in equal shares, 32 as 6+6+5+5+5+5: in a last block of 2 each load of B would serve 2
+// multiply-adds in place of 6, at a third of the speed.
 template <class T, int V, bool Transposed>
 void panel(Index M, Index K, const T* a, Index lda, const T* b, Index ldb, const T* init, Index ldi,
            T* c, Index ldc) {
@@ -97,7 +117,7 @@ void panel(Index M, Index K, const T* a, Index lda, const T* b, Index ldb, const
 }
 
 template <class T, bool Transposed>
-void any_panel(Index vectors, Index M, Index K, const T* a, Index lda, const T* b, Index ldb,
+void panel_of(Index vectors, Index M, Index K, const T* a, Index lda, const T* b, Index ldb,
                const T* init, Index ldi, T* c, Index ldc) {
     switch (vectors) {
         case 1: return panel<T, 1, Transposed>(M, K, a, lda, b, ldb, init, ldi, c, ldc);
@@ -109,7 +129,8 @@ void any_panel(Index vectors, Index M, Index K, const T* a, Index lda, const T* 
     }
 }
 
-// The columns of a matrix in panels of nearly equal width, at most max_vectors wide.
+// The columns of a matrix in panels of nearly equal width, at most max_vectors wide: 5 vectors as
+// 2 + 3 and not 4 + 1, since a panel of one vector waits for its loads.
 struct Panels {
     Index vectors, count;
 
@@ -119,26 +140,27 @@ struct Panels {
     Index start(Index j) const { return j * vectors / count; }
 };
 
-// C (M, N) = init + A (M, K) B. N in whole vectors; b from `pack_*`: K * N numbers.
+// C (M, N) = init + A (M, K) B. N in whole vectors; b from `pack_*`: K * N elements.
 template <class T>
 void gemm(Index M, Index N, Index K, const T* a, Index lda, const T* b, const T* init, Index ldi,
           T* c, Index ldc) {
     const Panels panels(N / lanes<T>);
     for (Index j = 0; j < panels.count; ++j) {
         const Index v = panels.start(j), vectors = panels.start(j + 1) - v;
-        any_panel<T, false>(vectors, M, K, a, lda, b + v * lanes<T> * K, vectors * lanes<T>,
+        panel_of<T, false>(vectors, M, K, a, lda, b + v * lanes<T> * K, vectors * lanes<T>,
                             init + v * lanes<T>, ldi, c + v * lanes<T>, ldc);
     }
 }
 
-// C (M, N) = init + A (K, M)^T B (K, N). N in whole vectors.
+// C (M, N) = init + A (K, M)^T B (K, N). N in whole vectors. For weight gradients, where B is dz:
+// written a moment ago and read once, so packing it would cost more than it saves.
 template <class T>
 void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index ldb,
              const T* init, Index ldi, T* c, Index ldc) {
     const Panels panels(N / lanes<T>);
     for (Index j = 0; j < panels.count; ++j) {
         const Index v = panels.start(j), vectors = panels.start(j + 1) - v;
-        any_panel<T, true>(vectors, M, K, a, lda, b + v * lanes<T>, ldb, init + v * lanes<T>, ldi,
+        panel_of<T, true>(vectors, M, K, a, lda, b + v * lanes<T>, ldb, init + v * lanes<T>, ldi,
                            c + v * lanes<T>, ldc);
     }
 }
@@ -146,10 +168,11 @@ void gemm_tn(Index M, Index N, Index K, const T* a, Index lda, const T* b, Index
 // Pack B (K, N) for `gemm`, panel by panel, k by k, from its columns: column[n][k], or null for 0.
 template <class T>
 void pack_columns(Index K, Index N, const T* const* column, T* b) {
-    constexpr Index tile = 16;  // of k: columns are read a cache line at a time
+    constexpr Index tile = 16;  // of k, so that columns are read a cache line at a time
     const Panels panels(N / lanes<T>);
     for (Index j = 0; j < panels.count; ++j) {
-        const Index first = panels.start(j) * lanes<T>, width = panels.start(j + 1) * lanes<T> - first;
+        const Index first = panels.start(j) * lanes<T>;
+        const Index width = panels.start(j + 1) * lanes<T> - first;
         for (Index k = 0; k < K; k += tile) {
             const Index depth = K - k < tile ? K - k : tile;
             for (Index n = 0; n < width; ++n) {

@@ -1,15 +1,17 @@
 // The kernels of one instruction set: this file is compiled once for each, with its own flags.
 //
-// No inline function of the standard library may be used here or in what is included: the linker
-// keeps one copy of each, and it could be one that another processor cannot run.
+// No inline function of the standard library may be used here or in the headers included: the
+// linker keeps one copy of each, and an AVX-512 copy would end a plain processor's program with
+// SIGILL. Link-time optimisation is off for the same reason (CMakeLists.txt); tests/test_build.py
+// looks for such symbols.
 #include "network.h"
 #include "pack.h"
-#include "tables.h"
+#include "dispatch.h"
 
 namespace elman::ELMAN_ISA {
 
 template <class T>
-Kernels<T> kernels() {
+Kernels<T> make_kernels() {
     Kernels<T> k;
     k.lanes = lanes<T>;
     k.packed_size = [](const Layer& layer, const Products& products) {
@@ -29,7 +31,8 @@ Kernels<T> kernels() {
     k.backward_scratch = backward_scratch<T>;
     k.backward = backward<T>;
     k.gradient_size = [](const Layer& layer) {
-        return with_cell<T>(layer.cell, [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
+        return with_cell<T>(layer.cell,
+                            [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
     };
     k.unpack_gradients = [](const Layer& layer, const T* from, T* weight_ih, T* weight_hh,
                             T* bias_ih, T* bias_hh) {
@@ -42,7 +45,7 @@ Kernels<T> kernels() {
     k.output_gradient_size = output_gradient_size<T>;
     k.unpack_output = unpack_output<T>;
     k.network_scratch = network_scratch<T>;
-    k.network = run_network<T>;
+    k.network = run_network_chunk<T>;
     return k;
 }
 
@@ -55,10 +58,10 @@ Kernels<T> kernels() {
 
 namespace elman {
 
-const Table& ELMAN_JOIN(table_, ELMAN_ISA)() {
-    static const Table table = {ELMAN_TEXT(ELMAN_ISA), ELMAN_ISA::kernels<float>(),
-                                ELMAN_ISA::kernels<double>()};
-    return table;
+const InstructionSet& ELMAN_JOIN(isa_, ELMAN_ISA)() {
+    static const InstructionSet isa = {ELMAN_TEXT(ELMAN_ISA), ELMAN_ISA::make_kernels<float>(),
+                                       ELMAN_ISA::make_kernels<double>()};
+    return isa;
 }
 
 }  // namespace elman

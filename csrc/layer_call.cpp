@@ -1,31 +1,35 @@
 #include "layer_call.h"
 
 #include "batch.h"
-#include "places.h"
+#include "dispatch.h"
 #include "pool.h"
 #include "sum.h"
-#include "tables.h"
+#include "views.h"
 #include "work.h"
 
 namespace elman {
 namespace {
 
-// What forward keeps: gates of all chunks' packed steps, then cell states of all.
+// What forward saves: first the gates of all chunks' packed steps, then the cell states of all. One
+// piece of memory, so that autograd has one tensor to hold; packed, so that a ragged batch writes
+// and reads only its valid steps; chunk after chunk, so that a thread works within a contiguous
+// part. The size is that of B * T steps though, which are known before the lengths are read: pages
+// past the last valid step are never touched.
 template <class T>
 class Reserve {
   public:
     Reserve(const LayerCall<T>& call, const Batch& batch)
         : memory_(call.reserve),
           batch_(batch),
-          gates_(table().of<T>().gates_width(call.layer)),
-          cells_(table().of<T>().cells_width(call.layer)) {}
+          gates_(active_kernels<T>().gates_width(call.layer)),
+          cells_(active_kernels<T>().cells_width(call.layer)) {}
 
     T* gates(Index chunk) const {
-        return memory_ && gates_ ? memory_ + batch_.first_step(chunk) * gates_ : nullptr;
+        return memory_ && gates_ ? memory_ + batch_.steps_before(chunk) * gates_ : nullptr;
     }
     T* cells(Index chunk) const {
         if (!memory_ || !cells_) return nullptr;
-        return memory_ + batch_.steps() * gates_ + batch_.first_step(chunk) * cells_;
+        return memory_ + batch_.valid_steps() * gates_ + batch_.steps_before(chunk) * cells_;
     }
 
   private:
@@ -35,36 +39,36 @@ class Reserve {
 };
 
 template <class T>
-Packed<T> pack(const LayerCall<T>& call, const Products& products) {
-    const Kernels<T>& kernels = table().of<T>();
+PackedWeights<T> pack(const LayerCall<T>& call, const Products& products) {
+    const Kernels<T>& kernels = active_kernels<T>();
     const Index size = kernels.packed_size(call.layer, products);
     return kernels.pack(call.layer, call.weights, products,
-                        workspace().weights.numbers<T>(size));
+                        workspace().weights.elements<T>(size));
 }
 
 }  // namespace
 
 template <class T>
 Index reserve_width(const Layer& layer) {
-    return table().of<T>().gates_width(layer) + table().of<T>().cells_width(layer);
+    return active_kernels<T>().gates_width(layer) + active_kernels<T>().cells_width(layer);
 }
 
 template <class T>
 void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Strided<T>& c_n) {
-    const Kernels<T>& kernels = table().of<T>();
+    const Kernels<T>& kernels = active_kernels<T>();
     const Layer& layer = call.layer;
-    // What is kept for backward lies as backward cuts the batch.
-    const Batch batch(call.B, call.T_, call.lengths,
-                      call.reserve ? gradient_chunks(call.B)
-                                   : forward_chunks(call.B, call.threads));
-    const Packed<T> packed = pack(call, {true, false, false});
+    // The reserve's layout follows the chunks, so forward must cut the batch as backward will.
+    const Batch batch(call.rows, call.steps, call.lengths,
+                      call.reserve ? gradient_chunks(call.rows)
+                                   : forward_chunks(call.rows, call.threads));
+    const PackedWeights<T> packed = pack(call, {true, false, false});
     const Reserve<T> reserve(call, batch);
-    const Places<const T> x(call.x, batch), h0(call.h0, batch), c0(call.c0, batch);
-    const Places<T> y(call.y, batch), h(h_n, batch), c(c_n, batch);
+    const ChunkViews<const T> x(call.x, batch), h0(call.h0, batch), c0(call.c0, batch);
+    const ChunkViews<T> y(call.y, batch), h(h_n, batch), c(c_n, batch);
 
-    const double work = step_work(layer) * double(batch.steps());
+    const double work = step_work(layer) * double(batch.valid_steps());
     parallel(int(batch.chunks()), worthwhile_threads(work, call.threads), [&](int i) {
-        ForwardCall<T> f;
+        ForwardChunk<T> f;
         f.layer = layer;
         f.weights = packed;
         f.chunk = batch.chunk(i);
@@ -77,7 +81,7 @@ void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Stride
         f.gates = reserve.gates(i);
         f.cells = reserve.cells(i);
         Arena& scratch = workspace().scratch;
-        f.scratch = scratch.numbers<T>(kernels.forward_scratch(layer, f.chunk));
+        f.scratch = scratch.elements<T>(kernels.forward_scratch(layer, f.chunk));
         kernels.forward(f);
         scratch.trim();
     });
@@ -86,21 +90,21 @@ void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Stride
 }
 
 template <class T>
-void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& want) {
-    const Kernels<T>& kernels = table().of<T>();
+void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& g) {
+    const Kernels<T>& kernels = active_kernels<T>();
     const Layer& layer = call.layer;
-    const Batch batch(call.B, call.T_, call.lengths, gradient_chunks(call.B));
-    const Packed<T> packed = pack(call, {false, true, want.dx.data != nullptr});
+    const Batch batch(call.rows, call.steps, call.lengths, gradient_chunks(call.rows));
+    const PackedWeights<T> packed = pack(call, {false, true, g.dx.data != nullptr});
     const Reserve<T> reserve(call, batch);
-    const Places<const T> x(call.x, batch), h0(call.h0, batch), c0(call.c0, batch),
-        y({call.y.data, call.y.step, call.y.row}, batch), dy(want.dy, batch),
-        dh_n(want.dh_n, batch), dc_n(want.dc_n, batch);
-    const Places<T> dx(want.dx, batch), dh0(want.dh0, batch), dc0(want.dc0, batch);
+    const ChunkViews<const T> x(call.x, batch), h0(call.h0, batch), c0(call.c0, batch),
+        y(call.y.constant(), batch), dy(g.dy, batch),
+        dh_n(g.dh_n, batch), dc_n(g.dc_n, batch);
+    const ChunkViews<T> dx(g.dx, batch), dh0(g.dh0, batch), dc0(g.dc0, batch);
     OrderedSum<T> sum(kernels.gradient_size(layer), batch.chunks());
 
-    const double work = 2 * step_work(layer) * double(batch.steps());
+    const double work = 2 * step_work(layer) * double(batch.valid_steps());
     parallel(int(batch.chunks()), worthwhile_threads(work, call.threads), [&](int i) {
-        BackwardCall<T> b;
+        BackwardChunk<T> b;
         b.layer = layer;
         b.weights = packed;
         b.chunk = batch.chunk(i);
@@ -116,19 +120,19 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& want) {
         b.dx = dx.view(i);
         b.dh0 = dh0.view(i);
         b.dc0 = dc0.view(i);
-        if (want.weight_ih) b.gradients = sum.begin();
+        if (g.weight_ih) b.gradients = sum.begin();
         Arena& scratch = workspace().scratch;
-        b.scratch = scratch.numbers<T>(kernels.backward_scratch(layer, b.chunk));
+        b.scratch = scratch.elements<T>(kernels.backward_scratch(layer, b.chunk));
         kernels.backward(b);
         scratch.trim();
         if (b.gradients) sum.end(i, b.gradients);
     });
     workspace().weights.trim();
-    if (want.weight_ih) {
-        kernels.unpack_gradients(layer, sum.total(), want.weight_ih, want.weight_hh, want.bias_ih,
-                                 want.bias_hh);
+    if (g.weight_ih) {
+        kernels.unpack_gradients(layer, sum.total(), g.weight_ih, g.weight_hh, g.bias_ih,
+                                 g.bias_hh);
     }
-    if (call.lengths) zero_padding(batch, want.dx, layer.I);
+    if (call.lengths) zero_padding(batch, g.dx, layer.I);
 }
 
 #define ELMAN_INSTANTIATE(T)                                                                \

@@ -3,23 +3,23 @@
 
 #include <cstdint>
 
-#include "places.h"
+#include "views.h"
 
 namespace elman {
 
 template <class T>
 struct LayerCall {
     Layer layer;
-    Index B, T_;
-    const std::int64_t* lengths = nullptr;  // (B) from 0 to T, or null for T
+    Index rows, steps;           // B, T
+    const std::int64_t* lengths = nullptr;  // (B), 0 to T, or null for T
     Weights<T> weights;
     Strided<const T> x, h0, c0;  // (T, B, I), (1, B, H), (1, B, H)
     Strided<T> y;                // (T, B, H)
-    T* reserve = nullptr;        // B * T * reserve_width numbers that forward keeps for backward
+    T* reserve = nullptr;        // out of forward, into backward: B * T * reserve_width elements
     int threads = 1;
 };
 
-// Numbers a step of a row that forward keeps for backward; 0 if it needs nothing but y.
+// Elements that forward saves for backward at each step of a row; 0 if y is all it needs.
 template <class T>
 Index reserve_width(const Layer& layer);
 
@@ -29,9 +29,9 @@ void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Stride
 
 template <class T>
 struct LayerGradients {
-    Strided<const T> dy, dh_n, dc_n;  // of the loss, or none for zeros
-    Strided<T> dx, dh0, dc0;          // wanted, or none; dx is zero past each row's end
-    T *weight_ih = nullptr, *weight_hh = nullptr;  // wanted together, or none
+    Strided<const T> dy, dh_n, dc_n;  // in; none for zeros
+    Strided<T> dx, dh0, dc0;          // out; none: not computed; dx is zero past each row's end
+    T *weight_ih = nullptr, *weight_hh = nullptr;  // out: both, or none
     T *bias_ih = nullptr, *bias_hh = nullptr;
 };
 

@@ -1,13 +1,16 @@
 // The loss of one item, and its gradient in the place of its logits.
+//
+// The loss is summed in double and from the logits' differences to their maximum, so that it
+// neither overflows nor loses its digits for a class of probability near 1; the gradient is in T.
 #pragma once
 
 #include "activations.h"
 
 namespace elman::ELMAN_ISA {
 
-// -((1 - s) w_y log p_y + s / K sum_k w_k log p_k) * scale, p = softmax(z): cross-entropy with class
-// weights w and label smoothing s as in torch.nn.functional.cross_entropy.
-// z: (Kp) logits in, gradient out, zero past K.
+// -((1 - s) w_y log p_y + s / K sum_k w_k log p_k) * scale, p = softmax(z): cross-entropy with
+// class weights w and label smoothing s as in torch.nn.functional.cross_entropy. z: (Kp) logits in,
+// gradient out, zero past K.
 template <class T>
 double cross_entropy(Index K, T* z, std::int64_t y, const T* class_weight, T smoothing,
                      double scale) {
@@ -19,7 +22,7 @@ double cross_entropy(Index K, T* z, std::int64_t y, const T* class_weight, T smo
     }
     T highest = z[0];
     for (Index k = 1; k < K; ++k) highest = z[k] > highest || z[k] != z[k] ? z[k] : highest;
-    double log_p = double(z[y]) - double(highest);  // but for log(sum)
+    double log_p = double(z[y]) - double(highest);  // log(sum) is subtracted below
     double smooth = 0, weights = 0;
     if (smoothing > T(0)) {
         for (Index k = 0; k < K; ++k) {

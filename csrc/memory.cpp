@@ -32,7 +32,7 @@ void* allocate(std::size_t bytes, std::size_t unit) {
 std::atomic<bool> poison{false};
 
 // All bits set is a NaN in either precision.
-void* handed_out(void* memory, std::size_t bytes) {
+void* hand_out(void* memory, std::size_t bytes) {
     if (poison.load(std::memory_order_relaxed)) std::memset(memory, 0xff, bytes);
     return memory;
 }
@@ -56,55 +56,55 @@ void poison_memory(bool on) { poison.store(on, std::memory_order_relaxed); }
 Arena::~Arena() { std::free(memory_); }
 
 void Arena::trim() {
-    if (size_ <= kept_limit) return;
+    if (size_ <= retained_limit) return;
     std::free(memory_);
     memory_ = nullptr;
     size_ = 0;
 }
 
 void* Arena::reserve(std::size_t bytes) {
-    if (memory_ && bytes <= size_) return handed_out(memory_, size_);
+    if (memory_ && bytes <= size_) return hand_out(memory_, size_);
     std::free(memory_);
     memory_ = nullptr;
     std::size_t unit;
     size_ = rounded(bytes, &unit);
     memory_ = allocate(size_, unit);
-    return handed_out(memory_, size_);
+    return hand_out(memory_, size_);
 }
 
-Recycled::Recycled(std::size_t bytes) {
+RecycledMemory::RecycledMemory(std::size_t bytes) {
     std::size_t unit;
     size_ = rounded(bytes, &unit);
     {
         Store& s = store();
         std::lock_guard<std::mutex> lock(s.mutex);
         // A block up to a quarter too large will do: batches differ a little in length.
-        const auto found = s.free.lower_bound(size_);
-        if (found != s.free.end() && found->first <= size_ + size_ / 4) {
-            size_ = found->first;
-            memory_ = found->second;
+        const auto block = s.free.lower_bound(size_);
+        if (block != s.free.end() && block->first <= size_ + size_ / 4) {
+            size_ = block->first;
+            memory_ = block->second;
             s.bytes -= size_;
-            s.free.erase(found);
-            handed_out(memory_, size_);
+            s.free.erase(block);
+            hand_out(memory_, size_);
             return;
         }
     }
     memory_ = allocate(size_, unit);
-    handed_out(memory_, size_);
+    hand_out(memory_, size_);
 }
 
-Recycled::~Recycled() {
+RecycledMemory::~RecycledMemory() {
     {
         Store& s = store();
         std::lock_guard<std::mutex> lock(s.mutex);
-        while (s.bytes + size_ > kept_limit && !s.free.empty()) {
+        while (s.bytes + size_ > retained_limit && !s.free.empty()) {
             const auto other = s.free.begin()->first == size_ ? std::prev(s.free.end())
                                                               : s.free.begin();
             s.bytes -= other->first;
             std::free(other->second);
             s.free.erase(other);
         }
-        if (size_ <= kept_limit) {
+        if (size_ <= retained_limit) {
             s.free.emplace(size_, memory_);
             s.bytes += size_;
             return;

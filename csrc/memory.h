@@ -1,20 +1,22 @@
 // Memory that is used again. Fresh pages cost more than the arithmetic of a small layer: the system
-// clears each at first touch, and the C library gives large blocks back as soon as they are freed.
+// clears each at first touch, and the C library returns large blocks as soon as they are freed. In
+// a prototype a GRU (64, 784, 1, 128) took 362 ms with fresh memory for its 103 MB of saved gates
+// at each step, and 239 ms with memory that was there already.
 #pragma once
 
 #include <cstddef>
 
 namespace elman {
 
-// Aligned memory that is kept by its thread from call to call and grows as needed.
+// Aligned memory that stays with its thread from call to call and grows as needed.
 class Arena {
   public:
     ~Arena();
-    // Give it back if it is more than `kept_limit`.
+    // Return it to the system if it is more than `retained_limit`.
     void trim();
-    // Room for n numbers, aligned to a cache line; what was there before is lost.
+    // n elements, aligned to a cache line and uninitialised.
     template <class T>
-    T* numbers(std::ptrdiff_t n) {
+    T* elements(std::ptrdiff_t n) {
         return static_cast<T*>(reserve(n * sizeof(T)));
     }
 
@@ -25,14 +27,15 @@ class Arena {
     std::size_t size_ = 0;
 };
 
-// Aligned memory from a store that all threads share; destroying it gives it back to the store, which
-// keeps at most `kept_limit` bytes: what comes last stays, other sizes make room.
-class Recycled {
+// Aligned memory from a store that all threads share; its destructor returns it to the store, which
+// holds at most `retained_limit` bytes: the newest blocks stay, blocks of other sizes are freed for
+// them.
+class RecycledMemory {
   public:
-    explicit Recycled(std::size_t bytes);
-    ~Recycled();
-    Recycled(const Recycled&) = delete;
-    Recycled& operator=(const Recycled&) = delete;
+    explicit RecycledMemory(std::size_t bytes);
+    ~RecycledMemory();
+    RecycledMemory(const RecycledMemory&) = delete;
+    RecycledMemory& operator=(const RecycledMemory&) = delete;
     void* data() const { return memory_; }
 
   private:
@@ -40,9 +43,10 @@ class Recycled {
     std::size_t size_;
 };
 
-// For tests: fill memory with NaN each time it is handed out, so that reading what nobody wrote shows.
+// For tests: fill memory with NaN each time it is handed out, so that reading uninitialised memory
+// shows.
 void poison_memory(bool on);
 
-constexpr std::size_t kept_limit = std::size_t(256) << 20;
+constexpr std::size_t retained_limit = std::size_t(256) << 20;
 
 }  // namespace elman

@@ -1,22 +1,25 @@
-// elman._core: the kernels as Python sees them. The only file that knows Python.
+// elman._core: the kernels as Python sees them. The only file that depends on Python.
 //
-// Tensors come as addresses and strides (in numbers, not bytes); shapes, dtypes, devices and lifetimes
-// are checked by the caller, src/elman/ops/_native.py. Address 0 means "none". The interpreter's lock
-// is released while a call computes.
+// Tensors come as addresses and strides (in elements, not bytes); shapes, dtypes, devices and
+// lifetimes are checked by the callers, elman.ops and elman.models. Address 0 means that there is
+// no tensor. The interpreter's lock is released while a call computes.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "batch.h"
+#include "dispatch.h"
 #include "layer_call.h"
 #include "memory.h"
 #include "network_call.h"
-#include "tables.h"
 
 namespace nb = nanobind;
 using namespace elman;
@@ -30,76 +33,80 @@ T* at(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-Cell cell_of(const std::string& name) {
+Cell cell_of(std::string_view name) {
     if (name == "rnn_tanh") return Cell::rnn_tanh;
     if (name == "rnn_relu") return Cell::rnn_relu;
     if (name == "gru") return Cell::gru;
     if (name == "lstm") return Cell::lstm;
-    throw std::invalid_argument("cell: got " + name);
+    throw std::invalid_argument("cell: got " + std::string(name));
 }
 
-// A tensor (steps, rows, width): address, stride of steps, stride of rows.
-struct Tensor {
+// A tensor (steps, rows, width) as Python passes it: (address, stride of steps, stride of rows).
+struct StridedAddress {
     Address address = 0;
-    Index step = 0, row = 0;
+    Index step_stride = 0, row_stride = 0;
+
+    StridedAddress() = default;
+    StridedAddress(const nb::tuple& t)
+        : address(nb::cast<Address>(t[0])),
+          step_stride(nb::cast<Index>(t[1])),
+          row_stride(nb::cast<Index>(t[2])) {}
 
     template <class T>
     Strided<T> of() const {
-        return {at<T>(address), step, row};
+        return {at<T>(address), step_stride, row_stride};
     }
 };
 
-Tensor tensor(const nb::tuple& t) {
-    return {nb::cast<Address>(t[0]), nb::cast<Index>(t[1]), nb::cast<Index>(t[2])};
-}
+// A layer's weights, or their gradients: weight_ih, weight_hh, bias_ih, bias_hh.
+using WeightAddresses = std::array<Address, 4>;
 
-Tensor state(Address address, Index H) { return {address, 0, H}; }
-
-// What forward and backward are both told.
-struct Call {
-    Cell cell;
-    bool is_double, reverse;
-    Index B, T, I, H;
+// The arguments that forward and backward share. The element type is not known to the compiler yet.
+struct PyLayerCall {
+    bool is_double;
+    Layer layer;
+    Index rows, steps;
     Address lengths;
-    std::vector<Address> weights;
-    Tensor x, y;
+    WeightAddresses weights;
+    StridedAddress x, y;
     Address h0, c0, reserve;
     int threads;
 
-    Call(const std::string& cell, bool is_double, bool reverse, const nb::tuple& sizes,
-         Address lengths, std::vector<Address> weights, const nb::tuple& x, const nb::tuple& y,
-         Address h0, Address c0, Address reserve, int threads)
-        : cell(cell_of(cell)),
-          is_double(is_double),
-          reverse(reverse),
-          B(nb::cast<Index>(sizes[0])),
-          T(nb::cast<Index>(sizes[1])),
-          I(nb::cast<Index>(sizes[2])),
-          H(nb::cast<Index>(sizes[3])),
+    PyLayerCall(std::string_view cell, bool is_double, bool reverse, const nb::tuple& sizes,
+                Address lengths, const WeightAddresses& weights, const nb::tuple& x,
+                const nb::tuple& y, Address h0, Address c0, Address reserve, int threads)
+        : is_double(is_double),
+          layer{cell_of(cell), nb::cast<Index>(sizes[2]), nb::cast<Index>(sizes[3]), reverse},
+          rows(nb::cast<Index>(sizes[0])),
+          steps(nb::cast<Index>(sizes[1])),
           lengths(lengths),
-          weights(std::move(weights)),
-          x(tensor(x)),
-          y(tensor(y)),
+          weights(weights),
+          x(x),
+          y(y),
           h0(h0),
           c0(c0),
           reserve(reserve),
-          threads(threads) {
-        if (this->weights.size() != 4) throw std::invalid_argument("weights: expected 4 addresses");
+          threads(threads) {}
+
+    // A contiguous (1, B, H).
+    template <class N>
+    Strided<N> state(Address address) const {
+        return {at<N>(address), 0, layer.H};
     }
 
     template <class N>
     LayerCall<N> of() const {
         LayerCall<N> c;
-        c.layer = {cell, I, H, reverse};
-        c.B = B;
-        c.T_ = T;
+        c.layer = layer;
+        c.rows = rows;
+        c.steps = steps;
         c.lengths = at<const std::int64_t>(lengths);
         c.weights = {at<const N>(weights[0]), at<const N>(weights[1]), at<const N>(weights[2]),
                      at<const N>(weights[3])};
         c.x = x.of<const N>();
         c.y = y.of<N>();
-        c.h0 = state(h0, H).of<const N>();
-        c.c0 = state(c0, H).of<const N>();
+        c.h0 = state<const N>(h0);
+        c.c0 = state<const N>(c0);
         c.reserve = at<N>(reserve);
         c.threads = threads;
         return c;
@@ -107,20 +114,21 @@ struct Call {
 };
 
 template <class N>
-void forward(const Call& call, Address h_n, Address c_n) {
-    layer_forward<N>(call.of<N>(), state(h_n, call.H).of<N>(), state(c_n, call.H).of<N>());
+void forward(const PyLayerCall& call, Address h_n, Address c_n) {
+    layer_forward<N>(call.of<N>(), call.state<N>(h_n), call.state<N>(c_n));
 }
 
 template <class N>
-void backward(const Call& call, const Tensor& dy, Address dh_n, Address dc_n, const Tensor& dx,
-              Address dh0, Address dc0, const std::vector<Address>& gradients) {
+void backward(const PyLayerCall& call, const StridedAddress& dy, Address dh_n, Address dc_n,
+              const StridedAddress& dx, Address dh0, Address dc0,
+              const WeightAddresses& gradients) {
     LayerGradients<N> g;
     g.dy = dy.of<const N>();
-    g.dh_n = state(dh_n, call.H).of<const N>();
-    g.dc_n = state(dc_n, call.H).of<const N>();
+    g.dh_n = call.state<const N>(dh_n);
+    g.dc_n = call.state<const N>(dc_n);
     g.dx = dx.of<N>();
-    g.dh0 = state(dh0, call.H).of<N>();
-    g.dc0 = state(dc0, call.H).of<N>();
+    g.dh0 = call.state<N>(dh0);
+    g.dc0 = call.state<N>(dc0);
     g.weight_ih = at<N>(gradients[0]);
     g.weight_hh = at<N>(gradients[1]);
     g.bias_ih = at<N>(gradients[2]);
@@ -128,18 +136,18 @@ void backward(const Call& call, const Tensor& dy, Address dh_n, Address dc_n, co
     layer_backward<N>(call.of<N>(), g);
 }
 
-Readout readout_of(const std::string& name) {
+Readout readout_of(std::string_view name) {
     if (name == "last") return Readout::last;
     if (name == "mean") return Readout::mean;
     if (name == "max") return Readout::max;
     if (name == "every") return Readout::every;
-    throw std::invalid_argument("readout: got " + name);
+    throw std::invalid_argument("readout: got " + std::string(name));
 }
 
-Loss loss_of(const std::string& name) {
+Loss loss_of(std::string_view name) {
     if (name == "cross_entropy") return Loss::cross_entropy;
     if (name == "squared_error") return Loss::squared_error;
-    throw std::invalid_argument("loss: got " + name);
+    throw std::invalid_argument("loss: got " + std::string(name));
 }
 
 // A network's shape; the parameters come with every call.
@@ -152,30 +160,31 @@ struct PyNetwork {
     }
 };
 
-struct Targets {
-    std::vector<Address> gradients;
-    Loss loss = Loss::cross_entropy;
-    Tensor target;
-    Address class_weight = 0;
-    double smoothing = 0;
-};
-
-struct Inputs {
+struct NetworkInputs {
     std::vector<Address> parameters;
-    Index B, T;
+    Index rows, steps;
     Address lengths;
-    Tensor x, mask_input, mask_output, logits;
-    std::vector<Tensor> masks;
+    StridedAddress x, mask_input, mask_output, logits;
+    std::vector<StridedAddress> masks;
     double keep;
     int threads;
 };
 
+// Without gradients, forward only.
+struct NetworkTargets {
+    std::vector<Address> gradients;
+    Loss loss = Loss::cross_entropy;
+    StridedAddress target;
+    Address class_weight = 0;
+    double smoothing = 0;
+};
+
 template <class N>
-double run(const PyNetwork& network, const Inputs& in, const Targets& to) {
-    NetworkBatch<N> b;
+double run(const PyNetwork& network, const NetworkInputs& in, const NetworkTargets& to) {
+    NetworkCall<N> b;
     b.net = network.net;
-    b.B = in.B;
-    b.T_ = in.T;
+    b.rows = in.rows;
+    b.steps = in.steps;
     b.lengths = at<const std::int64_t>(in.lengths);
     for (const Address p : in.parameters) b.parameters.push_back(at<const N>(p));
     if (network.net.vocabulary) {
@@ -184,7 +193,7 @@ double run(const PyNetwork& network, const Inputs& in, const Targets& to) {
         b.x = in.x.of<const N>();
     }
     b.mask_input = in.mask_input.of<const std::uint8_t>();
-    for (const Tensor& mask : in.masks) b.masks.push_back(mask.of<const std::uint8_t>());
+    for (const StridedAddress& mask : in.masks) b.masks.push_back(mask.of<const std::uint8_t>());
     b.mask_output = in.mask_output.of<const std::uint8_t>();
     b.keep = N(in.keep);
     b.logits = in.logits.of<N>();
@@ -198,32 +207,32 @@ double run(const PyNetwork& network, const Inputs& in, const Targets& to) {
     }
     b.class_weight = at<const N>(to.class_weight);
     b.smoothing = N(to.smoothing);
-    return run_batch<N>(b);
+    return run_network<N>(b);
 }
 
 double run_network(const PyNetwork& network, std::vector<Address> parameters,
                    const nb::tuple& sizes, Address lengths, const nb::tuple& x,
                    const nb::tuple& masks, double keep, const nb::tuple& logits, int threads,
-                   Targets targets) {
+                   NetworkTargets targets) {
     if (parameters.size() != network.parameters() ||
         (!targets.gradients.empty() && targets.gradients.size() != network.parameters())) {
         throw std::invalid_argument("expected " + std::to_string(network.parameters()) +
                                     " parameters and gradients");
     }
-    Inputs in;
+    NetworkInputs in;
     in.parameters = std::move(parameters);
-    in.B = nb::cast<Index>(sizes[0]);
-    in.T = nb::cast<Index>(sizes[1]);
+    in.rows = nb::cast<Index>(sizes[0]);
+    in.steps = nb::cast<Index>(sizes[1]);
     in.lengths = lengths;
-    in.x = tensor(x);
-    in.logits = tensor(logits);
+    in.x = x;
+    in.logits = logits;
     in.keep = keep;
     in.threads = threads;
     if (masks.size() > 0) {
-        in.mask_input = tensor(nb::cast<nb::tuple>(masks[0]));
-        in.mask_output = tensor(nb::cast<nb::tuple>(masks[1]));
+        in.mask_input = nb::cast<nb::tuple>(masks[0]);
+        in.mask_output = nb::cast<nb::tuple>(masks[1]);
         for (std::size_t i = 2; i < masks.size(); ++i) {
-            in.masks.push_back(tensor(nb::cast<nb::tuple>(masks[i])));
+            in.masks.push_back(nb::cast<nb::tuple>(masks[i]));
         }
         if (!in.masks.empty() && Index(in.masks.size()) != network.net.layers - 1) {
             throw std::invalid_argument("masks: expected one between layers");
@@ -233,61 +242,67 @@ double run_network(const PyNetwork& network, std::vector<Address> parameters,
     return network.is_double ? run<double>(network, in, targets) : run<float>(network, in, targets);
 }
 
-// Memory from `recycled`, as a torch tensor that gives it back.
+// Recycled memory as a torch tensor, which returns it when it is freed.
 template <class N>
-nb::ndarray<nb::pytorch, N, nb::ndim<1>, nb::device::cpu> tensor_of(Index n) {
-    Recycled* memory = new Recycled(n * sizeof(N));
-    nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<Recycled*>(p); });
+using TorchTensor = nb::ndarray<nb::pytorch, N, nb::ndim<1>, nb::device::cpu>;
+
+template <class N>
+TorchTensor<N> tensor_of(Index n) {
+    RecycledMemory* memory = new RecycledMemory(n * sizeof(N));
+    nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<RecycledMemory*>(p); });
     const std::size_t shape[] = {std::size_t(n)};
-    return nb::ndarray<nb::pytorch, N, nb::ndim<1>, nb::device::cpu>(memory->data(), 1, shape, owner);
+    return TorchTensor<N>(memory->data(), 1, shape, owner);
 }
 
-std::vector<std::string> isas() {
+std::vector<std::string> isa_names() {
     int count;
-    const Table* const* tables = runnable_tables(&count);
+    const InstructionSet* const* isas = runnable_isas(&count);
     std::vector<std::string> names;
-    for (int i = 0; i < count; ++i) names.emplace_back(tables[i]->isa);
+    for (int i = 0; i < count; ++i) names.emplace_back(isas[i]->name);
     return names;
 }
 
-}  // namespace
+// Arguments are never converted (noconvert): a float in place of an address must be an error. Those
+// of calls have names only: twelve addresses in a row are too easy to confuse.
 
-NB_MODULE(_core, m) {
-    m.doc() = "CPU kernels of elman; used through elman.ops and elman.train.";
-
-    m.def("isa", [] { return std::string(table().isa); }, "The instruction set in use.");
-    m.def("isas", &isas, "Instruction sets that are compiled in and run here, slowest first.");
+void bind_isas(nb::module_& m) {
+    m.def("isa", [] { return std::string(active_isa().name); }, "The instruction set in use.");
+    m.def("isas", &isa_names, "Instruction sets that are compiled in and run here, slowest first.");
     m.def(
         "use_isa",
         [](const std::string& name) {
-            if (!use_table(name.c_str())) {
+            if (!use_isa(name.c_str())) {
                 throw std::invalid_argument("isa: " + name + " does not run here");
             }
         },
         nb::arg("name").noconvert(), "Use another instruction set from now on, to test it.");
+}
 
+void bind_memory(nb::module_& m) {
     m.def("poison", &poison_memory, nb::arg("on").noconvert(),
           "For tests: fill working memory with NaN each time it is handed out.");
 
     m.def(
         "reserve_width",
-        [](const std::string& cell, bool is_double, Index H) {
+        [](std::string_view cell, bool is_double, Index H) {
             const Layer layer{cell_of(cell), 1, H, false};
             return is_double ? reserve_width<double>(layer) : reserve_width<float>(layer);
         },
         nb::arg("cell").noconvert(), nb::arg("is_double").noconvert(),
         nb::arg("hidden_size").noconvert(),
-        "Numbers a step of a row that forward keeps for backward.");
+        "Elements that forward saves for backward at each step of a row.");
     m.def(
         "reserve", [](Index n, bool is_double) {
             return is_double ? nb::cast(tensor_of<double>(n)) : nb::cast(tensor_of<float>(n));
         },
         nb::arg("n").noconvert(), nb::arg("is_double").noconvert(),
-        "A torch tensor of n uninitialised numbers in memory that is used again when it is freed.");
+        "A torch tensor of n uninitialised elements in memory that is reused once it is freed.");
+}
 
-    nb::class_<Call>(m, "LayerCall", "One layer, one direction, one batch: see layer_call.h.")
-        .def(nb::init<const std::string&, bool, bool, const nb::tuple&, Address,
-                      std::vector<Address>, const nb::tuple&, const nb::tuple&, Address, Address,
+void bind_layer(nb::module_& m) {
+    nb::class_<PyLayerCall>(m, "LayerCall", "One layer in one direction: see layer_call.h.")
+        .def(nb::init<std::string_view, bool, bool, const nb::tuple&, Address,
+                      const WeightAddresses&, const nb::tuple&, const nb::tuple&, Address, Address,
                       Address, int>(),
              nb::kw_only(), nb::arg("cell").noconvert(), nb::arg("is_double").noconvert(),
              nb::arg("reverse").noconvert(), nb::arg("sizes").noconvert(),
@@ -297,34 +312,32 @@ NB_MODULE(_core, m) {
              nb::arg("threads").noconvert())
         .def(
             "forward",
-            [](const Call& call, Address h_n, Address c_n) {
+            [](const PyLayerCall& call, Address h_n, Address c_n) {
                 nb::gil_scoped_release release;
                 (call.is_double ? forward<double> : forward<float>)(call, h_n, c_n);
             },
             nb::kw_only(), nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert())
         .def(
             "backward",
-            [](const Call& call, const nb::tuple& dy, Address dh_n, Address dc_n,
-               const nb::tuple& dx, Address dh0, Address dc0,
-               const std::vector<Address>& gradients) {
-                if (gradients.size() != 4) {
-                    throw std::invalid_argument("gradients: expected 4 addresses");
-                }
-                const Tensor from = tensor(dy), to = tensor(dx);
+            [](const PyLayerCall& call, const nb::tuple& dy, Address dh_n, Address dc_n,
+               const nb::tuple& dx, Address dh0, Address dc0, const WeightAddresses& gradients) {
+                const StridedAddress from(dy), to(dx);
                 nb::gil_scoped_release release;
                 (call.is_double ? backward<double> : backward<float>)(call, from, dh_n, dc_n, to,
                                                                       dh0, dc0, gradients);
             },
-            nb::kw_only(), nb::arg("dy").noconvert(), nb::arg("dh_n").noconvert(), nb::arg("dc_n").noconvert(),
-            nb::arg("dx").noconvert(), nb::arg("dh0").noconvert(), nb::arg("dc0").noconvert(),
-            nb::arg("gradients").noconvert());
+            nb::kw_only(), nb::arg("dy").noconvert(), nb::arg("dh_n").noconvert(),
+            nb::arg("dc_n").noconvert(), nb::arg("dx").noconvert(), nb::arg("dh0").noconvert(),
+            nb::arg("dc0").noconvert(), nb::arg("gradients").noconvert());
+}
 
+void bind_network(nb::module_& m) {
     nb::class_<PyNetwork>(m, "Network", "A standard model's shape: see network_call.h.")
         .def(
             "__init__",
-            [](PyNetwork* self, const std::string& cell, bool is_double, Index input_size,
+            [](PyNetwork* self, std::string_view cell, bool is_double, Index input_size,
                Index hidden_size, Index layers, Index directions, Index outputs, Index vocabulary,
-               const std::string& readout) {
+               std::string_view readout) {
                 new (self) PyNetwork{is_double,
                                      {cell_of(cell), input_size, hidden_size, layers, directions,
                                       outputs, vocabulary, readout_of(readout)}};
@@ -350,11 +363,11 @@ NB_MODULE(_core, m) {
             [](const PyNetwork& network, std::vector<Address> parameters, const nb::tuple& sizes,
                Address lengths, const nb::tuple& x, const nb::tuple& masks, double keep,
                const nb::tuple& logits, int threads, std::vector<Address> gradients,
-               const std::string& loss, const nb::tuple& target, Address class_weight,
+               std::string_view loss, const nb::tuple& target, Address class_weight,
                double smoothing) {
                 return run_network(network, std::move(parameters), sizes, lengths, x, masks, keep,
                                    logits, threads,
-                                   {std::move(gradients), loss_of(loss), tensor(target),
+                                   {std::move(gradients), loss_of(loss), StridedAddress(target),
                                     class_weight, smoothing});
             },
             nb::kw_only(), nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
@@ -372,4 +385,14 @@ NB_MODULE(_core, m) {
         },
         nb::arg("x").noconvert(), nb::arg("n").noconvert(), nb::arg("is_double").noconvert(),
         "Euclidean norm of n numbers, summed in the same order for any number of threads.");
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    m.doc() = "CPU kernels of elman; used through elman.ops and elman.models.";
+    bind_isas(m);
+    bind_memory(m);
+    bind_layer(m);
+    bind_network(m);
 }

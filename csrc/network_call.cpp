@@ -5,9 +5,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "dispatch.h"
 #include "pool.h"
 #include "sum.h"
-#include "tables.h"
+#include "views.h"
 #include "work.h"
 
 namespace elman {
@@ -24,8 +25,8 @@ double step_work(const Network& net) {
 
 // Packed weights of all layers and the output.
 template <class T>
-std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall<T>* call) {
-    const Kernels<T>& kernels = table().of<T>();
+std::vector<PackedWeights<T>> pack(const NetworkCall<T>& b, bool backward, NetworkChunk<T>* call) {
+    const Kernels<T>& kernels = active_kernels<T>();
     const Network& net = b.net;
     const auto products = [&](Index l) {
         return Products{true, backward, backward && (l > 0 || net.vocabulary > 0)};
@@ -34,8 +35,8 @@ std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall
     for (Index l = 0; l < net.layers; ++l) {
         size += net.directions * kernels.packed_size(net.layer(l, 0), products(l));
     }
-    T* into = workspace().weights.numbers<T>(size);
-    std::vector<Packed<T>> packed;
+    T* into = workspace().weights.elements<T>(size);
+    std::vector<PackedWeights<T>> packed;
     const T* const* p = b.parameters.data();
     if (net.vocabulary) call->embedding = *p++;
     for (Index l = 0; l < net.layers; ++l) {
@@ -49,10 +50,18 @@ std::vector<Packed<T>> pack(const NetworkBatch<T>& b, bool backward, NetworkCall
     return packed;
 }
 
+void check_lengths(const Batch& batch) {
+    for (Index r = 0; r < batch.rows(); ++r) {
+        if (batch.length(r) < 1) throw std::out_of_range("lengths: got 0, expected at least 1");
+    }
+}
+
+// Here and not in Python: a token indexes memory, and the range of a large batch costs a pass over
+// it.
 void check_tokens(const Batch& batch, const Strided<const std::int64_t>& tokens, Index vocabulary) {
-    for (Index b = 0; b < batch.B(); ++b) {
+    for (Index b = 0; b < batch.rows(); ++b) {
         for (Index t = 0; t < batch.length(b); ++t) {
-            const std::int64_t token = tokens.data[t * tokens.step + b * tokens.row];
+            const std::int64_t token = *tokens.at(t, b);
             if (token < 0 || token >= vocabulary) {
                 throw std::out_of_range("x: got token " + std::to_string(token) +
                                         ", expected 0 to " + std::to_string(vocabulary - 1));
@@ -61,17 +70,17 @@ void check_tokens(const Batch& batch, const Strided<const std::int64_t>& tokens,
     }
 }
 
-// What all items count together: their number, or the sum of their classes' weights.
+// What a mean loss is divided by: the number of items, or the sum of their classes' weights.
 template <class T>
-double total_weight(const NetworkBatch<T>& b, const Batch& batch) {
+double total_weight(const NetworkCall<T>& b, const Batch& batch) {
     if (b.loss == Loss::squared_error) {
-        const Index items = b.net.every() ? batch.steps() : batch.B();
+        const Index items = b.net.every() ? batch.valid_steps() : batch.rows();
         return double(items) * double(b.net.K);
     }
     double sum = 0;
-    for (Index r = 0; r < batch.B(); ++r) {
+    for (Index r = 0; r < batch.rows(); ++r) {
         for (Index t = 0; t < (b.net.every() ? batch.length(r) : 1); ++t) {
-            const std::int64_t code = b.codes.data[t * b.codes.step + r * b.codes.row];
+            const std::int64_t code = *b.codes.at(t, r);
             if (code >= b.net.K) {
                 throw std::out_of_range("target: got class " + std::to_string(code) +
                                         ", expected below " + std::to_string(b.net.K));
@@ -82,9 +91,20 @@ double total_weight(const NetworkBatch<T>& b, const Batch& batch) {
     return sum;
 }
 
+// Elements of the gradients of all layers and the output.
 template <class T>
-void unpack(const NetworkBatch<T>& b, const T* from) {
-    const Kernels<T>& kernels = table().of<T>();
+Index gradient_size(const Network& net) {
+    const Kernels<T>& kernels = active_kernels<T>();
+    Index size = kernels.output_gradient_size(net.K, net.width());
+    for (Index l = 0; l < net.layers; ++l) {
+        size += net.directions * kernels.gradient_size(net.layer(l, 0));
+    }
+    return size;
+}
+
+template <class T>
+void unpack(const NetworkCall<T>& b, const T* from) {
+    const Kernels<T>& kernels = active_kernels<T>();
     const Network& net = b.net;
     T* const* p = b.gradients.data() + (net.vocabulary ? 1 : 0);
     for (Index l = 0; l < net.layers; ++l) {
@@ -99,11 +119,11 @@ void unpack(const NetworkBatch<T>& b, const T* from) {
 
 // Gradient of the embedding: steps that hold the same token add up, in the order of the batch.
 template <class T>
-void add_embedded(const NetworkBatch<T>& b, const Batch& batch, const T* d_embedded) {
+void add_embedded(const NetworkCall<T>& b, const Batch& batch, const T* d_embedded) {
     const Index I = b.net.I;
     T* const into = b.gradients[0];
     std::fill(into, into + b.net.vocabulary * I, T(0));
-    const Places<const std::int64_t> tokens(b.tokens, batch);
+    const ChunkViews<const std::int64_t> tokens(b.tokens, batch);
     for (Index i = 0; i < batch.chunks(); ++i) {
         const Chunk& chunk = batch.chunk(i);
         const View<const std::int64_t> view = tokens.view(i);
@@ -116,21 +136,59 @@ void add_embedded(const NetworkBatch<T>& b, const Batch& batch, const T* d_embed
     }
 }
 
+// The caller's tensors as each chunk reads and writes them.
+template <class T>
+class NetworkViews {
+  public:
+    NetworkViews(const NetworkCall<T>& b, const Batch& batch)
+        : x_(b.x, batch),
+          values_(b.values, batch),
+          tokens_(b.tokens, batch),
+          codes_(b.codes, batch),
+          mask_input_(b.mask_input, batch),
+          mask_output_(b.mask_output, batch),
+          logits_(b.logits, batch),
+          masks_(Index(b.masks.size())) {
+        for (const auto& mask : b.masks) between_.emplace_back(mask, batch);
+        for (Index i = 0; i < batch.chunks(); ++i) {
+            for (const auto& mask : between_) mask_views_.push_back(mask.view(i));
+        }
+    }
+
+    void set(Index i, NetworkChunk<T>* c) const {
+        c->x = x_.view(i);
+        c->tokens = tokens_.view(i);
+        c->mask_input = mask_input_.view(i);
+        c->masks = masks_ ? mask_views_.data() + i * masks_ : nullptr;
+        c->mask_output = mask_output_.view(i);
+        c->logits = logits_.view(i);
+        c->codes = codes_.view(i);
+        c->values = values_.view(i);
+    }
+
+  private:
+    const ChunkViews<const T> x_, values_;
+    const ChunkViews<const std::int64_t> tokens_, codes_;
+    const ChunkViews<const std::uint8_t> mask_input_, mask_output_;
+    const ChunkViews<T> logits_;
+    const Index masks_;
+    std::vector<ChunkViews<const std::uint8_t>> between_;  // masks between layers
+    std::vector<View<const std::uint8_t>> mask_views_;     // their views, (chunks, masks_)
+};
+
 }  // namespace
 
 template <class T>
-double run_batch(const NetworkBatch<T>& b) {
-    const Kernels<T>& kernels = table().of<T>();
+double run_network(const NetworkCall<T>& b) {
+    const Kernels<T>& kernels = active_kernels<T>();
     const Network& net = b.net;
     const bool train = !b.gradients.empty();
-    const Batch batch(b.B, b.T_, b.lengths,
-                      train ? gradient_chunks(b.B) : forward_chunks(b.B, b.threads));
-    for (Index r = 0; r < b.B; ++r) {
-        if (batch.length(r) < 1) throw std::out_of_range("lengths: got 0, expected at least 1");
-    }
+    const Batch batch(b.rows, b.steps, b.lengths,
+                      train ? gradient_chunks(b.rows) : forward_chunks(b.rows, b.threads));
+    check_lengths(batch);
     if (net.vocabulary) check_tokens(batch, b.tokens, net.vocabulary);
-    NetworkCall<T> shared;
-    const std::vector<Packed<T>> packed = pack(b, train, &shared);
+    NetworkChunk<T> shared;
+    const std::vector<PackedWeights<T>> packed = pack(b, train, &shared);
     shared.net = net;
     shared.layers = packed.data();
     shared.keep = b.keep;
@@ -138,50 +196,28 @@ double run_batch(const NetworkBatch<T>& b) {
     shared.class_weight = b.class_weight;
     shared.smoothing = b.smoothing;
 
-    const Places<const T> x(b.x, batch), values(b.values, batch);
-    const Places<const std::int64_t> tokens(b.tokens, batch), codes(b.codes, batch);
-    const Places<const std::uint8_t> mask_input(b.mask_input, batch),
-        mask_output(b.mask_output, batch);
-    std::vector<Places<const std::uint8_t>> masks;
-    for (const auto& mask : b.masks) masks.emplace_back(mask, batch);
-    const Places<T> logits(b.logits, batch);
-    std::vector<View<const std::uint8_t>> mask_views;
-    for (Index i = 0; i < batch.chunks(); ++i) {
-        for (const auto& mask : masks) mask_views.push_back(mask.view(i));
-    }
-
-    Index size = 0;
+    const NetworkViews<T> views(b, batch);
     T* d_embedded = nullptr;
     std::vector<double> totals(batch.chunks(), 0.0);
     if (train) {
-        for (Index l = 0; l < net.layers; ++l) {
-            size += net.directions * kernels.gradient_size(net.layer(l, 0));
+        if (net.vocabulary) {
+            d_embedded = workspace().embedded.elements<T>(batch.valid_steps() * net.I);
         }
-        size += kernels.output_gradient_size(net.K, net.width());
-        if (net.vocabulary) d_embedded = workspace().embedded.numbers<T>(batch.steps() * net.I);
         shared.scale = 1.0 / total_weight(b, batch);
     }
-
-    OrderedSum<T> sum(size, batch.chunks());
-    const double work = step_work(net) * double(batch.steps()) * (train ? 3 : 1);
+    OrderedSum<T> sum(train ? gradient_size<T>(net) : 0, batch.chunks());
+    const double work = step_work(net) * double(batch.valid_steps()) * (train ? 3 : 1);
     parallel(int(batch.chunks()), worthwhile_threads(work, b.threads), [&](int i) {
-        NetworkCall<T> c = shared;
+        NetworkChunk<T> c = shared;
         c.chunk = batch.chunk(i);
-        c.x = x.view(i);
-        c.tokens = tokens.view(i);
-        c.mask_input = mask_input.view(i);
-        c.masks = masks.empty() ? nullptr : mask_views.data() + i * Index(masks.size());
-        c.mask_output = mask_output.view(i);
-        c.logits = logits.view(i);
-        c.codes = codes.view(i);
-        c.values = values.view(i);
+        views.set(i, &c);
         if (train) {
             c.gradients = sum.begin();
             c.total = &totals[i];
-            if (d_embedded) c.d_embedded = d_embedded + batch.first_step(i) * net.I;
+            if (d_embedded) c.d_embedded = d_embedded + batch.steps_before(i) * net.I;
         }
         Arena& scratch = workspace().scratch;
-        c.scratch = scratch.numbers<T>(kernels.network_scratch(c));
+        c.scratch = scratch.elements<T>(kernels.network_scratch(c));
         kernels.network(c);
         scratch.trim();
         if (train) sum.end(i, c.gradients);
@@ -191,6 +227,7 @@ double run_batch(const NetworkBatch<T>& b) {
     if (net.every() && b.lengths) zero_padding(batch, b.logits, net.K);
     if (!train) return 0;
     unpack(b, sum.total());
+    // After the chunks and on one thread: rows of different chunks may hold the same token.
     if (net.vocabulary) add_embedded(b, batch, d_embedded);
     workspace().embedded.trim();
     double total = 0;
@@ -200,7 +237,7 @@ double run_batch(const NetworkBatch<T>& b) {
 
 template <class T>
 double norm(const T* x, Index n) {
-    constexpr Index ways = 16;  // independent sums, so that the compiler may add them side by side
+    constexpr Index ways = 16;  // independent sums: the compiler may not reorder one sum of its own
     double sums[ways] = {};
     Index i = 0;
     for (; i + ways <= n; i += ways) {
@@ -212,8 +249,8 @@ double norm(const T* x, Index n) {
     return std::sqrt(total);
 }
 
-template double run_batch<float>(const NetworkBatch<float>&);
-template double run_batch<double>(const NetworkBatch<double>&);
+template double run_network<float>(const NetworkCall<float>&);
+template double run_network<double>(const NetworkCall<double>&);
 template double norm<float>(const float*, Index);
 template double norm<double>(const double*, Index);
 

@@ -3,21 +3,21 @@
 
 #include <vector>
 
-#include "places.h"
+#include "views.h"
 
 namespace elman {
 
 template <class T>
-struct NetworkBatch {
+struct NetworkCall {
     Network net;
-    Index B, T_;
-    const std::int64_t* lengths = nullptr;  // (B) from 1 to T, or null for T
+    Index rows, steps;                      // B, T
+    const std::int64_t* lengths = nullptr;  // (B), 1 to T, or null for T
     // In the order of torch's model: embedding, then weight_ih, weight_hh, bias_ih, bias_hh of each
     // layer and direction (biases null if there are none), then the output's weight and bias.
     std::vector<const T*> parameters;
     Strided<const T> x;                      // (T, B, I) if there is no vocabulary
     Strided<const std::int64_t> tokens;      // (T, B), at valid steps from 0 to vocabulary - 1
-    Strided<const std::uint8_t> mask_input;  // dropout as in NetworkCall, or none
+    Strided<const std::uint8_t> mask_input;  // dropout as in NetworkChunk, or none
     std::vector<Strided<const std::uint8_t>> masks;
     Strided<const std::uint8_t> mask_output;
     T keep = 1;
@@ -33,11 +33,12 @@ struct NetworkBatch {
 };
 
 // The mean loss, as torch.nn.functional.cross_entropy or mse_loss; 0 if forward only.
-// Raises std::out_of_range for a token or class that the network does not know.
+// Raises std::out_of_range for a token or class that the network does not have.
 template <class T>
-double run_batch(const NetworkBatch<T>& batch);
+double run_network(const NetworkCall<T>& batch);
 
-// Square root of the sum of squares, always summed in the same order.
+// Square root of the sum of squares, always summed in the same order: torch's own sum depends on
+// its number of threads, and with it the factor that clips a step's gradients.
 template <class T>
 double norm(const T* x, Index n);
 

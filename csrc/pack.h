@@ -1,8 +1,10 @@
 // Weights from torch's layout into panels, and weight gradients back.
 //
-// torch keeps the gates' (H, I) and (H, H) matrices one below the other. The kernels want, for each
-// product, its right-hand side in panels, every gate padded to Hp columns. Gradients are summed
-// transposed: dW (I, G*Hp), dU (H, G*Hp), then db (Z*Hp), gates in the kernels' order.
+// torch stores the gates' (H, I) and (H, H) matrices one below the other. The kernels read, for
+// each product, its right-hand side in panels, every gate padded to Hp columns. Gradients are
+// summed transposed, dW (I, G*Hp), dU (H, G*Hp), then db (Z*Hp), gates in the kernels' order: so
+// the vectors of a register block run along dz, which is there without a transposition. They are
+// transposed once a call.
 #pragma once
 
 #include "api.h"
@@ -17,14 +19,15 @@ Index packed_size(const Layer& layer, const Products& products) {
            (products.recurrent_back ? N * Hp : 0) + (products.input_back ? N * padded<T>(I) : 0);
 }
 
-// Row u of gate g of a matrix with `columns` columns, for the padded column or row n = b * Hp + u.
+// The row of torch's matrix (`columns` wide) that belongs to unit u of block b, n = b * Hp + u;
+// null for padding.
 template <class T, class Gate>
 const T* gate_row(const T* weight, Index n, Index columns, Index H, Index Hp, Gate gate) {
     const Index b = n / Hp, u = n % Hp;
     return u < H ? weight + (gate(b) * H + u) * columns : nullptr;
 }
 
-// Both biases added up, but for a block that only one of the products reaches.
+// Both biases added up where both products reach a block, else the one whose product does.
 template <class T, class C>
 void pack_bias(Index H, Index Hp, const Weights<T>& w, T* into) {
     for (Index n = 0; n < C::Z * Hp; ++n) into[n] = T(0);
@@ -38,9 +41,9 @@ void pack_bias(Index H, Index Hp, const Weights<T>& w, T* into) {
 }
 
 template <class T, class C>
-Packed<T> pack(const Layer& layer, const Weights<T>& w, const Products& products, T* into) {
+PackedWeights<T> pack(const Layer& layer, const Weights<T>& w, const Products& products, T* into) {
     const Index I = layer.I, H = layer.H, Hp = padded<T>(H), Ip = padded<T>(I), N = C::G * Hp;
-    Packed<T> packed;
+    PackedWeights<T> packed;
     const T** rows_ih = new const T*[2 * N];
     const T** rows_hh = rows_ih + N;
     for (Index n = 0; n < N; ++n) {
@@ -77,7 +80,8 @@ Index gradient_size(const Layer& layer) {
     return (layer.I + layer.H) * C::G * Hp + C::Z * Hp;
 }
 
-// to (rows, K) = the first `rows` columns of from (K, ld), transposed.
+// to (rows, K) = the first `rows` columns of from (K, ld), transposed; in squares, so that both
+// sides are read and written a cache line at a time.
 template <class T>
 void transpose(Index K, Index rows, const T* from, Index ld, T* to) {
     constexpr Index L = lanes<T>, tile = 16;

@@ -49,12 +49,12 @@ class Pool {
         const int helpers = (threads < tasks ? threads : tasks) - 1;
         if (helpers > 0) {
             std::lock_guard<std::mutex> lock(mutex_);
-            hire(helpers);
+            start_workers(helpers);
             f_ = f;
             context_ = context;
             tasks_ = tasks;
             next_.store(0, std::memory_order_relaxed);
-            wanted_ = helpers;
+            helpers_called_ = helpers;
         }
         if (helpers <= 0) {
             const FlushDenormals flush;
@@ -66,23 +66,23 @@ class Pool {
         } else {
             wake_.notify_all();
         }
-        take();
+        run_tasks();
         std::unique_lock<std::mutex> lock(mutex_);
-        wanted_ = 0;  // whoever has not come yet need not
+        helpers_called_ = 0;  // a helper that has not woken up yet finds nothing to do
         done_.wait(lock, [this] { return busy_ == 0; });
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
   private:
-    // More workers, or as many as the system gives.
-    void hire(int helpers) {
+    // Up to `helpers` workers, or as many as the system allows.
+    void start_workers(int helpers) {
         try {
             for (; workers_ < helpers; ++workers_) std::thread([this] { work(); }).detach();
         } catch (const std::system_error&) {
         }
     }
 
-    void take() {
+    void run_tasks() {
         const FlushDenormals flush;
         for (;;) {
             const int task = next_.fetch_add(1, std::memory_order_relaxed);
@@ -99,11 +99,11 @@ class Pool {
     void work() {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            wake_.wait(lock, [this] { return wanted_ > 0; });
-            --wanted_;
+            wake_.wait(lock, [this] { return helpers_called_ > 0; });
+            --helpers_called_;
             ++busy_;
             lock.unlock();
-            take();
+            run_tasks();
             lock.lock();
             if (--busy_ == 0) done_.notify_one();
         }
@@ -112,7 +112,7 @@ class Pool {
     std::mutex in_use_;  // held by the caller whose tasks these are
     std::mutex mutex_;   // guards what follows
     std::condition_variable wake_, done_;
-    int workers_ = 0, wanted_ = 0, busy_ = 0, tasks_ = 0;
+    int workers_ = 0, helpers_called_ = 0, busy_ = 0, tasks_ = 0;
     void (*f_)(void*, int) = nullptr;
     void* context_ = nullptr;
     std::exception_ptr failure_;

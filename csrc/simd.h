@@ -1,8 +1,9 @@
 // Vectors of one register's width, for whichever instruction set this file is compiled for.
 //
-// GCC's and Clang's vector extensions, no intrinsics: `a * b + c` becomes a fused multiply-add where
-// there is one, and a scalar operand is broadcast. A vector wider than the registers is correct but
-// many times slower, so the width follows the instruction set.
+// GCC's and Clang's vector extensions, no intrinsics: `a * b + c` becomes a fused multiply-add
+// where there is one, and a scalar operand is broadcast. A vector wider than the registers is
+// correct but many times slower (32 bytes on SSE2: 2 GFLOP/s, 16 bytes: 32; docs/log.md), so the
+// width follows the instruction set, and each set is compiled on its own.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,7 @@ struct Simd<double> {
 template <class T>
 using Vec = typename Simd<T>::Vec;
 
-// Numbers in a vector.
+// Elements in a vector.
 template <class T>
 constexpr Index lanes = ELMAN_VECTOR_BYTES / sizeof(T);
 
@@ -72,7 +73,7 @@ ELMAN_INLINE void store(T* p, Vec<T> v) {
     __builtin_memcpy(p, &v, sizeof v);
 }
 
-// The first n numbers at p, then zeros: never reads past p + n.
+// The first n elements at p, then zeros: never reads past p + n, where the caller's tensor may end.
 template <class T>
 ELMAN_INLINE Vec<T> load(const T* p, Index n) {
     if (n >= lanes<T>) return load<T>(p);
@@ -81,7 +82,7 @@ ELMAN_INLINE Vec<T> load(const T* p, Index n) {
     return v;
 }
 
-// The first n numbers of v to p: never writes past p + n.
+// The first n elements of v to p: never writes past p + n.
 template <class T>
 ELMAN_INLINE void store(T* p, Vec<T> v, Index n) {
     if (n >= lanes<T>) return store<T>(p, v);

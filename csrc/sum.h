@@ -9,34 +9,34 @@
 
 namespace elman {
 
-// Parts may be finished in any order and on any thread, and each is added once all before it are: the
-// bits of the sum do not depend on who was first. A part's numbers are handed on when it is added, so
-// that there are hardly more of them at a time than threads.
+// Chunks may finish in any order and on any thread, and each is added once all before it are: the
+// bits of the sum do not depend on which was first. A chunk's memory is used for another once it is
+// added, so that there are about as many arrays, each as large as all weights, as threads at work.
 template <class T>
 class OrderedSum {
   public:
-    // parts > 0 arrays of `size` numbers each.
-    OrderedSum(std::ptrdiff_t size, std::ptrdiff_t parts) : size_(size), waiting_(parts) {}
+    // chunks > 0 arrays of `size` elements each.
+    OrderedSum(std::ptrdiff_t size, std::ptrdiff_t chunks) : size_(size), waiting_(chunks) {}
 
-    // Room for one part; what stands there is to be overwritten.
+    // Uninitialised memory for one chunk.
     T* begin() {
         std::lock_guard<std::mutex> lock(mutex_);
         if (!free_.empty()) {
-            T* const room = free_.back();
+            T* const memory = free_.back();
             free_.pop_back();
-            return room;
+            return memory;
         }
-        memory_.push_back(std::make_unique<Recycled>(size_ * sizeof(T)));
+        memory_.push_back(std::make_unique<RecycledMemory>(size_ * sizeof(T)));
         return static_cast<T*>(memory_.back()->data());
     }
 
-    // This part is complete.
-    void end(std::ptrdiff_t part, T* room) {
+    // This chunk's gradients are complete.
+    void end(std::ptrdiff_t chunk, T* gradients) {
         std::lock_guard<std::mutex> lock(mutex_);
-        waiting_[part] = room;
+        waiting_[chunk] = gradients;
         for (; next_ < std::ptrdiff_t(waiting_.size()) && waiting_[next_]; ++next_) {
             T* const from = waiting_[next_];
-            if (next_ == 0) continue;  // the sum begins as part 0
+            if (next_ == 0) continue;  // the sum begins as chunk 0's
             T* const to = waiting_[0];
             for (std::ptrdiff_t i = 0; i < size_; ++i) to[i] += from[i];
             free_.push_back(from);
@@ -48,7 +48,7 @@ class OrderedSum {
   private:
     const std::ptrdiff_t size_;
     std::mutex mutex_;
-    std::vector<std::unique_ptr<Recycled>> memory_;
+    std::vector<std::unique_ptr<RecycledMemory>> memory_;
     std::vector<T*> free_, waiting_;
     std::ptrdiff_t next_ = 0;
 };

@@ -1,5 +1,6 @@
-// Errors of tanh and sigmoid in units in the last place, of one instruction set: compiled for it and
-// run by tests/ops/test_native_activations.py. Prints `tanh ERROR ARGUMENT sigmoid ERROR ARGUMENT`.
+// Errors of tanh and sigmoid in units in the last place, of one instruction set: compiled for it
+// and run by tests/ops/test_native_activations.py. Prints `tanh ERROR ARGUMENT sigmoid ERROR
+// ARGUMENT`.
 //
 //     activations float [STRIDE]     every STRIDE-th of all 2^32 float32 arguments
 //     activations double [COUNT]     COUNT float64 arguments

@@ -1,4 +1,5 @@
-// What the tests of csrc are written with: CHECK, random numbers, tensors of exactly their own size.
+// What the tests of csrc are written with: CHECK, random numbers, tensors of exactly their own
+// size.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "places.h"
+#include "views.h"
 
 namespace elman::tests {
 
@@ -95,15 +96,15 @@ class Tensor {
                (size_ == 0 || !std::memcmp(data(), other.data(), size_ * sizeof(T)));
     }
     bool gaps_intact() const {
-        std::vector<bool> inside(size_);
+        std::vector<bool> element(size_);
         for (Index t = 0; t < steps; ++t) {
             for (Index r = 0; r < rows; ++r) {
-                for (Index i = 0; i < width; ++i) inside[t * step_ + r * row_ + i] = true;
+                for (Index i = 0; i < width; ++i) element[t * step_ + r * row_ + i] = true;
             }
         }
         const T gap = nothing<T>();
         for (Index n = 0; n < size_; ++n) {
-            if (!inside[n] && std::memcmp(&data_[n], &gap, sizeof gap)) return false;
+            if (!element[n] && std::memcmp(&data_[n], &gap, sizeof gap)) return false;
         }
         return true;
     }

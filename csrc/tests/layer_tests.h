@@ -8,7 +8,7 @@
 #include "layer_call.h"
 #include "memory.h"
 #include "naive.h"
-#include "tables.h"
+#include "dispatch.h"
 
 namespace elman::tests {
 
@@ -23,9 +23,9 @@ struct Case {
     Layer layer;
     Index B, T;
     std::vector<std::int64_t> lengths;  // or empty: all T
-    bool bias = true, states = true;    // given
-    bool dy = true, finals = true;      // of the outputs, given
-    bool dx = true, weights = true, initial = true;  // wanted
+    bool bias = true, states = true;    // passed
+    bool dy = true, finals = true;      // gradients of the outputs, passed
+    bool dx = true, weights = true, initial = true;  // gradients to compute
     Layout layout = Layout::time_first;
     std::uint64_t seed = 0;
 
@@ -47,17 +47,20 @@ template <class T>
 struct Problem {
     explicit Problem(const Case& c) : c(c) {
         Random random(c.seed);
-        const Index I = c.layer.I, H = c.layer.H, rows = naive::gate_count(c.layer.cell) * H;
+        const Index I = c.layer.I, H = c.layer.H, rows = gate_count(c.layer.cell) * H;
         const bool lstm = c.layer.cell == Cell::lstm;
         x = padded(c.T, c.B, I, random);
-        W = drawn(1, rows, I, random, 1 / std::sqrt(double(I)));
-        U = drawn(1, rows, H, random, 1 / std::sqrt(double(H)));
-        if (c.bias) b = drawn(1, 1, rows, random, 0.5), v = drawn(1, 1, rows, random, 0.5);
-        if (c.states) h0 = drawn(1, c.B, H, random, 1);
-        if (c.states && lstm) c0 = drawn(1, c.B, H, random, 1);
+        W = random_tensor(1, rows, I, random, 1 / std::sqrt(double(I)));
+        U = random_tensor(1, rows, H, random, 1 / std::sqrt(double(H)));
+        if (c.bias) {
+            b = random_tensor(1, 1, rows, random, 0.5);
+            v = random_tensor(1, 1, rows, random, 0.5);
+        }
+        if (c.states) h0 = random_tensor(1, c.B, H, random, 1);
+        if (c.states && lstm) c0 = random_tensor(1, c.B, H, random, 1);
         if (c.dy) dy = padded(c.T, c.B, H, random);
-        if (c.finals) dh_n = drawn(1, c.B, H, random, 1);
-        if (c.finals && lstm) dc_n = drawn(1, c.B, H, random, 1);
+        if (c.finals) dh_n = random_tensor(1, c.B, H, random, 1);
+        if (c.finals && lstm) dc_n = random_tensor(1, c.B, H, random, 1);
         lengths.reset(new std::int64_t[c.lengths.size()]);
         std::copy(c.lengths.begin(), c.lengths.end(), lengths.get());
     }
@@ -73,7 +76,8 @@ struct Problem {
         }
         return tensor;
     }
-    static Tensor<T> drawn(Index steps, Index rows, Index width, Random& random, double scale) {
+    static Tensor<T> random_tensor(Index steps, Index rows, Index width, Random& random,
+                                   double scale) {
         Tensor<T> tensor(steps, rows, width);
         tensor.fill(random, scale);
         return tensor;
@@ -99,7 +103,7 @@ struct Results {
 template <class T>
 Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backward = true) {
     const Case& c = p.c;
-    const Index I = c.layer.I, H = c.layer.H, rows = naive::gate_count(c.layer.cell) * H;
+    const Index I = c.layer.I, H = c.layer.H, rows = gate_count(c.layer.cell) * H;
     const bool lstm = c.layer.cell == Cell::lstm;
     Results<T> r;
     r.y = Tensor<T>(c.T, c.B, H, c.layout);
@@ -109,8 +113,8 @@ Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backwa
 
     LayerCall<T> call;
     call.layer = c.layer;
-    call.B = c.B;
-    call.T_ = c.T;
+    call.rows = c.B;
+    call.steps = c.T;
     call.lengths = c.lengths.empty() ? nullptr : p.lengths.get();
     call.weights = {p.W.data(), p.U.data(), p.b.data(), p.v.data()};
     call.x = p.x.constant();
@@ -214,7 +218,7 @@ void compare(const Problem<T>& p, const Results<T>& r, bool backward = true) {
     CHECK(r.dx.gaps_intact());
 }
 
-// Sizes on and off the vectors, register blocks, chunks and time blocks; the rest drawn.
+// Sizes on and off the vectors, register blocks, chunks and time blocks; the rest random.
 inline Case draw_case(Cell cell, std::uint64_t seed) {
     Random random(seed);
     Case c;
@@ -245,7 +249,7 @@ inline Case draw_case(Cell cell, std::uint64_t seed) {
 
 template <class T>
 void test_layers(int count) {
-    const char* isa = table().isa;
+    const char* isa = active_isa().name;
     for (const Cell cell : cells) {
         for (int seed = 0; seed < count; ++seed) {
             const Problem<T> p(draw_case(cell, std::uint64_t(seed)));
@@ -271,15 +275,15 @@ void test_long_layers(Index steps) {
             Random random(5);
             for (Index b = 0; b < c.B; ++b) c.lengths.push_back(random.below(steps + 1));
             const Problem<T> p(c);
-            trying = c.text(table().isa, sizeof(T) == 8);
+            trying = c.text(active_isa().name, sizeof(T) == 8);
             compare(p, solve(p, 2));
         }
     }
 }
 
-// A row alone has the bits it has in company.
+// A row has the same bits alone and in a batch.
 template <class T>
-void test_company() {
+void test_alone_and_in_a_batch() {
     for (const Cell cell : cells) {
         for (const Index H : {Index(5), Index(33), Index(70)}) {
             Case c;
@@ -290,7 +294,7 @@ void test_company() {
             for (Index b = 0; b < c.B; ++b) c.lengths.push_back(random.below(c.T + 1));
             const Problem<T> p(c);
             const Results<T> all = solve(p, 2);
-            trying = c.text(table().isa, sizeof(T) == 8);
+            trying = c.text(active_isa().name, sizeof(T) == 8);
             for (Index b = 0; b < c.B; ++b) {
                 Case one = c;
                 one.B = 1;
@@ -307,7 +311,9 @@ void test_company() {
                 const auto same = [&](const T* a, const T* e) {
                     return !std::memcmp(a, e, H * sizeof(T));
                 };
-                for (Index t = 0; t < one.T; ++t) CHECK(same(&alone.y.at(t, 0, 0), &all.y.at(t, b, 0)));
+                for (Index t = 0; t < one.T; ++t) {
+                    CHECK(same(&alone.y.at(t, 0, 0), &all.y.at(t, b, 0)));
+                }
                 CHECK(same(alone.h_n.data(), &all.h_n.at(0, b, 0)));
                 if (q.c0) CHECK(same(alone.c_n.data(), &all.c_n.at(0, b, 0)));
             }
@@ -315,11 +321,12 @@ void test_company() {
     }
 }
 
-// The naive gradients against finite differences of the naive loss: who judges the judge.
+// The naive gradients against finite differences of the naive loss: the check of the reference
+// itself.
 inline void test_naive_layer() {
     for (const Cell cell : cells) {
         const Layer layer{cell, 2, 3, true};
-        const Index G = naive::gate_count(cell), n = 4;
+        const Index G = gate_count(cell), n = 4;
         Random random(3);
         const auto draw = [&](Index size) {
             naive::Numbers v(size);

@@ -1,5 +1,5 @@
-// The recurrences and the standard network in double, one sequence and one number at a time. Nothing
-// here is shared with the kernels; finite differences check it in turn.
+// The recurrences and the standard network in double, one sequence and one number at a time.
+// Nothing here is shared with the kernels; finite differences check it in turn.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,6 @@ namespace elman::naive {
 
 using Numbers = std::vector<double>;
 
-inline Index gate_count(Cell cell) { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 // One layer in one direction. W (G*H, I), U (G*H, H), b and v (G*H) of x and of h, or empty.
@@ -154,7 +153,7 @@ inline Weights zeros_like(const Weights& w) {
             Numbers(w.v.size())};
 }
 
-// The standard network. Masks multiply: 0, or what a kept number is multiplied by; empty: none.
+// The standard network. Masks multiply: 0, or what a kept number is multiplied by; empty: no mask.
 struct Model {
     Network net;
     Numbers embedding;            // (vocabulary, I)
@@ -231,7 +230,7 @@ inline double item_loss(const Target& target, Index K, double* z, std::int64_t c
     return loss;
 }
 
-// One sequence's loss, added gradients (if wanted), and logits (items, K).
+// One sequence's loss, added gradients (unless null), and logits (items, K).
 inline double run_model(const Model& model, const Sequence& in, const Target& target, Model* into,
                         Numbers* logits) {
     const Network& net = model.net;

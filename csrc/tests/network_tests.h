@@ -36,7 +36,7 @@ class NetworkProblem {
   public:
     explicit NetworkProblem(const NetworkCase& c) : c_(c), random_(c.seed) {
         const Network& net = c.net;
-        const Index W = net.width(), G = naive::gate_count(net.cell);
+        const Index W = net.width(), G = gate_count(net.cell);
         model_.net = net;
         if (net.vocabulary) model_.embedding = draw(net.vocabulary * net.I, 1);
         for (Index l = 0; l < net.layers; ++l) {
@@ -64,10 +64,10 @@ class NetworkProblem {
 
     double run(int threads, bool train) {
         const Network& net = c_.net;
-        NetworkBatch<T> b;
+        NetworkCall<T> b;
         b.net = net;
-        b.B = c_.B;
-        b.T_ = c_.T;
+        b.rows = c_.B;
+        b.steps = c_.T;
         b.lengths = c_.ragged ? lengths_.get() : nullptr;
         parameters_.clear();
         gradients.clear();
@@ -91,7 +91,7 @@ class NetworkProblem {
         b.values = values_.constant();
         b.class_weight = class_weight_.data();
         b.smoothing = T(target_.smoothing);
-        return run_batch<T>(b);
+        return run_network<T>(b);
     }
 
     void compare(double loss) {
@@ -117,7 +117,9 @@ class NetworkProblem {
         CHECK(std::fabs(loss - expected) < tolerance<T> * std::fmax(1, expected));
         for (std::size_t i = 0; i < gradients.size(); ++i) {
             const naive::Numbers& e = *into.parameters()[i];
-            for (std::size_t n = 0; n < e.size(); ++n) slopes.add(double(gradients[i].data()[n]), e[n]);
+            for (std::size_t n = 0; n < e.size(); ++n) {
+                slopes.add(double(gradients[i].data()[n]), e[n]);
+            }
         }
         CHECK(slopes.error() < tolerance<T>);
     }
@@ -176,11 +178,13 @@ class NetworkProblem {
     }
     // A tensor whose numbers at valid steps come from f; `nothing` past the ends.
     template <class V, class F>
-    Tensor<V> filled(Index steps, Index width, F f) {
+    Tensor<V> random_rows(Index steps, Index width, F f) {
         Tensor<V> t(steps, c_.B, width, Layout(c_.seed % 3));
         for (Index s = 0; s < steps; ++s) {
             for (Index r = 0; r < c_.B; ++r) {
-                for (Index i = 0; i < width && (steps == 1 || s < length(r)); ++i) t.at(s, r, i) = f();
+                for (Index i = 0; i < width && (steps == 1 || s < length(r)); ++i) {
+                    t.at(s, r, i) = f();
+                }
             }
         }
         return t;
@@ -188,27 +192,28 @@ class NetworkProblem {
     void draw_batch() {
         const Network& net = c_.net;
         const Index items = net.every() ? c_.T : 1, W = net.width();
-        const auto kept = [&] { return std::uint8_t(random_.below(4) != 0); };
+        const auto draw_mask = [&] { return std::uint8_t(random_.below(4) != 0); };
         if (net.vocabulary) {
-            tokens_ = filled<std::int64_t>(c_.T, 1, [&] { return random_.below(net.vocabulary); });
+            const auto draw_token = [&] { return random_.below(net.vocabulary); };
+            tokens_ = random_rows<std::int64_t>(c_.T, 1, draw_token);
         } else {
-            x_ = filled<T>(c_.T, net.I, [&] { return T(random_.uniform()); });
+            x_ = random_rows<T>(c_.T, net.I, [&] { return T(random_.uniform()); });
         }
         if (c_.dropout) {
             keep_ = T(1 / 0.75);
-            if (net.vocabulary) mask_input_ = filled<std::uint8_t>(c_.T, net.I, kept);
+            if (net.vocabulary) mask_input_ = random_rows<std::uint8_t>(c_.T, net.I, draw_mask);
             for (Index l = 0; l + 1 < net.layers; ++l) {
-                masks_.push_back(filled<std::uint8_t>(c_.T, W, kept));
+                masks_.push_back(random_rows<std::uint8_t>(c_.T, W, draw_mask));
             }
-            mask_output_ = filled<std::uint8_t>(items, W, kept);
+            mask_output_ = random_rows<std::uint8_t>(items, W, draw_mask);
         }
         if (c_.loss == Loss::cross_entropy) {
-            codes_ = filled<std::int64_t>(items, 1, [&] {
+            codes_ = random_rows<std::int64_t>(items, 1, [&] {
                 return random_.below(5) ? random_.below(net.K) : -1;
             });
             codes_.at(0, 0, 0) = 0;  // one label at least
         } else {
-            values_ = filled<T>(items, net.K, [&] { return T(random_.uniform()); });
+            values_ = random_rows<T>(items, net.K, [&] { return T(random_.uniform()); });
         }
     }
     naive::Numbers multipliers(const Tensor<std::uint8_t>& mask, Index r, Index steps) const {
@@ -231,7 +236,9 @@ class NetworkProblem {
         s.mask_output = multipliers(mask_output_, r, items);
         for (Index t = 0; t < items; ++t) {
             if (codes_) s.codes.push_back(codes_.at(t, r, 0));
-            for (Index k = 0; k < values_.width; ++k) s.values.push_back(double(values_.at(t, r, k)));
+            for (Index k = 0; k < values_.width; ++k) {
+                s.values.push_back(double(values_.at(t, r, k)));
+            }
         }
         return s;
     }
@@ -239,8 +246,9 @@ class NetworkProblem {
         double sum = 0;
         for (Index r = 0; r < c_.B; ++r) {
             for (Index t = 0; t < (c_.net.every() ? length(r) : 1); ++t) {
+                const std::int64_t code = codes_ ? codes_.at(t, r, 0) : 0;
                 if (!codes_) sum += double(c_.net.K);
-                else if (codes_.at(t, r, 0) >= 0) sum += naive::weight_of(target_, codes_.at(t, r, 0));
+                else if (code >= 0) sum += naive::weight_of(target_, code);
             }
         }
         return sum;
@@ -286,7 +294,7 @@ void test_networks(int count) {
             for (int seed = 0; seed < count; ++seed) {
                 const NetworkCase c = draw_network(cell, readout, std::uint64_t(seed));
                 NetworkProblem<T> p(c), only(c);
-                trying = c.text(table().isa, sizeof(T) == 8);
+                trying = c.text(active_isa().name, sizeof(T) == 8);
                 p.compare(p.run(1 + seed % 3, true));
                 only.run(1 + seed % 2, false);
                 CHECK(only.logits.same_bits(p.logits));

@@ -1,8 +1,9 @@
-// The kernels against naive loops, as a plain program: `make sanitize` runs it under AddressSanitizer,
-// UndefinedBehaviorSanitizer and ThreadSanitizer. tests/ops/test_native_*.py asks more of the numbers.
+// The kernels against naive loops, as a plain program: `make sanitize` runs it under
+// AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer. tests/ops/test_native_*.py asks
+// more of the numbers.
 //
-// Every tensor is a heap block of its own that ends with its last number, and working memory is full
-// of NaN. Exits with 1, naming check and case, if anything is wrong.
+// Every tensor is a heap block of its own that ends with its last number, and working memory is
+// full of NaN. Exits with 1, naming check and case, if anything is wrong.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,7 +44,7 @@ template <class T>
 void test_numbers_of_threads() {
     for (const Cell cell : cells) {
         const Problem<T> p(large_case(cell, 2));
-        trying = p.c.text(table().isa, sizeof(T) == 8) + " threads";
+        trying = p.c.text(active_isa().name, sizeof(T) == 8) + " threads";
         const Results<T> one = solve(p, 1);
         compare(p, one);
         for (const int threads : {2, 3, 4, 7, 2}) CHECK(solve(p, threads).same_bits(one));
@@ -82,7 +83,7 @@ void test_callers_at_once() {
             for (int n = 0; n < rounds; ++n) {
                 const int k = (i + n) % callers;  // problems are shared, results are not
                 CHECK(solve(problems[k], 1 + (i + n) % 4).same_bits(alone[k]));
-                Recycled memory(std::size_t(1000) << (n % 3));
+                RecycledMemory memory(std::size_t(1000) << (n % 3));
                 std::memset(memory.data(), n, 1000);
             }
             NetworkProblem<float> mine(large_network(Cell::lstm));
@@ -121,26 +122,26 @@ void test_pool() {
     }
 }
 
-// What a task throws reaches the caller, once nobody works on its tasks any more.
+// What a task throws reaches the caller, once no thread works on its tasks.
 void test_failing_task() {
     trying = "failing task";
     for (const int threads : {1, 2, 4}) {
-        std::atomic<int> inside{0}, done{0};
+        std::atomic<int> running{0}, done{0};
         int caught = 0;
         try {
             parallel(20, threads, [&](int i) {
-                ++inside;
+                ++running;
                 if (i == 3 || i == 4) {
-                    --inside;
+                    --running;
                     throw std::out_of_range("as asked for");
                 }
                 std::this_thread::yield();
-                --inside;
+                --running;
             });
         } catch (const std::out_of_range&) {
             ++caught;
         }
-        CHECK(caught == 1 && inside == 0);
+        CHECK(caught == 1 && running == 0);
         parallel(20, threads, [&](int) { ++done; });
         CHECK(done == 20);
     }
@@ -148,7 +149,7 @@ void test_failing_task() {
 
 // A child of fork() has the pool's memory and none of its threads.
 void test_fork() {
-#if !defined(__SANITIZE_THREAD__)  // which knows no threads after fork
+#if !defined(__SANITIZE_THREAD__)  // it does not support threads after fork
     trying = "fork";
     const Problem<float> p(large_case(Cell::gru, 1));
     const Results<float> here = solve(p, 3);
@@ -184,7 +185,7 @@ template <class T>
 void test_numbers(int layers, int networks) {
     test_layers<T>(layers);
     test_long_layers<T>(70);
-    test_company<T>();
+    test_alone_and_in_a_batch<T>();
     test_networks<T>(networks);
 }
 
@@ -208,10 +209,10 @@ int main(int count, char** arguments) {
     test_pool();
     test_failing_task();
     test_lengths_out_of_range();
-    int tables;
-    const Table* const* all = runnable_tables(&tables);
-    for (int i = 0; i < tables; ++i) {
-        use_table(all[i]->isa);
+    int isas;
+    const InstructionSet* const* all = runnable_isas(&isas);
+    for (int i = 0; i < isas; ++i) {
+        use_isa(all[i]->name);
         test_numbers<float>(layers, networks);
         test_numbers<double>(layers, networks);
         test_numbers_of_threads<float>();
@@ -220,7 +221,7 @@ int main(int count, char** arguments) {
     test_callers_at_once();
     test_fork();
     std::printf("%ld checks, %ld failed, kernels:", checked.load(), failed.load());
-    for (int i = 0; i < tables; ++i) std::printf(" %s", all[i]->isa);
+    for (int i = 0; i < isas; ++i) std::printf(" %s", all[i]->name);
     std::printf("\n");
     return failed ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-"""CPU kernels of elman, as csrc/module.cpp gives them to Python; kept by hand.
+"""CPU kernels of elman, as csrc/module.cpp exports them; written by hand, checked by a test.
 
 A `_Strided` tensor is its address, the stride of its steps and the stride of its rows, in elements
 and not bytes; the elements of a row are adjacent. A bare address is of a contiguous tensor. Address
@@ -25,13 +25,13 @@ def poison(on: bool) -> None:
     """For tests: fill working memory with NaN each time it is handed out."""
 
 def reserve_width(cell: str, is_double: bool, hidden_size: int) -> int:
-    """Numbers a step of a row that forward keeps for backward."""
+    """Elements that forward saves for backward at each step of a row."""
 
 def reserve(n: int, is_double: bool) -> Tensor:
-    """n uninitialised numbers in memory that is used again when the tensor is freed."""
+    """n uninitialised elements in memory that is reused once the tensor is freed."""
 
 class LayerCall:
-    """One layer, one direction, one batch."""
+    """One layer in one direction on one batch."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class LayerCall:
         reserve: int,
         threads: int,
     ) -> None:
-        """Args: sizes are B, T, I, H; weights are of ih, hh and their biases."""
+        """Args: sizes are B, T, I, H; weights are weight_ih, weight_hh, bias_ih, bias_hh."""
 
     def forward(self, *, h_n: int, c_n: int) -> None:
         """Compute the outputs and last states."""
