@@ -121,7 +121,7 @@ def explain_sequence(
             "column with --target"
         )
     label, loss_of = _choose_label(traced, true, options.label)
-    back: Bptt | str = "left out: without a true value there is no loss to go back from"
+    back: Bptt | str = "left out, because without a true value there is no loss"
     if label is not None:
         back = _go_back(estimator, sequence, label, is_true=label is true)
     elif options.label == "predicted":
@@ -130,13 +130,12 @@ def explain_sequence(
             "it out"
         )
     attribution: Attribution | str = (
-        "What decided: left out, because this network predicts several values; name one with "
-        "--about"
+        "Attribution: left out, because this network predicts several values; name one with --about"
     )
     if output.likeliest is not None or len(traced.classes) == 1 or options.about is not None:
         attribution = _attribute(estimator, sequence, options, traced)
     few: dict[str, Any] = {} if options.sequences is None else {"sequences": options.sequences}
-    remembered: Memory | str = "How far back it remembers: left out, for it takes two sequences"
+    remembered: Memory | str = "Memory: left out, because it takes two sequences"
     if len(dataset) > 1:
         remembered = memory(estimator, dataset.inputs, seed=options.seed, **few)
     elif few:

@@ -125,11 +125,11 @@ def diagnose_states(
 
 
 def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
-    for (layer, direction, gate), share in measurements.saturation.items():
+    for place, share in measurements.saturation.items():
         if share > limits.SATURATED:
             what = (
                 "states are below -0.98 or above 0.98"
-                if gate == "h"
+                if place[2] == "h"
                 else "activations are saturated"
             )
             yield Finding(
@@ -141,15 +141,13 @@ def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
                 "Lower the learning rate, standardise the inputs (scale), or train again with "
                 "initialization 'orthogonal'.",
                 "learning_rate",
-                layer,
-                direction,
-                gate,
+                *place,
             )
 
 
 def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
     relu = _activation(inputs) == "relu"
-    for (layer, direction), deviation in measurements.unit_deviation.items():
+    for place, deviation in measurements.unit_deviation.items():
         # A relu that is 0 everywhere has no gradient and never recovers; a tanh unit that is
         # almost constant still has one, so that more of them are needed to do harm.
         still = np.flatnonzero(deviation == 0 if relu else deviation < limits.STILL)
@@ -172,8 +170,7 @@ def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Itera
             if relu
             else "Lower weight_decay, or use fewer units (hidden_size).",
             "learning_rate" if relu else "weight_decay",
-            layer,
-            direction,
+            *place,
             units=tuple(still.tolist()),
         )
 
@@ -187,7 +184,7 @@ def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> It
     activation = _activation(inputs)
     if activation not in limits.RADIUS:
         return  # a gate's matrix acts through the gate: its radius says nothing by itself
-    for (layer, direction, _), radius in measurements.spectral_radius.items():
+    for place, radius in measurements.spectral_radius.items():
         if radius > limits.RADIUS[activation]:
             end = "tanh saturates" if activation == "tanh" else "it exceeds every bound"
             yield Finding(
@@ -200,8 +197,7 @@ def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> It
                 "Train again with initialization 'orthogonal' (radius 1) or a lower learning "
                 "rate, or use cell 'gru'.",
                 "initialization",
-                layer,
-                direction,
+                *place[:2],
             )
 
 
@@ -212,7 +208,7 @@ def _diagnose_gradients(
     steps = int(np.median(np.minimum(inputs.lengths, STEPS)))
     learnt = skill is not None and skill > limits.LEARNT
     trained = inputs.record is not None and skill is not None
-    for (layer, direction), share in measurements.gradient_by_lag.items():
+    for place, share in measurements.gradient_by_lag.items():
         if steps < 3 or len(share) < steps:
             continue
         back = steps - 1
@@ -227,8 +223,7 @@ def _diagnose_gradients(
                 "Keep clip_norm above 0, lower the learning rate, or train again with "
                 "initialization 'orthogonal'.",
                 "clip_norm",
-                layer,
-                direction,
+                *place,
             )
         elif left < limits.VANISHED:
             reach = int(np.argmax(share < limits.REACH))
@@ -256,17 +251,16 @@ def _diagnose_gradients(
                 if gated
                 else "Use cell 'gru' or 'lstm', whose gates carry gradients further.",
                 "readout" if gated else "cell",
-                layer,
-                direction,
+                *place,
             )
 
 
 def describe_reach(measurements: Measurements) -> str:
-    """After how many steps each layer has lost its gradient, in one sentence."""
+    """After how many steps each layer has lost its gradient, in words."""
     words = []
     for (layer, direction), share in measurements.gradient_by_lag.items():
         below = np.flatnonzero(share < limits.REACH)
-        reach = f"{below[0]}" if len(below) else f"all {len(share)}"
-        words.append(f"layer {layer} {direction} {reach}")
+        reach = f"{below[0]}" if len(below) else f"more than {len(share) - 1}"
+        words.append(f"{reach} in layer {layer} {direction}")
     more = f" and {len(words) - 6} more" if len(words) > 6 else ""
-    return f"steps until a thousandth of a gradient is left: {', '.join(words[:6])}{more}"
+    return f"steps back until a thousandth of a gradient is left: {', '.join(words[:6])}{more}"
