@@ -1,9 +1,10 @@
-"""Answers that need no recurrence: what a network has to beat to have earned its keep."""
+"""Baselines: predictions without a recurrence, which a network has to beat."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ from elman.errors import DataError, ModelFileError, ShapeError
 from elman.evaluate.counts import Floats, Ints
 from elman.evaluate.features import (
     STATISTICS,
+    centre_and_scale,
     channel_means,
     check_inputs,
     count_tokens,
+    mean_values,
+    most_frequent_tags,
+    standardize,
     summarise_numbers,
 )
+from elman.tasks import OutputName
 
 MAJORITY = "majority class"
 LOGISTIC = "logistic regression"
@@ -28,22 +34,53 @@ MEAN = "mean of training"
 RIDGE = "ridge regression"
 MEAN_OF_TOKEN = "mean of the token"
 
-MOST_ITERATIONS = 300
-MOST_ROWS = 20_000
-_TASKS = ("classification", "multilabel", "regression")
-_CONSTANT = {"multilabel": FREQUENT, "regression": MEAN}
+MOST_ITERATIONS = 300  # of a logistic regression; `description` says when they did not suffice
+MOST_ROWS = 20_000  # more do not make it better, but slower than the network's own training
 
 Arrays = dict[str, NDArray[Any]]
 
 
-class Baselines:
-    """Two answers that need no recurrence: one that is always the same, and one from features.
+@dataclass(frozen=True)
+class Rule:
+    """What baselines of one kind of target are: a row of `RULES`.
 
-    The first is the majority class, the labels that more than half have, or the mean. The second,
-    for a label a sequence, and for a label a step of numbers, is a logistic regression (one for
-    each of several labels), or a ridge regression of values; for a label a step of tokens it is the
-    token's most frequent tag, or mean value. It is fitted at the first `predict` or `to_arrays`, on
-    the training sequences alone.
+    Args:
+        constant: name of the baseline that always predicts the same.
+        constant_words: what it predicts, in words.
+        constant_array: name of the array that holds it.
+        fit_constant: from targets and K to that array.
+        check_target: from targets and K to what is learned; refuses a wrong shape or type.
+        linear: name of the baseline that is a linear model.
+        linear_words: what that is, in words.
+        fit_linear: from features, targets and K to weights (K, F), bias (K,), iterations.
+        decide: from the linear model's outputs, (m, K), to predictions.
+        of_token: name of the baseline that replaces the linear model where each step is a token,
+            and of the array that holds its table; None where there is none.
+        fit_tokens: from tokens, targets, vocabulary size and the constant to that table.
+    """
+
+    constant: str
+    constant_words: str
+    constant_array: str
+    fit_constant: Callable[[NDArray[Any], int], NDArray[Any]]
+    check_target: Callable[[NDArray[Any], int], NDArray[Any]]
+    linear: str
+    linear_words: str
+    fit_linear: Callable[[Any, NDArray[Any], int], tuple[Floats, Floats, int]]
+    decide: Callable[[Floats], NDArray[Any]]
+    of_token: tuple[str, str] | None = None
+    of_token_words: str = ""
+    fit_tokens: Callable[[Ints, NDArray[Any], int, NDArray[Any]], NDArray[Any]] | None = None
+
+
+class Baselines:
+    """Two baselines: one that always predicts the same, and one that ignores the order of steps.
+
+    The first is the majority class, the labels that more than half of the sequences have, or the
+    mean. The second, for a target of each sequence, and for a target of each step of numbers, is a
+    logistic regression (one for each of several labels), or a ridge regression of values; for a
+    target of each step of tokens it is the token's most frequent tag, or mean value. Both are
+    fitted on the training sequences alone, at the first `predict` or `to_arrays`.
     """
 
     def __init__(
@@ -61,7 +98,7 @@ class Baselines:
         *,
         vocabulary_size: int | None,
         per_step: bool | None = None,
-        task: str = "classification",
+        task: OutputName = "classification",
     ) -> Baselines:
         """Keep the training data for a fit when it is needed.
 
@@ -71,40 +108,29 @@ class Baselines:
                 1, or values, (n, K) or (N, K).
             num_classes: K; codes run from 0 to K - 1. As many labels or values.
             vocabulary_size: token ids run from 0 to below it; None for numbers.
-            per_step: whether there is a label at every step; None means by the size of `target`,
-                and a label a sequence where all sequences have one step.
+            per_step: whether there is a target at every step; None means by the size of `target`,
+                and a target a sequence where all sequences have one step.
             task: classification, multilabel or regression.
         """
         check_inputs(inputs, vocabulary_size)
-        codes = np.asarray(target)
+        targets = np.asarray(target)
         n, steps = len(inputs), len(inputs.values)
-        tagger = len(codes) != n if per_step is None else per_step
+        tagger = len(targets) != n if per_step is None else per_step
+        if len(targets) != (steps if tagger else n):
+            raise ShapeError(
+                f"target has shape {targets.shape}; expected {n:,} entries, one a sequence, or "
+                f"{steps:,}, one a step"
+            )
+        rule = RULES[task]
         arrays: Arrays = {
-            "task": _int(_TASKS.index(task)),
+            "task": _int(list(RULES).index(task)),
             "num_classes": _int(num_classes),
             "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
             "per_step": _int(tagger),
         }
-        if task != "classification":
-            if codes.shape != (shape := (steps if tagger else n, num_classes)):
-                raise ShapeError(f"target has shape {codes.shape}; expected {shape}")
-            numbers = codes.astype(np.float64)
-            mean = numbers.mean(0)
-            arrays["constant"] = mean if task == "regression" else (mean > 0.5).astype(np.float64)
-            return cls(arrays, (inputs, numbers))
-        if codes.shape != ((steps if tagger else n),):
-            raise ShapeError(
-                f"target has shape {codes.shape}; expected ({n},), one a sequence, "
-                f"or ({steps},), one a step"
-            )
-        if codes.dtype.kind not in "iu" or codes.min() < 0 or codes.max() >= num_classes:
-            raise DataError(
-                f"target holds {codes.dtype} from {codes.min()} to {codes.max()}; "
-                f"expected whole numbers from 0 to {num_classes - 1}"
-            )
-        codes = codes.astype(np.int64)
-        arrays["majority"] = _int(np.bincount(codes, minlength=num_classes).argmax())
-        return cls(arrays, (inputs, codes))
+        targets = rule.check_target(targets, num_classes)
+        arrays[rule.constant_array] = rule.fit_constant(targets, num_classes)
+        return cls(arrays, (inputs, targets))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Baselines:
@@ -112,31 +138,11 @@ class Baselines:
 
         Raises: ModelFileError naming an array that is missing or has the wrong size.
         """
-        found = {name: np.asarray(a) for name, a in arrays.items()}
-        result = cls(found)
+        result = cls({name: np.asarray(a) for name, a in arrays.items()})
         try:
-            wide = (result._number("num_classes"), result._width())
-            size = result._number("vocabulary_size")
-            same = "majority" if result._task == "classification" else "constant"
-            wanted = (
-                {"tag_of_token": (size,)}
-                if result._kind == TAG_OF_TOKEN
-                else {"mean_of_token": (size, wide[0])}
-                if result._kind == MEAN_OF_TOKEN
-                else {
-                    "weights": wide,
-                    "bias": wide[:1],
-                    "centre": wide[1:],
-                    "scale": wide[1:],
-                    "iterations": (1,),
-                    "rows": (1,),
-                }
-            )
-            for name, shape in {**wanted, same: (1,) if same == "majority" else wide[:1]}.items():
-                if found[name].shape != shape:
-                    raise ModelFileError(
-                        f"baselines: {name} has shape {found[name].shape}; expected {shape}"
-                    )
+            for name, shape in result._shapes().items():
+                if (got := result._arrays[name].shape) != shape:
+                    raise ModelFileError(f"baselines: {name} has shape {got}; expected {shape}")
         except KeyError as missing:
             raise ModelFileError(f"baselines: array {missing} is missing") from None
         return result
@@ -152,44 +158,28 @@ class Baselines:
         Of several labels 0 or 1, and of values numbers, (n, K) or (N, K).
         """
         self._fit()
-        size = self._number("vocabulary_size")
+        rule, size = self._rule, self._number("vocabulary_size")
         check_inputs(inputs, None if size < 0 else size)
-        if self._kind in (TAG_OF_TOKEN, MEAN_OF_TOKEN):
-            table = "tag_of_token" if self._kind == TAG_OF_TOKEN else "mean_of_token"
-            second = self._arrays[table][inputs.values]
+        if self._of_token is not None:
+            second = self._arrays[self._of_token[1]][inputs.values]
         else:
             self._check_channels(inputs)
-            second = self._features(inputs) @ self._arrays["weights"].T + self._arrays["bias"]
-        if self._task != "classification":
-            if self._task == "multilabel":
-                second = (second > 0).astype(np.int64)
-            constant = np.broadcast_to(self._arrays["constant"], second.shape)
-            return {_CONSTANT[self._task]: constant, self._kind: second}
-        if self._kind != TAG_OF_TOKEN:
-            # argmax over classes that were never seen in training cannot win: their bias is -inf.
-            second = second.argmax(1)
-        return {MAJORITY: np.full(len(second), self._number("majority")), self._kind: second}
+            features = self._standardize(self._features(inputs, None))
+            second = rule.decide(features @ self._arrays["weights"].T + self._arrays["bias"])
+        constant = self._arrays[rule.constant_array]
+        if second.ndim == 1:  # codes
+            constant = constant[0]
+        return {rule.constant: np.broadcast_to(constant, second.shape), self._second: second}
 
     @property
     def description(self) -> dict[str, str]:
         """One sentence a baseline, saying what it uses; fits if needed."""
         self._fit()
-        where = "step" if self._number("per_step") else "sequence"
-        always = {"multilabel": "labels that more than half have", "regression": "mean value"}
-        same = always.get(self._task, "most frequent class")
-        first = f"Answers every {where} with the {same} of the training data."
-        if self._kind == TAG_OF_TOKEN:
-            second = (
-                "Answers each step with the most frequent tag of its token in the training data, "
-                "and tokens not seen there with the most frequent tag of all."
-            )
-            return {MAJORITY: first, TAG_OF_TOKEN: second}
-        if self._kind == MEAN_OF_TOKEN:
-            second = (
-                "Answers each step with the mean value of its token in the training data, and "
-                "tokens not seen there with the mean of all."
-            )
-            return {MEAN: first, MEAN_OF_TOKEN: second}
+        rule = self._rule
+        unit = "step" if self._number("per_step") else "sequence"
+        first = f"Predicts for every {unit} the {rule.constant_words} of the training data."
+        if self._of_token is not None:
+            return {rule.constant: first, self._second: rule.of_token_words}
         uses = (
             "the step's own values, without its neighbours"
             if self._number("per_step")
@@ -197,142 +187,124 @@ class Baselines:
             if self._number("vocabulary_size") < 0
             else "how often each token occurs and the length, but not the order"
         )
-        how = (
-            "Ridge regression (alpha = 1)"
-            if self._kind == RIDGE
-            else "Logistic regression (L2, C = 1)"
-        )
-        second = f"{how}{', one a label,' * (self._task == 'multilabel')} on {uses}"
+        second = f"{rule.linear_words} on {uses}"
         if self._number("rows"):
-            second += f", fitted on {self._number('rows'):,} {where}s at even distances"
+            second += f", fitted on {self._number('rows'):,} {unit}s at even distances"
         if self._number("iterations") >= MOST_ITERATIONS:
             second += f", stopped after {MOST_ITERATIONS} iterations"
-        return {_CONSTANT.get(self._task, MAJORITY): first, self._kind: second + "."}
+        return {rule.constant: first, self._second: second + "."}
 
     @property
-    def _task(self) -> str:
-        return _TASKS[self._number("task")]
+    def _rule(self) -> Rule:
+        return list(RULES.values())[self._number("task")]
 
     @property
-    def _kind(self) -> str:
-        of_token = self._number("vocabulary_size") >= 0 and self._number("per_step")
-        if self._task == "regression":
-            return MEAN_OF_TOKEN if of_token else RIDGE
-        return TAG_OF_TOKEN if of_token and self._task == "classification" else LOGISTIC
+    def _of_token(self) -> tuple[str, str] | None:
+        """Name and array of the table of tokens, where it is the second baseline."""
+        each_is_token = self._number("vocabulary_size") >= 0 and self._number("per_step")
+        return self._rule.of_token if each_is_token else None
+
+    @property
+    def _second(self) -> str:
+        return self._rule.linear if self._of_token is None else self._of_token[0]
 
     def _number(self, name: str) -> int:
         return int(self._arrays[name][0])
 
-    def _width(self) -> int:
-        """Columns of the features."""
-        size = self._number("vocabulary_size")
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays that a fit adds, and of the constant."""
+        rule, k, size = self._rule, self._number("num_classes"), self._number("vocabulary_size")
+        constant = (1,) if rule.constant_array == "majority" else (k,)
+        if self._of_token is not None:
+            of_each = () if rule.constant_array == "majority" else (k,)
+            return {self._of_token[1]: (size, *of_each), rule.constant_array: constant}
         if size >= 0:
-            return size + 1
-        channels = len(self._arrays["fill"])
-        return channels if self._number("per_step") else len(STATISTICS) * channels + 1
+            width = size + 1
+        else:
+            channels = len(self._arrays["fill"])
+            width = channels if self._number("per_step") else len(STATISTICS) * channels + 1
+        return {
+            "weights": (k, width),
+            "bias": (k,),
+            "centre": (width,),
+            "scale": (width,),
+            "iterations": (1,),
+            "rows": (1,),
+            rule.constant_array: constant,
+        }
 
     def _check_channels(self, inputs: Ragged) -> None:
         if self._number("vocabulary_size") < 0:
-            got, wanted = inputs.values.shape[1], len(self._arrays["fill"])
-            if got != wanted:
-                raise ShapeError(f"inputs have {got} channels; expected {wanted} as in training")
+            got, expected = inputs.values.shape[1], len(self._arrays["fill"])
+            if got != expected:
+                raise ShapeError(f"inputs have {got} channels; expected {expected} as in training")
 
     def _fit(self) -> None:
         if self._training is None:
             return
-        inputs, codes = self._training
-        if self._kind == TAG_OF_TOKEN:
-            table = np.full(self._number("vocabulary_size"), self._number("majority"))
-            table[:] = _most_frequent_tag(inputs.values, codes, table)
-            self._arrays["tag_of_token"] = table
-        elif self._kind == MEAN_OF_TOKEN:
-            size = self._number("vocabulary_size")
-            sums = np.stack([np.bincount(inputs.values, c, size) for c in codes.T], 1)
-            met = np.bincount(inputs.values, minlength=size)[:, None]
-            mean = self._arrays["constant"]
-            self._arrays["mean_of_token"] = np.where(met > 0, sums / np.maximum(met, 1), mean)
+        inputs, targets = self._training
+        rule = self._rule
+        if self._of_token is not None and rule.fit_tokens is not None:
+            size, constant = self._number("vocabulary_size"), self._arrays[rule.constant_array]
+            table = rule.fit_tokens(inputs.values, targets, size, constant)
+            self._arrays[self._of_token[1]] = table
         else:
-            self._fit_regression(inputs, codes)
+            self._fit_linear(inputs, targets)
         self._training = None
 
-    def _fit_regression(self, inputs: Ragged, codes: NDArray[Any]) -> None:
+    def _fit_linear(self, inputs: Ragged, targets: NDArray[Any]) -> None:
         if self._number("vocabulary_size") < 0:
             self._arrays["fill"] = channel_means(inputs.values.astype(np.float64))
-        keep = None
-        if len(codes) > MOST_ROWS:
-            keep = np.linspace(0, len(codes) - 1, MOST_ROWS).astype(np.int64)
-        features = self._raw_features(inputs, keep)
-        codes = codes if keep is None else codes[keep]
-        self._arrays["rows"] = _int(0 if keep is None else MOST_ROWS)
-        self._arrays["centre"], self._arrays["scale"] = _centre_and_scale(features)
-        features = self._standardise(features)
-        if self._task == "regression":
-            weights, bias, iterations = _ridge(features, codes)
-        elif self._task == "multilabel":
-            each = [_logistic(features, column.astype(np.int64), 2) for column in codes.T]
-            # What only ever was there, or never, has one class: its bias says so.
-            weights = np.stack([w[1] - w[0] for w, *_ in each])
-            bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])
-            iterations = max(i for *_, i in each)
-        else:
-            weights, bias, iterations = _logistic(features, codes, self._number("num_classes"))
+        rows = None
+        if len(targets) > MOST_ROWS:
+            rows = np.linspace(0, len(targets) - 1, MOST_ROWS).astype(np.int64)
+            targets = targets[rows]
+        features = self._features(inputs, rows)
+        self._arrays["rows"] = _int(0 if rows is None else MOST_ROWS)
+        self._arrays["centre"], self._arrays["scale"] = centre_and_scale(features)
+        num_classes = self._number("num_classes")
+        fitted = self._rule.fit_linear(self._standardize(features), targets, num_classes)
+        weights, bias, iterations = fitted
         self._arrays |= {"weights": weights, "bias": bias, "iterations": _int(iterations)}
 
-    def _features(self, inputs: Ragged) -> Any:
-        return self._standardise(self._raw_features(inputs, None))
-
-    def _raw_features(self, inputs: Ragged, keep: Ints | None) -> Any:
-        """Columns to regress on, (n or N, F), of the rows in `keep`; sparse for tokens."""
+    def _features(self, inputs: Ragged, rows: Ints | None) -> Any:
+        """Columns to regress on, (n or N, F), of some rows or all; sparse for tokens."""
         if self._number("vocabulary_size") >= 0:
-            inputs = inputs if keep is None else inputs.take(keep)
+            inputs = inputs if rows is None else inputs.take(rows)
             return count_tokens(inputs, self._number("vocabulary_size"))
         fill = self._arrays["fill"]
         if self._number("per_step"):
-            values = inputs.values if keep is None else inputs.values[keep]
+            values = inputs.values if rows is None else inputs.values[rows]
             return np.where(np.isfinite(values), values, fill).astype(np.float64)
-        return summarise_numbers(inputs if keep is None else inputs.take(keep), fill)
+        return summarise_numbers(inputs if rows is None else inputs.take(rows), fill)
 
-    def _standardise(self, features: Any) -> Any:
-        centre, scale = self._arrays["centre"], self._arrays["scale"]
-        if not isinstance(features, np.ndarray):  # a sparse matrix stays sparse: not centred
-            return features.multiply(1 / scale).tocsr()
-        standard = (features - centre) / scale
-        return np.clip(np.where(np.isfinite(standard), standard, 0), -1e6, 1e6)
+    def _standardize(self, features: Any) -> Any:
+        return standardize(features, self._arrays["centre"], self._arrays["scale"])
 
 
 def _int(value: Any) -> Ints:
     return np.array([value], dtype=np.int64)
 
 
-def _most_frequent_tag(tokens: Ints, tags: Ints, otherwise: Ints) -> Ints:
-    """Tag met most often with each token, the lower of equals; `otherwise` where never met."""
-    width = int(tags.max()) + 1
-    pairs, counts = np.unique(tokens * width + tags, return_counts=True)
-    token, tag = np.divmod(pairs, width)
-    order = np.lexsort((tag, -counts, token))
-    met, first = np.unique(token[order], return_index=True)
-    table = otherwise.copy()
-    table[met] = tag[order][first]
-    return table
+def _check_codes(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
+    if target.ndim != 1:
+        raise ShapeError(f"target has shape {target.shape}; expected ({len(target)},)")
+    if target.dtype.kind not in "iu" or target.min() < 0 or target.max() >= num_classes:
+        raise DataError(
+            f"target holds {target.dtype} from {target.min()} to {target.max()}; "
+            f"expected whole numbers from 0 to {num_classes - 1}"
+        )
+    return target.astype(np.int64)
 
 
-def _centre_and_scale(features: Any) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column; of sparse columns, what to divide by alone."""
-    if not isinstance(features, np.ndarray):
-        # Counts keep their size, as rare tokens would be blown up; the length, in the last column,
-        # is brought down to theirs. Nothing is taken away, so that noughts stay noughts.
-        scale = np.ones(features.shape[1])
-        scale[-1] = features[:, -1].max()
-        return np.zeros(features.shape[1]), scale
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.where(np.isfinite(features), features, np.nan)
-        centre = channel_means(finite)
-        scale = np.sqrt(channel_means((finite - centre) ** 2))
-    return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
+def _check_rows(target: NDArray[Any], num_outputs: int) -> NDArray[Any]:
+    if target.shape != (shape := (len(target), num_outputs)):
+        raise ShapeError(f"target has shape {target.shape}; expected {shape}")
+    return target.astype(np.float64)
 
 
-def _ridge(features: Any, values: Floats) -> tuple[Floats, Floats, int]:
-    """Weights (K, F), bias (K,), and no iterations to speak of."""
+def _ridge(features: Any, values: Floats, num_outputs: int) -> tuple[Floats, Floats, int]:
+    """Weights (K, F), bias (K,), and 0 iterations: it is solved at once."""
     from sklearn.linear_model import Ridge
 
     model = Ridge(solver="auto" if isinstance(features, np.ndarray) else "sparse_cg")
@@ -351,11 +323,11 @@ def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Flo
     bias[present] = 0.0
     if len(present) == 1:
         return weights, bias, 0
-    # For many thousand sparse columns Newton's steps are faster, for a few dense ones L-BFGS.
+    # Newton's steps are faster for many thousand sparse columns, L-BFGS for a few dense ones.
     solver = "lbfgs" if isinstance(features, np.ndarray) else "newton-cg"
     model = LogisticRegression(solver=solver, max_iter=MOST_ITERATIONS)
     with warnings.catch_warnings():
-        # The number of iterations is bounded on purpose, and `description` says when it is met.
+        # The number of iterations is bounded on purpose, and `description` says when it is reached.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, codes)
     if len(present) == 2:
@@ -363,3 +335,59 @@ def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Flo
     else:
         weights[present], bias[present] = model.coef_, model.intercept_
     return weights, bias, int(np.max(model.n_iter_))
+
+
+def _logistic_of_each(features: Any, labels: Floats, num_labels: int) -> tuple[Floats, Floats, int]:
+    """One logistic regression a label: weights (K, F), bias (K,), and the most iterations."""
+    each = [_logistic(features, column.astype(np.int64), 2) for column in labels.T]
+    weights = np.stack([w[1] - w[0] for w, *_ in each])
+    # A label that always, or never, occurs has one class, whose bias is infinite.
+    bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])
+    return weights, bias, max(iterations for *_, iterations in each)
+
+
+# The order is that of the codes in model files.
+RULES: dict[OutputName, Rule] = {
+    "classification": Rule(
+        constant=MAJORITY,
+        constant_words="most frequent class",
+        constant_array="majority",
+        fit_constant=lambda codes, k: _int(np.bincount(codes, minlength=k).argmax()),
+        check_target=_check_codes,
+        linear=LOGISTIC,
+        linear_words="Logistic regression (L2, C = 1)",
+        fit_linear=_logistic,
+        # A class that training never showed cannot win: its bias is -inf.
+        decide=lambda outputs: outputs.argmax(1),
+        of_token=(TAG_OF_TOKEN, "tag_of_token"),
+        of_token_words="Predicts for each step the most frequent tag of its token in the training "
+        "data, and for tokens not seen there the most frequent tag of all.",
+        fit_tokens=most_frequent_tags,
+    ),
+    "multilabel": Rule(
+        constant=FREQUENT,
+        constant_words="labels that more than half have",
+        constant_array="constant",
+        fit_constant=lambda labels, k: (labels.mean(0) > 0.5).astype(np.float64),
+        check_target=_check_rows,
+        linear=LOGISTIC,
+        linear_words="Logistic regression (L2, C = 1), one a label,",
+        fit_linear=_logistic_of_each,
+        decide=lambda outputs: (outputs > 0).astype(np.int64),
+    ),
+    "regression": Rule(
+        constant=MEAN,
+        constant_words="mean value",
+        constant_array="constant",
+        fit_constant=lambda values, k: values.mean(0),
+        check_target=_check_rows,
+        linear=RIDGE,
+        linear_words="Ridge regression (alpha = 1)",
+        fit_linear=_ridge,
+        decide=lambda outputs: outputs,
+        of_token=(MEAN_OF_TOKEN, "mean_of_token"),
+        of_token_words="Predicts for each step the mean value of its token in the training data, "
+        "and for tokens not seen there the mean of all.",
+        fit_tokens=mean_values,
+    ),
+}

@@ -1,4 +1,4 @@
-"""Sequences of any length as rows of equal width, in vectorised segment reductions."""
+"""Features for the baselines: sequences of any length as rows of equal width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
 
     Args:
         inputs: n sequences of (N, C) numbers, each of one step or more.
-        fill: what stands for a missing value in each channel, (C,).
+        fill: what replaces a missing value in each channel, (C,).
     Returns: (n, 7 C + 1).
     """
     values = inputs.values.astype(np.float64)
@@ -52,22 +52,22 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
 
 
 def one_hot_categories(inputs: Ragged, categories: int) -> Ragged:
-    """Return steps whose last columns are codes of categories with a channel for each category.
+    """Return steps with a channel of 0 and 1 for each category in the place of their codes.
 
-    It is 1 where the category stands, else 0. Of each column the 20 lowest codes, which are the
-    most frequent categories, are spread out.
+    Of each column only the 20 lowest codes get one, which are those of the most frequent
+    categories.
 
     Args:
         inputs: (N, C + categories).
-        categories: columns of codes; 0 gives `inputs` back.
+        categories: columns of codes at the end; 0 returns `inputs`.
     """
     if not categories:
         return inputs
     values = inputs.values
     numbers, codes = values[:, :-categories], values[:, -categories:]
     places = FIRST_CODE + np.arange(MOST_CATEGORIES)
-    shown = (codes[:, :, None] == places).reshape(len(values), -1)  # (N, categories * 20)
-    return inputs.with_values(np.hstack([numbers, shown.astype(values.dtype)]))
+    channels = (codes[:, :, None] == places).reshape(len(values), -1)  # (N, categories * 20)
+    return inputs.with_values(np.hstack([numbers, channels.astype(values.dtype)]))
 
 
 def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
@@ -87,9 +87,9 @@ def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
 
 def channel_means(values: Floats) -> Floats:
     """Mean of the finite values of each channel of (N, C), 0 where there is none: (C,)."""
-    known = np.isfinite(values)
-    total: Floats = np.where(known, values, 0).sum(0)
-    means: Floats = total / np.maximum(known.sum(0), 1)
+    finite = np.isfinite(values)
+    total: Floats = np.where(finite, values, 0).sum(0)
+    means: Floats = total / np.maximum(finite.sum(0), 1)
     return means
 
 
@@ -99,9 +99,9 @@ def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
     Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
     token id outside the vocabulary.
     """
-    wanted = 2 if vocabulary_size is None else 1
-    if inputs.values.ndim != wanted:
-        shape = "(N, C) numbers" if wanted == 2 else "(N,) token ids"
+    axes = 2 if vocabulary_size is None else 1
+    if inputs.values.ndim != axes:
+        shape = "(N, C) numbers" if axes == 2 else "(N,) token ids"
         raise ShapeError(f"inputs hold values of shape {inputs.values.shape}; expected {shape}")
     if len(inputs) == 0 or inputs.lengths.min() < 1:
         raise DataError("a sequence has no steps, or there are no sequences")
@@ -113,3 +113,45 @@ def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
                 f"expected 0 to {vocabulary_size - 1}"
             )
     return inputs
+
+
+def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column; of sparse columns, what to divide by alone."""
+    if not isinstance(features, np.ndarray):
+        # Counts are not divided by their deviation, which would blow up rare tokens; the length, in
+        # the last column, is brought down to their size. Nothing is subtracted: zeros stay zeros.
+        scale = np.ones(features.shape[1])
+        scale[-1] = features[:, -1].max()
+        return np.zeros(features.shape[1]), scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.where(np.isfinite(features), features, np.nan)
+        centre = channel_means(finite)
+        scale = np.sqrt(channel_means((finite - centre) ** 2))
+    return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
+
+
+def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
+    """Subtract the mean and divide by the deviation of each column; sparse ones stay sparse."""
+    if not isinstance(features, np.ndarray):
+        return features.multiply(1 / scale).tocsr()
+    standard = (features - centre) / scale
+    return np.clip(np.where(np.isfinite(standard), standard, 0), -1e6, 1e6)
+
+
+def most_frequent_tags(tokens: Ints, tags: Ints, vocabulary_size: int, majority: Ints) -> Ints:
+    """Most frequent tag of each token, the lower of equals; `majority` where it never occurs."""
+    width = int(tags.max()) + 1
+    pairs, counts = np.unique(tokens * width + tags, return_counts=True)
+    token, tag = np.divmod(pairs, width)
+    order = np.lexsort((tag, -counts, token))
+    met, first = np.unique(token[order], return_index=True)
+    table = np.full(vocabulary_size, majority[0])
+    table[met] = tag[order][first]
+    return table
+
+
+def mean_values(tokens: Ints, values: Floats, vocabulary_size: int, mean: Floats) -> Floats:
+    """Mean of the values of each token; `mean` where it never occurs."""
+    sums = np.stack([np.bincount(tokens, column, vocabulary_size) for column in values.T], 1)
+    count = np.bincount(tokens, minlength=vocabulary_size)[:, None]
+    return np.where(count > 0, sums / np.maximum(count, 1), mean)

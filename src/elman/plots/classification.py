@@ -16,9 +16,9 @@ from elman.plots.style import (
     VERMILION,
     Floats,
     Ints,
-    drawing,
     label,
-    quiet,
+    new_figure,
+    style_axes,
 )
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
         names = [textwrap.fill(n, max(8, int(cell / letter))) for n in names]
     longest = max(len(line) for n in names for line in n.split("\n"))
     margin = 0.9 + longest * letter
-    with drawing(k * cell + margin + 0.8, k * cell + margin + 0.3) as figure:
+    with new_figure(k * cell + margin + 0.8, k * cell + margin + 0.3) as figure:
         axes = figure.subplots()
         shades = ["#FFFFFF", "#9CCBE6", BLUE, "#00304D"]
         colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
         image = axes.imshow(share, cmap=colours, norm=PowerNorm(0.6, 0, 1), interpolation="nearest")
-        quiet(axes, grid="")
+        style_axes(axes, grid="")
         axes.spines[:].set_visible(False)
         turned = longest * letter > cell
         axes.set_xticks(range(k), names, rotation=90 if turned else 0)
@@ -104,9 +104,9 @@ def calibration(report: ClassificationReport) -> Figure:
     used = bins.count > 0
     count: Floats = bins.count[used].astype(np.float64)
     confidence, accuracy = bins.confidence[used], bins.accuracy[used]
-    with drawing(5.2, 5.4) as figure:
+    with new_figure(5.2, 5.4) as figure:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        quiet(axes)
+        style_axes(axes)
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if report.steps is None:
             low, high = wilson(accuracy * count, count)
@@ -121,7 +121,7 @@ def calibration(report: ClassificationReport) -> Figure:
         axes.set_title(f"Calibration: expected error {report.calibration_error:.3f}")
         axes.text(0.03, 0.95, "underconfident", color=GREY, fontsize=8, va="top")
         axes.text(0.97, 0.03, "overconfident", color=GREY, fontsize=8, ha="right")
-        quiet(below, grid="")
+        style_axes(below, grid="")
         edges = np.linspace(0, 1, len(used) + 1)
         below.bar(edges[:-1], bins.count, width=1 / len(used), align="edge", color=BLUE, alpha=0.55,
                   edgecolor="white", linewidth=0.8)  # fmt: skip
@@ -142,9 +142,9 @@ def accuracy_by_class(report: ClassificationReport) -> Figure:
     shown = listed[:MOST]
     share, low, high, _ = np.array([shares[code] for code in shown]).T
     hidden = len(listed) - len(shown)
-    with drawing(6.4, 1.75 + 0.24 * len(shown)) as figure:
+    with new_figure(6.4, 1.75 + 0.24 * len(shown)) as figure:
         axes = figure.subplots()
-        quiet(axes, grid="x")
+        style_axes(axes, grid="x")
         at = np.arange(len(shown))
         axes.axvline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.hlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
@@ -182,9 +182,9 @@ def accuracy_by_length(report: ClassificationReport) -> Figure:
     """
     bins = bin_by_length(report)
     share, low, high = np.array(_accuracy_by_length(report)).T
-    with drawing(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
+    with new_figure(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
         axes = figure.subplots()
-        quiet(axes, grid="y")
+        style_axes(axes, grid="y")
         at = np.arange(len(bins))
         axes.axhline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
@@ -219,9 +219,9 @@ def metrics_by_label(report: MultilabelReport) -> Figure:
     """Draw precision, recall and F1 of each label, the most frequent first."""
     each = sorted(report.per_label, key=lambda output: -(output.support or 0))[:MOST]
     at = np.arange(len(each))
-    with drawing(6.4, 1.6 + 0.28 * len(each)) as figure:
+    with new_figure(6.4, 1.6 + 0.28 * len(each)) as figure:
         axes = figure.subplots()
-        quiet(axes, grid="x")
+        style_axes(axes, grid="x")
         axes.barh(at, [f.f1 for f in each], color=BLUE, alpha=0.35, height=0.7, label="F1")
         axes.plot([f.precision for f in each], at, "|", color=VERMILION, markersize=11,
                   markeredgewidth=2, label="precision")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.plots.style import BLUE, COLOURS, GREY, INK, PALE, Floats, drawing, label, quiet
+from elman.plots.style import BLUE, COLOURS, GREY, INK, PALE, Floats, label, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def roc(report: ClassificationReport) -> Figure:
 
     With more than five classes the three with the smallest area stand out and the others are grey.
     """
-    with drawing(5.2, 4.9) as figure:
+    with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()
         curves = _curves(report, _roc_points, _positives(report))
         _draw(axes, report, curves, "area", "ROC")
@@ -62,7 +62,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
     The area is the average precision. With more than five classes the three with the smallest area
     stand out and the others are grey.
     """
-    with drawing(5.2, 4.9) as figure:
+    with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()
         positives = _positives(report)
         if len(report.classes) == 2:
@@ -137,7 +137,7 @@ def _precision_recall_points(
 def _draw(
     axes: Axes, report: ClassificationReport, curves: list[_Curve], area: str, title: str
 ) -> None:
-    quiet(axes)
+    style_axes(axes)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_aspect("equal")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from elman.plots.data import bin_by_length, owners_of
-from elman.plots.style import BLUE, COLOURS, GREY, PALE, Floats, drawing, label, quiet
+from elman.plots.style import BLUE, COLOURS, GREY, PALE, Floats, label, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +21,9 @@ MOST_VALUES = 4  # that are drawn side by side
 def predicted_over_true(report: RegressionReport) -> Figure:
     """Draw each value as predicted over the truth; on the diagonal a prediction is right."""
     shown = min(len(report.names), MOST_VALUES)
-    with drawing(max(4.6, 3.6 * shown), 4.2) as figure:
+    with new_figure(max(4.6, 3.6 * shown), 4.2) as figure:
         for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
-            quiet(axes)
+            style_axes(axes)
             true, predicted = _thin_out(report, k)
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
             axes.plot([low, high], [low, high], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
@@ -37,9 +37,9 @@ def predicted_over_true(report: RegressionReport) -> Figure:
 def residuals(report: RegressionReport) -> Figure:
     """Draw the error, predicted minus true, over the prediction; no trend should be left."""
     shown = min(len(report.names), MOST_VALUES)
-    with drawing(max(4.6, 3.6 * shown), 3.6) as figure:
+    with new_figure(max(4.6, 3.6 * shown), 3.6) as figure:
         for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
-            quiet(axes)
+            style_axes(axes)
             true, predicted = _thin_out(report, k)
             axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
             axes.plot(
@@ -63,9 +63,9 @@ def error_by_length(report: RegressionReport) -> Figure:
     Bins hold about as many sequences each."""
     bins = bin_by_length(report)
     owners = owners_of(report)
-    with drawing(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
+    with new_figure(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
         axes = figure.subplots()
-        quiet(axes, grid="y")
+        style_axes(axes, grid="y")
         axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         for k, name in enumerate(report.names[:MOST_VALUES]):
             squares = (report.predicted[:, k] - report.true[:, k]) ** 2

@@ -1,7 +1,7 @@
-"""One look for every picture: a figure that shows itself, a palette, quiet axes.
+"""The style of every figure: size, palette, axes, and how a figure becomes a PNG.
 
 Nothing here touches pyplot, so no display is needed and no figure is kept alive behind the
-caller's back. matplotlib is imported when the first picture is drawn.
+caller's back. matplotlib is imported when the first figure is drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 DPI = 150
 
-# Okabe and Ito's colours, told apart with any kind of colour vision: jfly.uni-koeln.de/color
+# Okabe and Ito's colours can be told apart with any colour vision: jfly.uni-koeln.de/color
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREEN = "#009E73"
@@ -41,7 +41,8 @@ GREY = "#767676"
 PALE = "#C8C8C8"
 GRID = "#E6E6E6"
 
-# For letters that matplotlib's own font lacks, if installed: it warns about those that are not.
+# Used if installed, for letters that matplotlib's own font lacks. Only those installed are named,
+# as matplotlib warns about others.
 MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei")
 
 RC: Any = {
@@ -72,21 +73,21 @@ RC: Any = {
 def _figure_class() -> type[Figure]:
     from matplotlib.figure import Figure
 
-    class Picture(Figure):  # type: ignore[misc,unused-ignore]
+    class NotebookFigure(Figure):  # type: ignore[misc,unused-ignore]
         """A figure that a notebook shows without pyplot or its inline backend.
 
         Where that backend is set up, IPython prefers its own printer for figures to this method,
-        so a picture is never shown twice.
+        so a figure is never shown twice.
         """
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
             stream = io.BytesIO()
             save(self, stream)
-            # Size on the page; the picture has more pixels, to be sharp on a dense screen.
+            # Size on the page; the image has more pixels, to be sharp on a dense screen.
             width, height = self.get_size_inches()
             return stream.getvalue(), {"width": int(width * 96), "height": int(height * 96)}
 
-    return Picture
+    return NotebookFigure
 
 
 @functools.cache
@@ -98,8 +99,8 @@ def _fonts() -> list[str]:
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of a size in inches; what is drawn inside has the house's look."""
+def new_figure(width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure of a size in inches; what is drawn in the block has this style."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -111,10 +112,11 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
-def quiet(axes: Axes, grid: Literal["both", "x", "y", ""] = "both") -> None:
-    """Take away tick marks, set their text explicitly, and lay a light grid behind the data.
+def style_axes(axes: Axes, grid: Literal["both", "x", "y", ""] = "both") -> None:
+    """Remove tick marks, set the style of their labels, and draw a light grid behind the data.
 
-    Ticks are made when a figure is drawn, long after the look was set, so they are told here.
+    matplotlib makes ticks when it draws the figure, after the block of `new_figure` has ended and
+    its settings no longer hold, so their style is set here.
     """
     axes.tick_params(length=0, pad=5, color=GREY, labelcolor=GREY, labelsize=8, grid_color=GRID)
     axes.tick_params(which="minor", length=0)
@@ -123,7 +125,7 @@ def quiet(axes: Axes, grid: Literal["both", "x", "y", ""] = "both") -> None:
 
 
 def label(text: object, most: int = 18) -> str:
-    """Return a label on one line of at most `most` characters, drawn as it is: no mathematics."""
+    """Return a label on one line of at most `most` characters, with no mathematics."""
     plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     if len(plain) > most:  # cut from the middle: names of one family differ at the end
         tail = (most - 1) // 3

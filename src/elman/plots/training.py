@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.style import BLUE, GREY, INK, VERMILION, Floats, drawing, quiet, spread
+from elman.plots.style import BLUE, GREY, INK, VERMILION, Floats, new_figure, spread, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def history(records: Sequence[Mapping[str, Any]], kept_epoch: int | None = None)
         kept_epoch: the epoch whose weights were kept, to be marked.
     """
     epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
-    with drawing(8.0, 3.2) as figure:
+    with new_figure(8.0, 3.2) as figure:
         second = "rmse" if any("rmse" in record for record in records) else "accuracy"
         for axes, name in zip(figure.subplots(1, 2), ("loss", second), strict=True):
             axes.set_title(PANELS[name], pad=10 if kept_epoch is None else 18)
@@ -38,7 +38,7 @@ def history(records: Sequence[Mapping[str, Any]], kept_epoch: int | None = None)
 
 
 def _panel(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | None) -> None:
-    quiet(axes, grid="y")
+    style_axes(axes, grid="y")
     ends: list[tuple[str, str, float]] = []
     for name, colour, column in zip(
         ("training", "validation"), (BLUE, VERMILION), values, strict=True

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.plots.explain.panels import STYLES
-from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, drawing, quiet
+from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def plot_measurements(
             dotted lines.
     """
     vanished, saturated, still = thresholds
-    with drawing(9.6, 6.6) as figure:
+    with new_figure(9.6, 6.6) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
         grid = figure.subplots(2, 2)
         left = {
@@ -95,7 +95,7 @@ def _draw_lines(
         first: where the horizontal axis begins.
         name: of what is below the threshold.
     """
-    quiet(axes)
+    style_axes(axes)
     axes.set_yscale("log")
     lowest, highest = limit, 1.0
     for i, (place, line) in enumerate(list(values.items())[:MOST_LINES]):
@@ -118,7 +118,7 @@ def _draw_gates(axes: Axes, shares: Mapping[tuple[int, str, str], float], limit:
     from matplotlib.ticker import PercentFormatter
 
     axes.set_title("Saturated activations")
-    quiet(axes, grid="x")
+    style_axes(axes, grid="x")
     if not shares:
         _write_note(axes, "this nonlinearity does not saturate")
         return
@@ -146,7 +146,7 @@ def _draw_rates(axes: Axes, probe: Mapping[float, float], trained_with: float) -
     _label(
         axes, "A few steps with other learning rates", "learning rate", "share of the loss removed"
     )
-    quiet(axes)
+    style_axes(axes)
     axes.set_xscale("log")
     rates = sorted(probe)
     shares = np.clip([probe[rate] for rate in rates], -1, 1)
@@ -167,7 +167,7 @@ def _draw_rates(axes: Axes, probe: Mapping[float, float], trained_with: float) -
 
 def _draw_losses(axes: Axes, losses: Sequence[tuple[float, float]]) -> None:
     axes.set_title("Loss")
-    quiet(axes)
+    style_axes(axes)
     if not losses:
         _write_note(axes, "no training history, and no labels to try learning rates with")
         return

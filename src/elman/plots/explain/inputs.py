@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elman.plots.explain.panels import step_axis
-from elman.plots.style import BLUE, GREY, INK, PALE, VERMILION, Floats, drawing, label, quiet
+from elman.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILION,
+    Floats,
+    label,
+    new_figure,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +72,11 @@ def _under_signal(attribution: Attribution) -> Figure:
     order = np.argsort(-np.abs(attribution.values).sum(0), kind="stable")
     shown, rest = np.sort(order[:MAX_CHANNELS]), np.sort(order[MAX_CHANNELS:])
     panels = len(shown) + (C > 1)
-    with drawing(8.0, 1.5 + 1.2 * panels + (0.3 if len(rest) else 0)) as figure:
+    with new_figure(8.0, 1.5 + 1.2 * panels + (0.3 if len(rest) else 0)) as figure:
         every = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
         _title(every[0], attribution)
         if C > 1:
-            quiet(every[0], grid="")
+            style_axes(every[0], grid="")
             _bars(every[0], attribution.by_step, _ends(attribution.by_step), attribution.unit)
             _name(every[0], "all channels")
         ends = _ends(attribution.values[:, shown])
@@ -122,8 +132,8 @@ def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, fl
     low, high = float(signal.min()), float(signal.max())
     whole = (high - low or 1.0) / 0.48
     bars = axes.twinx()
-    quiet(axes, grid="")
-    quiet(bars, grid="")
+    style_axes(axes, grid="")
+    style_axes(bars, grid="")
     axes.plot(
         np.arange(1, T + 1), signal, color=INK, linewidth=1.0 if T <= 500 else 0.6,
         drawstyle="steps-mid" if column >= 0 else "default",
@@ -160,7 +170,7 @@ def _over_tokens(attribution: Attribution) -> Figure:
     more = f"; the longest: {attribution.values[strongest]:+.3g}{unit}, x_{strongest + 1}"
     if len(kept) < len(lines):
         more += f"; drawn: the {len(kept)} of {len(lines)} lines with the longest bars"
-    with drawing(8.0, tall * len(kept) + 0.9) as figure:
+    with new_figure(8.0, tall * len(kept) + 0.9) as figure:
         axes = figure.subplots()
         _title(axes, attribution, more)
         axes.axis("off")
@@ -234,9 +244,9 @@ def draw_memory(memory: Memory) -> Figure:
     curves = memory.curves
     longest = max(int(curve.lags[-1]) for curve in curves.values())
     shift = int(longest > LINEAR_LAGS)
-    with drawing(7.0, 3.9) as figure:
+    with new_figure(7.0, 3.9) as figure:
         axes = figure.subplots()
-        quiet(axes, grid="y")
+        style_axes(axes, grid="y")
         for name, curve in curves.items():
             style = _CURVE_STYLES[name]
             x = curve.lags + shift

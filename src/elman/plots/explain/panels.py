@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.plots.style import COLOURS, GREY, INK, PALE, Floats, drawing, label, quiet, spread
+from elman.plots.style import (
+    COLOURS,
+    GREY,
+    INK,
+    PALE,
+    Floats,
+    label,
+    new_figure,
+    spread,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +46,13 @@ Panel = tuple["Axes", "Axes"]  # where the data stands, and the place beside it
 def stacked(heights: Sequence[float], steps: int) -> Iterator[tuple[Figure, list[Panel]]]:
     """Give a figure of panels, as wide as so many steps want, `heights` in inches."""
     width = float(np.clip(2.0 + 0.16 * steps, 6.4, 11.0))
-    with drawing(width + 1.2, sum(heights) + 0.45 * len(heights) + 0.3) as figure:
+    with new_figure(width + 1.2, sum(heights) + 0.45 * len(heights) + 0.3) as figure:
         grid = figure.subplots(
             len(heights), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=heights
         )
         panels = [(row[0], row[1]) for row in grid]
         for axes, beside in panels:
-            quiet(axes, grid="")
+            style_axes(axes, grid="")
             axes.set_xlim(0.5, steps + 0.5)
             beside.set_axis_off()
             if axes is not panels[-1][0]:
@@ -155,7 +165,7 @@ def draw_lines(
         bounds: of the axis; None to fit the values.
     """
     axes, beside = panel
-    quiet(axes, grid="y")
+    style_axes(axes, grid="y")
     steps = np.arange(1, len(values) + 1)
     marker = "o" if len(values) <= 40 else ""
     axes.set_yscale(scale)

@@ -24,7 +24,7 @@ from elman.plots.explain.panels import (
     tokens_of,
     unit_axis,
 )
-from elman.plots.style import COLOURS, GREY, INK, Floats, drawing, quiet
+from elman.plots.style import COLOURS, GREY, INK, Floats, new_figure, style_axes
 from elman.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def draw_by_lag(bptt: Bptt) -> Figure:
     """Draw the mean norm of a gradient against how many steps it went back."""
     from matplotlib.ticker import MaxNLocator
 
-    with drawing(7.2, 3.9) as figure:
+    with new_figure(7.2, 3.9) as figure:
         axes, beside = figure.subplots(1, 2, width_ratios=[1, 0.02])
-        quiet(axes, grid="y")
+        style_axes(axes, grid="y")
         beside.set_axis_off()
         chosen = _chosen(bptt.gradient_by_lag)
         largest = max(
