@@ -20,6 +20,7 @@ from elman.errors import ModelFileError, SettingsError
 from elman.layers import GRU, LSTM, RNN, Cell, Recurrent, initialise_recurrent, register_cell
 from elman.models.unrolled import unroll
 from elman.ops import cells
+from elman.ops.cells import unregister_cell
 from elman.settings import CELL_NAMES, fields
 
 B, T, I, H = RAGGED.B, RAGGED.T, RAGGED.I, RAGGED.H
@@ -71,12 +72,7 @@ def registered():
         register_cell(cell)
     yield
     for cell in CUSTOM:
-        unregister(cell)
-
-
-def unregister(cell):
-    cells.CELLS.pop(cell.name)
-    CELL_NAMES.remove(cell.name)
+        unregister_cell(cell)
 
 
 def test_the_names_in_the_settings_are_those_of_the_table():
@@ -308,10 +304,15 @@ def test_arguments_that_cannot_be():
 
 def test_a_name_is_one_cells(registered):
     register_cell(MGU)  # again, the same
-    with pytest.raises(SettingsError, match="'mgu' is the name of another cell"):
-        register_cell(dataclasses.replace(MGU))
+    other = dataclasses.replace(MGU)
+    with pytest.raises(SettingsError, match=r"'mgu' is the name of another cell.*replace=True"):
+        register_cell(other)
+    register_cell(other, replace=True)
+    assert cells.CELLS["mgu"] is other
     with pytest.raises(SettingsError, match="'gru' is the name of another cell"):
-        register_cell(dataclasses.replace(MGU, name="gru"))
+        register_cell(dataclasses.replace(MGU, name="gru"), replace=True)
+    unregister_cell(cells.GRU)
+    assert cells.CELLS["gru"] is cells.GRU
 
 
 # Models and estimators
@@ -355,7 +356,7 @@ def test_estimators_and_saving(registered, cell, kind, tmp_path):
     again = load(tmp_path / "model")
     for one, other in zip(estimator.predict(X), again.predict(X), strict=True):
         assert np.array_equal(one, other)
-    unregister(cell)
+    unregister_cell(cell)
     try:
         with pytest.raises(
             ModelFileError, match=r"config.json: model: cell: .*register_cell\(cell"

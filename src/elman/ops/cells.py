@@ -230,17 +230,32 @@ CELLS: dict[str, Cell] = {cell.name: cell for cell in (RNN, GRU, LSTM)}
 KERNELS = {cell.kernel: cell for cell in (RNN, RNN_RELU, GRU, LSTM)}
 
 
-def register_cell(cell: Cell) -> None:
+def register_cell(cell: Cell, *, replace: bool = False) -> None:
     """Let layers, models, estimators and settings find `cell` by its name in this process.
 
     Files name the cell and hold no code, so a process that loads a model registers the cell first.
 
+    Args:
+        replace: whether the name may be that of a cell registered before, as when a notebook's cell
+            runs again. Models made with the former cell cannot be explained any more.
     Raises: SettingsError if another cell has that name.
     """
-    if CELLS.setdefault(cell.name, cell) is not cell:
-        raise SettingsError(f"cell: {cell.name!r} is the name of another cell; choose a new one")
+    known = CELLS.get(cell.name, cell)
+    if known is not cell and (known.kernel or not replace):
+        remedy = "" if known.kernel else ", or pass replace=True"
+        raise SettingsError(
+            f"cell: {cell.name!r} is the name of another cell; choose another name{remedy}"
+        )
+    CELLS[cell.name] = cell
     if cell.name not in CELL_NAMES:
         CELL_NAMES.append(cell.name)
+
+
+def unregister_cell(cell: Cell) -> None:
+    """Undo `register_cell`."""
+    if not cell.kernel and cell.name in CELLS:
+        del CELLS[cell.name]
+        CELL_NAMES.remove(cell.name)
 
 
 def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
