@@ -21,7 +21,7 @@ from elman.layers import GRU, LSTM, RNN, Cell, Recurrent, initialise_recurrent, 
 from elman.models.unrolled import unroll
 from elman.ops import cells
 from elman.ops.cells import unregister_cell
-from elman.settings import CELL_NAMES, fields
+from elman.settings import CELL_NAMES, list_settings
 
 B, T, I, H = RAGGED.B, RAGGED.T, RAGGED.I, RAGGED.H
 
@@ -77,7 +77,7 @@ def registered():
 
 def test_the_names_in_the_settings_are_those_of_the_table():
     assert list(cells.CELLS) == CELL_NAMES == ["rnn", "gru", "lstm"]
-    assert [f.choices for f in fields() if f.name == "cell"] == [("rnn", "gru", "lstm")]
+    assert [f.choices for f in list_settings() if f.name == "cell"] == [("rnn", "gru", "lstm")]
 
 
 # Layers
@@ -367,7 +367,7 @@ def test_estimators_and_saving(registered, cell, kind, tmp_path):
 
 
 def test_settings_know_a_registered_cell(registered):
-    assert ("rnn", "gru", "lstm", "mgu", "janet", "coupled") in [f.choices for f in fields()]
+    assert ("rnn", "gru", "lstm", "mgu", "janet", "coupled") in [f.choices for f in list_settings()]
     assert SequenceClassifier(cell="mgu").get_params()["cell"] == "mgu"
     with pytest.raises(SettingsError, match=r"expected .*'lstm', 'mgu', 'janet' or 'coupled'"):
         SequenceClassifier(cell="mguu").fit(*data())

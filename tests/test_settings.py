@@ -12,8 +12,8 @@ from elman.settings import (
     DataSettings,
     ModelSettings,
     TrainingSettings,
-    fields,
-    validated,
+    list_settings,
+    validate_settings,
 )
 
 GOOD = [
@@ -41,10 +41,10 @@ GOOD = [
     ("kind", "name", "value"), [(k, n, v) for k, n, values in GOOD for v in values]
 )
 def test_good_values_are_taken(kind, name, value):
-    found = getattr(validated(kind, {name: value}), name)
+    found = getattr(validate_settings(kind, {name: value}), name)
     assert found == value
     default = dataclasses.replace(kind(), **{name: found})
-    assert validated(kind, {name: value}) == default
+    assert validate_settings(kind, {name: value}) == default
 
 
 BAD = [
@@ -76,7 +76,7 @@ BAD = [
 )
 def test_bad_values_are_refused(kind, name, value):
     with pytest.raises(SettingsError, match=re.escape(f"{name}: got {value!r}, expected ")) as e:
-        validated(kind, {name: value})
+        validate_settings(kind, {name: value})
     assert isinstance(e.value, ElmanError)
     assert isinstance(e.value, ValueError)
     assert len(str(e.value).splitlines()) == 1
@@ -110,7 +110,7 @@ def test_bad_values_are_refused(kind, name, value):
 )
 def test_the_message_says_what_is_expected(kind, name, value, message):
     with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
-        validated(kind, {name: value})
+        validate_settings(kind, {name: value})
 
 
 @pytest.mark.parametrize(
@@ -126,18 +126,18 @@ def test_the_message_says_what_is_expected(kind, name, value, message):
 def test_unknown_names_come_with_the_nearest(kind, wrong, right):
     message = f"{wrong}: no such setting. Did you mean {right!r}?"
     with pytest.raises(SettingsError, match=re.escape(message)):
-        validated(kind, {wrong: 1})
+        validate_settings(kind, {wrong: 1})
 
 
 def test_unknown_name_unlike_any():
     with pytest.raises(SettingsError, match=r"^xyzzy: no such setting\.$"):
-        validated(ModelSettings, {"xyzzy": 1})
+        validate_settings(ModelSettings, {"xyzzy": 1})
 
 
 def test_all_faults_at_once_with_their_place():
     wrong = {"cel": "gru", "hidden_size": 0, "dropout": 2.0, "num_layers": 2, "cell": "x"}
     with pytest.raises(SettingsError) as caught:
-        validated(ModelSettings, wrong, "config.toml, [model]")
+        validate_settings(ModelSettings, wrong, "config.toml, [model]")
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     assert all(line.startswith("config.toml, [model]: ") for line in lines)
@@ -147,38 +147,38 @@ def test_all_faults_at_once_with_their_place():
 
 def test_a_setting_of_another_section_is_unknown():
     with pytest.raises(SettingsError, match="epochs: no such setting"):
-        validated(ModelSettings, {"epochs": 3})
+        validate_settings(ModelSettings, {"epochs": 3})
 
 
 @pytest.mark.parametrize("kind", SECTIONS.values())
 def test_nothing_given_is_the_defaults(kind):
-    assert validated(kind, {}) == kind()
+    assert validate_settings(kind, {}) == kind()
     for entry in dataclasses.fields(kind):
         assert entry.default is not dataclasses.MISSING
 
 
 @pytest.mark.parametrize("kind", SECTIONS.values())
 def test_the_defaults_are_themselves_valid(kind):
-    assert validated(kind, dataclasses.asdict(kind())) == kind()
+    assert validate_settings(kind, dataclasses.asdict(kind())) == kind()
 
 
 def test_whole_numbers_pass_for_floats_and_numpys_for_pythons():
-    found = validated(
+    found = validate_settings(
         TrainingSettings,
         {"learning_rate": 1, "epochs": np.int64(3), "clip_norm": np.float32(0.5)},
     )
     assert found == TrainingSettings(learning_rate=1.0, epochs=3, clip_norm=0.5)
     assert type(found.epochs) is int
     assert type(found.clip_norm) is float
-    assert validated(ModelSettings, {"bidirectional": np.True_}).bidirectional is True
+    assert validate_settings(ModelSettings, {"bidirectional": np.True_}).bidirectional is True
     with pytest.raises(SettingsError):
-        validated(TrainingSettings, {"epochs": np.float64(3)})
+        validate_settings(TrainingSettings, {"epochs": np.float64(3)})
 
 
 def test_settings_that_do_not_go_together():
     with pytest.raises(SettingsError, match="nonlinearity: 'relu' is an option of cell 'rnn'"):
-        validated(ModelSettings, {"cell": "gru", "nonlinearity": "relu"})
-    assert validated(ModelSettings, {"cell": "rnn", "nonlinearity": "relu"}).cell == "rnn"
+        validate_settings(ModelSettings, {"cell": "gru", "nonlinearity": "relu"})
+    assert validate_settings(ModelSettings, {"cell": "rnn", "nonlinearity": "relu"}).cell == "rnn"
 
 
 @pytest.mark.parametrize("kind", SECTIONS.values())
@@ -188,8 +188,8 @@ def test_settings_do_not_change(kind):
 
 
 def test_fields_cover_every_setting_with_a_help():
-    found = {(f.section, f.name): f for f in fields()}
-    assert len(found) == len(fields())
+    found = {(f.section, f.name): f for f in list_settings()}
+    assert len(found) == len(list_settings())
     expected = {
         (section, entry.name): entry
         for section, kind in SECTIONS.items()
@@ -198,8 +198,9 @@ def test_fields_cover_every_setting_with_a_help():
     assert found.keys() == expected.keys()
     for key, field in found.items():
         assert len(field.help) > 3, key
-        assert field.help[0] == field.help[0].lower() or field.help.startswith("DATA"), key
-        assert not field.help.endswith("."), key
+        assert field.help[0] == field.help[0].upper(), key
+        assert field.help.endswith("."), key
+        assert "[default" not in field.help and not field.default_text.endswith("."), key
         assert field.default == expected[key].default
         assert field.choices or field.types, key
     assert len({name for _, name in found}) == len(found)  # a flag says no section
@@ -218,7 +219,7 @@ def test_fields_cover_every_setting_with_a_help():
     ],
 )
 def test_fields_say_what_is_accepted(section, name, choices, types):
-    field = next(f for f in fields() if (f.section, f.name) == (section, name))
+    field = next(f for f in list_settings() if (f.section, f.name) == (section, name))
     assert field.choices == choices
     assert field.types == types
 
@@ -236,12 +237,12 @@ def test_fields_say_what_is_accepted(section, name, choices, types):
     ],
 )
 def test_resolved(given, validation, decay, patience, keep):
-    found = TrainingSettings(**given).resolved(validation)
+    found = TrainingSettings(**given).resolve(validation)
     assert (found.weight_decay, found.patience, found.keep) == (decay, patience, keep)
-    assert found.resolved(validation) == found
+    assert found.resolve(validation) == found
 
 
 @pytest.mark.parametrize("given", [{"keep": "best"}, {"patience": 1}])
 def test_resolved_without_a_validation_part(given):
-    with pytest.raises(SettingsError, match="need a validation part"):
-        TrainingSettings(**given).resolved(False)
+    with pytest.raises(SettingsError, match="need a validation split"):
+        TrainingSettings(**given).resolve(False)

@@ -79,7 +79,7 @@ def make_problem(cell: str, shape: Shape) -> Problem:
 
 def tuned(rate: float) -> TrainingSettings:
     """Return elman's default settings of a training, at one learning rate."""
-    return TrainingSettings(learning_rate=rate, schedule="constant", warmup=0).resolved(False)
+    return TrainingSettings(learning_rate=rate, schedule="constant", warmup=0).resolve(False)
 
 
 def make_layer(library: str, problem: Problem) -> nn.Module:

@@ -2,8 +2,12 @@
 
 The flags of the command, the keys of a TOML file and the arguments of the estimators all come from
 here. A setting of network or training that is None is chosen from the data
-(`elman.estimators.defaults`). Light on purpose: nothing heavy is imported until `validated` is
-called.
+(`elman.estimators.defaults`).
+
+Light on purpose: pydantic checks values, but is imported only when there are some to check. Its own
+`Field` would carry help and bounds as well, and costs its import: 114 ms of CPU time where this
+module takes 58, which `elman --help` and `import elman` would pay. So bounds are those of
+annotated_types, which pydantic reads, and the help is a mark beside them.
 """
 
 from __future__ import annotations
@@ -26,9 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Help:
-    """What a setting means, for `--help` and the docs."""
+    """What a setting means, for `--help` and the docs.
+
+    Args:
+        text: a sentence.
+        default: the default in words, where the value of the field does not tell it.
+    """
 
     text: str
+    default: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,79 +74,89 @@ CellName = Annotated[
     OneOf(CELL_NAMES, "; to use a cell of your own, register it: elman.layers.register_cell(cell)"),
 ]
 
-_CHOSEN = " [default: chosen from the data]"
+CHOSEN = "chosen from the data"
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """What to learn from and how to read it: section [data]."""
 
-    data: Annotated[str, Help("file, or name of a built-in task")] = ""
+    data: Annotated[str, Help("File, or name of a built-in task.")] = ""
     test: Annotated[
         str | Annotated[float, Gt(0), Lt(1)] | None,
-        Help("test file, or share of DATA held out for the test [default: 0.2]"),
+        Help("Test file, or share of DATA that is held out as test split.", "0.2"),
     ] = None
     validation: Annotated[
         str | Annotated[float, Ge(0), Lt(1)] | None,
         Help(
-            "share of the training part held out to watch the training; a file; 0 for none; or "
-            "'test' to draw the test part's curve beside the training's, choosing nothing by it"
-            + _CHOSEN
+            "Share of the training split that is held out for validation; a file; 0 for none; or "
+            "'test' to plot the curve of the test split beside that of training, without choosing "
+            "anything by it.",
+            CHOSEN,
         ),
     ] = None
     split: Annotated[
         Literal["stratified", "random", "group", "time"] | None,
         Help(
-            "how shares are drawn: alike in classes, at random, by whole groups, or the last by "
-            "time [default: group with --group, else stratified]"
+            "How sequences are assigned to splits: with equal shares of each class, at random, by "
+            "whole groups, or the latest ones held out.",
+            "group with --group, else stratified",
         ),
     ] = None
     group: Annotated[
         str | None,
         Help(
-            "column or key of groups that stand on one side of a split only; 'content' keeps equal "
-            "sequences together"
+            "Column or key of groups that must not be divided between splits; 'content' keeps "
+            "equal sequences together."
         ),
     ] = None
     window: Annotated[
         Annotated[int, Ge(1)] | None,
-        Help("cut sequences into windows of so many steps [default: whole sequences]"),
+        Help("Cut sequences into windows of this many steps.", "whole sequences"),
     ] = None
     stride: Annotated[
         Annotated[int, Ge(1)] | None,
-        Help("steps from one window to the next [default: as --window]"),
+        Help("Steps from the start of one window to the start of the next.", "as --window"),
     ] = None
     format: Annotated[
         Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"] | None,
-        Help("layout of the file [default: guessed]"),
+        Help("Layout of the file.", "guessed"),
     ] = None
     task: Annotated[
         Literal["classification", "multilabel", "tagging", "regression"] | None,
         Help(
-            "a class, several labels, a label at every step, or numbers; whole numbers stand for "
-            "classes unless this says otherwise [default: guessed]"
+            "Predict one class, several labels, a class at every step, or numbers. Whole numbers "
+            "are read as classes unless this says otherwise.",
+            "guessed",
         ),
     ] = None
     target: Annotated[
         str | None,
-        Help("column or key of the label, several with commas between them [default: guessed]"),
+        Help("Column or key of the label; several are separated by commas.", "guessed"),
     ] = None
-    text: Annotated[str | None, Help("column or key of the text or tokens")] = None
-    values: Annotated[str | None, Help("value columns, with commas between them")] = None
+    text: Annotated[str | None, Help("Column or key of the text or the tokens.")] = None
+    values: Annotated[str | None, Help("Value columns, separated by commas.")] = None
     categories: Annotated[
-        str | None, Help("columns or keys of categories beside the values, with commas between")
+        str | None,
+        Help("Columns or keys of categories besides the values, separated by commas."),
     ] = None
-    id: Annotated[str | None, Help("column that says which sequence a time step belongs to")] = None
-    time: Annotated[str | None, Help("column that orders the time steps of a sequence")] = None
+    id: Annotated[str | None, Help("Column that tells which sequence a time step belongs to.")] = (
+        None
+    )
+    time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
     time_difference: Annotated[
         bool | None,
-        Help("give the network the time since the last step [default: where steps are uneven]"),
+        Help(
+            "Add the time since the previous step as an input channel.",
+            "where steps are unevenly spaced",
+        ),
     ] = None
     tokens: Annotated[
-        Literal["auto", "characters", "words", "bytes"], Help("what text is cut into")
+        Literal["auto", "characters", "words", "bytes"], Help("Unit that text is cut into.")
     ] = "auto"
     scale: Annotated[
-        bool, Help("standardise every channel, by the training part's mean and deviation")
+        bool,
+        Help("Standardise each channel by its mean and deviation in the training split."),
     ] = True
 
     def __post_init__(self) -> None:
@@ -146,7 +166,7 @@ class DataSettings:
             )
         if self.group and self.split not in (None, "group"):
             raise SettingsError(
-                f"group: got {self.group!r}, but split {self.split!r} does not look at groups. Use "
+                f"group: got {self.group!r}, but split {self.split!r} does not use groups. Use "
                 "split 'group', or leave one out"
             )
         if self.split == "group" and not self.group:
@@ -159,34 +179,36 @@ class DataSettings:
 class ModelSettings:
     """The network: section [model]."""
 
-    cell: Annotated[CellName | None, Help("recurrent cell" + _CHOSEN)] = None
-    nonlinearity: Annotated[Literal["tanh", "relu"], Help("of cell rnn")] = "tanh"
+    cell: Annotated[CellName | None, Help("Recurrent cell.", CHOSEN)] = None
+    nonlinearity: Annotated[Literal["tanh", "relu"], Help("Activation function of cell rnn.")] = (
+        "tanh"
+    )
     hidden_size: Annotated[
-        Annotated[int, Ge(1)] | None, Help("units of each layer and direction" + _CHOSEN)
+        Annotated[int, Ge(1)] | None, Help("Units of each layer and direction.", CHOSEN)
     ] = None
     num_layers: Annotated[
-        Annotated[int, Ge(1)] | None, Help("recurrent layers, one above the other" + _CHOSEN)
+        Annotated[int, Ge(1)] | None, Help("Number of stacked recurrent layers.", CHOSEN)
     ] = None
-    bidirectional: Annotated[
-        bool | None, Help("run over the sequence in both directions" + _CHOSEN)
-    ] = None
+    bidirectional: Annotated[bool | None, Help("Read the sequence in both directions.", CHOSEN)] = (
+        None
+    )
     dropout: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None,
-        Help("share dropped of embeddings, between layers, before the output" + _CHOSEN),
+        Help("Dropout rate on embeddings, between layers and before the output.", CHOSEN),
     ] = None
     readout: Annotated[
         Literal["auto", "last", "mean", "max", "every"],
         Help(
-            "what the output reads: the last state, the states' mean or maximum, or every state; "
-            "auto: every with a label at every step, else chosen from the data"
+            "Input of the output layer: the last state, the mean or the maximum of the states, or "
+            "every state. auto is every for a target at every step, else chosen from the data."
         ),
     ] = "auto"
     embedding_size: Annotated[
-        Annotated[int, Ge(1)] | None, Help("numbers that stand for a token" + _CHOSEN)
+        Annotated[int, Ge(1)] | None, Help("Size of the embedding of a token.", CHOSEN)
     ] = None
     initialization: Annotated[
         Literal["orthogonal", "torch"],
-        Help("first weights: orthogonal with forget bias 1, or torch.nn's own"),
+        Help("Initial weights: orthogonal with a forget bias of 1, or as in torch.nn."),
     ] = "orthogonal"
 
     def __post_init__(self) -> None:
@@ -203,83 +225,92 @@ class TrainingSettings:
 
     effort: Annotated[
         Literal["quick", "normal", "high"],
-        Help("how much time what is chosen from the data may take: a tenth, one, several minutes"),
+        Help(
+            "How much training time the settings chosen from the data may take: about a tenth of "
+            "a minute, one minute, or several minutes."
+        ),
     ] = "normal"
     epochs: Annotated[
-        Annotated[int, Ge(1)] | None, Help("passes over the training part" + _CHOSEN)
+        Annotated[int, Ge(1)] | None, Help("Passes over the training split.", CHOSEN)
     ] = None
     batch_size: Annotated[
         Annotated[int, Ge(1)] | Literal["full"] | None,
-        Help("sequences a step, or 'full' for all" + _CHOSEN),
+        Help("Sequences of one training step, or 'full' for all of them.", CHOSEN),
     ] = None
     learning_rate: Annotated[
-        Annotated[float, Gt(0)] | None, Help("at its highest, after the warm-up" + _CHOSEN)
+        Annotated[float, Gt(0)] | None, Help("Highest learning rate, after the warm-up.", CHOSEN)
     ] = None
-    optimizer: Annotated[Literal["adamw", "adam", "sgd"], Help("optimiser")] = "adamw"
+    optimizer: Annotated[Literal["adamw", "adam", "sgd"], Help("Optimiser.")] = "adamw"
     weight_decay: Annotated[
         Annotated[float, Ge(0)] | None,
         Help(
-            "of weight matrices, not of biases and embeddings [default: with adamw chosen from "
-            "the data, else 0]"
+            "Weight decay of weight matrices; biases and embeddings have none.",
+            "with adamw chosen from the data, else 0",
         ),
     ] = None
-    schedule: Annotated[Literal["cosine", "constant"], Help("learning rate after the warm-up")] = (
-        "cosine"
-    )
+    schedule: Annotated[
+        Literal["cosine", "constant"], Help("Course of the learning rate after the warm-up.")
+    ] = "cosine"
     warmup: Annotated[
-        float, Ge(0), Lt(1), Help("share of all steps over which the learning rate rises")
+        float, Ge(0), Lt(1), Help("Share of all steps over which the learning rate rises.")
     ] = 0.05
-    clip_norm: Annotated[float, Ge(0), Help("largest norm of the gradient; 0 for no limit")] = 1.0
+    clip_norm: Annotated[
+        float, Ge(0), Help("Limit that the gradient norm is clipped to; 0 for none.")
+    ] = 1.0
     label_smoothing: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None,
-        Help("share of the target given to all classes alike" + _CHOSEN),
+        Help("Share of the target that is spread evenly over all classes.", CHOSEN),
     ] = None
     class_weight: Annotated[
         Literal["balanced"] | dict[str | int | bool, Annotated[float, Gt(0)]] | None,
-        Help("what a class counts: balanced, as the inverse of its frequency; in a file a table"),
+        Help(
+            "Weight of each class in the loss: balanced is the inverse of its frequency; a TOML "
+            "file may have a table of weights."
+        ),
     ] = None
     loss: Annotated[
         Literal["auto", "cross_entropy", "focal", "squared_error", "absolute", "huber"],
         Help(
-            "what is minimised; auto: cross-entropy of classes and labels, squared error of numbers"
+            "Loss that is minimised. auto is cross-entropy for classes and labels, squared error "
+            "for numbers."
         ),
     ] = "auto"
     focal_gamma: Annotated[
-        float, Ge(0), Help("of loss focal: how little counts what is right already")
+        float, Ge(0), Help("Focusing parameter of loss focal: how little easy examples count.")
     ] = 2.0
     token_dropout: Annotated[
         Annotated[float, Ge(0)] | None,
         Help(
-            "alpha of the chance alpha/(alpha+count) to read a token as unknown in training"
-            + _CHOSEN
+            "In training a token is read as unknown with probability alpha / (alpha + count); this "
+            "is alpha.",
+            CHOSEN,
         ),
     ] = None
     noise: Annotated[
         Annotated[float, Ge(0)] | None,
-        Help(
-            "standard deviation of the noise that training adds to numbers, after they were "
-            "standardised" + _CHOSEN
-        ),
+        Help("Standard deviation of the noise added to standardised numbers in training.", CHOSEN),
     ] = None
     patience: Annotated[
         Annotated[int, Ge(0)] | None,
         Help(
-            "epochs without a lower validation loss before stopping; 0 for never [default: 15 with "
-            "a validation part, else 0]"
+            "Stop early after this many epochs without a lower validation loss; 0 for never.",
+            "15 with a validation split, else 0",
         ),
     ] = None
     keep: Annotated[
         Literal["best", "last"] | None,
         Help(
-            "weights to end with: best by validation loss, or last [default: best with a "
-            "validation part, else last]"
+            "Weights to keep: those of the epoch with the lowest validation loss, or the last.",
+            "best with a validation split, else last",
         ),
     ] = None
-    device: Annotated[Literal["cpu", "cuda"], Help("where the network is trained")] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], Help("Device that trains the network.")] = "cpu"
     threads: Annotated[
-        int, Ge(1), Help("of the CPU; one gives the same bits everywhere, and suits small networks")
+        int,
+        Ge(1),
+        Help("CPU threads. One is best for small networks; with one, runs repeat on any machine."),
     ] = 1
-    seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("of everything drawn by chance")] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("Seed of all random numbers.")] = 0
 
     def __post_init__(self) -> None:
         if self.loss != "focal" and self.focal_gamma != 2.0:
@@ -292,29 +323,31 @@ class TrainingSettings:
                 f"label_smoothing: got {self.label_smoothing!r}, which loss 'focal' does not have"
             )
 
-    def resolved(self, validation: bool) -> TrainingPlan:
-        """Fill in every default that is left, also those that hang on a validation part.
+    def resolve(self, validation: bool) -> TrainingPlan:
+        """Fill in every default that is left, including those that depend on a validation split.
 
-        Raises: SettingsError if something is asked for that needs a validation part.
+        Raises: SettingsError if a setting needs a validation split and there is none.
         """
         if not validation and (self.keep == "best" or self.patience):
             raise SettingsError(
-                "keep 'best' and patience need a validation part to choose by: give one, or leave "
+                "keep 'best' and patience need a validation split to choose by: give one, or leave "
                 "both out"
             )
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        given = {name: value for name, value in values.items() if value is not None}
-        hanging = {
+        # 0.3 suits AdamW, where decay is decoupled from the gradient (Loshchilov & Hutter 2019).
+        # As part of the gradient, which it is for Adam and SGD, it would outweigh the loss.
+        dependent = {
             "weight_decay": TrainingPlan.weight_decay if self.optimizer == "adamw" else 0.0,
             "patience": TrainingPlan.patience if validation else 0,
             "keep": "best" if validation else "last",
         }
-        return TrainingPlan(**{**hanging, **given})
+        set_by_user = {name: value for name, value in values.items() if value is not None}
+        return TrainingPlan(**{**dependent, **set_by_user})
 
 
 @dataclass(frozen=True)
 class TrainingPlan(TrainingSettings):
-    """How a network is trained, nothing left to be chosen; see `TrainingSettings`."""
+    """How a network is trained, with nothing left to be chosen; see `TrainingSettings`."""
 
     epochs: int = 60
     batch_size: int | Literal["full"] = 32
@@ -332,13 +365,12 @@ class ReportSettings:
     """What a run reports beyond its evaluation: section [report]."""
 
     diagnostics: Annotated[
-        bool,
-        Help("report network diagnostics: doctor, memory and notable examples"),
+        bool, Help("Report network diagnostics: doctor, memory and notable examples.")
     ] = True
 
 
-# Of DataSettings, those that say how a file is read, whatever it is read for.
-READING = ("format", "target", "text", "values", "categories", "id", "time")
+# The settings of DataSettings that say how a file is read, for any purpose.
+READING_SETTINGS = ("format", "target", "text", "values", "categories", "id", "time")
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]
 SECTIONS: dict[str, Section] = {
@@ -350,93 +382,107 @@ SECTIONS: dict[str, Section] = {
 
 
 @dataclass(frozen=True)
-class Field:
-    """One setting as the command needs it: its section, default, help, and what it accepts."""
+class Setting:
+    """One setting as the command needs it.
+
+    Args:
+        section: of the TOML file.
+        name: of the setting, the same everywhere.
+        default: None if it is chosen later.
+        help: what it means, a sentence.
+        default_text: its default in words; empty if there is none to tell.
+        choices: words that it accepts.
+        types: types of other values that it accepts.
+    """
 
     section: str
     name: str
     default: Any
     help: str
+    default_text: str
     choices: tuple[str, ...]
     types: tuple[type, ...]
 
 
-def fields() -> list[Field]:
+def list_settings() -> list[Setting]:
     """Every setting, section by section."""
-    found = []
+    settings = []
     for section, owner in SECTIONS.items():
         hints = typing.get_type_hints(owner, include_extras=True)
-        for entry in dataclasses.fields(owner):
-            hint = hints[entry.name]
-            text = next(m.text for m in hint.__metadata__ if isinstance(m, Help))
-            choices, kinds = _accepted(hint)
-            found.append(Field(section, entry.name, entry.default, text, choices, kinds))
-    return found
+        for field in dataclasses.fields(owner):
+            hint = hints[field.name]
+            mark = next(mark for mark in hint.__metadata__ if isinstance(mark, Help))
+            default_text = mark.default or ("" if field.default is None else str(field.default))
+            choices, types = _accepted_values(hint)
+            settings.append(
+                Setting(section, field.name, field.default, mark.text, default_text, choices, types)
+            )
+    return settings
 
 
-def _accepted(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
+def _accepted_values(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
     """Words and types that a type hint accepts."""
     origin = get_origin(hint)
     if origin is Annotated:
         for mark in hint.__metadata__:
             if isinstance(mark, OneOf):
                 return tuple(mark.names), ()
-        return _accepted(get_args(hint)[0])
+        return _accepted_values(get_args(hint)[0])
     if origin is Literal:
         return get_args(hint), ()
     if origin in (typing.Union, types.UnionType):
-        parts = [_accepted(part) for part in get_args(hint)]
+        parts = [_accepted_values(part) for part in get_args(hint)]
         return sum((p[0] for p in parts), ()), sum((p[1] for p in parts), ())
-    if origin is dict:  # stands in files only
+    if origin is dict:  # possible in files only
         return (), ()
     return (), (() if hint is types.NoneType else (hint,))
 
 
-def validated(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
+def validate_settings(section: type[T], values: Mapping[str, Any], place: str = "") -> T:
     """Build one section of the settings from plain values, all defaults filled in.
 
     Args:
-        kind: one of the classes in SECTIONS.
+        section: one of the classes in SECTIONS, or another dataclass declared as they are.
         values: setting by name.
         place: where the values came from, for the message.
     Raises: SettingsError that lists every fault: unknown names with the nearest right one, and
         values of the wrong type or out of bounds. "3" is not 3, and true is not 1.
     """
-    adapters: dict[str, Any] = _adapters(kind)  # type: ignore[arg-type]
+    adapters: dict[str, Any] = _adapters(section)  # type: ignore[arg-type]
     faults = [
         f"{name}: no such setting.{nearest(name, adapters)}"
         for name in values
         if name not in adapters
     ]
-    taken = {}
+    accepted = {}
     for name, value in values.items():
         if name in adapters:
-            taken[name], fault = _check(adapters[name], value)
-            faults += [f"{name}: got {value!r}, expected {fault}"] if fault else []
+            accepted[name], expected = _check(adapters[name], value)
+            faults += [f"{name}: got {value!r}, expected {expected}"] if expected else []
     if faults:
         raise SettingsError("\n".join(f"{place}: {fault}" if place else fault for fault in faults))
     try:
-        return kind(**taken)
+        return section(**accepted)
     except SettingsError as error:  # settings that do not go together
         raise SettingsError(f"{place}: {error}" if place else str(error)) from None
 
 
 @functools.cache
-def _adapters(kind: Any) -> dict[str, Any]:
+def _adapters(section: Any) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     return {
         name: TypeAdapter(hint)
-        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+        for name, hint in typing.get_type_hints(section, include_extras=True).items()
     }
 
 
 def _check(adapter: Any, value: Any) -> tuple[Any, str]:
-    """The value as its type wants it, and what was expected instead, or an empty string."""
+    """Return the value as its type has it, and what was expected instead, or an empty string."""
     from pydantic import ValidationError
 
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
-        value = value.item()  # scikit-learn's searches hand over NumPy scalars
+        value = value.item()  # scikit-learn's searches pass NumPy scalars
     if isinstance(value, dict):
         value = {k.item() if hasattr(k, "item") else k: v for k, v in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -444,6 +490,7 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
     try:
         return adapter.validate_python(value, strict=True), ""
     except ValidationError as error:
-        wanted = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
-        bounds = [text for text in wanted if text != "a valid string"]
-        return None, " or ".join(dict.fromkeys(bounds or wanted))
+        expected = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
+        # Of a union, pydantic tells what every member expects; "a valid string" is no help there.
+        specific = [text for text in expected if text != "a valid string"]
+        return None, " or ".join(dict.fromkeys(specific or expected))

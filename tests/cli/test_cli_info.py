@@ -26,7 +26,7 @@ def said(out, name):
 
 @pytest.fixture
 def facts():
-    return info.facts()
+    return info.collect_info()
 
 
 def test_here(elman):
@@ -70,7 +70,7 @@ def test_a_processor_that_lacks_some(elman, monkeypatch, runs, lacking):
 
 def test_one_instruction_set(facts):
     facts["kernels"] = {"uses": "neon", "runs": ["neon"], "lacks": {}}
-    assert said(info.described(facts), "kernels") == ["neon: the only ones compiled for it"]
+    assert said(info.format_info(facts), "kernels") == ["neon: the only ones compiled for it"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_one_instruction_set(facts):
 )
 def test_cuda(facts, built, devices, text):
     facts["cuda"] = {"built": built, "devices": devices}
-    assert said(info.described(facts), "CUDA") == [text]
+    assert said(info.format_info(facts), "CUDA") == [text]
 
 
 def test_what_is_compiled_in():

@@ -12,7 +12,7 @@ from elman import _core
 from elman.cli import cli
 from elman.data.builtin import BUILTIN_TASKS
 from elman.evaluate import Check
-from elman.settings import fields
+from elman.settings import list_settings
 
 EPOCH = re.compile(
     r"^epoch (\d+)/(\d+)  loss (\d+\.\d{4})  accuracy ([01]\.\d{4})"
@@ -122,7 +122,7 @@ def other_value(field):
     return [flag, value], value
 
 
-FIELDS = [f for f in fields() if f.name != "data"]
+FIELDS = [f for f in list_settings() if f.name != "data"]
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=[f.name for f in FIELDS])
@@ -244,7 +244,7 @@ def test_help_names_everything(elman):
         assert elman(name, "--help").code == 0
         assert elman(name, "-h").out == elman(name, "--help").out
     shown = elman("train", "--help").out
-    for field in fields():
+    for field in list_settings():
         if field.name != "data":
             assert f"--{field.name.replace('_', '-')}" in shown
             if field.default is not None:
@@ -256,7 +256,7 @@ def test_defaults_in_the_help_are_true(elman):
     """What --help calls the default is what --print-config shows."""
     shown = tomllib.loads(elman("train", "x.csv", "--print-config").out)
     text = re.sub(r"\s+", " ", elman("train", "--help").out)
-    for field in fields():
+    for field in list_settings():
         if field.default is None or field.name == "data":
             continue
         words = field.name.replace("_", "-")
@@ -315,5 +315,5 @@ def test_a_check_that_fails(elman, trained, files, monkeypatch):
         "FAIL   2.5e-01  company: with the others",
         "ok     0.0e+00  order: in another order",
         "FAIL       inf  pad value: padded with nan",
-        "2 of 3 checks failed: an answer depends on other sequences",
+        "2 of 3 checks failed: predictions depend on other sequences",
     ]

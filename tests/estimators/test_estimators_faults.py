@@ -162,8 +162,8 @@ PARAMETERS = [
     ({"embedding_size": 3}, "embedding_size: got 3, but the sequences are numbers"),
     ({"token_dropout": 1.0}, "token_dropout: got 1.0, but the sequences are numbers"),
     ({"tokens": "words"}, "tokens: got 'words', but the sequences are numbers"),
-    ({"validation": 0.0, "keep": "best"}, "keep 'best' and patience need a validation part"),
-    ({"validation": 0.0, "patience": 3}, "keep 'best' and patience need a validation part"),
+    ({"validation": 0.0, "keep": "best"}, "keep 'best' and patience need a validation split"),
+    ({"validation": 0.0, "patience": 3}, "keep 'best' and patience need a validation split"),
     ({"threads": 0}, "threads: got 0"),
 ]
 

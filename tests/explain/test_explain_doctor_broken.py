@@ -10,9 +10,9 @@ from doctor_cases import healthy, signs, sums, waves, words
 
 from elman import SequenceClassifier
 from elman.explain import doctor
-from elman.settings import fields
+from elman.settings import list_settings
 
-SETTINGS = {field.name for field in fields()}
+SETTINGS = {field.name for field in list_settings()}
 
 
 def found(name, model, *arguments, severity="warning", **options):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from elman import SettingsError
 from elman.runs.config import RunSettings, merge, read_toml, settings_hash, to_toml
-from elman.settings import SECTIONS, fields
+from elman.settings import SECTIONS, list_settings
 
 
 def write(tmp_path, text):
@@ -20,7 +20,7 @@ def write(tmp_path, text):
 
 def test_every_setting_has_a_line():
     text = to_toml(RunSettings())
-    for field in fields():
+    for field in list_settings():
         assert f"\n{field.name} = " in text or f"\n# {field.name} =" in text
     assert [line for line in text.splitlines() if line.startswith("[")] == [
         "[data]",

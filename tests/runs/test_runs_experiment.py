@@ -14,7 +14,7 @@ from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml, settings_hash
 from elman.runs.experiment import make_estimator
 from elman.runs.parts import read_parts
-from elman.settings import fields
+from elman.settings import list_settings
 
 EVERYTHING = {
     "config.toml",
@@ -144,7 +144,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     assert (data["format"], data["target"], data["text"]) == ("rows", "label", "text")
     assert data["test"] == 0.2
     text = (done.folder / "config.toml").read_text()
-    assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in fields())
+    assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in list_settings())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     asked = {"values", "categories", "id", "time", "time_difference", "class_weight"}
     asked |= {"split", "group", "window", "stride", "noise"}
@@ -231,7 +231,9 @@ def test_every_setting_reaches_the_estimator():
         for name, value in section.items():
             assert parameters["random_state" if name == "seed" else name] == value, name
     assert parameters["verbose"] == 9
-    known = {f.name for f in fields() if f.section in ("model", "training")} | set(given["data"])
+    known = {f.name for f in list_settings() if f.section in ("model", "training")} | set(
+        given["data"]
+    )
     told = {name for section in given.values() for name in section}
     assert told == known  # a new setting belongs in this test
 

@@ -9,7 +9,7 @@ from elman import DataError, SettingsError
 from elman.runs import evaluate, predict, run
 from elman.runs.config import merge
 from elman.runs.parts import read_parts
-from elman.settings import DataSettings, validated
+from elman.settings import DataSettings, validate_settings
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def walks(tmp_path):
 
 def parts(path, **given):
     own = {"id": "walk", "time": "second", "values": "x", "target": "label"}
-    return read_parts(validated(DataSettings, {"data": str(path), **own, **given}), 0)
+    return read_parts(validate_settings(DataSettings, {"data": str(path), **own, **given}), 0)
 
 
 def test_by_group(walks):

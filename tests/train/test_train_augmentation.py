@@ -25,7 +25,7 @@ def examples(measured):
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_noise_of_the_deviation_on_what_was_measured(noise, measured):
     data = examples(measured)
-    settings = TrainingSettings(noise=noise).resolved(False)
+    settings = TrainingSettings(noise=noise).resolve(False)
     batch = make_batch(data, np.arange(200))
     before = batch.x.clone()
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def test_which_column_was_missing_is_not_disturbed():
     inputs = encoder.encode(X)
     assert inputs.values.shape[1] == 3
     training = Examples(inputs, np.zeros(len(X), np.int64), measured=len(encoder.mean))
-    settings = TrainingSettings(noise=1e6).resolved(False)
+    settings = TrainingSettings(noise=1e6).resolve(False)
     x = Augmentation(training, settings, 3)(make_batch(training, np.arange(len(X)))).x
     assert set(x[:, :, 2].unique().tolist()) == {0.0, 1.0}
     assert x[:, :, :2].abs().min() > 1

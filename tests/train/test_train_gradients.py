@@ -16,9 +16,7 @@ from elman.settings import TrainingSettings
 from elman.train import train
 from elman.train.gradients import Autograd, OneCall, gradient_source
 
-QUICK = TrainingSettings(epochs=3, batch_size=8, token_dropout=0, learning_rate=0.02).resolved(
-    False
-)
+QUICK = TrainingSettings(epochs=3, batch_size=8, token_dropout=0, learning_rate=0.02).resolve(False)
 ONE_CALL = f"gradients by one native call a batch ({_core.isa()})"
 
 

@@ -268,7 +268,7 @@ def test_nan_in_the_data_is_an_error():
 
 @pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 3}])
 def test_what_needs_a_validation_part(changes):
-    with pytest.raises(SettingsError, match="need a validation part"):
+    with pytest.raises(SettingsError, match="need a validation split"):
         train(make_model(), make_examples(), None, settings(**changes))
 
 

@@ -21,7 +21,7 @@ from elman.train.losses import Loss, check_loss
 from elman.train.metrics import RunningMetrics
 
 M, K = 13, 4
-PLAIN = TrainingSettings(epochs=2, batch_size=8, token_dropout=0).resolved(False)
+PLAIN = TrainingSettings(epochs=2, batch_size=8, token_dropout=0).resolve(False)
 EVERY = [
     (task.output, name)
     for task in TASKS.values()

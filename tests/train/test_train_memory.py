@@ -30,9 +30,7 @@ from elman.settings import TrainingSettings
 from elman.train import train
 from elman.train.gradients import gradient_source
 
-QUICK = TrainingSettings(epochs=3, batch_size=8, token_dropout=0, learning_rate=0.02).resolved(
-    False
-)
+QUICK = TrainingSettings(epochs=3, batch_size=8, token_dropout=0, learning_rate=0.02).resolve(False)
 
 
 def settings(**changes):

@@ -125,7 +125,7 @@ def test_adam_is_torchs_to_the_last_bit(decay, decoupled):
 def test_decay_pulls_at_matrices_alone(name):
     """Every parameter is in one group, biases and embeddings in the one without decay."""
     model = make_model("lstm", tokens=True, bidirectional=True, num_layers=2)
-    chosen = plain(optimizer=name, weight_decay=None).resolved(True)
+    chosen = plain(optimizer=name, weight_decay=None).resolve(True)
     optimizer = make_optimizer(decay_groups(model, chosen), chosen)
     names = {p: n for n, p in model.named_parameters()}
     groups = [{names[p] for p in group["params"]} for group in optimizer.param_groups]
@@ -144,7 +144,7 @@ def test_decay_alone_shrinks_matrices_and_nothing_else():
     """With a learning rate but next to no gradient, adamw leaves biases and embeddings alone."""
     model = make_model(tokens=True)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    chosen = plain(optimizer="adamw", weight_decay=0.5).resolved(True)
+    chosen = plain(optimizer="adamw", weight_decay=0.5).resolve(True)
     optimizer = make_optimizer(decay_groups(model, chosen), chosen)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -17,14 +17,14 @@ import click
 from elman.errors import ElmanError, nearest
 
 _COMMANDS = {
-    "train": "Train a network on labelled sequences, evaluate and plot it.",
+    "train": "Train a network on labelled sequences, evaluate it and plot the results.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
-    "explain": "Lay open what a trained network does with one sequence, and why.",
-    "data": "Say what is in a file, how it is read, and what may spoil the learning.",
-    "check": "Prove that a model's answers ignore padding and company.",
+    "explain": "Explain a trained network's prediction for one sequence.",
+    "data": "Describe a data file, how it is read, and what is wrong with it.",
+    "check": "Check that predictions do not depend on padding or batch.",
     "tasks": "List the built-in tasks.",
-    "info": "Say which kernels, threads and devices are used here, and why.",
+    "info": "Show which kernels, threads and devices are used here, and why.",
 }
 
 
@@ -59,7 +59,7 @@ def cli() -> None:
     \b
     elman train digits                  built-in real data
     elman train train.csv               your own: CSV, JSON lines, Parquet, arrays, ...
-    elman data train.csv                what is in it
+    elman data train.csv                what is in the file
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv
     elman explain RUN new.csv --row 17
@@ -67,7 +67,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; what a user did wrong ends in one message and exit code 2."""
+    """Run the command; a user's mistake ends in one message and exit code 2."""
     _use_unicode()
     try:
         cli.main(prog_name="elman", standalone_mode=False)
@@ -96,32 +96,32 @@ def main() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back while libraries are imported: torch and NumPy do not survive it half-way."""
-    came: list[int] = []
+    """Hold Ctrl-C back while libraries are imported: torch and NumPy do not survive it halfway."""
+    signals: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     ours = (
         before is signal.default_int_handler
         and threading.current_thread() is threading.main_thread()
     )
     if ours:
-        signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+        signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
     try:
         yield
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)
-    if came:
+    if signals:
         raise KeyboardInterrupt
 
 
 def _end(message: str, error: BaseException, code: int) -> NoReturn:
-    """Say what went wrong, and what the run folder adds to it; exit."""
+    """Print what went wrong, with the notes that the run folder added to the error; exit."""
     click.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
     sys.exit(code)
 
 
 def _use_unicode() -> None:
-    """Refuse names that are not UTF-8, and show what the terminal cannot as an escape."""
+    """Refuse names that are not UTF-8, and print what the terminal cannot encode as an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

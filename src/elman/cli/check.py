@@ -17,11 +17,11 @@ from elman.cli.options import data_argument, model_argument, reading_options
 @data_argument
 @reading_options
 def command(model: Path, data: str, **options: Any) -> None:
-    """Prove that MODEL's answers for DATA ignore padding and company.
+    """Check that the predictions of MODEL for DATA do not depend on padding or batch.
 
-    Every sequence is asked alone, in batches, in other orders and with other padding (NaN too); the
-    largest difference in probability is shown. Exits with 1 if any is above 0: the answers must be
-    the same to the last bit.
+    Every sequence is predicted alone, in batches, in other orders and with other padding (NaN too);
+    the largest difference in probability is printed. Exits with 1 if any difference is above 0:
+    predictions must be the same to the last bit.
     """
     with uninterrupted():
         from elman.runs import check
@@ -32,9 +32,11 @@ def command(model: Path, data: str, **options: Any) -> None:
         click.echo(f"{verdict}  {entry.worst:8.1e}  {entry.name}: {entry.detail}")
     failed = sum(not entry.passed for entry in checks)
     if failed:
-        click.echo(f"{failed} of {len(checks)} checks failed: an answer depends on other sequences")
+        click.echo(
+            f"{failed} of {len(checks)} checks failed: predictions depend on other sequences"
+        )
         sys.exit(1)
     exact = "" if any(entry.worst for entry in checks) else ", to the last bit"
     click.echo(
-        f"All {len(checks)} checks passed: an answer depends on its own sequence alone{exact}"
+        f"All {len(checks)} checks passed: a prediction depends on its own sequence alone{exact}"
     )

@@ -18,14 +18,14 @@ from elman.cli.options import data_argument, model_argument, reading_options
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="folder to write [default: MODEL/evaluations/<name of DATA>]",
+    help="Folder to write. [default: MODEL/evaluations/<name of DATA>]",
 )
-@click.option("--overwrite", is_flag=True, help="replace an evaluation that is in the way")
+@click.option("--overwrite", is_flag=True, help="Replace an existing evaluation.")
 @reading_options
 def command(model: Path, data: str, out: Path | None, overwrite: bool, **options: Any) -> None:
     """Evaluate MODEL, a run or model folder, on labelled DATA it was not trained on.
 
-    Prints the figures, and writes them with predictions and plots.
+    Prints the metrics, and writes them with predictions and plots.
     """
     with uninterrupted():
         from elman.runs import evaluate

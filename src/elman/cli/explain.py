@@ -9,7 +9,7 @@ import click
 
 from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options
-from elman.settings import READING
+from elman.settings import READING_SETTINGS
 
 _METHODS = ("integrated_gradients", "gradient_x_input", "occlusion")
 _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
@@ -20,67 +20,72 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
 @data_argument
 @click.option(
     "--row",
-    help="which sequence: by its name in the first column of predictions.csv, as 'line 18', or, if "
-    "none is called so, by its number, counted from 0 [default: the first]",
+    help="Sequence to explain: its name in the first column of predictions.csv, such as 'line 18', "
+    "or, if none has that name, its number, counted from 0. [default: the first]",
 )
 @click.option(
     "--label",
     type=click.Choice(["true", "predicted"]),
-    help="whose loss the gradient comes from [default: the true one, where DATA has labels]",
+    help="Label of the loss whose gradient is shown. [default: true where DATA has labels]",
 )
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
     default="integrated_gradients",
-    help="how it is found out which steps decided [default: integrated_gradients]",
+    help="Attribution method. [default: integrated_gradients]",
 )
 @click.option(
-    "--about", metavar="CLASS", help="class, label or value that they decided [default: predicted]"
+    "--about",
+    metavar="CLASS",
+    help="Class, label or value that is attributed to the steps. [default: predicted]",
 )
 @click.option(
     "--output",
     type=click.Choice(_OUTPUTS),
-    help="number of it that is shared out among them [default: log_odds, or value]",
+    help="Number that is attributed. [default: log_odds, or value]",
 )
 @click.option(
     "--baseline",
     type=click.Choice(["zero", "unknown"]),
-    help="what stands for nothing [default: unknown for tokens and categories, else zero]",
+    help="Attribution baseline. [default: unknown for tokens and categories, else zero]",
 )
 @click.option(
-    "--step", type=int, help="of a tagger: the step that is explained, from 1 [default: the last]"
+    "--step", type=int, help="Step to explain, for a tagger, counted from 1. [default: the last]"
 )
-@click.option("--span", type=int, help="of occlusion: steps replaced at a time [default: 1]")
+@click.option("--span", type=int, help="Steps that occlusion replaces at a time. [default: 1]")
 @click.option(
-    "--stride", type=int, help="of occlusion: steps from one span to the next [default: the span]"
+    "--stride", type=int, help="Steps between two spans of occlusion. [default: the span]"
 )
 @click.option(
     "--sequences",
     type=int,
-    help="of DATA, that memory and doctor look at [default: up to 100 and 256]",
+    help="Sequences of DATA that memory and doctor use. [default: up to 100 and 256]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="of what is drawn [default: 0]")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, help="Seed of the random sample. [default: 0]"
+)
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="folder to write [default: MODEL/explanations/<name of DATA>-row-<row>]",
+    help="Folder to write. [default: MODEL/explanations/<name of DATA>-row-<row>]",
 )
-@click.option("--overwrite", is_flag=True, help="replace an explanation that is in the way")
+@click.option("--overwrite", is_flag=True, help="Replace an existing explanation.")
 @reading_options
-def command(model: Path, data: str, out: Path | None, overwrite: bool, **given: Any) -> None:
-    """Lay open what MODEL, a run or model folder, does with one sequence of DATA, and why.
+def command(model: Path, data: str, out: Path | None, overwrite: bool, **values: Any) -> None:
+    """Explain what MODEL, a run or model folder, predicts for one sequence of DATA.
 
-    Every state and gate, the gradient on its way back, the steps that decided; and of the network,
-    how far back it remembers and what the doctor finds. Prints the gist and writes a page with all
-    pictures.
+    Shows every state and gate, the gradient through time and the attribution of each step; and for
+    the network as a whole, how far back its memory reaches and the findings of the doctor. Prints a
+    summary and writes a page with all figures.
     """
     with uninterrupted():
         from elman.runs import ExplainOptions, explain
 
-    options = {name: given.pop(name) for name in READING}
-    found, folder, notes = explain(model, data, options, ExplainOptions(**given), out, overwrite)
-    click.echo(f"{found}\n")
+    options = {name: values.pop(name) for name in READING_SETTINGS}
+    explain_options = ExplainOptions(**values)
+    explanation, folder, notes = explain(model, data, options, explain_options, out, overwrite)
+    click.echo(f"{explanation}\n")
     for note in notes:
         click.echo(note)
     click.echo(f"Written to {folder}; open {folder / 'index.html'}")

@@ -11,14 +11,14 @@ import click
 
 from elman.cli import uninterrupted
 
-# What a processor must have for the kernels of an instruction set; csrc/dispatch.cpp asks for it.
+# What a processor needs for the kernels of an instruction set; csrc/dispatch.cpp asks for it.
 _NEEDS = {
     "x86_64": {
         "avx2": "AVX2, FMA and BMI2",
         "avx512": "AVX-512 F, BW, CD, DQ and VL",
     },
 }
-_ROOMS = [
+_LAYERS = [
     ("elman's kernels", "RNN, GRU and LSTM on a CPU, in float32 and float64"),
     ("torch's layers", "everything else: other devices and dtypes, LSTM with proj_size, autocast,"),
     ("", "torch.func, forward-mode derivatives, tracing, subclasses of Tensor"),
@@ -27,18 +27,18 @@ _ROOMS = [
 
 
 @click.command("info")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """Say which kernels, threads and devices elman uses here, and why.
+    """Show which kernels, threads and devices elman uses here, and why.
 
-    What to send along with a question or a report of an error.
+    Include it when you ask a question or report an error.
     """
-    found = facts()
-    click.echo(json.dumps(found, indent=2) if as_json else described(found))
+    info = collect_info()
+    click.echo(json.dumps(info, indent=2) if as_json else format_info(info))
 
 
-def facts() -> dict[str, Any]:
-    """What is known of this installation and machine, as JSON can hold it.
+def collect_info() -> dict[str, Any]:
+    """Facts about this installation and machine, JSON-ready.
 
     Raises: ElmanError if the kernels cannot be loaded.
     """
@@ -80,35 +80,35 @@ def facts() -> dict[str, Any]:
     }
 
 
-def described(found: dict[str, Any]) -> str:
-    """The facts for reading."""
+def format_info(info: dict[str, Any]) -> str:
+    """The facts as text."""
     lines = [
-        f"elman {found['elman']}, Python {found['python']}, torch {found['torch']}, "
-        f"{found['system']} {found['machine']}",
+        f"elman {info['elman']}, Python {info['python']}, torch {info['torch']}, "
+        f"{info['system']} {info['machine']}",
         "",
-        *(f"  {name:<16} {fact}" for name, fact in _lines(found)),
+        *(f"  {name:<16} {fact}" for name, fact in _lines(info)),
         "",
         "Recurrent layers run in",
-        *(f"  {name:<16} {what}" for name, what in _ROOMS),
+        *(f"  {name:<16} {what}" for name, what in _LAYERS),
     ]
     return "\n".join(lines)
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(info: dict[str, Any]) -> list[tuple[str, str]]:
     from elman.settings import TrainingSettings
 
-    kernels, cuda = found["kernels"], found["cuda"]
+    kernels, cuda = info["kernels"], info["cuda"]
     runs = kernels["runs"]
-    why = "the only ones compiled for it"
+    reason = "the only ones compiled for it"
     if len(runs) > 1 or kernels["lacks"]:
-        why = f"the fastest this processor runs, of {', '.join(runs)}"
+        reason = f"the fastest this processor runs, of {', '.join(runs)}"
     default = TrainingSettings().threads
     return [
-        ("kernels", f"{kernels['uses']}: {why}"),
+        ("kernels", f"{kernels['uses']}: {reason}"),
         *(("", f"not {name}: that needs {needs}") for name, needs in kernels["lacks"].items()),
-        ("threads", f"{found['threads']} in layers, as torch.set_num_threads says;"),
+        ("threads", f"{info['threads']} in layers, as torch.set_num_threads says;"),
         ("", f"{default} in elman train and the estimators, as their threads says"),
-        ("processors", str(found["processors"])),
+        ("processors", str(info["processors"])),
         ("CUDA", _cuda(cuda)),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from elman.settings import READING, Field, fields
+from elman.settings import READING_SETTINGS, Setting, list_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,70 +16,63 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Value(click.ParamType[Any]):
     """A number or a word, as the setting accepts it."""
 
-    def __init__(self, field: Field) -> None:
-        self.field = field
-        words = list(field.choices)
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
         names = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
-        self.name = "|".join([*(names[t] for t in field.types), *words])
+        self.name = "|".join([*(names[t] for t in setting.types), *setting.choices])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or value in self.field.choices:
+        if not isinstance(value, str) or value in self.setting.choices:
             return value
-        for kind in (int, float):
-            if kind in self.field.types:
+        for number in (int, float):
+            if number in self.setting.types:
                 try:
-                    return kind(value)
+                    return number(value)
                 except ValueError:
                     continue
-        if str in self.field.types:
+        if str in self.setting.types:
             return value
         return self.fail(f"{value!r} is not {self.name}.", param, ctx)
 
 
 def setting_options(function: F) -> F:
     """Add a flag for every setting; one that is not given is None."""
-    for field in reversed(fields()):
-        if field.name == "data":
-            continue
-        flag = f"--{field.name.replace('_', '-')}"
-        shown = field.help
-        if field.default is not None and "[default" not in shown:
-            default = field.default
-            if isinstance(default, bool):
-                flag_shown = "" if default else "no-"
-                default = f"{flag_shown}{field.name.replace('_', '-')}"
-            shown += f" [default: {default}]"
-        option: Callable[[F], F]
-        if field.types == (bool,):
-            flag += f"/--no-{field.name.replace('_', '-')}"
-            option = click.option(flag, field.name, default=None, help=shown)
-        elif field.choices and not field.types:
-            kind = click.Choice(field.choices)
-            option = click.option(flag, field.name, type=kind, default=None, help=shown)
-        else:
-            option = click.option(flag, field.name, type=_Value(field), default=None, help=shown)
-        function = option(function)
+    for setting in reversed(list_settings()):
+        if setting.name != "data":  # the argument of the command
+            function = _flag(setting, setting.default_text)(function)
     return function
 
 
 def reading_options(function: F) -> F:
     """Add the flags that say how a file is read; what is not given is as in training."""
-    return _reading(function, "as in training")
+    return _reading_options(function, "as in training")
 
 
 def guessing_options(function: F) -> F:
     """Add the flags that say how a file is read; what is not given is guessed."""
-    return _reading(function, "guessed")
+    return _reading_options(function, "guessed")
 
 
-def _reading(function: F, default: str) -> F:
-    known = {field.name: field for field in fields()}
-    for name in reversed(READING):
-        field = known[name]
-        kind = click.Choice(field.choices) if field.choices else str
-        shown = field.help.split(" [default")[0] + f" [default: {default}]"
-        function = click.option(f"--{name}", name, type=kind, default=None, help=shown)(function)
+def _reading_options(function: F, default: str) -> F:
+    settings = {setting.name: setting for setting in list_settings()}
+    for name in reversed(READING_SETTINGS):
+        function = _flag(settings[name], default)(function)
     return function
+
+
+def _flag(setting: Setting, default: str) -> Callable[[F], F]:
+    """The flag of one setting, with its default in words."""
+    kind: Any
+    flag = word = setting.name.replace("_", "-")
+    if setting.types == (bool,):
+        flag, kind = f"{word}/--no-{word}", bool
+        default = {"True": word, "False": f"no-{word}"}.get(default, default)
+    elif not setting.types:
+        kind = click.Choice(setting.choices)
+    else:
+        kind = _Value(setting)
+    text = f"{setting.help} [default: {default}]" if default else setting.help
+    return click.option(f"--{flag}", setting.name, type=kind, default=None, help=text)
 
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))

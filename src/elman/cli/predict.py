@@ -15,9 +15,9 @@ from elman.cli.options import data_argument, model_argument, reading_options
 @model_argument
 @data_argument
 @click.option(
-    "-o", "--out", required=True, help="CSV file to write, or - for the terminal", metavar="FILE"
+    "-o", "--out", required=True, help="CSV file to write, or - for the terminal.", metavar="FILE"
 )
-@click.option("--overwrite", is_flag=True, help="replace FILE")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @reading_options
 def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -> None:
     """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder."""

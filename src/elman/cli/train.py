@@ -12,7 +12,7 @@ import click
 
 from elman.cli import uninterrupted
 from elman.cli.options import setting_options
-from elman.settings import fields
+from elman.settings import list_settings
 
 if TYPE_CHECKING:
     from elman.runs.config import RunSettings
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("data", required=False)
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags go before it"
+    "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags override it."
 )
-@click.option("--print-config", is_flag=True, help="print the settings that result, and stop")
+@click.option("--print-config", is_flag=True, help="Print the resulting settings and exit.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="run folder [default: runs/<date>-<name>]"
+    "--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<date>-<name>]"
 )
-@click.option("--overwrite", is_flag=True, help="replace a run that is in the way")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @click.option(
-    "--log-every", type=click.IntRange(1), default=1, help="epochs between two lines [default: 1]"
+    "--log-every",
+    type=click.IntRange(1),
+    default=1,
+    help="Epochs between two lines of progress. [default: 1]",
 )
-@click.option("--quiet", is_flag=True, help="print errors only")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
 @setting_options
 def command(
     data: str | None,
@@ -43,7 +46,7 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Train a network on DATA, evaluate it on sequences it never saw, and draw its curves.
+    """Train a network on DATA, evaluate it on held-out sequences, and plot the results.
 
     DATA is a file (.csv, .tsv, .jsonl, .ts) or a built-in task (`elman tasks` lists them).
     """
@@ -79,11 +82,11 @@ def command(
 
 
 def settings_from(flags: Mapping[str, Any], config: Path | None) -> RunSettings:
-    """Merge the flags that were given, not None, over a TOML file."""
+    """Merge the flags that are set, not None, over a TOML file."""
     from elman.runs.config import merge, read_toml
 
-    given: dict[str, dict[str, Any]] = {}
-    for field in fields():
-        if flags[field.name] is not None:
-            given.setdefault(field.section, {})[field.name] = flags[field.name]
-    return merge(read_toml(config) if config else {}, given)
+    values: dict[str, dict[str, Any]] = {}
+    for setting in list_settings():
+        if flags[setting.name] is not None:
+            values.setdefault(setting.section, {})[setting.name] = flags[setting.name]
+    return merge(read_toml(config) if config else {}, values)

@@ -37,7 +37,7 @@ from elman.evaluate import (
 )
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
-from elman.settings import DataSettings, ModelSettings, TrainingSettings, validated
+from elman.settings import DataSettings, ModelSettings, TrainingSettings, validate_settings
 from elman.train import EpochCallback, History, TorchThreads, train
 from elman.train.losses import check_loss
 from elman.train.progress import make_progress
@@ -176,7 +176,7 @@ class SequenceEstimator(Parameters, Contract):
         on_epoch: EpochCallback | None,
     ) -> tuple[SequenceModel, History]:
         """Make a network and train it; `memory` is the optimizer's, before and after."""
-        settings = asked.resolved(watched is not None)
+        settings = asked.resolve(watched is not None)
         progress = make_progress(self.verbose, settings.epochs)
         # fork_rng leaves the caller's own random state as it was.
         with torch.random.fork_rng(), TorchThreads(self.threads), progress:
@@ -251,7 +251,7 @@ class SequenceEstimator(Parameters, Contract):
         ]
         for kind, values in groups:
             try:
-                found.append(validated(kind, values))
+                found.append(validate_settings(kind, values))
             except SettingsError as error:
                 faults.append(str(error).replace("seed:", "random_state:"))
         if self.inputs not in ("auto", "numbers", "tokens", "text", "mixed"):

@@ -25,7 +25,7 @@ from elman.estimators.targets import TARGETS
 from elman.evaluate import Baselines, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
-from elman.settings import validated
+from elman.settings import validate_settings
 from elman.train import EpochRecord, History
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def _restored(
         raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
     described = dict(config["model"])
     described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
-    network = validated(ModelConfig, described, "config.json: model")
+    network = validate_settings(ModelConfig, described, "config.json: model")
     estimator.check_parameters(network.readout, 0)
     if network.task not in kind.tasks:
         raise ModelFileError(

@@ -18,7 +18,7 @@ from elman.settings import (
     ModelSettings,
     ReportSettings,
     TrainingSettings,
-    validated,
+    validate_settings,
 )
 
 Values = dict[str, dict[str, Any]]
@@ -79,7 +79,7 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> RunSettings:
         for layer in layers:
             values |= layer.get(name, {})
         try:
-            sections[name] = validated(kind, values)
+            sections[name] = validate_settings(kind, values)
         except SettingsError as error:
             faults.append(str(error))
     if faults:

@@ -239,7 +239,7 @@ def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
     model, training, chosen = choose(
         figures_of(parts.training, data), settings.model, settings.training
     )
-    plan = training.resolved(parts.choosing)
+    plan = training.resolve(parts.choosing)
     hanging = {n: getattr(plan, n) for n in ("patience", "keep")}
     training = dataclasses.replace(training, **hanging)
     return RunSettings(data, model, training, settings.report), chosen

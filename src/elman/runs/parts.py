@@ -18,7 +18,7 @@ from elman.data.ragged import flatten
 from elman.data.splits import cut_windows, hold_out, hold_out_groups, hold_out_latest
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
-from elman.settings import READING, DataSettings, TrainingSettings
+from elman.settings import READING_SETTINGS, DataSettings, TrainingSettings
 from elman.tasks import TASKS
 
 DEFAULTS = TrainingSettings()
@@ -70,7 +70,7 @@ def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFA
             "data: no file or task named. Expected `elman train FILE`, or one of the tasks "
             f"{', '.join(BUILTIN_TASKS)}"
         )
-    given = {name: getattr(settings, name) for name in READING if getattr(settings, name)}
+    given = {name: getattr(settings, name) for name in READING_SETTINGS if getattr(settings, name)}
     notes = []
     if is_task(settings.data):
         own = {name: getattr(settings, name) for name in ("test", "window", "time_difference")}

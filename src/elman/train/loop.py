@@ -84,7 +84,7 @@ def train(
         and gate that it began in; ElmanError if the model is changed meanwhile in a way that would
         have no effect.
     """
-    plan = settings.resolved(validation is not None)
+    plan = settings.resolve(validation is not None)
     if (plan.class_weight is None) != (class_weight is None):
         raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
     by_class = None if class_weight is None else torch.as_tensor(class_weight)
