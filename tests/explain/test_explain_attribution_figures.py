@@ -13,8 +13,8 @@ from elman.plots.explain.inputs import (
     MAX_BARS,
     MAX_CHANNELS,
     MAX_LINES,
-    _strongest,
-    _wrapped,
+    _lines_to_draw,
+    _wrap_lines,
 )
 from elman.plots.style import save
 
@@ -62,7 +62,7 @@ def test_each_channel_has_its_signal_and_its_bars_on_one_scale():
     assert figure.axes[3].get_ylim() == figure.axes[4].get_ylim()
 
 
-def test_of_many_channels_the_strongest_are_drawn_and_the_rest_named():
+def test_of_many_channels_the_lines_to_draw_are_drawn_and_the_rest_named():
     model = make_model("gru", input_size=40).double()
     found = attribute(model, torch.randn(5, 40, dtype=torch.float64))
     figure = drawn(found.plot())
@@ -103,13 +103,13 @@ def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are():
 
 
 def test_lines_of_text_break_where_they_are_full():
-    lines = _wrapped([40.0] * 5, 1.0)
+    lines = _wrap_lines([40.0] * 5, 1.0)
     assert [list(line) for line in lines] == [[0, 1], [2, 3], [4]]
-    assert [list(line) for line in _wrapped([200.0, 1.0], 1.0)] == [[0], [1]]
+    assert [list(line) for line in _wrap_lines([200.0, 1.0], 1.0)] == [[0], [1]]
     lines = [range(i, i + 1) for i in range(100)]
     values = np.zeros(100)
     values[[3, 50, 97]] = [1, -2, 3]
-    kept = _strongest(lines, values)
+    kept = _lines_to_draw(lines, values)
     assert len(kept) == MAX_LINES and {3, 50, 97} <= set(kept) and kept == sorted(kept)
 
 

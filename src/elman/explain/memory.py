@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import DataError, SettingsError
-from elman.explain.network import ExplainedNetwork
+from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.explain.perturbation import Replacement, change_by_step, replacement_for
 from elman.explain.results import Floats, attributes_to_dict, to_frame
 from elman.models import ModelConfig
@@ -308,7 +308,7 @@ def _measure(network: ExplainedNetwork) -> str:
     if network.model.config.num_outputs == 1:
         return f"absolute change of {network.output_names[0]}, in its unit"
     return network.meaning.distance_name + (
-        ", in standard deviations" if network.standardised else ""
+        ", in standard deviations" if isinstance(network, ExplainedEstimator) else ""
     )
 
 

@@ -23,7 +23,7 @@ from elman.errors import SettingsError
 from elman.explain.checks import check_input, check_label, check_name, default_input_names
 from elman.explain.outputs import OUTPUTS, OutputMeaning
 from elman.explain.results import count_of
-from elman.models import SequenceModel
+from elman.models import ModelConfig, SequenceModel
 from elman.tasks import TASKS
 
 Texts = tuple[str, ...]
@@ -62,29 +62,56 @@ class ExplainedNetwork:
 
     Args:
         model: a copy of the user's network, in evaluation mode, its gradients empty.
+        output_names: classes, labels, or names of the numbers that are predicted, (K,).
+        input_names: of the C channels (of an estimator numbers, which of them were observed,
+            categories); `("token",)` for tokens.
+        mean, scale: (K,): a value in the target's unit is output * scale + mean; 0 and 1 for
+            classes and for a bare network.
     """
 
     model: SequenceModel
+    output_names: tuple[Any, ...]
+    input_names: Texts
+    mean: Tensor
+    scale: Tensor
 
     @classmethod
     def of(cls, model: Any, dtype: torch.dtype | None = torch.float64) -> ExplainedNetwork:
         """Copy the network of `model`, a SequenceModel or a fitted estimator.
 
         Args:
-            dtype: of the copy; None for that of the user's network. float64 by default, for in
-                float32 a sum over hundreds of steps of what explains a change misses the change by
-                more than the tolerances that are promised.
+            dtype: of the copy; None for that of the user's network. float64 by default: in float32
+                the rounding of a long sequence is larger than the tolerances that are promised.
         Raises: SettingsError for anything else.
         """
-        if isinstance(model, SequenceModel):
-            return ExplainedNetwork(_copy(model, dtype))
+        estimator = None
         if isinstance(model, FittedEstimator):
-            return ExplainedEstimator(_copy(model.model_, dtype), model)
-        raise SettingsError(
-            f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
-            "SequenceClassifier, SequenceTagger or SequenceRegressor."
-            + (" Call fit first" if hasattr(model, "read_sequences") else "")
-        )
+            estimator, model = model, model.model_
+        elif not isinstance(model, SequenceModel):
+            raise SettingsError(
+                f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
+                "SequenceClassifier, SequenceTagger or SequenceRegressor."
+                + (" Call fit first" if hasattr(model, "read_sequences") else "")
+            )
+        network = copy.deepcopy(model)
+        if dtype is not None:
+            network = network.to(dtype)
+        network.zero_grad(set_to_none=True)
+        bias = network.eval().output.bias
+        mean, scale = torch.zeros_like(bias), torch.ones_like(bias)
+        has_classes = TASKS[network.config.task].has_classes
+        if estimator is None:
+            numbers = range(network.config.num_outputs)
+            names = tuple(numbers) if has_classes else tuple(f"output {k + 1}" for k in numbers)
+            return ExplainedNetwork(
+                network, names, default_input_names(network.config), mean, scale
+            )
+        target = estimator.target_
+        names = tuple(target.classes.tolist() if has_classes else target.names)
+        if not has_classes:
+            mean, scale = (torch.tensor(v).to(bias) for v in (target.mean, target.scale))
+        inputs = _input_names(estimator, network.config)
+        return ExplainedEstimator(network, names, inputs, mean, scale, estimator)
 
     @property
     def meaning(self) -> OutputMeaning:
@@ -95,32 +122,6 @@ class ExplainedNetwork:
     def has_classes(self) -> bool:
         """Whether outputs are about classes or labels; else they are numbers."""
         return TASKS[self.model.config.task].has_classes
-
-    @property
-    def output_names(self) -> tuple[Any, ...]:
-        """Classes, labels, or names of the numbers that are predicted, (K,)."""
-        numbers = range(self.model.config.num_outputs)
-        return tuple(numbers) if self.has_classes else tuple(f"output {k + 1}" for k in numbers)
-
-    @property
-    def input_names(self) -> Texts:
-        """Of the C channels; `("token",)` for tokens."""
-        return default_input_names(self.model.config)
-
-    @property
-    def mean(self) -> Tensor:
-        """(K,): a value in the target's unit is output * scale + mean; 0 for classes."""
-        return torch.zeros_like(self.model.output.bias)
-
-    @property
-    def scale(self) -> Tensor:
-        """(K,); 1 for classes."""
-        return torch.ones_like(self.model.output.bias)
-
-    @property
-    def standardised(self) -> bool:
-        """Whether the network learnt standardised values, so that 1 is a standard deviation."""
-        return False
 
     def distribution(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to probabilities, or to values in the target's unit."""
@@ -216,45 +217,6 @@ class ExplainedEstimator(ExplainedNetwork):
     """
 
     estimator: FittedEstimator
-
-    @property
-    def output_names(self) -> tuple[Any, ...]:
-        """Classes, labels, or names of the numbers that are predicted, (K,)."""
-        target = self.estimator.target_
-        return tuple(target.classes.tolist() if self.has_classes else target.names)
-
-    @property
-    def input_names(self) -> Texts:
-        """Of the C channels: numbers, which of them were observed, categories."""
-        if self.model.config.vocabulary_size:
-            return ("token",)
-        encoder, columns = self.estimator.encoder_, self.estimator.columns_
-        count = encoder.channels
-        names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
-        if columns.what == "channels" and columns.names:
-            names = list(columns.names)
-        numbers = [names[c] for c in range(count) if c not in encoder.categories]
-        flags = [f"{name} observed" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap]
-        return (*numbers, *flags, *(names[c] for c in encoder.categories))
-
-    @property
-    def mean(self) -> Tensor:
-        """(K,): a value in the target's unit is output * scale + mean; 0 for classes."""
-        if self.has_classes:
-            return super().mean
-        return torch.tensor(self.estimator.target_.mean).to(self.model.output.bias)
-
-    @property
-    def scale(self) -> Tensor:
-        """(K,); 1 for classes."""
-        if self.has_classes:
-            return super().scale
-        return torch.tensor(self.estimator.target_.scale).to(self.model.output.bias)
-
-    @property
-    def standardised(self) -> bool:
-        """Whether the network learnt standardised values, so that 1 is a standard deviation."""
-        return not self.has_classes
 
     def read_sequences(self, X: Any) -> Any:
         """X out of its container: what the three methods below take, whole or in part."""
@@ -357,9 +319,15 @@ def _numbered(noun: str, container: str, count: int) -> list[str]:
     return [noun] if count == 1 else [f"{container}: {noun} {i}" for i in range(count)]
 
 
-def _copy(model: SequenceModel, dtype: torch.dtype | None) -> SequenceModel:
-    network = copy.deepcopy(model)
-    if dtype is not None:
-        network = network.to(dtype)
-    network.zero_grad(set_to_none=True)
-    return network.eval()
+def _input_names(estimator: FittedEstimator, config: ModelConfig) -> Texts:
+    """Of the C channels of an estimator: as its X names them, in the order of the encoding."""
+    if config.vocabulary_size:
+        return default_input_names(config)
+    encoder, columns = estimator.encoder_, estimator.columns_
+    count = encoder.channels
+    names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
+    if columns.what == "channels" and columns.names:
+        names = list(columns.names)
+    numbers = [names[c] for c in range(count) if c not in encoder.categories]
+    flags = [f"{name} observed" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap]
+    return (*numbers, *flags, *(names[c] for c in encoder.categories))

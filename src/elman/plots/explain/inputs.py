@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from elman.explain.memory import Memory, MemoryCurve
 
 MAX_CHANNELS = 6
-MAX_BARS = 500  # across a panel; beyond, one bar stands for several steps
+MAX_BARS = 500  # across a panel; beyond, one bar covers several steps
 MAX_LINES = 30  # of text
 LINEAR_LAGS = 64  # up to which the axis of time lags is linear
 _COLUMNS = 92  # letters in a line of text
@@ -43,26 +43,26 @@ _CURVE_STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw_attribution(attribution: Attribution) -> Figure:
-    """Draw what each step did: bars up raised the output, bars down lowered it."""
+    """Draw what each step contributed: bars up raised the output, bars down lowered it."""
     return _over_tokens(attribution) if attribution.values.ndim == 1 else _under_signal(attribution)
 
 
 def _title(axes: Axes, attribution: Attribution, more: str = "") -> None:
     unit = f" {attribution.unit}" if attribution.unit else ""
     what = attribution.method.replace("_", " ").replace(" x ", " × ")
-    told = (
+    subtitle = (
         f"{what}: {attribution.difference:+.3g}{unit} from the baseline ({attribution.baseline})\n"
         f"bars up raised it, bars down lowered it{more}"
     )
     axes.set_title(f"What decided: {label(attribution.output, 60)}", loc="left", pad=34)
     axes.annotate(
-        told, (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
+        subtitle, (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
         fontsize=8, color=GREY, va="bottom", annotation_clip=False,
     )  # fmt: skip
 
 
 def _ends(values: Floats) -> tuple[float, float]:
-    """Lowest and highest bar, nought included."""
+    """Lowest and highest bar, 0 included."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     return (low, high) if high > low else (0.0, 1.0)
 
@@ -70,29 +70,29 @@ def _ends(values: Floats) -> tuple[float, float]:
 def _under_signal(attribution: Attribution) -> Figure:
     T, C = attribution.values.shape
     order = np.argsort(-np.abs(attribution.values).sum(0), kind="stable")
-    shown, rest = np.sort(order[:MAX_CHANNELS]), np.sort(order[MAX_CHANNELS:])
-    panels = len(shown) + (C > 1)
+    drawn, rest = np.sort(order[:MAX_CHANNELS]), np.sort(order[MAX_CHANNELS:])
+    panels = len(drawn) + (C > 1)
     with new_figure(8.0, 1.5 + 1.2 * panels + (0.3 if len(rest) else 0)) as figure:
-        every = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
-        _title(every[0], attribution)
+        rows = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+        _title(rows[0], attribution)
         if C > 1:
-            style_axes(every[0], grid="")
-            _bars(every[0], attribution.by_step, _ends(attribution.by_step), attribution.unit)
-            _name(every[0], "all channels")
-        ends = _ends(attribution.values[:, shown])
-        for axes, c in zip(every[C > 1 :], shown, strict=True):
+            style_axes(rows[0], grid="")
+            _bars(rows[0], attribution.by_step, _ends(attribution.by_step), attribution.unit)
+            _name(rows[0], "all channels")
+        ends = _ends(attribution.values[:, drawn])
+        for axes, c in zip(rows[C > 1 :], drawn, strict=True):
             _channel(axes, attribution, int(c), ends)
-        every[-1].set_xlim(0.4, T + 0.6)
-        step_axis(every[-1], T)
-        every[-1].set_xlabel("step t of x_t; signals as the network reads them")
+        rows[-1].set_xlim(0.4, T + 0.6)
+        step_axis(rows[-1], T)
+        rows[-1].set_xlabel("step t of x_t; signals as the network reads them")
         if len(rest):
             share = np.abs(attribution.values[:, rest]).sum() / (
                 np.abs(attribution.values).sum() or 1.0
             )
             names = ", ".join(label(attribution.input_names[c], 14) for c in rest[:6])
             more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
-            told = f"not drawn, with {share:.0%} of the bars' whole length: {names}{more}"
-            figure.supxlabel(told, fontsize=8, color=GREY)
+            note = f"not drawn, with {share:.0%} of the total length of all bars: {names}{more}"
+            figure.supxlabel(note, fontsize=8, color=GREY)
     return figure
 
 
@@ -159,27 +159,27 @@ def _over_tokens(attribution: Attribution) -> Figure:
     words = [label(str(token).replace(" ", "␣"), 40) for token in attribution.inputs]
     widths = [_width(word) for word in words]
     gap = 0.5 if max(widths) <= 2 else 1.0
-    lines = _wrapped(widths, gap)
+    lines = _wrap_lines(widths, gap)
     tall = 0.6
     if len(lines) == 1:  # then there is room
         gap, tall = max(gap, min(4.0, (_COLUMNS - sum(widths)) / len(widths))), 1.3
-    kept = _strongest(lines, attribution.values)
+    drawn = _lines_to_draw(lines, attribution.values)
     low, high = _ends(attribution.values)
     strongest = int(np.abs(attribution.values).argmax())
     unit = f" {attribution.unit}" if attribution.unit else ""
     more = f"; the longest: {attribution.values[strongest]:+.3g}{unit}, x_{strongest + 1}"
-    if len(kept) < len(lines):
-        more += f"; drawn: the {len(kept)} of {len(lines)} lines with the longest bars"
-    with new_figure(8.0, tall * len(kept) + 0.9) as figure:
+    if len(drawn) < len(lines):
+        more += f"; drawn: the {len(drawn)} of {len(lines)} lines with the longest bars"
+    with new_figure(8.0, tall * len(drawn) + 0.9) as figure:
         axes = figure.subplots()
         _title(axes, attribution, more)
         axes.axis("off")
         heights = 0.5 * attribution.values / (high - low)
-        for row, line in enumerate(kept):
-            # From the bottom of the room for bars up to where nought lies in it.
+        for row, line in enumerate(drawn):
+            # From the bottom of the room for bars up to where 0 lies in it.
             _line(axes, row, 0.5 * -low / (high - low), lines[line], words, widths, gap, heights)
         axes.set_xlim(-6, _COLUMNS + 1)
-        axes.set_ylim(len(kept), 0)
+        axes.set_ylim(len(drawn), 0)
     return figure
 
 
@@ -197,16 +197,16 @@ def _line(
     import matplotlib as mpl
 
     fonts = ["DejaVu Sans Mono", *mpl.rcParams["font.family"]]
-    nought, middle = row + 0.56 - below, row + 0.76
+    zero, middle = row + 0.56 - below, row + 0.76
     axes.text(-1, middle, f"x_{steps[0] + 1}", ha="right", va="center", fontsize=7, color=GREY)
     x = 0.0
     for t in steps:
         colour = BLUE if heights[t] > 0 else VERMILION
         centre = x + widths[t] / 2
-        axes.plot([x, x + widths[t]], [nought, nought], color=PALE, linewidth=0.7, zorder=1)
+        axes.plot([x, x + widths[t]], [zero, zero], color=PALE, linewidth=0.7, zorder=1)
         # Not as wide as a long word: what is to be compared is the height.
         wide = min(widths[t] + gap / 2, _BAR)
-        axes.bar(centre, -heights[t], wide, nought, color=colour, linewidth=0)
+        axes.bar(centre, -heights[t], wide, zero, color=colour, linewidth=0)
         axes.text(
             centre, middle, words[t], ha="center", va="center", fontsize=8, family=fonts, color=INK
         )
@@ -219,8 +219,8 @@ def _width(word: str) -> float:
     return float(sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain) or 1)
 
 
-def _wrapped(widths: list[float], gap: float) -> list[range]:
-    """Which tokens stand in which line."""
+def _wrap_lines(widths: list[float], gap: float) -> list[range]:
+    """Which tokens are in which line."""
     lines, start, x = [], 0, 0.0
     for t, width in enumerate(widths):
         if x + width > _COLUMNS and t > start:
@@ -230,17 +230,17 @@ def _wrapped(widths: list[float], gap: float) -> list[range]:
     return [*lines, range(start, len(widths))]
 
 
-def _strongest(lines: list[range], values: Floats) -> list[int]:
+def _lines_to_draw(lines: list[range], values: Floats) -> list[int]:
     """Lines to draw: all, or those with the longest bars, in their order."""
     if len(lines) <= MAX_LINES:
         return list(range(len(lines)))
     most = np.array([np.abs(values[line.start : line.stop]).max() for line in lines])
-    lines_drawn: list[int] = sorted(np.argsort(-most, kind="stable")[:MAX_LINES].tolist())
-    return lines_drawn
+    numbers: list[int] = sorted(np.argsort(-most, kind="stable")[:MAX_LINES].tolist())
+    return numbers
 
 
 def draw_memory(memory: Memory) -> Figure:
-    """Draw effect over distance with 95 % intervals, and how far each curve reaches."""
+    """Draw effect over time lag with 95 % intervals, and how far each curve reaches."""
     curves = memory.curves
     longest = max(int(curve.lags[-1]) for curve in curves.values())
     shift = int(longest > LINEAR_LAGS)
@@ -253,8 +253,8 @@ def draw_memory(memory: Memory) -> Figure:
             axes.fill_between(
                 x, curve.low, curve.high, color=style["color"], alpha=0.2, linewidth=0
             )
-            told = f"{name}: {_describe_reach(curve)}"
-            axes.plot(x, curve.effect, linewidth=1.6, markersize=4, label=told, **style)
+            legend = f"{name}: {_describe_reach(curve)}"
+            axes.plot(x, curve.effect, linewidth=1.6, markersize=4, label=legend, **style)
             if curve.reach is not None:
                 axes.axvline(curve.reach + shift, color=style["color"], linewidth=1, linestyle=":")
         _lag_axis(axes, longest)
@@ -268,7 +268,7 @@ def draw_memory(memory: Memory) -> Figure:
         figure.supxlabel(
             f"mean of {memory.used:,} sequences and its 95 % interval; replaced by "
             f"{memory.replacement}\n"
-            f"dotted: the last distance with {memory.share:.0%} of the largest effect or more",
+            f"dotted: the largest lag with {memory.share:.0%} of the largest effect or more",
             fontsize=8, color=GREY,
         )  # fmt: skip
     return figure
@@ -298,7 +298,7 @@ def _lag_axis(axes: Axes, longest: int) -> None:
         places = [0.0] if not longest else MaxNLocator(10, integer=True).tick_values(0, longest)
         axes.set_xticks([k for k in places if k <= longest])
         return
-    # Logarithmic over distance + 1, so that distance 0 has its place.
+    # Logarithmic over lag + 1, so that lag 0 has its place.
     axes.set_xscale("log")
     ticks = [0, 1, 2, *(m * 10**e for e in range(7) for m in (5, 10, 20))]
     ticks = [k for k in ticks if k <= longest]

@@ -1,6 +1,6 @@
-"""Panels one above the other over the same steps, and what stands in them.
+"""Panels one above the other over the same steps, and what is drawn in them.
 
-Beside every panel is a narrow place for its colour bar, or for the names of its lines, so that the
+Beside every panel is a narrow axes for its colour bar, or for the names of its lines, so that the
 steps of all panels stay below each other.
 
 Dimensions: T steps, C channels, H units.
@@ -39,16 +39,31 @@ STYLES: tuple[Any, ...] = (
 # From light to dark, so that a print without colour shows the same order.
 SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
 
-Panel = tuple["Axes", "Axes"]  # where the data stands, and the place beside it
+Panel = tuple["Axes", "Axes"]  # of the data, and beside it
 
 
 @contextmanager
-def stacked(heights: Sequence[float], steps: int) -> Iterator[tuple[Figure, list[Panel]]]:
-    """Give a figure of panels, as wide as so many steps want, `heights` in inches."""
+def stacked(
+    heights: Sequence[float],
+    inputs: NDArray[Any],
+    input_names: Sequence[str] = (),
+    input_height: float = 0.0,
+) -> Iterator[tuple[Figure, list[Panel]]]:
+    """Give a figure of panels over the steps of one sequence, which stands above them.
+
+    Args:
+        heights: of the panels, inches.
+        inputs: what was read: tokens, (T,), named above the first panel; or numbers, (T, C).
+        input_names: of the C channels.
+        input_height: of a further panel, the first, with the numbers; 0 for none.
+    """
+    steps = len(inputs)
+    with_input = bool(input_height) and inputs.ndim == 2
+    every = [*([input_height] if with_input else []), *heights]
     width = float(np.clip(2.0 + 0.16 * steps, 6.4, 11.0))
-    with new_figure(width + 1.2, sum(heights) + 0.45 * len(heights) + 0.3) as figure:
+    with new_figure(width + 1.2, sum(every) + 0.45 * len(every) + 0.3) as figure:
         grid = figure.subplots(
-            len(heights), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=heights
+            len(every), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=every
         )
         panels = [(row[0], row[1]) for row in grid]
         for axes, beside in panels:
@@ -57,7 +72,12 @@ def stacked(heights: Sequence[float], steps: int) -> Iterator[tuple[Figure, list
             beside.set_axis_off()
             if axes is not panels[-1][0]:
                 axes.tick_params(labelbottom=False)
-        yield figure, panels
+        if with_input:
+            _draw_input(panels[0], inputs, input_names)
+            panels[0][0].set_title("Input, as the network reads it")
+        yield figure, panels[with_input:]
+        if inputs.ndim == 1:
+            _name_tokens(panels[0][0], [str(token) for token in inputs])
         step_axis(panels[-1][0], steps)
 
 
@@ -65,13 +85,13 @@ def step_axis(axes: Axes, steps: int) -> None:
     """Number the steps from 1."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    inside = [t for t in MaxNLocator(10, integer=True).tick_values(1, steps) if 1 < t <= steps]
-    axes.xaxis.set_major_locator(FixedLocator([1, *inside]))
+    ticks = [t for t in MaxNLocator(10, integer=True).tick_values(1, steps) if 1 < t <= steps]
+    axes.xaxis.set_major_locator(FixedLocator([1, *ticks]))
     axes.set_xlabel("step")
 
 
-def name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
-    """Write the tokens above a panel, one over each step; of very many, every so-manieth."""
+def _name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
+    """Write the tokens above a panel, one over each step; of very many, one in several."""
     every = -(-len(tokens) // MAX_NAMED)
     at = np.arange(0, len(tokens), every)
     texts = [label(token, 18) for token in tokens[::every]]
@@ -84,7 +104,7 @@ def name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
         upper.set_xlabel(f"one token in {every} is named", color=GREY, fontsize=8)
 
 
-def draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
+def _draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
     """Draw channels, (T, C): a line each, or a heat map of many."""
     axes, _ = panel
     if inputs.shape[1] <= MAX_LINES:
@@ -230,8 +250,3 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
         beside.text(
             0.0, height, text, transform=beside.transAxes, color=colour, fontsize=8, va="center"
         )
-
-
-def tokens_of(inputs: NDArray[Any]) -> list[str] | None:
-    """The texts of tokens, or None for numbers."""
-    return [str(token) for token in inputs] if inputs.ndim == 1 else None

@@ -14,24 +14,21 @@ from elman.plots.explain.panels import (
     MAX_LINES,
     STYLES,
     Panel,
-    draw_input,
     draw_lines,
     heat,
     name_ends,
-    name_tokens,
     number_decades,
     stacked,
-    tokens_of,
     unit_axis,
 )
 from elman.plots.style import COLOURS, GREY, INK, Floats, new_figure, style_axes
 from elman.tasks import TASKS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from elman.explain.bptt import Bptt, Place
+    from elman.explain.forward import Direction
     from elman.explain.trace import LayerTrace, Trace
 
 # What each is called beside its letter; a cell of the user's own has its names alone.
@@ -52,63 +49,56 @@ LOWEST = 1e-12  # of a logarithmic axis, relative to the largest
 
 def draw_trace(trace: Trace) -> Figure:
     """Draw input, hidden states of the top layer, its gates, and the prediction as it forms."""
-    tokens = tokens_of(trace.inputs)
     top = trace.layers[-1].layer
     gated = [e for e in trace.layers if e.layer == top and e.sigmoid_gates]
-    heights = [*([] if tokens else [1.3]), 2.0, *[1.3] * len(gated), 2.0]
-    with stacked(heights, len(trace.hidden)) as (figure, panels):
-        remaining = iter(panels)
-        if tokens is None:
-            panel = next(remaining)
-            draw_input(panel, trace.inputs, trace.input_names)
-            panel[0].set_title("Input, as the network reads it")
-        panel = next(remaining)
-        _states(panel, trace.hidden, bool((trace.hidden < 0).any()))
-        both = len({e.direction for e in trace.layers}) > 1
-        halves = ": forward above, backward below" if both else ""
-        panel[0].set_title(f"Hidden states of the top layer{halves}")
-        if both:
-            panel[0].axhline(trace.hidden.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
-        for each, panel in zip(gated, remaining, strict=False):
-            names = each.sigmoid_gates
-            means = np.stack([each.gates[name].mean(1) for name in names], 1)
-            draw_lines(
-                panel, means, [NAMES.get(name, name) for name in names], bounds=(-0.03, 1.03)
-            )
-            which = f", {each.direction}" if both else ""
-            panel[0].set_title(f"Gates of the top layer{which}, mean of the units")
+    heights = [2.0, *[1.3] * len(gated), 2.0]
+    with stacked(heights, trace.inputs, trace.input_names, 1.3) as (figure, panels):
+        directions = {layer.direction for layer in trace.layers}
+        _states(panels[0], trace.hidden)
+        _title_directions(panels[0], "Hidden states of the top layer", trace.hidden, directions)
+        for layer, panel in zip(gated, panels[1:-1], strict=True):
+            names = layer.sigmoid_gates
+            means = np.stack([layer.gates[name].mean(1) for name in names], 1)
+            titles = [NAMES.get(name, name) for name in names]
+            draw_lines(panel, means, titles, bounds=(-0.03, 1.03))
+            which = f", {layer.direction}" if len(directions) > 1 else ""
+            panel[0].set_title(f"Gates of the top layer{which}, mean over the units")
             panel[0].set_ylabel("open")
         _prediction(panels[-1], trace)
-        if tokens is not None:
-            name_tokens(panels[0][0], tokens)
     return figure
 
 
 def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
     """Draw every gate and state of one layer and direction, unit by unit."""
-    tokens = tokens_of(trace.inputs)
-    with stacked([1.3] * len(layer.gates), len(trace.hidden)) as (figure, panels):
+    with stacked([1.3] * len(layer.gates), trace.inputs) as (figure, panels):
         for panel, (name, values) in zip(panels, layer.gates.items(), strict=True):
             if name in layer.sigmoid_gates:
+                # An open update gate keeps the old state, where others let something in.
                 what = "keeps the old" if name == "z" else "open"
                 heat(panel, values, what, signed=False, limit=1.0)
                 unit_axis(panel[0], values.shape[1])
             else:
-                _states(panel, values, bool((values < 0).any()), "cell" if name == "c" else "state")
+                _states(panel, values, "cell" if name == "c" else "state")
             title = NAMES.get(name, name)
             panel[0].set_title(title[0].upper() + title[1:])
         text = f"layer {layer.layer}, {layer.direction}"
         panels[0][0].set_title(text, loc="right", color=GREY, fontsize=8.5)
-        if tokens is not None:
-            name_tokens(panels[0][0], tokens)
     return figure
 
 
-def _states(panel: Panel, values: Floats, signed: bool, what: str = "state") -> None:
+def _states(panel: Panel, values: Floats, what: str = "state") -> None:
     """States have no unit; those of tanh lie between -1 and 1."""
-    within = float(np.abs(values).max()) <= 1
-    heat(panel, values, what, signed=signed, limit=1.0 if within else None)
+    bounded = float(np.abs(values).max()) <= 1
+    heat(panel, values, what, signed=bool((values < 0).any()), limit=1.0 if bounded else None)
     unit_axis(panel[0], values.shape[1])
+
+
+def _title_directions(panel: Panel, title: str, values: Floats, directions: set[Direction]) -> None:
+    """Title a panel of the top layer's units, and part those of its two directions."""
+    if len(directions) > 1:
+        title += ": forward above, backward below"
+        panel[0].axhline(values.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
+    panel[0].set_title(title)
 
 
 def _prediction(panel: Panel, trace: Trace) -> None:
@@ -137,37 +127,33 @@ def _prediction(panel: Panel, trace: Trace) -> None:
 
 
 def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figure:
-    """Draw the input, losses, dL/dh, Jacobians, and each step's part in every gradient.
+    """Draw input, losses, dL/dh, Jacobians, and what each step contributes to every gradient.
 
     Args:
         jacobian_norms: largest singular values by layer and direction, (T,); None leaves them out.
     """
-    tokens = tokens_of(bptt.inputs)
-    every = bool((bptt.losses[:-1] != 0).any())
-    rows = len(bptt.contribution_norms)
+    loss_at_every_step = bool((bptt.losses[:-1] != 0).any())
+    contributions = bptt.contribution_norms
     heights = [
-        *([] if tokens else [1.2]), *([1.1] if every else []), 1.6, 1.5,
-        *([] if jacobian_norms is None else [1.3]), float(np.clip(0.17 * rows, 0.8, 4.5)),
+        *([1.1] if loss_at_every_step else []), 1.6, 1.5,
+        *([] if jacobian_norms is None else [1.3]),
+        float(np.clip(0.17 * len(contributions), 0.8, 4.5)),
     ]  # fmt: skip
     per_h = f"{bptt.unit} per unit of h"
-    with stacked(heights, len(bptt.losses)) as (figure, panels):
+    with stacked(heights, bptt.inputs, bptt.input_names, 1.2) as (figure, panels):
         remaining = iter(panels)
-        if tokens is None:
-            panel = next(remaining)
-            draw_input(panel, bptt.inputs, bptt.input_names)
-            panel[0].set_title("Input, as the network reads it")
-        if every:
+        if loss_at_every_step:
             panel = next(remaining)
             draw_lines(panel, bptt.losses[:, None], ["L_t"], bounds=(0, _top(bptt.losses)))
             panel[0].set_title("Loss of each step")
             panel[0].set_ylabel(bptt.unit)
         panel = next(remaining)
-        whole = _top_layer(bptt.dh)
-        _size_map(panel, whole, f"|dL/dh|, {per_h}")
-        unit_axis(panel[0], whole.shape[1])
-        panel[0].set_title(f"Gradient of each state of the top layer{_halves(bptt.dh)}")
-        if _halves(bptt.dh):
-            panel[0].axhline(whole.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
+        top = max(layer for layer, _ in bptt.dh)
+        dh = np.concatenate([values for (layer, _), values in bptt.dh.items() if layer == top], 1)
+        _size_map(panel, dh, f"|dL/dh|, {per_h}")
+        unit_axis(panel[0], dh.shape[1])
+        directions = {direction for _, direction in bptt.dh}
+        _title_directions(panel, "Gradient of each state of the top layer", dh, directions)
         panel = next(remaining)
         _place_lines(panel, bptt.dh_norms, log=True)
         panel[0].set_title("Norm of dL/dh at each step")
@@ -179,16 +165,12 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
             panel[0].set_title("Jacobian of each step: below 1 (dotted) every gradient shrinks")
             panel[0].set_ylabel("largest\nsingular value")
         panel = panels[-1]
-        parts = bptt.contribution_norms
-        _size_map(
-            panel, np.stack(list(parts.values()), 1), f"norm, {bptt.unit}\nper unit of weight"
-        )
-        names = [f"{bptt.letters[name]}  {name}" for name in parts]
-        panel[0].set_yticks(range(1, rows + 1), names)
+        norms = np.stack(list(contributions.values()), 1)
+        _size_map(panel, norms, f"norm, {bptt.unit}\nper unit of weight")
+        names = [f"{bptt.letters[name]}  {name}" for name in contributions]
+        panel[0].set_yticks(range(1, len(names) + 1), names)
         panel[0].tick_params(axis="y", labelsize=7)
         panel[0].set_title("What each step contributes to the gradient of each weight")
-        if tokens is not None:
-            name_tokens(panels[0][0], tokens)
     return figure
 
 
@@ -200,60 +182,55 @@ def draw_by_lag(bptt: Bptt) -> Figure:
         axes, beside = figure.subplots(1, 2, width_ratios=[1, 0.02])
         style_axes(axes, grid="y")
         beside.set_axis_off()
-        chosen = _chosen(bptt.gradient_by_lag)
-        largest = max(
-            (float(v[np.isfinite(v)].max(initial=0.0)) for v in chosen.values()), default=0.0
-        )
-        named = []
-        for k, (where, norms) in enumerate(chosen.items()):
-            shown = _above(norms, largest)
+        chosen = _topmost(bptt.gradient_by_lag)
+        largest = max((_largest(norms) for norms in chosen.values()), default=0.0)
+        line_names = []
+        for k, (place, norms) in enumerate(chosen.items()):
+            drawn = _above_lowest(norms, largest)
             axes.plot(
-                np.arange(len(norms)), shown, color=COLOURS[k], linestyle=STYLES[k], linewidth=1.7,
+                np.arange(len(norms)), drawn, color=COLOURS[k], linestyle=STYLES[k], linewidth=1.7,
                 marker="o" if len(norms) <= 40 else "", markersize=3.0,
             )  # fmt: skip
-            if np.isfinite(shown).any():
-                word = bptt.verdicts[where]
-                rate = f", × {bptt.rate(where):.3g} a step" if len(norms) > 1 else ""
-                text = f"{_name(where)}\n{word}{rate}"
-                end = float(shown[np.isfinite(shown)][-1])
-                named.append((text, COLOURS[k], end))
-        if named:
+            if np.isfinite(drawn).any():
+                rate = f", × {bptt.rate(place):.3g} a step" if len(norms) > 1 else ""
+                text = f"{_name(place)}\n{bptt.verdicts[place]}{rate}"
+                line_names.append((text, COLOURS[k], float(drawn[np.isfinite(drawn)][-1])))
+        if line_names:
             axes.set_yscale("log")
-            _room(axes, largest)
+            # A power of ten at least, so that a level line looks level.
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(low, largest / 10), high)
+            number_decades(axes)
+            axes.tick_params(axis="y", labelcolor=INK)
         else:
             axes.text(0.5, 0.5, "no gradient arrives", transform=axes.transAxes, ha="center")
         axes.set_xlim(-0.02 * len(bptt.losses) - 0.1, len(bptt.losses) - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.set_xlabel("time lag back from the step where the gradient enters the layer, steps")
+        axes.set_xlabel("time lag: steps back from where the gradient enters the layer")
         axes.set_ylabel(f"mean norm of the gradient,\n{bptt.unit} per unit of state")
         more = len(bptt.gradient_by_lag) - len(chosen)
-        axes.set_title("How far a gradient gets" + (f" ({more} more are not shown)" * (more > 0)))
+        axes.set_title("Gradient norm by time lag" + (f" ({more} more not drawn)" * (more > 0)))
         figure.draw_without_rendering()
-        name_ends((axes, beside), named, lines=2)
+        name_ends((axes, beside), line_names, lines=2)
     return figure
 
 
-def _name(where: Place) -> str:
-    return f"layer {where[0]}, {where[1]}"
+def _name(place: Place) -> str:
+    return f"layer {place[0]}, {place[1]}"
 
 
-def _chosen(values: Mapping[Place, Floats]) -> dict[Place, Floats]:
+def _topmost(values: Mapping[Place, Floats]) -> dict[Place, Floats]:
     """At most six layers and directions, the topmost."""
     return dict(list(values.items())[-MAX_LINES:])
 
 
-def _top_layer(dh: Mapping[Place, Floats]) -> Floats:
-    top = max(layer for layer, _ in dh)
-    return np.concatenate([v for (layer, _), v in dh.items() if layer == top], 1)
-
-
-def _halves(dh: Mapping[Place, Floats]) -> str:
-    both = len({direction for _, direction in dh}) > 1
-    return ": forward above, backward below" if both else ""
+def _largest(values: Floats) -> float:
+    return float(values[np.isfinite(values)].max(initial=0.0))
 
 
 def _top(values: Floats) -> float:
-    return 1.05 * float(values[np.isfinite(values)].max(initial=0.0)) or 1.0
+    """Upper end of an axis from 0."""
+    return 1.05 * _largest(values) or 1.0
 
 
 def _size_map(panel: Panel, values: Floats, what: str) -> None:
@@ -261,7 +238,7 @@ def _size_map(panel: Panel, values: Floats, what: str) -> None:
     from matplotlib.colors import LogNorm
 
     sizes = np.abs(values)
-    largest = float(sizes[np.isfinite(sizes)].max(initial=0.0)) or 1.0
+    largest = _largest(sizes) or 1.0
     least = float(sizes[sizes > 0].min(initial=largest))
     low = max(min(10.0 ** (np.floor(np.log10(least))), largest / 10), largest * 10.0**-DECADES)
     norm = LogNorm(low, largest, clip=True)
@@ -269,30 +246,20 @@ def _size_map(panel: Panel, values: Floats, what: str) -> None:
 
 
 def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> None:
-    chosen = _chosen(values)
+    """A line for each layer and direction, on an axis from 0 or a logarithmic one."""
+    chosen = _topmost(values)
     table = np.stack(list(chosen.values()), 1)
-    names = [_name(where) for where in chosen]
+    names = [_name(place) for place in chosen]
     if not log:
         draw_lines(panel, table, names, bounds=(0, max(1.1, _top(table))))
         return
-    largest = float(table[np.isfinite(table)].max(initial=0.0)) or 1.0
-    shown = _above(table, largest)
-    draw_lines(panel, shown, names, scale="log", bounds=_bounds(shown, largest))
+    largest = _largest(table) or 1.0
+    drawn = _above_lowest(table, largest)
+    low = float(np.nanmin(drawn)) if np.isfinite(drawn).any() else largest
+    bounds = (min(low, largest / 10) / 1.6, largest * 1.6)
+    draw_lines(panel, drawn, names, scale="log", bounds=bounds)
 
 
-def _above(values: Floats, largest: float) -> Floats:
-    """Values, with a gap where they are too small for the axis, or beyond all bounds."""
+def _above_lowest(values: Floats, largest: float) -> Floats:
+    """Values, with a gap where they are too small for the axis or not finite."""
     return np.where(np.isfinite(values) & (values > largest * LOWEST), values, np.nan)
-
-
-def _bounds(shown: Floats, largest: float) -> tuple[float, float]:
-    low = float(np.nanmin(shown)) if np.isfinite(shown).any() else largest
-    return min(low, largest / 10) / 1.6, largest * 1.6
-
-
-def _room(axes: Axes, largest: float) -> None:
-    """Show a power of ten at least, so that a level line looks level."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, largest / 10), high)
-    number_decades(axes)
-    axes.tick_params(axis="y", labelcolor=INK)
