@@ -8,7 +8,7 @@ import sys
 def test_figures(elman, files, others):
     done = elman("data", files / "steps.csv", "--test", others / "steps.csv")
     assert done.code == 0 and "30, of 2 to 4 steps" in done.out
-    assert "12 sequences, 0 of them stand in the training part as well" in done.out
+    assert "12 sequences, 0 of them are in the training split too" in done.out
     done = elman("data", files / "steps.csv", "--values", "b", "--json")
     figures = json.loads(done.out)
     assert figures["sequences"] == 30 and [c["name"] for c in figures["channels"]] == ["b"]

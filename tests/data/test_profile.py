@@ -65,9 +65,9 @@ def test_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "parts"),
     [
-        ({"a": NOISE, "b": [1], "label": LABELS}, ["constant, so of no use: 'b'"]),
-        ({"a": NOISE, "b": [3, 3, 7, 7], "label": LABELS}, ["'b' says the label"]),
-        ({"a": NOISE, "b": [3, 7], "tag": ["u", "v"]}, ["'b' says the label"]),
+        ({"a": NOISE, "b": [1], "label": LABELS}, ["constant, so without information: 'b'"]),
+        ({"a": NOISE, "b": [3, 3, 7, 7], "label": LABELS}, ["'b' determines the label"]),
+        ({"a": NOISE, "b": [3, 7], "tag": ["u", "v"]}, ["'b' determines the label"]),
         ({"a": NOISE, "b": list(range(48)), "label": LABELS}, ["'b' only counts or names"]),
         (
             {"a": NOISE, "b": [i // 2 * 7 % 31 for i in range(48)], "label": LABELS},
@@ -118,7 +118,7 @@ def test_a_test_part(tmp_path: Path) -> None:
         "classes_unseen": ["z"],
         "classes_absent": ["y"],
     }
-    assert any("stand in the training part" in warning for warning in figures["warnings"])
+    assert any("are in the training split" in warning for warning in figures["warnings"])
 
 
 def test_tokens_and_tasks() -> None:

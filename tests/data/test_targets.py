@@ -57,7 +57,7 @@ def test_columns_of_0_and_1_are_labels(tmp_path):
     assert found.task == "multilabel"
     assert found.target.tolist() == [{"wet"}, {"cold"}]
     assert found.take(np.array([1])).target.tolist() == [{"cold"}]
-    assert "any of 2 labels per sequence" in describe(found)
+    assert "any number of labels per sequence, 2 labels" in describe(found)
 
 
 def test_several_labels_in_a_cell(tmp_path):

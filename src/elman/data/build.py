@@ -104,8 +104,24 @@ def _dataset(
     noun = table.rows.noun
     ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
     dataset = Dataset(inputs, target, table.source, layout, lines, ids, groups)
-    layout = dataclasses.replace(layout, task=dataset.task, per_step=isinstance(target, Ragged))
+    labels = set() if target is None else set(TARGETS[dataset.task].labels(target))
+    # Labels of one file are all of one type; where they are not, that is a fault already.
+    alike = len(set(map(type, labels))) < 2
+    layout = dataclasses.replace(
+        layout,
+        task=dataset.task,
+        per_step=isinstance(target, Ragged),
+        category_values=_category_values(inputs, len(layout.categories)),
+        class_names=tuple(sorted(labels, key=None if alike else str)),
+    )
     return dataclasses.replace(dataset, layout=layout)
+
+
+def _category_values(inputs: Ragged | list[str], columns: int) -> tuple[tuple[str, ...], ...]:
+    """Return the values of the last `columns` columns, sorted; a gap is none of them."""
+    if not columns or not isinstance(inputs, Ragged):
+        return ()
+    return tuple(tuple(sorted({*cells.tolist()} - {""})) for cells in inputs.values.T[-columns:])
 
 
 # Targets and groups.

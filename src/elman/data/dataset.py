@@ -39,6 +39,9 @@ class Layout:
         header: for `rows` and `steps`, whether the first line names the columns.
         window, stride: steps of the windows that sequences are cut into, and from one window to the
             next; 0 for whole sequences.
+        units: unit of each channel, None where the file names none; empty if it names no units.
+        category_values: the values of each column of `categories`, in alphabetical order.
+        class_names: the labels that occur, in order; none for numbers.
         notes: what was guessed and the flag that overrides it, one sentence each.
     """
 
@@ -57,6 +60,9 @@ class Layout:
     time_difference: bool = False
     window: int = 0
     stride: int = 0
+    units: tuple[str | None, ...] = ()
+    category_values: tuple[tuple[str, ...], ...] = ()
+    class_names: tuple[str | int | bool, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,6 +127,16 @@ class Dataset:
             return inputs
         count = len(self.layout.channels) - len(self.layout.categories)
         return inputs.with_values(inputs.values[:, :count].astype(np.float64))
+
+    def contents(self) -> list[object]:
+        """Return each sequence as a value that only an equal sequence has, without its label."""
+        inputs = self.inputs
+        if not isinstance(inputs, Ragged):
+            return list(inputs)
+        # Object arrays hold addresses; only arrays of numbers can be compared by their bytes.
+        if inputs.values.dtype == object:
+            return [repr(sequence.tolist()) for sequence in inputs]
+        return [sequence.tobytes() for sequence in inputs]
 
     def take(self, index: NDArray[np.int64]) -> Dataset:
         """Return the sequences at `index`, (m,), in that order."""

@@ -1,16 +1,15 @@
-"""A dataset in a few lines of text: what was read, what was guessed, how to say otherwise."""
+"""A dataset in a few lines of text: what was read, what was guessed, how to override it."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import numpy as np
 
 from elman.data.channels import sequences_with_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged
 from elman.data.readers.csv import DELIMITERS
+from elman.data.targets import TARGETS
 
 _FORMATS = {
     "rows": "one row a sequence",
@@ -24,7 +23,7 @@ _WIDTH = 60
 
 
 def describe(dataset: Dataset) -> str:
-    """Return what is known of a dataset, for reading: about 10 lines of at most 100 characters."""
+    """Return the description of a dataset: about 10 lines of at most 100 characters."""
     lines = [dataset.source]
     facts = [
         ("format", _format(dataset)),
@@ -37,14 +36,14 @@ def describe(dataset: Dataset) -> str:
     ]
     lines += [_cut(f"  {name:<10} {fact}", 100) for name, fact in facts if fact]
     if dataset.layout.notes:
-        lines.append("Guessed; the flag says otherwise:")
+        lines.append("Guessed; each flag overrides its guess:")
         lines += [_cut(f"  {note}", 100) for note in dataset.layout.notes]
     return "\n".join(lines)
 
 
 def _format(dataset: Dataset) -> str:
     layout = dataset.layout
-    if _generated(dataset):
+    if _is_generated(dataset):
         return ""
     what = _FORMATS[layout.format]
     if layout.format in ("rows", "steps") and layout.delimiter:
@@ -53,8 +52,8 @@ def _format(dataset: Dataset) -> str:
     return what
 
 
-def _generated(dataset: Dataset) -> bool:
-    """Whether the data comes from a task, so that there is no file to speak of."""
+def _is_generated(dataset: Dataset) -> bool:
+    """Whether the data comes from a built-in task, so that there is no file to name."""
     return dataset.lines is None and not dataset.ids
 
 
@@ -73,7 +72,7 @@ def _lengths(dataset: Dataset) -> str:
 def _input(dataset: Dataset) -> str:
     layout = dataset.layout
     place = "key" if layout.format == "jsonl" else "column"
-    if _generated(dataset) and isinstance(dataset.inputs, Ragged) and not layout.values:
+    if _is_generated(dataset) and isinstance(dataset.inputs, Ragged) and not layout.values:
         steps = dataset.inputs.values
         return "numbers" if steps.ndim > 1 else f"tokens, {len(set(steps)):,} different"
     if layout.kind == "text":
@@ -90,7 +89,7 @@ def _input(dataset: Dataset) -> str:
         both = f"{format_count(count, 'channel')}: {listed}" if count else "no numbers"
         kinds = "column" if len(layout.categories) == 1 else "columns"
         return f"{both}; categories, {kinds} {_cut(', '.join(layout.categories), 40)}"
-    if layout.format == "rows" and not _generated(dataset):
+    if layout.format == "rows" and not _is_generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {format_count(count, 'channel')}: {listed}"
 
@@ -121,42 +120,18 @@ def _missing(dataset: Dataset) -> str:
 
 
 def _target(dataset: Dataset) -> str:
-    layout, target = dataset.layout, dataset.target
-    if target is None:
+    if dataset.target is None:
         return "none"
-    labels = flatten(target).tolist()
-    many = dataset.task == "multilabel"
-    each_label = [label for own in labels for label in own] if many else labels
-    classes = 0 if dataset.task == "regression" else len(set(each_label))
+    layout = dataset.layout
     place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
-    name = "generated" if _generated(dataset) else name
-    if dataset.task == "regression":
-        width = 1 if flatten(target).ndim == 1 else flatten(target).shape[1]
-        what = "a number" if width == 1 else f"{width} numbers"
-        return f"{name}, {what} {'at every step' if isinstance(target, Ragged) else 'per sequence'}"
-    if many:
-        return f"{name}, any of {classes} label{'s' * (classes != 1)} per sequence"
-    each = "a class at every step" if isinstance(target, Ragged) else "one class per sequence"
-    return f"{name}, {each}, {classes} class{'es' * (classes != 1)}"
+    name = "generated" if _is_generated(dataset) else name
+    return f"{name}, {TARGETS[dataset.task].describe(dataset.target)}"
 
 
 def _counts(dataset: Dataset) -> str:
-    if dataset.target is None:
-        return ""
-    labels = flatten(dataset.target)
-    if dataset.task == "regression":
-        table = labels.reshape(len(labels), -1).astype(np.float64)
-        ends = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
-        return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ends)
-    if dataset.task == "multilabel":
-        labels = np.array([label for own in labels for label in own], dtype=object)
-    counts = Counter(labels.tolist()).most_common()
-    shown = [f"{label} ({n:,})" for label, n in counts[:12]]
-    while len(shown) > 1 and len(", ".join(shown)) > _WIDTH:
-        shown.pop()
-    more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
-    return ", ".join(shown) + more
+    target = dataset.target
+    return TARGETS[dataset.task].summarize(target) if target is not None and len(dataset) else ""
 
 
 def _first(dataset: Dataset) -> str:

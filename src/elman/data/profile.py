@@ -1,4 +1,4 @@
-"""What is in a dataset, in figures: channels, classes, repeats, and what may spoil the learning."""
+"""Statistics of a dataset: channels, classes, repeated sequences, and what may spoil training."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from elman.data.dataset import Dataset
 from elman.data.describe import describe
 from elman.data.faults import format_count, list_names
 from elman.data.ragged import Ragged, flatten
-from elman.data.targets import find_doubtful_labels
+from elman.data.targets import TARGETS, find_doubtful_labels
+from elman.tasks import TASKS
 
-FEW = 10  # sequences of a class, below which its figures say little
-LONG = 2000  # steps
+FEW = 10  # sequences of a class; metrics of fewer are mostly chance
+LONG = 2000  # steps; gradients rarely reach further back, and training takes minutes an epoch
 _SHOWN = 12
 
 
 def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
-    """Return the figures of a dataset, and of how a test part relates to it, as JSON holds them."""
+    """Return statistics of a dataset, and how a test split relates to it, as JSON holds them."""
     inputs = dataset.inputs
     lengths = inputs.lengths if isinstance(inputs, Ragged) else np.array([len(t) for t in inputs])
     layout = dataclasses.asdict(dataset.layout)
     channels = _channels(dataset)
-    found: dict[str, Any] = {
+    profile: dict[str, Any] = {
         "source": dataset.source,
         "layout": {key: value for key, value in layout.items() if key != "notes"},
         "notes": list(dataset.layout.notes),
@@ -43,23 +44,25 @@ def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
         "target": _target(dataset),
         "repeats": _repeats(dataset),
     }
-    warnings = _of_lengths(lengths) + _of_channels(dataset, channels) + _of_labels(found["target"])
-    if contradicting := found["repeats"]["contradicting"]:
+    warnings = (
+        _of_lengths(lengths) + _of_channels(dataset, channels) + _of_labels(profile["target"])
+    )
+    if contradicting := profile["repeats"]["contradicting"]:
         warnings.append(
             "repeated with different labels, so that no model can be right about all of them:"
             f" {format_count(contradicting, 'sequence')}"
         )
     if test is not None:
-        found["test"] = _test(dataset, test)
-        warnings += _of_test(found["test"])
-    found["warnings"] = warnings
-    return found
+        profile["test"] = _test(dataset, test)
+        warnings += _of_test(profile["test"])
+    profile["warnings"] = warnings
+    return profile
 
 
-def summary_text(dataset: Dataset, found: dict[str, Any]) -> str:
-    """Return `summarize`'s figures for reading, below what `describe` says."""
+def summary_text(dataset: Dataset, profile: dict[str, Any]) -> str:
+    """Return what `describe` says, and the statistics of `summarize` as text below it."""
     lines = [describe(dataset), ""]
-    channels = found["channels"]
+    channels = profile["channels"]
     if channels:
         rows = [("channel", "min", "mean", "max", "missing")]
         for channel in channels[:_SHOWN]:
@@ -68,30 +71,30 @@ def summary_text(dataset: Dataset, found: dict[str, Any]) -> str:
                 different, gaps = f"{channel['different']:,} different", f"{channel['missing']:,}"
                 rows.append((channel["name"], different, common, "", gaps))
                 continue
-            figures = (_short(channel[key]) for key in ("min", "mean", "max"))
-            rows.append((channel["name"], *figures, f"{channel['missing']:,}"))
+            numbers = (_short(channel[key]) for key in ("min", "mean", "max"))
+            rows.append((channel["name"], *numbers, f"{channel['missing']:,}"))
         widths = [max(len(row[k]) for row in rows) for k in range(5)]
         for row in rows:
             first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
             lines.append(f"  {row[0].ljust(len(first))}  {'  '.join(rest)}".rstrip())
         if len(channels) > _SHOWN:
             lines.append(f"  ... {len(channels) - _SHOWN} more channels")
-    if found["tokens"]:
-        common = ", ".join(f"{token} ({n:,})" for token, n in found["tokens"]["common"])
+    if profile["tokens"]:
+        common = ", ".join(f"{token} ({n:,})" for token, n in profile["tokens"]["common"])
         lines.append(
-            f"  {found['tokens']['different']:,} different {found['tokens']['what']}: {common}"
+            f"  {profile['tokens']['different']:,} different {profile['tokens']['what']}: {common}"
         )
-    repeats = found["repeats"]["sequences"]
+    repeats = profile["repeats"]["sequences"]
     lines.append(f"  repeated   {format_count(repeats, 'sequence') if repeats else 'no sequence'}")
-    if "test" in found:
-        test = found["test"]
+    if "test" in profile:
+        test = profile["test"]
         lines.append(
             f"  test       {format_count(test['sequences'], 'sequence')},"
-            f" {test['repeats']:,} of them stand in the training part as well"
+            f" {test['repeats']:,} of them are in the training split too"
         )
     lines.append("")
-    if found["warnings"]:
-        lines += ["Worth a look:", *(f"  {warning}" for warning in found["warnings"])]
+    if profile["warnings"]:
+        lines += ["Worth a look:", *(f"  {warning}" for warning in profile["warnings"])]
     else:
         lines.append("Nothing stands out.")
     return "\n".join(lines)
@@ -123,16 +126,16 @@ def _channel(name: str, values: NDArray[Any]) -> dict[str, Any]:
             "common": counts.most_common(8),
             "missing": len(values) - counts.total(),
         }
-    there = numbers[~np.isnan(numbers)]
-    figures = {
-        "min": float(there.min()),
-        "mean": float(there.mean()),
-        "max": float(there.max()),
-        "deviation": float(there.std()),
-    }
-    none = dict.fromkeys(("min", "mean", "max", "deviation"))
-    missing = len(numbers) - len(there)
-    return {"name": name, **(figures if len(there) else none), "missing": missing}
+    observed = numbers[~np.isnan(numbers)]
+    statistics: dict[str, float | None] = dict.fromkeys(("min", "mean", "max", "deviation"))
+    if len(observed):
+        statistics = {
+            "min": float(observed.min()),
+            "mean": float(observed.mean()),
+            "max": float(observed.max()),
+            "deviation": float(observed.std()),
+        }
+    return {"name": name, **statistics, "missing": len(numbers) - len(observed)}
 
 
 def _tokens(dataset: Dataset) -> dict[str, Any] | None:
@@ -149,31 +152,13 @@ def _tokens(dataset: Dataset) -> dict[str, Any] | None:
 def _target(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.target is None:
         return None
-    labels = flatten(dataset.target)
     about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
-    values = labels.tolist()
-    if dataset.task == "multilabel":
-        values = [label for own in values for label in own]
-    if labels.ndim > 1 or any(type(v) is float for v in values):
-        numbers = labels.astype(np.float64)
-        return about | {"min": float(numbers.min()), "max": float(numbers.max())}
-    counts = Counter(values).most_common()
-    return about | {"classes": {str(label): n for label, n in counts}}
-
-
-def _contents(dataset: Dataset) -> list[object]:
-    """The sequences without their labels, so that equal ones can be told."""
-    inputs = dataset.inputs
-    if not isinstance(inputs, Ragged):
-        return list(inputs)
-    if inputs.values.dtype == object:
-        return [repr(sequence.tolist()) for sequence in inputs]
-    return [sequence.tobytes() for sequence in inputs]
+    return about | TARGETS[dataset.task].statistics(dataset.target)
 
 
 def _repeats(dataset: Dataset) -> dict[str, int]:
-    """Count sequences that stood before, and different ones that come with several labels."""
-    contents = _contents(dataset)
+    """Count sequences that occur a second time, and those that occur with different labels."""
+    contents = dataset.contents()
     target = dataset.target
     again = len(contents) - len(set(contents))
     labels: dict[object, set[str]] = {}
@@ -192,7 +177,7 @@ def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
     n = int((lengths > LONG).sum())
     return [
         f"{format_count(n, 'sequence')} of more than {LONG:,} steps (up to {lengths.max():,}):"
-        " learning over so many is slow and hard; cut them into shorter ones"
+        " training on these is slow and hard; cut them into shorter ones"
     ]
 
 
@@ -203,18 +188,19 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
     warnings = []
     constant = [c["name"] for c in channels if c.get("deviation") == 0 or c.get("different") == 1]
     if constant:
-        warnings.append(f"constant, so of no use: {list_names(constant, 5)}")
+        warnings.append(f"constant, so without information: {list_names(constant, 5)}")
     labels = None
-    one_each = dataset.target is not None and dataset.task != "multilabel"
-    if one_each and dataset.target is not None and flatten(dataset.target).ndim == 1:
+    task = TASKS[dataset.task]
+    sets = task.has_classes and not task.single_label
+    if dataset.target is not None and not sets and flatten(dataset.target).ndim == 1:
         each = flatten(dataset.target)
         labels = each if isinstance(dataset.target, Ragged) else np.repeat(each, inputs.lengths)
     for c, channel in enumerate(channels):
         name, column = channel["name"], inputs.values[:, c]
         if labels is not None and _same(column, labels):
             warnings.append(
-                f"{name!r} says the label, value for value: is it known when predicting? Leave it"
-                " out with --values"
+                f"{name!r} determines the label, value for value: is it known when predicting?"
+                " Leave it out with --values"
             )
         elif "min" in channel and channel["missing"] == 0 and _is_id(inputs.with_values(column)):
             warnings.append(
@@ -231,7 +217,7 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
                 )
                 warnings.append(
                     f"{name!r} has a value {far:.0f} deviations from its mean ({extreme:.4g}): a"
-                    " slip, or a code for a missing one?"
+                    " mistake, or a code for a missing one?"
                 )
     spreads = [c["deviation"] for c in channels if c.get("deviation")]
     if spreads and max(spreads) > 1000 * min(spreads):
@@ -270,19 +256,19 @@ def _of_labels(target: dict[str, Any] | None) -> list[str]:
     if few:
         warnings.append(
             f"{format_count(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} of"
-            f" fewer than {FEW} {unit}, so that figures for them say little: {', '.join(few[:5])}"
+            f" fewer than {FEW} {unit}, so that metrics of them say little: {', '.join(few[:5])}"
         )
     return warnings + find_doubtful_labels(counts)
 
 
 def _test(dataset: Dataset, test: Dataset) -> dict[str, Any]:
-    known = set(_contents(dataset))
+    known = set(dataset.contents())
     ours = (_target(dataset) or {}).get("classes", {})
     theirs = (_target(test) or {}).get("classes", {})
     return {
         "source": test.source,
         "sequences": len(test),
-        "repeats": sum(content in known for content in _contents(test)),
+        "repeats": sum(content in known for content in test.contents()),
         "classes": theirs,
         "classes_unseen": [label for label in theirs if label not in ours],
         "classes_absent": [label for label in ours if label not in theirs],
@@ -293,11 +279,11 @@ def _of_test(test: dict[str, Any]) -> list[str]:
     warnings = []
     if test["repeats"]:
         warnings.append(
-            f"{test['repeats']:,} of the test part's {test['sequences']:,} sequences stand in the"
-            " training part as well: its figures will flatter"
+            f"{test['repeats']:,} of the test split's {test['sequences']:,} sequences are in the"
+            " training split too: its metrics are too good"
         )
     if test["classes_unseen"]:
-        warnings.append(f"only in the test part: class {list_names(test['classes_unseen'], 5)}")
+        warnings.append(f"only in the test split: class {list_names(test['classes_unseen'], 5)}")
     if test["classes_absent"] and test["classes"]:
-        warnings.append(f"not in the test part: class {list_names(test['classes_absent'], 5)}")
+        warnings.append(f"not in the test split: class {list_names(test['classes_absent'], 5)}")
     return warnings

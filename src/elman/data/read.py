@@ -1,4 +1,4 @@
-"""The way in: from a file, folder or frame to a dataset, guessing what the caller does not say."""
+"""Read a file, folder or frame as a dataset; what the caller does not say is guessed and noted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
-from elman.data.ragged import flatten
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
@@ -23,7 +22,7 @@ from elman.data.readers.ts import read_ts
 from elman.data.roles import ReadOptions
 from elman.data.schema import choose_schema
 from elman.data.table import Table
-from elman.data.targets import find_doubtful_labels
+from elman.data.targets import TARGETS, find_doubtful_labels
 from elman.errors import DataError, SettingsError, nearest
 from elman.tasks import TASKS, TaskName
 
@@ -69,14 +68,14 @@ def read(
     """Read labelled sequences from a file, a folder of files, or a data frame.
 
     What is not said is guessed from the names and the content, and noted in `layout.notes` of the
-    result together with the flag that says otherwise.
+    result together with the flag that overrides the guess.
 
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
             `.npy` file, all text in UTF-8; of a folder with a file a sequence in folders named as
             the classes; or a pandas, polars or pyarrow table. A pandas frame with two levels of row
             labels has a sequence for each value of the first, and its time in the second.
-        layout: of an earlier read, to read this file in the same way; what is said besides wins.
+        layout: of an earlier read, to read this file in the same way; other arguments go before it.
         format: `rows` (a row a sequence), `steps` (a row a time step), `jsonl` (JSON lines, or rows
             of lists), `ts`, `arrays` or `folder`.
         target: column, key or array of the label.
@@ -263,12 +262,10 @@ def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
 
 
 def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
-    """Return what looks like a slip among labels that are text."""
-    if dataset.target is None or flatten(dataset.target).ndim > 1:
+    """Return what looks like a mistake among labels that are text."""
+    if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
-    if dataset.task == "regression":
-        return ()
-    classes = list(dict.fromkeys(flatten(dataset.target).tolist()))
+    classes = list(dict.fromkeys(TARGETS[dataset.task].labels(dataset.target)))
     if not all(isinstance(label, str) for label in classes):
         return ()
     return tuple(

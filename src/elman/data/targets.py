@@ -48,6 +48,12 @@ class TargetKind(Protocol):
     def describe(self, target: TargetValues) -> str:
         """Say in a few words what there is to learn."""
 
+    def summarize(self, target: TargetValues) -> str:
+        """Return how often each label occurs, or the range of each number."""
+
+    def statistics(self, target: TargetValues) -> dict[str, Any]:
+        """Return the counts of `classes`, or `min` and `max`, as JSON holds them."""
+
 
 def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None:
     """Note labels, or groups, that are empty, of a type that is no class, or of different types."""
@@ -77,7 +83,29 @@ def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None
         cells.place(i).fault(faults, rule, problem, remedy)
 
 
-class ClassLabels:
+class _Countable:
+    """What targets of labels have in common: they can be counted."""
+
+    def labels(self, target: TargetValues) -> list[Any]:
+        """Return all labels, also those of sets."""
+        raise NotImplementedError
+
+    def summarize(self, target: TargetValues) -> str:
+        """Return as `ru (3), en (1)`, the most frequent first, cut to a line."""
+        counts = Counter(self.labels(target)).most_common()
+        shown = [f"{label} ({n:,})" for label, n in counts[:12]]
+        while len(shown) > 1 and len(", ".join(shown)) > 60:
+            shown.pop()
+        more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
+        return ", ".join(shown) + more
+
+    def statistics(self, target: TargetValues) -> dict[str, Any]:
+        """Return how often each label occurs."""
+        counts = Counter(self.labels(target)).most_common()
+        return {"classes": {str(label): n for label, n in counts}}
+
+
+class ClassLabels(_Countable):
     """One class a sequence, or one a step."""
 
     def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
@@ -140,7 +168,7 @@ class ClassLabels:
         return f"{task.target}, {classes} {task.nouns[classes != 1]}"
 
 
-class LabelSets:
+class LabelSets(_Countable):
     """Any number of labels a sequence."""
 
     def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
@@ -217,6 +245,18 @@ class TargetNumbers:
         width = 1 if values.ndim == 1 else values.shape[1]
         each = "at every step" if isinstance(target, Ragged) else "per sequence"
         return f"{'a number' if width == 1 else f'{width} numbers'} {each}"
+
+    def summarize(self, target: TargetValues) -> str:
+        """Return as `0.5 to 7 (mean 2.5)`, for the first four numbers."""
+        values = flatten(target)
+        table = values.reshape(len(values), -1).astype(np.float64)
+        ranges = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
+        return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ranges)
+
+    def statistics(self, target: TargetValues) -> dict[str, Any]:
+        """Return the range of all numbers."""
+        values = flatten(target)
+        return {"min": float(values.min()), "max": float(values.max())}
 
 
 TARGETS: dict[TaskName, TargetKind] = {

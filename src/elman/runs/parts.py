@@ -144,9 +144,9 @@ def read_parts(settings: DataSettings, seed: int, asked: TrainingSettings = DEFA
                 check_known(part, classes_of(training))
             check_gaps(part, known_gaps)
     notes.append(f"training part: {len(training):,} sequences")
-    known = set(_contents(training))
+    known = set(training.contents())
     for what, part in (("validation", validation), ("test", test)):
-        repeated = sum(content in known for content in _contents(part)) if part else 0
+        repeated = sum(content in known for content in part.contents()) if part else 0
         if repeated:
             notes.append(
                 f"{repeated:,} of the {what} part's sequences stand in the training part as well: "
@@ -242,7 +242,7 @@ def _hold_out(
     gaps, way, how = _gaps(dataset), _way(settings), ""
     try:
         if way == "group":
-            groups = _contents(dataset) if settings.group == CONTENT else dataset.groups
+            groups = dataset.contents() if settings.group == CONTENT else dataset.groups
             first, second = hold_out_groups(groups, share, seed, labels, what, gaps)
             held = len({groups[i] for i in second.tolist()})
             how = f", {held:,} of {len(set(groups)):,} groups by {settings.group}"
@@ -267,17 +267,6 @@ def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     if numbers is not None:
         return sequences_with_gaps(numbers)
     return np.zeros((len(dataset), 0), dtype=bool)
-
-
-def _contents(dataset: Dataset) -> list[object]:
-    """The sequences without their labels, so that equal ones can be told."""
-    inputs = dataset.inputs
-    if not isinstance(inputs, Ragged):
-        return list(inputs)
-    objects = inputs.values.dtype == object
-    if inputs.values.ndim == 2 and objects:
-        return [repr(s.tolist()) for s in inputs]
-    return [tuple(s.tolist()) if objects else s.tobytes() for s in inputs]
 
 
 def _hint_at_tasks(data: str) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from elman.data.builtin.digits import make_digits, make_sequential_digits
 from elman.data.builtin.languages import make_anbn, make_brackets, make_reber
 from elman.data.builtin.memory import make_adding, make_copy_memory, make_temporal_order
 from elman.data.builtin.simple import (
+    make_digits,
     make_running_parity,
+    make_sequential_digits,
     make_sum_threshold,
     make_token_order,
     make_waves,

@@ -14,9 +14,9 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from elman.data.builtin.drawing import Test, Train, distinct, labels, layout, parts, tokens
+from elman.data.builtin.task import Test, Train, distinct, layout, parts, tokens
 from elman.data.dataset import Dataset
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, to_objects
 from elman.errors import SettingsError
 from elman.settings import Help
 
@@ -72,7 +72,7 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
     drawn = distinct(draw, train + test)
     # Likely strings are drawn first: mixed, so that both parts follow the same law.
     mixed = [drawn[i] for i in rng.permutation(len(drawn))]
-    target = Ragged.from_list([labels(follows["".join(s)]) for s in mixed])
+    target = Ragged.from_list([to_objects(follows["".join(s)]) for s in mixed])
     return parts("reber", mixed, target, layout("tokens", per_step=True), train)
 
 
@@ -106,7 +106,7 @@ def make_anbn(
         known = ["a"] + ["ab"] * count
         for letter in names[1:]:
             known += [letter] * (count - 1) + [after[letter]]
-        return labels(known)
+        return to_objects(known)
 
     counts = np.random.default_rng(seed).integers(1, n + 1, size=train).tolist()
     counts += range(n + 1, stretch * n + 1)
@@ -184,7 +184,7 @@ def make_brackets(
     mixed = [drawn[i] for i in rng.permutation(len(drawn))]
     if stretch > 1:
         mixed += distinct(lambda: draw(pairs + 1, stretch * pairs, depth, stretch * depth), test)
-    target = labels(["yes" if is_balanced(s.tolist()) else "no" for s in mixed])
+    target = to_objects(["yes" if is_balanced(s.tolist()) else "no" for s in mixed])
     return parts("brackets", mixed, target, layout("tokens"), train)
 
 

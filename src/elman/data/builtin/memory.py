@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from elman.data.builtin.drawing import Test, Train, distinct, labels, layout, parts, tokens
+from elman.data.builtin.task import Test, Train, distinct, layout, parts, tokens
 from elman.data.dataset import Dataset
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, to_objects
 from elman.settings import Help
 
 BLANK, GO = "-", ":"
@@ -102,5 +102,5 @@ def make_temporal_order(
         return sequence.astype(object)
 
     drawn = distinct(draw, train + test)
-    target = labels(["".join(t for t in s if t in "XY") for s in drawn])
+    target = to_objects(["".join(t for t in s if t in "XY") for s in drawn])
     return parts("temporal-order", drawn, target, layout("tokens"), train)
