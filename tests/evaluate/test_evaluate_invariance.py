@@ -95,7 +95,7 @@ def test_a_sound_model_passes_everything(model, data):
     checks = check_invariance(model, data(), tolerance=1e-12)
     assert failed(checks) == set()
     names = {c.name for c in checks}
-    assert {"company", "order", "batch size", "extra padding", "pad value"} <= names
+    assert {"other sequences", "order", "batch size", "extra padding", "pad value"} <= names
     assert ("pad value outside the vocabulary" in names) == (data is tokens)
     assert all(c.worst <= 1e-12 and c.detail for c in checks)
 
@@ -106,11 +106,11 @@ def test_a_sound_model_passes_everything(model, data):
         (mean_over_padding, "extra padding"),
         (reads_padding, "pad value"),
         (last_column, "extra padding"),
-        (mixes_rows, "company"),
+        (mixes_rows, "other sequences"),
         (first_row_is_special, "order"),
         (large_batches_differ, "batch size"),
         (reads_memory_as_if_dense, "memory layout"),
-        (Forgetful(), "asked again"),
+        (Forgetful(), "repeated"),
     ],
 )
 def test_each_fault_is_caught_by_its_check(model, name):
@@ -162,7 +162,7 @@ def test_a_pad_id_with_meaning_and_ids_that_crash_the_model_are_found():
     assert crashed[0].worst == float("inf")
 
 
-def test_more_sequences_than_a_batch_holds_all_have_company():
+def test_more_sequences_than_a_batch_holds_are_never_alone():
     sizes = []
 
     def spy(x, lengths):

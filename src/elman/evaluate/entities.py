@@ -1,4 +1,4 @@
-"""Entities in tags such as B-city, I-city, O: found whole, with the right name, or not found.
+"""Entities in tags such as B-city, I-city, O; one counts as found if all of it is right.
 
     precision = both / predicted    recall = both / true    F1 = 2 both / (true + predicted)
 
@@ -61,29 +61,29 @@ class EntityMetrics(NameMetrics):
 
 def is_entity_tags(tags: Iterable[object]) -> bool:
     """Whether all tags are `O`, `B-name` or `I-name`, and there is one of `B-`."""
-    found = set(tags)
-    return any(str(tag).startswith("B-") for tag in found) and all(
+    distinct = set(tags)
+    return any(str(tag).startswith("B-") for tag in distinct) and all(
         tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
-        for tag in found
+        for tag in distinct
     )
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """The entities of one sequence.
+    """Return the entities of one sequence.
 
     One begins at `B-`, and at an `I-` after `O` or after a step of another name; it ends before the
-    next that begins, before `O`, and with the sequence.
+    next one begins, before `O`, and at the end of the sequence.
     """
-    found: list[Entity] = []
+    chunks: list[Entity] = []
     start, name = 0, ""
     for i, tag in enumerate([*tags, OUTSIDE]):
-        own = "" if tag == OUTSIDE else tag[2:]
-        if name and (tag[0] != "I" or own != name):
-            found.append((start, i, name))
+        current = "" if tag == OUTSIDE else tag[2:]
+        if name and (tag[0] != "I" or current != name):
+            chunks.append((start, i, name))
             name = ""
-        if own and not name:
-            start, name = i, own
-    return found
+        if current and not name:
+            start, name = i, current
+    return chunks
 
 
 def entity_metrics(
@@ -96,42 +96,43 @@ def entity_metrics(
     """Compare tags with tags; n sequences each, of the same lengths.
 
     Args:
-        resamples: draws of n sequences behind the interval; 0 for none.
+        resamples: bootstrap resamples of the sequences for the interval; 0 for none.
     """
     pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
     names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
     place = {name: i for i, name in enumerate(names)}
     counts = np.zeros((3, len(pairs), len(names)), dtype=np.int64)  # both, predicted, true
-    for i, (wanted, given) in enumerate(pairs):
-        for row, chunks in zip(counts, (wanted & given, given, wanted), strict=True):
+    for i, (in_truth, in_prediction) in enumerate(pairs):
+        both = in_truth & in_prediction
+        for row, chunks in zip(counts, (both, in_prediction, in_truth), strict=True):
             for _, _, name in chunks:
                 row[i, place[name]] += 1
-    found = counts.sum(1)  # (3, names)
-    whole = _metrics("", found.sum(1))
+    totals = counts.sum(1)  # (3, names)
+    whole = _metrics("", totals.sum(1))
     interval = None
     if resamples:
         rng = np.random.default_rng(seed)
         each = counts.sum(2)  # (3, n)
-        drawn = [
+        scores = [
             _metrics("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
             for _ in range(resamples)
         ]
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        low, high = np.percentile(scores, [2.5, 97.5])
         interval = float(low), float(high)
     return EntityMetrics(
         **vars(whole),
-        by_name=tuple(_metrics(name, found[:, i]) for i, name in enumerate(names)),
+        by_name=tuple(_metrics(name, totals[:, i]) for i, name in enumerate(names)),
         interval=interval,
     )
 
 
 def _metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
-    """From how many were right, predicted and true; 0 where there is nothing to divide by."""
-    both, guessed, there = (int(n) for n in counts)
+    """From counts of both, predicted and true; 0 where there is nothing to divide by."""
+    both, predicted, true = (int(n) for n in counts)
     return NameMetrics(
         label,
-        precision=both / guessed if guessed else 0.0,
-        recall=both / there if there else 0.0,
-        f1=2 * both / (guessed + there) if guessed + there else 0.0,
-        support=there,
+        precision=both / predicted if predicted else 0.0,
+        recall=both / true if true else 0.0,
+        f1=2 * both / (predicted + true) if predicted + true else 0.0,
+        support=true,
     )

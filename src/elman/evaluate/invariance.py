@@ -1,7 +1,8 @@
-"""Does the answer for a sequence depend on anything but the sequence?
+"""Check that the prediction for a sequence depends on nothing but the sequence.
 
-Padding and company are how batches are made, not part of the data. Each check asks the model about
-every sequence alone, then again with one thing changed that must not matter.
+Padding and the other sequences of a batch are how batches are made, not part of the data. Each
+check compares the predictions for every sequence alone with those after one change that must not
+matter.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from torch import Tensor
 from elman.errors import DataError
 
 Probabilities = Callable[[Tensor, Tensor], Tensor]
-Answers = list[Tensor]
 
 BATCH = 64
 EXTRA_STEPS = (7, 50)
@@ -28,7 +28,7 @@ PAD_OUTSIDE = (-1, 10**9)
 
 @dataclass(frozen=True)
 class Check:
-    """What came of one check.
+    """The result of one check.
 
     Args:
         name: what was changed.
@@ -54,17 +54,17 @@ def check_invariance(
     pad_ids: Sequence[int] = (),
     seed: int = 0,
 ) -> list[Check]:
-    """Ask for every sequence alone, then in batches that should change nothing.
+    """Predict every sequence alone, then in batches that should change nothing.
 
     Args:
         probabilities: from padded input, (B, T, C) floating or (B, T) int64, and lengths, (B,)
             int64, to probabilities (B, K), or (B, T, K) with a label a step; steps past a
-            sequence's end are not looked at. It gets CPU tensors.
+            sequence's end are ignored. It gets CPU tensors.
         sequences: n of them, each (T_i, C) or (T_i,) with one step or more.
         tolerance: largest difference that passes; 0 where the same bits are expected.
-        pad_ids: for tokens, further valid ids to pad with, beside the smallest and largest met.
+        pad_ids: for tokens, further valid ids to pad with, besides the smallest and largest in use.
         seed: of the shuffled order.
-    Returns: one Check for each thing changed, the failed ones included; nothing is raised for them.
+    Returns: one Check for each thing changed; a failed one is returned too, not raised.
     Raises: DataError if there is no sequence or one has no steps.
     """
     rows = [torch.as_tensor(s) for s in sequences]
@@ -74,14 +74,14 @@ def check_invariance(
     ends = torch.stack([torch.stack(r.aminmax()) for r in rows]) if tokens else None
     valid = [0.0] if ends is None else [int(ends.min()), int(ends.max()), *pad_ids]
 
-    alone = [a for r in rows for a in _ask(probabilities, [r], valid[0])]
+    alone = [p for r in rows for p in _predict(probabilities, [r], valid[0])]
     checks: list[Check] = []
 
-    def add(name: str, detail: str, answers: Callable[[], Iterator[tuple[int, Tensor]]]) -> None:
+    def add(name: str, detail: str, predict: Callable[[], Iterator[tuple[int, Tensor]]]) -> None:
         worst = 0.0
         try:
-            for i, answer in answers():
-                worst = max(worst, _distance(answer, alone[i]))
+            for i, prediction in predict():
+                worst = max(worst, _distance(prediction, alone[i]))
         except Exception as failure:  # the model is the caller's: any failure is a finding
             worst, detail = float("inf"), f"{detail}; failed with {failure!r:.200}"
         checks.append(Check(name, detail, worst, worst <= tolerance, tolerance))
@@ -93,22 +93,22 @@ def check_invariance(
         pad: float, *, index: Tensor = order, extra: int = 0, times: int = 1, strided: bool = False
     ) -> Callable[[], Iterator[tuple[int, Tensor]]]:
         def run() -> Iterator[tuple[int, Tensor]]:
-            # Chunks of even size, so that none is left with one sequence and no company.
+            # Chunks of even size, so that none is left with a single sequence.
             for chunk in index.tensor_split(-(-len(rows) // BATCH)):
                 members = chunk.repeat(times).tolist()
                 batch = [rows[i] for i in members]
-                answers = _ask(probabilities, batch, pad, extra=extra, strided=strided)
-                yield from zip(members, answers, strict=True)
+                predictions = _predict(probabilities, batch, pad, extra=extra, strided=strided)
+                yield from zip(members, predictions, strict=True)
 
         return run
 
     def again() -> Iterator[tuple[int, Tensor]]:
         for i, row in enumerate(rows):
-            yield i, _ask(probabilities, [row], valid[0])[0]
+            yield i, _predict(probabilities, [row], valid[0])[0]
 
     pad = valid[0]
-    add("asked again", "each sequence alone a second time", again)
-    add("company", f"with the others, up to {BATCH} in a batch", batched(pad))
+    add("repeated", "each sequence alone a second time", again)
+    add("other sequences", f"up to {BATCH} in a batch", batched(pad))
     add("order", "in batches of another order", batched(pad, index=shuffled))
     add("batch size", "every batch doubled", batched(pad, times=2))
     for extra in EXTRA_STEPS:
@@ -123,28 +123,28 @@ def check_invariance(
     return checks
 
 
-def _ask(
+def _predict(
     probabilities: Probabilities,
     rows: list[Tensor],
     pad: float,
     *,
     extra: int = 0,
     strided: bool = False,
-) -> Answers:
-    """Answers of one batch, each (K,) or (T_i, K), float64."""
+) -> list[Tensor]:
+    """Predictions of one batch, each (K,) or (T_i, K), float64."""
     lengths = torch.tensor([len(r) for r in rows])
     longest = int(lengths.max()) + extra
-    kind = rows[0].dtype if rows[0].is_floating_point() else torch.int64
+    dtype = rows[0].dtype if rows[0].is_floating_point() else torch.int64
     shape = (len(rows), longest * (2 if strided else 1), *rows[0].shape[1:])
-    x = torch.full(shape, pad, dtype=kind)
+    x = torch.full(shape, pad, dtype=dtype)
     x = x[:, ::2] if strided else x
     for i, row in enumerate(rows):
         x[i, : len(row)] = row
     with torch.no_grad():
-        found = torch.as_tensor(probabilities(x, lengths)).detach().cpu().double()
-    if len(found) != len(rows):
-        raise DataError(f"the model gave {len(found)} answers for {len(rows)} sequences")
-    return [f[: len(r)] if found.ndim == 3 else f for f, r in zip(found, rows, strict=True)]
+        output = torch.as_tensor(probabilities(x, lengths)).detach().cpu().double()
+    if len(output) != len(rows):
+        raise DataError(f"the model gave {len(output)} predictions for {len(rows)} sequences")
+    return [p[: len(r)] if output.ndim == 3 else p for p, r in zip(output, rows, strict=True)]
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -63,33 +63,36 @@ def _of_classes(report: Any, most: int) -> NotableExamples:
     tagger = report.owners is not None
     owners = np.arange(report.count) if report.owners is None else report.owners
     first = np.searchsorted(owners, np.arange(report.count))
-    sure = p[np.arange(len(p)), report.predicted]  # (m,)
+    confidence = p[np.arange(len(p)), report.predicted]  # (m,)
     second, best = np.partition(p, -2, axis=1)[:, -2:].T
     wrong = report.true != report.predicted
 
-    def one(answer: int) -> NotableExample:
-        sequence = int(owners[answer])
-        true, predicted = (str(report.classes[c[answer]]) for c in (report.true, report.predicted))
-        step = int(answer - first[sequence]) if tagger else None
-        return NotableExample(sequence, step, true, predicted, float(sure[answer]))
+    def example(i: int) -> NotableExample:
+        sequence = int(owners[i])
+        true, predicted = (str(report.classes[c[i]]) for c in (report.true, report.predicted))
+        step = int(i - first[sequence]) if tagger else None
+        return NotableExample(sequence, step, true, predicted, float(confidence[i]))
 
-    def whole(answer: int) -> NotableExample:
-        example = one(answer)
+    def whole_sequence(i: int) -> NotableExample:
         if not tagger:
-            return example
-        return NotableExample(example.sequence, None, "each step", "the same", example.score)
+            return example(i)
+        least = example(i)
+        return NotableExample(least.sequence, None, "each step", "the same", least.score)
 
-    surest = np.argsort(-sure, kind="stable")
-    faults = np.bincount(owners, weights=wrong, minlength=report.count)
-    # From the least sure step up, so that a sequence is known by that one; then back from the top.
+    surest = np.argsort(-confidence, kind="stable")
+    errors = np.bincount(owners, weights=wrong, minlength=report.count)
+    # From the least certain step up, so that a sequence stands at that one; then back from the top.
     least = surest[::-1]
     least = least[np.sort(np.unique(owners[least], return_index=True)[1])]
-    flawless = least[faults[owners[least]] == 0][::-1]
+    flawless = least[errors[owners[least]] == 0][::-1]
     return {
-        RIGHT: tuple(whole(answer) for answer in flawless[:most].tolist()),
-        WRONG: tuple(one(i) for i in _once(surest[wrong[surest]], owners, most)),
+        RIGHT: tuple(whole_sequence(i) for i in flawless[:most].tolist()),
+        WRONG: tuple(
+            example(i) for i in _first_of_each_sequence(surest[wrong[surest]], owners, most)
+        ),
         UNDECIDED: tuple(
-            one(i) for i in _once(np.argsort(best - second, kind="stable"), owners, most)
+            example(i)
+            for i in _first_of_each_sequence(np.argsort(best - second, kind="stable"), owners, most)
         ),
     }
 
@@ -101,7 +104,7 @@ def _of_labels(report: Any, most: int) -> NotableExamples:
     margin = np.abs(p - 0.5)
     wrong = report.true != report.predicted
 
-    def one(decision: int) -> NotableExample:
+    def example(decision: int) -> NotableExample:
         sequence, k = divmod(decision, labels)
         true, predicted = (
             f"{report.classes[k]}: {'yes' if c[sequence, k] else 'no'}"
@@ -109,57 +112,59 @@ def _of_labels(report: Any, most: int) -> NotableExamples:
         )
         return NotableExample(sequence, None, true, predicted, 0.5 + float(margin[sequence, k]))
 
-    def whole(sequence: int) -> NotableExample:
-        own = np.flatnonzero(report.true[sequence]).tolist()
-        names = "|".join(str(report.classes[k]) for k in own) or "none"
+    def whole_sequence(sequence: int) -> NotableExample:
+        labels_of = np.flatnonzero(report.true[sequence]).tolist()
+        names = "|".join(str(report.classes[k]) for k in labels_of) or "none"
         return NotableExample(sequence, None, names, names, 0.5 + float(margin[sequence].min()))
 
     surest = np.argsort(-margin.ravel(), kind="stable")
     by_least = np.argsort(-margin.min(1), kind="stable")
     flawless = by_least[~wrong.any(1)[by_least]]
     return {
-        RIGHT: tuple(whole(sequence) for sequence in flawless[:most].tolist()),
-        WRONG: tuple(one(d) for d in _once(surest[wrong.ravel()[surest]], owners, most)),
-        UNDECIDED: tuple(one(d) for d in _once(surest[::-1], owners, most)),
+        RIGHT: tuple(whole_sequence(sequence) for sequence in flawless[:most].tolist()),
+        WRONG: tuple(
+            example(d) for d in _first_of_each_sequence(surest[wrong.ravel()[surest]], owners, most)
+        ),
+        UNDECIDED: tuple(example(d) for d in _first_of_each_sequence(surest[::-1], owners, most)),
     }
 
 
 def _of_values(report: Any, most: int) -> NotableExamples:
     spread = report.true.std(0)
-    off = np.abs(report.predicted - report.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
+    scaled = np.abs(report.predicted - report.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
     tagger = report.owners is not None
     owners = np.arange(report.count) if report.owners is None else report.owners
     first = np.searchsorted(owners, np.arange(report.count))
-    asked = np.bincount(owners, minlength=report.count)
-    error = np.bincount(owners, weights=np.square(off).mean(1), minlength=report.count)
-    error = np.sqrt(error / np.maximum(asked, 1))  # (n,)
+    count_of = np.bincount(owners, minlength=report.count)
+    error = np.bincount(owners, weights=np.square(scaled).mean(1), minlength=report.count)
+    error = np.sqrt(error / np.maximum(count_of, 1))  # (n,)
 
-    def one(sequence: int) -> NotableExample:
-        answers = np.arange(asked[sequence]) + first[sequence]
-        worst = int(answers[off[answers].max(1).argmax()])
+    def example(sequence: int) -> NotableExample:
+        places = np.arange(count_of[sequence]) + first[sequence]
+        worst = int(places[scaled[places].max(1).argmax()])
         true, predicted = (
-            ", ".join(f"{value:.4g}" for value in values[worst][:3]) + ", …" * (off.shape[1] > 3)
+            ", ".join(f"{value:.4g}" for value in values[worst][:3]) + ", …" * (scaled.shape[1] > 3)
             for values in (report.true, report.predicted)
         )
         step = worst - int(first[sequence]) if tagger else None
         return NotableExample(sequence, step, true, predicted, float(error[sequence]))
 
     order = np.argsort(-error, kind="stable")
-    order = order[asked[order] > 0]
+    order = order[count_of[order] > 0]
     return {
-        FARTHEST: tuple(one(sequence) for sequence in order[:most].tolist()),
-        CLOSEST: tuple(one(sequence) for sequence in order[::-1][:most].tolist()),
+        FARTHEST: tuple(example(sequence) for sequence in order[:most].tolist()),
+        CLOSEST: tuple(example(sequence) for sequence in order[::-1][:most].tolist()),
     }
 
 
-def _once(answers: Ints, owners: Ints, most: int) -> list[int]:
-    """The first answers that are of different sequences."""
-    found: dict[int, int] = {}
-    for answer in answers.tolist():
-        found.setdefault(int(owners[answer]), answer)
-        if len(found) == most:
+def _first_of_each_sequence(places: Ints, owners: Ints, most: int) -> list[int]:
+    """Return the first predictions that are of different sequences."""
+    first: dict[int, int] = {}
+    for place in places.tolist():
+        first.setdefault(int(owners[place]), place)
+        if len(first) == most:
             break
-    return list(found.values())
+    return list(first.values())
 
 
 _CHOOSERS: dict[OutputName, Callable[[Any, int], NotableExamples]] = {
