@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from elman.explain.doctor import limits
+from elman.explain.results import Floats, attributes_to_dict, to_frame, to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-Floats = NDArray[np.float64]
 NAMED = 8  # sequences or units that a message names, at most
 
 
@@ -81,11 +78,8 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with `where` in words; a value that is not finite becomes None."""
-        values = dataclasses.asdict(self)
-        values["units"], values["sequences"] = list(self.units), list(self.sequences)
-        for name in ("value", "threshold"):
-            values[name] = values[name] if np.isfinite(values[name]) else None
-        return {**values, "where": self.where}
+        names = [field.name for field in dataclasses.fields(self)]
+        return attributes_to_dict(self, *names, "where")
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ class Diagnosis:
             return [
                 {
                     **dict(zip(("layer", "direction", "gate"), place, strict=False)),
-                    name: value.tolist() if isinstance(value, np.ndarray) else value,
+                    name: to_json(value),
                 }
                 for place, value in values.items()
             ]
@@ -181,8 +175,6 @@ class Diagnosis:
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame, one row a finding. Raises ElmanError without pandas."""
-        from elman.explain.results import to_frame
-
         rows = [finding.to_dict() for finding in self.findings]
         names = [*(f.name for f in dataclasses.fields(Finding)), "where"]
         return to_frame({name: [row[name] for row in rows] for name in names})

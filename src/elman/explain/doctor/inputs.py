@@ -77,7 +77,9 @@ class DiagnosisInput:
         config = model.config
         classes = tuple(range(config.num_outputs))
         loss = dataclasses.replace(loss, label_smoothing=0.0)
-        raw = _numbers_of(training.inputs, config.input_size)
+        raw, read = None, training.inputs
+        if config.input_size:
+            raw = read.with_values(read.values[:, : config.input_size].astype(np.float64))
         return cls(model, training, raw, True, classes, loss, record, None)
 
     @property
@@ -169,13 +171,6 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         scaled=scaled,
     )
     return read, findings
-
-
-def _numbers_of(inputs: Ragged, channels: int) -> Ragged | None:
-    """The numbers among what the network reads, (N, C) float64; None where there are none."""
-    if not channels:
-        return None
-    return inputs.with_values(inputs.values[:, :channels].astype(np.float64))
 
 
 def _as_container(values: Any) -> Any:

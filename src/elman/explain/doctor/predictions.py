@@ -16,8 +16,9 @@ from torch import Tensor
 
 from elman.data.batches import Examples, batch_by_length, make_batch
 from elman.explain.doctor import limits
-from elman.explain.doctor.findings import Finding, Floats
+from elman.explain.doctor.findings import Finding
 from elman.explain.doctor.inputs import DiagnosisInput
+from elman.explain.results import Floats
 from elman.tasks import TASKS, OutputName
 from elman.train.gradients import select_valid
 

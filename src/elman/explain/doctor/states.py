@@ -15,8 +15,9 @@ from torch import Tensor
 from elman.data.batches import pad
 from elman.data.ragged import Ragged
 from elman.explain.doctor import limits
-from elman.explain.doctor.findings import Finding, Floats, Measurements
+from elman.explain.doctor.findings import Finding, Measurements
 from elman.explain.doctor.inputs import DiagnosisInput
+from elman.explain.results import Floats
 from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, steps_of_layer, unroll, weights_of
 
