@@ -57,7 +57,7 @@ SHAPES = [
     Shape("H33", 3, 5, 3, 33, (5, 2, 1)),
     Shape("H1_I1", 3, 5, 1, 1, (2, 5, 1)),
 ]
-# An op takes rows without steps and batches without rows; a model has no answer for them.
+# An op takes rows without steps and batches without rows; a model refuses them.
 EMPTY_SHAPES = [
     Shape("length_0", 4, 5, 3, 5, (0, 3, 0, 5)),
     Shape("length_0_only", 2, 3, 3, 5, (0, 0)),

@@ -20,7 +20,7 @@ from elman.models import SequenceModel
 HOOKS = "a module has hooks or a parametrization"
 OTHER = "a module is not the one that the config asks for"
 PARAMETER = "a parameter is missing, or not of the shape, dtype or device of the others"
-TOOL = "torch.func, or a tool that follows each operation, is at work"
+TOOL = "torch.func, or a tool that follows each operation, is active"
 
 
 class Child(SequenceModel):

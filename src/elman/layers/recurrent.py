@@ -26,9 +26,9 @@ States = tuple[Tensor, ...]
 
 
 class RecurrentBase(nn.Module):
-    """L stacked layers in one or both directions, by the attributes and weights of torch.nn's.
+    """L stacked layers in one or both directions, with the attributes and weights of torch.nn's.
 
-    The subclass says which cell, makes the weights, and may run what it knows a quicker way.
+    A subclass says which cell, makes the weights, and may have a faster path.
     """
 
     input_size: int
@@ -167,7 +167,7 @@ class RecurrentBase(nn.Module):
         return run_layer(cell, x, W, U, b, c, initial, lengths, reverse, batch_first, R)
 
     def _check_weights(self, cell: Cell, weights: list[Tensor], x: Tensor) -> None:
-        """Raise ShapeError unless the weights, which anyone may exchange, are as they were made."""
+        """Raise ShapeError unless the weights, which anyone may replace, have the right shapes."""
         width = self.proj_size or self.hidden_size
         rows = len(cell.blocks) * self.hidden_size
         shapes = ((rows, x.shape[2]), (rows, width), (rows,), (rows,))
@@ -178,8 +178,8 @@ class RecurrentBase(nn.Module):
                 )
 
     def _weight(self, name: str) -> Tensor:
-        """A weight by name: a parameter, or the tensor that a parametrisation puts in its place."""
-        parameter = self._parameters.get(name)  # quicker than the attribute
+        """A weight by name: a parameter, or the tensor that a parametrization puts in its place."""
+        parameter = self._parameters.get(name)  # quicker than Module.__getattr__
         tensor: Tensor = getattr(self, name) if parameter is None else parameter
         return tensor
 

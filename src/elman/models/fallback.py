@@ -1,4 +1,4 @@
-"""What keeps a standard model from being run in one native call, looked up at every call."""
+"""Why a standard model cannot run in one native call; checked at every call."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 
 def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
-    """Say what the modules do beyond what the config says, or what else is in the way.
+    """Return why the native path does not apply, or an empty string.
 
-    Empty if nothing is. The parameters' shapes are not looked at.
+    Either the modules do something that the config does not say, or no kernel computes it. Shapes
+    of parameters are checked by `NativeModel.weights`.
     """
-    # Modules and parameters are taken where they lie: their attributes cost ten times as much.
+    # Modules and parameters are read from their dictionaries, which takes a tenth of the time of
+    # attributes: this runs before every native call.
     modules: dict[str, Any] = model._modules
     if config.cell not in LAYERS and not find_cell(config.cell).kernel:
         return f"cell {config.cell!r} has a step function but no kernel"
@@ -40,30 +42,30 @@ def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if not is_native(weight):
-        return "torch.func, or a tool that follows each operation, is at work"
+        return "torch.func, or a tool that follows each operation, is active"
     return ""
 
 
 def is_training(model: nn.Module) -> bool:
-    """Whether dropout may be on: that between the layers goes by the layers' own mode."""
+    """Whether dropout may be on; between the layers it depends on the layers' own mode."""
     modules: dict[str, Any] = model._modules
     return bool(model.training or modules["recurrent"].training)
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Whether someone wants to see, or change, what passes through this module."""
+    """Whether hooks or replaced methods read or change what passes through this module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
         or "parametrizations" in module._modules
-        or "forward" in module.__dict__  # put in its place for this one module
+        or "forward" in module.__dict__  # replaced for this one module
     )
 
 
 def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
-    """Whether the modules are those of SequenceModel's constructor, or others just like them."""
+    """Whether the modules are those that SequenceModel's constructor makes, or equal ones."""
     layer: Any = modules["recurrent"]
     output = modules["output"]
     made: type[Any] = LAYERS.get(config.cell, Recurrent)

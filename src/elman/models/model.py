@@ -27,20 +27,19 @@ PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
 
 @dataclass(frozen=True)
 class ModelConfig(ModelSettings):
-    """A network's settings and what the data fixes: its shapes and equations, whole.
+    """Everything that fixes a network's shapes and equations: settings, and sizes of the data.
 
     Args:
-        task: what the outputs are: logits of one class each (`classification`), of a label that is
-            there or not each (`multilabel`), or values (`regression`).
+        task: what the outputs are: logits of classes (`classification`), logits of labels that are
+            present or absent (`multilabel`), or values (`regression`).
         num_outputs: K.
         input_size: C channels; 0 if the model takes tokens, or categories alone.
         vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
-        category_sizes: for each column of categories that stands beside the channels, its
-            categories, counting padding and unknown.
-        embedding_size: E, of tokens; for categories the most that one gets.
+        category_sizes: number of categories of each category column, counting padding and unknown.
+        embedding_size: E of tokens; the upper limit for categories.
         readout: `last`, `mean`, `max`, or `every` for an output at every step.
         Others as in `elman.settings.ModelSettings`.
-    Raises: SettingsError if the settings do not go together.
+    Raises: SettingsError if the settings contradict each other.
     """
 
     cell: CellName = "gru"
@@ -81,7 +80,7 @@ class ModelConfig(ModelSettings):
 
     @property
     def category_widths(self) -> tuple[int, ...]:
-        """Numbers that stand for a category in each column, ceil(1.6 n^0.56) of n categories.
+        """Embedding size of each category column, ceil(1.6 n^0.56) for n categories.
 
         At most `embedding_size`. The rule is fastai's for tables (Howard & Gugger 2020).
         """
@@ -90,25 +89,25 @@ class ModelConfig(ModelSettings):
 
     @property
     def width(self) -> int:
-        """D*H: numbers that a layer gives at a step."""
+        """D*H: numbers that a layer outputs at a step."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     @property
     def dropout_between(self) -> float:
-        """Share dropped after each layer but the last."""
+        """Dropout rate after each layer but the last."""
         return self.dropout if self.num_layers > 1 else 0.0
 
 
 class SequenceModel(nn.Module):
     """A recurrent network over whole sequences.
 
-        e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
+        e_t = x_t, or the embedding of token x_t, or numbers and embedded categories, concatenated
         h_t = stack(e_1 ... e_T)_t                      recurrent layers, one or both directions
         y   = V readout(h_1 ... h_T) + b_y              or at every step, y_t = V h_t + b_y
 
     `last` reads the top layer's final states: the forward direction's after a row's own last step,
-    the backward direction's after its first. `mean` and `max` run over a row's own steps. What
-    stands past a row's end, NaN included, is never read.
+    the backward direction's after its first. `mean` and `max` run over a row's own steps.
+    Padding, which may be NaN, is never read.
 
     In evaluation mode under torch.no_grad, on a CPU, the whole is one native call, and a sequence's
     logits have the same bits in any batch.
@@ -142,31 +141,32 @@ class SequenceModel(nn.Module):
 
         Args:
             x: numbers, (B, T, C), or token ids, (B, T) int64; category codes, which are whole
-                numbers, stand behind the numbers of a step.
+                numbers, follow the numbers of a step.
             lengths: valid steps of each row, (B,) int64, from 1 to T; None means all T.
-        Returns: (B, K), or (B, T, K) if per_step, where rows past a row's end mean nothing.
-        Raises: ShapeError; DataError for a token that is none.
+        Returns: (B, K), or (B, T, K) if per_step, undefined past a row's end.
+        Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         config = self.config
-        watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)
-        if not watched:
-            found = self.native()
-            if not isinstance(found, str) and found[0].takes(x, lengths):
-                native, weights = found
+        followed = torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)
+        if not followed:
+            native_call = self.native()
+            if not isinstance(native_call, str) and native_call[0].takes(x, lengths):
+                native, weights = native_call
                 return native.logits(weights, x, lengths)
         weight = self.output.weight
         check_input(config, weight.dtype, weight.device, x, lengths)
         if lengths is None:
             lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device="cpu")
         if not torch.compiler.is_compiling() and x.shape[0] and int(lengths.min()) < 1:
-            raise ShapeError("lengths: an empty sequence has no answer; expected at least 1 step")
+            raise ShapeError("lengths: got an empty sequence, expected at least 1 step")
         mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
         if config.vocabulary_size:
             try:
                 x = self.embedding(torch.where(mask, x, PADDING))  # (B, T, E)
             except IndexError:
                 raise DataError(
-                    f"x: got a token that is none, expected 0 to {config.vocabulary_size - 1}"
+                    "x: got a token outside the vocabulary, expected 0 to "
+                    f"{config.vocabulary_size - 1}"
                 ) from None
             x = functional.dropout(x, config.dropout, self.training)
         elif config.category_sizes:
@@ -186,13 +186,14 @@ class SequenceModel(nn.Module):
         return logits
 
     def _embedded(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Put the embeddings in the place of the codes behind the numbers of each step."""
+        """Replace the category codes of each step by their embeddings."""
         codes = torch.where(mask[:, :, None], x[:, :, self.config.input_size :], PADDING).long()
         try:
             parts = [table(codes[:, :, k]) for k, table in enumerate(self.embeddings)]
         except IndexError:
             raise DataError(
-                f"x: got a category that is none, expected codes below {self.config.category_sizes}"
+                "x: got a category code out of range, expected codes below "
+                f"{self.config.category_sizes}"
             ) from None
         embedded = functional.dropout(torch.cat(parts, -1), self.config.dropout, self.training)
         return torch.cat([x[:, :, : self.config.input_size], embedded], -1)
@@ -200,13 +201,13 @@ class SequenceModel(nn.Module):
     def native(self) -> tuple[NativeModel, list[Tensor]] | str:
         """Return what runs this model, as it is now, in one native call, and its weights.
 
-        Or say why not: the call would leave out something that the modules do.
+        Or the reason why the modules must run: they do something that the call would leave out.
         """
-        why = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
-        if not why and self.config.category_sizes:
-            why = "categories are embedded beside numbers"
-        if why := why or native_fallback_reason(self, self.config):
-            return why
+        reason = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
+        if not reason and self.config.category_sizes:
+            reason = "categories are embedded beside numbers"
+        if reason := reason or native_fallback_reason(self, self.config):
+            return reason
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]
         weights = native.weights(self)
         if weights is None:

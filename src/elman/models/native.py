@@ -4,7 +4,7 @@ Below 64 units what surrounds a recurrent layer in torch (padding masks, linear 
 autograd engine) costs more than the layer. Here the whole of embedding, recurrent stack, readout,
 output, loss and backward pass is one call of `elman._core`, with the same result.
 
-The call reads and writes memory at bare addresses: all that it is handed is checked here first.
+The call reads and writes memory at bare addresses, so everything it receives is checked here first.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
 """
@@ -34,7 +34,7 @@ _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 def check_input(
     config: ModelConfig, dtype: torch.dtype, device: torch.device, x: Any, lengths: Any
 ) -> None:
-    """Raise ShapeError unless x and lengths are tensors such as a model of `dtype` reads them.
+    """Raise ShapeError unless x and lengths are tensors that a model of `dtype` can read.
 
     Args:
         dtype, device: of the model's weights; x must be on that device, lengths on any.
@@ -43,9 +43,9 @@ def check_input(
         if not isinstance(value, Tensor) and (name == "x" or value is not None):
             raise ShapeError(f"{name}: got a {type(value).__name__}, expected a tensor")
     check_shapes(config, x, lengths)
-    wanted = (torch.int64, torch.int32) if config.vocabulary_size else (dtype,)
-    if x.dtype not in wanted and not torch.is_autocast_enabled(device.type):
-        raise ShapeError(f"x: got {x.dtype}, expected {' or '.join(map(str, wanted))}")
+    dtypes = (torch.int64, torch.int32) if config.vocabulary_size else (dtype,)
+    if x.dtype not in dtypes and not torch.is_autocast_enabled(device.type):
+        raise ShapeError(f"x: got {x.dtype}, expected {' or '.join(map(str, dtypes))}")
     if x.device != device:
         raise ShapeError(f"x: is on {x.device}, expected {device}, where the model is")
     if lengths is not None and lengths.dtype not in _WHOLE:
@@ -75,7 +75,7 @@ def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, .
 
 
 def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
-    """Draw which numbers dropout keeps, from torch's generator: bool, of `mask_shapes`."""
+    """Draw the numbers that dropout keeps from torch's generator: bool, of `mask_shapes`."""
     return [
         torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(1 - config.dropout)
         for shape in mask_shapes(config, batch, time)
@@ -83,11 +83,11 @@ def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
 
 
 class ParameterGradients:
-    """Room for the gradient of every weight of a `NativeModel`, end to end in one tensor.
+    """Memory for the gradient of every weight of a `NativeModel`, concatenated in one tensor.
 
     Args:
-        native: whose weights.
-        order: the order in which they lie, as indices into `native.names`; None for that of names.
+        native: the model that the weights belong to.
+        order: their order in memory, as indices into `native.names`; None for the order of names.
     """
 
     def __init__(self, native: NativeModel, order: Sequence[int] | None = None) -> None:
@@ -113,7 +113,7 @@ class NativeModel:
         self.dtype = dtype
         size = config.embedding_size if config.vocabulary_size else config.input_size
         cell = config.cell_definition
-        # _core.Network is made for each call: that is quick, and what is kept is plain Python.
+        # _core.Network is made anew for each call, so that copies and pickles hold plain Python.
         self._network = (
             cell.kernel,
             dtype == torch.float64,
@@ -144,11 +144,11 @@ class NativeModel:
     @staticmethod
     @functools.lru_cache(maxsize=64)
     def of(config: ModelConfig, dtype: torch.dtype) -> NativeModel:
-        """As the constructor, but the same object for the same arguments."""
+        """Return the same object for the same arguments."""
         return NativeModel(config, dtype)
 
     def weights(self, model: nn.Module) -> list[Tensor] | None:
-        """The model's weights as they are now, or None unless the call can read them all."""
+        """The model's weights as they are now, or None if the call cannot read one of them."""
         modules: dict[str, Any] = model._modules
         weights = []
         for (module, name), shape in zip(self.names, self.shapes, strict=True):
@@ -164,7 +164,7 @@ class NativeModel:
         return weights
 
     def takes(self, x: Tensor, lengths: Tensor | None) -> bool:
-        """Whether the call can read x and lengths; shapes are left to `check_shapes`."""
+        """Whether the call can read x and lengths; `check_shapes` checks the shapes."""
         if type(x) not in _PLAIN or not x.is_cpu:
             return False
         if lengths is not None and (type(lengths) not in _PLAIN or lengths.dtype not in _WHOLE):
@@ -181,7 +181,7 @@ class NativeModel:
             x: numbers, (B, T, C), or token ids, (B, T), that it `takes`.
             lengths: valid steps of each row, (B,), from 1 to T; None means all T.
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
-        Raises: ShapeError; DataError for a token that is none.
+        Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         weights = [weight.contiguous() for weight in weights]
         x, lengths = self._inputs(x, lengths)
@@ -218,26 +218,28 @@ class NativeModel:
 
         Args:
             weights, x, lengths: as in `logits`.
-            target: class codes, (B,) or (B, T) integers, for cross-entropy; a negative code counts
-                for nothing. Or numbers, (B, K) or (B, T, K), for the squared error.
+            target: class codes, (B,) or (B, T) integers, for cross-entropy; a negative code is
+                ignored. Or numbers, (B, K) or (B, T, K), for the squared error.
             gradients: overwritten.
             label_smoothing, class_weight: as in torch.nn.functional.cross_entropy.
-            masks: what dropout keeps, as `draw_masks`, those kept are divided by 1 - dropout; None
-                for no dropout.
-            threads: at most so many; None means as many as torch. The bits are the same.
+            masks: what dropout keeps, as from `draw_masks`; kept numbers are divided by
+                1 - dropout; None for no dropout.
+            threads: the most to use; None means as many as torch. The bits are the same.
         Returns: the loss; logits as `logits`, with dropout.
-        Raises: ShapeError; DataError for a token or class that is none.
+        Raises: ShapeError; DataError for a token or class out of range.
         """
         config = self.config
         if gradients.native is not self:
-            raise ElmanError("gradients: these were made for another model")
+            raise ElmanError("gradients: got those of another model; make new ones for this model")
         if not self.takes(x, lengths):
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
         weights = [weight.contiguous() for weight in weights]
         x, lengths = self._inputs(x, lengths)
         if not x.shape[0]:
-            raise ShapeError("x: got no sequences, and the mean loss of none is no number")
+            raise ShapeError(
+                "x: got no sequences, expected at least one: the mean loss of none is undefined"
+            )
         out = self._new_logits(x)
         squared = target.is_floating_point()
         target = self._readable("target", target, out.shape if squared else out.shape[:-1], squared)
@@ -285,19 +287,21 @@ class NativeModel:
 
     def _readable(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
         """Check a target or class weights, and return them as the call reads them."""
-        wanted = self.dtype if numbers else torch.int64
-        known = tensor.dtype is wanted or (not numbers and tensor.dtype in _WHOLE)
-        if tensor.shape != shape or not known or not tensor.is_cpu or type(tensor) not in _PLAIN:
+        dtype = self.dtype if numbers else torch.int64
+        readable = tensor.dtype is dtype or (not numbers and tensor.dtype in _WHOLE)
+        if tensor.shape != shape or not readable or not tensor.is_cpu or type(tensor) not in _PLAIN:
             raise ShapeError(
                 f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
-                f"{tuple(shape)}, {wanted} on cpu"
+                f"{tuple(shape)}, {dtype} on cpu"
             )
-        if tensor.dtype is not wanted or tensor.is_neg():
-            tensor = tensor.to(wanted).resolve_neg()
+        if (
+            tensor.dtype is not dtype or tensor.is_neg()
+        ):  # is_neg: the sign is not in the memory yet
+            tensor = tensor.to(dtype).resolve_neg()
         return tensor.contiguous()
 
     def _strided_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
-        """The masks as the call takes them: of the embedded tokens, of what is read, between."""
+        """The masks in the call's order: on embedded tokens, on what the output reads, between."""
         shapes = mask_shapes(self.config, *x.shape[:2])
         if [tuple(mask.shape) for mask in masks] != shapes:
             raise ShapeError(f"masks: got {[tuple(m.shape) for m in masks]}, expected {shapes}")
@@ -316,6 +320,6 @@ def _strided(tensor: Tensor, steps: bool) -> _Strided:
 
 
 def _explained(error: IndexError) -> ElmanError:
-    """What the kernels say of a length, token or class that cannot be, as an error of ours."""
+    """Our error for a length, token or class that the kernels refuse."""
     text = str(error)
     return ShapeError(text) if text.startswith("lengths") else DataError(text)

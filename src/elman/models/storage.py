@@ -47,7 +47,7 @@ def save_folder(
 
 
 def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
-    """What the files of weights and config hold, by file name; arguments as `save_folder`."""
+    """Contents of the files of weights and config, by file name; arguments as `save_folder`."""
     from safetensors.torch import save
 
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
@@ -62,15 +62,15 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises: ModelFileError if anything is missing, damaged or of a newer format.
     """
     if not folder.exists():
-        beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, beside)}")
+        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, siblings)}")
     if not (folder / CONFIG).is_file() and (folder / "model" / CONFIG).is_file():
         folder = folder / "model"
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelFileError(
-                f"{folder}: no {name} there. Expected a model folder, as `save` writes it, or a "
-                "run folder, as `elman train` does"
+                f"{folder}: no {name} there. Expected a model folder, which `save` writes, or "
+                "a run folder, which `elman train` writes"
             )
     return from_files({name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}, folder)
 
@@ -78,7 +78,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def from_files(
     files: Mapping[str, bytes], folder: Path
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Undo `to_files`; a fault is told as one of `folder`."""
+    """Undo `to_files`; error messages name `folder`."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -87,9 +87,9 @@ def from_files(
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{folder / CONFIG}: not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else None
+        version = config.get("format") if isinstance(config, dict) else None
         raise ModelFileError(
-            f"{folder / CONFIG}: format {found!r}, this version of elman reads {FORMAT}"
+            f"{folder / CONFIG}: format {version!r}, this version of elman reads {FORMAT}"
         )
     weights = files[WEIGHTS]
     try:
@@ -98,14 +98,14 @@ def from_files(
         raise ModelFileError(f"{folder / WEIGHTS}: damaged: {error}") from error
     if hashlib.sha256(weights).hexdigest() != config.get("weights_sha256"):
         raise ModelFileError(
-            f"{folder / WEIGHTS}: not the weights that {CONFIG} belongs to; a save was cut off, or "
-            "a file was exchanged. Save the model again"
+            f"{folder / WEIGHTS}: not the weights that {CONFIG} belongs to: saving was cut "
+            "off, or a file was replaced. Save the model again"
         )
     return tensors, config
 
 
 def restore(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put weights into a module; every name and shape must match. Raises ModelFileError."""
+    """Load weights into a module; every name and shape must match. Raises ModelFileError."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:

@@ -1,22 +1,15 @@
-"""The standard model's forward pass, one step after the other, nothing hidden.
+"""The standard model's forward pass step by step, with every sum, gate and state.
 
-    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
-    rnn     h_t = f(W e_t + U h_{t-1} + b)                           f is tanh or relu
-    gru     r_t, z_t = sigmoid(W e_t + U h_{t-1} + b)                reset, update
-            n_t = tanh(W_n e_t + b_n + r_t * (U_n h_{t-1} + b'_n))   candidate
-            h_t = (1 - z_t) * n_t + z_t * h_{t-1}
-    lstm    i_t, f_t, o_t = sigmoid(W e_t + U h_{t-1} + b)           input, forget, output gate
-            g_t = tanh(W_g e_t + U_g h_{t-1} + b_g)                  candidate
-            c_t = f_t * c_{t-1} + i_t * g_t        h_t = o_t * tanh(c_t)
-    y   = V read(h_1 ... h_T) + b_y                                  or y_t = V h_t + b_y
+    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories, concatenated
+    h_t = the state of the cell after step(W e_t + b, U h_{t-1} + b')       see ops/cells.py
+    y   = V readout(h_1 ... h_T) + b_y                                      or y_t = V h_t + b_y
 
-A backward direction goes from x_T to x_1: there h_{t+1} stands in the place of h_{t-1}. A layer
-above the first reads both directions of the one below, end to end.
+A backward direction runs from x_T to x_1 and reads h_{t+1} where a forward one reads h_{t-1}. A
+layer above the first reads the concatenated directions of the layer below.
 
-What the kernels compute, in plain torch and in evaluation mode, with every sum that enters a gate,
-every gate and every state. Slow: for looking, not for training. Autograd follows all of it. A
-recurrence over a batch whose rows end at different steps goes on past a row's end with the state as
-it is.
+This computes what the kernels compute, in plain torch and in evaluation mode. It is for explaining
+a network, too slow for training it. Autograd follows all of it. A row that has ended keeps its
+state for the remaining steps of the batch.
 
 Dimensions: B batch, T time, I what a layer reads, H hidden, D directions, K outputs.
 """
@@ -42,7 +35,7 @@ class LayerSteps:
         layer: counted from 0, as in torch's names of the weights.
         reverse: whether it runs from each row's last step to its first.
         inputs: what it read, (B, T, I).
-        steps: in the direction of travel.
+        steps: in the order in which they run.
     """
 
     layer: int
@@ -61,7 +54,7 @@ class Unrolled:
     """A whole forward pass.
 
     Args:
-        mask: whether a step is one of the row's own, (B, T).
+        mask: True at the valid steps of each row, (B, T).
         embedded: what the first layer reads, (B, T, I).
         layers: from the lowest up, in each the forward direction first.
         read: what the output reads, (B, D*H), or (B, T, D*H) with an output at every step.
@@ -87,25 +80,28 @@ def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
 
 
 def unroll_embedded(model: SequenceModel, embedded: Tensor, mask: Tensor) -> Unrolled:
-    """Run what `embed` gave, (B, T, I), through the stack, readout and output."""
+    """Run what `embed` returns, (B, T, I), through the stack, readout and output."""
     layers: list[LayerSteps] = []
     below = embedded
     for layer in range(model.config.num_layers):
-        beside = []
+        directions = []
         for reverse in (False, True)[: 1 + model.config.bidirectional]:
-            done = LayerSteps(layer, reverse, below)
-            done.steps.extend(steps_of_layer(model, layer, reverse, below, mask))
-            layers.append(done)
-            beside.append(torch.where(mask[:, :, None], done.over_time("h"), 0.0))
-        below = torch.cat(beside, -1)  # (B, T, D*H)
+            layers.append(
+                LayerSteps(
+                    layer, reverse, below, list(steps_of_layer(model, layer, reverse, below, mask))
+                )
+            )
+            states = layers[-1].over_time("h")
+            directions.append(torch.where(mask[:, :, None], states, 0.0))
+        below = torch.cat(directions, -1)  # (B, T, D*H)
     read = read_out(model, below, mask)
-    # By the weights themselves: a hook, say, is no part of the equations.
+    # With the weights and not by calling the module, because a hook is no part of the equations.
     outputs = functional.linear(read, model.output.weight, model.output.bias)
     return Unrolled(mask, embedded, layers, read, outputs)
 
 
 def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
-    """What the first layer reads, (B, T, I); zeros, or what stands for padding, past each end."""
+    """What the first layer reads, (B, T, I); zeros, or the embedding of padding, past each end."""
     config = model.config
     if config.vocabulary_size:
         return functional.embedding(torch.where(mask, x, PADDING), model.embedding.weight)
@@ -119,7 +115,7 @@ def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
-    """What the output reads of the top layer's states y, (B, T, D*H), zero past each end."""
+    """Return what the output reads of the top layer's states y, (B, T, D*H), zero past each end."""
     config = model.config
     if config.per_step:
         return y
@@ -147,11 +143,11 @@ def weights_of(model: SequenceModel, layer: int, reverse: bool) -> tuple[Tensor,
 def steps_of_layer(
     model: SequenceModel, layer: int, reverse: bool, inputs: Tensor, mask: Tensor
 ) -> Iterator[Step]:
-    """Go over the steps of one layer in one direction.
+    """Run one layer in one direction step by step.
 
     Args:
         inputs: what the layer reads, (B, T, I), finite past each row's end.
-        mask: whether a step is one of the row's own, (B, T).
+        mask: True at the valid steps of each row, (B, T).
     """
     cell = model.config.cell_definition
     W, U, b, c = weights_of(model, layer, reverse)

@@ -1,8 +1,8 @@
 """The recurrences on the CPU: autograd, torch.compile and torch.export around `elman._core`.
 
-Run as they are, layers go through an `autograd.Function`, which costs least. While torch compiles
-or exports they go through the operators `elman::recurrence` and `elman::recurrence_backward`, which
-stand in the graph as one node each. Both end in `forward` and `backward`.
+In eager mode, layers run an `autograd.Function`, which has the least overhead. While torch compiles
+or exports, they run the operators `elman::recurrence` and `elman::recurrence_backward`, each one
+node of the graph. Both call `forward` and `backward`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """The tensor with consecutive numbers in its last dimension."""
+    """The tensor with consecutive numbers in its last dimension, which the kernels need."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
@@ -121,7 +121,7 @@ def _call(
     reverse: bool,
     batch_first: bool,
 ) -> _core.LayerCall:
-    """The kernels' view of these tensors, which must outlive it."""
+    """The kernels' view of these tensors, which must live as long as it."""
     assert weights[1] is not None
     return _core.LayerCall(
         cell=cell,
@@ -142,7 +142,7 @@ def _call(
 def allocate(
     x: Tensor, weight_hh: Tensor, cell: str, batch_first: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Outputs as `forward` fills them, uninitialised."""
+    """Uninitialised memory for the outputs of `forward`."""
     batch, time, _, hidden = sizes(x, weight_hh, batch_first)
     return (
         x.new_empty((batch, time, hidden) if batch_first else (time, batch, hidden)),
@@ -152,7 +152,7 @@ def allocate(
 
 
 def reserve_size(x: Tensor, weight_hh: Tensor, cell: str) -> int:
-    """Numbers that forward keeps for backward."""
+    """How many numbers forward keeps for backward."""
     width = _core.reserve_width(cell, x.dtype == torch.float64, weight_hh.shape[1])
     return x.shape[0] * x.shape[1] * width
 
@@ -171,7 +171,7 @@ def forward(
     batch_first: bool,
     keep: bool,
 ) -> Outputs:
-    """Run one layer in one direction, and `keep` what backward needs."""
+    """Run one layer in one direction; with `keep`, also return what backward needs."""
     x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
     weights = [_whole(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
     y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
@@ -203,7 +203,7 @@ def backward(
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
     dh0 = torch.empty_like(h0) if needed[5] and h0 is not None else None
     dc0 = torch.empty_like(c0) if needed[6] and c0 is not None else None
-    whole = [_whole(w) for w in weights]  # by name, so that they outlive the call
+    whole = [_whole(w) for w in weights]  # a name keeps them alive until the call is over
     call = _call(
         x,
         whole,
@@ -288,8 +288,10 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:8]
+        # Tensors of is_grads_batched have no memory that a kernel could read; create_graph needs a
+        # graph of the gradients. Both take the reference loop.
         batched = any(g is not None and not torch._C._has_storage(g) for g in gradients)
-        if batched or torch.is_grad_enabled():  # is_grads_batched, create_graph
+        if batched or torch.is_grad_enabled():
             found = differentiable_gradients(
                 ctx.cell, saved[:7], saved[7], gradients, needed, *ctx.options[1:]
             )
