@@ -133,7 +133,7 @@ def run_diagnostics(
     if isinstance(diagnosis, Diagnosis):
         training_names, test_names = sequence_names(training), sequence_names(test)
         names = tuple(
-            name_sequences(finding, test_names if finding.held_out else training_names)
+            join_sequence_names(finding, test_names if finding.held_out else training_names)
             for finding in diagnosis.findings
         )
         if not diagnosis.healthy:
@@ -160,7 +160,7 @@ def run_diagnostics(
     return Diagnostics(diagnosis, names, remembered, examples, traces, figures)
 
 
-def name_sequences(finding: Finding, names: list[Any]) -> str:
+def join_sequence_names(finding: Finding, names: list[Any]) -> str:
     """The sequences of a finding by their names in the file, a few of them."""
     listed = [one_line(names[i], 30) for i in finding.sequences[:8]]
     more = len(finding.sequences) - len(listed)

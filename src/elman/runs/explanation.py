@@ -26,7 +26,7 @@ from elman.explain import (
     memory,
     trace,
 )
-from elman.runs.diagnostics import name_sequences
+from elman.runs.diagnostics import join_sequence_names
 from elman.runs.evaluation import load_model_and_data
 from elman.runs.folder import (
     EXPLANATION,
@@ -154,7 +154,7 @@ def explain_sequence(
         attribution=attribution,
         memory=remembered,
         diagnosis=diagnosis,
-        finding_sequences=tuple(name_sequences(f, names) for f in diagnosis.findings),
+        finding_sequences=tuple(join_sequence_names(f, names) for f in diagnosis.findings),
     )
 
 
