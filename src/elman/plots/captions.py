@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from elman.evaluate import ClassificationReport, MultilabelReport, RegressionReport
 
 
-def caption_of_history(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def history(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Return title and caption of loss and metric by epoch."""
     title = "Loss and accuracy by epoch"
     if any("rmse" in record for record in records):
@@ -36,7 +36,7 @@ def caption_of_history(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     return title, f"{text} and does not rise after that: no overfitting is seen."
 
 
-def caption_of_confusion_matrix(report: ClassificationReport) -> str:
+def confusion_matrix(report: ClassificationReport) -> str:
     """Say which confusion is the most frequent."""
     text = (
         "A row is a true class, a column a predicted one; the diagonal is correct. Colour is the "
@@ -54,29 +54,29 @@ def caption_of_confusion_matrix(report: ClassificationReport) -> str:
     )
 
 
-def caption_of_roc(report: ClassificationReport) -> str:
+def roc(report: ClassificationReport) -> str:
     """Say what the area is."""
     return (
-        "The share of a class that is found, over the share of false alarms among all others, as "
-        f"the threshold moves. The area is {report.roc_auc:.3f}; 1 is perfect, 0.5 is chance."
+        "The share of a class that is found, against the share of false alarms among the others, "
+        f"as the threshold moves. The area is {report.roc_auc:.3f}; 1 is perfect, 0.5 is chance."
     )
 
 
-def caption_of_precision_recall(report: ClassificationReport) -> str:
+def precision_recall(report: ClassificationReport) -> str:
     """Say why this stands in the place of ROC."""
     counts = np.bincount(report.true)
     share = counts[counts > 0].min() / len(report.true)
     return (
-        "The share of alarms that is correct, over the share of a class that is found, as the "
+        "The share of alarms that is correct, against the share of a class that is found, as the "
         f"threshold moves. It replaces the ROC curve, which looks too good where a class is rare: "
         f"the rarest makes up {share:.1%}."
     )
 
 
-def caption_of_calibration(report: ClassificationReport) -> str:
+def calibration(report: ClassificationReport) -> str:
     """Say on which side of the diagonal the network lies."""
     text = (
-        "Accuracy over the predicted probability; on the diagonal, predictions made with "
+        "Accuracy against the predicted probability; on the diagonal, predictions made with "
         "probability p are correct with frequency p. The bars count predictions."
     )
     bins = report.calibration_bins
@@ -91,7 +91,7 @@ def caption_of_calibration(report: ClassificationReport) -> str:
     )
 
 
-def caption_of_accuracy_by_class(report: ClassificationReport) -> str:
+def accuracy_by_class(report: ClassificationReport) -> str:
     """Name the hardest class."""
     occurring = [row for row in report.per_class if row.support]
     hardest = min(occurring, key=lambda row: row.recall)
@@ -102,7 +102,7 @@ def caption_of_accuracy_by_class(report: ClassificationReport) -> str:
     )
 
 
-def caption_of_accuracy_by_length(report: ClassificationReport) -> str:
+def accuracy_by_length(report: ClassificationReport) -> str:
     """Say whether long sequences are harder."""
     right = (report.predicted == report.true).astype(np.float64)
     owners = owners_of(report)
@@ -115,7 +115,7 @@ def caption_of_accuracy_by_length(report: ClassificationReport) -> str:
     )
 
 
-def caption_of_labels(report: MultilabelReport) -> str:
+def labels(report: MultilabelReport) -> str:
     """Say how to read precision beside recall."""
     frequent = [row for row in report.per_label if row.support]
     text = (
@@ -128,28 +128,28 @@ def caption_of_labels(report: MultilabelReport) -> str:
     return f"{text} The lowest F1 is that of {hardest.label}, {hardest.f1:.2f}."
 
 
-def caption_of_predicted(report: RegressionReport) -> str:
+def predicted(report: RegressionReport) -> str:
     """Say how much is explained."""
     return (
-        "Each point is a prediction, drawn over its true value; on the diagonal it is exact. The "
-        f"predictions explain {max(0.0, report.r2):.0%} of the variance (R2 {report.r2:.2f})."
+        "Each point is a prediction, drawn against its true value; on the diagonal it is exact. "
+        f"The predictions explain {max(0.0, report.r2):.0%} of the variance (R2 {report.r2:.2f})."
     )
 
 
-def caption_of_residuals(report: RegressionReport) -> str:
+def residuals(report: RegressionReport) -> str:
     """Say whether errors are biased."""
     error = report.predicted - report.true
     bias, spread = error.mean(0), np.maximum(error.std(0), 1e-300)
     k = int(np.abs(bias / spread).argmax())
     return (
-        "The error, predicted minus true, over the prediction. A trend, or a spread that changes "
-        "from left to right, is structure that the network has not learned. The mean error of "
-        f"{report.names[k]} is {bias[k]:.3g}, {abs(bias[k] / spread[k]):.2f} of its standard "
+        "The error, predicted minus true, against the prediction. A trend, or a spread that "
+        "changes from left to right, is structure that the network has not learned. The mean error "
+        f"of {report.names[k]} is {bias[k]:.3g}, {abs(bias[k] / spread[k]):.2f} of its standard "
         "deviation."
     )
 
 
-def caption_of_error_by_length(report: RegressionReport) -> str:
+def error_by_length(report: RegressionReport) -> str:
     """Say whether long sequences are harder."""
     squares = ((report.predicted - report.true) ** 2).mean(1)
     owners = owners_of(report)

@@ -95,7 +95,7 @@ def _write_counts(axes: Axes, counts: Ints, share: Floats, cell: float) -> None:
 
 
 def calibration(report: ClassificationReport) -> Figure:
-    """Draw accuracy over the predicted probability in equal bins, and how many each bin holds.
+    """Draw accuracy against the predicted probability in equal bins, and how many each bin holds.
 
     On the diagonal, a share p of the predictions made with probability p is correct. Whiskers are
     95 % Wilson intervals; they are left out for taggers, whose steps are not independent.
@@ -174,7 +174,7 @@ def _recall_by_class(report: ClassificationReport) -> dict[int, tuple[float, flo
 
 
 def accuracy_by_length(report: ClassificationReport) -> Figure:
-    """Draw the share of correct predictions over the length of the sequence, with 95 % intervals.
+    """Draw the share of correct predictions by length of the sequence, with 95 % intervals.
 
     Bins hold about as many sequences each. Intervals are Wilson's. For a tagger the steps of a
     sequence are not independent, so their number is first lowered to as many independent

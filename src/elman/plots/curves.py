@@ -57,7 +57,7 @@ def roc(report: ClassificationReport) -> Figure:
 
 
 def precision_recall(report: ClassificationReport) -> Figure:
-    """Draw precision over recall: of the rarer of two classes, else one-vs-rest and their mean.
+    """Draw precision against recall: of the rarer of two classes, else one-vs-rest and their mean.
 
     The area is the average precision. With more than five classes the three with the smallest area
     stand out and the others are grey.

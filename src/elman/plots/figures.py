@@ -12,28 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.captions import (
-    caption_of_accuracy_by_class,
-    caption_of_accuracy_by_length,
-    caption_of_calibration,
-    caption_of_confusion_matrix,
-    caption_of_error_by_length,
-    caption_of_history,
-    caption_of_labels,
-    caption_of_precision_recall,
-    caption_of_predicted,
-    caption_of_residuals,
-    caption_of_roc,
-)
-from elman.plots.classification import (
-    accuracy_by_class,
-    accuracy_by_length,
-    calibration,
-    confusion_matrix,
-    metrics_by_label,
-)
-from elman.plots.curves import precision_recall, rarest_share, roc
-from elman.plots.regression import error_by_length, predicted_over_true, residuals
+from elman.plots import captions, classification, curves, regression
 from elman.plots.style import save
 from elman.plots.training import history
 
@@ -80,7 +59,7 @@ def _roc_reason(report: Any) -> str:
     false alarms for each hit; ROC does not show that and precision does."""
     if reason := _one_class(report):
         return reason
-    share = rarest_share(report)
+    share = curves.rarest_share(report)
     if share >= RARE:
         return ""
     return f"the rarest class makes up {share:.1%}, under 10 %: precision and recall say more"
@@ -89,31 +68,33 @@ def _roc_reason(report: Any) -> str:
 def _precision_recall_reason(report: Any) -> str:
     if (reason := _one_class(report)) or _roc_reason(report):
         return reason
-    return f"the rarest class makes up {rarest_share(report):.1%}, 10 % or more: ROC says as much"
+    share = curves.rarest_share(report)
+    return f"the rarest class makes up {share:.1%}, 10 % or more: ROC says as much"
 
 
 HISTORY = "history"
 FIGURES: dict[OutputName, tuple[FigureRow, ...]] = {
     "classification": (
-        FigureRow("confusion_matrix", "Confusion matrix", confusion_matrix,
-            caption_of_confusion_matrix),
-        FigureRow("roc", "ROC", roc, caption_of_roc, _roc_reason),
-        FigureRow("precision_recall", "Precision and recall", precision_recall,
-            caption_of_precision_recall, _precision_recall_reason),
-        FigureRow("calibration", "Calibration", calibration, caption_of_calibration),
-        FigureRow("accuracy_by_class", "Accuracy by class", accuracy_by_class,
-            caption_of_accuracy_by_class, _one_class),
-        FigureRow("accuracy_by_length", "Accuracy by length", accuracy_by_length,
-            caption_of_accuracy_by_length, _one_length),
+        FigureRow("confusion_matrix", "Confusion matrix", classification.confusion_matrix,
+            captions.confusion_matrix),
+        FigureRow("roc", "ROC", curves.roc, captions.roc, _roc_reason),
+        FigureRow("precision_recall", "Precision and recall", curves.precision_recall,
+            captions.precision_recall, _precision_recall_reason),
+        FigureRow("calibration", "Calibration", classification.calibration, captions.calibration),
+        FigureRow("accuracy_by_class", "Accuracy by class", classification.accuracy_by_class,
+            captions.accuracy_by_class, _one_class),
+        FigureRow("accuracy_by_length", "Accuracy by length", classification.accuracy_by_length,
+            captions.accuracy_by_length, _one_length),
     ),
     "multilabel": (
-        FigureRow("labels", "Labels", metrics_by_label, caption_of_labels),
+        FigureRow("labels", "Labels", classification.metrics_by_label, captions.labels),
     ),
     "regression": (
-        FigureRow("predicted", "Predicted over true", predicted_over_true, caption_of_predicted),
-        FigureRow("residuals", "Errors", residuals, caption_of_residuals),
-        FigureRow("error_by_length", "Error by length", error_by_length,
-            caption_of_error_by_length, _one_length),
+        FigureRow("predicted", "Predicted over true", regression.predicted_over_true,
+            captions.predicted),
+        FigureRow("residuals", "Errors", regression.residuals, captions.residuals),
+        FigureRow("error_by_length", "Error by length", regression.error_by_length,
+            captions.error_by_length, _one_length),
     ),
 }  # fmt: skip
 
@@ -159,7 +140,7 @@ def caption(name: str, records: Records, report: Report) -> tuple[str, str]:
         name: of the file, without `.png`; of another figure the title is its name.
     """
     if name == HISTORY:
-        return caption_of_history(records)
+        return captions.history(records)
     for row in FIGURES[report.output]:
         if row.name == name:
             return row.title, row.caption(report)

@@ -19,7 +19,7 @@ MOST_VALUES = 4  # that are drawn side by side
 
 
 def predicted_over_true(report: RegressionReport) -> Figure:
-    """Draw each value as predicted over the truth; on the diagonal a prediction is right."""
+    """Draw predicted against true values; on the diagonal a prediction is right."""
     shown = min(len(report.names), MOST_VALUES)
     with new_figure(max(4.6, 3.6 * shown), 4.2) as figure:
         for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
@@ -35,7 +35,7 @@ def predicted_over_true(report: RegressionReport) -> Figure:
 
 
 def residuals(report: RegressionReport) -> Figure:
-    """Draw the error, predicted minus true, over the prediction; no trend should be left."""
+    """Draw the error, predicted minus true, against the prediction; no trend should be left."""
     shown = min(len(report.names), MOST_VALUES)
     with new_figure(max(4.6, 3.6 * shown), 3.6) as figure:
         for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
