@@ -26,8 +26,8 @@ import torch
 
 import elman
 from elman.cli.train import command, settings_from
+from elman.runs.data_splits import read_splits
 from elman.runs.experiment import fit, make_estimator, resolve
-from elman.runs.parts import read_parts
 
 HERE = Path(__file__).parent
 RECIPE_B = (
@@ -57,13 +57,13 @@ def train(flags: str, seed: int) -> dict[str, Any]:
     """What `elman train FLAGS --seed SEED` measures, without writing the run folder."""
     given = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
     settings = settings_from(given, None)
-    parts = read_parts(settings.data, seed, settings.training)
-    settings, _ = resolve(settings, parts)
+    splits = read_splits(settings.data, seed, settings.training)
+    settings, _ = resolve(settings, splits)
     estimator = make_estimator(settings, verbose=0)
     started = time.perf_counter()
-    fit(estimator, parts)
+    fit(estimator, splits)
     seconds = time.perf_counter() - started
-    report = estimator.evaluate(parts.test.inputs, parts.test.target, resamples=0)
+    report = estimator.evaluate(splits.test.inputs, splits.test.target, resamples=0)
     epochs = estimator.history_.epochs
     return {
         "accuracy": report.accuracy,

@@ -29,8 +29,8 @@ from elman import SequenceRegressor
 from elman.cli.train import command, settings_from
 from elman.data import load_task
 from elman.runs.config import RunSettings
+from elman.runs.data_splits import read_splits
 from elman.runs.experiment import fit, make_estimator, resolve
-from elman.runs.parts import read_parts
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("rnn", "gru", "lstm")
@@ -155,10 +155,10 @@ def measure(row: Row, cell: str, seed: int) -> tuple[float, float, float]:
         estimator.set_params(**{k: given[k] for k in estimator.get_params()})
         estimator.fit(training.inputs, training.target)
     else:
-        parts = read_parts(settings.data, seed, settings.training)
-        training, test = parts.training, parts.test
-        estimator = make_estimator(resolve(settings, parts)[0], verbose=0)
-        fit(estimator, parts)
+        splits = read_splits(settings.data, seed, settings.training)
+        training, test = splits.training, splits.test
+        estimator = make_estimator(resolve(settings, splits)[0], verbose=0)
+        fit(estimator, splits)
     seconds = time.perf_counter() - started
     first, second = (
         row.figure(estimator.evaluate(part.inputs, part.target, resamples=0))

@@ -18,6 +18,7 @@ LONGEST = 500
 LEVELS = {
     "errors": -2,
     "tasks": -2,
+    "validation": -1.5,
     "settings": -1,
     "_core": -1,
     "ops": 0,

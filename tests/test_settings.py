@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 from elman.errors import ElmanError, SettingsError
-from elman.settings import (
-    SECTIONS,
-    DataSettings,
-    ModelSettings,
-    TrainingSettings,
-    list_settings,
-    validate_settings,
-)
+from elman.settings import SECTIONS, DataSettings, ModelSettings, TrainingSettings, list_settings
+from elman.validation import validate_settings
 
 GOOD = [
     (DataSettings, "test", [None, "test.csv", 0.2]),

@@ -134,8 +134,16 @@ def test_a_flag_that_cannot_be_honoured(elman, tree, tmp_path, flags, messages):
         ("values.csv", ["--token-dropout", 1], "token_dropout: got 1.0, but the sequences are num"),
         ("tokens.jsonl", ["--no-scale"], "scale: got False, but the sequences are tokens"),
         ("tokens.jsonl", ["--tokens", "words"], "tokens: got 'words', but the sequences are token"),
-        ("tags.jsonl", ["--readout", "mean"], "readout: got 'mean', but the target is a label at"),
-        ("stepstags.csv", ["--readout", "last"], "readout: got 'last', but the target is a label"),
+        (
+            "tags.jsonl",
+            ["--readout", "mean"],
+            "readout: got 'mean', but the target is a class at every step at",
+        ),
+        (
+            "stepstags.csv",
+            ["--readout", "last"],
+            "readout: got 'last', but the target is a class at every step",
+        ),
         ("tokens.jsonl", ["--id", "label"], "--id means nothing for the format jsonl"),
     ],
 )
@@ -186,7 +194,7 @@ def test_a_call_that_is_wrong(elman, tree, tmp_path, words, message):
 def test_data_that_the_model_does_not_know(elman, tree, tmp_path, trained, files, others):
     (tmp_path / "new.csv").write_text("text,label\nold day,x\ngood day,z\nbad day,z\n")
     call = ["evaluate", trained("text.csv"), "new.csv"]
-    message = "new.csv, line 3: classes that the training part does not have: 'z' (2 times)"
+    message = "new.csv, line 3: classes that the training split does not have: 'z' (2 times)"
     refused(elman, tree, tmp_path, call, message)
     (tmp_path / "wide.ts").write_text("@classLabel true x y\n@data\n1,2:3,4:5,6:x\n")
     message = "wide.ts: 3 channels, expected 2 as before"

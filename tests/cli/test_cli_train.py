@@ -33,7 +33,7 @@ def test_what_is_said(elman, files, tmp_path):
     assert done.err == ""
     assert f"{data}\n  format     one row a sequence" in done.out
     assert "Guessed; each flag overrides its guess:\n  --target label: by its name" in done.out
-    assert "test part: 6 sequences held out (20%); --test" in done.out
+    assert "test split: 6 sequences held out (20%); --test" in done.out
     assert [m[0] for m in EPOCH.findall(done.out)] == ["1", "2", "3"]
     assert f"\ngradients by one native call a batch ({_core.isa()})\nepoch 1/3" in done.out
     assert "GRU of 4 units, 1 layer, one direction, readout last, 2 classes" in done.out

@@ -8,8 +8,8 @@ import pytest
 from elman import SequenceClassifier, SequenceTagger
 from elman.estimators.defaults import DataStatistics, choose
 from elman.runs.config import merge
+from elman.runs.data_splits import read_splits
 from elman.runs.experiment import figures_of, make_estimator, resolve
-from elman.runs.parts import read_parts
 from elman.settings import ModelSettings, TrainingSettings
 
 NUMBERS = DataStatistics(100, 20.0, 3, 0, 0, 4, False)
@@ -67,13 +67,13 @@ def test_the_command_and_the_estimator_choose_alike(tmp_path):
     file = tmp_path / "numbers.csv"
     file.write_text("kind," + ",".join(f"t{i}" for i in range(8)) + "\n" + rows + "\n")
     settings = merge({"data": {"data": str(file)}, "training": {"epochs": 2}})
-    parts = read_parts(settings.data, 0)
-    found, told = resolve(settings, parts)
-    training = parts.training
+    splits = read_splits(settings.data, 0)
+    found, told = resolve(settings, splits)
+    training = splits.training
     figures = figures_of(training, found.data)
     assert figures.sequences == len(training) and figures.outputs == 2
     told_by_fit = SequenceClassifier(epochs=2, random_state=0)
-    held = parts.validation
+    held = splits.validation
     told_by_fit.fit(
         training.inputs,
         training.target,

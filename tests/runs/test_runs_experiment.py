@@ -12,8 +12,8 @@ from elman import ElmanError, SequenceClassifier, SequenceTagger, SettingsError,
 from elman.data import read
 from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml, settings_hash
+from elman.runs.data_splits import read_splits
 from elman.runs.experiment import make_estimator
-from elman.runs.parts import read_parts
 from elman.settings import list_settings
 
 EVERYTHING = {
@@ -184,7 +184,7 @@ def test_scaling_is_fitted_on_the_training_part(files, tmp_path):
         }
     )
     done = quiet_run(settings, out=tmp_path / "run")
-    training = read_parts(settings.data, 0).training.inputs.values
+    training = read_splits(settings.data, 0).training.inputs.values
     np.testing.assert_array_equal(done.estimator.encoder_.mean, training.mean(0))
     np.testing.assert_array_equal(done.estimator.encoder_.scale, training.std(0))
 

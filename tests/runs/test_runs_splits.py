@@ -8,8 +8,9 @@ import pytest
 from elman import DataError, SettingsError
 from elman.runs import evaluate, predict, run
 from elman.runs.config import merge
-from elman.runs.parts import read_parts
-from elman.settings import DataSettings, validate_settings
+from elman.runs.data_splits import read_splits
+from elman.settings import DataSettings
+from elman.validation import validate_settings
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def walks(tmp_path):
 
 def parts(path, **given):
     own = {"id": "walk", "time": "second", "values": "x", "target": "label"}
-    return read_parts(validate_settings(DataSettings, {"data": str(path), **own, **given}), 0)
+    return read_splits(validate_settings(DataSettings, {"data": str(path), **own, **given}), 0)
 
 
 def test_by_group(walks):
@@ -51,7 +52,7 @@ def test_by_time(walks):
 def test_by_the_order_of_the_file(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"word{i},{'ab'[i % 2]}\n" for i in range(20)))
-    found = read_parts(DataSettings(data=str(path), split="time"), 0)
+    found = read_splits(DataSettings(data=str(path), split="time"), 0)
     assert found.test.lines.tolist() == [18, 19, 20, 21]
     assert "the last in the order of the file" in found.notes[0]
 
@@ -62,16 +63,16 @@ def test_at_random_keeps_every_class_in_the_training_part(tmp_path):
         "text,label\n" + "".join(f"word{i},{'ab'[i % 2]}\n" for i in range(20)) + "w,c\n"
     )
     with pytest.raises(DataError, match="'c' has 1"):
-        read_parts(DataSettings(data=str(path)), 0)
+        read_splits(DataSettings(data=str(path)), 0)
     for seed in range(5):
-        found = read_parts(DataSettings(data=str(path), split="random"), seed)
+        found = read_splits(DataSettings(data=str(path), split="random"), seed)
         assert "c" in found.training.target and "at random" in found.notes[0]
 
 
 def test_equal_sequences_stay_together(files):
     with pytest.raises(DataError, match="2 groups cannot be parted"):  # two texts, a class each
-        read_parts(DataSettings(data=str(files / "text.csv"), group="content"), 0)
-    found = read_parts(DataSettings(data=str(files / "values.csv"), group="content"), 0)
+        read_splits(DataSettings(data=str(files / "text.csv"), group="content"), 0)
+    found = read_splits(DataSettings(data=str(files / "values.csv"), group="content"), 0)
     assert "6 of 30 groups by content" in found.notes[0]
 
 
@@ -81,17 +82,17 @@ def test_equal_sequences_of_one_side(tmp_path):
         "text,label\n" + "".join(f"word{i // 3},{'ab'[i // 3 % 2]}\n" for i in range(60))
     )
     assert any(
-        "stand in the training part" in n for n in read_parts(DataSettings(str(path)), 0).notes
+        "are in the training split" in n for n in read_splits(DataSettings(str(path)), 0).notes
     )
-    found = read_parts(DataSettings(str(path), group="content"), 0)
-    assert not any("stand in the training part" in note for note in found.notes)
+    found = read_splits(DataSettings(str(path), group="content"), 0)
+    assert not any("are in the training split" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"split": "group"}, "split: got 'group', but no group"),
-        ({"split": "time", "group": "person"}, "split 'time' does not look at groups"),
+        ({"split": "time", "group": "person"}, "split 'time' does not use groups"),
         ({"stride": 3}, "stride: got 3, but no window"),
         ({"window": 0}, "window: got 0, expected"),
     ],
@@ -102,12 +103,12 @@ def test_settings_that_do_not_go_together(walks, given, message):
 
 
 def test_nothing_drawn(walks):
-    with pytest.raises(SettingsError, match="both parts are given, so that none is drawn"):
+    with pytest.raises(SettingsError, match="files are named for both splits"):
         parts(walks, test=str(walks), validation=0, group="person")
     with pytest.raises(SettingsError, match="window: got 5, but waves is a built-in task"):
-        read_parts(DataSettings(data="waves", window=5), 0)
+        read_splits(DataSettings(data="waves", window=5), 0)
     held = DataSettings(data="waves", group="content", validation=0.1)
-    assert "by content" in read_parts(held, 0).notes[1]
+    assert "by content" in read_splits(held, 0).notes[1]
 
 
 def test_windows_of_one_walk_stay_in_one_part(walks):

@@ -310,15 +310,15 @@ def spoilt(task, target, weight=None, unit=None, per_step=False):
 
 
 BAD = [
-    (("regression", NUMBERS), ShapeError, "unit: expected what 1 stands for"),
-    (("multilabel", NUMBERS), DataError, "labels: expected 0"),
+    (("regression", NUMBERS), ShapeError, "unit: expected the value of 1"),
+    (("multilabel", NUMBERS), DataError, "labels: expected 1 where a label is set, else 0"),
     (("regression", [[0.5]] * 3, None, np.ones(2)), ShapeError, r"expected floats \(N, 2\)"),
     (("regression", [[np.nan, 1]] * 3, None, np.ones(2)), DataError, "not finite"),
     (("classification", None, np.array([1.0, -1.0, 1.0])), DataError, "finite numbers from 0"),
     (("classification", None, np.array([1.0, 0.0, 1.0])), DataError, "above 0 in every sequence"),
     (("classification", None, np.ones(2)), ShapeError, "got 2 weights for 3 sequences"),
     (("classification", None, np.ones(3), None, True), ShapeError, "expected one a step"),
-    (("classification", None, None, np.ones(1)), ShapeError, "unit: expected what 1 stands for"),
+    (("classification", None, None, np.ones(1)), ShapeError, "unit: expected the value of 1"),
 ]
 
 

@@ -37,10 +37,11 @@ from elman.evaluate import (
 )
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
-from elman.settings import DataSettings, ModelSettings, TrainingSettings, validate_settings
+from elman.settings import DataSettings, ModelSettings, TrainingSettings
 from elman.train import EpochCallback, History, TorchThreads, train
 from elman.train.losses import check_loss
 from elman.train.progress import make_progress
+from elman.validation import validate_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -25,8 +25,8 @@ from elman.estimators.targets import TARGETS
 from elman.evaluate import Baselines, Report
 from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
-from elman.settings import validate_settings
 from elman.train import EpochRecord, History
+from elman.validation import validate_settings
 
 T = TypeVar("T")
 

@@ -12,14 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from elman.errors import SettingsError, nearest
-from elman.settings import (
-    SECTIONS,
-    DataSettings,
-    ModelSettings,
-    ReportSettings,
-    TrainingSettings,
-    validate_settings,
-)
+from elman.settings import SECTIONS, DataSettings, ModelSettings, ReportSettings, TrainingSettings
+from elman.validation import validate_settings
 
 Values = dict[str, dict[str, Any]]
 

@@ -23,7 +23,7 @@ from elman.evaluate.notable import NotableExample, notable_examples
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
-from elman.runs.parts import Parts
+from elman.runs.data_splits import DataSplits
 from elman.runs.predictions import sequence_names
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class Diagnostics:
 
 def run_diagnostics(
     estimator: Estimator,
-    parts: Parts,
+    splits: DataSplits,
     report: Report,
     folder: Path,
 ) -> Diagnostics:
@@ -111,13 +111,13 @@ def run_diagnostics(
         report: of the test part.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
-    training_steps = int(estimator.encoder_.read_steps(parts.training.inputs).lengths.sum())
+    training_steps = int(estimator.encoder_.read_steps(splits.training.inputs).lengths.sum())
     passes = 3.0 * len(estimator.history_.epochs)  # a step back costs two forward
     allowed_steps = max(LEAST / multiplications, SHARE * passes * training_steps)
-    lengths = estimator.encoder_.read_steps(parts.test.inputs).lengths
+    lengths = estimator.encoder_.read_steps(splits.test.inputs).lengths
     median = float(np.median(lengths))
-    training = _sample(parts.training, training_steps)
-    test = _sample(parts.test, int(lengths.sum()))
+    training = _sample(splits.training, training_steps)
+    test = _sample(splits.test, int(lengths.sum()))
     figures: dict[str, Path] = {}
     diagnosis = _reason_or_result(
         lambda: doctor(
@@ -143,9 +143,9 @@ def run_diagnostics(
     if isinstance(remembered, Memory):
         figures["memory"] = folder / "memory.png"
         save(remembered.plot(), figures["memory"])
-    test_names = sequence_names(parts.test)
+    test_names = sequence_names(splits.test)
     examples = {
-        kind: tuple(_example_row(each, test_names, parts.test, lengths) for each in chosen)
+        kind: tuple(_example_row(each, test_names, splits.test, lengths) for each in chosen)
         for kind, chosen in notable_examples(report, EXAMPLES).items()
     }
     longest = LONGEST
@@ -153,7 +153,9 @@ def run_diagnostics(
         # What is predicted after each step takes a pass over the beginning up to that step.
         longest = min(LONGEST, int(allowed_steps**0.5))
     traces = {
-        kind: _trace(estimator, parts.test, rows, longest, folder / f"trace_{_file_stem(kind)}.png")
+        kind: _trace(
+            estimator, splits.test, rows, longest, folder / f"trace_{_file_stem(kind)}.png"
+        )
         for kind, rows in examples.items()
         if rows
     }

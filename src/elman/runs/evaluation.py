@@ -18,6 +18,7 @@ from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator
 from elman.estimators.storage import load_with_layout
 from elman.evaluate import Check, Report
+from elman.runs.data_splits import check_known, is_builtin
 from elman.runs.experiment import task_of
 from elman.runs.folder import (
     EVALUATION,
@@ -26,7 +27,6 @@ from elman.runs.folder import (
     new_folder,
     write_json,
 )
-from elman.runs.parts import check_known, is_task
 from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.tasks import TASKS, TaskName
 
@@ -98,7 +98,7 @@ def load_model_and_data(
     """
     estimator, layout = load_with_layout(model)
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
-    if is_task(data):
+    if is_builtin(data):
         if options:
             raise SettingsError(f"--{next(iter(options))}: {data} is a built-in task. Leave it out")
         dataset = load_task(data, estimator.random_state or 0)[1]

@@ -27,6 +27,7 @@ from elman.estimators.inputs import check_sequences, choose_unit
 from elman.estimators.targets import NumericTarget
 from elman.evaluate import Report
 from elman.runs.config import RunSettings, settings_hash, to_toml
+from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     append_line,
@@ -35,7 +36,6 @@ from elman.runs.folder import (
     new_folder,
     write_json,
 )
-from elman.runs.parts import Parts, is_task, read_parts, resolved
 from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.runs.report import page
 from elman.settings import DataSettings
@@ -86,11 +86,11 @@ def run(
     created = datetime.datetime.now().astimezone()
     if out is not None:
         check_output_folder(out, overwrite)
-    parts = read_parts(settings.data, settings.training.seed, settings.training)
-    settings, chosen = resolve(settings, parts)
-    summary = describe(parts.whole)
-    parts = dataclasses.replace(parts, notes=(*parts.notes, chosen))
-    echo("\n".join([summary, *parts.notes]))
+    splits = read_splits(settings.data, settings.training.seed, settings.training)
+    settings, chosen = resolve(settings, splits)
+    summary = describe(splits.whole)
+    splits = dataclasses.replace(splits, notes=(*splits.notes, chosen))
+    echo("\n".join([summary, *splits.notes]))
     estimator = make_estimator(settings, verbose)
     folder = out or default_folder(settings.data.data, created.date())
     with new_folder(folder, overwrite):
@@ -100,7 +100,7 @@ def run(
             def heard(record: EpochRecord) -> None:
                 append_line(lines, record.to_dict())
 
-            fit(estimator, parts, heard)
+            fit(estimator, splits, heard)
         model = describe_model(estimator)
         history = estimator.history_
         interrupted = history.stopped.startswith("interrupted")
@@ -108,17 +108,17 @@ def run(
             f"{model}\n{history.stopped}; "
             f"the weights of epoch {history.kept_epoch} are evaluated and saved"
         )
-        card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in parts.notes)
-        layout = None if is_task(settings.data.data) else parts.whole.layout
+        card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
+        layout = None if is_builtin(settings.data.data) else splits.whole.layout
         # Saved before anything else can go wrong, and once more with its figures.
         estimator.save(folder / "model", data=card, layout=layout)
-        reports = {"test": estimator.evaluate(parts.test.inputs, parts.test.target)}
+        reports = {"test": estimator.evaluate(splits.test.inputs, splits.test.target)}
         estimator.save(folder / "model", data=card, layout=layout, report=reports["test"])
-        for name, part in (("validation", parts.validation), ("train", parts.training)):
+        for name, part in (("validation", splits.validation), ("train", splits.training)):
             if part is not None:
                 reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
-        notes = note_unknown_tokens(estimator, parts.test)
-        predictions = write_predictions(estimator, parts.test, reports["test"].predictions)
+        notes = note_unknown_tokens(estimator, splits.test)
+        predictions = write_predictions(estimator, splits.test, reports["test"].predictions)
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
         pictures = plots.save_all(
             [record.to_dict() for record in history.epochs],
@@ -128,7 +128,7 @@ def run(
         )
         diagnostics = None
         if settings.report.diagnostics:
-            diagnostics = run_diagnostics(estimator, parts, reports["test"], folder / "plots")
+            diagnostics = run_diagnostics(estimator, splits, reports["test"], folder / "plots")
         seconds = time.perf_counter() - started
         document = page.Page(
             title=Path(settings.data.data).name,
@@ -136,7 +136,7 @@ def run(
             command=command or f"elman train --config {folder / 'config.toml'}",
             version=__version__,
             seconds=seconds,
-            data="\n".join([summary, *parts.notes]),
+            data="\n".join([summary, *splits.notes]),
             model=model,
             history=history,
             reports=reports,
@@ -192,15 +192,15 @@ def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
 
 def fit(
     estimator: Estimator,
-    parts: Parts,
+    splits: DataSplits,
     on_epoch: EpochCallback | None = None,
 ) -> None:
     """Train on the training part, watched by the validation part where there is one."""
-    watched = parts.validation
-    names = parts.whole.layout.target
+    watched = splits.validation
+    names = splits.whole.layout.target
     estimator.fit(
-        parts.training.inputs,
-        parts.training.target,
+        splits.training.inputs,
+        splits.training.target,
         validation_data=None if watched is None else (watched.inputs, watched.target),
         on_epoch=on_epoch,
     )
@@ -217,29 +217,29 @@ def task_of(estimator: Estimator) -> TaskName:
     return "tagging" if task == "classification" and estimator.per_step else task
 
 
-def resolve(settings: RunSettings, parts: Parts) -> tuple[RunSettings, str]:
+def resolve(settings: RunSettings, splits: DataSplits) -> tuple[RunSettings, str]:
     """Fill in every default that hangs on the data, and refuse what does not go with it.
 
     Returns: the settings, and a sentence that says what was chosen from the data.
     """
-    per_step = isinstance(parts.whole.target, Ragged)
-    each = TASKS[parts.whole.task].target + " at every step" * (parts.whole.task == "regression")
+    per_step = isinstance(splits.whole.target, Ragged)
+    each = TASKS[splits.whole.task].target + " at every step" * (splits.whole.task == "regression")
     readout = settings.model.readout
     if readout != "auto" and per_step != (readout == "every"):
-        found = each if per_step else TASKS[parts.whole.task].target
+        found = each if per_step else TASKS[splits.whole.task].target
         raise SettingsError(
             f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
             "another target with --target"
         )
-    data = resolved(settings.data, parts.whole.layout)
-    data = dataclasses.replace(data, validation=parts.held, task=parts.whole.task)
-    texts = parts.training.inputs
+    data = resolve_data(settings.data, splits.whole.layout)
+    data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
+    texts = splits.training.inputs
     if data.tokens == "auto" and not isinstance(texts, Ragged):
         data = dataclasses.replace(data, tokens=choose_unit(texts))
     model, training, chosen = choose(
-        figures_of(parts.training, data), settings.model, settings.training
+        figures_of(splits.training, data), settings.model, settings.training
     )
-    plan = training.resolve(parts.choosing)
+    plan = training.resolve(splits.can_choose)
     hanging = {n: getattr(plan, n) for n in ("patience", "keep")}
     training = dataclasses.replace(training, **hanging)
     return RunSettings(data, model, training, settings.report), chosen
@@ -272,7 +272,7 @@ def _fingerprints(settings: RunSettings) -> dict[str, str]:
     """SHA-256 of each file that was read; of a folder, of the names and contents in it."""
     files = {settings.data.data, settings.data.test, settings.data.validation}
     names = sorted(
-        f for f in files if f and isinstance(f, str) and Path(f).exists() and not is_task(f)
+        f for f in files if f and isinstance(f, str) and Path(f).exists() and not is_builtin(f)
     )
     return {name: _digest(Path(name)) for name in names}
 

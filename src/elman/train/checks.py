@@ -1,4 +1,4 @@
-"""Do a model and the sequences that it is to be trained on go together?"""
+"""Checks that a model and the sequences it is trained on fit together."""
 
 from __future__ import annotations
 
@@ -11,74 +11,79 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError, ShapeError
 from elman.models import ModelConfig
+from elman.tasks import TASKS
 
 
-def check_examples(config: ModelConfig, examples: Examples, part: str) -> None:
-    """Raise ShapeError or DataError unless a model can be trained on, or measured by, a part.
+def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
+    """Raise ShapeError or DataError unless a model can be trained on, or validated by, a split.
 
     Args:
-        part: what the message calls it, `training` or `validation`.
+        split: name of the split in the message, `training` or `validation`.
     """
     inputs, target = examples.inputs, examples.target
     if not len(inputs):
-        raise DataError(f"{part}: got no sequences, expected one or more")
+        raise DataError(f"{split}: got no sequences, expected one or more")
     if inputs.lengths.min() < 1:
         where = int(inputs.lengths.argmin())
-        raise DataError(f"{part}, sequence {where}: got no steps, expected one or more")
+        raise DataError(f"{split}, sequence {where}: got no steps, expected one or more")
     shape = inputs.values.shape[1:]
-    wanted = () if config.vocabulary_size else (config.columns,)
-    if shape != wanted:
-        raise ShapeError(f"{part}: got steps of shape {shape}, expected {wanted}")
+    expected = () if config.vocabulary_size else (config.columns,)
+    if shape != expected:
+        raise ShapeError(f"{split}: got steps of shape {shape}, expected {expected}")
     if config.vocabulary_size:
-        _check_codes(inputs.values, config.vocabulary_size, f"{part}: tokens")
+        _check_codes(inputs.values, config.vocabulary_size, f"{split}: tokens")
     for k, size in enumerate(config.category_sizes):
         codes = inputs.values[:, config.input_size + k].astype(np.int64)
-        _check_codes(codes, size, f"{part}: categories of column {config.input_size + k}")
+        _check_codes(codes, size, f"{split}: categories of column {config.input_size + k}")
     if isinstance(target, Ragged) != config.per_step:
         found = "a label at every step" if isinstance(target, Ragged) else "a label a sequence"
-        raise ShapeError(f"{part}: got {found}, which readout {config.readout!r} does not go with")
-    _check_lengths(target, inputs, part, "labels")
-    if config.task == "classification":
-        _check_codes(flatten(target), config.num_outputs, f"{part}: classes")
+        raise ShapeError(f"{split}: got {found}, which readout {config.readout!r} does not go with")
+    _check_lengths(target, inputs, split, "labels")
+    task = TASKS[config.task]
+    if task.single_label:
+        _check_codes(flatten(target), config.num_outputs, f"{split}: classes")
     else:
-        _check_numbers(flatten(target), config, part)
-    if (examples.unit is None) == (config.task == "regression"):
-        raise ShapeError(f"{part}: unit: expected what 1 stands for where values are predicted")
+        _check_numbers(flatten(target), config, split)
+    if (examples.unit is None) != task.has_classes:
+        raise ShapeError(
+            f"{split}: unit: expected the value of 1 in the target's unit where numbers are "
+            "predicted, and None elsewhere"
+        )
     if examples.weight is not None:
-        _check_weights(examples.weight, inputs, config.per_step, part)
+        _check_weights(examples.weight, inputs, config.per_step, split)
 
 
-def _check_lengths(values: NDArray[Any] | Ragged, inputs: Ragged, part: str, what: str) -> None:
+def _check_lengths(values: NDArray[Any] | Ragged, inputs: Ragged, split: str, what: str) -> None:
     if len(values) != len(inputs):
-        raise ShapeError(f"{part}: got {len(values)} {what} for {len(inputs)} sequences")
+        raise ShapeError(f"{split}: got {len(values)} {what} for {len(inputs)} sequences")
     if isinstance(values, Ragged) and (differ := values.lengths != inputs.lengths).any():
         i = int(differ.argmax())
         raise ShapeError(
-            f"{part}, sequence {i}: got {values.lengths[i]} {what} for {inputs.lengths[i]} steps"
+            f"{split}, sequence {i}: got {values.lengths[i]} {what} for {inputs.lengths[i]} steps"
         )
 
 
-def _check_numbers(values: NDArray[Any], config: ModelConfig, part: str) -> None:
+def _check_numbers(values: NDArray[Any], config: ModelConfig, split: str) -> None:
     if values.dtype.kind != "f" or values.shape[1:] != (config.num_outputs,):
         raise ShapeError(
-            f"{part}: target: got {values.dtype} of shape {values.shape}, expected floats "
+            f"{split}: target: got {values.dtype} of shape {values.shape}, expected floats "
             f"(N, {config.num_outputs})"
         )
     if not np.isfinite(values).all():
-        raise DataError(f"{part}: target: got numbers that are not finite")
-    if config.task == "multilabel" and not np.isin(values, (0, 1)).all():
-        raise DataError(f"{part}: labels: expected 0, where it is not there, or 1")
+        raise DataError(f"{split}: target: got numbers that are not finite")
+    if TASKS[config.task].has_classes and not np.isin(values, (0, 1)).all():
+        raise DataError(f"{split}: labels: expected 1 where a label is set, else 0")
 
 
-def _check_weights(weight: NDArray[Any] | Ragged, inputs: Ragged, steps: bool, part: str) -> None:
+def _check_weights(weight: NDArray[Any] | Ragged, inputs: Ragged, steps: bool, split: str) -> None:
     if isinstance(weight, Ragged) != steps or flatten(weight).ndim != 1:
-        raise ShapeError(f"{part}: weights: expected one a {'step' if steps else 'sequence'}")
-    _check_lengths(weight, inputs, part, "weights")
+        raise ShapeError(f"{split}: weights: expected one a {'step' if steps else 'sequence'}")
+    _check_lengths(weight, inputs, split, "weights")
     values = flatten(weight)
     total = np.add.reduceat(values, weight.offsets[:-1]) if isinstance(weight, Ragged) else values
     if not np.isfinite(values).all() or (values < 0).any() or not (total > 0).all():
         raise DataError(
-            f"{part}: weights: expected finite numbers from 0, and above 0 in every sequence"
+            f"{split}: weights: expected finite numbers from 0, and above 0 in every sequence"
         )
 
 

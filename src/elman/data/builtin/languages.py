@@ -18,7 +18,7 @@ from elman.data.builtin.task import Test, Train, distinct, layout, parts, tokens
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged, to_objects
 from elman.errors import SettingsError
-from elman.settings import Help
+from elman.validation import Help
 
 # State -> symbol -> next state. State 7 ends.
 REBER: dict[int, dict[str, int]] = {

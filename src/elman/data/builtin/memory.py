@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from elman.data.builtin.task import Test, Train, distinct, layout, parts, tokens
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged, to_objects
-from elman.settings import Help
+from elman.validation import Help
 
 BLANK, GO = "-", ":"
 

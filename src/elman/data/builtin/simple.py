@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from elman.data.builtin.task import Stretch, Test, Train, distinct, layout, parts
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.settings import Help
+from elman.validation import Help
 
 WAVES = ("sawtooth", "sine", "square")
 

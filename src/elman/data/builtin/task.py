@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from elman.data.dataset import Dataset, InputKind, Layout
 from elman.data.ragged import Ragged, to_objects
 from elman.errors import SettingsError, nearest
-from elman.settings import Help
+from elman.validation import Help
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import pytest
 
 from elman import DataError, SettingsError
 from elman.data import Ragged
-from elman.runs.parts import Parts, classes_of, is_task, labels_of, read_parts
+from elman.runs.data_splits import DataSplits, classes_of, is_builtin, labels_of, read_splits
 from elman.settings import DataSettings
 
 
-def parts(files, name="text.csv", seed=0, **given) -> Parts:
-    return read_parts(DataSettings(data=str(files / name), **{"validation": 0.1, **given}), seed)
+def parts(files, name="text.csv", seed=0, **given) -> DataSplits:
+    return read_splits(DataSettings(data=str(files / name), **{"validation": 0.1, **given}), seed)
 
 
 def lines(part):
@@ -26,19 +26,19 @@ def test_parts_do_not_overlap(files, name):
     assert sum(map(len, three)) == 30
     assert lines(parts(files, name).test) == three[2]
     assert lines(parts(files, name, seed=1).test) != three[2]
-    assert found.choosing
+    assert found.can_choose
     assert [n.split(":")[0] for n in found.notes[:3]] == [
-        "test part",
-        "validation part",
-        "training part",
+        "test split",
+        "validation split",
+        "training split",
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "notes"),
     [
-        ("text.csv", ["3 of the validation part's", "6 of the test part's"]),  # two texts in all
-        ("tags.jsonl", ["3 of the validation part's", "6 of the test part's"]),
+        ("text.csv", ["3 of the validation split's", "6 of the test split's"]),  # two texts in all
+        ("tags.jsonl", ["3 of the validation split's", "6 of the test split's"]),
         ("values.csv", []),
     ],
 )
@@ -46,7 +46,8 @@ def test_repeated_sequences_are_told(files, name, notes):
     found = parts(files, name).notes[3:]
     assert [note.split(" sequences")[0] for note in found] == notes
     assert all(
-        note.endswith("stand in the training part as well: its figures flatter") for note in found
+        note.endswith("are in the training split as well: its metrics are too good")
+        for note in found
     )
 
 
@@ -76,7 +77,7 @@ def test_files_of_ones_own(files, tmp_path):
     assert found.validation is None
     found = parts(files, validation="test")
     assert found.validation is found.test
-    assert not found.choosing
+    assert not found.can_choose
 
 
 def few(tmp_path, name, count):
@@ -102,12 +103,12 @@ def test_a_class_must_reach_for_the_parts_that_are_drawn(tmp_path, given, least,
     few(tmp_path, "whole.csv", 1)
     given = {k: str(tmp_path / v) if v == "whole.csv" else v for k, v in given.items()}
     enough = few(tmp_path, "enough.csv", least)
-    found = read_parts(DataSettings(data=enough, **given), seed)
+    found = read_splits(DataSettings(data=enough, **given), seed)
     assert classes_of(found.training) == {"x", "y", "z"}
     if least > 1:
         scarce = few(tmp_path, "scarce.csv", least - 1)
         with pytest.raises(DataError) as caught:
-            read_parts(DataSettings(data=scarce, **given), seed)
+            read_splits(DataSettings(data=scarce, **given), seed)
         message = f"every class needs at least {least} sequences; 'z' has {least - 1}"
         assert str(caught.value).startswith(f"{scarce}, line 22, column label: {message}")
 
@@ -119,15 +120,15 @@ def test_unseen_classes_in_a_part(files, tmp_path):
         with pytest.raises(DataError) as caught:
             parts(files, **{name: str(path)})
         assert str(caught.value).startswith(
-            f"{path}, line 3: classes that the training part does not have: 'maybe' (2 times)."
+            f"{path}, line 3: classes that the training split does not have: 'maybe' (2 times)."
         )
 
 
 def test_what_goes_wrong_before_anything_is_written(files):
     with pytest.raises(SettingsError, match=r"data: no file or task named.*digits"):
-        read_parts(DataSettings(), 0)
+        read_splits(DataSettings(), 0)
     with pytest.raises(DataError, match=r"no such file or task: 'wavs'. Did you mean 'waves'\?"):
-        read_parts(DataSettings(data="wavs"), 0)
+        read_splits(DataSettings(data="wavs"), 0)
     with pytest.raises(DataError, match=r"no such file\. Did you mean 'text\.csv'"):
         parts(files, "txt.csv")
     with pytest.raises(DataError, match="too few to hold out a test part"):
@@ -152,12 +153,12 @@ def test_what_goes_wrong_before_anything_is_written(files):
 def test_a_task_brings_its_own_parts(given):
     (name,) = given
     with pytest.raises(SettingsError, match=rf"^{name}: got .* but waves is a built-in task"):
-        read_parts(DataSettings(data="waves", **given), 0)
+        read_splits(DataSettings(data="waves", **given), 0)
 
 
 def test_a_task_and_its_seed():
     first, again, other = (
-        read_parts(DataSettings(data="waves", validation=0.1), s) for s in (1, 1, 2)
+        read_splits(DataSettings(data="waves", validation=0.1), s) for s in (1, 1, 2)
     )
     np.testing.assert_array_equal(first.test.inputs.values, again.test.inputs.values)
     assert not np.array_equal(first.test.inputs.offsets, other.test.inputs.offsets)
@@ -165,24 +166,26 @@ def test_a_task_and_its_seed():
 
 
 def test_a_task_of_numbers_has_parts_and_no_classes():
-    parts = read_parts(DataSettings(data="adding:T=5,train=40,test=10", validation=0.2), 0)
+    parts = read_splits(DataSettings(data="adding:T=5,train=40,test=10", validation=0.2), 0)
     assert (len(parts.training), len(parts.validation), len(parts.test)) == (32, 8, 10)
     assert parts.training.task == "regression"
-    with pytest.raises(SettingsError, match="task: got 'classification', but adding:T=5 asks for"):
-        read_parts(DataSettings(data="adding:T=5", task="classification"), 0)
+    with pytest.raises(
+        SettingsError, match="task: got 'classification', but the target of adding:T=5 is numbers"
+    ):
+        read_splits(DataSettings(data="adding:T=5", task="classification"), 0)
 
 
 def test_a_file_goes_before_a_task_and_a_folder_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert is_task("waves")
+    assert is_builtin("waves")
     (tmp_path / "waves").mkdir()  # a run called waves, say
-    assert is_task("waves")
+    assert is_builtin("waves")
     (tmp_path / "digits").write_text("")
-    assert not is_task("digits")
-    assert not is_task("waves.csv")
-    assert is_task("waves:train=10")
+    assert not is_builtin("digits")
+    assert not is_builtin("waves.csv")
+    assert is_builtin("waves:train=10")
     (tmp_path / "waves:train=10").write_text("")
-    assert not is_task("waves:train=10")
+    assert not is_builtin("waves:train=10")
 
 
 def test_a_gap_that_only_the_test_file_has_is_refused(tmp_path):

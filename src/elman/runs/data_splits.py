@@ -1,0 +1,321 @@
+"""From settings to the splits of the data: to train, to validate and to test on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
+from elman.data.builtin import BUILTIN_TASKS, load_task, split_name
+from elman.data.channels import sequences_with_gaps
+from elman.data.ragged import flatten
+from elman.data.splits import cut_windows, hold_out, hold_out_groups, hold_out_latest
+from elman.errors import DataError, SettingsError, nearest
+from elman.estimators.defaults import validation_share
+from elman.settings import READING_SETTINGS, DataSettings, TrainingSettings
+from elman.tasks import TASKS
+
+_DEFAULTS = TrainingSettings()
+_TEST_SHARE = 0.2
+_CONTENT = "content"  # the group of a sequence is the sequence itself
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """What a run works on.
+
+    Args:
+        whole: the data as read, before anything was held out of it; what is described to the user.
+        training: to train on.
+        validation: to watch the training by, or None.
+        test: to evaluate on.
+        validation_source: where `validation` is from: a file, `test`, or a share of the training
+            split.
+        notes: how the splits were made, one sentence each.
+    """
+
+    whole: Dataset
+    training: Dataset
+    validation: Dataset | None
+    test: Dataset
+    validation_source: str | float
+    notes: tuple[str, ...]
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether a validation split may be chosen by: there is one, and it is not for the test."""
+        return self.validation is not None and self.validation_source != "test"
+
+
+def is_builtin(data: str) -> bool:
+    """Whether `data` names a built-in task, with or without parameters; a file takes precedence."""
+    return split_name(data)[0] in BUILTIN_TASKS and not Path(data).is_file()
+
+
+def read_splits(
+    settings: DataSettings, seed: int, training_settings: TrainingSettings = _DEFAULTS
+) -> DataSplits:
+    """Read all files, and hold out the splits that no file is named for.
+
+    Args:
+        seed: of what is held out at random.
+        training_settings: some of them need a validation split.
+    Raises: DataError or SettingsError; nothing has been written by then.
+    """
+    if not settings.data:
+        raise SettingsError(
+            "data: no file or task named. Expected `elman train FILE`, or one of the tasks "
+            f"{', '.join(BUILTIN_TASKS)}"
+        )
+    read_data = _read_builtin if is_builtin(settings.data) else _read_files
+    whole, training, test, note = read_data(settings, seed, training_settings)
+    notes = [note]
+    validation: Dataset | None = None
+    source = _validation_source(settings, len(training), training_settings)
+    if source == "test":
+        validation = test
+        notes.append("validation split: the test split, for its curve; nothing is chosen by it")
+    elif isinstance(source, str):
+        validation = read(source, layout=whole.layout, labelled=True)
+        notes.append(f"validation split: {len(validation):,} sequences of {source}")
+    elif source:
+        training, validation, how = _hold_out(training, settings, source, seed, "validation")
+        notes.append(
+            f"validation split: {len(validation):,} sequences of the training split "
+            f"({source:.0%}{how}); --validation"
+        )
+    else:
+        notes.append("validation split: none, so no early stopping; --validation")
+    notes += _check_splits(training, {"validation": validation, "test": test})
+    splits = DataSplits(whole, training, validation, test, source, tuple(notes))
+    if settings.window is None:
+        return splits
+    return _cut_into_windows(splits, settings.window, settings.stride or settings.window)
+
+
+def _read_builtin(
+    settings: DataSettings, seed: int, training_settings: TrainingSettings
+) -> tuple[Dataset, Dataset, Dataset, str]:
+    """Return the whole data, training and test split, and a note, of a built-in task."""
+    names = (*READING_SETTINGS, "test", "window", "time_difference", "group")
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and (name, value) != ("group", _CONTENT):
+            raise SettingsError(
+                f"{name}: got {value!r}, but {settings.data} is a built-in task, which brings "
+                "its own layout and test split. Leave it out"
+            )
+    if isinstance(settings.validation, str) and settings.validation != "test":
+        raise SettingsError(
+            f"validation: got {settings.validation!r}, but {settings.data} is a built-in task. "
+            "Expected a share of its training split, or 'test'"
+        )
+    whole, test = load_task(settings.data, seed)
+    if settings.task not in (None, whole.task):
+        raise SettingsError(
+            f"task: got {settings.task!r}, but the target of {settings.data} is "
+            f"{TASKS[whole.task].target}. Leave it out"
+        )
+    return whole, whole, test, f"test split: {len(test):,} sequences that come with the task"
+
+
+def _read_files(
+    settings: DataSettings, seed: int, training_settings: TrainingSettings
+) -> tuple[Dataset, Dataset, Dataset, str]:
+    """Return the whole data, training and test split, and a note, of files."""
+    _suggest_builtin(settings.data)
+    whole = read(
+        settings.data,
+        labelled=True,
+        task=settings.task,
+        group=None if settings.group == _CONTENT else settings.group,
+        time_difference=settings.time_difference,
+        **{name: value for name in READING_SETTINGS if (value := getattr(settings, name))},
+    )
+    sources = (settings.test, _validation_source(settings, len(whole), training_settings))
+    held_out = sum(not isinstance(source, str) and source != 0 for source in sources)
+    if not held_out and (settings.split or settings.group):
+        raise SettingsError(
+            "split and group: files are named for both splits, so that nothing is held out. Leave "
+            "them out"
+        )
+    # Each split that is stratified needs a sequence of every class, and so does the training.
+    check_classes(whole, minimum=1 + (held_out if _method(settings) == "stratified" else 0))
+    if isinstance(settings.test, str):
+        test = read(settings.test, layout=whole.layout, labelled=True)
+        return whole, whole, test, f"test split: {len(test):,} sequences of {settings.test}"
+    share = settings.test or _TEST_SHARE
+    training, test, how = _hold_out(whole, settings, share, seed, "test")
+    note = f"test split: {len(test):,} sequences held out ({share:.0%}{how}); --test"
+    return whole, training, test, note
+
+
+def _validation_source(
+    settings: DataSettings, sequences: int, training_settings: TrainingSettings
+) -> str | float:
+    """The setting, or the share that suits this number of training sequences."""
+    if settings.validation is not None:
+        return settings.validation
+    return validation_share(sequences, training_settings)
+
+
+def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[str]:
+    """Refuse classes and gaps that the training split lacks; note sequences that it has as well."""
+    check_classes(training, minimum=1)
+    channels_with_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
+    notes = [f"training split: {len(training):,} sequences"]
+    contents = set(_contents(training))
+    for name, split in others.items():
+        if split is None:
+            continue
+        if TASKS[split.task].has_classes:
+            check_known(split, classes_of(training))
+        check_gaps(split, channels_with_gaps)
+        repeated = sum(content in contents for content in _contents(split))
+        if repeated:
+            notes.append(
+                f"{repeated:,} of the {name} split's sequences are in the training split as well: "
+                "its metrics are too good"
+            )
+    return notes
+
+
+def _cut_into_windows(splits: DataSplits, window: int, stride: int) -> DataSplits:
+    """Cut every split into windows; done last, so that no two splits share a sequence."""
+    layout = dataclasses.replace(splits.whole.layout, window=window, stride=stride)
+    whole = dataclasses.replace(splits.whole, layout=layout)
+    notes = list(splits.notes)
+
+    def cut(split: Dataset, name: str) -> Dataset:
+        windows, note = cut_windows(split, window, stride, f" of the {name} split")
+        notes.append(note)
+        return windows
+
+    training, test = cut(splits.training, "training"), cut(splits.test, "test")
+    validation = splits.validation
+    if splits.validation_source == "test":
+        validation = test
+    elif validation is not None:
+        validation = cut(validation, "validation")
+    source = splits.validation_source
+    return DataSplits(whole, training, validation, test, source, tuple(notes))
+
+
+def resolve_data(settings: DataSettings, layout: Layout) -> DataSettings:
+    """Fill in what was guessed, so that the settings read the same files in the same way."""
+    if is_builtin(settings.data):
+        return settings
+    values: dict[str, Any] = {"format": layout.format, "task": layout.task}
+    if layout.format != "ts":
+        values |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
+    if settings.test is None:
+        values["test"] = _TEST_SHARE
+    return dataclasses.replace(settings, **values)
+
+
+def labels_of(dataset: Dataset) -> NDArray[np.object_]:
+    """All labels of a dataset in one array, (n,) or (N,)."""
+    target = dataset.target
+    assert target is not None  # read with labelled=True
+    return flatten(target)
+
+
+def _label_sets(dataset: Dataset) -> list[frozenset[object]]:
+    """The labels of each sequence or step as a set, of one label where there is one."""
+    labels = labels_of(dataset).tolist()
+    return [own if isinstance(own, frozenset) else frozenset((own,)) for own in labels]
+
+
+def classes_of(dataset: Dataset) -> set[object]:
+    """The labels that occur in a dataset."""
+    return {label for labels in _label_sets(dataset) for label in labels}
+
+
+def check_known(dataset: Dataset, classes: set[object]) -> None:
+    """Refuse labels that the training split does not have.
+
+    Raises: DataError with the first line that has one.
+    """
+    label_sets = _label_sets(dataset)
+    unknown = Counter(label for labels in label_sets for label in labels if label not in classes)
+    if not unknown:
+        return
+    first = next(i for i, own in enumerate(label_sets) if not unknown.keys().isdisjoint(own))
+    if isinstance(dataset.target, Ragged):
+        first = int(dataset.target.owners[first])
+    listed = ", ".join(f"{label!r} ({n} times)" for label, n in unknown.most_common(5))
+    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    raise DataError(
+        f"classes that the training split does not have: {listed}{more}",
+        remedy="Leave these sequences out, or add sequences of that class to the training split.",
+        source=dataset.source,
+        line=None if dataset.lines is None else int(dataset.lines[first]),
+    )
+
+
+def _method(settings: DataSettings) -> str:
+    return settings.split or ("group" if settings.group else "stratified")
+
+
+def _hold_out(
+    dataset: Dataset, settings: DataSettings, share: float, seed: int, name: str
+) -> tuple[Dataset, Dataset, str]:
+    """Return what is left and what is held out, and how it was chosen, in words."""
+    labels = dataset.target
+    if not TASKS[dataset.task].single_label:
+        labels = None
+    elif not isinstance(labels, Ragged):
+        labels = labels_of(dataset).astype(str)
+    gaps, method, how = _gaps(dataset), _method(settings), ""
+    try:
+        if method == "group":
+            groups = _contents(dataset) if settings.group == _CONTENT else dataset.groups
+            first, second = hold_out_groups(groups, share, seed, labels, name, gaps)
+            held_out = len({groups[i] for i in second.tolist()})
+            how = f", {held_out:,} of {len(set(groups)):,} groups by {settings.group}"
+        elif method == "time":
+            timed = dataset.starts is not None
+            times = dataset.starts if dataset.starts is not None else np.zeros(len(dataset))
+            first, second = hold_out_latest(times, share, name)
+            how = ", the last by time" if timed else ", the last in the order of the file"
+        else:
+            if method == "random" and labels is not None and not isinstance(labels, Ragged):
+                # Ragged labels keep every class in training, but not in equal shares.
+                labels = Ragged(labels, np.arange(len(labels) + 1))
+            first, second = hold_out(len(dataset), share, seed, labels, name, gaps)
+            how = ", at random" if method == "random" else ""
+    except DataError as error:
+        raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
+    return dataset.take(first), dataset.take(second), how
+
+
+def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
+    """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
+    numbers = dataset.numbers
+    if numbers is not None:
+        return sequences_with_gaps(numbers)
+    return np.zeros((len(dataset), 0), dtype=bool)
+
+
+def _contents(dataset: Dataset) -> list[object]:
+    """The sequences without their labels, hashable, to compare them."""
+    inputs = dataset.inputs
+    if not isinstance(inputs, Ragged):
+        return list(inputs)
+    objects = inputs.values.dtype == object
+    if inputs.values.ndim == 2 and objects:
+        return [repr(s.tolist()) for s in inputs]
+    return [tuple(s.tolist()) if objects else s.tobytes() for s in inputs]
+
+
+def _suggest_builtin(data: str) -> None:
+    """Suggest a built-in task where there is no such file and its name is close."""
+    hint = nearest(split_name(data)[0], BUILTIN_TASKS)
+    if hint and not Path(data).exists() and "." not in data and "/" not in data:
+        raise DataError(f"no such file or task: {data!r}", remedy=hint.strip())
