@@ -1,4 +1,4 @@
-"""From docs/understand.md, which is written by hand, to its notebook and its pictures.
+"""From docs/understand.md, the source of the lesson, to its notebook and its figures.
 
     python tests/lesson.py
 
@@ -27,7 +27,7 @@ def code(text: str) -> list[str]:
 
 
 def notebook(text: str) -> dict[str, Any]:
-    """The page as a notebook: pictures are shown where they are drawn, and nothing is saved."""
+    """The page as a notebook: figures are shown where they are drawn, and nothing is saved."""
     text = re.sub(r"^!\[.*\]\(images/.*\)\n\n?", "", text, flags=re.MULTILINE)
     text = re.sub(r"As a notebook it is\n?.*?\. ", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r"\]\((?!https?:|\.\./)", "](../docs/", text).replace("](../examples/", "](")
@@ -63,7 +63,7 @@ def _unfolded(match: re.Match[str]) -> str:
 
 
 def draw(text: str) -> None:
-    """Run the page in an empty folder, and take over what it saved of its pictures."""
+    """Run the page in an empty folder, and take over what it saved of its figures."""
     import matplotlib as mpl
 
     # Text as text and no date: small files, which change only where the picture does.

@@ -28,7 +28,7 @@ def test_every_line_beside_an_equation_is_the_examples():
     assert not set(quoted) - lines
 
 
-def test_every_picture_is_drawn_by_the_code():
+def test_every_figure_is_drawn_by_the_code():
     shown = re.findall(r"\]\(images/(.*?)\)", TEXT)
     saved = re.findall(r'savefig\("(understand-.*?)"\)', "\n".join(code(TEXT)))
     assert shown == saved
@@ -41,7 +41,7 @@ def test_the_notebook_is_the_page():
     )
 
 
-def test_the_notebook_runs_and_shows_its_pictures(tmp_path):
+def test_the_notebook_runs_and_shows_its_figures(tmp_path):
     done = tmp_path / "done.ipynb"
     words = [sys.executable, "-c", RUN, str(NOTEBOOK), str(tmp_path), str(done)]
     subprocess.run(words, check=True, capture_output=True, timeout=400)

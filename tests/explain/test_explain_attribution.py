@@ -1,4 +1,4 @@
-"""What decided: against closed forms, finite differences, and another way through the network."""
+"""What decided: against closed forms, finite differences, and the network laid open."""
 
 import itertools
 import json
@@ -43,24 +43,24 @@ def linear_network(steps):
 def test_of_a_linear_network_all_methods_give_its_weights_times_the_input(method):
     x = sequence(steps=7)
     model, weights = linear_network(7)
-    found = attribute(model, x, 1, method, output="logit")
-    np.testing.assert_allclose(found.values, weights * x.numpy(), atol=1e-10)
-    np.testing.assert_allclose(found.by_step, (weights * x.numpy()).sum(1), atol=1e-10)
-    assert abs(found.gap) < 1e-10
+    result = attribute(model, x, 1, method, output="logit")
+    np.testing.assert_allclose(result.values, weights * x.numpy(), atol=1e-10)
+    np.testing.assert_allclose(result.by_step, (weights * x.numpy()).sum(1), atol=1e-10)
+    assert abs(result.gap) < 1e-10
     other = sequence(steps=7, seed=5)
-    found = attribute(model, x, 1, method, output="logit", baseline=other)
-    np.testing.assert_allclose(found.values, weights * (x - other).numpy(), atol=1e-10)
+    result = attribute(model, x, 1, method, output="logit", baseline=other)
+    np.testing.assert_allclose(result.values, weights * (x - other).numpy(), atol=1e-10)
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 def test_gradient_x_input_is_what_small_steps_say(stack):
     model, x = network(stack, "mean"), sequence(steps=4)
-    found = attribute(model, x, 2, "gradient_x_input")
+    result = attribute(model, x, 2, "gradient_x_input")
     moved = torch.stack([x + 1e-5 * d for d in torch.eye(x.numel()).double().view(-1, *x.shape)])
     back = 2 * x - moved
     with torch.no_grad():
         slope = (log_odds(model(moved), 2) - log_odds(model(back), 2)) / 2e-5
-    np.testing.assert_allclose(found.values, slope.view_as(x) * x, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(result.values, slope.view_as(x) * x, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +69,7 @@ def test_gradients_are_those_of_the_recurrence_laid_open(kind, task):
     """Another way: the equations step by step, and embeddings looked up outside the network."""
     model, x = network((("lstm", "tanh"), 2, True), "max", kind, task), sequence(kind)
     target = {"target": "output 2"} if task == "regression" else {"target": 1}
-    found = attribute(model, x, method="gradient_x_input", baseline="zero", **target)
+    result = attribute(model, x, method="gradient_x_input", baseline="zero", **target)
     inside = torch.ones(1, len(x), dtype=torch.bool)
     e = embed(model, x[None], inside).detach().requires_grad_(True)
     outputs = unroll_embedded(model, e, inside).outputs[0]
@@ -77,22 +77,22 @@ def test_gradients_are_those_of_the_recurrence_laid_open(kind, task):
     (slope,) = torch.autograd.grad(score, e)
     each = (slope * e).detach().numpy()[0]
     if kind == "tokens":
-        np.testing.assert_allclose(found.values, each.sum(1), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(result.values, each.sum(1), rtol=1e-9, atol=1e-12)
         return
     widths = [1] * 2 + list(model.config.category_widths)
     ends = np.cumsum([0, *widths])
     columns = [each[:, a:b].sum(1) for a, b in itertools.pairwise(ends)]
-    np.testing.assert_allclose(found.values, np.stack(columns, 1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(result.values, np.stack(columns, 1), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 def test_integrated_gradients_are_complete(stack):
     smooth = stack[0][1] == "tanh"
-    found = attribute(network(stack), sequence(steps=6), 0, tolerance=1e-6 if smooth else 1e-3)
-    assert found.complete
-    assert abs(found.gap) <= found.error + 1e-12
-    assert found.error <= (1e-6 if smooth else 1e-3) * np.abs(found.values).sum()
-    assert found.total == pytest.approx(found.difference, abs=found.error + 1e-12)
+    result = attribute(network(stack), sequence(steps=6), 0, tolerance=1e-6 if smooth else 1e-3)
+    assert result.complete
+    assert abs(result.gap) <= result.error + 1e-12
+    assert result.error <= (1e-6 if smooth else 1e-3) * np.abs(result.values).sum()
+    assert result.total == pytest.approx(result.difference, abs=result.error + 1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,10 +100,10 @@ def test_integrated_gradients_are_complete(stack):
 @pytest.mark.parametrize("baseline", [None, "zero"])
 def test_integrated_gradients_are_complete_for_every_input(kind, readout, baseline):
     model, x = network((("gru", "tanh"), 1, True), readout, kind), sequence(kind)
-    found = attribute(model, x, 0, baseline=baseline, tolerance=1e-6)
-    assert found.complete
+    result = attribute(model, x, 0, baseline=baseline, tolerance=1e-6)
+    assert result.complete
     # By what is told: the numbers of an embedding, which are added up, may cancel each other.
-    assert abs(found.gap) <= found.error + 1e-12 <= 1e-6 * np.abs(found.values).sum()
+    assert abs(result.gap) <= result.error + 1e-12 <= 1e-6 * np.abs(result.values).sum()
 
 
 def test_integrated_gradients_are_the_mean_gradient_of_the_way():
@@ -125,17 +125,17 @@ def test_a_network_with_a_step_on_the_way_gets_more_points_there():
         model.recurrent.bias_ih_l0.fill_(-0.3)
         model.output.weight[1, 0] = 1.0
     x = torch.tensor([[1.0, 7.0]]).double()
-    found = attribute(model, x, 1, output="logit", steps=16, tolerance=1e-3)
-    assert found.complete and 16 < found.points <= 200
-    assert found.values[0, 0] == pytest.approx(0.7, abs=1e-3) and found.values[0, 1] == 0
-    assert attribute(model, x, 1, output="logit", steps=16, tolerance=1e-9).points > found.points
+    result = attribute(model, x, 1, output="logit", steps=16, tolerance=1e-3)
+    assert result.complete and 16 < result.points <= 200
+    assert result.values[0, 0] == pytest.approx(0.7, abs=1e-3) and result.values[0, 1] == 0
+    assert attribute(model, x, 1, output="logit", steps=16, tolerance=1e-9).points > result.points
 
 
 def test_what_is_not_complete_says_so():
-    found = attribute(network(RELU, "max"), 3 * sequence(steps=30), 0, tolerance=1e-9)
-    assert not found.complete and 900 < found.points <= 1024
-    assert found.error > 1e-9 * np.abs(found.values).sum()
-    assert f"more than the tolerance, though {found.points} points were taken" in str(found)
+    result = attribute(network(RELU, "max"), 3 * sequence(steps=30), 0, tolerance=1e-9)
+    assert not result.complete and 900 < result.points <= 1024
+    assert result.error > 1e-9 * np.abs(result.values).sum()
+    assert f"more than the tolerance, though {result.points} points were taken" in str(result)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -146,8 +146,8 @@ def test_a_channel_that_the_network_does_not_read_gets_exactly_nought(method, st
         for name, p in model.recurrent.named_parameters():
             if name.startswith("weight_ih_l0"):
                 p[:, 1] = 0.0
-    found = attribute(model, sequence(), 0, method)
-    assert (found.values[:, 1] == 0).all() and (found.values[:, 0] != 0).all()
+    result = attribute(model, sequence(), 0, method)
+    assert (result.values[:, 1] == 0).all() and (result.values[:, 0] != 0).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -156,19 +156,19 @@ def test_channels_that_are_alike_get_alike(method):
     x[:, 1] = x[:, 0]
     with torch.no_grad():
         model.recurrent.weight_ih_l0[:, 1] = model.recurrent.weight_ih_l0[:, 0]
-    found = attribute(model, x, 0, method)
-    np.testing.assert_allclose(found.values[:, 0], found.values[:, 1], rtol=1e-9)
+    result = attribute(model, x, 0, method)
+    np.testing.assert_allclose(result.values[:, 0], result.values[:, 1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_output_at_a_step_owes_nothing_to_later_steps(method):
     model, x = network(GRU, "every"), sequence(steps=6)
-    found = attribute(model, x, 0, method, step=2)
-    assert (found.by_step[3:] == 0).all() and (found.by_step[:3] != 0).all()
+    result = attribute(model, x, 0, method, step=2)
+    assert (result.by_step[3:] == 0).all() and (result.by_step[:3] != 0).all()
     same = attribute(model, x, 0, method, step=-4)
-    np.testing.assert_array_equal(found.values, same.values)
-    assert found.output == "log-odds of 0 at step 3"
-    np.testing.assert_allclose(found.at_input, log_odds(model(x[None]), 0)[0, 2].item())
+    np.testing.assert_array_equal(result.values, same.values)
+    assert result.output == "log-odds of 0 at step 3"
+    np.testing.assert_allclose(result.at_input, log_odds(model(x[None]), 0)[0, 2].item())
 
 
 def test_the_predicted_class_is_explained_unless_another_is_named():
@@ -176,16 +176,16 @@ def test_the_predicted_class_is_explained_unless_another_is_named():
     logits = model(x[None])[0]
     assert attribute(model, x).target == int(logits.argmax())
     for k in range(3):
-        found = attribute(model, x, k)
-        assert found.target == k and found.at_input == pytest.approx(log_odds(logits, k).item())
+        result = attribute(model, x, k)
+        assert result.target == k and result.at_input == pytest.approx(log_odds(logits, k).item())
         for scale, value in (
             ("logit", logits[k]),
             ("probability", torch.softmax(logits, -1)[k]),
             ("log_probability", torch.log_softmax(logits, -1)[k]),
         ):
-            found = attribute(model, x, k, output=scale)
-            assert found.at_input == pytest.approx(value.item(), abs=1e-12)
-            assert found.complete
+            result = attribute(model, x, k, output=scale)
+            assert result.at_input == pytest.approx(value.item(), abs=1e-12)
+            assert result.complete
     sets = network(GRU, task="multilabel")
     p = torch.sigmoid(sets(x[None]))[0, 1]
     for scale, value in (("log_odds", p.logit()), ("probability", p), ("log_probability", p.log())):
@@ -196,7 +196,7 @@ def test_the_predicted_class_is_explained_unless_another_is_named():
 @pytest.mark.parametrize("kind", KINDS)
 def test_occlusion_is_what_replacing_spans_does(span, kind):
     model, x = network((("gru", "tanh"), 1, True), "mean", kind), sequence(kind, 7)
-    found = attribute(model, x, 1, "occlusion", span=span)
+    result = attribute(model, x, 1, "occlusion", span=span)
     blank = torch.zeros_like(x)
     if kind == "tokens":
         blank[:] = 1
@@ -212,12 +212,12 @@ def test_occlusion_is_what_replacing_spans_does(span, kind):
         row = x.clone()
         row[start:end] = blank[start:end]
         lost = (score(x) - score(row)) / (end - start)
-        np.testing.assert_allclose(found.by_step[start:end], lost, atol=1e-12)
+        np.testing.assert_allclose(result.by_step[start:end], lost, atol=1e-12)
         for c in range(0 if kind == "tokens" else x.shape[1]):
             row = x.clone()
             row[start:end, c] = blank[start:end, c]
             lost = (score(x) - score(row)) / (end - start)
-            np.testing.assert_allclose(found.values[start:end, c], lost, atol=1e-12)
+            np.testing.assert_allclose(result.values[start:end, c], lost, atol=1e-12)
 
 
 def test_spans_that_slide_share_their_effects():
@@ -227,7 +227,7 @@ def test_spans_that_slide_share_their_effects():
     assert spans(2, 5, 5) == spans(2, 5, 1) == [(0, 2)]
     assert spans(1, 1, 1) == [(0, 1)]
     model, x = network(GRU), sequence(steps=5)
-    found = attribute(model, x, 1, "occlusion", span=2, stride=1)
+    result = attribute(model, x, 1, "occlusion", span=2, stride=1)
     whole = log_odds(model(x[None]), 1).item()
     effects = []
     for start in range(4):
@@ -235,7 +235,7 @@ def test_spans_that_slide_share_their_effects():
         row[start : start + 2] = 0
         effects.append((whole - log_odds(model(row[None]), 1).item()) / 2)
     shared = [effects[0], *((a + b) / 2 for a, b in itertools.pairwise(effects)), effects[-1]]
-    np.testing.assert_allclose(found.by_step, shared, atol=1e-12)
+    np.testing.assert_allclose(result.by_step, shared, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -256,40 +256,40 @@ def test_many_small_passes_give_what_one_gives(kind, method, monkeypatch):
 def test_of_an_estimator_what_it_predicts_is_explained(what):
     estimator, X, _ = fitted(what)
     if what == "values":
-        found = attribute(estimator, X[1], "target 2")
-        assert found.at_input == pytest.approx(estimator.predict(X[1:2])[0, 1], rel=1e-5)
-        assert found.output == "value of target 2" and found.unit == ""
+        result = attribute(estimator, X[1], "target 2")
+        assert result.at_input == pytest.approx(estimator.predict(X[1:2])[0, 1], rel=1e-5)
+        assert result.output == "value of target 2" and result.unit == ""
     else:
         p = estimator.predict_proba(X[1:2])[0]
-        found = attribute(estimator, X[1], output="probability")
+        result = attribute(estimator, X[1], output="probability")
         p = p[-1] if what == "tags" else p
-        assert found.at_input == pytest.approx(p.max(), abs=1e-5)
-        assert found.target == estimator.classes_[p.argmax()]
-    assert found.complete
-    table = found.to_frame()
-    assert table["value"].sum() == pytest.approx(found.total)
-    assert len(table) == found.values.size and table["step"].max() == len(found.by_step)
+        assert result.at_input == pytest.approx(p.max(), abs=1e-5)
+        assert result.target == estimator.classes_[p.argmax()]
+    assert result.complete
+    table = result.to_frame()
+    assert table["value"].sum() == pytest.approx(result.total)
+    assert len(table) == result.values.size and table["step"].max() == len(result.by_step)
     if what == "text":
         assert "".join(table["token"]) == X[1]
     if what == "mixed":
         assert set(table["input"][table["channel"] == "channel 2"]) <= {"red", "blue"}
-    json.dumps(found.to_dict(), allow_nan=False)
-    assert found.output in str(found)
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert result.output in str(result)
 
 
 def test_a_baseline_may_be_another_sequence():
     estimator, X, _ = fitted("numbers")
     other = np.repeat(X[1].mean(0)[None], len(X[0]), 0)
-    found = attribute(estimator, X[0], "up", baseline=other, output="probability")
+    result = attribute(estimator, X[0], "up", baseline=other, output="probability")
     k = list(estimator.classes_).index("up")
-    assert found.at_baseline == pytest.approx(estimator.predict_proba([other])[0, k], abs=1e-5)
+    assert result.at_baseline == pytest.approx(estimator.predict_proba([other])[0, k], abs=1e-5)
     mean = np.repeat(estimator.encoder_.mean[None], len(X[0]), 0)
     zero = attribute(estimator, X[0], "up", output="probability")
     assert zero.at_baseline == pytest.approx(estimator.predict_proba([mean])[0, k], abs=1e-5)
     text = fitted("text")[0]
-    found = attribute(text, "abca", baseline="zzzz")  # letters that are unknown
+    result = attribute(text, "abca", baseline="zzzz")  # letters that are unknown
     unknown = attribute(text, "abca")
-    np.testing.assert_allclose(found.values, unknown.values, atol=1e-12)
+    np.testing.assert_allclose(result.values, unknown.values, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -353,10 +353,10 @@ def test_other_refusals():
 
 
 def test_without_pandas_the_message_says_what_to_install(monkeypatch):
-    found = attribute(network(GRU), sequence())
+    result = attribute(network(GRU), sequence())
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(ElmanError, match="pip install pandas"):
-        found.to_frame()
+        result.to_frame()
 
 
 def test_cudnn_is_off_for_a_while_whatever_is_set_of_it(monkeypatch):
@@ -376,6 +376,6 @@ def test_a_gpu_gives_the_same(kind, method):
     for stack in ((("lstm", "tanh"), 2, True), (("gru", "tanh"), 1, False)):
         model, x = network(stack, kind=kind), sequence(kind)
         expected = attribute(model, x, 0, method)
-        found = attribute(model.cuda(), x, 0, method)
-        np.testing.assert_allclose(found.values, expected.values, rtol=1e-8, atol=1e-10)
+        result = attribute(model.cuda(), x, 0, method)
+        np.testing.assert_allclose(result.values, expected.values, rtol=1e-8, atol=1e-10)
         assert next(model.parameters()).is_cuda

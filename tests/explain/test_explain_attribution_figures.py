@@ -1,4 +1,4 @@
-"""What the pictures of attributions and memory say, from one step to thousands."""
+"""What the figures of attributions and memory say, from one step to thousands."""
 
 import io
 
@@ -26,9 +26,9 @@ def bars(axes):
 
 
 def words(figure):
-    found = [t.get_text() for axes in figure.axes for t in (*axes.texts, axes.title)]
-    found += [axes.get_title("left") for axes in figure.axes]
-    return found + ([figure._supxlabel.get_text()] if figure._supxlabel else [])
+    result = [t.get_text() for axes in figure.axes for t in (*axes.texts, axes.title)]
+    result += [axes.get_title("left") for axes in figure.axes]
+    return result + ([figure._supxlabel.get_text()] if figure._supxlabel else [])
 
 
 def drawn(figure):
@@ -42,21 +42,21 @@ def test_every_kind_is_drawn(what):
     estimator, X, _ = fitted(what)
     target = "target 1" if what == "values" else None
     for method in ("integrated_gradients", "occlusion"):
-        found = attribute(estimator, X[0], target, method)
-        figure = drawn(found.plot())
-        assert f"What decided: {found.output}" in words(figure)
+        result = attribute(estimator, X[0], target, method)
+        figure = drawn(result.plot())
+        assert f"What decided: {result.output}" in words(figure)
         assert any("bars up raised it, bars down lowered it" in w for w in words(figure))
 
 
 def test_each_channel_has_its_signal_and_its_bars_on_one_scale():
-    found = attribute(network(GRU), sequence(steps=8), 0)
-    figure = drawn(found.plot())
+    result = attribute(network(GRU), sequence(steps=8), 0)
+    figure = drawn(result.plot())
     whole, *signals = figure.axes[:3]
-    np.testing.assert_allclose(np.add(bars(whole)[:8], bars(whole)[8:]), found.by_step)
+    np.testing.assert_allclose(np.add(bars(whole)[:8], bars(whole)[8:]), result.by_step)
     for c, (signal, below) in enumerate(zip(signals, figure.axes[3:], strict=True)):
-        np.testing.assert_allclose(signal.get_lines()[0].get_ydata(), found.inputs[:, c])
+        np.testing.assert_allclose(signal.get_lines()[0].get_ydata(), result.inputs[:, c])
         np.testing.assert_allclose(signal.get_lines()[0].get_xdata(), np.arange(1, 9))
-        np.testing.assert_allclose(np.add(bars(below)[:8], bars(below)[8:]), found.values[:, c])
+        np.testing.assert_allclose(np.add(bars(below)[:8], bars(below)[8:]), result.values[:, c])
         assert f"channel {c + 1}" in [t.get_text() for t in signal.texts]
         assert below.get_ylabel() == "nats"
     assert figure.axes[3].get_ylim() == figure.axes[4].get_ylim()
@@ -64,42 +64,42 @@ def test_each_channel_has_its_signal_and_its_bars_on_one_scale():
 
 def test_of_many_channels_the_lines_to_draw_are_drawn_and_the_rest_named():
     model = make_model("gru", input_size=40).double()
-    found = attribute(model, torch.randn(5, 40, dtype=torch.float64))
-    figure = drawn(found.plot())
+    result = attribute(model, torch.randn(5, 40, dtype=torch.float64))
+    figure = drawn(result.plot())
     assert len(figure.axes) == 1 + 2 * MAX_CHANNELS
-    order = np.argsort(-np.abs(found.values).sum(0))
+    order = np.argsort(-np.abs(result.values).sum(0))
     for c in order[:MAX_CHANNELS]:
         assert f"channel {c + 1}" in words(figure)
     told = next(w for w in words(figure) if w.startswith("not drawn, with"))
     assert told.endswith("and 28 more")
-    rest = np.abs(found.values[:, order[MAX_CHANNELS:]]).sum() / np.abs(found.values).sum()
+    rest = np.abs(result.values[:, order[MAX_CHANNELS:]]).sum() / np.abs(result.values).sum()
     assert f"{rest:.0%}" in told
 
 
 @pytest.mark.parametrize("steps", [1, 2, 2000])
 def test_one_step_and_thousands_are_drawn(steps):
     model = make_model("gru", input_size=1)
-    found = attribute(model, torch.randn(steps, 1), 0)
-    figure = drawn(found.plot())
+    result = attribute(model, torch.randn(steps, 1), 0)
+    figure = drawn(result.plot())
     heights = np.array(bars(figure.axes[1]))
     assert len(heights) <= 2 * MAX_BARS
-    assert heights.max() == max(0, found.by_step.max())
-    assert heights.min() == min(0, found.by_step.min())
+    assert heights.max() == max(0, result.by_step.max())
+    assert heights.min() == min(0, result.by_step.min())
     ticks = figure.axes[0].get_xticks()
     assert ticks[0] == 1 and (ticks % 1 == 0).all()
 
 
 def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are():
     model = make_model("gru", tokens=True)
-    found = attribute(model, torch.tensor([2, 3, 4, 5]))
-    object.__setattr__(found, "inputs", np.array(["$x_1$", "a b", "\n", "w" * 60], dtype=object))
-    figure = drawn(found.plot())
+    result = attribute(model, torch.tensor([2, 3, 4, 5]))
+    object.__setattr__(result, "inputs", np.array(["$x_1$", "a b", "\n", "w" * 60], dtype=object))
+    figure = drawn(result.plot())
     texts = [t.get_text() for t in figure.axes[0].texts]
     assert r"\$x_1\$" in texts and "a␣b" in texts and "�" in texts
     assert "…" in texts[-1] and len(texts[-1]) == 40
     heights = [-h for h in bars(figure.axes[0])]  # the axis points down
-    assert np.argmax(np.abs(heights)) == np.abs(found.values).argmax()
-    assert (np.sign(heights) == np.sign(found.values)).all()
+    assert np.argmax(np.abs(heights)) == np.abs(result.values).argmax()
+    assert (np.sign(heights) == np.sign(result.values)).all()
 
 
 def test_lines_of_text_break_where_they_are_full():
@@ -114,20 +114,20 @@ def test_lines_of_text_break_where_they_are_full():
 
 
 def test_the_memory_curve_has_its_interval_and_reach():
-    found = memory(network((("gru", "tanh"), 1, True)), [sequence(seed=s) for s in range(6)])
-    axes = drawn(found.plot()).axes[0]
+    result = memory(network((("gru", "tanh"), 1, True)), [sequence(seed=s) for s in range(6)])
+    axes = drawn(result.plot()).axes[0]
     past, future = (line for line in axes.get_lines() if len(line.get_xdata()) == 5)
-    np.testing.assert_array_equal(past.get_ydata(), found.effect)
-    np.testing.assert_array_equal(future.get_ydata(), found.future.effect)
+    np.testing.assert_array_equal(past.get_ydata(), result.effect)
+    np.testing.assert_array_equal(future.get_ydata(), result.future.effect)
     assert past.get_linestyle() != future.get_linestyle()
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.min() == found.low.min() and band.max() == found.high.max()
+    assert band.min() == result.low.min() and band.max() == result.high.max()
     dotted = [line.get_xdata()[0] for line in axes.get_lines() if len(line.get_xdata()) == 2]
-    assert dotted == [found.reach, found.future.reach]
+    assert dotted == [result.reach, result.future.reach]
     assert axes.get_ylabel() == "total variation distance of the probabilities"
 
 
 def test_memory_of_one_step_is_drawn():
-    found = memory(network(GRU), [sequence(steps=1, seed=s) for s in range(3)])
-    axes = drawn(found.plot()).axes[0]
+    result = memory(network(GRU), [sequence(steps=1, seed=s) for s in range(3)])
+    axes = drawn(result.plot()).axes[0]
     assert axes.get_xticks().tolist() == [0]

@@ -44,12 +44,12 @@ def words():
 def test_the_step_that_decides_is_found(data, method):
     clf, X, y, places = data()
     assert clf.score(X, y) == 1
-    found = [attribute(clf, x, label, method) for x, label in zip(X, y, strict=True)]
-    right = [f.by_step.argmax() == place for f, place in zip(found, places, strict=True)]
+    result = [attribute(clf, x, label, method) for x, label in zip(X, y, strict=True)]
+    right = [f.by_step.argmax() == place for f, place in zip(result, places, strict=True)]
     # Where the network is sure its gradient is small, and says little: a known fault of the method.
     assert np.mean(right) >= (0.8 if method == "gradient_x_input" else 0.95)
     if data is numbers:
-        assert np.mean([np.abs(f.values).sum(0).argmax() == 1 for f in found]) >= 0.95
+        assert np.mean([np.abs(f.values).sum(0).argmax() == 1 for f in result]) >= 0.95
 
 
 def test_a_sum_is_shared_out_among_what_was_added():
@@ -67,7 +67,9 @@ def test_a_sum_is_shared_out_among_what_was_added():
     assert reg.score(X[360:], y[360:]) > 0.95
     errors = []
     for x, marks in zip(X[360:], places[360:], strict=True):
-        found = attribute(reg, x)
-        assert abs(found.gap) < 0.01 and found.at_input == pytest.approx(reg.predict([x])[0], 1e-4)
-        errors += list(found.values[marks, 0] - 100 * x[marks, 0])
+        result = attribute(reg, x)
+        assert abs(result.gap) < 0.01 and result.at_input == pytest.approx(
+            reg.predict([x])[0], 1e-4
+        )
+        errors += list(result.values[marks, 0] - 100 * x[marks, 0])
     assert np.sqrt(np.mean(np.square(errors))) < 60  # of numbers with deviation 100

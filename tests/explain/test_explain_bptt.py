@@ -1,4 +1,4 @@
-"""The backward pass by hand against autograd in float64, and against finite differences."""
+"""The written-out backward pass against autograd in float64, and against finite differences."""
 
 import re
 import sys
@@ -30,14 +30,14 @@ CLOSE = 1e-10
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 
 
-def near(found, expected, close=CLOSE):
+def near(result, expected, close=CLOSE):
     expected = np.asarray(expected)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= close * max(1.0, np.abs(expected).max())
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= close * max(1.0, np.abs(expected).max())
 
 
 def losses_by_torch(task, outputs, target):
-    """Each answer's loss as torch has it: () or (T,)."""
+    """The loss of each output as torch has it: () or (T,)."""
     if task == "classification":
         return functional.cross_entropy(outputs, target, reduction="none")
     if task == "multilabel":
@@ -51,10 +51,10 @@ def losses_by_torch(task, outputs, target):
 def by_autograd(model, task, x, target):
     """The losses, and the gradient of their sum for every parameter, by its name in a Bptt."""
     losses = losses_by_torch(task, model(x[None])[0], target)
-    found = torch.autograd.grad(losses.sum(), list(model.parameters()))
+    result = torch.autograd.grad(losses.sum(), list(model.parameters()))
     names = [name.removeprefix("recurrent.") for name, _ in model.named_parameters()]
     return losses.detach().numpy(), {
-        name: gradient.numpy() for name, gradient in zip(names, found, strict=True)
+        name: gradient.numpy() for name, gradient in zip(names, result, strict=True)
     }
 
 
@@ -66,16 +66,16 @@ def test_contributions_add_up_to_autograds_gradient(stack, readout):
         for steps in (1, 6):
             model = network(stack, readout, kind, task)
             x, target = sequence(kind, steps), label(task, readout, steps)
-            found = bptt(model, x, target)
+            result = bptt(model, x, target)
             losses, gradients = by_autograd(model, task, x, target)
-            near(found.losses[-losses.size :], losses.reshape(-1))
-            assert found.loss == pytest.approx(losses.sum(), abs=1e-12)
-            assert set(found.gradients) == set(gradients)
+            near(result.losses[-losses.size :], losses.reshape(-1))
+            assert result.loss == pytest.approx(losses.sum(), abs=1e-12)
+            assert set(result.gradients) == set(gradients)
             for name, gradient in gradients.items():
-                near(found.gradients[name], gradient)
-                each = [found.contribution(name, t) for t in range(steps)]
+                near(result.gradients[name], gradient)
+                each = [result.contribution(name, t) for t in range(steps)]
                 near(np.sum(each, 0), gradient)
-                near(found.contribution_norms[name], [np.linalg.norm(c) for c in each])
+                near(result.contribution_norms[name], [np.linalg.norm(c) for c in each])
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -83,16 +83,16 @@ def test_contributions_add_up_to_autograds_gradient(stack, readout):
 def test_every_task_with_every_readout(task, readout):
     model = network(STACKS[-1], readout, task=task)
     x, target = sequence(), label(task, readout)
-    found, (_, gradients) = bptt(model, x, target), by_autograd(model, task, x, target)
+    result, (_, gradients) = bptt(model, x, target), by_autograd(model, task, x, target)
     for name, gradient in gradients.items():
-        near(found.gradients[name], gradient)
+        near(result.gradients[name], gradient)
 
 
 def test_finite_differences():
     """Without any calculus: the loss a little above and below, for a sample of all weights."""
     model = network(STACKS[-1], "mean", "mixed")
     x, target = sequence("mixed"), label()
-    found = bptt(model, x, target)
+    result = bptt(model, x, target)
     rng, width = np.random.default_rng(0), 1e-5
     for name, parameter in model.named_parameters():
         for _ in range(3):
@@ -104,7 +104,7 @@ def test_finite_differences():
                     ends.append(functional.cross_entropy(model(x[None])[0], target).item())
                     parameter[place] -= sign * width
             slope = (ends[0] - ends[1]) / (2 * width)
-            own = found.gradients[name.removeprefix("recurrent.")][place]
+            own = result.gradients[name.removeprefix("recurrent.")][place]
             assert own == pytest.approx(slope, abs=1e-9)
 
 
@@ -113,8 +113,8 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
     """b, given to each step as a weight of its own, gets each step's own gradient by autograd."""
     model = network(stack, "mean")
     x, target = sequence(steps=5), label()
-    found = bptt(model, x, target)
-    for layer, direction in found.dh:
+    result = bptt(model, x, target)
+    for layer, direction in result.dh:
         _, _, b, _ = weight_names(layer, direction == "backward")
         own = [torch.zeros_like(getattr(model.recurrent, b)).requires_grad_() for _ in range(5)]
         real = unrolled.weights_of
@@ -131,25 +131,25 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
         for t, gradient in enumerate(
             torch.autograd.grad(functional.cross_entropy(outputs, target), own)
         ):
-            near(found.contribution(b, t), gradient.numpy())
+            near(result.contribution(b, t), gradient.numpy())
 
 
-def test_the_answers_own_bias_stands_at_the_last_step():
-    found = bptt(network(STACKS[0]), sequence(), label())
-    norms = found.contribution_norms["output.bias"]
+def test_the_output_bias_contributes_at_the_last_step():
+    result = bptt(network(STACKS[0]), sequence(), label())
+    norms = result.contribution_norms["output.bias"]
     assert (norms[:-1] == 0).all() and norms[-1] > 0
-    assert (found.losses[:-1] == 0).all()
+    assert (result.losses[:-1] == 0).all()
 
 
 @pytest.mark.parametrize("what", WHAT)
 def test_an_estimators_sequences_and_labels(what):
     est, X, y = fitted(what)
-    found = bptt(est, X[3], y[3])
+    result = bptt(est, X[3], y[3])
     if what in ("numbers", "text", "mixed"):
         p = est.predict_proba([X[3]])[0][list(est.classes_).index(y[3])]
-        assert found.loss == pytest.approx(-np.log(p), rel=1e-5)
-    assert found.unit == ("squared deviations" if what == "values" else "nats")
-    assert np.isfinite(found.loss) and found.steps == len(X[3])
+        assert result.loss == pytest.approx(-np.log(p), rel=1e-5)
+    assert result.unit == ("squared deviations" if what == "values" else "nats")
+    assert np.isfinite(result.loss) and result.steps == len(X[3])
 
 
 def test_nothing_of_the_callers_changes():
@@ -167,9 +167,9 @@ def test_nothing_of_the_callers_changes():
 def test_what_is_kept_grows_with_steps_and_not_with_their_matrices():
     """No matrix a step: all that a result holds is a few rows of O(H) numbers for each step."""
     model = network(STACKS[4], hidden_size=40)  # an lstm, or the like
-    found = bptt(model, sequence(steps=50), label())
+    result = bptt(model, sequence(steps=50), label())
     kept = {}
-    for part in found.contributions.values():
+    for part in result.contributions.values():
         for tensor in (part.left, part.right):
             if tensor is not None:
                 kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -182,13 +182,13 @@ def test_errors():
         bptt(model, sequence(), None)
     with pytest.raises(DataError, match="label: got 7, expected 0 to 2"):
         bptt(model, sequence(), 7)
-    found = bptt(model, sequence(), 1)
+    result = bptt(model, sequence(), 1)
     with pytest.raises(SettingsError, match=r"name: got 'W'.*weight_ih_l0"):
-        found.contribution("W", 0)
+        result.contribution("W", 0)
     with pytest.raises(SettingsError, match=r"step: got 5, expected 0 to 4"):
-        found.contribution("weight_ih_l0", 5)
+        result.contribution("weight_ih_l0", 5)
     with pytest.raises(SettingsError, match="by: got 'steps'"):
-        found.to_frame(by="steps")
+        result.to_frame(by="steps")
     model.output.register_forward_hook(lambda module, given, out: out * 2)
     with pytest.raises(ElmanError, match="own forward pass differs"):
         bptt(model, sequence(), 1)
@@ -196,17 +196,17 @@ def test_errors():
 
 def test_frames():
     pytest.importorskip("pandas")
-    found = bptt(network(STACKS[-1], "every"), sequence(), label(readout="every"))
-    table = found.to_frame()
+    result = bptt(network(STACKS[-1], "every"), sequence(), label(readout="every"))
+    table = result.to_frame()
     assert table["step"].tolist() == [1, 2, 3, 4, 5]
-    assert table["loss"].sum() == pytest.approx(found.loss)
-    dh = np.linalg.norm(found.dh[1, "backward"], axis=1)
+    assert table["loss"].sum() == pytest.approx(result.loss)
+    dh = np.linalg.norm(result.dh[1, "backward"], axis=1)
     assert table["|dL/dh| layer 1 backward"].tolist() == dh.tolist()
-    assert table["weight_hh_l2"].tolist() == found.contribution_norms["weight_hh_l2"].tolist()
-    far = found.to_frame(by="lag")
+    assert table["weight_hh_l2"].tolist() == result.contribution_norms["weight_hh_l2"].tolist()
+    far = result.to_frame(by="lag")
     own = far[(far.layer == 2) & (far.direction == "backward")]
     assert own["lag"].tolist() == [0, 1, 2, 3, 4]
-    assert own["norm"].tolist() == found.gradient_by_lag[2, "backward"].tolist()
+    assert own["norm"].tolist() == result.gradient_by_lag[2, "backward"].tolist()
 
 
 @pytest.mark.gpu
@@ -228,40 +228,40 @@ def titles(figure):
     ("kind", "readout", "steps"),
     [("numbers", "every", 1), ("tokens", "last", 70), ("mixed", "max", 5)],
 )
-def test_pictures(kind, readout, steps):
+def test_figures(kind, readout, steps):
     model, x = network(STACKS[-1], readout, kind), sequence(kind, steps)
-    found = bptt(model, x, label(readout=readout, steps=steps))
-    figure = found.plot()
+    result = bptt(model, x, label(readout=readout, steps=steps))
+    figure = result.plot()
     figure.canvas.draw()
     shown = titles(figure)
     assert ("Loss of each step" in shown) == (readout == "every" and steps > 1)
     assert shown[-1] == "What each step contributes to the gradient of each weight"
     parts = figure.axes[-2]
     rows = [text.get_text() for text in parts.get_yticklabels()]
-    assert rows == [f"{found.letters[n]}  {n}" for n in found.gradients]
+    assert rows == [f"{result.letters[n]}  {n}" for n in result.gradients]
     drawn = np.asarray(parts.images[0].get_array())
-    sizes = np.stack(list(found.contribution_norms.values()))
+    sizes = np.stack(list(result.contribution_norms.values()))
     low = parts.images[0].norm.vmin
     assert sizes.max() * 1e-6 <= low <= max(sizes[sizes > 0].min(), sizes.max() * 1e-6)
     np.testing.assert_allclose(drawn, np.maximum(sizes, low))
-    without = found.plot(jacobians=False)
+    without = result.plot(jacobians=False)
     without.canvas.draw()
     assert len(shown) == len(titles(without)) + 1
-    distance = found.plot_by_lag()
+    distance = result.plot_by_lag()
     distance.canvas.draw()
     lines = distance.axes[0].lines
     assert len(lines) == 6
-    for line, norms in zip(lines, found.gradient_by_lag.values(), strict=True):
+    for line, norms in zip(lines, result.gradient_by_lag.values(), strict=True):
         known = np.isfinite(line.get_ydata())
         np.testing.assert_array_equal(line.get_ydata()[known], norms[known])
 
 
 def test_shades_and_numbers_fit_a_narrow_range():
-    found = bptt(network(STACKS[0]), sequence(steps=3), label())
-    figure = found.plot()
+    result = bptt(network(STACKS[0]), sequence(steps=3), label())
+    figure = result.plot()
     figure.canvas.draw()
     states, norms = figure.axes[2], figure.axes[4]
-    sizes = np.abs(found.dh[0, "forward"])
+    sizes = np.abs(result.dh[0, "forward"])
     assert sizes.min() > sizes.max() * 1e-5  # else this tests nothing
     assert sizes.min() / 10 < states.images[0].norm.vmin <= sizes.min()
     assert norms.get_title(loc="left") == "Norm of dL/dh at each step"
@@ -270,21 +270,21 @@ def test_shades_and_numbers_fit_a_narrow_range():
     assert not any(text.get_text() for text in norms.get_yticklabels(minor=True))
 
 
-def test_jacobians_that_take_long_are_not_drawn_unasked(monkeypatch):
-    found = bptt(network(STACKS[0]), sequence(), label())
+def test_jacobians_that_take_long_are_not_drawn_by_default(monkeypatch):
+    result = bptt(network(STACKS[0]), sequence(), label())
 
     monkeypatch.setattr(sys.modules["elman.explain.bptt"], "_MAX_PRODUCTS", 6**3 * 5)
-    assert not any(title.startswith("Jacobian") for title in titles(found.plot()))
-    assert "jacobian_norms" not in vars(found)
-    assert any(title.startswith("Jacobian") for title in titles(found.plot(jacobians=True)))
+    assert not any(title.startswith("Jacobian") for title in titles(result.plot()))
+    assert "jacobian_norms" not in vars(result)
+    assert any(title.startswith("Jacobian") for title in titles(result.plot(jacobians=True)))
 
 
 def test_letters():
-    found = bptt(network(STACKS[-1], kind="tokens"), sequence("tokens"), label())
-    assert found.letters["embedding.weight"] == "E"
+    result = bptt(network(STACKS[-1], kind="tokens"), sequence("tokens"), label())
+    assert result.letters["embedding.weight"] == "E"
     for name, letter in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b_h")):
-        assert found.letters[f"{name}_l0_reverse"] == letter
-    assert (found.letters["output.weight"], found.letters["output.bias"]) == ("V", "b_y")
+        assert result.letters[f"{name}_l0_reverse"] == letter
+    assert (result.letters["output.weight"], result.letters["output.bias"]) == ("V", "b_y")
 
 
 def test_a_maximum_reached_more_than_once_is_divided():
@@ -294,8 +294,8 @@ def test_a_maximum_reached_more_than_once_is_divided():
         model.recurrent.bias_ih_l0[:3] = -50.0
         model.recurrent.weight_ih_l0[3:5] = 0.0  # as large at several steps, and above 0
         model.recurrent.weight_hh_l0[3:5] = 0.0
-    found = bptt(model, sequence(), label())
-    assert (found.backward_pass.share == 0.2).sum() >= 5 * 3
+    result = bptt(model, sequence(), label())
+    assert (result.backward_pass.share == 0.2).sum() >= 5 * 3
     _, gradients = by_autograd(model, "classification", sequence(), label())
     for name, gradient in gradients.items():
-        near(found.gradients[name], gradient)
+        near(result.gradients[name], gradient)

@@ -9,9 +9,9 @@ from elman.explain import read_sequence, run_forward
 from elman.explain.forward import check_forward
 
 
-def assert_near(found, expected):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-10
+def assert_near(result, expected):
+    assert result.shape == expected.shape
+    assert (result - expected).abs().max() <= 1e-10
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -64,31 +64,31 @@ def test_gradients_flow_through(kind):
     model = network(STACKS[-1], "mean", kind)
     x = sequence(kind)
     parameters = list(model.parameters())
-    found = torch.autograd.grad(run_forward(model, x).outputs.sum(), parameters)
+    result = torch.autograd.grad(run_forward(model, x).outputs.sum(), parameters)
     expected = torch.autograd.grad(model(x[None]).sum(), parameters)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert_near(one, other)
 
 
 def test_a_network_that_does_something_else_is_refused():
     model = network(STACKS[0])
     model.output.register_forward_hook(lambda module, given, out: out + 1e-6)
-    subject = read_sequence(model, sequence())
+    explained = read_sequence(model, sequence())
     with pytest.raises(ElmanError, match=r"differs by 1\.0e-06 from the equations"):
-        check_forward(subject, run_forward(subject.model, subject.x[0]))
+        check_forward(explained, run_forward(explained.model, explained.x[0]))
 
 
 def test_a_network_like_its_config_passes():
     for dtype in (torch.float32, torch.float64):
-        subject = read_sequence(network(STACKS[-1]), sequence(), dtype=dtype)
-        check_forward(subject, run_forward(subject.model, subject.x[0]))
+        explained = read_sequence(network(STACKS[-1]), sequence(), dtype=dtype)
+        check_forward(explained, run_forward(explained.model, explained.x[0]))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_runs_where_the_model_is():
     model = network(STACKS[-1]).cuda()
-    subject = read_sequence(model, sequence())
-    done = run_forward(subject.model, subject.x[0])
+    explained = read_sequence(model, sequence())
+    done = run_forward(explained.model, explained.x[0])
     assert done.outputs.is_cuda
-    check_forward(subject, done)
+    check_forward(explained, done)

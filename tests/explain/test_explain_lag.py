@@ -1,4 +1,4 @@
-"""dL/dh, Jacobians and what is left by distance, against autograd through the reference loops."""
+"""dL/dh, Jacobians and gradient norms by time lag, against autograd through the reference loops."""
 
 import json
 
@@ -15,10 +15,10 @@ from elman.ops.reference import run_reference
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 
 
-def near(found, expected, close=1e-10):
+def near(result, expected, close=1e-10):
     expected = np.asarray(expected)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= close * max(1.0, np.abs(expected).max())
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= close * max(1.0, np.abs(expected).max())
 
 
 def reference(model, layer, direction, x, h0, c0):
@@ -69,8 +69,8 @@ def test_dh_is_autograds(stack, readout):
     steps = 4
     model = network(stack, readout)
     x, target = sequence(steps=steps), label(readout=readout, steps=steps)
-    found = bptt(model, x, target)
-    for where, dh in found.dh.items():
+    result = bptt(model, x, target)
+    for where, dh in result.dh.items():
         for t in range(steps):
             outputs, leaf = cut(model, x, where, t)
             loss = functional.cross_entropy(outputs, target, reduction="sum")
@@ -99,19 +99,19 @@ def one_step(model, layer, t):
 
 
 @each_stack
-def test_jacobians_and_travels_are_autograds(stack):
+def test_jacobians_and_norms_by_lag_are_autograds(stack):
     """Each source followed by itself, through Jacobians that autograd finds."""
     steps = 5
     for readout in ("last", "mean", "every"):
         model = network(stack, readout)
         x, target = sequence(steps=steps), label(readout=readout, steps=steps)
-        found = bptt(model, x, target)
+        result = bptt(model, x, target)
         with torch.no_grad():
             done = run_forward(model, x)
-        for layer, back in zip(done.layers, found.backward_pass.layers, strict=True):
+        for layer, back in zip(done.layers, result.backward_pass.layers, strict=True):
             where = (layer.layer, layer.direction)
             J = [one_step(model, layer, t) for t in range(steps)]
-            near(found.jacobian_norms[where], [torch.linalg.svdvals(j)[0].item() for j in J])
+            near(result.jacobian_norms[where], [torch.linalg.svdvals(j)[0].item() for j in J])
             order = list(range(steps))[:: 1 if layer.direction == "backward" else -1]
             norms = [[] for _ in range(steps)]
             ahead = [[] for _ in range(steps)]  # pairs of norms before and after a step
@@ -128,33 +128,33 @@ def test_jacobians_and_travels_are_autograds(stack):
                     if place + distance + 1 < steps:
                         ahead[distance + 1].append((g.norm().item(), after.norm().item()))
                     g = after
-            assert found.sources[where] == sources
+            assert result.sources[where] == sources
             for distance in range(steps):
                 if norms[distance]:
-                    near(found.gradient_by_lag[where][distance], np.mean(norms[distance]))
+                    near(result.gradient_by_lag[where][distance], np.mean(norms[distance]))
                 else:
-                    assert np.isnan(found.gradient_by_lag[where][distance])
+                    assert np.isnan(result.gradient_by_lag[where][distance])
             ratios = [1.0]
             for pairs in ahead[1:]:
                 was, now = np.sum(pairs, 0) if pairs else (1, np.nan)
                 ratios.append(now / was if was else 0.0)
             left = np.cumprod(ratios)
-            np.testing.assert_allclose(found.remaining[where], left, rtol=1e-9, atol=1e-300)
+            np.testing.assert_allclose(result.remaining[where], left, rtol=1e-9, atol=1e-300)
 
 
-def test_of_one_answer_in_one_layer_distance_is_dh_itself():
+def test_with_one_output_and_one_layer_the_norm_by_lag_is_that_of_dh():
     for stack in (STACKS[0], STACKS[12]):  # rnn, gru: one layer, one direction
-        found = bptt(network(stack), sequence(steps=9), label())
-        norms = np.linalg.norm(found.dh[0, "forward"], axis=1)[::-1]
-        np.testing.assert_allclose(found.gradient_by_lag[0, "forward"], norms, rtol=1e-12)
+        result = bptt(network(stack), sequence(steps=9), label())
+        norms = np.linalg.norm(result.dh[0, "forward"], axis=1)[::-1]
+        np.testing.assert_allclose(result.gradient_by_lag[0, "forward"], norms, rtol=1e-12)
 
 
 def test_many_sources_are_sampled_with_both_ends():
     target = label(readout="every", steps=150)
-    found = bptt(network(STACKS[12], "every"), sequence(steps=150), target)
-    assert found.sources == {(0, "forward"): 64}
+    result = bptt(network(STACKS[12], "every"), sequence(steps=150), target)
+    assert result.sources == {(0, "forward"): 64}
     assert np.isfinite(
-        found.gradient_by_lag[0, "forward"]
+        result.gradient_by_lag[0, "forward"]
     ).all()  # the last step's went all the way
 
 
@@ -172,23 +172,23 @@ def test_the_verdict_has_the_growth_of_a_linear_recurrence():
     """Near 0 tanh is the identity: J = U, and a gradient is multiplied by its factor each step."""
     where = (0, "forward")
     for factor, word in ((0.8, "vanishes"), (1.0, "carries"), (0.95, "carries")):
-        found = scaled(factor)
-        np.testing.assert_allclose(found.jacobian_norms[where], factor, rtol=1e-6)
-        assert found.rate(where) == pytest.approx(factor, rel=1e-6)
-        assert found.verdicts == {where: word}
-        assert f"after 59 steps back {factor**59:.2g} of the gradient is left" in found.verdict
-        assert f"x {factor:.3f} a step" in str(found)
+        result = scaled(factor)
+        np.testing.assert_allclose(result.jacobian_norms[where], factor, rtol=1e-6)
+        assert result.rate(where) == pytest.approx(factor, rel=1e-6)
+        assert result.verdicts == {where: word}
+        assert f"after 59 steps back {factor**59:.2g} of the gradient is left" in result.verdict
+        assert f"x {factor:.3f} a step" in str(result)
 
 
-def test_an_exploding_gradient_is_told_so():
+def test_an_exploding_gradient_is_reported():
     model = network((("rnn", "relu"), 1, False))
     with torch.no_grad():
         for p in model.recurrent.parameters():
             p.fill_(0.1)
         model.recurrent.weight_hh_l0.copy_(torch.eye(6) * 1.2)
-    found = bptt(model, sequence(steps=40).abs(), label())
-    assert found.verdicts == {(0, "forward"): "explodes"}
-    assert found.rate((0, "forward")) == pytest.approx(1.2)
+    result = bptt(model, sequence(steps=40).abs(), label())
+    assert result.verdicts == {(0, "forward"): "explodes"}
+    assert result.rate((0, "forward")) == pytest.approx(1.2)
 
 
 def test_a_gradient_beyond_the_largest_number_explodes():
@@ -198,34 +198,34 @@ def test_a_gradient_beyond_the_largest_number_explodes():
             p.fill_(0.0)
         model.recurrent.bias_ih_l0.fill_(1e-300)
         model.recurrent.weight_hh_l0.copy_(torch.eye(6) * 1e9)
-    found = bptt(model, sequence(steps=37), label("regression"))
-    assert found.verdicts == {(0, "forward"): "explodes"}
-    assert found.rate((0, "forward")) == np.inf
-    json.dumps(found.to_dict(), allow_nan=False)
-    assert "explodes" in str(found)
-    found.plot(jacobians=False).canvas.draw()
-    found.plot_by_lag().canvas.draw()
+    result = bptt(model, sequence(steps=37), label("regression"))
+    assert result.verdicts == {(0, "forward"): "explodes"}
+    assert result.rate((0, "forward")) == np.inf
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert "explodes" in str(result)
+    result.plot(jacobians=False).canvas.draw()
+    result.plot_by_lag().canvas.draw()
 
 
-def test_one_step_does_not_travel():
-    found = bptt(network(STACKS[-1]), sequence(steps=1), label())
-    assert set(found.verdicts.values()) == {"single step"}
-    assert "single step" in str(found)
+def test_a_single_step_has_no_lag():
+    result = bptt(network(STACKS[-1]), sequence(steps=1), label())
+    assert set(result.verdicts.values()) == {"single step"}
+    assert "single step" in str(result)
 
 
 def test_dead_units_get_no_gradient():
     model = network((("rnn", "relu"), 2, False))
     with torch.no_grad():
         model.recurrent.bias_ih_l1.fill_(-100.0)
-    found = bptt(model, sequence(), label())
-    assert found.verdicts[0, "forward"] == "no gradient"
-    assert found.verdicts[1, "forward"] == "vanishes"
-    assert (found.gradients["weight_ih_l0"] == 0).all()
-    json.dumps(found.to_dict(), allow_nan=False)
+    result = bptt(model, sequence(), label())
+    assert result.verdicts[0, "forward"] == "no gradient"
+    assert result.verdicts[1, "forward"] == "vanishes"
+    assert (result.gradients["weight_ih_l0"] == 0).all()
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_to_dict_is_json():
-    found = bptt(network(STACKS[-1], "every"), sequence(), label(readout="every"))
-    back = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert back["losses"] == found.losses.tolist()
-    assert back["verdicts"]["layer 2, backward"] == found.verdicts[2, "backward"]
+    result = bptt(network(STACKS[-1], "every"), sequence(), label(readout="every"))
+    back = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert back["losses"] == result.losses.tolist()
+    assert back["verdicts"]["layer 2, backward"] == result.verdicts[2, "backward"]

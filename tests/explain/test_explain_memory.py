@@ -1,4 +1,4 @@
-"""How far back inputs change the output: memories built by hand, and one that was trained."""
+"""How far back inputs change the output: constructed memories, and a trained one."""
 
 import json
 
@@ -50,46 +50,46 @@ def positive(lengths, seed=0):
 
 @pytest.mark.parametrize("readout", ["last", "every"])
 @pytest.mark.parametrize("k", [0, 1, 5, 19])
-def test_a_shift_register_remembers_one_distance_exactly(readout, k):
+def test_a_shift_register_remembers_one_lag_exactly(readout, k):
     X = positive([20, 23, 30, 30])
     model = shift_register(k, readout=readout)
-    found = memory(model, X)
-    assert found.reach == k and found.future is None
-    assert found.lags.tolist() == list(range(30))
-    others = found.lags != k
-    assert (found.effect[others] == 0).all() and (found.high[others] == 0).all()
-    assert found.effect[k] > 0.1 and found.low[k] > 0
-    assert "inputs count up to" in str(found) and f"at lag {k};" in str(found)
+    result = memory(model, X)
+    assert result.reach == k and result.future is None
+    assert result.lags.tolist() == list(range(30))
+    others = result.lags != k
+    assert (result.effect[others] == 0).all() and (result.high[others] == 0).all()
+    assert result.effect[k] > 0.1 and result.low[k] > 0
+    assert "inputs count up to" in str(result) and f"at lag {k};" in str(result)
 
 
 @pytest.mark.parametrize("readout", ["last", "every"])
 def test_each_direction_has_a_side_of_its_own(readout):
-    found = memory(shift_register(3, 7, readout), positive([12, 15, 18]))
-    assert (found.reach, found.future.reach) == (3, 7)
-    for side, k in ((found.past, 3), (found.future, 7)):
+    result = memory(shift_register(3, 7, readout), positive([12, 15, 18]))
+    assert (result.reach, result.future.reach) == (3, 7)
+    for side, k in ((result.past, 3), (result.future, 7)):
         np.testing.assert_array_equal(np.flatnonzero(side.effect), [k])
 
 
 def test_the_effect_is_the_mean_change_of_the_value():
     """By the baseline: what a register says falls by the input that it held."""
     X = positive([10, 11, 12])
-    found = memory(shift_register(4), X, replace="baseline")
+    result = memory(shift_register(4), X, replace="baseline")
     held = [float(x[-5, 0]) for x in X]
-    assert found.effect[4] == pytest.approx(np.mean(held))
-    assert found.low[4] == pytest.approx(min(held), abs=0.2) and found.low[4] < found.effect[4]
-    assert found.high[4] == pytest.approx(max(held), abs=0.2) and found.high[4] > found.effect[4]
+    assert result.effect[4] == pytest.approx(np.mean(held))
+    assert result.low[4] == pytest.approx(min(held), abs=0.2) and result.low[4] < result.effect[4]
+    assert result.high[4] == pytest.approx(max(held), abs=0.2) and result.high[4] > result.effect[4]
 
 
 def test_what_replaces_a_step_is_the_same_step_of_another_sequence():
     X = positive([9, 9])
-    found = memory(shift_register(2), X)
-    assert found.effect[2] == pytest.approx(abs(X[0][6, 0] - X[1][6, 0]).item())
+    result = memory(shift_register(2), X)
+    assert result.effect[2] == pytest.approx(abs(X[0][6, 0] - X[1][6, 0]).item())
     longer = [X[0], torch.cat([X[1], X[1] + 5])]  # of 9 and 18 steps
-    found = memory(shift_register(2), longer)
+    result = memory(shift_register(2), longer)
     # x_16 of the longer has no like in the shorter: any of its steps may stand there.
     own = abs(X[0][6, 0] - X[1][6, 0]).item()
     drawn = [(own + abs(longer[1][15, 0] - x).item()) / 2 for x in X[0][:, 0]]
-    assert min(abs(found.effect[2] - d) for d in drawn) < 1e-12
+    assert min(abs(result.effect[2] - d) for d in drawn) < 1e-12
 
 
 @pytest.mark.parametrize("stack", [GRU, BOTH, (("lstm", "tanh"), 1, True)])
@@ -103,8 +103,8 @@ def test_without_recurrent_weights_nothing_is_remembered(stack):
                 p[6:12] = -1e4  # z = 0: the state is not kept
             elif stack[0][0] == "lstm" and name.startswith("bias_ih"):
                 p[6:12] = -1e4  # f = 0: the cell is not kept
-    found = memory(model, [sequence(steps=n, seed=n) for n in (8, 9, 10)])
-    for side in found.curves.values():
+    result = memory(model, [sequence(steps=n, seed=n) for n in (8, 9, 10)])
+    for side in result.curves.values():
         assert side.reach == 0 and side.effect[0] > 0.001 and (side.effect[1:] == 0).all()
 
 
@@ -112,10 +112,10 @@ def test_a_network_that_reads_nothing_reaches_nowhere():
     model = network(GRU)
     with torch.no_grad():
         model.output.weight.zero_()
-    found = memory(model, [sequence(seed=s) for s in range(3)])
-    assert found.reach is None and (found.effect == 0).all()
-    assert "no input that was replaced changed the output at all" in str(found)
-    assert found.plot().axes
+    result = memory(model, [sequence(seed=s) for s in range(3)])
+    assert result.reach is None and (result.effect == 0).all()
+    assert "no input that was replaced changed the output at all" in str(result)
+    assert result.plot().axes
 
 
 def test_running_parity_is_remembered_to_the_first_step():
@@ -125,11 +125,11 @@ def test_running_parity_is_remembered_to_the_first_step():
         validation=0, random_state=0,
     ).fit(train.inputs, train.target)  # fmt: skip
     assert tagger.score(test.inputs, test.target) > 0.98
-    found = memory(tagger, test.inputs)
-    assert found.reach == 7 == found.longest - 1
-    # A bit from another sequence is another bit every second time, and then every answer turns.
-    assert (found.effect > 0.3).all() and (found.effect < 0.7).all()
-    assert "at the largest lag still" in str(found)
+    result = memory(tagger, test.inputs)
+    assert result.reach == 7 == result.longest - 1
+    # A bit from another sequence is another bit every second time, and then every prediction turns.
+    assert (result.effect > 0.3).all() and (result.effect < 0.7).all()
+    assert "at the largest lag still" in str(result)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -137,8 +137,8 @@ def test_running_parity_is_remembered_to_the_first_step():
 def test_the_effect_is_what_replacing_a_step_does(kind, readout):
     """Against the definition, one step and one sequence at a time."""
     model, X = network(GRU, readout, kind), [sequence(kind, n, n) for n in (4, 6, 7)]
-    found = memory(model, X, replace="baseline")
-    assert len(found.effect) == 6  # one sequence alone has a distance of 6
+    result = memory(model, X, replace="baseline")
+    assert len(result.effect) == 6  # one sequence alone has a distance of 6
     for k in range(6):
         effects = []
         for x in X:
@@ -152,8 +152,8 @@ def test_the_effect_is_what_replacing_a_step_does(kind, readout):
                 moved = (torch.softmax(model(row[None])[0], -1) - whole).abs().sum(-1) / 2
                 own.append((moved[t] if readout == "every" else moved).item())
             effects += [np.mean(own)] if own else []
-        assert found.past.sequences[k] == len(effects)
-        assert found.effect[k] == pytest.approx(np.mean(effects), abs=1e-11)
+        assert result.past.sequences[k] == len(effects)
+        assert result.effect[k] == pytest.approx(np.mean(effects), abs=1e-11)
 
 
 def test_the_same_seed_draws_the_same_and_others_lie_near():
@@ -182,26 +182,26 @@ def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
     truth = memory(model, X, sequences=300, replace="baseline").effect
     inside = []
     for seed in range(40):
-        found = memory(model, X, sequences=30, replace="baseline", seed=seed)
-        inside.append((found.low <= truth) & (truth <= found.high))
+        result = memory(model, X, sequences=30, replace="baseline", seed=seed)
+        inside.append((result.low <= truth) & (truth <= result.high))
     assert 0.85 <= np.mean(inside) <= 1.0
 
 
-def test_long_sequences_are_measured_at_few_distances():
+def test_long_sequences_are_measured_at_few_lags():
     model = network(GRU, hidden_size=3)
     X = [sequence(steps=n, seed=i) for i, n in enumerate((400, 500, 700, 700, 900))]
-    found = memory(model, X, lags=20)
-    d = found.lags
+    result = memory(model, X, lags=20)
+    d = result.lags
     assert len(d) <= 20 and d[0] == 0 and d[-1] == 699 and (np.diff(d) > 0).all()
     assert (d[:4] == [0, 1, 2, 3]).all() and np.diff(d)[-1] > 100
-    assert found.past.sequences.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
-    assert found.longest == 900
-    assert f"at {len(d)} time lags up to 699" in str(found)
-    axes = found.plot().axes[0]
+    assert result.past.sequences.tolist() == [5 if k < 400 else 4 if k < 500 else 3 for k in d]
+    assert result.longest == 900
+    assert f"at {len(d)} time lags up to 699" in str(result)
+    axes = result.plot().axes[0]
     assert axes.get_xscale() == "log"
 
 
-def test_of_long_sequences_fewer_are_asked_about():
+def test_of_long_sequences_fewer_are_measured():
     assert _affordable_count([10] * 500, 64) == 100
     assert _affordable_count([2000] * 500, 64) == 20  # 15 would do
     assert _affordable_count([800] * 500, 64) == 2_000_000 // (800 * 64) == 39
@@ -215,16 +215,16 @@ def test_of_long_sequences_fewer_are_asked_about():
 @pytest.mark.parametrize("what", WHAT)
 def test_of_an_estimator_in_its_unit(what):
     estimator, X, _ = fitted(what)
-    found = memory(estimator, X, replace="baseline")
-    assert set(found.curves) == {"past", "future"}
-    assert found.longest == max(len(x) for x in X) and found.past.sequences.min() >= 2
-    json.dumps(found.to_dict(), allow_nan=False)
-    table = found.to_frame()
+    result = memory(estimator, X, replace="baseline")
+    assert set(result.curves) == {"past", "future"}
+    assert result.longest == max(len(x) for x in X) and result.past.sequences.min() >= 2
+    json.dumps(result.to_dict(), allow_nan=False)
+    table = result.to_frame()
     assert list(table.columns) == ["side", "lag", "effect", "low", "high", "sequences"]
-    assert len(table) == sum(len(side.effect) for side in found.curves.values())
+    assert len(table) == sum(len(side.effect) for side in result.curves.values())
     expected = {"sets": "labels' probabilities", "values": "in standard deviations"}
-    assert expected.get(what, "total variation distance") in found.measure
-    texts = [t.get_text() for t in found.plot().axes[0].get_legend().get_texts()]
+    assert expected.get(what, "total variation distance") in result.measure
+    texts = [t.get_text() for t in result.plot().axes[0].get_legend().get_texts()]
     assert len(texts) == 2 and texts[0].startswith("past: reaches")
 
 
@@ -237,14 +237,14 @@ def test_a_value_is_measured_in_the_unit_of_the_target():
     reg = SequenceRegressor(
         epochs=2, validation=0, hidden_size=4, bidirectional=False, readout="last", random_state=0
     ).fit(X, y)
-    found = memory(reg, X, replace="baseline")
+    result = memory(reg, X, replace="baseline")
     moved = []
     for x in X:
         row = x.copy()
         row[-3] = reg.encoder_.mean
         moved.append(abs(reg.predict([row]) - reg.predict([x]))[0])
-    assert found.effect[2] == pytest.approx(np.mean(moved), rel=1e-3)
-    assert found.measure == "absolute change of target, in its unit"
+    assert result.effect[2] == pytest.approx(np.mean(moved), rel=1e-3)
+    assert result.measure == "absolute change of target, in its unit"
 
 
 def test_the_model_is_left_as_it_was():
@@ -281,6 +281,6 @@ def test_one_sequence_is_too_few():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_gives_the_same(kind):
     model, X = network(BOTH, kind=kind), [sequence(kind, 7, s) for s in range(5)]
-    expected, found = memory(model, X), memory(model.cuda(), X)
-    np.testing.assert_allclose(found.effect, expected.effect, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(found.future.effect, expected.future.effect, atol=1e-10)
+    expected, result = memory(model, X), memory(model.cuda(), X)
+    np.testing.assert_allclose(result.effect, expected.effect, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(result.future.effect, expected.future.effect, atol=1e-10)

@@ -13,60 +13,60 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.explain import read_sequence, run_forward
 
 
-def answer(subject):
-    """The distribution that a subject's network gives, step by step."""
+def predict(explained):
+    """The distribution that a explained's network gives, step by step."""
     with torch.no_grad():
-        return subject.network.distribution(
-            run_forward(subject.model, subject.x[0]).outputs
+        return explained.network.distribution(
+            run_forward(explained.model, explained.x[0]).outputs
         ).numpy()
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_the_answer_is_the_estimators(what):
+def test_the_prediction_is_the_estimators(what):
     est, X, _ = fitted(what)
     for i in (0, 3):
-        found = answer(read_sequence(est, X[i]))
+        result = predict(read_sequence(est, X[i]))
         expected = (est.predict if what == "values" else est.predict_proba)([X[i]])[0]
-        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(result, expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("what", WHAT)
 def test_labels_become_what_the_network_learns(what):
     est, X, y = fitted(what)
-    found = read_sequence(est, X[3], y[3]).target.numpy()
+    result = read_sequence(est, X[3], y[3]).target.numpy()
     if what == "tags":
-        assert [est.classes_[k] for k in found] == y[3]
+        assert [est.classes_[k] for k in result] == y[3]
     elif what == "sets":
-        assert {est.classes_[k] for k in np.flatnonzero(found)} == y[3]
+        assert {est.classes_[k] for k in np.flatnonzero(result)} == y[3]
     elif what == "values":
-        back = found * est.target_.scale + est.target_.mean
+        back = result * est.target_.scale + est.target_.mean
         np.testing.assert_allclose(back, y[3], rtol=1e-6)
     else:
-        assert est.classes_[found] == y[3]
+        assert est.classes_[result] == y[3]
 
 
-def test_text_is_told_letter_by_letter():
+def test_text_is_read_letter_by_letter():
     est, _, _ = fitted("text")
-    subject = read_sequence(est, "abz")
-    assert subject.tokens == ("a", "b", "z")
-    assert subject.x[0, 2] == 1  # unknown
-    assert subject.inputs.tolist() == ["a", "b", "z"]
-    assert subject.network.input_names == ("token",)
-    assert subject.network.output_names == ("down", "up")
+    explained = read_sequence(est, "abz")
+    assert explained.tokens == ("a", "b", "z")
+    assert explained.x[0, 2] == 1  # unknown
+    assert explained.inputs.tolist() == ["a", "b", "z"]
+    assert explained.network.input_names == ("token",)
+    assert explained.network.output_names == ("down", "up")
 
 
 def test_columns_of_mixed_steps_are_named():
     est, X, _ = fitted("mixed")
-    subject = read_sequence(est, X[0])
-    assert subject.network.input_names == (
+    explained = read_sequence(est, X[0])
+    assert explained.network.input_names == (
         "channel 1",
         "channel 3",
         "channel 3 observed",
         "channel 2",
     )
-    assert subject.categories == (tuple(X[0][:, 1]),)
-    assert subject.inputs.shape == (len(X[0]), 4)
-    assert subject.inputs[1, 2] == 0  # not observed
+    assert explained.categories == (tuple(X[0][:, 1]),)
+    assert explained.inputs.shape == (len(X[0]), 4)
+    assert explained.inputs[1, 2] == 0  # not observed
 
 
 def test_channels_of_frames_have_their_names():
@@ -81,9 +81,9 @@ def test_series_of_one_channel():
     _, X, y = fitted("numbers")
     rows = [x[:, 0] for x in X]
     one = SequenceClassifier(epochs=1, validation=0).fit(rows, y)
-    subject = read_sequence(one, rows[0])
-    assert subject.network.input_names == ("value",)
-    assert subject.x.shape == (1, len(rows[0]), 1)
+    explained = read_sequence(one, rows[0])
+    assert explained.network.input_names == ("value",)
+    assert explained.x.shape == (1, len(rows[0]), 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,18 +105,18 @@ def test_the_callers_network_and_random_state_stay_as_they_were():
     before = weights_of(model)
     grads = [p.grad.clone() for p in model.parameters()]
     state = torch.get_rng_state()
-    subject = read_sequence(model, sequence(), label())
-    run_forward(subject.model, subject.x[0]).outputs.sum().backward()
+    explained = read_sequence(model, sequence(), label())
+    run_forward(explained.model, explained.x[0]).outputs.sum().backward()
     assert same_bits(before, weights_of(model))
     assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
     assert model.training and model.output.weight.dtype is torch.float32
-    assert not subject.model.training and subject.model.output.weight.dtype is torch.float64
+    assert not explained.model.training and explained.model.output.weight.dtype is torch.float64
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_the_networks_own_precision_on_request():
-    subject = read_sequence(network(STACKS[0]).float(), sequence(), dtype=None)
-    assert subject.x.dtype is subject.model.output.weight.dtype is torch.float32
+    explained = read_sequence(network(STACKS[0]).float(), sequence(), dtype=None)
+    assert explained.x.dtype is explained.model.output.weight.dtype is torch.float32
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,5 @@ def test_only_networks_and_fitted_estimators(thing):
 def test_estimators_that_are_copied_are_explained_too():
     est, X, _ = fitted("numbers")
     assert np.array_equal(
-        answer(read_sequence(copy.deepcopy(est), X[0])), answer(read_sequence(est, X[0]))
+        predict(read_sequence(copy.deepcopy(est), X[0])), predict(read_sequence(est, X[0]))
     )

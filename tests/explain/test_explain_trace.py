@@ -1,4 +1,4 @@
-"""What the trace says, against the network asked about beginnings of the sequence."""
+"""What a trace says, against the network given prefixes of the sequence."""
 
 import itertools
 import sys
@@ -13,21 +13,21 @@ from elman.errors import ElmanError
 from elman.explain import run_forward, trace
 
 
-def near(found, expected, close=1e-10):
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= close
+def near(result, expected, close=1e-10):
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= close
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
 @pytest.mark.parametrize("readout", ["last", "mean", "max"])
-def test_each_row_is_the_answer_to_the_beginning(stack, readout):
+def test_each_row_is_the_output_for_the_prefix(stack, readout):
     model = network(stack, readout)
     x = sequence(steps=6)
-    found = trace(model, x)
+    result = trace(model, x)
     with torch.no_grad():
         for t in range(6):
-            near(found.outputs[t], model(x[None, : t + 1])[0].numpy())
-    near(found.distribution, torch.softmax(torch.from_numpy(found.outputs), -1).numpy())
+            near(result.outputs[t], model(x[None, : t + 1])[0].numpy())
+    near(result.distribution, torch.softmax(torch.from_numpy(result.outputs), -1).numpy())
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -38,7 +38,7 @@ def test_with_an_output_at_every_step_it_is_given_the_whole_sequence(stack):
         near(trace(model, x).outputs, model(x[None])[0].numpy())
 
 
-def test_many_beginnings_come_in_batches(monkeypatch):
+def test_many_prefixes_come_in_batches(monkeypatch):
     model, x = network(STACKS[-1]), sequence(steps=11)
     whole = trace(model, x).outputs
     monkeypatch.setattr(sys.modules["elman.explain.trace"], "_BATCH_STEPS", 33)  # three rows each
@@ -48,9 +48,9 @@ def test_many_beginnings_come_in_batches(monkeypatch):
 @pytest.mark.parametrize("stack", STACKS[::5], ids=STACK_IDS[::5])
 def test_states_and_gates_are_those_of_the_recurrence(stack):
     model, x = network(stack), sequence()
-    found, done = trace(model, x), run_forward(model, x)
-    near(found.hidden, done.hidden.detach().numpy())
-    for one, other in zip(found.layers, done.layers, strict=True):
+    result, done = trace(model, x), run_forward(model, x)
+    near(result.hidden, done.hidden.detach().numpy())
+    for one, other in zip(result.layers, done.layers, strict=True):
         assert (one.layer, one.direction) == (other.layer, other.direction)
         assert one.cell == model.config.cell
         for name, values in other.gates.items():
@@ -58,18 +58,18 @@ def test_states_and_gates_are_those_of_the_recurrence(stack):
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_an_estimators_answers_to_beginnings(what):
+def test_an_estimators_predictions_for_prefixes(what):
     est, X, _ = fitted(what)
-    found = trace(est, X[2])
+    result = trace(est, X[2])
     if what == "tags":
-        np.testing.assert_allclose(found.distribution, est.predict_proba([X[2]])[0], atol=1e-6)
+        np.testing.assert_allclose(result.distribution, est.predict_proba([X[2]])[0], atol=1e-6)
         return
     ask = est.predict if what == "values" else est.predict_proba
     for t in range(len(X[2])):
         expected = ask([X[2][: t + 1]])[0]
-        np.testing.assert_allclose(found.distribution[t], expected, rtol=2e-5, atol=1e-6)
-    assert found.classes == tuple(getattr(est, "classes_", ("target 1", "target 2")))
-    np.testing.assert_array_equal(found.prediction, found.distribution[-1])
+        np.testing.assert_allclose(result.distribution[t], expected, rtol=2e-5, atol=1e-6)
+    assert result.classes == tuple(getattr(est, "classes_", ("target 1", "target 2")))
+    np.testing.assert_array_equal(result.prediction, result.distribution[-1])
 
 
 def test_nothing_of_the_callers_changes():
@@ -88,12 +88,12 @@ def test_a_network_with_a_hook_is_refused():
         trace(model, sequence())
 
 
-def test_when_the_answer_settled():
-    found = trace(network(STACKS[0]), sequence(steps=4))
+def test_when_the_prediction_settles():
+    result = trace(network(STACKS[0]), sequence(steps=4))
 
     def settling_step(rows, task="classification"):
         rows = np.array(rows)
-        return type(found)(**{**vars(found), "distribution": rows, "task": task}).settling_step
+        return type(result)(**{**vars(result), "distribution": rows, "task": task}).settling_step
 
     assert settling_step([[0.4, 0.6], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]) == 3
     assert settling_step([[0.4, 0.6], [0.3, 0.7]]) == 1
@@ -102,15 +102,15 @@ def test_when_the_answer_settled():
     assert settling_step([[0.4, 0.6]], "regression") is None
 
 
-def test_the_gist_in_words():
+def test_the_summary_in_words():
     est, X, _ = fitted("text")
-    found = trace(est, X[0])
-    first, second, _, last = str(found).split("\n")
+    result = trace(est, X[0])
+    first, second, _, last = str(result).split("\n")
     assert first.startswith(f"{est.model_.config.cell.upper()}, 2 layers of 5 units")
     assert f"a sequence of {len(X[0])} steps" in first
     likeliest = est.predict([X[0]])[0]
-    assert second.startswith(f"prediction: {likeliest} ({found.prediction.max():.3f})")
-    assert last == f"unchanged from step {found.settling_step} of {len(X[0])} on"
+    assert second.startswith(f"prediction: {likeliest} ({result.prediction.max():.3f})")
+    assert last == f"unchanged from step {result.settling_step} of {len(X[0])} on"
     assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
 
 
@@ -121,23 +121,23 @@ def _one_step():
 def test_frames():
     pytest.importorskip("pandas")
     est, X, _ = fitted("mixed")
-    found = trace(est, X[0])
-    short = found.to_frame()
-    assert list(short) == ["step", *found.input_names, "p(down)", "p(up)"]
+    result = trace(est, X[0])
+    short = result.to_frame()
+    assert list(short) == ["step", *result.input_names, "p(down)", "p(up)"]
     assert short["step"].tolist() == list(range(1, len(X[0]) + 1))
-    assert short["p(up)"].tolist() == found.distribution[:, 1].tolist()
-    long = found.to_frame(states=True)
-    assert len(long) == len(X[0]) * 5 * len(found.layers)
-    top = found.layers[-1]
+    assert short["p(up)"].tolist() == result.distribution[:, 1].tolist()
+    long = result.to_frame(states=True)
+    assert len(long) == len(X[0]) * 5 * len(result.layers)
+    top = result.layers[-1]
     row = long[(long.step == 2) & (long.direction == top.direction) & (long.unit == 3)].iloc[0]
     assert [row[name] for name in top.gates] == [top.gates[name][1, 2] for name in top.gates]
 
 
-def test_without_pandas_the_remedy_is_told(monkeypatch):
-    found = trace(*_one_step())
+def test_without_pandas_the_message_has_the_remedy(monkeypatch):
+    result = trace(*_one_step())
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ElmanError, match="pip install pandas"):
-        found.to_frame()
+        result.to_frame()
 
 
 def titles(figure):
@@ -145,23 +145,23 @@ def titles(figure):
 
 
 @pytest.mark.parametrize(("kind", "steps"), list(zip(KINDS, (1, 70, 5), strict=True)), ids=KINDS)
-def test_pictures(kind, steps):
-    found = trace(network(STACKS[-1], kind=kind), sequence(kind, steps))
-    figure = found.plot()
+def test_figures(kind, steps):
+    result = trace(network(STACKS[-1], kind=kind), sequence(kind, steps))
+    figure = result.plot()
     figure.canvas.draw()
     shown = titles(figure)
     assert ("Input, as the network reads it" in shown) == (kind != "tokens")
     assert shown[-1] == "Probabilities at each step, as if the sequence ended there"
     assert sum(title.startswith("Gates") for title in shown) == 2
     lines = figure.axes[-2].lines
-    np.testing.assert_array_equal(lines[1].get_ydata(), found.distribution[:, 1])
+    np.testing.assert_array_equal(lines[1].get_ydata(), result.distribution[:, 1])
     np.testing.assert_array_equal(lines[1].get_xdata(), np.arange(1, steps + 1))
-    gates = found.plot_gates(0, "backward")
+    gates = result.plot_gates(0, "backward")
     gates.canvas.draw()
     assert len(titles(gates)) == 6
 
 
-def test_pictures_of_many_of_everything():
+def test_figures_of_many_of_everything():
     kw = {"num_outputs": 72, "input_size": 9, "hidden_size": 40}
     x = torch.randn(300, 9, generator=torch.Generator().manual_seed(0)).double()
     figure = trace(network(STACKS[0], **kw), x).plot()

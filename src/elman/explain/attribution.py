@@ -203,10 +203,10 @@ def attribute(
         target: a class, label or value by name (its number from 0, or `output 1`, for a
             SequenceModel); None for the likeliest. Of several values one must be named.
         method: `integrated_gradients`, `gradient_x_input` or `occlusion`.
-        output: the number asked about. `log_odds`, log p / (1 - p), is the default, for it does not
-            flat where the network is sure; `logit` is the raw output, which means something
-            beside the others only; `log_probability`; `probability`. Of a regression `value`, in
-            the target's unit.
+        output: the number that is explained. `log_odds`, log p / (1 - p), is the default, for it
+            does not flatten where the network is sure; `logit` is the raw output, which means
+            something only relative to the others; `log_probability`; `probability`. Of a regression
+            `value`, in the target's unit.
         step: with an output at every step, which one, from 0 or, from the end, -1; None for the
             last.
         baseline: the attribution baseline, the input that carries no information. `zero`: numbers

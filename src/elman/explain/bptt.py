@@ -135,7 +135,7 @@ class Bptt:
     @property
     def letters(self) -> dict[str, str]:
         """The letter of each parameter in the equations: W, U, V, b_h, b_y, or E for embeddings."""
-        return {name: own.letter for name, own in self.contributions.items()}
+        return {name: each.letter for name, each in self.contributions.items()}
 
     def contribution(self, name: str, step: int) -> Floats:
         """What one step contributes to the gradient of a parameter, of the parameter's shape.
@@ -163,19 +163,19 @@ class Bptt:
     @functools.cached_property
     def contribution_norms(self) -> dict[str, Floats]:
         """Frobenius norm of every step's contribution, by parameter, (T,)."""
-        return {name: to_array(own.norms()) for name, own in self.contributions.items()}
+        return {name: to_array(each.norms()) for name, each in self.contributions.items()}
 
     @functools.cached_property
     def gradients(self) -> dict[str, Floats]:
         """dL/d of every parameter: the sum of what all steps contribute."""
-        return {name: to_array(own.total()) for name, own in self.contributions.items()}
+        return {name: to_array(each.total()) for name, each in self.contributions.items()}
 
     @functools.cached_property
     def jacobian_norms(self) -> dict[Place, Floats]:
         """Largest singular value of d(state_t)/d(state_{t-1}), (T,), by layer and direction.
 
-        By how much at most the step can stretch a gradient. The state of an lstm is (h, c). Found
-        when first asked for: T decompositions of (H, H), or (2*H, 2*H).
+        By how much at most the step can stretch a gradient. The state of an lstm is (h, c).
+        Computed at the first access: T decompositions of (H, H), or (2*H, 2*H).
         """
         return {
             layer.forward.place: to_array(jacobian_norms(layer))

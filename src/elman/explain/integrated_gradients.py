@@ -8,9 +8,10 @@ two more evaluations give. So the line is cut into panels, each with a Gauss-Leg
 panel whose sum is not the known change is halved: the error of one panel cannot be cancelled by
 that of another, as it can where only the whole line is compared.
 
-Halving costs twice the points of that panel and no others. A smooth network needs none: its 64
-points in 4 panels are within 1e-3. Kinks (relu, readout `max`) are found and surrounded by ever
-smaller panels of at least 4 points, where a rule over the whole line would need thousands.
+What that costs, measured on small networks and 40 steps at a tolerance of 1e-3: with tanh and
+readout `last` or `mean` the first 64 points suffice; relu or readout `max` have kinks on the line
+and take 64 to 400 points, where one rule over the whole line meets the weaker check, of the total
+alone, with 32 to 256.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
     return torch.stack(rows)
 
 
-@TorchThreads(1)  # eigenvalues of many small matrices: threads wait for each other longer than work
+@TorchThreads(1)  # many small matrices: two threads wait for each other longer than they work
 def jacobian_norms(layer: LayerBackward) -> Tensor:
     """Largest singular value of J_t at each step, (T,): by how much at most a step can stretch."""
     batch = max(1, _JACOBIAN_VALUES // layer.forward.state_size**2)

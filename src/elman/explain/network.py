@@ -31,7 +31,7 @@ Texts = tuple[str, ...]
 
 @runtime_checkable
 class FittedEstimator(Protocol):
-    """What is asked of a fitted estimator. Imports point down only, so its class is not named."""
+    """What is used of a fitted estimator. Imports point down only, so its class is not named."""
 
     @property
     def model_(self) -> SequenceModel:

@@ -194,8 +194,8 @@ class Trace:
         return ", ".join(f"{self.classes[k]} ({row[k]:.3f})" for k in likeliest)
 
 
-# A step of a small network takes microseconds, in which a second thread costs more to wake than it
-# computes: measured, two threads are up to ten times slower than one.
+# torch forks and joins its threads within every step of time. Measured on six epochs of digits:
+# 2.0 s with one thread; with two 2.2 s, and 44 s where another process had the second core.
 @TorchThreads(1)
 def trace(model: Any, sequence: Any) -> Trace:
     """Run one sequence through a network and keep everything that it computes.

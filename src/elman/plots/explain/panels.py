@@ -124,25 +124,23 @@ def heat(
     *,
     signed: bool,
     limit: float | None = None,
-    low: float = 0.0,
     norm: Any = None,
 ) -> None:
     """Draw units, (T, H), as a heat map over the steps, with its colour bar.
 
     Args:
         what: the bar's label, with its unit.
-        signed: whether the shades run from -limit, dark, over 0 to limit, light; else from low,
+        signed: whether the shades run from -limit, dark, over 0 to limit, light; else from 0,
             white, to limit, dark.
-        limit: None for the largest size there is.
-        norm: matplotlib's, in the place of limits.
+        limit: None for the largest absolute value.
+        norm: of matplotlib, in place of the limits.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
     axes, beside = panel
-    found = np.abs(values[np.isfinite(values)])
-    top = limit or (float(found.max()) if len(found) else 0.0) or 1.0
+    top = limit or float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
     shades: Any = "cividis" if signed else LinearSegmentedColormap.from_list("shade", SHADES)
-    bounds = {"vmin": -top if signed else low, "vmax": top} if norm is None else {"norm": norm}
+    bounds = {"vmin": -top if signed else 0.0, "vmax": top} if norm is None else {"norm": norm}
     steps, units = values.shape
     image = axes.imshow(
         values.T,
@@ -160,7 +158,7 @@ def heat(
     bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
     bar.set_label(what, fontsize=8, color=GREY)
     if norm is None:
-        bar.set_ticks([-top, 0, top] if signed else [low, (low + top) / 2, top])
+        bar.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
         bar.ax.set_yticklabels([f"{v:.3g}" for v in bar.get_ticks()])
 
 
@@ -212,7 +210,7 @@ def draw_lines(
 def number_decades(axes: Axes) -> None:
     """Number the powers of ten of a logarithmic axis; 1, 2 and 5 where it has two of them or less.
 
-    What matplotlib writes between them has a size and colour of its own, and no room.
+    The labels that matplotlib writes between them ignore the size and colour of the others.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -240,7 +238,7 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
     inches = axes.bbox.height / axes.figure.dpi
     gap = min(0.17 * lines / inches, 1 / len(named))
     placed = np.array(spread(heights.tolist(), gap))
-    # BackwardPass into the panel, without moving those that have room where they are.
+    # Back into the panel, without moving those that have room where they are.
     order = np.argsort(placed, kind="stable")
     rising, places = placed[order], gap * np.arange(len(named))
     rising = np.maximum.accumulate(np.maximum(rising, 0) - places) + places
