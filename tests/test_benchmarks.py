@@ -18,6 +18,7 @@ sys.path.insert(0, str(BENCH.parent))
 bench = importlib.import_module("bench")
 contenders = importlib.import_module("speed.contenders")
 memory = importlib.import_module("speed.memory")
+readme = importlib.import_module("speed.readme")
 report = importlib.import_module("speed.report")
 rows = importlib.import_module("speed.rows")
 timing = importlib.import_module("speed.timing")
@@ -34,19 +35,20 @@ def row(kind="step", cell="gru", shape=SMALL, threads=1, torch=2.0, jax=None, fa
     ratios = {"torch": torch} | ({} if jax is None else {"jax": jax})
     return rows.Row(
         task,
-        figures={"elman": rows.Spread(1, 0.9, 1.2)}
+        measures={"elman": rows.Spread(1, 0.9, 1.2)}
         | {peer: rows.Spread(ratio, 0.9 * ratio, 1.2 * ratio) for peer, ratio in ratios.items()},
         ratios={peer: rows.Spread(ratio, 0.8 * ratio, ratio) for peer, ratio in ratios.items()},
         blocks=15,
     )
 
 
-def test_readme_shows_the_newest_result():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    result = bench.newest()
-    if result is None or report.BEGIN not in readme:
-        pytest.skip("no result file, or no place for it in README.md")
-    assert bench.readme_from(result, readme) == readme, "run python benchmarks/bench.py --readme"
+def test_the_pages_show_the_newest_result():
+    result = bench.newest_result()
+    assert result is not None
+    pages = bench.updated_pages(result)
+    assert [page.name for page in pages] == ["README.md"] * 2
+    for page, text in pages.items():
+        assert page.read_text(encoding="utf-8") == text, "run python benchmarks/bench.py --readme"
 
 
 def test_the_summary_is_read_back():
@@ -54,7 +56,7 @@ def test_the_summary_is_read_back():
     found += [row("layer", threads=2), row("memory", torch=1.25)]
     text = report.report(found, HEAD)
     head, lines = report.read_table(text, report.SUMMARY)
-    assert head == ["figure", "threads", "RNN", "GRU", "LSTM"]
+    assert head == ["what", "threads", "RNN", "GRU", "LSTM"]
     assert lines == report.summary_rows(found)
     assert lines[0][1:] == [
         "1",
@@ -62,21 +64,75 @@ def test_the_summary_is_read_back():
         "3x (missed by 62 %: >= 8x)",
         "3x (missed by 25 %: >= 4x)",
     ]
-    block = report.readme_table(text, "benchmarks/results/speed_2026-01-01.md")
+    block = readme.long_block(text, "results/speed_2026-01-01.md", [])
     assert "| whole training step against PyTorch, H <= 64 | 3x | 3x | 3x |" in block
     assert "| lowest of all against JAX, 1 and 2 threads | 0.5x | 0.5x | 0.5x |" in block
-    assert "a computer, 2 processors." in block
-    readme = f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n"
-    new = report.with_readme_table(readme, block)
-    assert new == f"above\n{report.BEGIN}\n{block}\n{report.END}\nbelow\n"
-    assert report.with_readme_table(new, block) == new
+    assert "a computer, 2 processors." in block and "(results/speed_2026-01-01.md)" in block
+    page = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
+    new = readme.replace_block(page, block, "README.md")
+    assert new == f"above\n{readme.BEGIN}\n{block}\n{readme.END}\nbelow\n"
+    assert readme.replace_block(new, block, "README.md") == new
 
 
-def test_what_cannot_be_read_is_said():
+def test_the_short_table_is_a_range_over_machines():
+    cells = list(rows.CELLS)
+    found = [row(kind, cell, torch=2 + i) for kind in ("layer",) for i, cell in enumerate(cells)]
+    found += [row("step", cell, torch=6.26, jax=0.5) for cell in cells]
+    machine = readme.machine_of(report.report(found, HEAD))
+    assert machine.name == "a computer, 2 processors"
+    assert list(machine.speed.values()) == [[2, 3, 4], [6.26] * 3, [0.5] * 3]
+    assert machine.share == {}
+    alone = readme.short_block([machine])
+    assert "| layer, forward and backward, against PyTorch | 2 | 3 | 4 |" in alone
+    assert "SGEMM" not in alone and "machines" not in alone
+    speed = {name: [1.04, 3, 12.6] for name in machine.speed}
+    other = readme.Machine("another", speed, {"64 units": [71, 81], "128 units": [87, 87]})
+    both = readme.short_block([machine, other])
+    assert "| layer, forward and backward, against PyTorch | 1 to 2 | 3 | 4 to 13 |" in both
+    assert "of 2 machines: (1) a computer, 2 processors; (2) another. " in both
+    assert "71 to 81 % at 64 units, 87 % at 128 units (machine 2)." in both
+    with_share = dataclasses.replace(machine, share={"64 units": [70, 75]})
+    all_measured = readme.short_block([with_share, other])
+    assert "70 to 81 % at 64 units" in all_measured
+    assert "(machine" not in all_measured
+
+
+def test_a_layers_share_of_a_matrix_product():
+    shape = rows.Shape(2, 3, 4, 64)
+    assert rows.layer_operations("gru", shape) == 2 * 3 * 64 * (2 * 4 + 3 * 64) * 6
+    found = [
+        dataclasses.replace(
+            row("layer", "gru", size), sgemm=rows.Spread(100, 90, 110), share=rows.Spread(s, s, s)
+        )
+        for size, s in [(shape, 0.7), (shape._replace(B=4), 0.81), (shape._replace(H=512), 0.97)]
+    ]
+    text = report.report(found, HEAD)
+    head, lines = report.read_table(text, "## Layer, forward and backward, 1 thread")
+    at = head.index("GFLOP/s")
+    assert head[at : at + 3] == ["GFLOP/s", "SGEMM GFLOP/s", "% of SGEMM"]
+    # The row's layer takes 1 ms.
+    expected = 1e-6 * rows.layer_operations("gru", shape)
+    assert lines[0][at : at + 3] == [report.number(expected), "100 (90 to 110)", "70"]
+    summary = {line[0]: line[2:] for line in report.summary_rows(found)}
+    name = "layer forward + backward, share of SGEMM, H"
+    assert summary[f"{name} = 64"] == ["not measured", "70 to 81 %", "not measured"]
+    assert summary[f"{name} >= 256"][1] == "97 %"
+    assert f"{name} = 128" not in summary
+    found += [row(kind, cell, jax=2) for kind in ("layer", "step") for cell in rows.CELLS]
+    share = readme.machine_of(report.report(found, HEAD)).share
+    assert share == {"64 units": [70, 81], "256 units and more": [97]}
+
+
+def test_an_unreadable_page_is_refused():
     with pytest.raises(ValueError, match="no table after '## Summary'"):
-        report.readme_table("# Speed\n\n## Summary\n\nnothing\n", "a.md")
+        readme.machine_of("# Speed\n\n## Summary\n\nnothing\n")
     with pytest.raises(ValueError, match=r"README\.md lacks"):
-        report.with_readme_table("no markers", "")
+        readme.replace_block("no markers", "", "README.md")
+    with pytest.raises(ValueError, match="no row 'layer"):
+        readme.machine_of(report.report([row()], HEAD))
+    failed = [row("layer", failed="differs"), row("step", jax=1)]
+    with pytest.raises(ValueError, match="expected a number, got 'not measured'"):
+        readme.machine_of(report.report(failed, HEAD))
 
 
 def test_the_mean_is_geometric_and_over_the_shapes_of_the_figure():
@@ -162,7 +218,7 @@ def test_a_wrong_answer_is_not_timed(kind, monkeypatch):
     monkeypatch.setattr(contenders, "make_layer", with_other_weights_for_torch)
     found = worker.measure_row(task, 0.01, with_jax=False)
     assert found.failed.startswith("elman differs from torch: ")
-    assert not found.figures
+    assert not found.measures
 
 
 def test_a_fault_fails_its_row_alone(monkeypatch):
@@ -175,7 +231,7 @@ def test_a_fault_fails_its_row_alone(monkeypatch):
 
 
 def test_a_process_that_ends_early_is_noticed():
-    assert list(worker.answers(print)) == []
+    assert list(worker.results_from(print)) == []
 
 
 def test_memory_is_the_peers_over_ours_and_of_the_same_training(monkeypatch):
@@ -186,15 +242,15 @@ def test_memory_is_the_peers_over_ours_and_of_the_same_training(monkeypatch):
     def sent(function, task, contender):
         return iter([(held[contender], losses[contender])])
 
-    monkeypatch.setattr(memory, "answers", sent)
+    monkeypatch.setattr(memory, "results_from", sent)
     found = memory.measure_row(task)
-    assert found.figures == {"elman": (2, 2, 2), "torch": (3, 3, 3)}
+    assert found.measures == {"elman": (2, 2, 2), "torch": (3, 3, 3)}
     assert found.ratios == {"torch": (1.5, 1.5, 1.5)}
     losses["elman"] = [0.7, 0.61]
     assert "losses differ" in memory.measure_row(task).failed
     losses["elman"] = [0.7, math.nan]
     assert "losses differ" in memory.measure_row(task).failed
-    monkeypatch.setattr(memory, "answers", lambda *_: iter([]))
+    monkeypatch.setattr(memory, "results_from", lambda *_: iter([]))
     assert memory.measure_row(task).failed == "elman: the process ended early"
 
 
@@ -246,17 +302,17 @@ def test_the_standard_rows_are_those_of_the_targets():
 )
 def test_options_that_make_no_sense_are_refused(given, capsys):
     with pytest.raises(SystemExit) as stop:
-        bench.arguments(given.split())
+        bench.parse_arguments(given.split())
     assert stop.value.code == 2
     assert "error: " in capsys.readouterr().err
 
 
 def test_options():
-    found = bench.arguments(["--rows", "step,layer", "--shapes", "1x2x3x4,5x6x7x8"])
+    found = bench.parse_arguments(["--rows", "step,layer", "--shapes", "1x2x3x4,5x6x7x8"])
     assert found.rows == ["layer", "step"]
     assert found.cells == ["rnn", "gru", "lstm"]
     assert found.shapes == [rows.Shape(1, 2, 3, 4), rows.Shape(5, 6, 7, 8)]
-    assert bench.arguments(["--threads", "all,1"]).threads == sorted({1, bench.processors()})
+    assert bench.parse_arguments(["--threads", "all,1"]).threads == sorted({1, bench.processors()})
 
 
 def smoke(tmp_path, *flags):
@@ -274,7 +330,7 @@ def smoke(tmp_path, *flags):
 def check(text, cells, titles):
     _, lines = report.read_table(text, report.SUMMARY)
     assert any(figure.startswith("lowest of all against PyTorch") for figure, *_ in lines)
-    assert report.readme_table(text, "speed.md").count("\n") > 3
+    assert readme.long_block(text, "speed.md", []).count("\n") > 3
     for title in titles:
         head, lines = report.read_table(text, f"## {title}, 1 thread")
         assert {line[0] for line in lines} == cells

@@ -1,1 +1,1 @@
-"""Parts of benchmarks/bench.py: what is measured, against whom, how, and how it is told."""
+"""Parts of benchmarks/bench.py: contenders, timing, and reports."""

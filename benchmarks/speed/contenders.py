@@ -77,7 +77,7 @@ def make_problem(cell: str, shape: Shape) -> Problem:
     )
 
 
-def tuned(rate: float) -> TrainingSettings:
+def training_settings(rate: float) -> TrainingSettings:
     """Return elman's default settings of a training, at one learning rate."""
     return TrainingSettings(learning_rate=rate, schedule="constant", warmup=0).resolve(False)
 
@@ -122,7 +122,7 @@ def inference_contender(library: str, problem: Problem) -> tuple[Run, Callable[[
         y, states = layer(x)
         return y, states
 
-    return run, lambda: named(*run())
+    return run, lambda: named_results(*run())
 
 
 def stepwise_contender(library: str, problem: Problem) -> tuple[Run, Callable[[], Results]]:
@@ -141,12 +141,12 @@ def stepwise_contender(library: str, problem: Problem) -> tuple[Run, Callable[[]
 
     def results() -> Results:
         outputs, states = run()
-        return named(torch.cat(outputs), states)
+        return named_results(torch.cat(outputs), states)
 
     return run, results
 
 
-def named(y: Tensor, states: object) -> Results:
+def named_results(y: Tensor, states: object) -> Results:
     """Output and states under their names."""
     found = {"output": y}
     for name, state in zip("hc", states if isinstance(states, tuple) else (states,), strict=False):
@@ -174,12 +174,12 @@ def elman_model(problem: Problem) -> SequenceModel:
 def elman_gradients() -> str:
     """Say where elman's training step has its gradients from."""
     model = elman_model(make_problem("gru", Shape(2, 3, 4, 5)))
-    return gradient_source(model, tuned(RATE)).description
+    return gradient_source(model, training_settings(RATE)).description
 
 
 def elman_step(problem: Problem, rate: float) -> Callable[[], float]:
     """One training step as `elman.train.loop.train` takes it; making the batch is left out."""
-    settings = tuned(rate)
+    settings = training_settings(rate)
     B, T, _, _ = problem.shape
     model = elman_model(problem)
     model.train()
@@ -211,7 +211,7 @@ def torch_step(problem: Problem, rate: float) -> Callable[[], Tensor]:
     In torch's favour: time-major input, the last state taken from h_n (reading y[:, -1] costs a
     gradient of zeros for the other steps), the loss not read.
     """
-    settings = tuned(rate)
+    settings = training_settings(rate)
     layer = make_layer("torch", problem)
     output = nn.Linear(problem.shape.H, CLASSES)
     output.load_state_dict(problem.output)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jax import Array, lax
 
-from .contenders import Problem, Results, Run, tuned
+from .contenders import Problem, Results, Run, training_settings
 
 jax.config.update("jax_platforms", "cpu")
 # Waiting for a call costs less when it runs in the thread that asks: up to 0.08 ms a call.
@@ -147,7 +147,7 @@ def train(
 
 def jax_step(problem: Problem, rate: float, before: bool) -> Callable[[], Array]:
     """One training step; the state stays here between calls."""
-    settings = tuned(rate)
+    settings = training_settings(rate)
     p = parameters_of(problem)
     moments = (jax.tree.map(jnp.zeros_like, p), jax.tree.map(jnp.zeros_like, p), jnp.zeros(()))
     x, target = to_jax(problem.time_major), to_jax(problem.target)
@@ -171,7 +171,7 @@ def inference_contender(problem: Problem, before: bool) -> tuple[Run, Callable[[
 
     def results() -> Results:
         state, y = run()
-        return named(y, state)
+        return named_results(y, state)
 
     return run, results
 
@@ -190,12 +190,12 @@ def stepwise_contender(problem: Problem) -> tuple[Run, Callable[[], Results]]:
 
     def results() -> Results:
         outputs, state = run()
-        return named(jnp.stack(outputs), state)
+        return named_results(jnp.stack(outputs), state)
 
     return run, results
 
 
-def named(y: Array | None, state: State) -> Results:
+def named_results(y: Array | None, state: State) -> Results:
     """As torch's layers give them: output (T, B, H), states (1, B, H)."""
     assert y is not None
     found = {"output": to_torch(y)}

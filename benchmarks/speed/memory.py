@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .rows import Row, Shape, Task, spread
-from .worker import answers, limit_processors
+from .worker import limit_processors, results_from
 
 STEPS = 3
 PROCESSES = 3  # of each contender
@@ -26,7 +26,7 @@ def status(field: str) -> int | None:
 
 
 def peak() -> int:
-    """Most memory this process has held, in bytes, since `forget_peak` if the system can."""
+    """Most memory this process has held, in bytes, since `reset_peak` if the system can."""
     found = status("VmHWM")
     if found is not None:
         return found
@@ -34,7 +34,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Let the peak begin anew at what is held now (Linux)."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
@@ -57,7 +57,7 @@ def child(task: Task, contender: str, connection: Connection) -> None:
     tiny = make(contenders.make_problem(task.cell, Shape(2, 2, 1, 4)), contenders.RATE)
     tiny()
     problem = contenders.make_problem(task.cell, task.shape)
-    forget_peak()
+    reset_peak()
     before = status("VmRSS") or peak()
     step = make(problem, contenders.RATE)
     losses = [float(step()) for _ in range(STEPS)]
@@ -72,7 +72,7 @@ def measure_row(task: Task, processes: int = PROCESSES) -> Row:
     expected: list[float] = []
     for _ in range(processes):
         for contender, found in peaks.items():
-            answer = next(answers(child, task, contender), None)
+            answer = next(results_from(child, task, contender), None)
             if answer is None:
                 return Row(task, failed=f"{contender}: the process ended early")
             peak_bytes, losses = answer
@@ -83,7 +83,7 @@ def measure_row(task: Task, processes: int = PROCESSES) -> Row:
     ratios = [t / e for t, e in zip(peaks["torch"], peaks["elman"], strict=True)]
     return Row(
         task,
-        figures={name: spread(found) for name, found in peaks.items()},
+        measures={name: spread(found) for name, found in peaks.items()},
         ratios={"torch": spread(ratios)},
         blocks=processes,
         load=(load, os.getloadavg()[0]),

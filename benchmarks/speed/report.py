@@ -1,4 +1,4 @@
-"""Measured rows as Markdown: summary beside the targets, losses, all figures. And read back."""
+"""Measured rows as Markdown: the summary beside its targets, losses, all rows; and read back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .rows import CELLS, PEERS, Row, Shape, Spread
+from .rows import CELLS, PEERS, Row, Shape, Spread, layer_operations
 from .timing import QUIET
 
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 TITLES = {
     "layer": "Layer, forward and backward",
     "step": "Whole training step",
@@ -22,14 +21,14 @@ SUMMARY = "## Summary"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Comparison:
     """One line of the summary: a geometric mean over shapes, or the lowest of them.
 
     Args:
         name: as printed.
-        kinds: rows it is made from.
-        peer: whom elman is compared with.
-        chosen: which shapes.
+        kinds: of the rows it summarises.
+        peer: the library that elman is compared with.
+        chosen: whether a shape is among them.
         targets: by cell; empty if none is set.
         lowest: the lowest ratio instead of the mean.
     """
@@ -42,43 +41,52 @@ class Figure:
     lowest: bool = False
 
 
-def small(shape: Shape) -> bool:
+def is_small(shape: Shape) -> bool:
     return shape.H <= 64
 
 
-def middle(shape: Shape) -> bool:
+def is_medium(shape: Shape) -> bool:
     return 64 < shape.H < 256
 
 
-def large(shape: Shape) -> bool:
+def is_large(shape: Shape) -> bool:
     return shape.H >= 256
 
 
-def batch(shape: Shape) -> bool:
+def is_batch(shape: Shape) -> bool:
     return shape.B > 1
 
 
 LAYER, STEP = "layer forward + backward", "whole training step"
 ONE_THREAD = [
-    Figure(f"{LAYER} against PyTorch, H <= 64", ("layer",), "torch", small, (5, 6, 2.5)),
-    Figure(f"{LAYER} against PyTorch, H = 128", ("layer",), "torch", middle, (2.3, 2.3, 2)),
-    Figure(f"{LAYER} against PyTorch, H >= 256", ("layer",), "torch", large, (1.4, 1.4, 1.2)),
-    Figure(f"{STEP} against PyTorch, H <= 64", ("step",), "torch", small, (10, 8, 4)),
-    Figure(f"{STEP} against PyTorch, H = 128", ("step",), "torch", middle),
-    Figure(f"{STEP} against PyTorch, H >= 256", ("step",), "torch", large),
-    Figure(f"{STEP} against JAX, H <= 64", ("step",), "jax", small, (3, 2.5, 2)),
-    Figure(f"{STEP} against JAX, H = 128", ("step",), "jax", middle),
-    Figure(f"{STEP} against JAX, H >= 256", ("step",), "jax", large),
-    Figure("inference of a batch against PyTorch", ("inference",), "torch", batch, (3, 3, 1.5)),
-    Figure("inference of a batch against JAX", ("inference",), "jax", batch),
-    Figure("inference step by step against PyTorch", ("by step",), "torch"),
-    Figure("inference step by step against JAX", ("by step",), "jax"),
+    Comparison(f"{LAYER} against PyTorch, H <= 64", ("layer",), "torch", is_small, (5, 6, 2.5)),
+    Comparison(f"{LAYER} against PyTorch, H = 128", ("layer",), "torch", is_medium, (2.3, 2.3, 2)),
+    Comparison(
+        f"{LAYER} against PyTorch, H >= 256", ("layer",), "torch", is_large, (1.4, 1.4, 1.2)
+    ),
+    Comparison(f"{STEP} against PyTorch, H <= 64", ("step",), "torch", is_small, (10, 8, 4)),
+    Comparison(f"{STEP} against PyTorch, H = 128", ("step",), "torch", is_medium),
+    Comparison(f"{STEP} against PyTorch, H >= 256", ("step",), "torch", is_large),
+    Comparison(f"{STEP} against JAX, H <= 64", ("step",), "jax", is_small, (3, 2.5, 2)),
+    Comparison(f"{STEP} against JAX, H = 128", ("step",), "jax", is_medium),
+    Comparison(f"{STEP} against JAX, H >= 256", ("step",), "jax", is_large),
+    Comparison(
+        "inference of a batch against PyTorch", ("inference",), "torch", is_batch, (3, 3, 1.5)
+    ),
+    Comparison("inference of a batch against JAX", ("inference",), "jax", is_batch),
+    Comparison("inference step by step against PyTorch", ("by step",), "torch"),
+    Comparison("inference step by step against JAX", ("by step",), "jax"),
 ]
 TIMED = ("layer", "step", "inference", "by step")
+SHARES = {
+    f"{LAYER}, share of SGEMM, H = 64": lambda shape: shape.H == 64,
+    f"{LAYER}, share of SGEMM, H = 128": is_medium,
+    f"{LAYER}, share of SGEMM, H >= 256": is_large,
+}
 EVERY_THREAD = [
-    Figure("lowest of all against PyTorch", TIMED, "torch", targets=(1, 1, 1), lowest=True),
-    Figure("lowest of all against JAX", TIMED, "jax", targets=(1, 1, 1), lowest=True),
-    Figure(
+    Comparison("lowest of all against PyTorch", TIMED, "torch", targets=(1, 1, 1), lowest=True),
+    Comparison("lowest of all against JAX", TIMED, "jax", targets=(1, 1, 1), lowest=True),
+    Comparison(
         "lowest of memory, PyTorch's peak over elman's",
         ("memory",),
         "torch",
@@ -87,11 +95,11 @@ EVERY_THREAD = [
     ),
 ]
 MANY_THREADS = [
-    Figure(f"{LAYER} against PyTorch", ("layer",), "torch"),
-    Figure(f"{STEP} against PyTorch", ("step",), "torch"),
-    Figure(f"{STEP} against JAX", ("step",), "jax"),
-    Figure("inference of a batch against PyTorch", ("inference",), "torch", batch),
-    Figure("inference of a batch against JAX", ("inference",), "jax", batch),
+    Comparison(f"{LAYER} against PyTorch", ("layer",), "torch"),
+    Comparison(f"{STEP} against PyTorch", ("step",), "torch"),
+    Comparison(f"{STEP} against JAX", ("step",), "jax"),
+    Comparison("inference of a batch against PyTorch", ("inference",), "torch", is_batch),
+    Comparison("inference of a batch against JAX", ("inference",), "jax", is_batch),
 ]
 
 
@@ -116,42 +124,57 @@ def threads_text(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def reached(figure: Figure, rows: Sequence[Row], cell: str) -> str:
-    """What a figure came to for one cell, beside its target."""
+def format_comparison(comparison: Comparison, rows: Sequence[Row], cell: str) -> str:
+    """A comparison's value for one cell, beside its target."""
     own = [
         r
         for r in rows
-        if r.task.cell == cell and r.task.kind in figure.kinds and figure.chosen(r.task.shape)
+        if r.task.cell == cell
+        and r.task.kind in comparison.kinds
+        and comparison.chosen(r.task.shape)
     ]
     if any(row.failed for row in own):
         return "failed"
-    ratios = [row.ratios[figure.peer].median for row in own if figure.peer in row.ratios]
+    ratios = [row.ratios[comparison.peer].median for row in own if comparison.peer in row.ratios]
     if not ratios:
         return "not measured"
-    value = min(ratios) if figure.lowest else statistics.geometric_mean(ratios)
-    if not figure.targets:
+    value = min(ratios) if comparison.lowest else statistics.geometric_mean(ratios)
+    if not comparison.targets:
         return f"{number(value)}x"
-    target = figure.targets[list(CELLS).index(cell)]
+    target = comparison.targets[list(CELLS).index(cell)]
     missed = f"missed by {100 * (1 - value / target):.0f} %"
     return f"{number(value)}x ({'met' if value >= target else missed}: >= {target:g}x)"
 
 
+def format_share(rows: Sequence[Row], cell: str, chosen: Callable[[Shape], bool]) -> str:
+    """The lowest and highest share of SGEMM that a cell's layers reach on some shapes."""
+    shares = [r.share for r in rows if r.share and r.task.cell == cell and chosen(r.task.shape)]
+    if not shares:
+        return "not measured"
+    low, high = (f"{100 * f(s.median for s in shares):.0f}" for f in (min, max))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
 def summary_rows(rows: Sequence[Row]) -> list[list[str]]:
-    """The summary's lines: figure, threads, and what each cell reached."""
+    """The summary's lines: what, threads, and a value for each cell."""
     counts = sorted({row.task.threads for row in rows})
     groups = [(ONE_THREAD if n == 1 else MANY_THREADS, [n]) for n in counts]
     lines = []
-    for figures, used in [*groups, (EVERY_THREAD, counts)]:
+    for comparisons, used in [*groups, (EVERY_THREAD, counts)]:
         within = [row for row in rows if row.task.threads in used]
-        for figure in figures:
-            found = [reached(figure, within, cell) for cell in CELLS]
-            if set(found) != {"not measured"}:
-                lines.append([figure.name, " and ".join(map(str, used)), *found])
+        for comparison in comparisons:
+            values = [format_comparison(comparison, within, cell) for cell in CELLS]
+            if set(values) != {"not measured"}:
+                lines.append([comparison.name, " and ".join(map(str, used)), *values])
+    for name, chosen in SHARES.items():
+        values = [format_share(rows, cell, chosen) for cell in CELLS]
+        if set(values) != {"not measured"}:
+            lines.append([name, "1", *values])
     return lines
 
 
-def disturbed(rows: Sequence[Row]) -> list[str]:
-    """How many rows had the machine to themselves, if not all had."""
+def busy_rows_note(rows: Sequence[Row]) -> list[str]:
+    """Say during how many rows the machine was busy with other processes, if it was."""
     timed = [row for row in rows if row.others is not None]
     busy = [row for row in timed if row.others is not None and row.others > QUIET]
     many = sum(row.task.threads > 1 for row in busy)
@@ -173,15 +196,15 @@ def is_loss(ratio: float) -> bool:
     return float(number(ratio)) < 1
 
 
-def losses(rows: Sequence[Row]) -> list[str]:
-    """Every row in which a peer is ahead, the worst first."""
-    found = [
+def slower_rows(rows: Sequence[Row]) -> list[str]:
+    """Every row in which a peer is faster, the worst first."""
+    slower = [
         (peer, row) for row in rows for peer, ratio in row.ratios.items() if is_loss(ratio.median)
     ]
-    found.sort(key=lambda loss: loss[1].ratios[loss[0]].median)
+    slower.sort(key=lambda loss: loss[1].ratios[loss[0]].median)
     count = sum(len(row.ratios) for row in rows)
-    lines = ["## Losses", "", f"{len(found)} of {count} comparisons are below 1.00x.", ""]
-    if found:
+    lines = ["## Losses", "", f"{len(slower)} of {count} comparisons are below 1.00x.", ""]
+    if slower:
         lines += table(
             ["what", "cell", "B,T,I,H", "threads", "against", "ratio"],
             [
@@ -193,7 +216,7 @@ def losses(rows: Sequence[Row]) -> list[str]:
                     PEERS[peer],
                     with_range(row.ratios[peer], "x"),
                 ]
-                for peer, row in found
+                for peer, row in slower
             ],
         )
     return lines
@@ -207,8 +230,17 @@ def failures(rows: Sequence[Row]) -> list[str]:
     return ["## Failed", "", *lines, ""]
 
 
+def share_columns(row: Row) -> list[str]:
+    """A layer's rate, the same core's matrix product in the same turns, and the share."""
+    if row.share is None or row.sgemm is None:
+        return ["", "", ""]
+    rate = 1e-6 * layer_operations(row.task.cell, row.task.shape) / row.measures["elman"].median
+    share = Spread(*(100 * value for value in row.share))
+    return [number(rate), with_range(row.sgemm), with_range(share)]
+
+
 def details(kind: str, threads: int, rows: Sequence[Row]) -> list[str]:
-    """All figures of one kind at one number of threads."""
+    """All rows of one kind at one number of threads."""
     unit = "MiB" if kind == "memory" else "ms"
     peers = [peer for peer in PEERS if any(peer in row.ratios for row in rows)]
     contenders = ["elman", *peers]
@@ -217,6 +249,8 @@ def details(kind: str, threads: int, rows: Sequence[Row]) -> list[str]:
     head = ["cell", "B,T,I,H"]
     head += [f"{PEERS.get(name, name)} {unit}" for name in contenders]
     head += [f"{PEERS[peer]} / elman" for peer in peers]
+    shares = any(row.share for row in rows)
+    head += ["GFLOP/s", "SGEMM GFLOP/s", "% of SGEMM"] * shares
     head += ["by the clock"] * single + ["JAX's first call s"] * compiled
     head += ["turns", "load", "others"] if timed else ["load"]
     lines = []
@@ -225,8 +259,10 @@ def details(kind: str, threads: int, rows: Sequence[Row]) -> list[str]:
         if row.failed:
             lines.append([*line, "failed", *[""] * (len(head) - len(line) - 1)])
             continue
-        line += [with_range(row.figures[n]) if n in row.figures else "" for n in contenders]
+        line += [with_range(row.measures[n]) if n in row.measures else "" for n in contenders]
         line += [with_range(row.ratios[p], "x") if p in row.ratios else "" for p in peers]
+        if shares:
+            line += share_columns(row)
         if single:
             times = ", ".join(number(value) for value in row.clock.values())
             line.append(
@@ -250,11 +286,11 @@ def report(rows: Sequence[Row], head: Sequence[str]) -> str:
     lines = [*head, "", SUMMARY, ""]
     lines += [
         "Times as fast as the peer: the geometric mean over the shapes of each row's median ratio, "
-        "or the lowest of these ratios.",
+        "or the lowest of these ratios. Share of SGEMM: the lowest and highest of the shapes.",
         "",
-        *disturbed(rows),
-        *table(["figure", "threads", *CELLS.values()], summary_rows(rows)),
-        *losses(rows),
+        *busy_rows_note(rows),
+        *table(["what", "threads", *CELLS.values()], summary_rows(rows)),
+        *slower_rows(rows),
         *failures(rows),
     ]
     groups = dict.fromkeys((row.task.kind, row.task.threads) for row in rows)
@@ -278,35 +314,3 @@ def read_table(text: str, heading: str) -> tuple[list[str], list[list[str]]]:
         for line in lines[0].splitlines()
     ]
     return head, rows
-
-
-def readme_table(text: str, name: str) -> str:
-    """The README's table from a result file.
-
-    Args:
-        text: of the file.
-        name: its path below the root, for the link.
-    """
-    _, rows = read_table(text, SUMMARY)
-    lines = []
-    for figure, threads, *found in rows:
-        if threads == "1" or figure.startswith("lowest"):
-            many = f", {threads} threads" if threads != "1" else ""
-            lines.append([figure + many, *(ratio.split(" (")[0] for ratio in found)])
-    hardware = re.search(r"^Hardware: (.*)$", text, re.MULTILINE)
-    if hardware is None:
-        raise ValueError("no line 'Hardware: '")
-    note = f"{hardware[1]} [All figures, losses and how they were measured]({name})."
-    return "\n".join([*table(["times as fast, one thread", *CELLS.values()], lines), note])
-
-
-def with_readme_table(readme: str, block: str) -> str:
-    """Put `block` between the README's markers.
-
-    Raises: ValueError if a marker is missing.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"README.md lacks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 KINDS = ("layer", "step", "inference", "memory")
 CELLS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -64,6 +65,16 @@ class Task:
         return f"{self.kind} {CELLS[self.cell]} ({self.shape}), {threads}"
 
 
+def layer_operations(cell: str, shape: Shape) -> float:
+    """Multiplications and additions of a layer's matrix products, forward and backward.
+
+    Forward takes G H (I + H) of each per step and row, the gradient of the states G H H, those of
+    the weights G H (I + H). The gradient of the input is not computed in these benchmarks.
+    """
+    B, T, I, H = shape
+    return 2.0 * GATES[cell] * H * (2 * I + 3 * H) * B * T
+
+
 class Spread(NamedTuple):
     """Median, and the 10th and 90th percentile."""
 
@@ -74,23 +85,26 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """What a task gave.
+    """The results of a task.
 
     Args:
-        figures: by contender (`elman`, `torch`, `jax`), ms of one call, or MiB. One thread:
+        measures: by contender (`elman`, `torch`, `jax`), ms of one call, or MiB. One thread:
             processor time, which is the clock's without what other processes took meanwhile.
-        ratios: by peer, its figure over elman's, paired block by block.
+        ratios: by peer, its measure over elman's, paired block by block.
         clock: by contender, median ms of one call on the clock.
         clock_ratios: by peer, the same of the clock's times, median.
         blocks: how often every contender was measured.
         load: load average of the machine before and after.
-        others: processors that other processes kept busy meanwhile; None if the system is silent.
+        others: processors that other processes kept busy meanwhile; None if unknown.
         compilation: seconds of JAX's first call.
-        failed: why there are no figures; empty if there are.
+        sgemm: GFLOP/s of a matrix product on the same core, in turn with the contenders; for
+            layers on one thread.
+        share: of that rate which elman's layer reaches, paired block by block.
+        failed: why there are no measures; empty if there are.
     """
 
     task: Task
-    figures: dict[str, Spread] = field(default_factory=dict)
+    measures: dict[str, Spread] = field(default_factory=dict)
     ratios: dict[str, Spread] = field(default_factory=dict)
     clock: dict[str, float] = field(default_factory=dict)
     clock_ratios: dict[str, float] = field(default_factory=dict)
@@ -98,6 +112,8 @@ class Row:
     load: tuple[float, float] = (0.0, 0.0)
     others: float | None = None
     compilation: float | None = None
+    sgemm: Spread | None = None
+    share: Spread | None = None
     failed: str = ""
 
 

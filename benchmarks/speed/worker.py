@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .rows import PEERS, Row, Task, spread
+from .rows import PEERS, Row, Task, layer_operations, spread
+
+# As fast as 256 and 384, within 2 %, and 1024 is slower: the two matrices fit the L2 cache.
+PRODUCT_SIZE = 512
+PRODUCT_OPERATIONS = 2 * PRODUCT_SIZE**3
 
 
-def answers(function: Callable[..., None], *arguments: Any) -> Iterator[Any]:
-    """What `function`, given a connection last, sends from a fresh process, until that ends."""
+def results_from(function: Callable[..., None], *arguments: Any) -> Iterator[Any]:
+    """Yield what `function` sends over the connection it gets last, in a process of its own."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(*arguments, sender))
@@ -71,24 +75,33 @@ def run_pass(
 
 
 def measure_row(task: Task, seconds: float, with_jax: bool) -> Row:
-    """Build the contenders, see that they agree, time them. A fault becomes a failed row."""
+    """Build the contenders, see that they agree, time them. A fault becomes a failed row.
+
+    A layer on one thread is timed in turn with a matrix product too: what the core can do at best
+    changes with its clock, and so from minute to minute.
+    """
     from .timing import measure, usage, used_by_others
 
     load = os.getloadavg()[0]
+    single = task.threads == 1
     try:
         runs, compilation, failed = contenders_of(task, with_jax)
         if failed:
             return Row(task, failed=failed)
+        sgemm = {"sgemm": matrix_product()} if task.kind == "layer" and single else {}
         before = usage()
-        blocks = measure(runs, seconds)
+        blocks = measure({**runs, **sgemm}, seconds)
         others = used_by_others(before)
     except Exception as error:  # what one cell and shape cannot do must not end the others
         return Row(task, failed=f"{type(error).__name__}: {error}")
     peers = [peer for peer in PEERS if peer in runs]
-    single = task.threads == 1
+    rates = [1e-9 * PRODUCT_OPERATIONS / b.seconds("sgemm", single) for b in blocks if sgemm]
+    operations = layer_operations(task.cell, task.shape)
+    layer_rates = [1e-9 * operations / b.seconds("elman", single) for b in blocks if sgemm]
+    shares = [layer / rate for layer, rate in zip(layer_rates, rates, strict=True)]
     return Row(
         task,
-        figures={c: spread([1e3 * b.seconds(c, single) for b in blocks]) for c in runs},
+        measures={c: spread([1e3 * b.seconds(c, single) for b in blocks]) for c in runs},
         ratios={p: spread([b.ratio(p, single) for b in blocks]) for p in peers},
         clock={c: spread([1e3 * b.wall[c] for b in blocks]).median for c in runs},
         clock_ratios={p: spread([b.ratio(p) for b in blocks]).median for p in peers},
@@ -96,7 +109,18 @@ def measure_row(task: Task, seconds: float, with_jax: bool) -> Row:
         load=(load, os.getloadavg()[0]),
         others=others,
         compilation=compilation,
+        sgemm=spread(rates) if rates else None,
+        share=spread(shares) if shares else None,
     )
+
+
+def matrix_product() -> Callable[[], Any]:
+    """The product of two square float32 matrices, as torch computes it (MKL or OpenBLAS)."""
+    import torch
+
+    a, b = torch.randn(2, PRODUCT_SIZE, PRODUCT_SIZE)
+    out = torch.empty(PRODUCT_SIZE, PRODUCT_SIZE)
+    return lambda: torch.mm(a, b, out=out)
 
 
 def contenders_of(
