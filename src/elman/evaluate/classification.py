@@ -16,14 +16,20 @@ from elman.evaluate.entities import EntityMetrics, entity_metrics, is_entity_tag
 from elman.evaluate.headline import Comparison
 from elman.evaluate.metrics import (
     METRICS,
-    OUTPUT_METRICS,
     CalibrationBins,
     Metric,
     Scores,
     compute,
+    compute_baselines,
     compute_intervals,
 )
-from elman.evaluate.report import MOST_OUTPUTS, OutputMetrics, Report, check_resamples
+from elman.evaluate.report import (
+    MOST_OUTPUTS,
+    OutputMetrics,
+    Report,
+    check_resamples,
+    metrics_of_outputs,
+)
 from elman.evaluate.text import TextTable, one_line, plural
 from elman.tasks import OutputName
 
@@ -207,41 +213,46 @@ def evaluate(
         resample_classes(codes, predicted, num_classes, **sizes, resamples=resamples, seed=seed)
         for _ in range(resamples > 0)
     )
-    entities = None
-    if owner_of is not None and is_entity_tags(classes):
-        ends = np.cumsum(steps_of)[:-1]
-        tags = np.array(classes, dtype=object)
-        of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (codes, predicted)]
-        entities = entity_metrics(*of, resamples=resamples, seed=seed)
-    per_class = {row.name: row.function(counts) for row in OUTPUT_METRICS["classification"]}
 
-    def of_baseline(name: str, answers: ArrayLike) -> dict[str, float | None]:
-        theirs = _check_codes(f"baseline {name!r}", answers, m, num_classes)
-        found = ClassCounts.of(confusion_matrix(codes, theirs, num_classes))
-        return compute((row for row in rows if row.baseline), {"counts": found})
+    def count_of(name: str, values: ArrayLike) -> ClassCounts:
+        theirs = _check_codes(name, values, m, num_classes)
+        return ClassCounts.of(confusion_matrix(codes, theirs, num_classes))
 
     return ClassificationReport(
         names=tuple(classes),
         count=count,
         steps=None if owner_of is None else m,
         metrics=compute(rows, evidence),
-        per_output=tuple(
-            OutputMetrics(
-                label, {n: float(v[k]) for n, v in per_class.items()}, int(counts.true[k])
-            )
-            for k, label in enumerate(classes)
-        ),
+        per_output=metrics_of_outputs("classification", classes, evidence, counts.true.tolist()),
         intervals=compute_intervals(rows, resampled),
-        baselines={name: of_baseline(name, b) for name, b in (baselines or {}).items()},
+        baselines=compute_baselines(rows, baselines, count_of),
         true=codes,
         predicted=predicted,
         lengths=steps_of,
         owners=owner_of,
         confusion_matrix=matrix,
         calibration_bins=bins,
-        entities=entities,
+        entities=_entities(classes, codes, predicted, steps_of, owner_of, resamples, seed),
         probabilities=wide,
     )
+
+
+def _entities(
+    classes: Sequence[Any],
+    true: Ints,
+    predicted: Ints,
+    lengths: Ints,
+    owners: Ints | None,
+    resamples: int,
+    seed: int,
+) -> EntityMetrics | None:
+    """Compare entities where the classes of steps are tags of entities."""
+    if owners is None or not is_entity_tags(classes):
+        return None
+    ends = np.cumsum(lengths)[:-1]
+    tags = np.array(classes, dtype=object)
+    of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (true, predicted)]
+    return entity_metrics(*of, resamples=resamples, seed=seed)
 
 
 def _check_probabilities(values: ArrayLike, num_classes: int) -> NDArray[np.floating[Any]]:

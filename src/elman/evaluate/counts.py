@@ -75,12 +75,12 @@ class LabelCounts:
     def of(cls, true: Ints, predicted: Ints, weights: Floats) -> LabelCounts:
         """Count 0 or 1, (n, K), of sequences drawn `weights` times, (r, n)."""
         both = true * predicted
-        own = ratio(2.0 * both.sum(1), (true + predicted).sum(1))
+        f1 = ratio(2.0 * both.sum(1), (true + predicted).sum(1))
         return cls(
             ClassCounts(weights @ true, weights @ predicted, weights @ both),
             weights.sum(1),
             weights @ (true == predicted).all(1),
-            weights @ own,
+            weights @ f1,
             weights @ (true != predicted).mean(1),
         )
 

@@ -118,6 +118,24 @@ def compute(rows: Iterable[Metric], evidence: Mapping[str, Any]) -> dict[str, fl
     return values
 
 
+def compute_baselines(
+    rows: Iterable[Metric],
+    baselines: Mapping[str, Any] | None,
+    count: Callable[[str, Any], Any],
+) -> dict[str, dict[str, float | None]]:
+    """Compute the metrics of each baseline.
+
+    Args:
+        baselines: name -> predictions.
+        count: from the name, for messages, and the predictions to counts.
+    """
+    rows = [row for row in rows if row.baseline]
+    return {
+        name: compute(rows, {"counts": count(f"baseline {name!r}", predictions)})
+        for name, predictions in (baselines or {}).items()
+    }
+
+
 def compute_intervals(
     rows: Sequence[Metric], resamples: Iterator[Any]
 ) -> dict[str, tuple[float, float]]:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from elman.errors import DataError, ShapeError
 from elman.evaluate.baselines import FREQUENT
 from elman.evaluate.counts import ClassCounts, Floats, Ints, LabelCounts, resample_weights
-from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, Scores, compute, compute_intervals
-from elman.evaluate.report import OutputMetrics, Report, check_resamples
+from elman.evaluate.metrics import METRICS, Scores, compute, compute_baselines, compute_intervals
+from elman.evaluate.report import OutputMetrics, Report, check_resamples, metrics_of_outputs
 from elman.tasks import OutputName
 
 THRESHOLD = 0.5  # a label is predicted where its own probability is above: odds better than even
@@ -99,35 +99,22 @@ def evaluate_labels(
     predicted = (p > THRESHOLD).astype(np.int64)
     rows, once = METRICS["multilabel"], np.ones((1, n))
 
-    def count(answers: Ints) -> dict[str, float | None]:
-        return compute(rows, {"counts": LabelCounts.of(y, answers, once)})
+    def count_of(name: str, values: ArrayLike) -> LabelCounts:
+        return LabelCounts.of(y, _check_indicator(name, values, p.shape), once)
 
     labels = ClassCounts(*(a.sum(0).astype(np.float64) for a in (y, predicted, y * predicted)))
-    evidence = {"counts": labels, "scores": Scores(y, p)}
-    per_label = {
-        row.name: row.function(evidence[row.needs]) for row in OUTPUT_METRICS["multilabel"]
-    }
+    of_each = {"counts": labels, "scores": Scores(y, p)}
     return MultilabelReport(
         names=tuple(classes),
         count=n,
         steps=None,
-        metrics=count(predicted),
-        per_output=tuple(
-            OutputMetrics(
-                label,
-                {n: None if v[k] is None else float(v[k]) for n, v in per_label.items()},
-                int(labels.true[k]),
-            )
-            for k, label in enumerate(classes)
-        ),
+        metrics=compute(rows, {"counts": LabelCounts.of(y, predicted, once)}),
+        per_output=metrics_of_outputs("multilabel", classes, of_each, labels.true.tolist()),
         intervals=compute_intervals(
             rows,
             (LabelCounts.of(y, predicted, w) for w in resample_weights(n, resamples, seed)),
         ),
-        baselines={
-            name: count(_check_indicator(f"baseline {name!r}", answers, p.shape))
-            for name, answers in (baselines or {}).items()
-        },
+        baselines=compute_baselines(rows, baselines, count_of),
         true=y,
         predicted=predicted,
         lengths=steps_of,

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from elman.errors import DataError, ShapeError
 from elman.evaluate.baselines import MEAN
 from elman.evaluate.counts import ErrorSums, Floats, resample_weights
-from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, Scores, compute, compute_intervals
-from elman.evaluate.report import OutputMetrics, Report, check_resamples
+from elman.evaluate.metrics import METRICS, Scores, compute, compute_baselines, compute_intervals
+from elman.evaluate.report import OutputMetrics, Report, check_resamples, metrics_of_outputs
 from elman.evaluate.text import one_line
 from elman.tasks import OutputName
 
@@ -87,28 +87,21 @@ def evaluate_values(
     sums = ErrorSums.by_sequence(y, z, sequences, n)
     rows, once = METRICS["regression"], np.ones((1, n))
     evidence = {"counts": sums.resample(once), "scores": Scores(y, z)}
-    per_value = {
-        row.name: row.function(evidence[row.needs])[0] for row in OUTPUT_METRICS["regression"]
-    }
 
-    def of_baseline(name: str, values: ArrayLike) -> dict[str, float | None]:
-        numbers = _check_numbers(f"baseline {name!r}", values, y)
-        whole = ErrorSums.by_sequence(y, numbers, sequences, n).resample(once)
-        return compute((row for row in rows if row.baseline), {"counts": whole})
+    def count_of(name: str, values: ArrayLike) -> ErrorSums:
+        numbers = _check_numbers(name, values, y)
+        return ErrorSums.by_sequence(y, numbers, sequences, n).resample(once)
 
     return RegressionReport(
         names=tuple(names),
         count=n,
         steps=None if owner_of is None else len(y),
         metrics=compute(rows, evidence),
-        per_output=tuple(
-            OutputMetrics(name, {metric: float(v[k]) for metric, v in per_value.items()})
-            for k, name in enumerate(names)
-        ),
+        per_output=metrics_of_outputs("regression", names, evidence),
         intervals=compute_intervals(
             rows, (sums.resample(weights) for weights in resample_weights(n, resamples, seed))
         ),
-        baselines={name: of_baseline(name, b) for name, b in (baselines or {}).items()},
+        baselines=compute_baselines(rows, baselines, count_of),
         true=y,
         predicted=z,
         lengths=steps_of,

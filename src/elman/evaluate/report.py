@@ -280,6 +280,33 @@ class Report(_HasMetrics):
         return f"{hidden} {rarer}{noun}{supports} not shown; `{self.keys[1]}` has them."
 
 
+def metrics_of_outputs(
+    output: OutputName,
+    names: Sequence[Any],
+    evidence: Mapping[str, Any],
+    supports: Sequence[float] | None = None,
+) -> tuple[OutputMetrics, ...]:
+    """Compute `OUTPUT_METRICS` of each class, label or value.
+
+    Args:
+        evidence: what `needs` names.
+        supports: how often each class or label is true; None for values.
+    """
+    columns: dict[str, list[float | None]] = {
+        # Of values the first axis is resamples, here one.
+        row.name: np.asarray(row.function(evidence[row.needs]), dtype=object).ravel().tolist()
+        for row in OUTPUT_METRICS[output]
+    }
+    return tuple(
+        OutputMetrics(
+            name,
+            {metric: values[k] for metric, values in columns.items()},
+            None if supports is None else int(supports[k]),
+        )
+        for k, name in enumerate(names)
+    )
+
+
 def check_resamples(resamples: int) -> None:
     """Refuse a negative number of resamples."""
     if resamples < 0:

@@ -23,13 +23,13 @@ def history(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         "they can look worse than they are."
     )
     losses = [record.get("validation_loss") for record in records]
-    known = [
+    recorded = [
         (loss, r["epoch"]) for loss, r in zip(losses, records, strict=True) if loss is not None
     ]
-    if not known:
+    if not recorded:
         return title, f"{text} Without validation data, overfitting cannot be seen here."
-    lowest, epoch = min(known)
-    last = known[-1][0]
+    lowest, epoch = min(recorded)
+    last = recorded[-1][0]
     text += f" The validation loss is lowest at epoch {epoch} ({lowest:.3g})"
     if last > 1.02 * lowest:
         return title, f"{text} and rises to {last:.3g}: from then on the network overfits."

@@ -139,18 +139,20 @@ def accuracy_by_class(report: ClassificationReport) -> Figure:
     """
     shares = _recall_by_class(report)
     listed = sorted(shares, key=lambda code: (shares[code][0], -shares[code][3]))
-    shown = listed[:MOST]
-    share, low, high, _ = np.array([shares[code] for code in shown]).T
-    hidden = len(listed) - len(shown)
-    with new_figure(6.4, 1.75 + 0.24 * len(shown)) as figure:
+    drawn_codes = listed[:MOST]
+    share, low, high, _ = np.array([shares[code] for code in drawn_codes]).T
+    hidden = len(listed) - len(drawn_codes)
+    with new_figure(6.4, 1.75 + 0.24 * len(drawn_codes)) as figure:
         axes = figure.subplots()
         style_axes(axes, grid="x")
-        at = np.arange(len(shown))
+        at = np.arange(len(drawn_codes))
         axes.axvline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.hlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
         axes.plot(share, at, "o", color=BLUE, markersize=5)
-        axes.set_yticks(at, [f"{label(report.classes[k], 28)}  ({shares[k][3]:,})" for k in shown])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_yticks(
+            at, [f"{label(report.classes[k], 28)}  ({shares[k][3]:,})" for k in drawn_codes]
+        )
+        axes.set_ylim(len(drawn_codes) - 0.4, -0.6)
         axes.set_xlim(-0.02, 1.02)
         more = f"; {hidden} more classes are not shown" if hidden else ""
         axes.set_xlabel(f"share of the class's {report.unit} that is found{more}")

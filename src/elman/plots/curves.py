@@ -94,8 +94,8 @@ def _positives(report: ClassificationReport) -> list[int]:
     """Classes to draw: the second of two; else those that occur."""
     if len(report.classes) == 2:
         return [1]
-    found: list[int] = np.unique(report.true).tolist()
-    return found
+    occurring: list[int] = np.unique(report.true).tolist()
+    return occurring
 
 
 Points = Callable[[NDArray[np.bool_], Floats], tuple[Floats, Floats, float, bool]]

@@ -129,8 +129,8 @@ def left_out(records: Records, report: Report) -> dict[str, str]:
     One of roc.png and precision_recall.png is always among them.
     """
     reasons = {} if records else {f"{HISTORY}.png": "no epoch was recorded"}
-    found = {f"{row.name}.png": row.reason(report) for row in FIGURES[report.output]}
-    return reasons | {name: reason for name, reason in found.items() if reason}
+    rows = {f"{row.name}.png": row.reason(report) for row in FIGURES[report.output]}
+    return reasons | {name: reason for name, reason in rows.items() if reason}
 
 
 def caption(name: str, records: Records, report: Report) -> tuple[str, str]:

@@ -20,9 +20,9 @@ MOST_VALUES = 4  # that are drawn side by side
 
 def predicted_over_true(report: RegressionReport) -> Figure:
     """Draw predicted against true values; on the diagonal a prediction is right."""
-    shown = min(len(report.names), MOST_VALUES)
-    with new_figure(max(4.6, 3.6 * shown), 4.2) as figure:
-        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
+    panels = min(len(report.names), MOST_VALUES)
+    with new_figure(max(4.6, 3.6 * panels), 4.2) as figure:
+        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
             style_axes(axes)
             true, predicted = _thin_out(report, k)
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
@@ -36,9 +36,9 @@ def predicted_over_true(report: RegressionReport) -> Figure:
 
 def residuals(report: RegressionReport) -> Figure:
     """Draw the error, predicted minus true, against the prediction; no trend should be left."""
-    shown = min(len(report.names), MOST_VALUES)
-    with new_figure(max(4.6, 3.6 * shown), 3.6) as figure:
-        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, shown))):
+    panels = min(len(report.names), MOST_VALUES)
+    with new_figure(max(4.6, 3.6 * panels), 3.6) as figure:
+        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
             style_axes(axes)
             true, predicted = _thin_out(report, k)
             axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
@@ -70,8 +70,8 @@ def error_by_length(report: RegressionReport) -> Figure:
         for k, name in enumerate(report.names[:MOST_VALUES]):
             squares = (report.predicted[:, k] - report.true[:, k]) ** 2
             whole = np.sqrt(squares.mean()) or 1.0
-            own = [np.sqrt(squares[b.members[owners]].mean()) / whole for b in bins]
-            axes.plot(range(len(bins)), own, "o-", color=COLOURS[k], label=label(name))
+            relative = [np.sqrt(squares[b.members[owners]].mean()) / whole for b in bins]
+            axes.plot(range(len(bins)), relative, "o-", color=COLOURS[k], label=label(name))
         axes.set_xticks(range(len(bins)), [b.label for b in bins])
         axes.set_ylim(bottom=0)
         axes.set_xlabel("steps of the sequence, and number of sequences")

@@ -43,15 +43,15 @@ def _panel(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | N
     for name, colour, column in zip(
         ("training", "validation"), (BLUE, VERMILION), values, strict=True
     ):
-        known = np.flatnonzero(np.isfinite(column))
-        if len(known) == 0:
+        recorded = np.flatnonzero(np.isfinite(column))
+        if len(recorded) == 0:
             continue
         # A single epoch, or one between two gaps, has no line to show.
-        marker = "o" if len(known) < 3 or np.isnan(column).any() else ""
+        marker = "o" if len(recorded) < 3 or np.isnan(column).any() else ""
         axes.plot(
             epochs, column, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name
         )
-        ends.append((name, colour, float(column[known[-1]])))
+        ends.append((name, colour, float(column[recorded[-1]])))
     if not ends:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
         axes.set_yticks([])
@@ -59,10 +59,10 @@ def _panel(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | N
     if kept_epoch is not None and kept_epoch in epochs:
         at = int(np.flatnonzero(epochs == kept_epoch)[0])
         axes.axvline(kept_epoch, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
-        shown = values[1] if np.isfinite(values[1][at]) else values[0]
-        colour = VERMILION if shown is values[1] else BLUE
+        marked = values[1] if np.isfinite(values[1][at]) else values[0]
+        colour = VERMILION if marked is values[1] else BLUE
         axes.plot(
-            [kept_epoch], [shown[at]], "o", color="white", markeredgecolor=colour,
+            [kept_epoch], [marked[at]], "o", color="white", markeredgecolor=colour,
             markeredgewidth=1.6, markersize=6, label="kept epoch",
         )  # fmt: skip
         axes.annotate(
