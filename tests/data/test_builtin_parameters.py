@@ -64,7 +64,7 @@ def test_defaults_written_out_are_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("brackets:", "task 'brackets:': expected parameter=value behind the colon, got none"),
+        ("brackets:", "task 'brackets:': expected parameter=value after the colon, got none"),
         ("digits:T=3", "task digits: no such parameter 'T'. It takes no parameters"),
         ("brackets:kind=1", "no such parameter 'kind'. Did you mean 'kinds'? It takes kinds=2"),
         ("brackets:kinds=4", "kinds: got '4', expected less than or equal to 3"),

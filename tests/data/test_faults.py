@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elman.data import read
-from elman.data.faults import ALIKE, TOLD
+from elman.data.faults import ALIKE, REPORTED
 from elman.errors import DataError
 
 
@@ -127,7 +127,7 @@ def test_the_first_of_one_rule_are_told_whatever_column_they_are_in(tmp_path: Pa
 def test_no_more_than_the_limit_is_told(tmp_path: Path) -> None:
     bad = ["x,2,3,a", "inf,2,3,a", "1,,3,a", "1,2,3,", "1,2", ",,,a"] * 10
     error = refused("\n".join(["v1,v2,v3,label", "1,2,3,a", *bad]), "a.csv", tmp_path)
-    assert len(error.faults) == TOLD and error.total == 50
+    assert len(error.faults) == REPORTED and error.total == 50
     assert str(error).endswith("... and 30 more")
 
 

@@ -49,9 +49,9 @@ def test_the_first_part_keeps_every_label(seed):
 def test_large_groups_and_too_few():
     groups = [0] * 50 + [1] * 30 + [2] * 20
     assert set(hold_out_groups(groups, 0.1, 0)[1]) == set(range(80, 100))
-    with pytest.raises(DataError, match="1 group cannot be parted so that some are held out for"):
+    with pytest.raises(DataError, match="1 group cannot be divided so that some are held out for"):
         hold_out_groups(["a"] * 9, 0.2, 0)
-    with pytest.raises(DataError, match="2 groups cannot be parted"):
+    with pytest.raises(DataError, match="2 groups cannot be divided"):
         hold_out_groups([0, 0, 1, 1], 0.5, 0, np.array(["a", "a", "b", "b"]))
 
 
@@ -61,7 +61,7 @@ def test_the_latest():
     assert (first.tolist(), second.tolist()) == ([1, 2, 3], [0, 4])
     first, second = hold_out_latest(np.zeros(5), 0.3)
     assert (first.tolist(), second.tolist()) == ([0, 1, 2], [3, 4])
-    with pytest.raises(DataError, match="1 sequences are too few to hold out a test part"):
+    with pytest.raises(DataError, match="1 sequences are too few to hold out a test split"):
         hold_out_latest(np.zeros(1), 0.2, "test")
 
 

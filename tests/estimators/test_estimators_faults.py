@@ -103,7 +103,7 @@ def test_too_few_to_split():
     X = [np.ones((2, 1)) * i for i in range(6)]
     refused(
         DataError,
-        "6 sequences are too few to hold out a validation part",
+        "6 sequences are too few to hold out a validation split",
         lambda: model.set_params(validation=0.9).fit(X, list("aabbcc")),
     )
     assert model.set_params(validation=0.0).fit(GOOD[:2], ["a", "b"]).predict(GOOD[:2]).shape == (

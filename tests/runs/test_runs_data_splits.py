@@ -131,7 +131,7 @@ def test_what_goes_wrong_before_anything_is_written(files):
         read_splits(DataSettings(data="wavs"), 0)
     with pytest.raises(DataError, match=r"no such file\. Did you mean 'text\.csv'"):
         parts(files, "txt.csv")
-    with pytest.raises(DataError, match="too few to hold out a test part"):
+    with pytest.raises(DataError, match="too few to hold out a test split"):
         parts(files, test=0.99)
 
 

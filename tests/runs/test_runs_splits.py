@@ -70,7 +70,7 @@ def test_at_random_keeps_every_class_in_the_training_part(tmp_path):
 
 
 def test_equal_sequences_stay_together(files):
-    with pytest.raises(DataError, match="2 groups cannot be parted"):  # two texts, a class each
+    with pytest.raises(DataError, match="2 groups cannot be divided"):  # two texts, a class each
         read_splits(DataSettings(data=str(files / "text.csv"), group="content"), 0)
     found = read_splits(DataSettings(data=str(files / "values.csv"), group="content"), 0)
     assert "6 of 30 groups by content" in found.notes[0]

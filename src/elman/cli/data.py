@@ -13,11 +13,11 @@ from elman.cli.options import data_argument, guessing_options
 
 @click.command("data")
 @data_argument
-@click.option("--test", help="test file; it is read as DATA is, and compared with it")
+@click.option("--test", help="test file, read in the same way as DATA and compared with it")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @guessing_options
 def command(data: str, test: str | None, as_json: bool, **options: Any) -> None:
-    """Say what is in DATA, how it is read, and what may spoil the learning.
+    """Describe DATA, how it is read, and what may spoil training.
 
     Nothing is trained and nothing is written. Every fault of the file is listed.
     """
@@ -25,16 +25,16 @@ def command(data: str, test: str | None, as_json: bool, **options: Any) -> None:
     from elman.data.builtin import split_name
     from elman.errors import SettingsError
 
-    given = {name: value for name, value in options.items() if value is not None}
+    settings = {name: value for name, value in options.items() if value is not None}
     other: Dataset | None = None
     if split_name(data)[0] in BUILTIN_TASKS and not Path(data).is_file():
-        if given or test:
-            name = next(iter({**given, "test": test}))
+        if settings or test:
+            name = next(iter({**settings, "test": test}))
             raise SettingsError(f"--{name}: {data} is a built-in task. Leave it out")
         dataset, other = load_task(data, 0)
     else:
-        dataset = read(data, **given)
+        dataset = read(data, **settings)
         if test is not None:
             other = read(test, layout=dataset.layout)
-    found = summarize(dataset, other)
-    click.echo(json.dumps(found, indent=2) if as_json else summary_text(dataset, found))
+    profile = summarize(dataset, other)
+    click.echo(json.dumps(profile, indent=2) if as_json else summary_text(dataset, profile))

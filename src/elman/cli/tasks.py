@@ -8,9 +8,9 @@ import click
 @click.command("tasks")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """List the built-in tasks and their parameters, or say all about the one called NAME.
+    """List the built-in tasks and their parameters, or describe the one called NAME.
 
-    `elman train NAME` trains on a task; its parameters stand behind a colon:
+    `elman train NAME` trains on a task; its parameters follow a colon:
     elman train copy-memory:T=50,train=10000.
     """
     from elman.data.builtin import BUILTIN_TASKS, find_task
@@ -19,8 +19,8 @@ def command(name: str | None) -> None:
         width = max(len(name) for name in BUILTIN_TASKS)
         for task in BUILTIN_TASKS.values():
             click.echo(f"{task.name:{width}}  {task.summary}")
-            shown = ",".join(f"{p.name}={p.default}" for p in task.parameters.values())
-            for line in (f":{shown}" if shown else "", task.known):
+            parameters = ",".join(f"{p.name}={p.default}" for p in task.parameters.values())
+            for line in (f":{parameters}" if parameters else "", task.known):
                 if line:
                     click.echo(f"{'':{width}}  {line}")
         return

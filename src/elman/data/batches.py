@@ -1,4 +1,4 @@
-"""Ragged sequences into padded batches, late and always with their lengths."""
+"""Padded batches of ragged sequences, made late and always with their lengths."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Examples:
         inputs: n sequences of numbers, (N, C) float32, or token ids, (N,) int64.
         target: class codes, (n,) int64; or labels, 0 or 1, or values, (n, K) float32. With one at
             every step a Ragged of (N,) or (N, K).
-        weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for alike.
-        unit: of each predicted value, (K,) float64: what 1 stands for; None if there are none.
-        measured: of the columns of `inputs`, so many at the front hold measured values.
-        places: of each in what the caller gave, (n,), where it is not its place here.
+        weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for equal
+            weights.
+        unit: of each predicted value, (K,) float64: the size of 1 in the target's unit; None if no
+            numbers are predicted.
+        measured: number of leading columns of `inputs` that hold measured values.
+        places: index of each in the caller's sequences, (n,); None where it is the index here.
     """
 
     inputs: Ragged
@@ -41,7 +43,7 @@ class Examples:
         return len(self.inputs)
 
     def places_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Places of the sequences at `index` in what the caller gave."""
+        """Return the places of the sequences at `index` among the caller's."""
         return index if self.places is None else self.places[index]
 
 
@@ -65,9 +67,9 @@ class Batch:
 def pad(ragged: Ragged) -> Tensor:
     """Lay n sequences side by side: (n, T, ...), T the longest length, zeros past each end."""
     lengths = ragged.lengths
-    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
-    out = np.zeros((*inside.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
-    out[inside] = ragged.values
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
+    out = np.zeros((*mask.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
+    out[mask] = ragged.values
     return torch.from_numpy(out)
 
 
@@ -93,13 +95,13 @@ def batch_randomly(
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch into batches of like lengths, in random order.
 
-    All sequences are shuffled, each run of 16 batches is sorted by length, cut, and the batches are
-    shuffled again: little padding, yet other company in every epoch.
+    All sequences are shuffled, each run of 16 batches is sorted by length and cut, and the batches
+    are shuffled again: little padding, and yet different batches in every epoch.
 
     Args:
         lengths: steps of each sequence, (n,).
         batch_size: B; the last batch may be smaller.
-        generator: the only source of chance.
+        generator: the only source of randomness.
     Returns: indices into `lengths`, one array a batch; each sequence exactly once.
     """
     order = generator.permutation(len(lengths))
@@ -112,6 +114,6 @@ def batch_randomly(
 
 
 def batch_by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Cut all sequences into batches from short to long, without chance; for inference."""
+    """Cut all sequences into batches from short to long, deterministically; for inference."""
     order = np.argsort(lengths, kind="stable")
     return (order[i : i + batch_size] for i in range(0, len(order), batch_size))

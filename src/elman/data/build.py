@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import check_numbers, is_missing, is_number
+from elman.data.cells import check_numbers
 from elman.data.channels import describe_unevenness, time_deltas
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Place, format_count, list_names, quote
@@ -17,6 +16,7 @@ from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Steps, Table
 from elman.data.targets import TARGETS, TargetValues, check_labels, guess_task
+from elman.data.times import read_times
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 
@@ -66,7 +66,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         difference = known.time_difference
     starts, deltas = None, None
     if schema.time is not None:
-        times = Ragged(_read_times(table, schema, offsets), offsets)
+        times = Ragged(read_times(table, schema, offsets), offsets)
         starts, deltas = times.values[offsets[:-1]], time_deltas(times)
         difference = _choose_difference(schema, times, difference)
     elif difference:
@@ -309,62 +309,6 @@ def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]
             )
         last[name] = end - 1
     return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
-
-
-def _read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the times, (N,); those that do not grow from row to row are faults."""
-    assert schema.time is not None and schema.id is not None
-    column = table.columns[schema.time]
-    cells = column.texts()
-    first = next((cell for cell in cells if not is_missing(cell)), "")
-    if is_number(first):
-        times = column.numbers("time: ").copy()
-        times[[not is_number(cell) for cell in cells]] = np.nan
-    else:
-        times = _parse_dates(column, cells)
-    for i in np.flatnonzero(np.isnan(times)).tolist():
-        if is_missing(cells[i]):
-            problem = "time: missing value, expected a time in every row"
-            column.fault(i, "time", problem, "Fill it in or remove the row.")
-    starts = np.zeros(len(cells), dtype=bool)
-    starts[offsets[:-1]] = True
-    wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
-    ids = table.columns[schema.id].texts() if len(wrong) else []
-    for i in wrong.tolist():
-        same = times[i] == times[i - 1]
-        column.fault(
-            i,
-            "time twice" if same else "time order",
-            f"time {cells[i].strip()!r} of sequence {ids[i].strip()!r}"
-            + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
-            ("Keep one row for each time" if same else "Sort the rows of a sequence by time")
-            + ", or name another column with --time NAME.",
-        )
-    return times
-
-
-def _parse_dates(column: Column, cells: list[str]) -> NDArray[np.float64]:
-    """Return ISO dates as seconds, (n,), NaN where one is missing or cannot be read, a fault.
-
-    A date without a zone is taken as UTC, as only order and differences count.
-    """
-    times = np.full(len(cells), np.nan)
-    for i, cell in enumerate(cells):
-        try:
-            moment = datetime.fromisoformat(cell.strip())
-        except ValueError:
-            if not is_missing(cell):
-                column.fault(
-                    i,
-                    "time",
-                    f"time {quote(cell.strip())} is neither a number nor an ISO date like"
-                    " 2024-01-31T12:00",
-                    "Correct it, or name another column with --time NAME.",
-                )
-            continue
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        times[i] = moment.timestamp()
-    return times
 
 
 def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:

@@ -60,7 +60,7 @@ def carry_forward(numbers: Ragged, fill: Floats) -> Floats:
 
     Args:
         numbers: (N, C), NaN where a value is missing.
-        fill: what stands before a channel's first value in a sequence, (C,).
+        fill: value of each channel before its first one in a sequence, (C,).
     """
     values: Floats = numbers.values
     gaps = np.isnan(values)
@@ -119,11 +119,11 @@ def category_names(column: NDArray[Any]) -> list[str]:
 
 
 TIME_DELTA = "time since the last step"
-UNEVEN = 0.01  # of the median
+UNEVEN = 0.01  # of the median; clocks of recorders jitter by less
 
 
 def time_deltas(times: Ragged) -> NDArray[np.float64]:
-    """Return the time that has passed since the step before, 0 at the first, (N,)."""
+    """Return the time since the previous step of the sequence, 0 at the first, (N,)."""
     passed = np.diff(times.values, prepend=times.values[:1])
     passed[times.offsets[:-1]] = 0.0
     return passed
@@ -131,12 +131,12 @@ def time_deltas(times: Ragged) -> NDArray[np.float64]:
 
 def describe_unevenness(times: Ragged) -> str:
     """Say how unevenly the steps of sequences come; empty if none is off by more than 1 %."""
-    inside = np.ones(len(times.values), dtype=bool)
-    inside[times.offsets[:-1]] = False
-    passed = time_deltas(times)[inside]
-    if len(passed) == 0 or np.isnan(passed).any():
+    has_previous = np.ones(len(times.values), dtype=bool)
+    has_previous[times.offsets[:-1]] = False
+    deltas = time_deltas(times)[has_previous]
+    if len(deltas) == 0 or np.isnan(deltas).any():
         return ""
-    median = float(np.median(passed))
-    if (np.abs(passed - median) <= UNEVEN * median).all():
+    median = float(np.median(deltas))
+    if (np.abs(deltas - median) <= UNEVEN * median).all():
         return ""
-    return f"{passed.min():.6g} to {passed.max():.6g} apart, median {median:.6g}"
+    return f"{deltas.min():.6g} to {deltas.max():.6g} apart, median {median:.6g}"

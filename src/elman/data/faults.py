@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from elman.errors import DataError, nearest
 
-TOLD = 20  # faults shown in one error
-ALIKE = 5  # of them, of one rule
-_KEPT = 1000  # before those that will not be told are forgotten
+REPORTED = 20  # faults listed in one error
+ALIKE = 5  # of them with the same rule
+_KEPT = 1000  # of one rule before the later ones are dropped: a bad file may have millions
 
 
 class Faults:
     """Collects faults; used as a context, it raises one DataError for all of them at its end.
 
-    A DataError raised inside ends the reading. With its line it is added to those gathered before
-    it; without, it may be their consequence, as when no row is left, and they are told alone.
+    A DataError raised within ends the reading. If it has a line, it is added to the faults found
+    before. Without a line it may be their consequence, as when no row is left, and is dropped.
 
     Args:
         source: the file, as messages name it.
@@ -58,7 +58,7 @@ class Faults:
         self.total += error.total - len(error.faults)
 
     def stop(self) -> None:
-        """Raise what was gathered, if anything: what follows could only mislead."""
+        """Raise the collected faults, if any: later ones would only be consequences."""
         if self.total:
             self._raised = self._all()
             raise self._raised
@@ -95,8 +95,8 @@ class Faults:
     def _all(self) -> DataError:
         for alike in self._rules.values():
             self._forget(alike)
-        told = sorted((f for alike in self._rules.values() for f in alike), key=_place)
-        return DataError.of_many(told[:TOLD], self.total, self.source)
+        faults = sorted((f for alike in self._rules.values() for f in alike), key=_place)
+        return DataError.of_many(faults[:REPORTED], self.total, self.source)
 
 
 def _place(fault: DataError) -> tuple[str, float]:

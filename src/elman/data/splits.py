@@ -27,60 +27,59 @@ def hold_out(
     what: str = "validation",
     gaps: NDArray[np.bool_] | None = None,
 ) -> tuple[Ints, Ints]:
-    """Draw two parts by chance.
+    """Divide sequences at random into two splits.
 
     Args:
         count: n sequences.
-        share: of them in the second part, rounded up; with a class each, at least as many as there
-            are classes.
-        seed: of the draw.
-        labels: classes, (n,), whose shares are to be alike in both parts; or labels at every step,
-            none of which is to be missing from the first part; None for no such care.
-        what: name of the second part, for the message.
-        gaps: channels in which a sequence misses values, (n, C), none of which is to be without
-            gaps in the first part alone: what that has not seen, nothing is learnt about.
-    Returns: indices of the first and the second part, each in ascending order.
+        share: of them in the second split, rounded up; of stratified ones at least one a class.
+        seed: of the random assignment.
+        labels: classes, (n,), to stratify by; or labels at every step, each of which must occur in
+            the first split; None to ignore labels.
+        what: name of the second split, for messages.
+        gaps: whether a sequence misses values in a channel, (n, C). A channel with gaps must have
+            some in the first split: a network learns nothing about gaps that it never sees.
+    Returns: indices of the first and the second split, each in ascending order.
     Raises: DataError if there are too few sequences.
     """
     from sklearn.model_selection import train_test_split
 
-    held = math.ceil(share * count)
+    second_size = math.ceil(share * count)
     classes = 0
     strata = None if isinstance(labels, Ragged) else labels
     if strata is not None:
         names, sizes = np.unique(strata, return_counts=True)
         classes = len(names)
-        held = max(held, classes)
+        second_size = max(second_size, classes)
         if (sizes == 1).any():
             raise DataError(
                 f"class {names.tolist()[int((sizes == 1).argmax())]!r} has one sequence left, "
-                f"which cannot stand in both the training and the {what} part",
-                remedy=f"Add sequences of it, leave it out, or set the {what} part aside yourself.",
+                f"which cannot be in both the training and the {what} split",
+                remedy=f"Add sequences of it, leave it out, or provide the {what} split yourself.",
             )
-    if held >= count or count - held < classes:
+    if second_size >= count or count - second_size < classes:
         raise DataError(
             f"{count} {'sample is' if count == 1 else 'sequences are'} too few to hold out a "
-            f"{what} part",
-            remedy=f"Add sequences, or set the {what} part aside yourself.",
+            f"{what} split",
+            remedy=f"Add sequences, or provide the {what} split yourself.",
         )
     first, second = train_test_split(
-        np.arange(count), test_size=held, random_state=seed, stratify=strata
+        np.arange(count), test_size=second_size, random_state=seed, stratify=strata
     )
-    traits = traits_of(count, labels if isinstance(labels, Ragged) else None, gaps)
+    traits = list_traits(count, labels if isinstance(labels, Ragged) else None, gaps)
     first, second = _keep_all(traits, first, second)
     if len(second) == 0:
         raise DataError(
             f"every sequence has a label{' or gaps' if gaps is not None and gaps.any() else ''} "
-            f"that no other has: none is left for a {what} part",
-            remedy=f"Add sequences, or set the {what} part aside yourself.",
+            f"that no other has: none is left for a {what} split",
+            remedy=f"Add sequences, or provide the {what} split yourself.",
         )
     return np.sort(first), np.sort(second)
 
 
-def traits_of(
+def list_traits(
     count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | None
 ) -> list[set[tuple[str, Any]]]:
-    """What each sequence has that is to be in the first part if it is anywhere: labels, gaps."""
+    """Return the labels and channels with gaps of each sequence: traits the first split needs."""
     found: list[set[tuple[str, Any]]] = [set() for _ in range(count)]
     for own, sequence in zip(found, labels or (), strict=False):
         own.update(("label", label) for label in sequence.tolist())
@@ -90,7 +89,7 @@ def traits_of(
 
 
 def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> tuple[Ints, Ints]:
-    """Move a sequence from the second to the first part for each trait that the first misses."""
+    """Move a sequence from the second to the first split for each trait that the first misses."""
     known = set[tuple[str, Any]]().union(*(traits[i] for i in first.tolist()))
     moved = []
     for i in second.tolist():
@@ -120,18 +119,18 @@ def hold_out_groups(
     what: str = "validation",
     gaps: NDArray[np.bool_] | None = None,
 ) -> tuple[Ints, Ints]:
-    """Draw whole groups by chance.
+    """Divide sequences at random into two splits, without dividing a group.
 
-    Groups come in random order, and one is taken if that brings the second part nearer to `share`
-    of each class (of all sequences, where there are no classes), unless the first part would lose
+    Groups are tried in random order. One is taken if that brings the second split nearer to `share`
+    of each class (of all sequences, where there are no classes), unless the first split would lose
     the last sequence with some label, or the last with gaps in a channel.
 
     Args:
         groups: of each sequence, (n,).
-        share: of the sequences in the second part, as nearly as whole groups allow.
-        seed: of the draw.
+        share: of the sequences in the second split, as nearly as whole groups allow.
+        seed: of the random order.
         labels, what, gaps: as in `hold_out`.
-    Returns: indices of the first and the second part, each in ascending order.
+    Returns: indices of the first and the second split, each in ascending order.
     Raises: DataError if no group can be held out.
     """
     members: dict[Hashable, list[int]] = {}
@@ -141,18 +140,18 @@ def hold_out_groups(
     if labels is not None and not isinstance(labels, Ragged):
         kinds = np.unique(np.asarray(labels), return_inverse=True)[1]
         labels = Ragged(np.asarray(labels), np.arange(len(groups) + 1))
-    traits = traits_of(len(groups), labels, gaps)
+    traits = list_traits(len(groups), labels, gaps)
     left = Counter(trait for one in traits for trait in one)
     lists = list(members.values())
     sizes = np.zeros((len(lists), int(kinds.max(initial=0)) + 1))  # sequences by group and class
     for row, own in zip(sizes, lists, strict=True):
         np.add.at(row, kinds[own], 1)
-    wanted = share * sizes.sum(0)
-    held = np.zeros(len(wanted))
+    target_sizes = share * sizes.sum(0)
+    sizes_so_far = np.zeros(len(target_sizes))
     second: list[int] = []
 
     def take(group: int) -> bool:
-        """Hold a group out, if the first part can do without."""
+        """Hold a group out, unless the first split would lose a trait or be empty."""
         own = Counter(trait for i in lists[group] for trait in traits[i])
         if len(second) + len(lists[group]) == len(groups) or any(
             left[trait] <= n for trait, n in own.items()
@@ -164,20 +163,24 @@ def hold_out_groups(
 
     order = np.random.default_rng(seed).permutation(len(lists)).tolist()
     for group in order:
-        nearer = np.abs(held + sizes[group] - wanted).sum() < np.abs(held - wanted).sum()
+        nearer = (
+            np.abs(sizes_so_far + sizes[group] - target_sizes).sum()
+            < np.abs(sizes_so_far - target_sizes).sum()
+        )
         if nearer and take(group):
-            held += sizes[group]
-    if not second:  # all are too large: take the one that is least so
-        order.sort(key=lambda group: float(np.abs(sizes[group] - wanted).sum()))
+            sizes_so_far += sizes[group]
+    if not second:  # every group is too large: take the one whose size is nearest
+        order.sort(key=lambda group: float(np.abs(sizes[group] - target_sizes).sum()))
         any(map(take, order))
     if not second:
         raise DataError(
-            f"{len(lists)} group{'s' * (len(lists) != 1)} cannot be parted so that some are held "
-            f"out for the {what} part and the others keep every class, and every channel with gaps",
-            remedy=f"Add groups, or set the {what} part aside yourself.",
+            f"{len(lists)} group{'s' * (len(lists) != 1)} cannot be divided so that some are held "
+            f"out for the {what} split and the others keep every class and every channel with "
+            "gaps",
+            remedy=f"Add groups, or provide the {what} split yourself.",
         )
-    second_part = np.array(sorted(second), dtype=np.int64)
-    return np.setdiff1d(np.arange(len(groups)), second_part), second_part
+    held_out = np.array(sorted(second), dtype=np.int64)
+    return np.setdiff1d(np.arange(len(groups)), held_out), held_out
 
 
 def hold_out_latest(
@@ -187,18 +190,18 @@ def hold_out_latest(
 
     Args:
         times: at which each sequence starts, (n,).
-        share: of them in the second part, rounded up.
-        what: name of the second part, for the message.
-    Returns: indices of the first and the second part, each in ascending order.
+        share: of them in the second split, rounded up.
+        what: name of the second split, for messages.
+    Returns: indices of the first and the second split, each in ascending order.
     """
-    held = math.ceil(share * len(times))
-    if held >= len(times):
+    second_size = math.ceil(share * len(times))
+    if second_size >= len(times):
         raise DataError(
-            f"{len(times)} sequences are too few to hold out a {what} part",
-            remedy=f"Add sequences, or set the {what} part aside yourself.",
+            f"{len(times)} sequences are too few to hold out a {what} split",
+            remedy=f"Add sequences, or provide the {what} split yourself.",
         )
     order = np.argsort(times, kind="stable")
-    return np.sort(order[:-held]), np.sort(order[-held:])
+    return np.sort(order[:-second_size]), np.sort(order[-second_size:])
 
 
 def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> tuple[Dataset, str]:

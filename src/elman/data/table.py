@@ -34,7 +34,7 @@ TableFormat = Literal["table", "jsonl", "ts", "arrays"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Where the rows of a table stand in a file, and who is told of their faults.
+    """Where the rows of a table stand in a file, and where their faults are collected.
 
     Args:
         faults: collects what is wrong in a cell.

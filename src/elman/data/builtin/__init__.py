@@ -1,8 +1,8 @@
 """The built-in tasks: labelled sequences to try a network on, most of them generated.
 
-Each is a training part and a test part, the same for the same seed, which share no sequence unless
-the task says so. What is generated follows a rule, so that what a network got wrong is never the
-data's fault. The parameters of a task stand behind its name: `copy-memory:T=100,train=10000`.
+Each has a training split and a test split, the same for the same seed, which share no sequence
+unless the task says so. Generated labels follow a rule without noise, so an error is the network's.
+The parameters of a task follow its name: `copy-memory:T=100,train=10000`.
 """
 
 from __future__ import annotations
@@ -116,26 +116,28 @@ def find_task(name: str) -> BuiltinTask:
     return BUILTIN_TASKS[name]
 
 
-def load_task(asked: str, seed: int) -> tuple[Dataset, Dataset]:
-    """Return the training part and the test part of a built-in task.
+def load_task(task_name: str, seed: int) -> tuple[Dataset, Dataset]:
+    """Return the training split and the test split of a built-in task.
 
     Args:
-        asked: its name, or `name:parameter=value,...` with parameters of `BUILTIN_TASKS[name]`.
-        seed: of the draw.
+        task_name: its name, or `name:parameter=value,...` with parameters of `BUILTIN_TASKS[name]`.
+        seed: of what is generated.
     Raises: SettingsError for a name not in BUILTIN_TASKS, a parameter that the task does not
         have or a value it cannot have, and for a negative seed.
     """
-    name, given = split_name(asked)
+    name, parameters = split_name(task_name)
     task = find_task(name)
     if seed < 0:
         raise SettingsError(f"The seed is {seed}, but must be 0 or a larger whole number.")
-    if given is None:
+    if parameters is None:
         return task.make(seed)
-    if not given:
-        raise SettingsError(f"task {asked!r}: expected parameter=value behind the colon, got none")
-    values = task.values(given)
+    if not parameters:
+        raise SettingsError(
+            f"task {task_name!r}: expected parameter=value after the colon, got none"
+        )
+    values = task.values(parameters)
     try:
         train, test = task.make(seed, **values)
     except SettingsError as error:
         raise SettingsError(f"task {name}: {error}") from None
-    return dataclasses.replace(train, source=asked), dataclasses.replace(test, source=asked)
+    return dataclasses.replace(train, source=task_name), dataclasses.replace(test, source=task_name)

@@ -1,8 +1,8 @@
 """Tasks about formal languages: a regular one with a long dependency, counting, and nesting.
 
 Two of them ask at every step which symbols may come next, as the papers do. The papers have one
-output a symbol; here the set of legal symbols is one label, `ST` for S or T, which comes to the
-same: a string is accepted if the whole set is right at every step.
+output a symbol; here the set of legal symbols is one label, `ST` for S or T, which is
+equivalent: a string is accepted if the whole set is right at every step.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
     is to remember the second. The last E is left out of the input, since nothing follows. Where two
     symbols may come next, each does half the time. No string comes twice.
 
-    Who has learnt the Reber grammar, but not what it is embedded in, is right at all steps but one,
-    and at that one half the time.
+    A model of the Reber grammar alone, without the embedding, is right at all steps but one, and at
+    that one half the time.
 
     Source: Reber 1967, doi:10.1016/S0022-5371(67)80149-X; embedded: Fahlman 1991 (NIPS 3); in the
         set-up of Hochreiter & Schmidhuber 1997, experiment 1, there with 256 and 256 strings.
@@ -89,9 +89,9 @@ def make_anbn(
     """At every step of S a^n b^n: which symbols may come next, T being the end.
 
     The training part has `train` strings, n drawn from 1 to n: they repeat, there are no others.
-    The test part has each n from n + 1 to stretch * n once: longer than any seen. Who knows the
-    present letter only is wrong where a letter ends, so at letters - 1 steps of each string, and
-    has no string right.
+    The test part has each n from n + 1 to stretch * n once: longer than any seen. A model that
+    knows only the current letter is wrong where a letter ends, so at letters - 1 steps of each
+    string, and has no string right.
 
     Source: Gers & Schmidhuber 2001, doi:10.1109/72.963769, with peephole LSTM cells; a^n b^n with
         n to 10 and tests to 1000.
@@ -128,22 +128,25 @@ def make_brackets(
     pairs: Annotated[int, Ge(4), Le(200), Help("largest number of pairs in training")] = 8,
     depth: Annotated[int, Ge(3), Le(200), Help("deepest nesting in training")] = 4,
     stretch: Annotated[
-        int, Ge(1), Le(10), Help("above 1, test strings have up to so many times the pairs, depth")
+        int,
+        Ge(1),
+        Le(10),
+        Help("above 1, test strings have up to this many times the pairs and depth"),
     ] = 2,
-    letters: Annotated[int, Ge(0), Le(4), Help("kinds of letters strewn in that mean nothing")] = 4,
+    letters: Annotated[int, Ge(0), Le(4), Help("kinds of letters inserted as noise")] = 4,
     train: Train = 3000,
     test: Test = 500,
 ) -> tuple[Dataset, Dataset]:
     """Whether brackets are balanced: class `yes` or `no`.
 
     A balanced string is drawn uniformly among those of 4 to `pairs` pairs no deeper than `depth`,
-    the kind of each pair by chance. Every second one is spoilt: with one kind an opening bracket
+    the kind of each pair by chance. Half of them are broken: with one kind an opening bracket
     changes places with a later closing one, so that somewhere more are closed than were open; with
     several kinds two closing brackets of different kinds do, neither of which follows its opening
     one at once. So both classes have the same law of length, of the count of each bracket, of the
-    first symbol and of the last, and with several kinds of depth: only who counts, or keeps a
-    stack, tells them apart; to guess is right half the time. Up to as many letters as pairs are
-    strewn in.
+    first symbol and of the last, and with several kinds of depth: only counting, or a
+    stack, tells them apart; guessing is right half the time. Up to as many letters as pairs are
+    inserted.
 
     With `stretch` above 1 the test strings have more than `pairs` and up to stretch * pairs pairs,
     and are deeper than `depth`, no deeper than stretch * depth.

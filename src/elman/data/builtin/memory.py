@@ -1,4 +1,4 @@
-"""Tasks about remembering: what matters came long ago, and what came since is noise."""
+"""Tasks of memory: the relevant inputs came long ago, and what came since is noise."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def make_adding(
     """The sum of two numbers among T that a mark points to: a number a sequence to predict.
 
     Each step has a number, uniform in [0, 1), and a mark, 1 at a random step of the first half and
-    at one of the second, else 0. Always to say 1 has a mean squared error of 1/6, a root of 0.408:
-    the variance of the sum of two such numbers.
+    at one of the second, else 0. The constant prediction 1 has a mean squared error of 1/6, a root
+    of 0.408: the variance of the sum of two such numbers.
 
     Source: Hochreiter & Schmidhuber 1997, experiment 4; in this form Arjovsky, Shah & Bengio 2016,
         arXiv:1511.06464, with T from 100 to 750 and 100,000 sequences.
@@ -45,19 +45,21 @@ def make_adding(
 def make_copy_memory(
     seed: int,
     *,
-    T: Annotated[int, Ge(1), Le(100_000), Help("steps over which the symbols are kept")] = 20,
+    T: Annotated[
+        int, Ge(1), Le(100_000), Help("steps for which the symbols must be remembered")
+    ] = 20,
     items: Annotated[int, Ge(1), Le(1000), Help("symbols to remember")] = 10,
     symbols: Annotated[int, Ge(2), Le(9), Help("different symbols")] = 8,
     train: Train = 4000,
     test: Test = 500,
 ) -> tuple[Dataset, Dataset]:
-    """Say again, after T steps, the symbols that came first. T + 2 * items steps.
+    """Repeat, after T steps, the symbols that came first. T + 2 * items steps.
 
         step    1 ... items      then T - 1   then 1   then items
         input   random symbols   -            :        -
         label   -                -            -        the symbols in their order
 
-    No two sequences have the same symbols. Without memory the best is to say `-` for T + items
+    No two sequences have the same symbols. Without memory the best is to predict `-` for T + items
     steps and to guess then: a log loss of items * log(symbols) / (T + 2 * items), an accuracy of
     (T + items + items / symbols) / (T + 2 * items).
 
@@ -77,7 +79,7 @@ def make_temporal_order(
     seed: int,
     *,
     T: Annotated[int, Ge(10), Le(100_000), Help("steps of the shortest sequence")] = 100,
-    symbols: Annotated[int, Ge(2), Le(3), Help("how many are to be remembered")] = 2,
+    symbols: Annotated[int, Ge(2), Le(3), Help("symbols to remember")] = 2,
     train: Train = 2000,
     test: Test = 500,
 ) -> tuple[Dataset, Dataset]:
@@ -85,8 +87,8 @@ def make_temporal_order(
 
     T to 1.1 T tokens: E, then a, b, c or d by chance, at last B. At two steps (or three) stands X
     or Y instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
-    and 0.76 T). The class is what stood there: XX, XY, YX or YY (eight classes for three). Who
-    counts X but does not mind the order is right three times in four (once in two for three).
+    and 0.76 T). The class is what stood there: XX, XY, YX or YY (eight classes for three). A
+    model that counts X and ignores the order is right three times in four (once in two for three).
 
     Source: Hochreiter & Schmidhuber 1997, experiments 6a and 6b, there with T = 100 and the classes
         called Q, R, S, U (and V, A, B, C).

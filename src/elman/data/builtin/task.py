@@ -19,7 +19,7 @@ from elman.validation import Help
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a task can be told.
+    """A parameter of a task.
 
     Args:
         name: as the user types it.
@@ -41,7 +41,7 @@ class BuiltinTask:
     Args:
         name: what the user types.
         summary: one line on what is to be learned.
-        make: from a seed, and the parameters as keywords, to the training part and the test part.
+        make: from a seed, and the parameters as keywords, to the training split and the test split.
             Its signature is where the parameters are declared.
         source: who published the task, and where; empty for those of this project.
         known: one line on what is known of learning it.
@@ -88,24 +88,27 @@ class BuiltinTask:
                 try:
                     values[name] = TypeAdapter(known[name].hint).validate_strings(value)
                 except ValidationError as error:
-                    wanted = error.errors()[0]["msg"].removeprefix("Input should be ")
-                    faults.append(f"{name}: got {value!r}, expected {wanted}")
+                    expected_value = error.errors()[0]["msg"].removeprefix("Input should be ")
+                    faults.append(f"{name}: got {value!r}, expected {expected_value}")
                     values[name] = known[name].default
         if faults:
             raise SettingsError("\n".join(f"task {self.name}: {fault}" for fault in faults))
         return values
 
 
-def split_name(asked: str) -> tuple[str, str | None]:
-    """Part `name:parameter=value` into the name and the rest; None where there is no colon."""
-    name, colon, rest = asked.partition(":")
+def split_name(text: str) -> tuple[str, str | None]:
+    """Split `name:parameter=value` into the name and the rest; None where there is no colon."""
+    name, colon, rest = text.partition(":")
     return name, rest if colon else None
 
 
-Train = Annotated[int, Ge(2), Le(1_000_000), Help("sequences of the training part")]
-Test = Annotated[int, Ge(1), Le(1_000_000), Help("sequences of the test part")]
+Train = Annotated[int, Ge(2), Le(1_000_000), Help("sequences of the training split")]
+Test = Annotated[int, Ge(1), Le(1_000_000), Help("sequences of the test split")]
 Stretch = Annotated[
-    int, Ge(1), Le(100), Help("1: a test part like the training's; else up to so many times longer")
+    int,
+    Ge(1),
+    Le(100),
+    Help("1: test sequences like the training's; else up to this many times longer"),
 ]
 
 
@@ -118,7 +121,7 @@ def distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]
     seen: dict[bytes, NDArray[Any]] = {}
     for _ in range(20 * count + 10_000):
         sequence = draw()
-        # Object arrays hold addresses; all others are told apart by their bytes.
+        # Object arrays hold addresses; all others can be compared by their bytes.
         seen.setdefault(
             repr(sequence.tolist()).encode() if sequence.dtype == object else sequence.tobytes(),
             sequence,

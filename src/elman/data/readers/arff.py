@@ -75,7 +75,7 @@ def read_arff(
 def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
     """Return the attributes and the number of the line of @data."""
     attributes: list[_Attribute] = []
-    inside: str | None = None
+    bag: str | None = None
     inner = 0
     for line, content in enumerate(lines, 1):
         content = content.strip()
@@ -86,14 +86,14 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
 
         if not content or content.startswith("%") or word == "@relation":
             continue
-        if word == "@end" and inside is not None:
-            attributes.append(_Attribute(inside, "relational", inner=inner))
-            inside = None
+        if word == "@end" and bag is not None:
+            attributes.append(_Attribute(bag, "relational", inner=inner))
+            bag = None
         elif word == "@data":
-            if inside is not None:
+            if bag is not None:
                 raise fault(
-                    f"@data stands within the relational attribute {inside!r}",
-                    f"Write @end {inside} before it.",
+                    f"@data stands within the relational attribute {bag!r}",
+                    f"Write @end {bag} before it.",
                     "header",
                 )
             if not attributes:
@@ -114,10 +114,10 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
                     "Give every one its own name.",
                     "name twice",
                 )
-            if inside is not None:
+            if bag is not None:
                 inner += 1
             elif found.kind == "relational":
-                inside, inner = found.name, 0
+                bag, inner = found.name, 0
             else:
                 attributes.append(found)
             if max(inner, len(attributes)) > MOST_COLUMNS:
@@ -170,7 +170,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list[_Row]:
-    """Return the rows after @data; those that cannot be cut are told and left out."""
+    """Return the rows after @data; those that cannot be cut are faults and left out."""
     rows = []
     for line, content in enumerate(lines[start:], start + 1):
         content = content.strip()
@@ -182,7 +182,7 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
             remedy = "Convert it with Weka's SparseToNonSparse."
         elif cells is None:
             rule, problem = "quote", f"a quote is not closed where its cell ends: {content[:40]}"
-            remedy = "Close it, and write a quote inside a cell as \\'."
+            remedy = "Close it, and write a quote bag a cell as \\'."
         elif len(cells) != width:
             rule, problem = "width", f"{format_count(len(cells), 'cell')}, expected {width}"
             remedy = "Every row needs a value for every attribute; a missing one is written ?."

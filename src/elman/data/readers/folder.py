@@ -87,8 +87,8 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     classes = [p for p in seen if p.is_dir()]
     files: list[Path] = []
     for folder in classes:
-        inside = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-        deeper = [p.name for p in inside if p.is_dir()]
+        content = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+        deeper = [p.name for p in content if p.is_dir()]
         if deeper:
             raise DataError(
                 f"folders within {folder.name!r}: {list_names(deeper, 4)}; expected files there",
@@ -96,13 +96,13 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
                 source=faults.source,
                 rule="folder",
             )
-        if not inside:
+        if not content:
             faults.add(
                 "empty",
                 f"the folder {folder.name!r} is empty",
                 remedy="Fill it or remove it.",
             )
-        files += inside
+        files += content
     beside = [p for p in seen if p.is_file()]
     left = [p.name for p in beside] if classes else []
     files = files if classes else beside

@@ -75,7 +75,7 @@ def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) -> Table:
-    """Return a frame as a table, of records if those are wanted or a cell of it holds a list.
+    """Return a frame as a table, of records if `records` is set or a column holds lists.
 
     Raises: DataError for a frame without rows or columns, with a name twice, or with cells of a
         type that is no number, text, date or list.

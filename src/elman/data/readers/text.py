@@ -1,4 +1,4 @@
-"""From a path to checked text, with a plain reason and a remedy where that fails."""
+"""Text files read and decoded, with a reason and a remedy where that fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READABLE = (
     " (.parquet, .feather, .arrow), UCR/UEA .ts and .arff, NumPy .npz and .npy, and folders of"
     " files"
 )
-LONGEST_LINE = 64 << 20  # bytes; what is longer is a file without line ends
+LONGEST_LINE = 64 << 20  # bytes; a longer one is a file without line ends, read up to here
 _CHUNK = 1 << 20
 _MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
@@ -165,11 +165,11 @@ def _missing(path: Path, source: str) -> DataError:
     if near:
         found = f"Did you mean {' or '.join(map(repr, near))}?"
     else:
-        found = _inside(folder).strip() or f"No data file lies in {str(folder)!r}."
+        found = _list_folder(folder).strip() or f"No data file lies in {str(folder)!r}."
     return DataError("there is no such file", remedy=found, source=source, rule="file")
 
 
-def _inside(folder: Path) -> str:
+def _list_folder(folder: Path) -> str:
     names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in KINDS)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f" The folder holds {', '.join(map(repr, names[:5]))}{more}." if names else ""
