@@ -27,7 +27,7 @@ import torch
 import elman
 from elman.cli.train import command, settings_from
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import fit, make_estimator, resolve
+from elman.runs.experiment import prepare
 
 HERE = Path(__file__).parent
 RECIPE_B = (
@@ -58,10 +58,9 @@ def train(flags: str, seed: int) -> dict[str, Any]:
     given = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
     settings = settings_from(given, None)
     splits = read_splits(settings.data, seed, settings.training)
-    settings, _ = resolve(settings, splits)
-    estimator = make_estimator(settings, verbose=0)
+    estimator, prepared, _ = prepare(settings, splits)
     started = time.perf_counter()
-    fit(estimator, splits)
+    estimator.fit_prepared(prepared)
     seconds = time.perf_counter() - started
     report = estimator.evaluate(splits.test.inputs, splits.test.target, resamples=0)
     epochs = estimator.history_.epochs

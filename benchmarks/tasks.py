@@ -30,7 +30,7 @@ from elman.cli.train import command, settings_from
 from elman.data import load_task
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import fit, make_estimator, resolve
+from elman.runs.experiment import make_estimator, prepare
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("rnn", "gru", "lstm")
@@ -157,8 +157,8 @@ def measure(row: Row, cell: str, seed: int) -> tuple[float, float, float]:
     else:
         splits = read_splits(settings.data, seed, settings.training)
         training, test = splits.training, splits.test
-        estimator = make_estimator(resolve(settings, splits)[0], verbose=0)
-        fit(estimator, splits)
+        estimator, prepared, _ = prepare(settings, splits)
+        estimator.fit_prepared(prepared)
     seconds = time.perf_counter() - started
     first, second = (
         row.figure(estimator.evaluate(part.inputs, part.target, resamples=0))

@@ -313,7 +313,7 @@ def test_not_enough_memory(elman, tree, tmp_path, files, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4 TB")
 
-    monkeypatch.setattr("elman.estimators.base.SequenceModel", fail)
+    monkeypatch.setattr("elman.estimators.prepare.SequenceModel", fail)
     refused(elman, tree, tmp_path, ["train", files / "text.csv"], "not enough memory", "smaller")
 
 

@@ -12,9 +12,9 @@ from sklearn.exceptions import NotFittedError  # noqa: TID253
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split  # noqa: TID253
 from sklearn.pipeline import make_pipeline  # noqa: TID253
 
-from elman import SequenceClassifier, SequenceTagger
+from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.evaluate import Report
-from elman.settings import DataSettings, ModelSettings, TrainingSettings
+from elman.settings import DataSettings, ModelSettings, TrainingSettings, list_settings
 
 BOTH = [SequenceClassifier, SequenceTagger]
 SMALL = {"hidden_size": 5, "epochs": 2, "batch_size": 8, "random_state": 0}
@@ -47,10 +47,19 @@ def test_settings_and_estimators_agree(estimator):
         assert type(parameters[name].default) is type(default), name
 
 
-def test_every_argument_is_documented():
-    text = SequenceClassifier.__doc__
-    for name in inspect.signature(SequenceClassifier).parameters:
-        assert f"\n        {name}: " in text, name
+@pytest.mark.parametrize("estimator", [SequenceClassifier, SequenceTagger, SequenceRegressor])
+def test_every_argument_is_documented(estimator):
+    """In the order of the signature, by the help of its setting where nothing else is said."""
+    text = inspect.getdoc(estimator)
+    places = [text.index(f"\n    {name}: ") for name in inspect.signature(estimator).parameters]
+    assert places == sorted(places)
+    shown = " ".join(text.split())
+    for name in ("hidden_size", "clip_norm", "warmup", "patience"):
+        (entry,) = (f for f in list_settings() if f.name == name)
+        assert f"{name}: {entry.help}" in shown
+    assert "Lin et al. 2017" in text or estimator is SequenceRegressor
+    assert "which large errors draw less" in shown or estimator is not SequenceRegressor
+    assert text.index("\nAttributes:") > places[-1]
 
 
 @pytest.mark.parametrize("estimator", BOTH)

@@ -54,7 +54,7 @@ def test_a_pickle_names_no_code_of_torch(numbers):
         if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE") and "." in argument
     }
     assert {n for n in named if n.split(".")[0] in ("elman", "torch", "numpy")} == {
-        "elman.estimators.classifier"
+        "elman.estimators.estimators"
     }
 
 

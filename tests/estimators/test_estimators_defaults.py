@@ -9,7 +9,7 @@ from elman import SequenceClassifier, SequenceTagger
 from elman.estimators.defaults import DataStatistics, choose
 from elman.runs.config import merge
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import figures_of, make_estimator, resolve
+from elman.runs.experiment import prepare
 from elman.settings import ModelSettings, TrainingSettings
 
 NUMBERS = DataStatistics(100, 20.0, 3, 0, 0, 4, False)
@@ -68,10 +68,11 @@ def test_the_command_and_the_estimator_choose_alike(tmp_path):
     file.write_text("kind," + ",".join(f"t{i}" for i in range(8)) + "\n" + rows + "\n")
     settings = merge({"data": {"data": str(file)}, "training": {"epochs": 2}})
     splits = read_splits(settings.data, 0)
-    found, told = resolve(settings, splits)
     training = splits.training
-    figures = figures_of(training, found.data)
-    assert figures.sequences == len(training) and figures.outputs == 2
+    by_command, prepared, found = prepare(settings, splits)
+    by_command.fit_prepared(prepared)
+    told = by_command.chosen_
+    assert f" for {len(training)} sequences" in told and "2 outputs" in told
     told_by_fit = SequenceClassifier(epochs=2, random_state=0)
     held = splits.validation
     told_by_fit.fit(
@@ -80,12 +81,11 @@ def test_the_command_and_the_estimator_choose_alike(tmp_path):
         validation_data=None if held is None else (held.inputs, held.target),
     )
     assert told_by_fit.chosen_ == told
-    by_command = make_estimator(found, 0).fit(
-        training.inputs,
-        training.target,
-        validation_data=None if held is None else (held.inputs, held.target),
-    )
-    assert by_command.chosen_ == "every setting was given"
+    again, prepared, same = prepare(found, splits)
+    assert same == found
+    again.fit_prepared(prepared)
+    assert again.chosen_ == "every setting was given"
+    assert (again.predict_proba(X) == told_by_fit.predict_proba(X)).all()
     assert (by_command.predict_proba(X) == told_by_fit.predict_proba(X)).all()
 
 

@@ -22,14 +22,14 @@ def gapped(numbers, share=0.3):
 
 def test_value_and_mask():
     X = [np.array([[1.0, NAN], [2.0, 4.0], [NAN, NAN]]), np.array([[3.0, NAN], [NAN, 8.0]])]
-    encoder = Encoder.fit(X, inputs="numbers", tokens="auto", scale=True)
+    encoder = Encoder.fit_encode(X, inputs="numbers", tokens="auto", scale=True).encoder
     assert encoder.gaps.tolist() == [True, True] and encoder.input_size == 4
     # By hand: channel 0 holds 1, 2, 3: mean 2, deviation sqrt(2/3); channel 1 4, 8: mean 6, 2.
     s = np.sqrt(2 / 3)
     expected = [[-1 / s, 0, 1, 0], [0, -1, 1, 1], [0, -1, 0, 0], [1 / s, 0, 1, 0], [1 / s, 1, 0, 1]]
     found = encoder.encode(X)
     np.testing.assert_allclose(found.values, np.array(expected, np.float32), rtol=1e-6)
-    raw = Encoder.fit(X, inputs="numbers", tokens="auto", scale=False).encode(X)
+    raw = Encoder.fit_encode(X, inputs="numbers", tokens="auto", scale=False).inputs
     np.testing.assert_array_equal(raw.values[:, 0], [1, 2, 2, 3, 3])
     np.testing.assert_array_equal(raw.values[:, 1], [6, 4, 4, 6, 8])
 
@@ -39,7 +39,7 @@ def test_scaling_skips_gaps_as_pandas_does():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(50, 3)) * [1, 10, 1e6] + 5
     values[rng.random(values.shape) < 0.4] = NAN
-    encoder = Encoder.fit([values], inputs="numbers", tokens="auto", scale=True)
+    encoder = Encoder.fit_encode([values], inputs="numbers", tokens="auto", scale=True).encoder
     frame = pandas.DataFrame(values)
     np.testing.assert_allclose(encoder.mean, frame.mean(), rtol=1e-12)
     np.testing.assert_allclose(encoder.scale, frame.std(ddof=0), rtol=1e-12)
@@ -49,7 +49,7 @@ def test_scaling_skips_gaps_as_pandas_does():
 
 
 def test_channels_without_gaps_are_as_before(numbers):
-    encoder = Encoder.fit(numbers[0], inputs="numbers", tokens="auto", scale=True)
+    encoder = Encoder.fit_encode(numbers[0], inputs="numbers", tokens="auto", scale=True).encoder
     assert encoder.input_size == 2
     assert encoder.encode(numbers[0]).values.shape[1] == 2
     stacked = np.concatenate(numbers[0])

@@ -38,7 +38,7 @@ def make_mixed(n=24, seed=0):
 
 def test_encoding_by_hand():
     table = np.array([["b", 1.0, None], ["a", 3.0, "u"], ["b", NAN, "u"]], dtype=object)
-    encoder = Encoder.fit([table], inputs="mixed", tokens="auto", scale=True)
+    encoder = Encoder.fit_encode([table], inputs="mixed", tokens="auto", scale=True).encoder
     # The most frequent category comes first; the missing one is a category as well.
     assert encoder.categories == {0: {"b": 2, "a": 3}, 2: {"u": 2, "": 3}}
     assert (encoder.channels, encoder.input_size, encoder.category_sizes) == (3, 2, (4, 4))
@@ -47,7 +47,7 @@ def test_encoding_by_hand():
     np.testing.assert_array_equal(found.values, np.array(expected, np.float32))
     new = np.array([["c", 2, NAN]], dtype=object)
     np.testing.assert_array_equal(encoder.encode([new]).values, [[0, 1, 1, 3]])
-    assert encoder.unknown([new]) == {"c": 1}
+    assert encoder.count_unknown(encoder.read_steps([new])) == {"c": 1}
     again = Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     np.testing.assert_array_equal(again.encode([table]).values, found.values)
 

@@ -71,7 +71,7 @@ def test_classes_are_told_at_first(numbers):
     assert pickle.loads(pickle.dumps(model)).classes_.tolist() == ["a", "b", "c"]
     with pytest.raises(DataError, match="classes that training has not seen: 'd'"):
         model.partial_fit(X[:2], ["a", "d"])
-    with pytest.raises(SettingsError, match="training goes on with"):
+    with pytest.raises(SettingsError, match="training continues with"):
         model.partial_fit(X[:2], ["a", "b"], classes=["a", "b"])
     with pytest.raises(DataError, match="one class only"):
         SequenceClassifier(**SMALL).partial_fit(X[:2], ["a", "a"])
@@ -111,10 +111,10 @@ def test_what_cannot_go_on(numbers):
     X, y = numbers
     model = SequenceClassifier(**SMALL).partial_fit(X, y)
     kept = weights(model)
-    with pytest.raises(SettingsError, match="hidden_size: got 5, but training goes on from a"):
+    with pytest.raises(SettingsError, match="hidden_size: got 5, but training continues from a"):
         model.set_params(hidden_size=5).partial_fit(X, y)
     model.set_params(hidden_size=4, optimizer="sgd")
-    with pytest.raises(SettingsError, match="cannot go on from where the optimizer before it"):
+    with pytest.raises(SettingsError, match="cannot continue from the state of the optimizer"):
         model.partial_fit(X, y)
     model.set_params(optimizer="adamw", class_weight="balanced")
     with pytest.raises(SettingsError, match="'balanced', which partial_fit cannot know"):
@@ -138,7 +138,9 @@ def test_warm_start(numbers, tmp_path):
     # It went on from there: a step of nothing leaves the weights where they were.
     still = model.set_params(learning_rate=1e-12).fit(X, y)
     torch.testing.assert_close(weights(still), twice)
-    with pytest.raises(SettingsError, match="cell: got 'rnn', but training goes on from a network"):
+    with pytest.raises(
+        SettingsError, match="cell: got 'rnn', but training continues from a network"
+    ):
         model.set_params(cell="rnn").fit(X, y)
     model.set_params(cell=None).save(tmp_path / "m")
     assert torch.equal(weights(load(tmp_path / "m").fit(X, y)), weights(still.fit(X, y)))

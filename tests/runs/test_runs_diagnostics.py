@@ -32,16 +32,13 @@ def test_a_report_has_it(trained):
 
 
 def test_what_would_take_too_long_is_left_out_with_the_reason(trained, monkeypatch):
-    class Part:
-        inputs = None
-
     done, _ = trained
-    found = diagnostics._measure_memory(done.estimator, Part(), 5000.0, 1e6)
+    found = diagnostics._measure_memory(done.estimator, None, 5000.0, 1e6)
     assert isinstance(found, str) and "so long" in found
     asked = []
     monkeypatch.setattr(diagnostics, "memory", lambda *a, **how: asked.append(how))
-    diagnostics._measure_memory(done.estimator, Part(), 10.0, 1e9)
-    diagnostics._measure_memory(done.estimator, Part(), 300.0, 1.2e5)
+    diagnostics._measure_memory(done.estimator, None, 10.0, 1e9)
+    diagnostics._measure_memory(done.estimator, None, 300.0, 1.2e5)
     assert asked[0] == {"sequences": 40, "lags": 32}
     assert asked[1]["lags"] == 8 and 20 <= asked[1]["sequences"] <= 40
 
@@ -84,13 +81,10 @@ def test_rows_by_name_and_number():
 
 def test_memory_is_there_for_a_test_part_of_several(trained):
     done, _ = trained
-    found = diagnostics._measure_memory(
-        done.estimator, type("P", (), {"inputs": ["a b", "c"]})(), 2.0, 1e9
-    )
+    model = done.estimator
+    found = diagnostics._measure_memory(model, model.encode(["a b", "c"]), 2.0, 1e9)
     assert isinstance(found, Memory)
-    alone = diagnostics._measure_memory(
-        done.estimator, type("P", (), {"inputs": ["a b"]})(), 2.0, 1e9
-    )
+    alone = diagnostics._measure_memory(model, model.encode(["a b"]), 2.0, 1e9)
     assert isinstance(alone, str) and "1 sequences" in alone
 
 

@@ -8,7 +8,14 @@ import re
 import numpy as np
 import pytest
 
-from elman import ElmanError, SequenceClassifier, SequenceTagger, SettingsError, _core, load
+from elman import (
+    ElmanError,
+    SequenceClassifier,
+    SequenceTagger,
+    SettingsError,
+    _core,
+    load,
+)
 from elman.data import read
 from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml, settings_hash
@@ -99,19 +106,19 @@ def test_epochs_are_lines(trained):
 def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
     out = tmp_path / "run"
     seen = []
-    fit = SequenceClassifier.fit
+    fit = SequenceClassifier.fit_prepared
 
-    def spy(self, X, y, *, on_epoch=None, **given):
-        def heard(record):
+    def spy(self, prepared, on_epoch):
+        def record_epoch(record):
             on_epoch(record)
             lines = (out / "metrics.jsonl").read_text().splitlines()
             seen.append([json.loads(line)["epoch"] for line in lines])
             assert (out / "config.toml").is_file()
             assert not (out / "metrics.json").exists()  # where it is, the run is complete
 
-        return fit(self, X, y, on_epoch=heard, **given)
+        return fit(self, prepared, record_epoch)
 
-    monkeypatch.setattr(SequenceClassifier, "fit", spy)
+    monkeypatch.setattr(SequenceClassifier, "fit_prepared", spy)
     quiet_run(settings(training={"epochs": 3}), out=out)
     assert seen == [[1], [1, 2], [1, 2, 3]]
 

@@ -1,15 +1,20 @@
 """The scikit-learn contract: preprocessing, model and training behind fit and predict."""
 
-from elman.estimators.channels import from_channels_first
-from elman.estimators.classifier import SequenceClassifier
-from elman.estimators.regressor import SequenceRegressor
-from elman.estimators.storage import load
-from elman.estimators.tagger import SequenceTagger
-
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
+from elman.estimators.containers import from_channels_first
+from elman.estimators.encoder import EncodedSequences
+from elman.estimators.estimators import (
+    Estimator,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    load,
+)
+from elman.estimators.prepare import Prepared
 
 __all__ = [
+    "EncodedSequences",
     "Estimator",
+    "Prepared",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.estimators.channels import from_channels_first
-from elman.estimators.classifier import SequenceClassifier
+from elman.estimators.containers import from_channels_first
+from elman.estimators.estimators import SequenceClassifier, SequenceRegressor
 from elman.estimators.parameters import Parameters
-from elman.estimators.regressor import SequenceRegressor
 
 try:
     from aeon.classification.base import BaseClassifier
@@ -72,10 +71,12 @@ class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
         return self
 
     def _predict(self, X: Any) -> NDArray[Any]:
-        return self.estimator_.predict(from_channels_first(X))
+        labels: NDArray[Any] = self.estimator_.predict(from_channels_first(X))
+        return labels
 
     def _predict_proba(self, X: Any) -> NDArray[np.float64]:
-        return self.estimator_.predict_proba(from_channels_first(X))
+        found: NDArray[np.float64] = self.estimator_.predict_proba(from_channels_first(X))
+        return found
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A data frame, a 2-D array and a list of lists of equal length are tables: a row is a sequence of one
 channel, a column a step. scikit-learn asks that a table keeps its width and its column names. A
-list of arrays, or an array (n, T, C), holds sequences that may have any length.
+list of arrays, or an array (n, T, C), holds sequences that may have any length. aeon and sktime lay
+arrays out channels first: `from_channels_first` turns them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from elman.data.ragged import Ragged
 from elman.errors import DataError, KindError, ShapeError
 
-What = Literal["steps", "channels"]
+ColumnRole = Literal["steps", "channels"]
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,25 @@ class Columns:
     """What an estimator remembers of the X it was trained with.
 
     Args:
-        what: the columns are: the steps of a table, the channels of frames (T, C), or None where X
-            had no columns that are to stay the same.
+        what: what the columns are: the steps of a table, the channels of sequences (T, C), or None
+            where X had no columns that are to stay the same.
         count: `n_features_in_`.
         names: `feature_names_in_`; None if there were none, or not all were words.
     """
 
-    what: What | None = None
+    what: ColumnRole | None = None
     count: int | None = None
     names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_channels(cls, names: Sequence[str], count: int) -> Columns:
+        """Return the columns of `count` channels with these names; none where they do not fit."""
+        return cls("channels", count, tuple(names)) if len(names) == count else cls()
 
 
 @dataclass(frozen=True)
 class InputContainer:
-    """X in a form that `inputs` reads, and the columns it had.
+    """X in a form that `elman.estimators.inputs` reads, and the columns it had.
 
     Args:
         sequences: array, list or Ragged.
@@ -49,7 +56,7 @@ class InputContainer:
     """
 
     sequences: Any
-    what: What | None = None
+    what: ColumnRole | None = None
     table: Any = None
     loose: bool = False
 
@@ -57,14 +64,14 @@ class InputContainer:
         """What is to be remembered, as scikit-learn finds it."""
         if self.what is None:
             return Columns()
-        seen = BaseEstimator()
+        checked = BaseEstimator()  # scikit-learn writes what it finds into an estimator
         try:
-            validate_data(seen, self.table, skip_check_array=True)
+            validate_data(checked, self.table, skip_check_array=True)
         except TypeError as error:  # names of several types
             raise KindError(f"X: {error}") from None
-        names = getattr(seen, "feature_names_in_", None)
+        names = getattr(checked, "feature_names_in_", None)
         return Columns(
-            self.what, seen.n_features_in_, None if names is None else tuple(names.tolist())
+            self.what, checked.n_features_in_, None if names is None else tuple(names.tolist())
         )
 
 
@@ -105,32 +112,34 @@ def open_container(X: Any) -> InputContainer:
     return InputContainer(X)
 
 
-def check_columns(estimator: Any, found: InputContainer) -> None:
+def check_columns(estimator: Any, container: InputContainer) -> None:
     """Let scikit-learn compare the columns of X with those that the estimator remembers.
 
     Raises: ShapeError if they are not those of the training.
     """
-    if found.what is None or found.loose or found.what != estimator.columns_.what:
+    if container.what is None or container.loose or container.what != estimator.columns_.what:
         return
     try:
-        validate_data(estimator, found.table, reset=False, skip_check_array=True)
+        validate_data(estimator, container.table, reset=False, skip_check_array=True)
     except ValueError as error:
         remedy = (
             "\nA list of arrays, or an array (n, T, C), may hold sequences of other lengths."
-            if found.what == "steps"
+            if container.what == "steps"
             else ""
         )
         raise ShapeError(f"{str(error).rstrip()}{remedy}") from None
 
 
-def refuse_other_columns(found: InputContainer, columns: Columns) -> None:
+def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
     """Raise ShapeError if a validation part has other columns than the training part."""
-    own = found.columns()
-    if own.what is None or found.loose or own.what != columns.what:
+    present = container.columns()
+    if present.what is None or container.loose or present.what != columns.what:
         return
-    if own.count != columns.count or (own.names and columns.names and own.names != columns.names):
+    if present.count != columns.count or (
+        present.names and columns.names and present.names != columns.names
+    ):
         raise ShapeError(
-            f"validation_data: got columns {list(own.names or ()) or own.count}, expected "
+            f"validation_data: got columns {list(present.names or ()) or present.count}, expected "
             f"{list(columns.names or ()) or columns.count} as in X"
         )
 
@@ -206,7 +215,7 @@ def _from_multi_index(X: Any) -> InputContainer:
     return InputContainer(Ragged(_cells(_frame(X)), offsets), "channels", X)
 
 
-def _cells(frame: Any) -> np.ndarray[Any, Any]:
+def _cells(frame: Any) -> NDArray[Any]:
     """The cells of a narwhals frame, (T, C): floats, or objects where a column is of categories.
 
     What the frame calls a category is text even if it is written as a number; a gap is None.
@@ -225,7 +234,7 @@ def _cells(frame: Any) -> np.ndarray[Any, Any]:
     return out
 
 
-def _table(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _table(values: NDArray[Any]) -> NDArray[Any]:
     """An array of two or more dimensions, of numbers where it holds nothing else."""
     if values.dtype.kind == "c":
         raise DataError("X: Complex data not supported", remedy="Give two channels.")
@@ -252,3 +261,27 @@ def _table(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             remedy="Give a table of numbers, or of tokens.",
         )
     return values.astype(np.float64)
+
+
+def from_channels_first(X: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    """Turn sequences of channels into sequences of steps.
+
+    Args:
+        X: (n, C, T) or (n, T) array, or a list of (C, T_i) or (T_i,) arrays.
+    Returns: (n, T, C) array, or a list of (T_i, C) arrays; views of what was given.
+    Raises: ShapeError for other shapes.
+    """
+    if isinstance(X, list | tuple):
+        return [_time_first(i, np.asarray(x)) for i, x in enumerate(X)]
+    array = np.asarray(X)
+    if array.ndim == 2:
+        return array[:, :, None]
+    if array.ndim != 3:
+        raise ShapeError(f"X: got shape {array.shape}, expected (n, C, T) or (n, T)")
+    return array.swapaxes(1, 2)
+
+
+def _time_first(index: int, sequence: NDArray[Any]) -> NDArray[Any]:
+    if sequence.ndim not in (1, 2):
+        raise ShapeError(f"sequence {index}: got shape {sequence.shape}, expected (C, T) or (T,)")
+    return sequence[:, None] if sequence.ndim == 1 else sequence.T

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.inputs import (
     UNITS,
+    Unit,
     as_indexable,
     as_mixed,
     as_numbers,
@@ -29,10 +30,42 @@ from elman.estimators.inputs import (
     choose_unit,
     cut,
     input_kind,
+    take_rows,
 )
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSequences(Sequence[Any]):
+    """n sequences and what was made of them: what is read once need not be read again.
+
+    Taken in the place of X by every method of the estimator whose `encode` made it, and by the
+    functions of `elman.explain` that are given that estimator.
+
+    Args:
+        sequences: as the user has them, out of their container.
+        steps: numbers (N, C), mixed columns (N, C), or tokens (N,).
+        inputs: what the network takes; see `Encoder.encode_steps`.
+        encoder: that made it.
+    """
+
+    sequences: Any
+    steps: Ragged
+    inputs: Ragged
+    encoder: Encoder
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.sequences[index]
+
+    def take(self, index: NDArray[np.int64]) -> EncodedSequences:
+        """Return the sequences at `index`, (m,), in that order."""
+        steps, inputs = self.steps.take(index), self.inputs.take(index)
+        return EncodedSequences(take_rows(self.sequences, index), steps, inputs, self.encoder)
 
 
 @dataclass(frozen=True)
@@ -52,14 +85,14 @@ class Encoder:
         kind: `numbers`, `tokens`, `text` or `mixed`.
         unit: for text, one of `UNITS`.
         mean, scale: for numbers, (C,) float64.
-        fill: for numbers, what stands before a channel's first value, (C,) float64; NaN in a
+        fill: for numbers, what a gap before a channel's first value becomes, (C,) float64; NaN in a
             channel that had no gap in the training part, and must have none.
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
         categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
     """
 
     kind: InputKind
-    unit: str | None = None
+    unit: Unit | None = None
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
     fill: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -67,28 +100,36 @@ class Encoder:
     categories: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, X: Any, *, inputs: InputKind, tokens: str, scale: bool) -> Encoder:
-        """Learn from the training sequences, which are of the kind `inputs`."""
+    def fit_encode(
+        cls, X: Any, *, inputs: InputKind, tokens: Unit | Literal["auto"], scale: bool
+    ) -> EncodedSequences:
+        """Learn from the training sequences, which are of the kind `inputs`, and encode them.
+
+        One function for both, so that text is cut once. The encoder is the result's `encoder`.
+        """
         if inputs == "numbers":
-            mean, spread, fill = _fit_numbers(as_numbers(X).values, scale)
-            return cls("numbers", mean=mean, scale=spread, fill=fill)
-        if inputs == "mixed":
-            mixed = as_mixed(X)
-            columns = category_columns(mixed.values)
-            mean, spread, fill = _fit_numbers(extract_numbers(mixed, columns).values, scale)
-            return cls(
+            steps = as_numbers(X)
+            mean, spread, fill = _fit_numbers(steps.values, scale)
+            encoder = cls("numbers", mean=mean, scale=spread, fill=fill)
+        elif inputs == "mixed":
+            steps = as_mixed(X)
+            columns = category_columns(steps.values)
+            mean, spread, fill = _fit_numbers(extract_numbers(steps, columns).values, scale)
+            encoder = cls(
                 "mixed",
                 mean=mean,
                 scale=spread,
                 fill=fill,
-                categories={c: _by_frequency(category_names(mixed.values[:, c])) for c in columns},
+                categories={c: _by_frequency(category_names(steps.values[:, c])) for c in columns},
             )
-        unit = None
-        if inputs == "text":
-            unit = choose_unit(X) if tokens == "auto" else tokens
-        sequences = as_tokens(X) if unit is None else cut(X, unit)
-        known = sorted(set(sequences.values.tolist()))
-        return cls(inputs, unit=unit, vocabulary=_numbered(known))
+        else:
+            unit: Unit | None = None
+            if inputs == "text":
+                unit = choose_unit(X) if tokens == "auto" else tokens
+            steps = as_tokens(X) if unit is None else cut(X, unit)
+            vocabulary = _numbered(sorted(set(steps.values.tolist())))
+            encoder = cls(inputs, unit=unit, vocabulary=vocabulary)
+        return EncodedSequences(X, steps, encoder.encode_steps(steps), encoder)
 
     @property
     def channels(self) -> int:
@@ -116,26 +157,37 @@ class Encoder:
         return len(self.vocabulary) + FIRST_TOKEN if self.kind in ("tokens", "text") else 0
 
     def encode(self, X: Any) -> Ragged:
-        """Return X as the network takes it: (N, C) float32 or (N,) int64.
-
-        Categories are codes in the last columns of (N, C), exact in float32 below 2^24.
+        """Return X as the network takes it; see `encode_steps`.
 
         Raises: ShapeError if the channels are not those of the training; DataError if X holds
-            sequences of another kind.
+            sequences of another kind, or was encoded by another encoder.
+        """
+        return self.encode_sequences(X).inputs
+
+    def encode_sequences(self, X: Any) -> EncodedSequences:
+        """Return X encoded, with all that was read on the way; what is encoded stays as it is."""
+        steps = self.read_steps(X)
+        if isinstance(X, EncodedSequences):
+            return X
+        return EncodedSequences(X, steps, self.encode_steps(steps), self)
+
+    def encode_steps(self, steps: Ragged) -> Ragged:
+        """Return steps, as `read_steps` gave them, as the network takes them.
+
+        Returns: (N, C) float32 or (N,) int64. Categories are codes in the last columns of (N, C),
+            exact in float32 below 2^24.
         """
         if self.kind == "numbers":
-            return self._encode_numbers(self.read_steps(X))
+            return self._encode_numbers(steps)
         if self.kind == "mixed":
-            mixed = self.read_steps(X)
-            numbers = self._encode_numbers(extract_numbers(mixed, tuple(self.categories)))
+            numbers = self._encode_numbers(extract_numbers(steps, tuple(self.categories)))
             codes = [
-                [known.get(name, UNKNOWN) for name in category_names(mixed.values[:, c])]
+                [known.get(name, UNKNOWN) for name in category_names(steps.values[:, c])]
                 for c, known in self.categories.items()
             ]
-            return mixed.with_values(np.column_stack([numbers.values, *codes]).astype(np.float32))
-        tokens = self.read_steps(X)
-        ids = [self.vocabulary.get(token, UNKNOWN) for token in tokens.values.tolist()]
-        return tokens.with_values(np.array(ids, dtype=np.int64))
+            return steps.with_values(np.column_stack([numbers.values, *codes]).astype(np.float32))
+        ids = [self.vocabulary.get(token, UNKNOWN) for token in steps.values.tolist()]
+        return steps.with_values(np.array(ids, dtype=np.int64))
 
     def _encode_numbers(self, numbers: Ragged) -> Ragged:
         if gap := first_gap(numbers, self.gaps):
@@ -163,22 +215,28 @@ class Encoder:
         """From a column of numbers to its place among all columns of X."""
         return [c for c in range(self.channels) if c not in self.categories][number]
 
-    def unknown(self, X: Any) -> Counter[str]:
-        """Count the tokens and categories of X that training has not seen."""
+    def count_unknown(self, steps: Ragged) -> Counter[str]:
+        """Count the tokens and categories of `steps` that training has not seen."""
         if self.kind == "numbers":
             return Counter()
-        steps = self.read_steps(X).values
         if self.kind == "mixed":
             return Counter(
                 name
                 for c, known in self.categories.items()
-                for name in category_names(steps[:, c])
+                for name in category_names(steps.values[:, c])
                 if name not in known
             )
-        return Counter(t for t in steps.tolist() if t not in self.vocabulary)
+        return Counter(t for t in steps.values.tolist() if t not in self.vocabulary)
 
     def read_steps(self, X: Any) -> Ragged:
-        """Return X cut into its steps: numbers or mixed columns as given, or tokens."""
+        """Return X cut into its steps: numbers or mixed columns as they are, or tokens."""
+        if isinstance(X, EncodedSequences):
+            if X.encoder is not self:
+                raise DataError(
+                    "X was encoded for another model, or before this one was fitted again",
+                    remedy="Encode it with this one: model.encode(X).",
+                )
+            return X.steps
         X = as_indexable(X)
         self._refuse_other_kind(X)
         if self.kind == "text":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from elman.data.dataset import InputKind
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 
-UNITS = ("characters", "words", "bytes")
+Unit = Literal["characters", "words", "bytes"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 _BYTES = [chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in range(256)]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -191,7 +192,7 @@ def as_tokens(X: Any) -> Ragged:
     return ragged
 
 
-def choose_unit(texts: Sequence[str]) -> Literal["words", "characters"]:
+def choose_unit(texts: Sequence[str]) -> Unit:
     """Say what to cut texts into: words if they have three or more on average, else characters."""
     refuse_other_than_text(texts)
     words = sum(len(text.split()) for text in texts)
@@ -228,3 +229,14 @@ def refuse_other_than_text(texts: Sequence[Any]) -> None:
                 f"sequence {i} is {text!r:.40}, expected a string",
                 remedy="Give every sequence the same form.",
             )
+
+
+def take_rows(values: Any, index: NDArray[np.int64]) -> Any:
+    """Return the sequences, labels or weights at `index`; None stays None."""
+    if values is None:
+        return None
+    if isinstance(values, Ragged):
+        return values.take(index)
+    if isinstance(values, np.ndarray):
+        return values[index]
+    return [values[i] for i in index]

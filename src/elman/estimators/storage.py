@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,42 +13,67 @@ import torch
 from torch import Tensor
 
 from elman.data.dataset import Layout
-from elman.errors import ModelFileError, nearest
-from elman.estimators.base import SequenceEstimator
-from elman.estimators.card import model_card
-from elman.estimators.classifier import SequenceClassifier
+from elman.errors import ModelFileError
 from elman.estimators.containers import Columns
 from elman.estimators.encoder import Encoder
-from elman.estimators.regressor import SequenceRegressor
-from elman.estimators.tagger import SequenceTagger
+from elman.estimators.target import Target
 from elman.estimators.targets import TARGETS
-from elman.evaluate import Baselines, Report
-from elman.models import ModelConfig, SequenceModel, load_folder, save_folder
-from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, to_files
+from elman.evaluate import Baselines
+from elman.models import ModelConfig, SequenceModel, save_folder
+from elman.models.storage import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    from_files,
+    restore,
+    to_files,
+    write_atomically,
+)
 from elman.train import EpochRecord, History
 from elman.validation import validate_settings
 
 T = TypeVar("T")
-
-# The only classes a file can name.
-Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
-_ESTIMATORS: dict[str, type[Estimator]] = {
-    "SequenceClassifier": SequenceClassifier,
-    "SequenceRegressor": SequenceRegressor,
-    "SequenceTagger": SequenceTagger,
-}
 _MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
 
 
-def save(
-    estimator: SequenceEstimator,
-    folder: Path,
-    *,
-    data: str,
-    layout: Layout | None,
-    report: Report | None,
-) -> None:
-    """Write a model folder; arguments as `SequenceEstimator.save`."""
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leaves behind: the attributes of an estimator that end in an underscore.
+
+    Args:
+        encoder: how sequences are read.
+        target: what is predicted.
+        columns: of the X that was trained with.
+        layout: how its files were read; None where it did not come from files.
+        model: the network, on the CPU.
+        history: of the training.
+        chosen: what was chosen from the data, in words.
+        baselines: fitted on the training split.
+        memory: of the optimizer, by name, for a partial_fit that continues; not saved to a folder.
+    """
+
+    encoder: Encoder
+    target: Target
+    columns: Columns
+    layout: Layout | None
+    model: SequenceModel
+    history: History
+    chosen: str
+    baselines: Baselines
+    memory: dict[str, Tensor]
+
+
+def save(folder: Path, name: str, parameters: Mapping[str, Any], fitted: Fitted, card: str) -> None:
+    """Write a model folder.
+
+    Args:
+        folder: made if missing; a model that is there already is replaced.
+        name: of the estimator's class.
+        parameters: of the estimator.
+        fitted: all else.
+        card: README.md.
+    Raises: ModelFileError if the folder holds something else.
+    """
     if folder.exists() and not folder.is_dir():
         raise ModelFileError(f"{folder}: is a file, expected a folder to write the model into")
     own = {CONFIG, WEIGHTS, CARD}
@@ -58,145 +83,118 @@ def save(
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
-    tensors, config = _taken_apart(estimator, layout)
-    save_folder(folder, tensors, config, model_card(estimator, data, report))
+    save_folder(folder, _to_tensors(fitted), _to_config(name, parameters, fitted), card)
 
 
-def to_bytes(estimator: SequenceEstimator) -> dict[str, bytes]:
-    """A fitted estimator as what its files would hold, and its optimizer's memory."""
-    tensors, config = _taken_apart(estimator, None)
-    tensors |= {_OPTIMIZER + k: v for k, v in estimator._memory.items()}
-    return to_files(tensors, config)
+def save_card(folder: Path, card: str) -> None:
+    """Write the README.md of a model that was saved already."""
+    write_atomically(folder / CARD, card.encode())
 
 
-def from_bytes(files: Mapping[str, bytes]) -> SequenceEstimator:
+def to_bytes(name: str, parameters: Mapping[str, Any], fitted: Fitted) -> dict[str, bytes]:
+    """What the files of `save` would hold, and the optimizer's memory; for pickling."""
+    memory = {_OPTIMIZER + k: v for k, v in fitted.memory.items()}
+    return to_files(_to_tensors(fitted) | memory, _to_config(name, parameters, fitted))
+
+
+def from_bytes(files: Mapping[str, bytes]) -> Fitted:
     """Undo `to_bytes`. Raises ModelFileError."""
-    tensors, config = from_files(files, Path("pickle"))
-    estimator = _restored(tensors, config)[0]
-    estimator._memory = {
-        k.removeprefix(_OPTIMIZER): v for k, v in tensors.items() if k.startswith(_OPTIMIZER)
-    }
-    return estimator
+    return restore_fitted(*from_files(files, Path("pickle")))
 
 
-def _taken_apart(
-    estimator: SequenceEstimator, layout: Layout | None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An estimator's tensors by name, and all else, JSON-ready."""
-    parameters = estimator.get_params()
-    if not isinstance(parameters["random_state"], int | np.integer | None):
-        parameters["random_state"] = None
+def _to_tensors(fitted: Fitted) -> dict[str, Tensor]:
+    """All numbers by name: weights, and what the baselines have learnt."""
+    tensors = {_MODEL + k: v for k, v in fitted.model.state_dict().items()}
+    for name, array in fitted.baselines.to_arrays().items():
+        tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
+    return tensors
+
+
+def _to_config(name: str, parameters: Mapping[str, Any], fitted: Fitted) -> dict[str, Any]:
+    """All else, JSON-ready."""
     from elman import __version__
 
-    config = {
+    parameters = {k: v.item() if isinstance(v, np.generic) else v for k, v in parameters.items()}
+    if not isinstance(parameters["random_state"], int | None):
+        parameters["random_state"] = None
+    return {
         "elman": __version__,
-        "estimator": next(n for n, kind in _ESTIMATORS.items() if isinstance(estimator, kind)),
-        "parameters": {k: _without_numpy(v) for k, v in parameters.items()},
-        "model": dataclasses.asdict(estimator.model_.config),
-        "encoder": estimator.encoder_.to_dict(),
-        **estimator.target_.to_dict(),
-        "columns": dataclasses.asdict(estimator.columns_),
-        "chosen": estimator.chosen_,
+        "estimator": name,
+        "parameters": parameters,
+        "model": dataclasses.asdict(fitted.model.config),
+        "encoder": fitted.encoder.to_dict(),
+        **fitted.target.to_dict(),
+        "columns": dataclasses.asdict(fitted.columns),
+        "chosen": fitted.chosen,
         "history": {
-            "epochs": [record.to_dict() for record in estimator.history_.epochs],
-            "kept_epoch": estimator.history_.kept_epoch,
-            "stopped": estimator.history_.stopped,
-            "gradients": estimator.history_.gradients,
+            "epochs": [record.to_dict() for record in fitted.history.epochs],
+            "kept_epoch": fitted.history.kept_epoch,
+            "stopped": fitted.history.stopped,
+            "gradients": fitted.history.gradients,
         },
-        "layout": None if layout is None else dataclasses.asdict(layout),
+        "layout": None if fitted.layout is None else dataclasses.asdict(fitted.layout),
     }
-    tensors = {_MODEL + k: v for k, v in estimator.model_.state_dict().items()}
-    for name, array in estimator.baselines_.to_arrays().items():
-        tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
-    return tensors, config
 
 
-def load(folder: str | Path) -> Estimator:
-    """Load an estimator that `save` or `elman train` wrote.
+def restore_fitted(
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    targets: tuple[type[Target], ...] = tuple(TARGETS.values()),
+) -> Fitted:
+    """Undo `save` or `to_bytes`.
 
     Args:
-        folder: of a model, or of a run.
-    Raises: ModelFileError if something is missing, damaged, or not of this format.
+        targets: kinds of target that the estimator has.
+    Raises: ModelFileError, or another error if a part is damaged.
     """
-    return load_with_layout(folder)[0]
-
-
-def load_with_layout(
-    folder: str | Path,
-) -> tuple[Estimator, Layout | None]:
-    """As `load`, and how the files it was trained on were read, where that is known."""
-    tensors, config = load_folder(Path(folder))
-    try:
-        return _restored(tensors, config)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
-        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelFileError(f"{folder}: the model cannot be used: {detail}") from error
-
-
-def _restored(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> tuple[Estimator, Layout | None]:
-    if config["estimator"] not in _ESTIMATORS:
-        raise ModelFileError(
-            f"config.json: estimator {config['estimator']!r}, expected one of "
-            f"{', '.join(_ESTIMATORS)}"
-        )
-    kind = _ESTIMATORS[config["estimator"]]
-    known = inspect.signature(kind).parameters
-    for name in config["parameters"]:
-        if name not in known:
-            raise ModelFileError(
-                f"config.json: parameters: {name}: no such parameter.{nearest(name, known)}"
-            )
-    estimator = kind(**config["parameters"])
-    if not isinstance(estimator.random_state, int | None):
-        raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
     described = dict(config["model"])
     described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
     network = validate_settings(ModelConfig, described, "config.json: model")
-    estimator.check_parameters(network.readout, 0)
-    if network.task not in kind.tasks:
+    if TARGETS[network.task] not in targets:
         raise ModelFileError(
-            f"config.json: model: task {network.task!r}, which is no {kind.__name__}'s"
+            f"config.json: model: task {network.task!r}, which is no {config['estimator']}'s"
         )
     target = TARGETS[network.task].from_dict(config)
-    estimator._set_target(target)
-    estimator.encoder_ = Encoder.from_dict(config["encoder"])
+    encoder = Encoder.from_dict(config["encoder"])
     sizes = {
         "num_outputs": target.num_outputs,
-        "input_size": estimator.encoder_.input_size,
-        "vocabulary_size": estimator.encoder_.vocabulary_size,
-        "category_sizes": estimator.encoder_.category_sizes,
+        "input_size": encoder.input_size,
+        "vocabulary_size": encoder.vocabulary_size,
+        "category_sizes": encoder.category_sizes,
     }
     for name, size in sizes.items():
         if getattr(network, name) != size:
             raise ModelFileError(
                 f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
             )
-    estimator._memory = {}
-    estimator.columns_ = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
-    history = config["history"]
-    estimator.chosen_ = _checked(str, config["chosen"])
-    estimator.history_ = History(
-        epochs=[_record(record) for record in history["epochs"]],
-        kept_epoch=_checked(int, history["kept_epoch"]),
-        stopped=_checked(str, history["stopped"]),
-        gradients=_checked(str, history["gradients"]),
-    )
-    own = {k.removeprefix(_MODEL): v for k, v in tensors.items() if k.startswith(_MODEL)}
-    _refuse_other_sizes(network, own)
+    history, layout = config["history"], config["layout"]
+    weights = _strip(tensors, _MODEL)
+    _refuse_other_sizes(network, weights)
     model = SequenceModel(network)
-    restore(model, own, WEIGHTS)
-    estimator.model_ = model.eval()
-    estimator.baselines_ = Baselines.from_arrays(
-        {
-            k.removeprefix(_BASELINE): v.numpy()
-            for k, v in tensors.items()
-            if k.startswith(_BASELINE)
-        }
+    restore(model, weights, WEIGHTS)
+    return Fitted(
+        encoder=encoder,
+        target=target,
+        columns=_checked(Columns, config.get("columns", {})),  # not in files of 0.1
+        layout=None if layout is None else _checked(Layout, layout),
+        model=model.eval(),
+        history=History(
+            epochs=[_record(record) for record in history["epochs"]],
+            kept_epoch=_checked(int, history["kept_epoch"]),
+            stopped=_checked(str, history["stopped"]),
+            gradients=_checked(str, history["gradients"]),
+        ),
+        chosen=_checked(str, config["chosen"]),
+        baselines=Baselines.from_arrays(
+            {k: v.numpy() for k, v in _strip(tensors, _BASELINE).items()}
+        ),
+        memory=_strip(tensors, _OPTIMIZER),
     )
-    layout = config["layout"]
-    return estimator, None if layout is None else _checked(Layout, layout)
+
+
+def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
@@ -233,7 +231,3 @@ def _checked(kind: type[T], value: Any) -> T:
         raise ModelFileError(
             f"config.json: {place}: got {first['input']!r:.40}; {first['msg']}"
         ) from error
-
-
-def _without_numpy(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

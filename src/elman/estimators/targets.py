@@ -1,14 +1,14 @@
 """What is predicted: from labels as users have them to what a network learns, and back.
 
-n sequences, m answers (the sequences, or with one at every step the N steps), K outputs.
+n sequences, m predictions (of the sequences, or of the N steps), K outputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,32 +16,60 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.ragged import Ragged, flatten
-from elman.errors import DataError, ModelFileError, ShapeError
-from elman.estimators.labels import as_labels, to_codes, to_indicator
-from elman.estimators.weights import class_weights, label_weights
+from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
+from elman.estimators.labels import (
+    as_label_sets,
+    as_labels,
+    as_step_labels,
+    as_step_values,
+    as_values,
+    has_label_sets,
+    to_codes,
+    to_indicator,
+)
+from elman.estimators.target import (
+    Floats,
+    Labels,
+    Target,
+    class_weights,
+    label_weights,
+    list_labels,
+)
 from elman.evaluate import (
+    ClassificationReport,
     MultilabelReport,
     RegressionReport,
-    Report,
     evaluate,
     evaluate_labels,
     evaluate_values,
 )
 from elman.tasks import OutputName
 
-Labels = NDArray[Any] | Ragged
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
-class ClassTarget:
+class ClassTarget(Target):
     """One of K classes: their labels, (K,), in order."""
 
     task: ClassVar[OutputName] = "classification"
+    limits: ClassVar[str] = (
+        "It always names one of its classes, also for a sequence that belongs to none. Its "
+        "probabilities are\ncalibrated no better than the calibration error says, and only on "
+        "data like the test part."
+    )
     classes: NDArray[Any]
 
+    @staticmethod
+    def recognises(y: Any) -> bool:
+        """Whether y has the form of classes: anything may."""
+        return True
+
+    @staticmethod
+    def read(y: Any, *, per_step: bool) -> Labels:
+        """Return labels, (n,), or a Ragged of one a step."""
+        return as_step_labels(y, "y") if per_step else as_labels(y, "y")
+
     @classmethod
-    def of(cls, labels: Labels) -> ClassTarget:
+    def from_labels(cls, labels: Labels) -> Self:
         """Learn from all labels. Raises DataError if there are fewer than two classes."""
         classes = np.unique(flatten(labels))
         if len(classes) < 2:
@@ -54,14 +82,22 @@ class ClassTarget:
         return cls(classes)
 
     @property
+    def output_names(self) -> tuple[Any, ...]:
+        """The classes, (K,)."""
+        return tuple(self.classes.tolist())
+
+    @property
     def num_outputs(self) -> int:
         """K."""
-        return len(np.unique(self.classes))
+        return len(np.unique(self.classes))  # a damaged file may name a class twice
 
-    unit = None
-
-    def fit_scaling(self, labels: Labels) -> ClassTarget:
-        """Learn from the training part; the classes are known already."""
+    def with_classes(self, classes: NDArray[Any]) -> Self:
+        """Return the target as it is, if these are its classes."""
+        if (every := np.unique(classes)).tolist() != self.classes.tolist():
+            raise SettingsError(
+                f"classes: got {every.tolist()!r:.80}, but training continues with "
+                f"{self.classes.tolist()!r:.80}. Leave it out after the first call"
+            )
         return self
 
     def encode(self, labels: Labels) -> Labels:
@@ -71,35 +107,45 @@ class ClassTarget:
         return to_codes(labels, self.classes)
 
     def to_array(self, labels: Labels) -> NDArray[Any]:
-        """Return codes as baselines learn them, (m,)."""
+        """Return codes, (m,)."""
         return flatten(self.encode(labels))
 
-    def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
-        """Return what each class counts in the loss; see `elman.estimators.weights`."""
+    def decide(self, predictions: Floats) -> NDArray[Any]:
+        """Return the likeliest class, (m,), from (m, K)."""
+        labels: NDArray[Any] = self.classes[predictions.argmax(1)]
+        return labels
+
+    def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
+        """Return what each class counts in the loss, (K,) or None."""
         counts = np.bincount(self.to_array(labels), minlength=self.num_outputs)
-        return class_weights(asked, self.classes, counts)
+        return class_weights(class_weight, self.classes, counts)
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From outputs, (..., K), to probabilities, float64."""
+        """From logits, (..., K), to probabilities."""
         return torch.softmax(outputs.double(), -1)
 
-    def to_output_units(self, predictions: Floats) -> Floats:
-        """Return what users are given, (m, K)."""
-        return predictions
-
-    def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> Report:
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> ClassificationReport:
         """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate`."""
-        return evaluate(self.to_array(labels), answers, self.classes.tolist(), **how)
+        return evaluate(self.to_array(labels), predictions, list(self.output_names), **options)
+
+    def describe(self, *, per_step: bool) -> str:
+        """Say what is given to a sequence."""
+        return "a label at every step of a sequence" if per_step else "a class for each sequence"
+
+    def describe_outputs(self) -> str:
+        """Say which classes there are."""
+        return f"Classes: {list_labels(self.output_names)}."
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ClassTarget:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Undo `to_dict`."""
         classes = np.array(values["classes"])
-        kind = values.get("classes_type", "")  # int32, say, where JSON has one kind of number
+        # JSON has one kind of number; int32, say, must stay what it was.
+        kind = values.get("classes_type", "")
         if kind[:3] in ("int", "uin", "flo"):
             if not (classes.astype(kind) == classes).all():
                 raise ModelFileError(f"config.json: classes: not all are {kind}")
@@ -108,108 +154,26 @@ class ClassTarget:
 
 
 @dataclass(frozen=True)
-class NumericTarget:
-    """K numbers; the network learns (y - mean) / scale of each.
-
-    Args:
-        names: what they are called, (K,).
-        single: whether users have a bare number for each answer, not a row of K.
-        mean, scale: of the training part, (K,).
-    """
-
-    task: ClassVar[OutputName] = "regression"
-    names: tuple[str, ...]
-    single: bool
-    mean: Floats = field(default_factory=lambda: np.zeros(0))
-    scale: Floats = field(default_factory=lambda: np.ones(0))
-
-    @classmethod
-    def of(cls, values: Labels, names: tuple[str, ...] = ()) -> NumericTarget:
-        """Learn from all values, (m,) or (m, K), what form they have."""
-        shape = flatten(values).shape
-        width = 1 if len(shape) == 1 else shape[1]
-        default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
-        return cls(names or default, len(shape) == 1)
-
-    @property
-    def num_outputs(self) -> int:
-        """K."""
-        return len(self.names)
-
-    @property
-    def unit(self) -> Floats:
-        """What 1 of each output stands for, (K,)."""
-        return self.scale
-
-    def fit_scaling(self, values: Labels) -> NumericTarget:
-        """Learn mean and deviation from the training part; what never changes is not scaled."""
-        numbers = self.to_array(values)
-        with np.errstate(over="ignore"):
-            mean, scale = numbers.mean(0), numbers.std(0)
-        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise DataError(
-                "y holds numbers too large to standardise", remedy="Write them in another unit."
-            )
-        scale = np.where(scale > 1e-12 * np.abs(numbers).max(0), scale, 1.0)
-        return dataclasses.replace(self, mean=mean, scale=scale)
-
-    def encode(self, values: Labels) -> Labels:
-        """Return standardised values, float32, (n, K), or a Ragged of (N, K)."""
-        numbers = ((self.to_array(values) - self.mean) / self.scale).astype(np.float32)
-        return values.with_values(numbers) if isinstance(values, Ragged) else numbers
-
-    def to_array(self, values: Labels) -> Floats:
-        """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
-        numbers = np.asarray(flatten(values), dtype=np.float64)
-        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-        if numbers.shape[1] != len(self.names):
-            raise ShapeError(
-                f"y: got {numbers.shape[1]} values each, expected {len(self.names)} as in training"
-            )
-        return numbers
-
-    def class_weights(self, asked: Any, values: Labels) -> None:
-        """Numbers have none."""
-
-    def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From outputs, (..., K), to standardised values, float64."""
-        return outputs.double()
-
-    def to_output_units(self, predictions: Floats) -> Floats:
-        """Return values in the target's unit, (m, K)."""
-        return predictions * self.scale + self.mean
-
-    def evaluate(self, values: Labels, answers: Floats, **how: Any) -> RegressionReport:
-        """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
-        return evaluate_values(self.to_array(values), answers, self.names, **how)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` gives the same numbers back to the last bit."""
-        names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
-        return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NumericTarget:
-        """Undo `to_dict`. Raises ModelFileError if a part is missing or of the wrong form."""
-        found = values["values"]
-        names = tuple(str(name) for name in found["names"])
-        mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))
-        good = mean.shape == scale.shape == (len(names),) and names and (scale > 0).all()
-        if not (good and np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise ModelFileError("config.json: values: expected a name, mean and scale of each")
-        return cls(names, bool(found["single"]), mean, scale)
-
-
-@dataclass(frozen=True)
-class MultilabelTarget:
+class MultilabelTarget(Target):
     """Any number of K labels at once: the labels, (K,), in order."""
 
     task: ClassVar[OutputName] = "multilabel"
+    limits: ClassVar[str] = "A label is given where its own probability is above 1/2; none may be."
     classes: NDArray[Any]
 
+    @staticmethod
+    def recognises(y: Any) -> bool:
+        """Whether y is an indicator, or holds sets of labels."""
+        return has_label_sets(y)
+
+    @staticmethod
+    def read(y: Any, *, per_step: bool) -> Labels:
+        """Return an indicator, (n, K) int64, or n frozensets."""
+        return as_label_sets(y, "y")
+
     @classmethod
-    def of(cls, labels: Labels) -> MultilabelTarget:
-        """Learn from all labels, as `as_several` gave them."""
+    def from_labels(cls, labels: Labels) -> Self:
+        """Learn from all labels. Raises DataError if there is none."""
         rows = flatten(labels)
         if rows.dtype != object:
             return cls(np.arange(rows.shape[1]))
@@ -219,48 +183,63 @@ class MultilabelTarget:
         return cls(np.unique(as_labels(every, "y")))
 
     @property
-    def num_outputs(self) -> int:
-        """K."""
-        return len(self.classes)
+    def output_names(self) -> tuple[Any, ...]:
+        """The labels, (K,)."""
+        return tuple(self.classes.tolist())
 
-    unit = None
-
-    def fit_scaling(self, labels: Labels) -> MultilabelTarget:
-        """Learn from the training part; the labels are known already."""
-        return self
+    def with_classes(self, classes: NDArray[Any]) -> Self:
+        """Return the target with these labels, if those that occur are among them."""
+        every = np.unique(classes)
+        to_codes(self.classes, every)
+        return dataclasses.replace(self, classes=every)
 
     def encode(self, labels: Labels) -> Labels:
-        """Return 1 where a label is there, (n, K) float32. Raises DataError for one that is new."""
+        """Return 1 where a label is there, (n, K) float32."""
         return self.to_array(labels).astype(np.float32)
 
     def to_array(self, labels: Labels) -> NDArray[np.int64]:
         """Return 1 where a label is there, (n, K)."""
         return to_indicator(flatten(labels), self.classes)
 
-    def class_weights(self, asked: Any, labels: Labels) -> Floats | None:
-        """Return what each label counts where it is there; see `elman.estimators.weights`."""
-        return label_weights(asked, self.classes, self.to_array(labels))
+    def to_scored(self, labels: Labels) -> Labels:
+        """Return labels in the form of `decide`."""
+        return self.to_array(labels)
+
+    def decide(self, predictions: Floats) -> NDArray[np.int64]:
+        """Return 1 where a label's probability is above 1/2, (n, K)."""
+        return (predictions > 0.5).astype(np.int64)
+
+    def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
+        """Return what each label counts where it is there, (K,) or None."""
+        return label_weights(class_weight, self.classes, self.to_array(labels))
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From outputs, (n, K), to the probability of each label, float64."""
-        # Not torch.sigmoid, whose last bit hangs on where in memory a number lies.
+        """From logits, (n, K), to the probability of each label."""
+        # Not torch.sigmoid, whose last bit depends on where in memory a number lies: the same
+        # sequence must get the same bits in any batch.
         both = torch.stack([torch.zeros_like(outputs), outputs], -1).double()
         return torch.softmax(both, -1)[..., 1]
 
-    def to_output_units(self, predictions: Floats) -> Floats:
-        """Return what users are given, (n, K)."""
-        return predictions
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> MultilabelReport:
+        """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate_labels`."""
+        return evaluate_labels(
+            self.to_array(labels), predictions, list(self.output_names), **options
+        )
 
-    def evaluate(self, labels: Labels, answers: Floats, **how: Any) -> MultilabelReport:
-        """Compare probabilities, (n, K), with the truth; see `elman.evaluate.evaluate_labels`."""
-        return evaluate_labels(self.to_array(labels), answers, self.classes.tolist(), **how)
+    def describe(self, *, per_step: bool) -> str:
+        """Say what is given to a sequence."""
+        return f"any of {self.num_outputs} labels for each sequence"
+
+    def describe_outputs(self) -> str:
+        """Say which labels there are."""
+        return f"Labels: {list_labels(self.output_names)}."
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MultilabelTarget:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Undo `to_dict`."""
         classes = np.array(values["classes"])
         if not len(classes) or len(np.unique(classes)) != len(classes):
@@ -268,7 +247,142 @@ class MultilabelTarget:
         return cls(classes)
 
 
-Target = ClassTarget | MultilabelTarget | NumericTarget
+@dataclass(frozen=True)
+class NumericTarget(Target):
+    """K numbers; the network learns (y - mean) / scale of each.
+
+    Args:
+        names: what they are called, (K,).
+        single: whether users have a bare number for each prediction, not a row of K.
+        mean, scale: of the training split, (K,).
+    """
+
+    task: ClassVar[OutputName] = "regression"
+    limits: ClassVar[str] = "It always answers, also for a sequence unlike all it has seen."
+    names: tuple[str, ...]
+    single: bool
+    mean: Floats = field(default_factory=lambda: np.zeros(0))
+    scale: Floats = field(default_factory=lambda: np.ones(0))
+
+    @staticmethod
+    def recognises(y: Any) -> bool:
+        """Whether y has the form of numbers: `read` says if not."""
+        return True
+
+    @staticmethod
+    def read(y: Any, *, per_step: bool) -> Labels:
+        """Return values, (n,) or (n, K), or a Ragged of them."""
+        if per_step:
+            return as_step_values(y, "y")
+        if isinstance(y, Ragged):
+            raise DataError(
+                "y holds a value for every step",
+                remedy='Expected one a sequence, or readout="every".',
+            )
+        return as_values(y, "y")
+
+    @classmethod
+    def from_labels(cls, labels: Labels) -> Self:
+        """Learn from all values, (m,) or (m, K), how many there are."""
+        shape = flatten(labels).shape
+        width = 1 if len(shape) == 1 else shape[1]
+        default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
+        return cls(default, len(shape) == 1)
+
+    @property
+    def output_names(self) -> tuple[Any, ...]:
+        """What the numbers are called, (K,)."""
+        return self.names
+
+    @property
+    def unit(self) -> Floats:
+        """What 1 of each output is in the target's unit, (K,)."""
+        return self.scale
+
+    def fit_scaling(self, labels: Labels) -> Self:
+        """Learn mean and deviation; what never changes is not scaled."""
+        numbers = self.to_array(labels)
+        with np.errstate(over="ignore"):
+            mean, scale = numbers.mean(0), numbers.std(0)
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise DataError(
+                "y holds numbers too large to standardise", remedy="Write them in another unit."
+            )
+        scale = np.where(scale > 1e-12 * np.abs(numbers).max(0), scale, 1.0)
+        return dataclasses.replace(self, mean=mean, scale=scale)
+
+    def with_names(self, names: Sequence[str]) -> Self:
+        """Return the target with these names, if there are K."""
+        return (
+            dataclasses.replace(self, names=tuple(names)) if len(names) == len(self.names) else self
+        )
+
+    def with_classes(self, classes: NDArray[Any]) -> Self:
+        """Refuse classes: numbers have none."""
+        raise SettingsError("classes: numbers are predicted, which have none. Leave it out")
+
+    def encode(self, labels: Labels) -> Labels:
+        """Return standardised values, float32, (n, K), or a Ragged of (N, K)."""
+        numbers = ((self.to_array(labels) - self.mean) / self.scale).astype(np.float32)
+        return labels.with_values(numbers) if isinstance(labels, Ragged) else numbers
+
+    def to_array(self, labels: Labels) -> Floats:
+        """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
+        numbers = np.asarray(flatten(labels), dtype=np.float64)
+        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+        if numbers.shape[1] != len(self.names):
+            raise ShapeError(
+                f"y: got {numbers.shape[1]} values each, expected {len(self.names)} as in training"
+            )
+        return numbers
+
+    def decide(self, predictions: Floats) -> Floats:
+        """Return bare numbers, (m,), where y had them, else (m, K)."""
+        return predictions[:, 0] if self.single else predictions
+
+    def class_weights(self, class_weight: Any, labels: Labels) -> None:
+        """Numbers have none."""
+
+    def transform_outputs(self, outputs: Tensor) -> Tensor:
+        """From outputs, (..., K), to standardised values, which they are."""
+        return outputs.double()
+
+    def to_output_units(self, predictions: Floats) -> Floats:
+        """Return values in the target's unit, (m, K)."""
+        return predictions * self.scale + self.mean
+
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> RegressionReport:
+        """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
+        return evaluate_values(self.to_array(labels), predictions, self.names, **options)
+
+    def describe(self, *, per_step: bool) -> str:
+        """Say what is given to a sequence."""
+        what = "a number" if self.num_outputs == 1 else f"{self.num_outputs} numbers"
+        return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
+
+    def describe_outputs(self) -> str:
+        """Say which numbers there are."""
+        each = zip(self.names, self.mean, self.scale, strict=True)
+        rows = "\n".join(f"- {n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in each)
+        return f"Of the training part:\n\n{rows}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
+        return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`."""
+        found = values["values"]
+        names = tuple(str(name) for name in found["names"])
+        mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))
+        good = mean.shape == scale.shape == (len(names),) and names and (scale > 0).all()
+        if not (good and np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise ModelFileError("config.json: values: expected a name, mean and scale of each")
+        return cls(names, bool(found["single"]), mean, scale)
+
+
 TARGETS: dict[OutputName, type[Target]] = {
     kind.task: kind for kind in (ClassTarget, MultilabelTarget, NumericTarget)
 }

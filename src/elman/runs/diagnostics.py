@@ -6,7 +6,7 @@ of that, or, after a short training, as much as a small network does in about a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
-from elman.estimators import Estimator
+from elman.estimators import EncodedSequences, Estimator
 from elman.evaluate import Report
 from elman.evaluate.notable import NotableExample, notable_examples
 from elman.evaluate.text import one_line
@@ -100,6 +100,7 @@ class Diagnostics:
 def run_diagnostics(
     estimator: Estimator,
     splits: DataSplits,
+    sequences: Mapping[str, EncodedSequences],
     report: Report,
     folder: Path,
 ) -> Diagnostics:
@@ -108,23 +109,24 @@ def run_diagnostics(
     What cannot be done is left out, with the reason: there is a report all the same.
 
     Args:
+        sequences: of the splits `train` and `test`, as the network reads them.
         report: of the test part.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
-    training_steps = int(estimator.encoder_.read_steps(splits.training.inputs).lengths.sum())
+    training_steps = int(sequences["train"].inputs.lengths.sum())
     passes = 3.0 * len(estimator.history_.epochs)  # a step back costs two forward
     allowed_steps = max(LEAST / multiplications, SHARE * passes * training_steps)
-    lengths = estimator.encoder_.read_steps(splits.test.inputs).lengths
+    lengths = sequences["test"].inputs.lengths
     median = float(np.median(lengths))
-    training = _sample(splits.training, training_steps)
-    test = _sample(splits.test, int(lengths.sum()))
+    training, training_sequences = _sample(splits.training, sequences["train"])
+    test, test_sequences = _sample(splits.test, sequences["test"])
     figures: dict[str, Path] = {}
     diagnosis = _reason_or_result(
         lambda: doctor(
             estimator,
-            training.inputs,
+            training_sequences,
             training.target,
-            held_out=(test.inputs, test.target),
+            held_out=(test_sequences, test.target),
             sequences=SEQUENCES,
             probe=PROBE * 3.0 * median <= allowed_steps,
         )
@@ -139,7 +141,7 @@ def run_diagnostics(
         if not diagnosis.healthy:
             figures["doctor"] = folder / "doctor.png"
             save(diagnosis.plot(), figures["doctor"])
-    remembered = _measure_memory(estimator, test, median, allowed_steps)
+    remembered = _measure_memory(estimator, test_sequences, median, allowed_steps)
     if isinstance(remembered, Memory):
         figures["memory"] = folder / "memory.png"
         save(remembered.plot(), figures["memory"])
@@ -177,17 +179,18 @@ def _reason_or_result(make: Callable[[], T]) -> T | str:
         return str(error)
 
 
-def _sample(part: Dataset, steps: int) -> Dataset:
-    """A part, or a sample of a large one."""
-    count = len(part)
+def _sample(part: Dataset, sequences: EncodedSequences) -> tuple[Dataset, EncodedSequences]:
+    """A part and its sequences, or a sample of a large one."""
+    count, steps = len(part), int(sequences.inputs.lengths.sum())
     most = min(SAMPLE[0], max(2, int(SAMPLE[1] * count / max(1, steps))))
     if count <= most:
-        return part
-    return part.take(np.sort(np.random.default_rng(0).choice(count, most, replace=False)))
+        return part, sequences
+    index = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+    return part.take(index), sequences.take(index)
 
 
 def _measure_memory(
-    estimator: Estimator, part: Dataset, length: float, allowed_steps: float
+    estimator: Estimator, sequences: EncodedSequences, length: float, allowed_steps: float
 ) -> Memory | str:
     """The memory, on as many sequences, or at as many lags, as the allowed steps suffice for."""
     sides = 2 if estimator.model_.config.bidirectional else 1
@@ -195,7 +198,7 @@ def _measure_memory(
         count = int(allowed_steps / (length * min(length, lags * sides)))
         if count >= MEMORY[0]:
             options: dict[str, Any] = {"sequences": min(count, MEMORY[1]), "lags": lags}
-            return _reason_or_result(partial(memory, estimator, part.inputs, **options))
+            return _reason_or_result(partial(memory, estimator, sequences, **options))
     return (
         "Left out: the sequences are so long that it would take a large share of the training's "
         "time. `elman explain` measures it."

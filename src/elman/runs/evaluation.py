@@ -15,8 +15,7 @@ from elman.data.builtin import load_task
 from elman.data.ragged import flatten
 from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
-from elman.estimators import Estimator
-from elman.estimators.storage import load_with_layout
+from elman.estimators import Estimator, load
 from elman.evaluate import Check, Report
 from elman.runs.data_splits import check_known, is_builtin
 from elman.runs.experiment import task_of
@@ -49,12 +48,13 @@ def evaluate(
         check_output_folder(out, overwrite, EVALUATION)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
     if TASKS[dataset.task].has_classes:
-        check_known(dataset, set(estimator.classes_.tolist()))
+        check_known(dataset, set(estimator.target_.output_names))
     out = out or default_output(model, EVALUATION, Path(data).stem)
-    report = estimator.evaluate(dataset.inputs, dataset.target)
-    notes += note_unknown_tokens(estimator, dataset)
+    encoded = estimator.encode(dataset.inputs)
+    report = estimator.evaluate(encoded, dataset.target)
+    notes += note_unknown_tokens(encoded, dataset.source)
     with new_folder(out, overwrite, EVALUATION):
-        predictions = write_predictions(estimator, dataset, report.predictions)
+        predictions = write_predictions(estimator, dataset, encoded, report.predictions)
         (out / "predictions.csv").write_text(predictions, encoding="utf-8")
         plots.save_all([], report, out / "plots")
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
@@ -71,11 +71,9 @@ def predict(
     Returns: predictions as CSV, how many sequences, and what the user should know.
     """
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
-    has_classes = TASKS[estimator.target_.task].has_classes
-    outputs = (estimator.predict_proba if has_classes else estimator.predict)(dataset.inputs)
-    predictions = np.concatenate(outputs) if isinstance(outputs, list) else outputs
-    text = write_predictions(estimator, dataset, predictions.reshape(len(predictions), -1))
-    return text, len(dataset), notes + note_unknown_tokens(estimator, dataset)
+    encoded = estimator.encode(dataset.inputs)
+    text = write_predictions(estimator, dataset, encoded, estimator.predict_encoded(encoded))
+    return text, len(dataset), notes + note_unknown_tokens(encoded, dataset.source)
 
 
 def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Check]:
@@ -96,7 +94,8 @@ def load_model_and_data(
         labelled: whether labels must be there; None if they may.
     Returns: the estimator, the sequences, and what the user should know.
     """
-    estimator, layout = load_with_layout(model)
+    estimator = load(model)
+    layout = estimator.layout_
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     if is_builtin(data):
         if options:
@@ -141,7 +140,7 @@ def _restore_labels(dataset: Dataset, estimator: Estimator) -> Dataset:
     if target is None or not TASKS[dataset.task].single_label:
         return dataset
     labels = flatten(target)
-    by_text = {str(label): label for label in estimator.classes_.tolist()}
+    by_text = {str(label): label for label in estimator.target_.output_names}
     restored = np.empty(len(labels), dtype=object)
     restored[:] = [by_text.get(v, v) if isinstance(v, str) else v for v in labels]
     return dataclasses.replace(

@@ -5,26 +5,22 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import inspect
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
 from elman.data.ragged import flatten
 from elman.errors import SettingsError
-from elman.estimators import Estimator, SequenceClassifier, SequenceRegressor, SequenceTagger
-from elman.estimators.card import describe_model
-from elman.estimators.defaults import DataStatistics, choose
-from elman.estimators.encoder import Encoder
-from elman.estimators.inputs import check_sequences, choose_unit
-from elman.estimators.targets import NumericTarget
+from elman.estimators import EncodedSequences, Estimator, Prepared
+from elman.estimators.estimators import ESTIMATORS
 from elman.evaluate import Report
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
@@ -38,9 +34,12 @@ from elman.runs.folder import (
 )
 from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.runs.report import page
-from elman.settings import DataSettings
+from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
-from elman.train import EpochCallback, EpochRecord
+from elman.train import EpochRecord, History
+
+# By whether there is a target at every step, for settings that do not say the task.
+_DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Run:
     Args:
         folder: where everything was written.
         estimator: fitted.
-        reports: figures by part; `test` is always there.
+        reports: by split; `test` is always there.
         interrupted: whether Ctrl-C ended the training.
         seconds: of the whole run.
     """
@@ -87,40 +86,39 @@ def run(
     if out is not None:
         check_output_folder(out, overwrite)
     splits = read_splits(settings.data, settings.training.seed, settings.training)
-    settings, chosen = resolve(settings, splits)
+    estimator, prepared, settings = prepare(settings, splits, verbose)
     summary = describe(splits.whole)
-    splits = dataclasses.replace(splits, notes=(*splits.notes, chosen))
+    splits = dataclasses.replace(splits, notes=(*splits.notes, prepared.chosen))
     echo("\n".join([summary, *splits.notes]))
-    estimator = make_estimator(settings, verbose)
     folder = out or default_folder(settings.data.data, created.date())
     with new_folder(folder, overwrite):
+        # Early, so that a run that is killed says what it was and can be replaced.
         (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
         with (folder / "metrics.jsonl").open("w", encoding="utf-8") as lines:
 
-            def heard(record: EpochRecord) -> None:
+            def write_epoch(record: EpochRecord) -> None:
                 append_line(lines, record.to_dict())
 
-            fit(estimator, splits, heard)
-        model = describe_model(estimator)
+            estimator.fit_prepared(prepared, write_epoch)
         history = estimator.history_
         interrupted = history.stopped.startswith("interrupted")
         echo(
-            f"{model}\n{history.stopped}; "
+            f"{estimator.describe_model()}\n{history.stopped}; "
             f"the weights of epoch {history.kept_epoch} are evaluated and saved"
         )
         card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
-        layout = None if is_builtin(settings.data.data) else splits.whole.layout
-        # Saved before anything else can go wrong, and once more with its figures.
-        estimator.save(folder / "model", data=card, layout=layout)
-        reports = {"test": estimator.evaluate(splits.test.inputs, splits.test.target)}
-        estimator.save(folder / "model", data=card, layout=layout, report=reports["test"])
-        for name, part in (("validation", splits.validation), ("train", splits.training)):
-            if part is not None:
-                reports[name] = estimator.evaluate(part.inputs, part.target, resamples=0)
-        notes = note_unknown_tokens(estimator, splits.test)
-        predictions = write_predictions(estimator, splits.test, reports["test"].predictions)
+        # Before the evaluation, so that a trained model is not lost even if the process is killed
+        # in it; afterwards only the card, which shows the metrics, is written anew.
+        estimator.save(folder / "model", data=card)
+        sequences = _encode_splits(estimator, prepared, splits)
+        reports = _evaluate(estimator, sequences, splits)
+        estimator.save_card(folder / "model", data=card, report=reports["test"])
+        notes = note_unknown_tokens(sequences["test"], splits.test.source)
+        predictions = write_predictions(
+            estimator, splits.test, sequences["test"], reports["test"].predictions
+        )
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
-        pictures = plots.save_all(
+        figures = plots.save_all(
             [record.to_dict() for record in history.epochs],
             reports["test"],
             folder / "plots",
@@ -128,7 +126,9 @@ def run(
         )
         diagnostics = None
         if settings.report.diagnostics:
-            diagnostics = run_diagnostics(estimator, splits, reports["test"], folder / "plots")
+            diagnostics = run_diagnostics(
+                estimator, splits, sequences, reports["test"], folder / "plots"
+            )
         seconds = time.perf_counter() - started
         document = page.Page(
             title=Path(settings.data.data).name,
@@ -137,41 +137,73 @@ def run(
             version=__version__,
             seconds=seconds,
             data="\n".join([summary, *splits.notes]),
-            model=model,
+            model=estimator.describe_model(),
             history=history,
             reports=reports,
-            figures=pictures,
+            figures=figures,
             config=to_toml(settings),
             notes=notes,
             diagnostics=diagnostics,
         )
         (folder / "report.html").write_text(page.render(document), encoding="utf-8")
         # Last: where this file is, the run is complete.
-        write_json(
-            folder / "metrics.json",
-            {
-                **{part: report.to_dict() for part, report in reports.items()},
-                "seconds": round(seconds, 3),
-                "epochs": len(history.epochs),
-                "kept_epoch": history.kept_epoch,
-                "stopped": history.stopped,
-                "gradients": history.gradients,
-                "settings_sha256": settings_hash(settings),
-                "data_sha256": _fingerprints(settings),
-                "versions": {
-                    "elman": __version__,
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                },
-            },
-        )
+        write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
     return Run(folder, estimator, reports, interrupted, seconds)
 
 
+def prepare(
+    settings: RunSettings, splits: DataSplits, verbose: int = 0
+) -> tuple[Estimator, Prepared, RunSettings]:
+    """Make the estimator that the settings describe, and let it prepare the training.
+
+    Returns: the estimator, not yet fitted; what its `fit_prepared` takes; and the settings with
+        every default filled in that depends on the data.
+    Raises: SettingsError for what does not go with the data.
+    """
+    layout = splits.whole.layout
+    data = resolve_data(settings.data, layout)
+    data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
+    model = _settle_readout(settings.model, splits.whole)
+    # Patience and keep before the estimator sees them: it cannot know that a validation part which
+    # is the test part must choose nothing.
+    plan = settings.training.resolve(splits.can_choose)
+    training = dataclasses.replace(settings.training, patience=plan.patience, keep=plan.keep)
+    settings = RunSettings(data, model, training, settings.report)
+    estimator = make_estimator(settings, verbose)
+    watched = splits.validation
+    prepared = estimator.prepare(
+        splits.training.inputs,
+        splits.training.target,
+        validation_data=None if watched is None else (watched.inputs, watched.target),
+        column_names=layout.channels if layout.format != "rows" else (),  # whose columns are steps
+        target_names=_target_names(splits.training),
+        layout=None if is_builtin(data.data) else layout,
+    )
+    settings = RunSettings(
+        dataclasses.replace(data, tokens=prepared.encoder.unit or data.tokens),
+        prepared.model,
+        prepared.training,
+        settings.report,
+    )
+    # The saved model's parameters are those of config.toml: a fit anew makes the same network.
+    estimator.set_params(**_parameters(settings, verbose))
+    return estimator, prepared, settings
+
+
 def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
     """Return the estimator that the settings describe, not yet fitted."""
+    return _estimator_type(settings)(**_parameters(settings, verbose))
+
+
+def _estimator_type(settings: RunSettings) -> type[Estimator]:
+    per_step = settings.model.readout == "every"
+    return ESTIMATORS[TASKS[settings.data.task or _DEFAULT_TASKS[per_step]].estimator]
+
+
+def _parameters(settings: RunSettings, verbose: int) -> dict[str, Any]:
+    """Parameters of the estimator, by name."""
     values: dict[str, Any] = {
         **dataclasses.asdict(settings.model),
         **dataclasses.asdict(settings.training),
@@ -182,90 +214,86 @@ def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
     values["random_state"] = values.pop("seed")
     if isinstance(settings.data.validation, float):
         values["validation"] = settings.data.validation
-    readout = values.pop("readout")
-    if settings.data.task == "regression":
-        return SequenceRegressor(readout=readout, **values)
-    if readout == "every":
-        return SequenceTagger(**values)
-    return SequenceClassifier(readout=readout, **values)
+    parameters = inspect.signature(_estimator_type(settings)).parameters
+    return {name: value for name, value in values.items() if name in parameters}
 
 
-def fit(
-    estimator: Estimator,
-    splits: DataSplits,
-    on_epoch: EpochCallback | None = None,
-) -> None:
-    """Train on the training part, watched by the validation part where there is one."""
-    watched = splits.validation
-    names = splits.whole.layout.target
-    estimator.fit(
-        splits.training.inputs,
-        splits.training.target,
-        validation_data=None if watched is None else (watched.inputs, watched.target),
-        on_epoch=on_epoch,
-    )
-    target = estimator.target_
-    if isinstance(target, NumericTarget) and names:  # as the file calls them
-        named = [names] if target.num_outputs == 1 else [n.strip() for n in names.split(",")]
-        if len(named) == target.num_outputs:
-            estimator.target_ = dataclasses.replace(target, names=tuple(named))
+def _settle_readout(model: ModelSettings, dataset: Dataset) -> ModelSettings:
+    """Return the settings with the readout that a target at every step needs."""
+    per_step = isinstance(dataset.target, Ragged)
+    if model.readout == "auto":
+        return dataclasses.replace(model, readout="every") if per_step else model
+    if per_step != (model.readout == "every"):
+        task = TASKS[dataset.task]
+        target = task.target + " at every step" * (per_step and task.per_step is None)
+        raise SettingsError(
+            f"readout: got {model.readout!r}, but the target is {target}. Leave --readout out, or "
+            "name another target with --target"
+        )
+    return model
+
+
+def _target_names(dataset: Dataset) -> tuple[str, ...]:
+    """What the file calls the numbers to be predicted; empty where it does not."""
+    assert dataset.target is not None  # read with labelled=True
+    names = dataset.layout.target
+    if not names:
+        return ()
+    single = flatten(dataset.target).ndim == 1
+    return (names,) if single else tuple(name.strip() for name in names.split(","))
 
 
 def task_of(estimator: Estimator) -> TaskName:
-    """What an estimator has learnt, as a dataset's `task`."""
-    task = estimator.target_.task
-    return "tagging" if task == "classification" and estimator.per_step else task
-
-
-def resolve(settings: RunSettings, splits: DataSplits) -> tuple[RunSettings, str]:
-    """Fill in every default that hangs on the data, and refuse what does not go with it.
-
-    Returns: the settings, and a sentence that says what was chosen from the data.
-    """
-    per_step = isinstance(splits.whole.target, Ragged)
-    each = TASKS[splits.whole.task].target + " at every step" * (splits.whole.task == "regression")
-    readout = settings.model.readout
-    if readout != "auto" and per_step != (readout == "every"):
-        found = each if per_step else TASKS[splits.whole.task].target
-        raise SettingsError(
-            f"readout: got {readout!r}, but the target is {found}. Leave --readout out, or name "
-            "another target with --target"
-        )
-    data = resolve_data(settings.data, splits.whole.layout)
-    data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
-    texts = splits.training.inputs
-    if data.tokens == "auto" and not isinstance(texts, Ragged):
-        data = dataclasses.replace(data, tokens=choose_unit(texts))
-    model, training, chosen = choose(
-        figures_of(splits.training, data), settings.model, settings.training
+    """Return what an estimator has learnt, as a dataset's `task`."""
+    return next(
+        task.name
+        for task in TASKS.values()
+        if task.output == estimator.target_.task and task.per_step in (None, estimator.per_step)
     )
-    plan = training.resolve(splits.can_choose)
-    hanging = {n: getattr(plan, n) for n in ("patience", "keep")}
-    training = dataclasses.replace(training, **hanging)
-    return RunSettings(data, model, training, settings.report), chosen
 
 
-def figures_of(training: Dataset, data: DataSettings) -> DataStatistics:
-    """What the rule for settings that are not given looks at."""
-    assert training.target is not None
-    inputs, kind = check_sequences(training.inputs, "auto")
-    encoder = Encoder.fit(inputs, inputs=kind, tokens=data.tokens, scale=data.scale)
-    lengths = encoder.read_steps(inputs).lengths
-    target = flatten(training.target)
-    if training.task == "regression":
-        outputs = 1 if target.ndim == 1 else target.shape[1]
-    elif training.task == "multilabel":
-        outputs = len(frozenset().union(*target.tolist()))
-    else:
-        outputs = len(np.unique(target))
-    return DataStatistics.from_training(
-        encoder,
-        lengths,
-        outputs,
-        per_step=isinstance(training.target, Ragged),
-        task=training.task,
-        scaled=data.scale,
-    )
+def _encode_splits(
+    estimator: Estimator, prepared: Prepared, splits: DataSplits
+) -> dict[str, EncodedSequences]:
+    """The sequences of each split as the network reads them: only those of the test are new."""
+    sequences = {"train": prepared.sequences}
+    if prepared.validation_sequences is not None:
+        sequences["validation"] = prepared.validation_sequences
+    same = splits.validation is splits.test
+    sequences["test"] = sequences["validation"] if same else estimator.encode(splits.test.inputs)
+    return sequences
+
+
+def _evaluate(
+    estimator: Estimator, sequences: Mapping[str, EncodedSequences], splits: DataSplits
+) -> dict[str, Report]:
+    """Reports by split; intervals cost time, and only the test's numbers are compared."""
+    reports = {"test": estimator.evaluate(sequences["test"], splits.test.target)}
+    for name, part in (("validation", splits.validation), ("train", splits.training)):
+        if part is not None:
+            reports[name] = estimator.evaluate(sequences[name], part.target, resamples=0)
+    return reports
+
+
+def _metrics(
+    settings: RunSettings, history: History, reports: Mapping[str, Report], seconds: float
+) -> dict[str, Any]:
+    """What metrics.json holds."""
+    return {
+        **{part: report.to_dict() for part, report in reports.items()},
+        "seconds": round(seconds, 3),
+        "epochs": len(history.epochs),
+        "kept_epoch": history.kept_epoch,
+        "stopped": history.stopped,
+        "gradients": history.gradients,
+        "settings_sha256": settings_hash(settings),
+        "data_sha256": _fingerprints(settings),
+        "versions": {
+            "elman": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
 
 
 def _fingerprints(settings: RunSettings) -> dict[str, str]:

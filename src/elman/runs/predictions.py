@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
-from elman.estimators import Estimator
+from elman.estimators import EncodedSequences, Estimator
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]
@@ -38,22 +38,23 @@ def sequence_names(dataset: Dataset) -> list[Any]:
     return [f"{name} window {number} from step {first}" for name, (number, first) in windows]
 
 
-def write_predictions(estimator: Estimator, dataset: Dataset, predictions: Floats) -> str:
+def write_predictions(
+    estimator: Estimator, dataset: Dataset, encoded: EncodedSequences, predictions: Floats
+) -> str:
     """Return a data set's predictions as CSV text.
 
     Args:
+        encoded: the data set's sequences as the estimator reads them.
         predictions: the estimator's for the data set: probabilities or numbers, (n, K), or (N, K)
             with one a step.
     """
-    target: Any = estimator.target_
-    has_classes = TASKS[estimator.target_.task].has_classes
     return predictions_csv(
         estimator.target_.task,
-        target.classes.tolist() if has_classes else list(target.names),
+        estimator.target_.output_names,
         predictions,
         names=sequence_names(dataset),
         true=dataset.target,
-        steps=estimator.encoder_.read_steps(dataset.inputs) if estimator.per_step else None,
+        steps=encoded.steps if estimator.per_step else None,
     )
 
 
@@ -162,15 +163,19 @@ COLUMNS: dict[OutputName, Callable[[Sequence[Any], bool], Columns]] = {
 }
 
 
-def note_unknown_tokens(estimator: Estimator, dataset: Dataset) -> tuple[str, ...]:
-    """Say how many tokens of a data set are not in the vocabulary; empty if none."""
-    unknown = estimator.count_unknown(dataset.inputs)
+def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ...]:
+    """Say how many tokens of a data set are not in the vocabulary; empty if none.
+
+    Args:
+        source: what the data set is called.
+    """
+    unknown = encoded.encoder.count_unknown(encoded.steps)
     if not unknown:
         return ()
-    total = len(estimator.encoder_.read_steps(dataset.inputs).values)
+    total = len(encoded.steps.values)
     most_common = ", ".join(repr(token) for token, _ in unknown.most_common(5))
     more = ", ..." if len(unknown) > 5 else ""
     return (
         f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.2%}) of "
-        f"{dataset.source} were not seen in training and are read as unknown: {most_common}{more}",
+        f"{source} were not seen in training and are read as unknown: {most_common}{more}",
     )

@@ -9,7 +9,7 @@ Dimensions: n sequences, N steps of all of them, T steps, C channels, K outputs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,13 +175,15 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
 
 def _as_container(values: Any) -> Any:
     """Sequences, or labels, as a Ragged, an array or a list."""
-    if isinstance(values, Ragged | list):
+    if isinstance(values, Ragged | Sequence):
         return values
     return np.asarray(values) if hasattr(values, "__array__") else list(values)
 
 
 def _take(values: Any, index: list[int]) -> Any:
-    """Those at `index`, in the container that they have."""
+    """Those at `index`, which is sorted, in the container that they have."""
+    if len(index) == len(values):
+        return values  # whole, so that sequences which are encoded already need not be again
     if isinstance(values, Ragged):
         return values.take(np.array(index, dtype=np.int64))
     return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
