@@ -230,7 +230,7 @@ def attribute(
     """
     options = _method_options(method, span=span, stride=stride, steps=steps, tolerance=tolerance)
     explained = read_sequence(model, sequence)
-    explained.model.requires_grad_(False)
+    explained.model.requires_grad_(False)  # only gradients of e are needed
     embedded = EmbeddedNetwork(explained.model)
     e = embedded.embed(explained.x)[0]  # (T, E)
     e0, baseline_name = _baseline(explained, embedded, baseline)
@@ -238,28 +238,7 @@ def attribute(
         ends = embedded.outputs(torch.stack([e, e0]))
         score = choose_score(explained, ends[:1], target, output, step)
         at_input, at_baseline = score.of(ends).tolist()
-    columns = torch.from_numpy(embedded.columns).to(e.device)
-    error, complete = None, None
-    if method == "occlusion":
-        values, by_step, points = occlude(
-            lambda rows: _evaluate(embedded, score, rows), e, e0, columns, **options
-        )
-    elif method == "gradient_x_input":
-        _, (gradient,) = _differentiate(embedded, score, e[None])
-        values, points = _sum_columns((e - e0) * gradient, columns).cpu().numpy(), 1
-        by_step = values.sum(1)
-    else:
-        integral = integrate(
-            lambda rows: _differentiate(embedded, score, rows),
-            lambda each: _sum_columns(each, columns),
-            e,
-            e0,
-            max_points=MAX_POINTS,
-            **options,
-        )
-        values, points, error = integral.values.cpu().numpy(), integral.points, integral.error
-        by_step = values.sum(1)
-        complete = error <= options["tolerance"] * float(integral.values.abs().sum())
+    shared = _share(method, embedded, score, e, e0, options)
     return Attribution(
         method=method,
         target=score.target,
@@ -269,15 +248,59 @@ def attribute(
         input_names=explained.network.input_names,
         inputs=explained.inputs,
         categories=explained.categories,
-        values=values[:, 0] if explained.tokens is not None else values,
-        by_step=by_step,
+        values=shared.values[:, 0] if explained.tokens is not None else shared.values,
+        by_step=shared.by_step,
         at_input=at_input,
         at_baseline=at_baseline,
         baseline=baseline_name,
-        points=points,
-        error=error,
-        complete=complete,
+        points=shared.points,
+        error=shared.error,
+        complete=shared.complete,
     )
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A change shared among the inputs; fields as in an Attribution, values (T, C)."""
+
+    values: Floats
+    by_step: Floats
+    points: int
+    error: float | None = None
+    complete: bool | None = None
+
+
+def _share(
+    method: Method,
+    embedded: EmbeddedNetwork,
+    score: Score,
+    e: Tensor,
+    e0: Tensor,
+    options: dict[str, Any],
+) -> _Shared:
+    """Share F at e less F at e0, both (T, E), by one of the three equations."""
+    columns = torch.from_numpy(embedded.columns).to(e.device)
+    if method == "occlusion":
+        # Of all columns together too: where two say the same, replacing either alone does nothing.
+        values, by_step, points = occlude(
+            lambda rows: _evaluate(embedded, score, rows), e, e0, columns, **options
+        )
+        return _Shared(values, by_step, points)
+    if method == "gradient_x_input":
+        _, (gradient,) = _differentiate(embedded, score, e[None])
+        values = _sum_columns((e - e0) * gradient, columns).cpu().numpy()
+        return _Shared(values, values.sum(1), 1)
+    integral = integrate(
+        lambda rows: _differentiate(embedded, score, rows),
+        lambda each: _sum_columns(each, columns),
+        e,
+        e0,
+        max_points=MAX_POINTS,
+        **options,
+    )
+    values = integral.values.cpu().numpy()
+    complete = integral.error <= options["tolerance"] * float(integral.values.abs().sum())
+    return _Shared(values, values.sum(1), integral.points, integral.error, complete)
 
 
 def _method_options(method: str, **values: Any) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def layer_backward(layer: LayerForward, direct: Tensor) -> LayerBackward:
     dh, da, du = ([torch.empty(0)] * len(direct) for _ in range(3))
     gradients = dict.fromkeys(layer.cell.states, torch.zeros_like(direct[0]))
     for t in layer.backwards:
+        # What enters from above acts on h_t alone; the other states reach it only through time.
         dh[t] = direct[t] + gradients["h"]
         da[t], du[t], gradients = step_back(t, gradients | {"h": dh[t]})
     return LayerBackward(
@@ -215,7 +216,10 @@ def _lstm(layer: LayerForward) -> StepBack:
 
 
 def _autograd_step_back(layer: LayerForward) -> StepBack:
-    """Of a cell without equations above: one step again, and back through it by autograd."""
+    """Of a cell without equations above: one step again, and back through it by autograd.
+
+    a and u are leaves of their own, so that their gradients come apart as da and du.
+    """
     W, U, b, b_hh = (weight.detach() for weight in layer.weights)
     cell, previous = layer.cell, {name: h.detach() for name, h in layer.previous.items()}
     a_all, u_all = layer.inputs.detach() @ W.T + b, previous["h"] @ U.T + b_hh  # (T, G*H)

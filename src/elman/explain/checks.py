@@ -126,6 +126,7 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 def _check_codes(codes: Tensor, size: int, what: str, name: str) -> None:
     """Raise DataError unless codes, (T,), are whole numbers from 0 to size - 1."""
+    # Codes of categories come as floats beside the numbers, exact below 2^24 in float32.
     bad = ~((codes >= 0) & (codes < size) & (codes == codes.floor()))
     if bool(bad.any()):
         step = int(bad.nonzero()[0])

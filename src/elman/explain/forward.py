@@ -141,6 +141,7 @@ def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
     with torch.no_grad():
         outputs = sequence.model(sequence.x, lengths=sequence.lengths)[0]
         difference = (outputs - forward.outputs).abs().max()
+    # The kernels sum in another order than the equations here.
     tolerance = 1e-8 if outputs.dtype is torch.float64 else 1e-4
     if not difference <= tolerance * (1 + outputs.abs().max()):
         raise ElmanError(

@@ -73,6 +73,8 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
     reached = ~norms.isnan()
     known = torch.where(reached, norms, 0.0)
     mean = known.sum(0) / reached.sum(0)  # 0 / 0 is NaN
+    # A ratio of sums over the same sources, not of the means: those at lag k and k + 1 are over
+    # different sources, and a strong one that ends would look like a vanishing gradient.
     after = known[:, 1:].sum(0)
     before = torch.where(reached[:, 1:], norms[:, :-1], 0.0).sum(0)  # of the same sources
     ratio = after / before

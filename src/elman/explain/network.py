@@ -96,6 +96,7 @@ class ExplainedNetwork:
         network = copy.deepcopy(model)
         if dtype is not None:
             network = network.to(dtype)
+        # deepcopy copies gradients as well, and evaluation mode turns dropout off.
         network.zero_grad(set_to_none=True)
         bias = network.eval().output.bias
         mean, scale = torch.zeros_like(bias), torch.ones_like(bias)
@@ -125,6 +126,7 @@ class ExplainedNetwork:
 
     def distribution(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to probabilities, or to values in the target's unit."""
+        # For classes times 1 plus 0, which changes no bit.
         return self.meaning.to_distribution(outputs) * self.scale + self.mean
 
     def describe(self) -> str:

@@ -88,6 +88,7 @@ def choose_score(
             )
         step %= steps
         row = outputs[0, step]
+    # Log-odds against the other classes need another class.
     if len(row) < 2 and TASKS[network.model.config.task].single_label:
         raise SettingsError("model: it has one class only, whose probability is always 1")
     if target is not None:

@@ -254,6 +254,7 @@ def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> 
         draw_lines(panel, table, names, bounds=(0, max(1.1, _top(table))))
         return
     largest = _largest(table) or 1.0
+    # One infinite or tiny value would leave no room for the others.
     drawn = _above_lowest(table, largest)
     low = float(np.nanmin(drawn)) if np.isfinite(drawn).any() else largest
     bounds = (min(low, largest / 10) / 1.6, largest * 1.6)
