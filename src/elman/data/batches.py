@@ -13,7 +13,8 @@ from torch import Tensor
 
 from elman.data.ragged import Ragged
 
-_BUCKET = 16  # batches sorted by length together
+# Batches sorted by length together: more would save little padding and mix the batches less.
+_BUCKET = 16
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def batch_randomly(
     Returns: indices into `lengths`, one array a batch; each sequence exactly once.
     """
     order = generator.permutation(len(lengths))
+    # With equal lengths sorting only costs time; the random numbers drawn are the same.
     if len(np.unique(lengths)) > 1:
         span = batch_size * _BUCKET
         runs = [order[i : i + span] for i in range(0, len(order), span)]

@@ -158,6 +158,7 @@ def _by_sequence(
     per_step = layout.per_step if layout and layout.target and not options.target else None
     if options.task is not None and TASKS[options.task].per_step:
         per_step = True
+    # One label a sequence is repeated in all its rows; a label that changes belongs to the steps.
     first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
     differs = labels != first
     changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
@@ -276,7 +277,7 @@ def _read_cells(
             table.columns[key].fault(i, "length", problem, remedy)
     inputs = parts[first]
     if others or schema.categories:
-        if others:
+        if others:  # columns of unequal length cannot be put side by side
             table.rows.faults.stop()
         dtype = object if schema.categories else np.float64
         columns = [part.values.reshape(len(part.values), -1) for part in parts.values()]

@@ -83,6 +83,7 @@ def is_number(value: Any) -> bool:
 
 def category_columns(values: NDArray[Any]) -> tuple[int, ...]:
     """Return the columns of (N, C) in which a value is neither a number nor missing."""
+    # As Python values: indexing an object array element by element is slow.
     columns = values.T.tolist()
     return tuple(c for c, column in enumerate(columns) if not all(map(is_number, column)))
 
@@ -119,7 +120,7 @@ def category_names(column: NDArray[Any]) -> list[str]:
 
 
 TIME_DELTA = "time since the last step"
-UNEVEN = 0.01  # of the median; clocks of recorders jitter by less
+UNEVEN = 0.01  # of the median: less is taken for the jitter of a clock
 
 
 def time_deltas(times: Ragged) -> NDArray[np.float64]:
@@ -134,6 +135,7 @@ def describe_unevenness(times: Ragged) -> str:
     has_previous = np.ones(len(times.values), dtype=bool)
     has_previous[times.offsets[:-1]] = False
     deltas = time_deltas(times)[has_previous]
+    # A missing time is a fault already, and has no difference.
     if len(deltas) == 0 or np.isnan(deltas).any():
         return ""
     median = float(np.median(deltas))

@@ -19,7 +19,7 @@ _FORMATS = {
     "arrays": "arrays, sequences by time steps by channels",
     "folder": "a folder, one file a sequence",
 }
-_WIDTH = 60
+_WIDTH = 60  # characters of a value, so that a line with its name fits a terminal of 100
 
 
 def describe(dataset: Dataset) -> str:

@@ -17,7 +17,7 @@ from elman.data.targets import TARGETS, find_doubtful_labels
 from elman.tasks import TASKS
 
 FEW = 10  # sequences of a class; metrics of fewer are mostly chance
-LONG = 2000  # steps; gradients rarely reach further back, and training takes minutes an epoch
+LONG = 2000  # steps; gradients vanish over fewer, and every step costs time
 _SHOWN = 12
 
 
@@ -206,11 +206,13 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
             warnings.append(
                 f"{name!r} only counts or names rows or sequences: leave it out with --values"
             )
+        # Above half, most of what the network sees is filled in.
         if channel["missing"] * 2 > len(column):
             warnings.append(f"{name!r} is missing in {channel['missing'] / len(column):.0%}")
         spread = channel.get("deviation")
         if spread:
             far = max(channel["max"] - channel["mean"], channel["mean"] - channel["min"]) / spread
+            # Far beyond what heavy-tailed channels reach; codes such as -9999 stand out like this.
             if far > 30:
                 extreme = max(
                     channel["max"], channel["min"], key=lambda v: abs(v - channel["mean"])
@@ -237,6 +239,7 @@ def _is_id(column: Ragged) -> bool:
     numbers = column.values.astype(np.float64)
     if len(column) < FEW or (numbers % 1).any():
         return False
+    # Growing over the whole file: a row counter, which tells where in the file a sequence is.
     if len(numbers) > len(column) and bool((np.diff(numbers) > 0).all()):
         return True
     first = np.repeat(numbers[column.offsets[:-1]], column.lengths)

@@ -11,7 +11,8 @@ from elman.data.table import Table
 from elman.errors import DataError
 from elman.tasks import TASKS, TaskName
 
-# Usual names. Of those of targets and ids, a stronger one wins; two of one line are ambiguous.
+# Usual names in public data sets. A name of an earlier line wins; with two of one line the user is
+# asked.
 TARGET_NAMES = ("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags")
 WEAKER_TARGET_NAMES = ("language", "sentiment")
 ID_NAMES = ("id", "series_id", "sequence_id", "sample_id", "case_id", "item_id", "sentence_id")
@@ -124,6 +125,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     if table.format == "table":
         names = [name for name in names if name not in chosen or name == options.target]
     named = options.target or (layout.target if layout else None)
+    # A label column of a layout may be absent when a file is only to be predicted.
     if named is not None:
         if found := split_target(named, names):
             schema.target = () if options.labelled is False else tuple(found)

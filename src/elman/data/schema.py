@@ -76,8 +76,10 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     else:
         _refuse_step_options(options)
         clock = next((name for name in rest if name.lower() in TIME_NAMES), None)
+        # Ids and counters say nothing about a sequence, unless there is nothing else.
         counters = (*ID_NAMES, *TIME_NAMES, "index")
         rest = [name for name in rest if name.lower() not in counters] or rest
+    # Only now: which columns are left tells which one can be the label.
     if not schema.target and options.labelled is not False and not layout:
         _guess_target(schema, table, options, rest)
     need_target(schema, table, options)
@@ -189,7 +191,7 @@ def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: li
     elif len(inputs) == 2 and rows:
         counts = {name: len(set(table.columns[name].texts())) for name in inputs}
         few, many = sorted(inputs, key=counts.__getitem__)
-        # Labels repeat and texts do not; half as many values was right in all files tried.
+        # Labels repeat and texts do not: half as many values or fewer are taken for labels.
         if 2 * counts[few] <= counts[many] and few.lower() not in usual:
             schema.target = (few,)
             schema.note(f"--target {few}: {counts[few]} values against {counts[many]} in {many!r}")

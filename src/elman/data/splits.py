@@ -65,6 +65,7 @@ def hold_out(
     first, second = train_test_split(
         np.arange(count), test_size=second_size, random_state=seed, stratify=strata
     )
+    # train_test_split cannot stratify by sets of labels or gaps: sequences are moved afterwards.
     traits = list_traits(count, labels if isinstance(labels, Ragged) else None, gaps)
     first, second = _keep_all(traits, first, second)
     if len(second) == 0:
@@ -200,6 +201,7 @@ def hold_out_latest(
             f"{len(times)} sequences are too few to hold out a {what} split",
             remedy=f"Add sequences, or provide the {what} split yourself.",
         )
+    # Stable, so that without times the order of the file decides.
     order = np.argsort(times, kind="stable")
     return np.sort(order[:-second_size]), np.sort(order[-second_size:])
 

@@ -18,6 +18,7 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
     assert schema.time is not None and schema.id is not None
     column = table.columns[schema.time]
     cells = column.texts()
+    # The first time decides for the column: mixed ones would be compared in different units.
     first = next((cell for cell in cells if not is_missing(cell)), "")
     if is_number(first):
         times = column.numbers("time: ").copy()

@@ -252,6 +252,7 @@ def _cases(
             continue
         if target is not None:
             labels.append(cells[target])
+        # Rows of the attribute are channels; a step is one value of each.
         case = list(zip(*case_rows, strict=True))
         while len(case) > 1 and all(map(is_missing, case[-1])):
             case.pop()  # the UEA archive fills shorter sequences up with ?

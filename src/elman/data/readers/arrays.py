@@ -236,6 +236,7 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
         if version not in read_header:
             raise ValueError(f"version {version} of the format, expected 1.0 or 2.0")
         shape, fortran, dtype = read_header[version](file)
+        # numpy.load would refuse too, but names pickle as the remedy.
         if dtype.hasobject:
             raise DataError(
                 f"{what}Python objects, which only pickle can read and elman never does",
@@ -244,6 +245,7 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
                 rule="pickle",
             )
         content = file.read()
+        # As Python integers: a forged shape overflows int64 and would look small.
         count = int(np.prod(shape, dtype=object)) if shape else 1
         if count * dtype.itemsize != len(content):
             raise ValueError(

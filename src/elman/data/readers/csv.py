@@ -37,7 +37,7 @@ def read_csv(
     """
     source = faults.source
     lines = list(io.StringIO(text, newline=""))
-    # The limit is one for the whole process.
+    # The limit is one for the whole process, so it is restored for other users of csv.
     limit = csv.field_size_limit(LARGEST_CELL)
     try:
         found = _find_delimiter(lines) or delimiter or ","
@@ -55,6 +55,7 @@ def read_csv(
         )
     # In a file of one column a blank line is a sequence without steps, so it is not skipped.
     kept = [width == 1 or len(cells) > 1 or bool("".join(cells).strip()) for cells in records]
+    # Numbers alone are data: a header has at least one name.
     bare = any(map(is_number, records[0])) and all(
         is_number(cell) or is_missing(cell) for cell in records[0]
     )
@@ -112,6 +113,7 @@ def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, fault
 
 def _find_delimiter(lines: list[str]) -> str | None:
     """Return what cuts the first lines into the same number of cells, or None for one column."""
+    # Tab and semicolon are tried before the comma, which is also a decimal sign and in sentences.
     widths = {}
     for mark in DELIMITERS:
         records = []
@@ -142,6 +144,7 @@ def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[lis
             starts.append(start)
             start = reader.line_num + 1
     except csv.Error:
+        # The reader names the end of the record; the user needs the quote that opened it.
         _report_uncut(lines, start, delimiter, faults)
     while records and not records[0]:
         del records[0], starts[0]

@@ -50,6 +50,7 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             rule="label",
         )
     text = kinds == {"text"}
+    # All files are read before any fault is raised: a user mends a folder once.
     tables: list[tuple[Path, Table]] = []
     for file in files:
         try:

@@ -40,6 +40,7 @@ def load_frame(path: Path, source: str) -> Any:
         )
     try:
         if magic.startswith(b"PAR1"):
+            # Else pyarrow adds columns for folders that are named key=value.
             return pa.parquet.read_table(path, partitioning=None)
         if magic == b"ARROW1":
             return pa.feather.read_table(path)
@@ -148,6 +149,7 @@ def _values(column: Any) -> Iterator[tuple[Any, bool]]:
 def _to_column(column: Any, name: str, rows: Rows) -> Column:
     """Return a column of a table: numbers as they are, everything else as a file would hold it."""
     dtype = column.dtype
+    # Integers stay integers: ids above 2**53 would merge as floats.
     if dtype.is_float() or (dtype.is_integer() and not column.null_count()):
         numbers: NDArray[Any] = column.to_numpy()
         numbers = numbers.astype(np.float64) if dtype.is_float() else numbers

@@ -30,7 +30,7 @@ READABLE = (
     " files"
 )
 LONGEST_LINE = 64 << 20  # bytes; a longer one is a file without line ends, read up to here
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
 _MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
     b"BZh": ("bzip2-compressed", "Unpack it first: `bunzip2 FILE`."),
@@ -121,6 +121,7 @@ def _decode(data: bytes, source: str) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        # utf-8-sig counts from behind the byte order mark, lines are counted from the file's start.
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         raise DataError(
             f"byte 0x{data[start]:02x} is not UTF-8"
@@ -141,6 +142,7 @@ def _decode(data: bytes, source: str) -> str:
 
 
 def _looks_utf16(head: bytes) -> bool:
+    # Western text without a byte order mark: every second byte is zero, and only those.
     half = len(head) // 2
     zeros = max(head[0::2].count(0), head[1::2].count(0))
     return half > 0 and zeros > 0.4 * half and min(head[0::2].count(0), head[1::2].count(0)) == 0

@@ -45,6 +45,7 @@ def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
     lines: list[int] = []
     labels: list[str] = []
     channels = 1 if header.flags.get("univariate") else header.sizes.get("dimensions", 0)
+    # @dimensions and @seriesLength may be missing: then the first case decides.
     length = header.sizes.get("serieslength") if header.flags.get("equallength") else None
     for line, content in enumerate(contents[header.data_line :], header.data_line + 1):
         content = content.strip()
