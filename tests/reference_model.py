@@ -27,9 +27,9 @@ def reference_logits(
         return values if masks is None else values * next(left) / (1 - config.dropout)
 
     cell = config.cell_definition
-    inside = ~past_end(x, lengths)  # (B, T)
+    mask = ~past_end(x, lengths)  # (B, T)
     if config.vocabulary_size:
-        x = keep(model.embedding.weight[torch.where(inside, x, 0)])
+        x = keep(model.embedding.weight[torch.where(mask, x, 0)])
     start = torch.zeros(len(x), config.hidden_size, dtype=model.output.weight.dtype)
     y, finals = x, []
     for layer in range(config.num_layers):
@@ -54,7 +54,7 @@ def reference_logits(
     read = {
         "last": lambda: torch.cat(finals, -1),
         "mean": lambda: y.sum(1) / lengths[:, None],
-        "max": lambda: torch.where(inside[:, :, None], y, -torch.inf).amax(1),
+        "max": lambda: torch.where(mask[:, :, None], y, -torch.inf).amax(1),
         "every": lambda: y,
     }[config.readout]()
     return keep(read) @ model.output.weight.T + model.output.bias
@@ -68,10 +68,10 @@ def reference_loss(
     label_smoothing: float = 0.0,
     class_weight: Tensor | None = None,
 ) -> Tensor:
-    """torch's mean loss of logits, (B, K), or with steps (B, T, K) over those inside the rows."""
+    """torch's mean loss of logits, (B, K), or with steps (B, T, K) over the valid ones."""
     if logits.dim() == 3:
-        inside = ~past_end(logits, lengths)
-        logits, target = logits[inside], target[inside]
+        mask = ~past_end(logits, lengths)
+        logits, target = logits[mask], target[mask]
     if target.is_floating_point():
         return functional.mse_loss(logits, target)
     target = torch.where(target < 0, -100, target)

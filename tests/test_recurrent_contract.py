@@ -1,8 +1,8 @@
-"""Padding and company never matter: for every cell, direction, readout and kind of input.
+"""Padding and batch never change a result: for every cell, direction, readout and kind of input.
 
-The answer for a sequence is the same alone, in any batch, in any order and with any padding: the
-same bits, where it comes from one native call. So is a batch's gradient. Models with planted faults
-show that the check would notice.
+The prediction for a sequence is the same alone, in any batch, in any order and with any padding:
+the same bits, where it comes from one native call. So is a batch's gradient. Models with planted
+faults show that the check would notice.
 """
 
 import itertools
@@ -58,7 +58,7 @@ def batchings(rows, tokens):
     everyone = list(range(n))
     by_chance = torch.randperm(n, generator=torch.Generator().manual_seed(1)).tolist()
     longest_first = sorted(everyone, key=lambda i: -len(rows[i]))
-    yield "company", [everyone], {}
+    yield "all together", [everyone], {}
     yield "pairs", [everyone[i : i + 2] for i in range(0, n, 2)], {}
     yield "another batch size", [everyone * 5], {}
     yield "reversed order", [everyone[::-1]], {}
@@ -164,8 +164,8 @@ def batch_gradients(model, rows, targets, **how):
     x, lengths = stack_rows(rows, **how)
     logits = model(x, lengths)
     if logits.dim() == 3:
-        inside = torch.arange(logits.shape[1]) < lengths[:, None]
-        logits, targets = logits[inside], torch.cat([t.expand(len(r)) for t, r in targets])
+        mask = torch.arange(logits.shape[1]) < lengths[:, None]
+        logits, targets = logits[mask], torch.cat([t.expand(len(r)) for t, r in targets])
     else:
         targets = torch.stack([t for t, _ in targets])
     loss = functional.cross_entropy(logits, targets)
@@ -235,8 +235,8 @@ class _Faulty(SequenceModel):
     def states(self, x, lengths):
         """The stack's outputs, (B, T, D*H), as SequenceModel has them."""
         if self.config.vocabulary_size:
-            inside = torch.arange(x.shape[1]) < lengths[:, None]
-            x = self.embedding(torch.where(inside, x, 0))
+            mask = torch.arange(x.shape[1]) < lengths[:, None]
+            x = self.embedding(torch.where(mask, x, 0))
         return self.recurrent(x, lengths=lengths)[0]
 
 
@@ -309,26 +309,26 @@ class EveryStepShifted(_Faulty):
         return self.output(y + y.mean(1, keepdim=True))
 
 
-COMPANY = {"company", "random order", "1 steps of padding more"}
+BATCH = {"all together", "random order", "1 steps of padding more"}
 NAN = {"padded with nan", "alone, padded with nan"}
 
 
 @pytest.mark.parametrize(
     ("fault", "readout", "bidirectional", "tokens", "caught_by"),
     [
-        (LastColumn, "last", False, False, COMPANY),
-        (LastColumn, "last", False, True, COMPANY),
-        (BackwardReadsLastColumn, "last", True, False, COMPANY),
-        (MeanOverT, "mean", False, False, COMPANY),
-        (MeanOverT, "mean", True, True, COMPANY),
-        (MaxWithPadding, "max", False, False, COMPANY),
-        (MaxWithPadding, "max", True, True, COMPANY),
-        (IgnoresLengths, "last", True, False, COMPANY | NAN),
-        (IgnoresLengths, "last", True, True, COMPANY | {"padded with -1", "padded with 2"}),
-        (FlipsWholeRows, "last", True, False, COMPANY),
-        (MixesRows, "last", False, False, {"company", "pairs"}),
+        (LastColumn, "last", False, False, BATCH),
+        (LastColumn, "last", False, True, BATCH),
+        (BackwardReadsLastColumn, "last", True, False, BATCH),
+        (MeanOverT, "mean", False, False, BATCH),
+        (MeanOverT, "mean", True, True, BATCH),
+        (MaxWithPadding, "max", False, False, BATCH),
+        (MaxWithPadding, "max", True, True, BATCH),
+        (IgnoresLengths, "last", True, False, BATCH | NAN),
+        (IgnoresLengths, "last", True, True, BATCH | {"padded with -1", "padded with 2"}),
+        (FlipsWholeRows, "last", True, False, BATCH),
+        (MixesRows, "last", False, False, {"all together", "pairs"}),
         (EmbedsPadding, "last", False, True, {"padded with -1", "padded with 1000000000"}),
-        (EveryStepShifted, "every", False, False, COMPANY),
+        (EveryStepShifted, "every", False, False, BATCH),
     ],
 )
 def test_a_planted_fault_is_noticed(fault, readout, bidirectional, tokens, caught_by):

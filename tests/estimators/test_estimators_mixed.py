@@ -58,7 +58,7 @@ def test_train_check_save_load(kind, cell, tmp_path):
     X, y = make_mixed()
     y = [t[:, 0] for t in X] if kind is SequenceTagger else y
     model = kind(**SMALL, cell=cell, dropout=0.1).fit(X, y)
-    assert "categories are embedded beside numbers" in model.history_.gradients
+    assert "categories are embedded next to numbers" in model.history_.gradients
     assert all(check.passed for check in model.check(X))
     assert model.evaluate(X, y).baselines["logistic regression"]["accuracy"] == 1.0
     model.save(tmp_path / "model")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from elman.explain import attribute, bptt, doctor, memory, run_forward, trace
 from elman.explain import backward as written_out
-from elman.ops.cells import CELLS, GRU, LSTM, Cell, register_cell
+from elman.ops.cells import GRU, LSTM, Cell, register_cell, unregister_cell
 
 
 def _peephole_step(a, u, states):
@@ -31,7 +31,7 @@ def own_cell():
     )
     register_cell(cell)
     yield cell
-    del CELLS[cell.name]
+    unregister_cell(cell)
 
 
 @pytest.fixture(params=["last", "max", "every"])

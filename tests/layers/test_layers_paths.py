@@ -66,9 +66,9 @@ def test_half_precision(cell, dtype, paths):
     x = torch.randn(B, T, I).to(dtype)
     x[torch.arange(T) >= LENGTHS[:, None]] = torch.nan
     for lengths in (None, LENGTHS):
-        given = x.nan_to_num(0.0) if lengths is None else x
-        found = flat(layer(given, lengths=lengths))
-        for a, b in zip(found, flat(exact(given.float(), lengths=lengths)), strict=True):
+        layer_input = x.nan_to_num(0.0) if lengths is None else x
+        found = flat(layer(layer_input, lengths=lengths))
+        for a, b in zip(found, flat(exact(layer_input.float(), lengths=lengths)), strict=True):
             assert a.dtype == dtype
             torch.testing.assert_close(a.float(), b, rtol=0, atol=0.05)
     assert paths == ["_torch_forward", "_run_one", "_run_one"] * 2
@@ -129,11 +129,13 @@ def test_both_ways_agree(cell, batch_first, form, with_states, monkeypatch):
     for native in (True, False):
         if not native:
             monkeypatch.setattr(torch_layers, "is_native", lambda *_: False)
-        given, *start = leaves.values()
+        layer_input, *start = leaves.values()
         if form == "packed":
-            given = pack_padded_sequence(given, lengths, batch_first, enforce_sorted=False)
+            layer_input = pack_padded_sequence(
+                layer_input, lengths, batch_first, enforce_sorted=False
+            )
         hx = (tuple(start) if len(start) > 1 else start[0]) if with_states else None
-        y, final = layer(given, hx, None if form == "packed" else lengths)
+        y, final = layer(layer_input, hx, None if form == "packed" else lengths)
         found = [y.data if form == "packed" else y, *flat(final)]
         results.append((found, gradients(found, leaves | dict(layer.named_parameters()))))
     (one, grads), (other, other_grads) = results

@@ -74,8 +74,8 @@ def run(layer, leaves, form, with_states, *, packed):
         y, final = layer(x, hx, LENGTHS)
     else:
         ends = LENGTHS.sort(descending=True).values if form == "sorted" else LENGTHS
-        given = pack_padded_sequence(x, ends, first, enforce_sorted=form == "sorted")
-        y, final = layer(given, hx)
+        layer_input = pack_padded_sequence(x, ends, first, enforce_sorted=form == "sorted")
+        y, final = layer(layer_input, hx)
         if form == "lengths":
             y, _ = pad_packed_sequence(y, first, total_length=RAGGED.T)
     return [y, *final] if isinstance(final, tuple) else [y, final]

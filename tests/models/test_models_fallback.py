@@ -276,8 +276,8 @@ def test_compiled(readout, tokens):
     with torch.no_grad():
         assert_close(compiled(x), model(x), "batchings")
         found, wanted = compiled(x, lengths), model(x, lengths)
-    inside = ~past_end(found, lengths) if readout == "every" else slice(None)
-    assert_close(found[inside], wanted[inside], "batchings")
+    mask = ~past_end(found, lengths) if readout == "every" else slice(None)
+    assert_close(found[mask], wanted[mask], "batchings")
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save", "state_dict"])

@@ -16,8 +16,8 @@ def both(model, x, lengths):
     found = []
     for outputs in (model(x, lengths), unroll(model, x, lengths).outputs):
         if outputs.dim() > 2:  # past a row's end they mean nothing
-            inside = torch.arange(x.shape[1]) < lengths[:, None]
-            outputs = torch.where(inside[:, :, None], outputs, 0.0)
+            mask = torch.arange(x.shape[1]) < lengths[:, None]
+            outputs = torch.where(mask[:, :, None], outputs, 0.0)
         gradients = torch.autograd.grad(outputs.square().sum(), list(model.parameters()))
         found.append((outputs, gradients))
     return found

@@ -1,4 +1,4 @@
-"""A sequence's answer has the same bits in any company, cut anywhere, with any number of threads.
+"""A sequence's result has the same bits in any batch, cut anywhere, with any number of threads.
 
 "Company" is batch size, order, padding, position, and whether gradients are wanted at all.
 """
@@ -88,7 +88,7 @@ def test_company_of_every_size(isa, cell, reverse, dtype, H):
 @each_direction
 @each_dtype
 def test_company_in_blocks_of_time(isa, cell, reverse, dtype):
-    """So many rows and steps that where time is cut depends on the company."""
+    """Enough rows and steps that where time is cut depends on the batch."""
     weights, rows = draw(cell, 64, dtype, B=70, T=60)
     chosen = [b for b, row in enumerate(rows) if len(row["x"]) > 30][:6]
     for wanted in (False, True):

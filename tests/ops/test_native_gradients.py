@@ -215,9 +215,9 @@ def test_time_before_batch(cell, reverse, lengths):
     wanted = gradients_of(cell, arguments, reverse, [dy, *finals], lengths)
     x = arguments["x"].detach().transpose(0, 1).contiguous().requires_grad_()
     other = arguments | {"x": x}
-    for given in (dy.transpose(0, 1), dy.transpose(0, 1).contiguous()):
+    for strided_dy in (dy.transpose(0, 1), dy.transpose(0, 1).contiguous()):
         outputs = run_op(cell, other, lengths, reverse, batch_first=False)
-        found = solve(outputs, other, [given, *finals])
+        found = solve(outputs, other, [strided_dy, *finals])
         for name in ("y", "gradient of x"):
             found[name] = found[name].transpose(0, 1)
         same(found, wanted)

@@ -99,7 +99,7 @@ def test_zeros_past_the_ends(cell, reverse, shape):
 @each_cell
 @each_direction
 def test_final_state_is_each_rows_own(cell, reverse):
-    """h_n is y at the row's last step in the direction of travel, h0 for a row without steps."""
+    """h_n is y at the last step that is run in a row, h0 for a row without steps."""
     shape = EMPTY_SHAPES[0]
     arguments = make_arguments(cell, shape)
     y, *final = run_op(cell, arguments, shape.ends, reverse)

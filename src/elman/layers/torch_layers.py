@@ -65,7 +65,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
     ) -> tuple[Tensor, States]:
         if self.proj_size:  # no kernel of ours projects
             return super()._run_one(cell, x, weights, initial, lengths, reverse, batch_first)
-        # Straight to the kernel: that it takes these tensors was found once for the whole stack.
+        # Straight to the kernel: `_run_padded` has checked once for all layers that it takes them.
         W, U, *biases = weights
         b, c = biases or (None, None)
         return run_native(cell, x, W, U, b, c, initial, lengths, reverse, batch_first)

@@ -71,7 +71,7 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
     made: type[Any] = LAYERS.get(config.cell, Recurrent)
     if type(layer) is not made or type(output) is not nn.Linear:
         return False
-    found = (
+    layout = (
         layer.num_layers,
         layer.bidirectional,
         layer.dropout,
@@ -79,7 +79,7 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
         layer.batch_first,
         layer.bias,
     )
-    if found != (config.num_layers, config.bidirectional, config.dropout_between, 0, True, True):
+    if layout != (config.num_layers, config.bidirectional, config.dropout_between, 0, True, True):
         return False
     if config.cell == "rnn" and layer.nonlinearity != config.nonlinearity:
         return False

@@ -205,7 +205,7 @@ class SequenceModel(nn.Module):
         """
         reason = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
         if not reason and self.config.category_sizes:
-            reason = "categories are embedded beside numbers"
+            reason = "categories are embedded next to numbers"
         if reason := reason or native_fallback_reason(self, self.config):
             return reason
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]

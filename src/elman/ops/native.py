@@ -27,7 +27,7 @@ except ImportError as error:
 # Kernels of cells with a second state: a set of words, because it is looked up at every call.
 _HAS_C = {kernel for kernel, cell in KERNELS.items() if len(cell.states) > 1}
 
-# y, h_n, c_n of a cell that has a second state, and what backward needs where that was asked for
+# y, h_n, c_n of a cell that has a second state, and what backward needs if it was to be kept
 Outputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 # of x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0
 InputGradients = tuple[
@@ -258,7 +258,7 @@ def differentiable_gradients(
         )
         ends = [(o, g) for o, g in zip((y, *final), gradients, strict=False) if g is not None]
         places = [i for i, need in enumerate(needed[: len(inputs)]) if need]
-        found = torch.autograd.grad(
+        input_gradients = torch.autograd.grad(
             [o for o, _ in ends],
             [t for i in places if (t := inputs[i]) is not None],
             [g for _, g in ends],
@@ -266,7 +266,7 @@ def differentiable_gradients(
             allow_unused=True,
         )
     result: list[Tensor | None] = [None] * len(inputs)
-    for i, gradient in zip(places, found, strict=True):
+    for i, gradient in zip(places, input_gradients, strict=True):
         result[i] = gradient
     return tuple(result)
 
@@ -292,10 +292,10 @@ class _Recurrence(torch.autograd.Function):
         # graph of the gradients. Both take the reference loop.
         batched = any(g is not None and not torch._C._has_storage(g) for g in gradients)
         if batched or torch.is_grad_enabled():
-            found = differentiable_gradients(
+            input_gradients = differentiable_gradients(
                 ctx.cell, saved[:7], saved[7], gradients, needed, *ctx.options[1:]
             )
         else:
-            found = backward(saved, gradients, needed, *ctx.options)  # type: ignore[arg-type]
-        used = (g if need else None for g, need in zip(found, needed, strict=True))
+            input_gradients = backward(saved, gradients, needed, *ctx.options)  # type: ignore[arg-type]
+        used = (g if need else None for g, need in zip(input_gradients, needed, strict=True))
         return (None, *used, None, None, None, None)

@@ -29,7 +29,7 @@ _library.define(  # type: ignore[no-untyped-call]
 )
 _library.define(  # type: ignore[no-untyped-call]
     f"recurrence_backward({_INPUTS}, Tensor y, Tensor reserve, "
-    f"Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, {_OPTIONS})"
+    f"Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] needed, {_OPTIONS})"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order),
 )
@@ -89,10 +89,10 @@ def _gradients(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]
     dy, dh_n, dc_n = gradients[:3]
     if len(KERNELS[ctx.options[0]].states) == 1:
         dc_n = None  # of the empty c_n
-    found = torch.ops.elman.recurrence_backward(
+    input_gradients = torch.ops.elman.recurrence_backward(
         *ctx.saved_tensors, dy, dh_n, dc_n, list(needed), *ctx.options
     )
-    used = (g if need else None for g, need in zip(found, needed, strict=True))
+    used = (g if need else None for g, need in zip(input_gradients, needed, strict=True))
     return (*used, None, None, None, None, None)
 
 
