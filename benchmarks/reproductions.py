@@ -54,9 +54,9 @@ ABLATIONS = {
 
 
 def train(flags: str, seed: int) -> dict[str, Any]:
-    """What `elman train FLAGS --seed SEED` measures, without writing the run folder."""
-    given = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
-    settings = settings_from(given, None)
+    """Train as `elman train FLAGS --seed SEED` does, without writing the run folder."""
+    parameters = command.make_context("train", [*shlex.split(flags), "--seed", str(seed)]).params
+    settings = settings_from(parameters, None)
     splits = read_splits(settings.data, seed, settings.training)
     estimator, prepared, _ = prepare(settings, splits)
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def compare(flags: str, seeds: int, references: dict[str, str]) -> list[str]:
-    """A table of figures over seeds beside reference figures."""
+    """A table of metrics over seeds beside reference values."""
     runs = [train(flags, seed) for seed in range(seeds)]
     rows = [
         [name, references.get(name, ""), spread([r[name] for r in runs])]
@@ -164,13 +164,13 @@ def network_b(seeds: int) -> list[str]:
         )
     ablations = []
     for name, flags in ABLATIONS.items():
-        found = [train(f"sum-threshold {flags}", seed) for seed in range(seeds)]
+        runs = [train(f"sum-threshold {flags}", seed) for seed in range(seeds)]
         ablations.append(
             [
                 name,
                 f"`{flags}`" if flags else "",
-                spread([r["accuracy"] for r in found]),
-                f"{np.mean([r['last accuracy'] for r in found]):.3f}",
+                spread([r["accuracy"] for r in runs]),
+                f"{np.mean([r['last accuracy'] for r in runs]):.3f}",
             ]
         )
     return [
@@ -257,9 +257,9 @@ def main() -> None:
         "",
     ]
     for name in args.networks:
-        found = measure[name](args.seeds or (20 if name == "B" else 10))
-        print("\n".join(found), flush=True)
-        lines += found
+        block = measure[name](args.seeds or (20 if name == "B" else 10))
+        print("\n".join(block), flush=True)
+        lines += block
     if set(args.networks) == set(measure):
         folder = HERE / "results"
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What each cell reaches on the built-in tasks that are hard for recurrent networks.
+"""The accuracy of each cell on the built-in tasks that are hard for recurrent networks.
 
     python benchmarks/tasks.py                         all, about 6 minutes on an idle core
     python benchmarks/tasks.py reber anbn --seeds 1    some, to look at
@@ -61,7 +61,7 @@ def recalled(report: Any) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """A task, the settings it is learnt with, and the figure it is judged by.
+    """A task, its settings, and its metric.
 
     Args:
         task: as the command takes it.
@@ -82,7 +82,7 @@ class Row:
         return settings_from(command.make_context("train", words).params, CONFIG)
 
     def command(self) -> str:
-        """How a reader does the same: CELL is the cell, S the seed."""
+        """The command that repeats a run: CELL is the cell, S the seed."""
         flags = f"--config benchmarks/tasks.toml {self.flags} --cell CELL --seed S"
         if self.figure is rmse:
             return f"SequenceRegressor with {flags} on load_task({self.task!r}, S)"
@@ -142,7 +142,7 @@ ROWS = (
 
 
 def measure(row: Row, cell: str, seed: int) -> tuple[float, float, float]:
-    """The figure on the training part and on the test part, and the seconds of the training.
+    """The metric on the training split and on the test split, and the seconds of training.
 
     As `elman train` does it, without writing the run folder.
     """
@@ -150,9 +150,9 @@ def measure(row: Row, cell: str, seed: int) -> tuple[float, float, float]:
     started = time.perf_counter()
     if row.figure is rmse:
         training, test = load_task(row.task, seed)
-        given = make_estimator(settings, verbose=0).get_params()
+        parameters = make_estimator(settings, verbose=0).get_params()
         estimator: Any = SequenceRegressor()
-        estimator.set_params(**{k: given[k] for k in estimator.get_params()})
+        estimator.set_params(**{k: parameters[k] for k in estimator.get_params()})
         estimator.fit(training.inputs, training.target)
     else:
         splits = read_splits(settings.data, seed, settings.training)
@@ -174,11 +174,11 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def table(found: dict[Row, Runs]) -> list[str]:
-    """Markdown: a row a task and part of the data, a column a cell."""
+def table(runs_by_row: dict[Row, Runs]) -> list[str]:
+    """Markdown: a line for each task and split, a column for each cell."""
     head = ["task", "figure", "trivial", "part", *(cell.upper() for cell in CELLS)]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row, runs in found.items():
+    for row, runs in runs_by_row.items():
         for part, name in ((1, "test"), (0, "training")):
             first = [f"`{row.task}`", row.name, row.trivial] if part else ["", "", ""]
             figures = [spread([run[part] for run in runs[cell]]) for cell in CELLS]
@@ -186,9 +186,12 @@ def table(found: dict[Row, Runs]) -> list[str]:
     return lines
 
 
-def report(found: dict[Row, Runs]) -> str:
-    seeds = sorted({len(runs) for row in found.values() for runs in row.values()})
-    seconds = {row: statistics.median(r[2] for c in CELLS for r in found[row][c]) for row in found}
+def report(runs_by_row: dict[Row, Runs]) -> str:
+    seeds = sorted({len(runs) for row in runs_by_row.values() for runs in row.values()})
+    seconds = {
+        row: statistics.median(r[2] for c in CELLS for r in runs_by_row[row][c])
+        for row in runs_by_row
+    }
     return "\n".join(
         [
             f"# Hard tasks, {datetime.date.today().isoformat()}",
@@ -200,11 +203,11 @@ def report(found: dict[Row, Runs]) -> str:
             "best answer without what the task asks for; the seconds of a training are the median "
             "on the machine as busy as it was.",
             "",
-            *table(found),
+            *table(runs_by_row),
             "",
             "How each was learnt, CELL being rnn, gru or lstm and S the seed, from 0:",
             "",
-            *(f"- {seconds[row]:.0f} s: `{row.command()}`" for row in found),
+            *(f"- {seconds[row]:.0f} s: `{row.command()}`" for row in runs_by_row),
             "",
         ]
     )
@@ -220,7 +223,7 @@ def main() -> None:
     if strange := set(args.tasks) - known:
         parser.error(f"no such task here: {', '.join(sorted(strange))}")
     rows = [r for r in ROWS if not args.tasks or {r.task, r.task.split(":")[0]} & set(args.tasks)]
-    found: dict[Row, Runs] = {row: {cell: [] for cell in CELLS} for row in rows}
+    runs_by_row: dict[Row, Runs] = {row: {cell: [] for cell in CELLS} for row in rows}
     started = time.monotonic()
     # A seed after the other, so that who runs out of time has some of everything.
     for seed in range(args.seeds):
@@ -228,14 +231,14 @@ def main() -> None:
             if seed and time.monotonic() - started > 60 * args.minutes:
                 continue
             for cell in CELLS:
-                found[row][cell].append(measure(row, cell, seed))
-                train, test, seconds = found[row][cell][-1]
+                runs_by_row[row][cell].append(measure(row, cell, seed))
+                train, test, seconds = runs_by_row[row][cell][-1]
                 print(
                     f"{row.task} {cell} seed {seed}: {row.name} {train:.3f} training, "
                     f"{test:.3f} test, {seconds:.1f} s",
                     flush=True,
                 )
-    text = report(found)
+    text = report(runs_by_row)
     print(text)
     if not args.tasks:
         RESULTS.mkdir(exist_ok=True)

@@ -21,11 +21,11 @@ TAGS = sets.Data("tags", [["a"]], [["O"]], [["a", "b"], ["c"]], [["B-x", "I-x"],
 
 def test_figures_of_classes_and_tags():
     plain = sets.Data("numbers", [], [], [0] * 4, ["a", "b", "b", "a"])
-    assert accuracy.figures(plain, ["a", "b", "a", "a"]) == {"accuracy": 0.75}
-    found = accuracy.figures(TAGS, [["B-x", "O"], ["O"]])
+    assert accuracy.metrics_of(plain, ["a", "b", "a", "a"]) == {"accuracy": 0.75}
+    found = accuracy.metrics_of(TAGS, [["B-x", "O"], ["O"]])
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["entity F1"] == 0  # half an entity is none
-    assert accuracy.figures(TAGS, TAGS.y_test) == {"accuracy": 1.0, "entity F1": 1.0}
+    assert accuracy.metrics_of(TAGS, TAGS.y_test) == {"accuracy": 1.0, "entity F1": 1.0}
 
 
 def test_the_parts_are_the_official_ones():
@@ -48,7 +48,7 @@ def test_peers_say_what_they_do_not_take():
     for contender in ("sktime GRU", "aeon FCN", "aeon MiniRocket"):
         for data in (TAGS, unequal):
             with pytest.raises(contenders.CannotError, match="only"):
-                contenders.answer(contender, data, 0)
+                contenders.predict(contender, data, 0)
 
 
 def test_the_contenders_that_need_nothing_else(monkeypatch):
@@ -66,16 +66,16 @@ def test_the_contenders_that_need_nothing_else(monkeypatch):
     ):
         data = sets.Data(kind, X[:60], labels[:60], X[60:], labels[60:])
         for contender in ("plain torch", "logistic regression"):
-            found, seconds = contenders.answer(contender, data, 0)
-            assert accuracy.figures(data, found)["accuracy"] > 0.9, (kind, contender)
+            found, seconds = contenders.predict(contender, data, 0)
+            assert accuracy.metrics_of(data, found)["accuracy"] > 0.9, (kind, contender)
             assert seconds > 0
 
 
 def test_a_table_by_processes():
     chosen = [BY_NAME["ItalyPowerDemand"]]
-    lines = list(accuracy.rows(chosen, ["logistic regression"], 1, Path(), 300.0))
+    lines = list(accuracy.table_lines(chosen, ["logistic regression"], 1, Path(), 300.0))
     cells = [cell.strip() for cell in lines[-1].split("|")]
     assert cells[1:4] == ["ItalyPowerDemand", "logistic regression", "accuracy"]
     assert 0.7 < float(cells[4]) <= 1  # summaries leave out the order of steps
-    stopped = list(accuracy.rows(chosen, ["plain torch"], 1, Path(), 0.01))
+    stopped = list(accuracy.table_lines(chosen, ["plain torch"], 1, Path(), 0.01))
     assert "not done after 0.01 s" in stopped[-1]

@@ -1,7 +1,7 @@
-"""What is measured: elman as it comes, and others as their users write them.
+"""The contenders: elman with its defaults, and other libraries as their users write them.
 
-Each takes a Data and a seed and returns the predicted labels of the test part, a list of them, or a
-list of lists of tags.
+Each takes a Data and a seed and returns the predicted labels of the test split: a list of them, or
+for tags a list of lists.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from elman import SequenceClassifier, SequenceTagger
 from peers.sets import Data
 
 PLAIN_SECONDS = 75.0
-Answers = list[Any]
+Predictions = list[Any]
 
 
 class CannotError(Exception):
-    """This contender does not take such data, and why."""
+    """This contender does not take such data; the message says why."""
 
 
-def elman(data: Data, seed: int, **settings: Any) -> Answers:
-    """elman with no settings but the data."""
+def elman(data: Data, seed: int, **settings: Any) -> Predictions:
+    """elman with default settings."""
     kind = SequenceTagger if data.kind == "tags" else SequenceClassifier
     model = kind(random_state=seed, **settings)
     model.fit(data.X, data.y)
     return [p.tolist() if data.kind == "tags" else p for p in model.predict(data.X_test)]
 
 
-def summaries(data: Data, seed: int) -> Answers:
-    """Logistic regression on each sequence's summaries: elman's own baseline, by itself."""
+def summaries(data: Data, seed: int) -> Predictions:
+    """Logistic regression on each sequence's summaries: one of elman's baselines."""
     quick = elman_baseline(data)
     inputs = quick.encoder_.encode(data.X_test)
-    found = quick.baselines_.predict(inputs)
-    name = next(n for n in found if n != "majority class")
-    labels = quick.classes_[found[name]]
+    codes = quick.baselines_.predict(inputs)
+    name = next(n for n in codes if n != "majority class")
+    labels = quick.classes_[codes[name]]
     if data.kind == "tags":
         return [row.tolist() for row in inputs.with_values(labels)]
     return labels.tolist()
 
 
 def elman_baseline(data: Data) -> Any:
-    """A network that is hardly trained, for the baselines that come with it."""
+    """An estimator fitted for a single epoch, for the baselines that are fitted with it."""
     kind = SequenceTagger if data.kind == "tags" else SequenceClassifier
     return kind(hidden_size=1, epochs=1, validation=0.0, random_state=0).fit(data.X, data.y)
 
@@ -60,16 +60,16 @@ def _codes(data: Data) -> tuple[list[Any], list[np.ndarray], list[np.ndarray], b
     if data.kind == "numbers":
         steps = np.concatenate(data.X)
         mean, scale = steps.mean(0), steps.std(0) + 1e-9
-        parts = [
+        scaled = [
             [((x - mean) / scale).astype(np.float32) for x in X] for X in (data.X, data.X_test)
         ]
-        return classes, *parts, False, codes
-    known = {t: i for i, t in enumerate(sorted({t for x in data.X for t in x}), 2)}
-    ids = [[np.array([known.get(t, 1) for t in x]) for x in X] for X in (data.X, data.X_test)]
+        return classes, *scaled, False, codes
+    numbers = {t: i for i, t in enumerate(sorted({t for x in data.X for t in x}), 2)}
+    ids = [[np.array([numbers.get(t, 1) for t in x]) for x in X] for X in (data.X, data.X_test)]
     return classes, *ids, True, codes
 
 
-def plain_torch(data: Data, seed: int) -> Answers:
+def plain_torch(data: Data, seed: int) -> Predictions:
     """A bidirectional GRU of 64 units as in a tutorial: packed, Adam, 75 s or 100 epochs."""
     import torch
     from torch import nn
@@ -113,16 +113,22 @@ def plain_torch(data: Data, seed: int) -> Answers:
             adam.zero_grad()
             loss.backward()
             adam.step()
-    found: Answers = []
+    codes_of_rows: Predictions = []
     with torch.no_grad():
         for start in range(0, len(X_test), 256):
             rows = X_test[start : start + 256]
             best = forward(rows).argmax(-1).tolist()
-            found += [b[: len(r)] for b, r in zip(best, rows, strict=True)] if tags else best
-    return [[classes[c] for c in row] for row in found] if tags else [classes[c] for c in found]
+            codes_of_rows += (
+                [b[: len(r)] for b, r in zip(best, rows, strict=True)] if tags else best
+            )
+    return (
+        [[classes[c] for c in row] for row in codes_of_rows]
+        if tags
+        else [classes[c] for c in codes_of_rows]
+    )
 
 
-def keras(data: Data, seed: int) -> Answers:
+def keras(data: Data, seed: int) -> Predictions:
     """Padded to the longest, masked, a bidirectional GRU of 64 units, early stopping on 10 %."""
     import keras as k
 
@@ -169,10 +175,10 @@ def _cube(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return X, np.array(data.y), X_test
 
 
-def aeon(name: str) -> Callable[[Data, int], Answers]:
+def aeon(name: str) -> Callable[[Data, int], Predictions]:
     """A classifier of aeon at its own defaults."""
 
-    def run(data: Data, seed: int) -> Answers:
+    def run(data: Data, seed: int) -> Predictions:
         X, y, X_test = _cube(data)
         if name == "MiniRocketClassifier":
             from aeon.classification.convolution_based import MiniRocketClassifier
@@ -186,10 +192,10 @@ def aeon(name: str) -> Callable[[Data, int], Answers]:
     return run
 
 
-def sktime(name: str) -> Callable[[Data, int], Answers]:
+def sktime(name: str) -> Callable[[Data, int], Predictions]:
     """A recurrent classifier of sktime at its own defaults."""
 
-    def run(data: Data, seed: int) -> Answers:
+    def run(data: Data, seed: int) -> Predictions:
         X, y, X_test = _cube(data)
         from sktime.classification import deep_learning
 
@@ -199,7 +205,7 @@ def sktime(name: str) -> Callable[[Data, int], Answers]:
     return run
 
 
-CONTENDERS: dict[str, Callable[[Data, int], Answers]] = {
+CONTENDERS: dict[str, Callable[[Data, int], Predictions]] = {
     "elman": elman,
     "plain torch": plain_torch,
     "Keras": keras,
@@ -212,10 +218,10 @@ CONTENDERS: dict[str, Callable[[Data, int], Answers]] = {
 }
 
 
-def answer(contender: str, data: Data, seed: int) -> tuple[Answers, float]:
-    """The contender's answers, and the seconds it took to learn and give them."""
+def predict(contender: str, data: Data, seed: int) -> tuple[Predictions, float]:
+    """The contender's predictions, and the seconds it took to train and to predict."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the peers'
+        warnings.simplefilter("ignore")  # the peers' warnings
         started = time.perf_counter()
-        found = CONTENDERS[contender](data, seed)
-        return found, time.perf_counter() - started
+        predictions = CONTENDERS[contender](data, seed)
+        return predictions, time.perf_counter() - started

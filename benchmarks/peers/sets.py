@@ -1,7 +1,6 @@
-"""The open data sets: official training and test parts, and what is asked of elman's defaults.
+"""The open data sets: official training and test splits, and targets for elman's defaults.
 
-Nothing is downloaded: aeon and scikit-learn bring their sets with them, the others lie in a folder
-that is given.
+Nothing is downloaded: aeon and scikit-learn contain their sets, the others are read from a folder.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-FOLDS = 5  # of digits, which has no official test part
+FOLDS = 5  # of digits, which has no official test split
 
 
 class AbsentError(Exception):
-    """The data is not at hand, and what would bring it."""
+    """The data is missing; the message says how to get it."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training and test part.
+    """Training and test split.
 
     Args:
         kind: `numbers`, arrays (T, C); `text`; `tokens`; or `tags`, tokens with a tag each.
@@ -42,14 +41,14 @@ class OpenSet:
     """A data set by name.
 
     Args:
-        load: from the folder of files and a seed to its parts.
-        asked: metric -> what is asked of the mean over seeds.
-        plain: what the issue's plain torch loop reached, for comparison.
+        load: from the folder of files and a seed to the splits.
+        targets: by metric, for the mean over seeds.
+        plain: the value of a plain torch loop, for comparison.
     """
 
     name: str
     load: Callable[[Path, int], Data]
-    asked: dict[str, float]
+    targets: dict[str, float]
     plain: str
     source: str = field(default="")
 
@@ -60,11 +59,11 @@ def _archive(name: str) -> Callable[[Path, int], Data]:
             from aeon.datasets import load_classification
         except ModuleNotFoundError as error:
             raise AbsentError("pip install aeon") from error
-        parts: list[Any] = []
+        splits: list[Any] = []
         for split in ("train", "test"):
             X, y = load_classification(name, split=split)
-            parts += [[np.ascontiguousarray(x.T) for x in X], [str(label) for label in y]]
-        return Data("numbers", *parts)
+            splits += [[np.ascontiguousarray(x.T) for x in X], [str(label) for label in y]]
+        return Data("numbers", *splits)
 
     return load
 
@@ -83,22 +82,22 @@ def _digits(_: Path, seed: int) -> Data:
 
 
 def _names(folder: Path, seed: int) -> Data:
-    parts: list[list[str]] = []
+    splits: list[list[str]] = []
     for part in ("train", "test"):
         with _file(folder, f"names_{part}.csv").open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
-        parts += [[row["name"] for row in rows], [row["language"] for row in rows]]
-    return Data("text", *parts)
+        splits += [[row["name"] for row in rows], [row["language"] for row in rows]]
+    return Data("text", *splits)
 
 
 def _snips(kind: str, key: str) -> Callable[[Path, int], Data]:
     def load(folder: Path, seed: int) -> Data:
-        parts: list[list[Any]] = []
+        splits: list[list[Any]] = []
         for part in ("train", "test"):
             text = _file(folder, f"snips_{part}.jsonl").read_text(encoding="utf-8")
             rows = [json.loads(line) for line in text.splitlines()]
-            parts += [[row["tokens"] for row in rows], [row[key] for row in rows]]
-        return Data(kind, *parts)
+            splits += [[row["tokens"] for row in rows], [row[key] for row in rows]]
+        return Data(kind, *splits)
 
     return load
 

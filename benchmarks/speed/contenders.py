@@ -40,7 +40,7 @@ Results = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Problem:
-    """What all contenders are given.
+    """The problem that all contenders solve.
 
     Args:
         x: (B, T, I), and `time_major` the same as (T, B, I); both contiguous.
@@ -104,11 +104,11 @@ def layer_contender(library: str, problem: Problem) -> tuple[Run, Callable[[], R
         return y
 
     def results() -> Results:
-        found = {"output": run().detach()}
+        tensors = {"output": run().detach()}
         for name, parameter in layer.named_parameters():
             assert parameter.grad is not None
-            found[name] = parameter.grad
-        return found
+            tensors[name] = parameter.grad
+        return tensors
 
     return run, results
 
@@ -148,10 +148,10 @@ def stepwise_contender(library: str, problem: Problem) -> tuple[Run, Callable[[]
 
 def named_results(y: Tensor, states: object) -> Results:
     """Output and states under their names."""
-    found = {"output": y}
+    tensors = {"output": y}
     for name, state in zip("hc", states if isinstance(states, tuple) else (states,), strict=False):
-        found[f"{name}_n"] = state
-    return found
+        tensors[f"{name}_n"] = state
+    return tensors
 
 
 def elman_model(problem: Problem) -> SequenceModel:
@@ -172,7 +172,7 @@ def elman_model(problem: Problem) -> SequenceModel:
 
 
 def elman_gradients() -> str:
-    """Say where elman's training step has its gradients from."""
+    """Describe the source of gradients of elman's training step."""
     model = elman_model(make_problem("gru", Shape(2, 3, 4, 5)))
     return gradient_source(model, training_settings(RATE)).description
 
@@ -248,7 +248,7 @@ def losses_of(step: Callable[[], object]) -> Results:
 
 
 def disagreement(results: Results, expected: Results, limit: float) -> str:
-    """Say what differs by more than `limit` of the largest value expected; empty if nothing does.
+    """Describe what differs by more than `limit` of the largest expected value; empty if none.
 
     Both must have the same names and shapes; NaN agrees with nothing.
     """

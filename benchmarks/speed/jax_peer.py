@@ -198,10 +198,10 @@ def stepwise_contender(problem: Problem) -> tuple[Run, Callable[[], Results]]:
 def named_results(y: Array | None, state: State) -> Results:
     """As torch's layers give them: output (T, B, H), states (1, B, H)."""
     assert y is not None
-    found = {"output": to_torch(y)}
+    tensors = {"output": to_torch(y)}
     for name, value in zip("hc", state, strict=False):
-        found[f"{name}_n"] = to_torch(value)[None]
-    return found
+        tensors[f"{name}_n"] = to_torch(value)[None]
+    return tensors
 
 
 def faster(
@@ -214,7 +214,7 @@ def faster(
         run: what to call of it.
         clock: what to compare them by.
     """
-    found = []
+    candidates = []
     for before in (True, False):
         contender = make(before)
         call = run(contender)
@@ -226,6 +226,6 @@ def faster(
             started = clock()
             call()
             seconds.append(clock() - started)
-        found.append((min(seconds), contender, first_call))
-    _, contender, first_call = min(found, key=lambda entry: entry[0])
+        candidates.append((min(seconds), contender, first_call))
+    _, contender, first_call = min(candidates, key=lambda entry: entry[0])
     return contender, first_call

@@ -26,23 +26,23 @@ def status(field: str) -> int | None:
 
 
 def peak() -> int:
-    """Most memory this process has held, in bytes, since `reset_peak` if the system can."""
-    found = status("VmHWM")
-    if found is not None:
-        return found
+    """Most memory this process has had, in bytes, since `reset_peak` if the system can."""
+    most = status("VmHWM")
+    if most is not None:
+        return most
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def reset_peak() -> None:
-    """Let the peak begin anew at what is held now (Linux)."""
+    """Restart the peak from the memory in use now (Linux)."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
         path.write_text("5")
 
 
 def child(task: Task, contender: str, connection: Connection) -> None:
-    """Send the peak of a few steps above what was held before, in bytes, and the losses.
+    """Send the peak of a few steps above the memory in use before, in bytes, and the losses.
 
     Before: libraries loaded and warm from a step of a tiny network, and the batch made.
     """
@@ -71,19 +71,19 @@ def measure_row(task: Task, processes: int = PROCESSES) -> Row:
     peaks: dict[str, list[float]] = {"elman": [], "torch": []}
     expected: list[float] = []
     for _ in range(processes):
-        for contender, found in peaks.items():
-            answer = next(results_from(child, task, contender), None)
-            if answer is None:
+        for contender, values in peaks.items():
+            message = next(results_from(child, task, contender), None)
+            if message is None:
                 return Row(task, failed=f"{contender}: the process ended early")
-            peak_bytes, losses = answer
+            peak_bytes, losses = message
             expected = expected or losses
             if not all(abs(a - b) <= 1e-3 * abs(b) for a, b in zip(losses, expected, strict=True)):
                 return Row(task, failed=f"losses differ: {contender} {losses}, else {expected}")
-            found.append(max(1, peak_bytes) / MIB)
+            values.append(max(1, peak_bytes) / MIB)
     ratios = [t / e for t, e in zip(peaks["torch"], peaks["elman"], strict=True)]
     return Row(
         task,
-        measures={name: spread(found) for name, found in peaks.items()},
+        measures={name: spread(values) for name, values in peaks.items()},
         ratios={"torch": spread(ratios)},
         blocks=processes,
         load=(load, os.getloadavg()[0]),

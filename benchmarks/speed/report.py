@@ -305,8 +305,8 @@ def read_table(text: str, heading: str) -> tuple[list[str], list[list[str]]]:
 
     Raises: ValueError if there is none.
     """
-    _, found, rest = text.partition(f"{heading}\n")
-    lines = re.search(r"^\|.*(?:\n\|.*)*", rest, re.MULTILINE) if found else None
+    _, marker, rest = text.partition(f"{heading}\n")
+    lines = re.search(r"^\|.*(?:\n\|.*)*", rest, re.MULTILINE) if marker else None
     if lines is None:
         raise ValueError(f"no table after {heading!r}")
     head, _, *rows = [

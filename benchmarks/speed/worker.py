@@ -18,7 +18,7 @@ PRODUCT_OPERATIONS = 2 * PRODUCT_SIZE**3
 
 
 def results_from(function: Callable[..., None], *arguments: Any) -> Iterator[Any]:
-    """Yield what `function` sends over the connection it gets last, in a process of its own."""
+    """Yield what `function` sends over the connection it gets last, in a new process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(*arguments, sender))
@@ -126,52 +126,52 @@ def matrix_product() -> Callable[[], Any]:
 def contenders_of(
     task: Task, with_jax: bool
 ) -> tuple[dict[str, Callable[[], Any]], float | None, str]:
-    """What to time by contender, seconds of JAX's first call, and what they disagree about."""
-    from . import contenders as own
+    """Return callables by contender, seconds of JAX's first call, and their disagreements."""
+    from . import contenders as ours
 
-    problem = own.make_problem(task.cell, task.shape)
+    problem = ours.make_problem(task.cell, task.shape)
     runs: dict[str, Callable[[], Any]] = {}
     results: dict[str, Any] = {}
     compilation = None
-    limit = own.LAYER_LIMIT
+    limit = ours.LAYER_LIMIT
     if task.kind == "step":
-        limit = own.LOSS_LIMIT
-        for name, make in own.STEPS.items():
-            results[name] = own.losses_of(make(problem, own.RATE))
-            runs[name] = make(problem, own.TIMED_RATE)
+        limit = ours.LOSS_LIMIT
+        for name, make in ours.STEPS.items():
+            results[name] = ours.losses_of(make(problem, ours.RATE))
+            runs[name] = make(problem, ours.TIMED_RATE)
     else:
         build = {
-            "layer": own.layer_contender,
-            "inference": own.inference_contender,
-            "by step": own.stepwise_contender,
+            "layer": ours.layer_contender,
+            "inference": ours.inference_contender,
+            "by step": ours.stepwise_contender,
         }[task.kind]
         for name in ("elman", "torch"):
-            runs[name], found = build(name, problem)
-            results[name] = found()
+            runs[name], read_results = build(name, problem)
+            results[name] = read_results()
     if with_jax and task.kind != "layer":
         from . import jax_peer
 
         clock = time.process_time if task.threads == 1 else time.perf_counter
         if task.kind == "step":
             place, compilation = jax_peer.faster(
-                lambda before: (before, jax_peer.jax_step(problem, own.TIMED_RATE, before)),
+                lambda before: (before, jax_peer.jax_step(problem, ours.TIMED_RATE, before)),
                 lambda made: made[1],
                 clock,
             )
             runs["jax"] = place[1]
-            results["jax"] = own.losses_of(jax_peer.jax_step(problem, own.RATE, place[0]))
+            results["jax"] = ours.losses_of(jax_peer.jax_step(problem, ours.RATE, place[0]))
         elif task.kind == "inference":
-            (runs["jax"], found), compilation = jax_peer.faster(
+            (runs["jax"], read_results), compilation = jax_peer.faster(
                 lambda before: jax_peer.inference_contender(problem, before),
                 lambda made: made[0],
                 clock,
             )
-            results["jax"] = found()
+            results["jax"] = read_results()
         else:
-            runs["jax"], found = jax_peer.stepwise_contender(problem)
-            results["jax"] = found()
+            runs["jax"], read_results = jax_peer.stepwise_contender(problem)
+            results["jax"] = read_results()
     faults = {
-        name: own.disagreement(results[name], results["torch"], limit)
+        name: ours.disagreement(results[name], results["torch"], limit)
         for name in runs
         if name != "torch"
     }
