@@ -110,13 +110,8 @@ def read(
             raise refuse_type(data)
         content, levels = levels_of(data)
         id, time = (id or levels[0], time or levels[1]) if levels else (id, time)  # noqa: A001
-    if layout is not None and format is None and not _fits(kind, layout):
-        raise DataError(
-            f"the file is {_NAMES[kind]}, expected {_NAMES[FORMATS[layout.format][0]]} as before",
-            remedy=f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
-            source=source,
-            rule="format",
-        )
+    if layout is not None and format is None:
+        _check_kind(kind, layout, source)
     same = layout is not None and (format is None or format == layout.format)
     options = ReadOptions(
         target=target,
@@ -132,6 +127,22 @@ def read(
         layout=layout if same else None,
     )
     form = format or (layout.format if layout else None)
+    dataset = _read_dataset(kind, content, source, options, form)
+    if layout is not None:
+        _compare(dataset, layout, source, format is None)
+    before = (note,) if note else ()
+    after = _find_doubts(dataset) if layout is None else ()
+    if before or after:
+        how = dataclasses.replace(dataset.layout, notes=(*before, *dataset.layout.notes, *after))
+        dataset = dataclasses.replace(dataset, layout=how)
+    return dataset
+
+
+def _read_dataset(
+    kind: str, content: Any, source: str, options: ReadOptions, form: str | None
+) -> Dataset:
+    """Read an opened file or frame, and refuse a target that is not what `--task` asks for."""
+    task = options.task
     with Faults(source) as faults:
         _refuse_settings(kind, options)
         table, options, form = _read_table(kind, content, faults, options, form)
@@ -148,13 +159,6 @@ def read(
             source=source,
             rule="label",
         )
-    if layout is not None:
-        _compare(dataset, layout, source, format is None)
-    before = (note,) if note else ()
-    after = _find_doubts(dataset) if layout is None else ()
-    if before or after:
-        how = dataclasses.replace(dataset.layout, notes=(*before, *dataset.layout.notes, *after))
-        dataset = dataclasses.replace(dataset, layout=how)
     return dataset
 
 
@@ -273,10 +277,17 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _fits(kind: str, layout: Layout) -> bool:
-    """Whether a kind of file can hold what was read before."""
+def _check_kind(kind: str, layout: Layout, source: str) -> None:
+    """Refuse a kind of file that cannot hold what was read before."""
     formats = _CASES if layout.format in _CASES else (layout.format,)
-    return any(kind in FORMATS[form] for form in formats)
+    if any(kind in FORMATS[form] for form in formats):
+        return
+    raise DataError(
+        f"the file is {_NAMES[kind]}, expected {_NAMES[FORMATS[layout.format][0]]} as before",
+        remedy=f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
+        source=source,
+        rule="format",
+    )
 
 
 def _formats_of(kind: str) -> str:
