@@ -153,7 +153,7 @@ def test_every_room_has_a_level():
         ("ops/gru/__init__.py", "from elman.ops.rnn import rnn", False),
         ("ops/gru/__init__.py", "from elman.layers import GRU", True),
         ("cli/train.py", "from elman.runs import run\nfrom elman.data import read", False),
-        ("runs/report/page.py", "from elman.cli import main", True),
+        ("runs/report_page.py", "from elman.cli import main", True),
         ("data/read.py", "import elmanlike.cli", False),
     ],
 )

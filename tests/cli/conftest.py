@@ -148,8 +148,8 @@ def others(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(files, tmp_path_factory):
     """Run folders of small trainings, not to be changed: trained("text.csv")."""
-    from elman.runs import run
     from elman.runs.config import merge
+    from elman.runs.experiment import run
 
     root = tmp_path_factory.mktemp("trained")
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from elman.runs import run
 from elman.runs.config import merge
+from elman.runs.experiment import run
 
 SMALL = {"model": {"hidden_size": 4}, "training": {"epochs": 2}}
 NO_DIAGNOSTICS = {"report": {"diagnostics": False}}  # which take seconds a run

@@ -9,7 +9,7 @@ import pytest
 
 from elman.evaluate import evaluate, evaluate_values
 from elman.plots import save_all
-from elman.runs.report.page import Page, render
+from elman.runs.report_page import Page, render
 from elman.train import EpochRecord, History
 
 VOID = {"meta", "img", "br"}

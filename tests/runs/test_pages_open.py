@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elman.runs import ExplainOptions, explain
+from elman.runs.explanation import ExplainOptions, explain
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -9,10 +9,10 @@ import pytest
 
 from elman.errors import SettingsError
 from elman.explain import Memory
-from elman.runs import diagnostics, run
+from elman.runs import diagnostics, html
+from elman.runs.experiment import run
 from elman.runs.explanation import find_row
-from elman.runs.report import html
-from elman.runs.report.html import PageFigure, PageFigures
+from elman.runs.html import PageFigure, PageFigures
 
 
 def test_a_report_has_it(trained):

@@ -17,10 +17,10 @@ from elman import (
     load,
 )
 from elman.data import read
-from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml, settings_hash
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import make_estimator
+from elman.runs.evaluation import check, evaluate, predict
+from elman.runs.experiment import make_estimator, run
 from elman.settings import list_settings
 
 EVERYTHING = {
@@ -292,7 +292,7 @@ def test_settings_that_do_not_go_with_the_data_leave_nothing(settings, tmp_path,
     assert list(tmp_path.iterdir()) == []  # not even an empty runs/
 
 
-@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.report.page.render"])
+@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.report_page.render"])
 def test_a_model_that_was_trained_is_not_lost(settings, tmp_path, monkeypatch, where):
     """The drawing fails after hours of training."""
     out = tmp_path / "mine"

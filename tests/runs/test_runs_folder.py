@@ -18,10 +18,10 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
+    predictions_csv,
     unused_path,
     write_json,
 )
-from elman.runs.predictions import predictions_csv
 
 
 def tree(root):

@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge
+from elman.runs.evaluation import check, evaluate, predict
+from elman.runs.experiment import run
 
 
 @pytest.mark.parametrize("per_step", [False, True])

@@ -7,8 +7,8 @@ import pytest
 from elman import ShapeError, load
 from elman.estimators import encoder, storage
 from elman.estimators import prepare as preparation
-from elman.runs import run
 from elman.runs.config import merge
+from elman.runs.experiment import run
 
 
 def quiet_run(settings, **options):

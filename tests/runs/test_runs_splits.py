@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from elman import DataError, SettingsError
-from elman.runs import evaluate, predict, run
 from elman.runs.config import merge
 from elman.runs.data_splits import read_splits
+from elman.runs.evaluation import evaluate, predict
+from elman.runs.experiment import run
 from elman.settings import DataSettings
 from elman.validation import validate_settings
 

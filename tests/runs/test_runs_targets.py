@@ -7,8 +7,9 @@ import random
 import pytest
 
 from elman.errors import ElmanError, SettingsError
-from elman.runs import check, evaluate, predict, run
 from elman.runs.config import merge, read_toml
+from elman.runs.evaluation import check, evaluate, predict
+from elman.runs.experiment import run
 
 SMALL = {"model": {"hidden_size": 4}, "training": {"epochs": 2, "seed": 1}}
 NO_DIAGNOSTICS = {"report": {"diagnostics": False}}

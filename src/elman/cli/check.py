@@ -24,7 +24,7 @@ def command(model: Path, data: str, **options: Any) -> None:
     predictions must be the same to the last bit.
     """
     with uninterrupted():
-        from elman.runs import check
+        from elman.runs.evaluation import check
 
     checks = check(model, data, options)
     for entry in checks:

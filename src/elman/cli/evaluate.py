@@ -28,7 +28,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **options
     Prints the metrics, and writes them with predictions and plots.
     """
     with uninterrupted():
-        from elman.runs import evaluate
+        from elman.runs.evaluation import evaluate
 
     report, folder, notes = evaluate(model, data, options, out, overwrite)
     click.echo(f"{report}\n")

@@ -80,7 +80,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **values:
     summary and writes a page with all figures.
     """
     with uninterrupted():
-        from elman.runs import ExplainOptions, explain
+        from elman.runs.explanation import ExplainOptions, explain
 
     options = {name: values.pop(name) for name in READING_SETTINGS}
     explain_options = ExplainOptions(**values)

@@ -24,7 +24,7 @@ def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -
     from elman.errors import SettingsError
 
     with uninterrupted():
-        from elman.runs import predict
+        from elman.runs.evaluation import predict
 
     path = Path(out)
     if out != "-" and path.is_dir():

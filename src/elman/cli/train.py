@@ -58,7 +58,7 @@ def command(
         return
 
     with uninterrupted():
-        from elman.runs import run
+        from elman.runs.experiment import run
 
     def echo(text: str) -> None:
         if not quiet:

@@ -24,9 +24,10 @@ from elman.runs.folder import (
     check_output_folder,
     default_output,
     new_folder,
+    note_unknown_tokens,
     write_json,
+    write_predictions,
 )
-from elman.runs.predictions import note_unknown_tokens, write_predictions
 from elman.tasks import TASKS, TaskName
 
 

@@ -22,6 +22,7 @@ from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
 from elman.estimators.estimators import ESTIMATORS
 from elman.evaluate import Report
+from elman.runs import report_page
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
 from elman.runs.diagnostics import run_diagnostics
@@ -30,10 +31,10 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
+    note_unknown_tokens,
     write_json,
+    write_predictions,
 )
-from elman.runs.predictions import note_unknown_tokens, write_predictions
-from elman.runs.report import page
 from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord, History
@@ -130,7 +131,7 @@ def run(
                 estimator, splits, sequences, reports["test"], folder / "plots"
             )
         seconds = time.perf_counter() - started
-        document = page.Page(
+        document = report_page.Page(
             title=Path(settings.data.data).name,
             created=created.isoformat(timespec="seconds"),
             command=command or f"elman train --config {folder / 'config.toml'}",
@@ -145,7 +146,7 @@ def run(
             notes=notes,
             diagnostics=diagnostics,
         )
-        (folder / "report.html").write_text(page.render(document), encoding="utf-8")
+        (folder / "report.html").write_text(report_page.render(document), encoding="utf-8")
         # Last: where this file is, the run is complete.
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:

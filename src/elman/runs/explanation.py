@@ -28,15 +28,15 @@ from elman.explain import (
 )
 from elman.runs.diagnostics import join_sequence_names
 from elman.runs.evaluation import load_model_and_data
+from elman.runs.explanation_page import Explanation, render_page, save_figures
 from elman.runs.folder import (
     EXPLANATION,
     check_output_folder,
     default_output,
     folder_name,
     new_folder,
+    sequence_names,
 )
-from elman.runs.predictions import sequence_names
-from elman.runs.report.explanation import Explanation, render_page, save_figures
 
 
 @dataclass(frozen=True)

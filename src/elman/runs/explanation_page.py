@@ -15,9 +15,9 @@ from elman import __version__
 from elman.evaluate.text import one_line
 from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
 from elman.plots.style import save
-from elman.runs.report import html
-from elman.runs.report.html import PageFigure, PageFigures
-from elman.runs.report.sections import (
+from elman.runs import html
+from elman.runs.html import PageFigure, PageFigures
+from elman.runs.report_page import (
     DIAGNOSIS,
     DIAGNOSIS_CAPTION,
     MEMORY,

@@ -1,1 +1,0 @@
-"""Pages of a run: report.html and the pieces that other pages are made of."""
