@@ -93,12 +93,8 @@ def read(
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
         does not have.
     """
-    names = {"values": values, "categories": categories}
-    columns = {
-        key: tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else given
-        for key, given in names.items()
-    }
-    _check_settings(text, columns["values"], columns["categories"], format)
+    chosen = {"values": _split_names(values), "categories": _split_names(categories)}
+    _check_settings(text, chosen["values"], chosen["categories"], format)
     note, content = "", data
     if isinstance(data, str | os.PathLike):
         path = Path(data)
@@ -116,10 +112,9 @@ def read(
     options = ReadOptions(
         target=target,
         text=text,
-        values=tuple(columns["values"] or ()),
         id=id,
         time=time,
-        categories=tuple(columns["categories"] or ()),
+        **chosen,
         time_difference=time_difference,
         group=group,
         task=task,
@@ -130,12 +125,9 @@ def read(
     dataset = _read_dataset(kind, content, source, options, form)
     if layout is not None:
         _compare(dataset, layout, source, format is None)
-    before = (note,) if note else ()
-    after = _find_doubts(dataset) if layout is None else ()
-    if before or after:
-        how = dataclasses.replace(dataset.layout, notes=(*before, *dataset.layout.notes, *after))
-        dataset = dataclasses.replace(dataset, layout=how)
-    return dataset
+    notes = (note, *dataset.layout.notes, *(_find_doubts(dataset) if layout is None else ()))
+    how = dataclasses.replace(dataset.layout, notes=tuple(filter(None, notes)))
+    return dataclasses.replace(dataset, layout=how)
 
 
 def _read_dataset(
@@ -162,11 +154,15 @@ def _read_dataset(
     return dataset
 
 
+def _split_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names as a tuple; one text has commas between them."""
+    if isinstance(names, str):
+        return tuple(name.strip() for name in names.split(","))
+    return tuple(names or ())
+
+
 def _check_settings(
-    text: str | None,
-    values: Sequence[str] | None,
-    categories: Sequence[str] | None,
-    form: str | None,
+    text: str | None, values: Sequence[str], categories: Sequence[str], form: str | None
 ) -> None:
     """Refuse settings that exclude each other, and an unknown format."""
     if text and categories:
