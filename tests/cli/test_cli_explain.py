@@ -17,7 +17,7 @@ def test_a_labelled_file(elman, trained, others, tmp_path):
     done = elman("explain", run, others / "text.csv", "--row", "3", "--out", "page")
     assert done.code == 0, done.err
     assert written(tmp_path / "page") - {"gates/layer_0_backward.png"} == PICTURES | {"index.html"}
-    assert "Sequence line 5 of" in done.out and "(number 3 from 0)" in done.out
+    assert "Sequence line 5 of" in done.out and "(number 3, counted from 0)" in done.out
     assert "True: y. Predicted: " in done.out
     assert "from the loss of the true label, y" in done.out
     assert len(done.out.splitlines()) <= 40

@@ -50,8 +50,10 @@ def test_the_most_frequent_confusion_and_the_hardest_class_are_named():
     predicted = true.copy()
     predicted[:4] = 1
     report = evaluate(true, np.eye(2)[predicted], ["cat", "dog"], lengths=np.ones(20), resamples=0)
-    assert "cat predicted as dog: 4 times, 40% of that class" in words(report, "confusion_matrix")
-    assert "The hardest is cat, of which 60% are found" in words(report, "accuracy_by_class")
+    assert "cat predicted as dog: 4 times, 40% of the true class" in words(
+        report, "confusion_matrix"
+    )
+    assert "The hardest class is cat, with a recall of 60%" in words(report, "accuracy_by_class")
     perfect = evaluate(true, np.eye(2)[true], ["cat", "dog"], lengths=np.ones(20), resamples=0)
     assert "Nothing is off the diagonal" in words(perfect, "confusion_matrix")
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from elman import plots
-from elman.plots.data import length_edges, wilson
-from elman.plots.style import label, spread
+from elman.plots.style import label, length_edges, spread, wilson
 
 
 def lines(axes):

@@ -46,7 +46,7 @@ def test_repeated_sequences_are_told(files, name, notes):
     found = parts(files, name).notes[3:]
     assert [note.split(" sequences")[0] for note in found] == notes
     assert all(
-        note.endswith("are in the training split as well: its metrics are too good")
+        note.endswith("also occur in the training split, so its metrics are too optimistic")
         for note in found
     )
 

@@ -1,5 +1,19 @@
-"""Figures of a training and its evaluation; matplotlib is imported when the first one is drawn."""
+"""Figures of a training and its evaluation; matplotlib is imported when the first one is drawn.
 
+`FIGURES` has one row for each figure: what is drawn, when it is left out, and its caption. A new
+figure is a row here and two functions in another file, of which one draws and one describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elman.plots import classification, curves, regression
 from elman.plots.classification import (
     accuracy_by_class,
     accuracy_by_length,
@@ -7,10 +21,15 @@ from elman.plots.classification import (
     confusion_matrix,
     metrics_by_label,
 )
-from elman.plots.curves import precision_recall, roc
-from elman.plots.figures import FIGURES, FigureRow, caption, left_out, save_all
+from elman.plots.curves import Records, history, precision_recall, roc
 from elman.plots.regression import error_by_length, predicted_over_true, residuals
-from elman.plots.training import history
+from elman.plots.style import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from elman.evaluate import Report
+    from elman.tasks import OutputName
 
 __all__ = [
     "FIGURES",
@@ -30,3 +49,132 @@ __all__ = [
     "roc",
     "save_all",
 ]
+
+RARE = 0.1  # share of the rarest class, below which precision says more than the false alarm rate
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One row of `FIGURES`.
+
+    Args:
+        name: of the file, without `.png`.
+        title: of the caption.
+        draw: from a report to a figure.
+        caption: from a report to what is drawn and what to look for.
+        reason: from a report to why the figure is left out; empty where it is drawn.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[Any], Figure]
+    caption: Callable[[Any], str]
+    reason: Callable[[Any], str] = lambda report: ""
+
+
+def _one_length(report: Report) -> str:
+    one = len(np.unique(report.lengths)) < 2
+    return "all sequences have the same length" if one else ""
+
+
+def _one_class(report: Any) -> str:
+    return "only one class occurs" if len(np.unique(report.true)) < 2 else ""
+
+
+def _roc_reason(report: Any) -> str:
+    """Where the rarest class makes up less than 10 %, a small false positive rate still means many
+    false alarms for each hit; ROC does not show that and precision does."""
+    if reason := _one_class(report):
+        return reason
+    share = curves.rarest_share(report)
+    if share >= RARE:
+        return ""
+    return f"the rarest class makes up {share:.1%}, under 10 %: precision and recall say more"
+
+
+def _precision_recall_reason(report: Any) -> str:
+    if (reason := _one_class(report)) or _roc_reason(report):
+        return reason
+    share = curves.rarest_share(report)
+    return f"the rarest class makes up {share:.1%}, 10 % or more: ROC says as much"
+
+
+HISTORY = "history"
+FIGURES: dict[OutputName, tuple[FigureRow, ...]] = {
+    "classification": (
+        FigureRow("confusion_matrix", "Confusion matrix", confusion_matrix,
+            classification.describe_confusion_matrix),
+        FigureRow("roc", "ROC", roc, curves.describe_roc, _roc_reason),
+        FigureRow("precision_recall", "Precision and recall", precision_recall,
+            curves.describe_precision_recall, _precision_recall_reason),
+        FigureRow("calibration", "Calibration", calibration, classification.describe_calibration),
+        FigureRow("accuracy_by_class", "Accuracy by class", accuracy_by_class,
+            classification.describe_accuracy_by_class, _one_class),
+        FigureRow("accuracy_by_length", "Accuracy by length", accuracy_by_length,
+            classification.describe_accuracy_by_length, _one_length),
+    ),
+    "multilabel": (
+        FigureRow("labels", "Labels", metrics_by_label, classification.describe_metrics_by_label),
+    ),
+    "regression": (
+        FigureRow("predicted", "Predicted over true", predicted_over_true,
+            regression.describe_predicted_over_true),
+        FigureRow("residuals", "Errors", residuals, regression.describe_residuals),
+        FigureRow("error_by_length", "Error by length", error_by_length,
+            regression.describe_error_by_length, _one_length),
+    ),
+}  # fmt: skip
+
+
+def save_all(
+    records: Records, report: Report, folder: str | Path, kept_epoch: int | None = None
+) -> list[Path]:
+    """Write the figures that `left_out` does not name as PNG into `folder`.
+
+    Args:
+        records: one an epoch, as for `history`.
+        report: as `elman.evaluate` makes them.
+        kept_epoch: the epoch whose weights were kept.
+    Returns: the files in the order in which they should be read: history.png, then those of
+        `FIGURES` for what the report is about.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    reasons = left_out(records, report)
+    paths = []
+    for name in (HISTORY, *(row.name for row in FIGURES[report.output])):
+        path = folder / f"{name}.png"
+        if path.name not in reasons:
+            save(_draw(name, records, report, kept_epoch), path)
+            paths.append(path)
+    return paths
+
+
+def left_out(records: Records, report: Report) -> dict[str, str]:
+    """Return the files that `save_all` does not write, each with the reason.
+
+    One of roc.png and precision_recall.png is always among them.
+    """
+    reasons = {} if records else {f"{HISTORY}.png": "no epoch was recorded"}
+    rows = {f"{row.name}.png": row.reason(report) for row in FIGURES[report.output]}
+    return reasons | {name: reason for name, reason in rows.items() if reason}
+
+
+def caption(name: str, records: Records, report: Report) -> tuple[str, str]:
+    """Return the title and the caption of a figure that `save_all` writes.
+
+    Args:
+        name: of the file, without `.png`; of another figure the title is its name.
+    """
+    if name == HISTORY:
+        return curves.describe_history(records)
+    for row in FIGURES[report.output]:
+        if row.name == name:
+            return row.title, row.caption(report)
+    return name.replace("_", " ").capitalize(), ""
+
+
+def _draw(name: str, records: Records, report: Report, kept_epoch: int | None) -> Figure:
+    if name == HISTORY:
+        return history(records, kept_epoch=kept_epoch)
+    return next(row.draw(report) for row in FIGURES[report.output] if row.name == name)

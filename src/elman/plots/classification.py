@@ -1,4 +1,4 @@
-"""Figures of predicted classes and labels: confusion, calibration, accuracy by class and length."""
+"""Figures of predicted classes and labels, each beside its caption."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elman.plots.data import bin_by_length, owners_of, share_with_interval, wilson
 from elman.plots.style import (
     BLUE,
     GREY,
+    GRID,
     INK,
     PALE,
     VERMILION,
     Floats,
     Ints,
+    bin_by_length,
     label,
     new_figure,
+    owners_of,
+    share_with_interval,
     style_axes,
+    wilson,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +63,8 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
         colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
         image = axes.imshow(share, cmap=colours, norm=PowerNorm(0.6, 0, 1), interpolation="nearest")
         style_axes(axes, grid="")
-        axes.spines[:].set_visible(False)
+        # A frame, or the white cells of a class that is never predicted would not look like cells.
+        axes.spines[:].set(visible=True, color=GRID)
         turned = longest * letter > cell
         axes.set_xticks(range(k), names, rotation=90 if turned else 0)
         axes.set_yticks(range(k), names)
@@ -92,6 +97,24 @@ def _write_counts(axes: Axes, counts: Ints, share: Floats, cell: float) -> None:
             column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=size,
             color="white" if share[row, column] > 0.3 else INK,
         )  # fmt: skip
+
+
+def describe_confusion_matrix(report: ClassificationReport) -> str:
+    """Describe the confusion matrix and its most frequent confusion."""
+    text = (
+        "A row is a true class, a column a predicted one; the diagonal is correct. Colour is the "
+        "share of the row."
+    )
+    counts = report.confusion_matrix * ~np.eye(len(report.classes), dtype=bool)
+    if not counts.any():
+        return f"{text} Nothing is off the diagonal."
+    true, predicted = np.unravel_index(int(counts.argmax()), counts.shape)
+    share = counts[true, predicted] / report.confusion_matrix[true].sum()
+    return (
+        f"{text} The most frequent confusion is {report.classes[int(true)]} predicted as "
+        f"{report.classes[int(predicted)]}: {counts[true, predicted]:,} times, {share:.0%} of the "
+        "true class."
+    )
 
 
 def calibration(report: ClassificationReport) -> Figure:
@@ -129,6 +152,24 @@ def calibration(report: ClassificationReport) -> Figure:
         below.set_ylabel(report.unit)
         below.set_yticks([0, int(bins.count.max())], labels=["0", f"{int(bins.count.max()):,}"])
     return figure
+
+
+def describe_calibration(report: ClassificationReport) -> str:
+    """Describe the calibration, and whether the network is over- or underconfident."""
+    text = (
+        "Accuracy against the predicted probability; on the diagonal, predictions made with "
+        "probability p are correct with frequency p. The bars count predictions."
+    )
+    bins = report.calibration_bins
+    gap = float((bins.count * (bins.confidence - bins.accuracy)).sum() / bins.count.sum())
+    if abs(gap) < 0.01:
+        return f"{text} On average the network is neither overconfident nor underconfident."
+    which = "overconfident" if gap > 0 else "underconfident"
+    side = "above" if gap > 0 else "below"
+    return (
+        f"{text} The network is {which}: its mean probability is {abs(gap):.2f} {side} its "
+        "accuracy."
+    )
 
 
 def accuracy_by_class(report: ClassificationReport) -> Figure:
@@ -175,6 +216,17 @@ def _recall_by_class(report: ClassificationReport) -> dict[int, tuple[float, flo
     return shares
 
 
+def describe_accuracy_by_class(report: ClassificationReport) -> str:
+    """Describe the accuracy by class, and name the hardest class."""
+    occurring = [row for row in report.per_class if row.support]
+    hardest = min(occurring, key=lambda row: row.recall)
+    return (
+        "The share of each true class that is predicted correctly (recall), with 95 % intervals; "
+        "the hardest class comes first. The number in brackets is how often the class occurs. The "
+        f"hardest class is {hardest.label}, with a recall of {hardest.recall:.0%}."
+    )
+
+
 def accuracy_by_length(report: ClassificationReport) -> Figure:
     """Draw the share of correct predictions by length of the sequence, with 95 % intervals.
 
@@ -217,6 +269,19 @@ def _accuracy_by_length(report: ClassificationReport) -> list[tuple[float, float
     return [share_with_interval(hits[m], count[m]) for m in members]
 
 
+def describe_accuracy_by_length(report: ClassificationReport) -> str:
+    """Describe the accuracy of the shortest and of the longest sequences."""
+    right = (report.predicted == report.true).astype(np.float64)
+    owners = owners_of(report)
+    bins = bin_by_length(report)
+    first, last = (float(right[b.members[owners]].mean()) for b in (bins[0], bins[-1]))
+    return (
+        "Accuracy from the shortest to the longest sequences, with 95 % intervals: "
+        f"{first:.2f} for {bins[0].span} steps, {last:.2f} for {bins[-1].span}. A fall beyond the "
+        "intervals means that long sequences are harder."
+    )
+
+
 def metrics_by_label(report: MultilabelReport) -> Figure:
     """Draw precision, recall and F1 of each label, the most frequent first."""
     each = sorted(report.per_label, key=lambda output: -(output.support or 0))[:MOST]
@@ -236,3 +301,17 @@ def metrics_by_label(report: MultilabelReport) -> Figure:
         axes.set_title(f"Labels: macro F1 {report.macro_f1:.3f}")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=GREY)
     return figure
+
+
+def describe_metrics_by_label(report: MultilabelReport) -> str:
+    """Describe the metrics by label, and name the label with the lowest F1."""
+    frequent = [row for row in report.per_label if row.support]
+    text = (
+        "Bars show the F1 of each label, the most frequent label first. A label whose recall is "
+        "below its precision is missed too often; one whose recall is above it is predicted too "
+        "often."
+    )
+    if not frequent:
+        return text
+    hardest = min(frequent, key=lambda row: row.f1)
+    return f"{text} The lowest F1 is that of {hardest.label}, {hardest.f1:.2f}."

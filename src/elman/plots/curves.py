@@ -1,15 +1,27 @@
-"""How well probabilities rank members of a class above the others: ROC, precision and recall."""
+"""Curves, each beside its caption: loss and metric by epoch, ROC, precision and recall."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.plots.style import BLUE, COLOURS, GREY, INK, PALE, Floats, label, new_figure, style_axes
+from elman.plots.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    PALE,
+    VERMILION,
+    Floats,
+    label,
+    new_figure,
+    spread,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +29,112 @@ if TYPE_CHECKING:
 
     from elman.evaluate import ClassificationReport
 
+Records = Sequence[Mapping[str, Any]]  # of epochs
+
+PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last two by task
 MOST_COLOURED = 5
 MOST_POINTS = 1000
-GRID = np.linspace(0, 1, 501)  # where the curves of several classes are averaged
+MEAN_AT = np.linspace(0, 1, 501)  # where the curves of several classes are averaged
+
+
+def history(records: Records, kept_epoch: int | None = None) -> Figure:
+    """Draw loss and accuracy, or error, over the epochs, on training and validation data.
+
+    Args:
+        records: one an epoch, with the keys epoch, loss, accuracy or rmse, and maybe the two with
+            validation_ before them. A value that is missing, None or not finite leaves a gap.
+        kept_epoch: the epoch whose weights were kept, to be marked.
+    """
+    epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
+    with new_figure(8.0, 3.2) as figure:
+        second = "rmse" if any("rmse" in record for record in records) else "accuracy"
+        for axes, name in zip(figure.subplots(1, 2), ("loss", second), strict=True):
+            axes.set_title(PANELS[name], pad=10 if kept_epoch is None else 18)
+            axes.set_xlabel("epoch")
+            columns = [_column(records, part + name) for part in ("", "validation_")]
+            _draw_epochs(axes, epochs, columns, kept_epoch)
+            axes.yaxis.set_major_locator(_ticks(5, whole=False))
+            axes.xaxis.set_major_locator(_ticks(6, whole=True))
+    return figure
+
+
+def describe_history(records: Records) -> tuple[str, str]:
+    """Return title and caption of loss and metric by epoch."""
+    title = "Loss and accuracy by epoch"
+    if any("rmse" in record for record in records):
+        title = "Loss and error by epoch"
+    text = (
+        "Training values are averages over an epoch, while weights change and dropout is on, so "
+        "they can look worse than they are."
+    )
+    losses = [record.get("validation_loss") for record in records]
+    recorded = [
+        (loss, r["epoch"]) for loss, r in zip(losses, records, strict=True) if loss is not None
+    ]
+    if not recorded:
+        return title, f"{text} Without validation data, overfitting cannot be seen here."
+    lowest, epoch = min(recorded)
+    last = recorded[-1][0]
+    text += f" The validation loss is lowest at epoch {epoch} ({lowest:.3g})"
+    if last > 1.02 * lowest:
+        return title, f"{text} and rises to {last:.3g}: from then on the network overfits."
+    return title, f"{text} and does not rise after that: no overfitting is seen."
+
+
+def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | None) -> None:
+    style_axes(axes, grid="y")
+    ends: list[tuple[str, str, float]] = []
+    for name, colour, column in zip(
+        ("training", "validation"), (BLUE, VERMILION), values, strict=True
+    ):
+        recorded = np.flatnonzero(np.isfinite(column))
+        if len(recorded) == 0:
+            continue
+        # A single epoch, or one between two gaps, has no line to show.
+        marker = "o" if len(recorded) < 3 or np.isnan(column).any() else ""
+        axes.plot(
+            epochs, column, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name
+        )
+        ends.append((name, colour, float(column[recorded[-1]])))
+    if not ends:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_yticks([])
+        return
+    if kept_epoch is not None and kept_epoch in epochs:
+        at = int(np.flatnonzero(epochs == kept_epoch)[0])
+        axes.axvline(kept_epoch, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
+        marked = values[1] if np.isfinite(values[1][at]) else values[0]
+        colour = VERMILION if marked is values[1] else BLUE
+        axes.plot(
+            [kept_epoch], [marked[at]], "o", color="white", markeredgecolor=colour,
+            markeredgewidth=1.6, markersize=6, label="kept epoch",
+        )  # fmt: skip
+        axes.annotate(
+            f"kept: {kept_epoch}", (kept_epoch, 1), xycoords=("data", "axes fraction"),
+            xytext=(0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5,
+            color=INK,
+        )  # fmt: skip
+    axes.margins(x=0.03, y=0.08)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    heights = spread([(end - low) / (high - low) for *_, end in ends], 0.07)
+    for (name, colour, _), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            name, (1, height), xycoords="axes fraction", xytext=(4, 0),
+            textcoords="offset points", va="center", color=colour, fontsize=8.5,
+        )  # fmt: skip
+
+
+def _column(records: Records, name: str) -> Floats:
+    raw = [record.get(name) for record in records]
+    column = np.array([np.nan if value is None else value for value in raw], dtype=np.float64)
+    return np.where(np.isfinite(column), column, np.nan)
+
+
+def _ticks(most: int, *, whole: bool) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, integer=whole, min_n_ticks=1 if whole else 3, steps=[1, 2, 5, 10])
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +160,7 @@ def roc(report: ClassificationReport) -> Figure:
     with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()
         curves = _curves(report, _roc_points, _positives(report))
-        _draw(axes, report, curves, "area", "ROC")
+        _draw_curves(axes, report, curves, "area", "ROC")
         if curves:
             axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             axes.text(0.68, 0.64, "chance", color=GREY, fontsize=8, rotation=45, ha="center",
@@ -54,6 +169,15 @@ def roc(report: ClassificationReport) -> Figure:
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
     return figure
+
+
+def describe_roc(report: ClassificationReport) -> str:
+    """Describe the ROC curve and its area."""
+    return (
+        "The share of a class that is found (true positive rate) against the share of the other "
+        "classes that is mistaken for it (false positive rate), for every threshold. The area is "
+        f"{report.roc_auc:.3f}; 1 is perfect, 0.5 is chance."
+    )
 
 
 def precision_recall(report: ClassificationReport) -> Figure:
@@ -68,7 +192,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
         if len(report.classes) == 2:
             positives = [int(np.argmin(np.bincount(report.true, minlength=2)))]
         curves = _curves(report, _precision_recall_points, positives)
-        _draw(axes, report, curves, "average precision", "Precision and recall")
+        _draw_curves(axes, report, curves, "average precision", "Precision and recall")
         if curves and len(report.classes) == 2:
             share = float((report.true == positives[0]).mean())
             axes.axhline(
@@ -82,6 +206,16 @@ def precision_recall(report: ClassificationReport) -> Figure:
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
     return figure
+
+
+def describe_precision_recall(report: ClassificationReport) -> str:
+    """Describe precision and recall, and say why they replace the ROC curve."""
+    return (
+        "The share of the predictions of a class that is correct (precision) against the share of "
+        "the class that is found (recall), for every threshold. It replaces the ROC curve, which "
+        "looks too good where a class is rare: the rarest class makes up "
+        f"{rarest_share(report):.1%} of the true ones."
+    )
 
 
 def rarest_share(report: ClassificationReport) -> float:
@@ -134,7 +268,7 @@ def _precision_recall_points(
     return recall, precision, float((np.diff(recall) * precision[1:]).sum()), True
 
 
-def _draw(
+def _draw_curves(
     axes: Axes, report: ClassificationReport, curves: list[_Curve], area: str, title: str
 ) -> None:
     style_axes(axes)
@@ -161,9 +295,11 @@ def _draw(
         _line(axes, curve, PALE, 0.7, name)
     for colour, curve in zip(COLOURS[1:], bright, strict=False):
         _line(axes, curve, colour, 1.1, f"{curve.name}  {curve.area:.3f}")
-    mean = np.mean([c.at(GRID) for c in curves], axis=0)
+    mean = np.mean([c.at(MEAN_AT) for c in curves], axis=0)
     overall = float(np.mean([c.area for c in curves]))
-    _line(axes, _Curve("mean", GRID, mean, overall, False), INK, 2.2, f"mean {area} {overall:.3f}")
+    _line(
+        axes, _Curve("mean", MEAN_AT, mean, overall, False), INK, 2.2, f"mean {area} {overall:.3f}"
+    )
 
 
 def _line(axes: Axes, curve: _Curve, colour: str, width: float, name: str) -> None:

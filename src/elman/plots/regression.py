@@ -1,13 +1,23 @@
-"""Figures of predicted numbers."""
+"""Figures of predicted numbers, each beside its caption."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.data import bin_by_length, owners_of
-from elman.plots.style import BLUE, COLOURS, GREY, PALE, Floats, label, new_figure, style_axes
+from elman.plots.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    PALE,
+    Floats,
+    bin_by_length,
+    label,
+    new_figure,
+    owners_of,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 4000
 MOST_VALUES = 4  # that are drawn side by side
+# Translucent, so that the density shows where points overlap.
+POINTS: Any = {"color": BLUE, "markersize": 3, "alpha": 0.4, "markeredgewidth": 0}
 
 
 def predicted_over_true(report: RegressionReport) -> Figure:
@@ -27,11 +39,19 @@ def predicted_over_true(report: RegressionReport) -> Figure:
             true, predicted = _thin_out(report, k)
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
             axes.plot([low, high], [low, high], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
-            axes.plot(true, predicted, "o", color=BLUE, markersize=3, alpha=0.4, markeredgewidth=0)
+            axes.plot(true, predicted, "o", **POINTS)
             axes.set_xlabel("true")
             axes.set_ylabel("predicted")
             axes.set_title(f"{label(report.names[k])}: R2 {report.per_value[k].r2:.3f}")
     return figure
+
+
+def describe_predicted_over_true(report: RegressionReport) -> str:
+    """Describe predicted against true values, and how much of the variance is explained."""
+    return (
+        "Each point is a prediction, drawn against its true value; on the diagonal it is exact. "
+        f"The predictions explain {max(0.0, report.r2):.0%} of the variance (R2 {report.r2:.2f})."
+    )
 
 
 def residuals(report: RegressionReport) -> Figure:
@@ -42,19 +62,24 @@ def residuals(report: RegressionReport) -> Figure:
             style_axes(axes)
             true, predicted = _thin_out(report, k)
             axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-            axes.plot(
-                predicted,
-                predicted - true,
-                "o",
-                color=BLUE,
-                markersize=3,
-                alpha=0.4,
-                markeredgewidth=0,
-            )
+            axes.plot(predicted, predicted - true, "o", **POINTS)
             axes.set_xlabel("predicted")
             axes.set_ylabel("predicted minus true")
             axes.set_title(f"{label(report.names[k])}: RMSE {report.per_value[k].rmse:.4g}")
     return figure
+
+
+def describe_residuals(report: RegressionReport) -> str:
+    """Describe the errors, and name the value with the largest bias."""
+    error = report.predicted - report.true
+    bias, spread = error.mean(0), np.maximum(error.std(0), 1e-300)
+    k = int(np.abs(bias / spread).argmax())
+    return (
+        "The error, predicted minus true, against the prediction. A trend, or a spread that "
+        "changes from left to right, is structure that the network has not learned. The mean error "
+        f"of {report.names[k]} is {bias[k]:.3g}, {abs(bias[k] / spread[k]):.2f} of its standard "
+        "deviation."
+    )
 
 
 def error_by_length(report: RegressionReport) -> Figure:
@@ -80,6 +105,20 @@ def error_by_length(report: RegressionReport) -> Figure:
         if len(report.names) > 1:
             axes.legend()
     return figure
+
+
+def describe_error_by_length(report: RegressionReport) -> str:
+    """Describe the error of the shortest and of the longest sequences."""
+    squares = ((report.predicted - report.true) ** 2).mean(1)
+    owners = owners_of(report)
+    bins = bin_by_length(report)
+    whole = float(np.sqrt(squares.mean())) or 1.0
+    first, last = (float(np.sqrt(squares[b.members[owners]].mean())) for b in (bins[0], bins[-1]))
+    return (
+        "The error from the shortest to the longest sequences, relative to that of all: "
+        f"{first / whole:.2f} for {bins[0].span} steps, {last / whole:.2f} for {bins[-1].span}. A "
+        "rise to the right means that long sequences are harder."
+    )
 
 
 def _thin_out(report: RegressionReport, k: int) -> tuple[Floats, Floats]:

@@ -180,8 +180,8 @@ def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[
         repeated = sum(content in contents for content in _contents(split))
         if repeated:
             notes.append(
-                f"{repeated:,} of the {name} split's sequences are in the training split as well: "
-                "its metrics are too good"
+                f"{repeated:,} of the {name} split's sequences also occur in the training split, "
+                "so its metrics are too optimistic"
             )
     return notes
 

@@ -154,13 +154,11 @@ def run_diagnostics(
     if estimator.model_.config.bidirectional and not estimator.per_step:
         # What is predicted after each step takes a pass over the beginning up to that step.
         longest = min(LONGEST, int(allowed_steps**0.5))
-    traces = {
-        kind: _trace(
-            estimator, splits.test, rows, longest, folder / f"trace_{_file_stem(kind)}.png"
-        )
-        for kind, rows in examples.items()
-        if rows
-    }
+    traces: dict[str, TracedExample | str] = {}
+    for kind, rows in examples.items():
+        if rows:
+            path = folder / f"trace_{_file_stem(kind)}.png"
+            traces[kind] = _trace(estimator, splits.test, rows, longest, path, [*traces.values()])
     return Diagnostics(diagnosis, names, remembered, examples, traces, figures)
 
 
@@ -225,12 +223,22 @@ def _example_row(
 
 
 def _trace(
-    estimator: Estimator, part: Dataset, rows: tuple[ExampleRow, ...], longest: int, path: Path
+    estimator: Estimator,
+    part: Dataset,
+    rows: tuple[ExampleRow, ...],
+    longest: int,
+    path: Path,
+    earlier: list[TracedExample | str],
 ) -> TracedExample | str:
-    """Trace the first example that is not too long."""
-    row = next((row for row in rows if row.steps <= longest), None)
-    if row is None:
+    """Trace the first example that is not too long, and that no earlier figure shows."""
+    short = [row for row in rows if row.steps <= longest]
+    if not short:
         return f"All of these have more than {longest:,} steps, too many to draw here."
+    # With few test sequences the surest error is often the least certain prediction as well.
+    drawn = {t.example.notable.sequence for t in earlier if isinstance(t, TracedExample)}
+    row = next((row for row in short if row.notable.sequence not in drawn), None)
+    if row is None:
+        return "The figures above show these sequences already."
     sequence = part.inputs[row.notable.sequence]
     traced = _reason_or_result(lambda: trace(estimator, sequence))
     if isinstance(traced, str):

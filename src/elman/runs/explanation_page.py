@@ -95,7 +95,7 @@ class Explanation:
         gradient = back if isinstance(back, str) else f"{self.loss_of}\n{_sentences(back)}"
         findings = self.diagnosis.findings
         texts = [
-            f"Sequence {self.name} of {self.source} (number {self.number} from 0)",
+            f"Sequence {self.name} of {self.source} (number {self.number}, counted from 0)",
             self.lead,
             f"\nTrace: {self.trace}",
             f"\nGradient: {gradient}",
@@ -167,7 +167,9 @@ def render_page(
     diagnosis = explanation.diagnosis
     sections = {
         "What the network did": describe(trace) + draw("trace", trace),
-        "Where the gradient comes from": describe(explanation.loss_of)
+        "Where the gradient comes from": describe(
+            explanation.loss_of and f"the gradient comes {explanation.loss_of}"
+        )
         + describe(back)
         + draw("bptt", back)
         + draw("distance", back.verdict if isinstance(back, Bptt) else ""),
@@ -182,7 +184,7 @@ def render_page(
                 "Network": trace.network,
                 "Model": model,
                 "Sequence": f"{explanation.name} of {explanation.source}, "
-                f"number {explanation.number} from 0",
+                f"number {explanation.number} (counted from 0)",
                 "Steps": f"{explanation.steps:,}",
             }
         ),

@@ -100,7 +100,7 @@ def render(page: Page) -> str:
         "Figures": figures.show(*(_figure(path, page, split) for path in page.figures)),
         **{f"{table.title}, {split}": _table(table) for table in report.tables(MOST_LISTED)},
         **diagnostics_sections(diagnostics, figures, report.steps is not None),
-        "Data as understood": html.verbatim(page.data, "data"),
+        "Data as read": html.verbatim(page.data, "data"),
         "Training": html.facts(_training(page)),
         "Reproduce": html.verbatim(page.command, "command")
         + html.folded("config.toml", html.verbatim(page.config, "config.toml")),
