@@ -137,7 +137,7 @@ def test_a_flag_that_cannot_be_honoured(elman, tree, tmp_path, flags, messages):
         (
             "tags.jsonl",
             ["--readout", "mean"],
-            "readout: got 'mean', but the target is a class at every step at",
+            "readout: got 'mean', but the target is a class at every step.",
         ),
         (
             "stepstags.csv",

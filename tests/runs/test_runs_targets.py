@@ -103,7 +103,7 @@ def test_a_task_of_numbers_runs(tmp_path):
     settings = merge({"data": {"data": "adding:T=5,train=60,test=20"}, **SMALL, **NO_DIAGNOSTICS})
     done = run(settings, out=tmp_path / "run", verbose=0, echo=lambda _: None)
     assert done.reports["test"].rmse > 0
-    with pytest.raises(SettingsError, match="task: got 'tagging', but adding"):
+    with pytest.raises(SettingsError, match="task: got 'tagging', but the target of adding"):
         merged = merge({"data": {"data": "adding:T=5,train=60,test=20", "task": "tagging"}})
         run(merged, out=tmp_path / "other", echo=lambda _: None)
 

@@ -22,7 +22,7 @@ from elman.estimators.parameters import Settings
 from elman.estimators.prepare import Prepared, Previous, prepare, read_labels
 from elman.estimators.state import FittedState
 from elman.estimators.storage import Fitted
-from elman.estimators.target import Labels
+from elman.estimators.targets import Labels
 from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel

@@ -20,8 +20,7 @@ from elman.estimators.base import SequenceEstimator
 from elman.estimators.labelled import sample_weights
 from elman.estimators.parameters import document_parameters
 from elman.estimators.storage import restore_fitted
-from elman.estimators.target import Target
-from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget
+from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target
 from elman.models import load_folder
 
 

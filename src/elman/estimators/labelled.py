@@ -15,7 +15,7 @@ from elman.data.splits import hold_out, hold_out_groups
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.inputs import take_rows
-from elman.estimators.target import Labels, Target
+from elman.estimators.targets import Labels, Target
 
 
 @dataclass(frozen=True)

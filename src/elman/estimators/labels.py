@@ -1,7 +1,8 @@
-"""What users hand over as y: labels, sets of labels and numbers, checked, and as codes."""
+"""What users hand over as y, checked and as codes, and how much each class counts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
 from elman.data.ragged import Ragged
-from elman.errors import DataError, ShapeError
+from elman.errors import DataError, SettingsError, ShapeError, nearest
 
 _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
 
@@ -210,3 +211,56 @@ def _numbers_alone(values: NDArray[Any]) -> NDArray[np.float64]:
     if wrong or values.dtype.kind != "O":
         raise TypeError
     return values.astype(np.float64)
+
+
+def class_weights(
+    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], counts: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return the weight of each class, (K,), or None for None.
+
+    Args:
+        class_weight: `balanced`, n / (K * count of the class), as scikit-learn's
+            compute_class_weight; or weights by label, those not named are 1. A label may be written
+            as text: a file knows no other.
+        classes: labels, (K,).
+        counts: how often each occurs in the training split, (K,); of a tagger over its steps.
+    Raises: SettingsError for a label that is none.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        present = counts > 0
+        balanced = counts.sum() / (present.sum() * np.maximum(counts, 1))
+        return np.where(present, balanced, 1.0)
+    return by_label(class_weight, classes)
+
+
+def label_weights(
+    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], there: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return what a label that is there counts against one that is not, (K,), or None.
+
+    Args:
+        class_weight: `balanced`, without / with the label in the training split; or weights by
+            label.
+        classes: labels, (K,).
+        there: 1 where a label is there, (n, K).
+    """
+    if isinstance(class_weight, str):
+        positive = there.sum(0)
+        return np.where(positive > 0, (len(there) - positive) / np.maximum(positive, 1), 1.0)
+    return None if class_weight is None else by_label(class_weight, classes)
+
+
+def by_label(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the weight that each label, (K,), is given, 1 where it is not named."""
+    place = {str(label): k for k, label in enumerate(classes.tolist())}
+    weights = np.ones(len(classes))
+    for label, weight in class_weight.items():
+        if str(label) not in place:
+            raise SettingsError(
+                f"class_weight: there is no class {label!r}.{nearest(str(label), place)} Expected "
+                f"some of {', '.join(map(repr, list(classes.tolist())[:12]))}"
+            )
+        weights[place[str(label)]] = weight
+    return weights

@@ -38,7 +38,7 @@ from elman.estimators.labelled import (
 )
 from elman.estimators.labels import as_labels
 from elman.estimators.parameters import Settings
-from elman.estimators.target import Labels, Target
+from elman.estimators.targets import Labels, Target
 from elman.evaluate import Baselines
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel

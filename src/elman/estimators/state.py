@@ -19,7 +19,7 @@ from elman.estimators.containers import Columns
 from elman.estimators.encoder import Encoder
 from elman.estimators.parameters import Parameters, Settings, check_parameters
 from elman.estimators.storage import Fitted
-from elman.estimators.target import Target
+from elman.estimators.targets import Target
 from elman.evaluate import Baselines, Report
 from elman.models import SequenceModel
 from elman.train import History

@@ -16,8 +16,7 @@ from elman.data.dataset import Layout
 from elman.errors import ModelFileError
 from elman.estimators.containers import Columns
 from elman.estimators.encoder import Encoder
-from elman.estimators.target import Target
-from elman.estimators.targets import TARGETS
+from elman.estimators.targets import TARGETS, Target
 from elman.evaluate import Baselines
 from elman.models import ModelConfig, SequenceModel, save_folder
 from elman.models.storage import (

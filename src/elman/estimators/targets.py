@@ -1,6 +1,7 @@
 """What is predicted: from labels as users have them to what a network learns, and back.
 
-n sequences, m predictions (of the sequences, or of the N steps), K outputs.
+All that depends on the task in this room is a method of its target, so that nobody asks which task
+it is. n sequences, m predictions (of the sequences, or of the N steps), K outputs.
 """
 
 from __future__ import annotations
@@ -23,17 +24,11 @@ from elman.estimators.labels import (
     as_step_labels,
     as_step_values,
     as_values,
+    class_weights,
     has_label_sets,
+    label_weights,
     to_codes,
     to_indicator,
-)
-from elman.estimators.target import (
-    Floats,
-    Labels,
-    Target,
-    class_weights,
-    label_weights,
-    list_labels,
 )
 from elman.evaluate import (
     ClassificationReport,
@@ -43,11 +38,71 @@ from elman.evaluate import (
     evaluate_labels,
     evaluate_values,
 )
-from elman.tasks import OutputName
+from elman.tasks import TASKS, OutputName
+
+Labels = NDArray[Any] | Ragged
+Floats = NDArray[np.float64]
+
+
+class BaseTarget:
+    """What all targets have, as it is where a target does not say otherwise."""
+
+    task: ClassVar[OutputName]
+    limits: ClassVar[str]  # for the model card
+
+    @staticmethod
+    def recognises(y: Any) -> bool:
+        """Whether y has the form of this target's labels, as far as one form can be another."""
+        return True
+
+    @property
+    def unit(self) -> Floats | None:
+        """What 1 of each output is in the target's unit, (K,); None where it has none."""
+        return None
+
+    def fit_scaling(self, labels: Labels) -> Self:
+        """Learn what only the training split may tell; nothing where labels are classes."""
+        return self
+
+    def with_names(self, names: Sequence[str]) -> Self:
+        """Return the target with names for its outputs, where they can be given and K fit."""
+        return self
+
+    def to_output_units(self, predictions: Floats) -> Floats:
+        """From transformed outputs to what users have, (m, K)."""
+        return predictions
+
+    def to_scored(self, labels: Labels) -> Labels:
+        """Return labels in the form of `decide`."""
+        return labels
 
 
 @dataclass(frozen=True)
-class ClassTarget(Target):
+class LabelTarget(BaseTarget):
+    """K labels, (K,), in order."""
+
+    classes: NDArray[Any]
+
+    @property
+    def output_names(self) -> tuple[Any, ...]:
+        """The labels, (K,)."""
+        return tuple(self.classes.tolist())
+
+    @property
+    def num_outputs(self) -> int:
+        """K; a damaged file may name a label twice."""
+        return len(np.unique(self.classes))
+
+    def describe_outputs(self) -> str:
+        """Say which labels there are, in Markdown; the first ones where there are many."""
+        labels = self.output_names
+        shown = ", ".join(f"`{label}`" for label in labels[:20])
+        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        return f"{TASKS[self.task].nouns[1].capitalize()}: {shown}{more}."
+
+
+@dataclass(frozen=True)
+class ClassTarget(LabelTarget):
     """One of K classes: their labels, (K,), in order."""
 
     task: ClassVar[OutputName] = "classification"
@@ -56,12 +111,6 @@ class ClassTarget(Target):
         "probabilities are\ncalibrated no better than the calibration error says, and only on "
         "data like the test part."
     )
-    classes: NDArray[Any]
-
-    @staticmethod
-    def recognises(y: Any) -> bool:
-        """Whether y has the form of classes: anything may."""
-        return True
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
@@ -80,16 +129,6 @@ class ClassTarget(Target):
                 remedy="Expected at least two classes to tell apart.",
             )
         return cls(classes)
-
-    @property
-    def output_names(self) -> tuple[Any, ...]:
-        """The classes, (K,)."""
-        return tuple(self.classes.tolist())
-
-    @property
-    def num_outputs(self) -> int:
-        """K."""
-        return len(np.unique(self.classes))  # a damaged file may name a class twice
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
         """Return the target as it is, if these are its classes."""
@@ -132,10 +171,6 @@ class ClassTarget(Target):
         """Say what is given to a sequence."""
         return "a label at every step of a sequence" if per_step else "a class for each sequence"
 
-    def describe_outputs(self) -> str:
-        """Say which classes there are."""
-        return f"Classes: {list_labels(self.output_names)}."
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
@@ -154,12 +189,11 @@ class ClassTarget(Target):
 
 
 @dataclass(frozen=True)
-class MultilabelTarget(Target):
+class MultilabelTarget(LabelTarget):
     """Any number of K labels at once: the labels, (K,), in order."""
 
     task: ClassVar[OutputName] = "multilabel"
     limits: ClassVar[str] = "A label is given where its own probability is above 1/2; none may be."
-    classes: NDArray[Any]
 
     @staticmethod
     def recognises(y: Any) -> bool:
@@ -181,11 +215,6 @@ class MultilabelTarget(Target):
         if not every:
             raise DataError("y holds no label at all", remedy="Expected some, at least one.")
         return cls(np.unique(as_labels(every, "y")))
-
-    @property
-    def output_names(self) -> tuple[Any, ...]:
-        """The labels, (K,)."""
-        return tuple(self.classes.tolist())
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
         """Return the target with these labels, if those that occur are among them."""
@@ -230,10 +259,6 @@ class MultilabelTarget(Target):
         """Say what is given to a sequence."""
         return f"any of {self.num_outputs} labels for each sequence"
 
-    def describe_outputs(self) -> str:
-        """Say which labels there are."""
-        return f"Labels: {list_labels(self.output_names)}."
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"classes": self.classes.tolist()}
@@ -248,7 +273,7 @@ class MultilabelTarget(Target):
 
 
 @dataclass(frozen=True)
-class NumericTarget(Target):
+class NumericTarget(BaseTarget):
     """K numbers; the network learns (y - mean) / scale of each.
 
     Args:
@@ -263,11 +288,6 @@ class NumericTarget(Target):
     single: bool
     mean: Floats = field(default_factory=lambda: np.zeros(0))
     scale: Floats = field(default_factory=lambda: np.ones(0))
-
-    @staticmethod
-    def recognises(y: Any) -> bool:
-        """Whether y has the form of numbers: `read` says if not."""
-        return True
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
@@ -293,6 +313,11 @@ class NumericTarget(Target):
     def output_names(self) -> tuple[Any, ...]:
         """What the numbers are called, (K,)."""
         return self.names
+
+    @property
+    def num_outputs(self) -> int:
+        """K."""
+        return len(self.names)
 
     @property
     def unit(self) -> Floats:
@@ -383,6 +408,7 @@ class NumericTarget(Target):
         return cls(names, bool(found["single"]), mean, scale)
 
 
+Target = ClassTarget | MultilabelTarget | NumericTarget
 TARGETS: dict[OutputName, type[Target]] = {
     kind.task: kind for kind in (ClassTarget, MultilabelTarget, NumericTarget)
 }
