@@ -6,8 +6,7 @@ GRUCell, LSTMCell and RNNCell are torch's own: in a single step there is nothing
 
 from torch.nn import GRUCell, LSTMCell, RNNCell
 
-from elman.layers.init import initialise_recurrent
-from elman.layers.recurrent import Recurrent
+from elman.layers.recurrent import Recurrent, initialise_recurrent
 from elman.layers.torch_layers import GRU, LSTM, RNN
 from elman.ops.cells import Cell, register_cell
 

@@ -1,8 +1,6 @@
 """The recurrences as functions on tensors: one layer, one direction, a whole sequence at a time."""
 
 from elman.ops import operators as operators  # defines torch.ops.elman
-from elman.ops.gru import gru
-from elman.ops.lstm import lstm
-from elman.ops.rnn import rnn
+from elman.ops.functional import gru, lstm, rnn
 
 __all__ = ["gru", "lstm", "rnn"]

@@ -12,7 +12,8 @@ from elman.ops.native import run_native
 from elman.ops.reference import run_reference
 from elman.ops.torch_layer import run_torch_layer
 
-_PLAIN = (Tensor, Parameter)
+# Not a subclass, which may hold its elements anywhere, or nowhere.
+_PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 
 def run_layer(
@@ -36,6 +37,7 @@ def run_layer(
     Returns: y; the final states in the same order.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    # One tensor is enough to ask about: the arguments have been checked to be alike.
     if cell.kernel and weight_hr is None and is_native(x):
         return run_native(cell, x, *weights, initial, lengths, reverse, batch_first)
     if cell.torch_kernel:
@@ -48,7 +50,8 @@ def run_layer(
 def is_native(x: Tensor, *others: Tensor | None) -> bool:
     """Whether elman's kernels take these tensors, as they are called now.
 
-    They take float32 and float64 on the CPU, all tensors alike, and do not know autocast.
+    They take float32 and float64 on the CPU, all tensors alike, and do not know autocast. Whatever
+    follows a computation operation by operation gets torch's layers, which consist of operations.
     """
     dtype = x.dtype
     if not x.is_cpu or not (dtype is torch.float32 or dtype is torch.float64):
@@ -58,17 +61,15 @@ def is_native(x: Tensor, *others: Tensor | None) -> bool:
             return False
     if torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active():
         return False
-    return torch.compiler.is_compiling() or not _observed(x, *others)
-
-
-def _observed(*tensors: Tensor | None) -> bool:
-    """Whether something follows the computation operation by operation, as torch's layers allow.
-
-    Forward-mode derivatives, torch.jit.trace, fake tensors, make_fx, counters of operations, and
-    subclasses of Tensor do. A kernel works on bare memory, so they would miss what it computes.
-    """
+    # A graph takes the operators of ops/operators.py, which know fake tensors. This must come
+    # before the checks below, which would refuse the tensors with which torch compiles.
+    if torch.compiler.is_compiling():
+        return True
+    # A kernel works on bare memory. Fake tensors, make_fx, counters of operations (the dispatch
+    # stack), torch.jit.trace and forward-mode derivatives would miss all that it computes.
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
-        return True
+        return False
     if forward_ad._current_level >= 0:
-        return True
-    return any(tensor is not None and type(tensor) not in _PLAIN for tensor in tensors)
+        return False
+    # In C, because all() of a generator costs more than the other checks together.
+    return _PLAIN.issuperset(map(type, (x, *others)))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elman.ops import native
 from elman.ops.cells import KERNELS
-from elman.ops.checks import check_lengths
+from elman.ops.functional import check_lengths
 
 _INPUTS = (
     "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
