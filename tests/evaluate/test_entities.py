@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.evaluate import evaluate
-from elman.evaluate.entities import NameMetrics, entities, entity_metrics, is_entity_tags
+from elman.evaluate.counts import NameMetrics, entities, entity_metrics, is_entity_tags
 
 CASES = [
     ("O O", []),

@@ -1,12 +1,11 @@
 """Metrics with intervals, baselines, and checks that padding never changes a result."""
 
 from elman.evaluate.baselines import Baselines
-from elman.evaluate.classification import ClassificationReport, evaluate
+from elman.evaluate.evaluation import evaluate, evaluate_labels, evaluate_values
 from elman.evaluate.invariance import Check, check_invariance
-from elman.evaluate.metrics import METRICS, Metric
-from elman.evaluate.multilabel import MultilabelReport, evaluate_labels
-from elman.evaluate.regression import RegressionReport, evaluate_values
-from elman.evaluate.report import OutputMetrics, Report
+from elman.evaluate.metrics import METRICS, Metric, OutputMetrics
+from elman.evaluate.report import NotableExample, Report
+from elman.evaluate.task_reports import ClassificationReport, MultilabelReport, RegressionReport
 
 __all__ = [
     "METRICS",
@@ -15,6 +14,7 @@ __all__ = [
     "ClassificationReport",
     "Metric",
     "MultilabelReport",
+    "NotableExample",
     "OutputMetrics",
     "RegressionReport",
     "Report",

@@ -10,16 +10,21 @@ and drawing steps would make the interval of a tagger too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.evaluate.text import TextTable, format_share, one_line
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PIECE = 50  # resamples at once: their weights, (PIECE, n), stay small for any number of sequences
+
+OUTSIDE = "O"
+Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,3 +184,122 @@ def resample_classes(
     of_true, of_predicted = np.divmod(used, num_classes)
     rows, columns = np.eye(num_classes)[of_true], np.eye(num_classes)[of_predicted]
     return ClassCounts(drawn @ rows, drawn @ columns, drawn @ (rows * columns))
+
+
+@dataclass(frozen=True)
+class NameMetrics:
+    """Metrics of the entities of one name, or of all; `support` is how many are true."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class EntityMetrics(NameMetrics):
+    """Metrics of all entities.
+
+    Args:
+        by_name: the same for each name, in order.
+        interval: 95 % bootstrap interval of F1 over sequences; None if not asked for.
+    """
+
+    by_name: tuple[NameMetrics, ...]
+    interval: tuple[float, float] | None
+
+    def table(self) -> TextTable:
+        """Return the metrics of all entities, and of each name."""
+        rows = [
+            (
+                name,
+                *map(format_share, (row.precision, row.recall, row.f1)),
+                f"{row.support:,}",
+            )
+            for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
+        ]
+        note = "An entity is found if its first step, its last step and its name are right."
+        if self.interval is not None:
+            note += " F1 of all: 95 % interval {:.3f} to {:.3f}.".format(*self.interval)
+        head = ("entity", "precision", "recall", "F1", "entities")
+        return TextTable("Entities", head, tuple(rows), note)
+
+
+def is_entity_tags(tags: Iterable[object]) -> bool:
+    """Whether all tags are `O`, `B-name` or `I-name`, and there is one of `B-`."""
+    distinct = set(tags)
+    return any(str(tag).startswith("B-") for tag in distinct) and all(
+        tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
+        for tag in distinct
+    )
+
+
+def entities(tags: Sequence[str]) -> list[Entity]:
+    """Return the entities of one sequence.
+
+    One begins at `B-`, and at an `I-` after `O` or after a step of another name; it ends before the
+    next one begins, before `O`, and at the end of the sequence.
+    """
+    chunks: list[Entity] = []
+    start, name = 0, ""
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        current = "" if tag == OUTSIDE else tag[2:]
+        if name and (tag[0] != "I" or current != name):
+            chunks.append((start, i, name))
+            name = ""
+        if current and not name:
+            start, name = i, current
+    return chunks
+
+
+def entity_metrics(
+    true: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+) -> EntityMetrics:
+    """Compare tags with tags; n sequences each, of the same lengths.
+
+    Args:
+        resamples: bootstrap resamples of the sequences for the interval; 0 for none.
+    """
+    pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
+    names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
+    place = {name: i for i, name in enumerate(names)}
+    counts = np.zeros((3, len(pairs), len(names)), dtype=np.int64)  # both, predicted, true
+    for i, (in_truth, in_prediction) in enumerate(pairs):
+        both = in_truth & in_prediction
+        for row, chunks in zip(counts, (both, in_prediction, in_truth), strict=True):
+            for _, _, name in chunks:
+                row[i, place[name]] += 1
+    totals = counts.sum(1)  # (3, names)
+    whole = _entity_metrics("", totals.sum(1))
+    interval = None
+    if resamples:
+        rng = np.random.default_rng(seed)
+        each = counts.sum(2)  # (3, n)
+        scores = [
+            _entity_metrics("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
+            for _ in range(resamples)
+        ]
+        low, high = np.percentile(scores, [2.5, 97.5])
+        interval = float(low), float(high)
+    return EntityMetrics(
+        **vars(whole),
+        by_name=tuple(_entity_metrics(name, totals[:, i]) for i, name in enumerate(names)),
+        interval=interval,
+    )
+
+
+def _entity_metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
+    """From counts of both, predicted and true; 0 where there is nothing to divide by."""
+    both, predicted, true = (int(n) for n in counts)
+    return NameMetrics(
+        label,
+        precision=both / predicted if predicted else 0.0,
+        recall=both / true if true else 0.0,
+        f1=2 * both / (predicted + true) if predicted + true else 0.0,
+        support=true,
+    )

@@ -109,6 +109,39 @@ class CalibrationBins:
         return float(gaps.sum() / self.count.sum())
 
 
+class HasMetrics:
+    """Metrics as attributes: `report.accuracy` is `report.metrics["accuracy"]`."""
+
+    metrics: Mapping[str, float | None]
+
+    def __getattr__(self, name: str) -> Any:
+        # By `__dict__`: while a report is copied or unpickled, it has no metrics yet.
+        values: Mapping[str, float | None] = self.__dict__.get("metrics", {})
+        if name not in values:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self
+            )
+        return values[name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.metrics]
+
+
+@dataclass(frozen=True)
+class OutputMetrics(HasMetrics):
+    """Metrics of one class, label or value: attributes by the names in `OUTPUT_METRICS`.
+
+    Args:
+        label: the class or label, or the name of the value.
+        metrics: by name; None where undefined.
+        support: how often the class or label is true; None for values.
+    """
+
+    label: Any
+    metrics: Mapping[str, float | None]
+    support: int | None = None
+
+
 def compute(rows: Iterable[Metric], evidence: Mapping[str, Any]) -> dict[str, float | None]:
     """Compute metrics once: what `needs` names is looked up in `evidence`."""
     values: dict[str, float | None] = {}

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.errors import SettingsError
 from elman.evaluate.counts import Ints
-from elman.evaluate.headline import CAVEATS, Comparison
-from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, Metric
+from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, HasMetrics, Metric, OutputMetrics
 from elman.evaluate.text import (
     UNDEFINED,
     Block,
     TextTable,
+    decimals_of,
+    format_share,
     one_line,
     plural,
     to_html,
+    to_json,
     to_rich,
     to_text,
 )
@@ -34,43 +35,144 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MOST_OUTPUTS = 20  # classes, labels or values that a terminal lists
-
-
-class _HasMetrics:
-    """Metrics as attributes: `report.accuracy` is `report.metrics["accuracy"]`."""
-
-    metrics: Mapping[str, float | None]
-
-    def __getattr__(self, name: str) -> Any:
-        # By `__dict__`: while a report is copied or unpickled, it has no metrics yet.
-        values: Mapping[str, float | None] = self.__dict__.get("metrics", {})
-        if name not in values:
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self
-            )
-        return values[name]
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.metrics]
+CAVEATS = {
+    "validation": "These sequences may have chosen the kept epoch, so this value may be too "
+    "optimistic.",
+    "train": "The network was trained on these sequences: this value says nothing about new ones.",
+}
 
 
 @dataclass(frozen=True)
-class OutputMetrics(_HasMetrics):
-    """Metrics of one class, label or value: attributes by the names in `OUTPUT_METRICS`.
+class Bar:
+    """One bar of a comparison.
 
     Args:
-        label: the class or label, or the name of the value.
-        metrics: by name; None where undefined.
-        support: how often the class or label is true; None for values.
+        name: `this network`, or of a baseline.
+        text: the value as it is written.
+        width: share of the track, 0 to 1.
+        interval: start and width of the interval; None where there is none.
     """
 
-    label: Any
-    metrics: Mapping[str, float | None]
-    support: int | None = None
+    name: str
+    text: str
+    width: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of a network and of its baselines.
+
+    Args:
+        metric: its row.
+        title: as it is written, with what it averages over.
+        value: of the network.
+        interval: 95 %; None where none was computed.
+        baselines: name -> value.
+        constant: name of the baseline that always predicts the same.
+    """
+
+    metric: Metric
+    title: str
+    value: float
+    interval: tuple[float, float] | None
+    baselines: Mapping[str, float]
+    constant: str
+
+    @property
+    def ranked(self) -> list[str]:
+        """Baselines, the best first."""
+        higher = self.metric.better == "higher"
+        return sorted(self.baselines, key=lambda name: self.baselines[name], reverse=higher)
+
+    @property
+    def standing(self) -> int:
+        """1, 0 or -1: the interval is better than the best baseline, holds it, or is worse."""
+        best = self.baselines[self.ranked[0]]
+        low, high = self.interval or (self.value, self.value)
+        above, below = low > best, high < best
+        return (above - below) * (1 if self.metric.better == "higher" else -1)
+
+    def write(self, value: float) -> str:
+        """Write a value with as many decimals as the interval supports."""
+        if self.interval is None or self.interval[0] == self.interval[1]:
+            text = self.metric.text(value)
+        else:
+            text = f"{value:.{decimals_of(*self.interval)}f}"
+        # A share below 1 is not rounded up to 1: "1.000" would say that nothing went wrong.
+        if self.metric.text is format_share and value < 1 and float(text) >= 1:
+            decimals = len(text.partition(".")[2]) or 1
+            return "0." + "9" * decimals
+        return text
+
+    def verdict(self) -> str:
+        """Say whether the network beats its baselines."""
+        if not self.baselines:
+            return "No baseline was evaluated, so nothing says whether the recurrence is needed."
+        ranked = self.ranked
+        values = ", ".join(f"{name} {self.write(self.baselines[name])}" for name in ranked)
+        best = "its baseline" if len(ranked) == 1 else "its best baseline"
+        if self.interval is None:
+            more = self.value - self.baselines[ranked[0]]
+            ahead = more > 0 if self.metric.better == "higher" else more < 0
+            return (
+                f"The network is {'' if ahead else 'not '}ahead of {best} ({values}), but without "
+                "an interval nothing says how much of this is chance."
+            )
+        if self.standing < 0:
+            side = "above" if self.metric.better == "higher" else "below"
+            return f"The network does worse than {best}, which is {side} the interval ({values})."
+        if self.standing == 0:
+            return (
+                f"The network is not shown to beat {best}, which is within the interval ({values})."
+            )
+        gain = self.write(abs(self.value - self.baselines[ranked[0]]))
+        if ranked == [self.constant]:
+            return (
+                f"The network beats its baseline by {gain} {self.title} ({values}); no stronger "
+                "baseline was evaluated, so whether this takes a recurrence is not known."
+            )
+        which = "its baselines" if len(ranked) > 1 else "its baseline"
+        return f"The network beats {which} by {gain} {self.title} ({values})."
+
+    def bars(self) -> tuple[Bar, ...]:
+        """Return the network and its baselines as bars, the network first."""
+        largest = 1.0
+        if self.metric.text is not format_share:
+            largest = max([self.value, *self.baselines.values(), *(self.interval or ())]) or 1.0
+        interval: tuple[float, float] | None = None
+        if self.interval is not None and self.interval[1] > self.interval[0]:
+            low, high = self.interval
+            interval = (low / largest, (high - low) / largest)
+        first = Bar("this network", self.write(self.value), self.value / largest, interval)
+        others = [(name, self.baselines[name]) for name in self.ranked]
+        return (first, *(Bar(n, self.write(v), max(0.0, v) / largest) for n, v in others))
+
+
+@dataclass(frozen=True)
+class NotableExample:
+    """One sequence, and the prediction for which it was chosen.
+
+    Args:
+        sequence: its place in the split that was evaluated, from 0.
+        step: of the prediction, from 0; None where it is about the whole sequence.
+        true, predicted: in words.
+        score: probability of what was predicted, the lowest of all steps where all are meant; of
+            values the error, in standard deviations of the true values.
+    """
+
+    sequence: int
+    step: int | None
+    true: str
+    predicted: str
+    score: float
+
+
+NotableExamples = dict[str, tuple[NotableExample, ...]]
 
 
 @dataclass(frozen=True, eq=False)
-class Report(_HasMetrics):
+class Report(HasMetrics):
     """Metrics of one evaluated split, each as scikit-learn computes it.
 
     Each metric is an attribute too: `report.accuracy`, `report.rmse`; `METRICS` explains them.
@@ -186,8 +288,13 @@ class Report(_HasMetrics):
         return row.title
 
     def interval_of(self, name: str) -> tuple[float, float] | None:
-        """Return the interval for reading; None where there is none."""
-        return self.intervals.get(name)
+        """Return the interval for reading; None where there is none.
+
+        Where every resample gives the same value, such as a precision of 0, the bootstrap interval
+        has no width. It would look like certainty, so it is left out.
+        """
+        low, high = self.intervals.get(name, (0.0, 0.0))
+        return (low, high) if low < high else None
 
     def metrics_table(
         self, split: str = "model", others: Mapping[str, Report] | None = None
@@ -238,6 +345,14 @@ class Report(_HasMetrics):
         """Return the tables that follow `metrics_table`: of each class, and what a task adds."""
         return (self.outputs_table(most),) if len(self.names) > 1 else ()
 
+    def notable_examples(self, most: int = 5) -> NotableExamples:
+        """Choose the sequences worth looking at, by reason, the most notable first.
+
+        Args:
+            most: sequences for each reason; a reason without any is empty.
+        """
+        raise NotImplementedError
+
     def __str__(self) -> str:
         return to_text(self._blocks())
 
@@ -278,44 +393,3 @@ class Report(_HasMetrics):
         supports = f" with {rest:,} {unit} in all" if self.one_class_each else ""
         rarer = "rarer " * (self.per_output[0].support is not None)
         return f"{hidden} {rarer}{noun}{supports} not shown; `{self.keys[1]}` has them."
-
-
-def metrics_of_outputs(
-    output: OutputName,
-    names: Sequence[Any],
-    evidence: Mapping[str, Any],
-    supports: Sequence[float] | None = None,
-) -> tuple[OutputMetrics, ...]:
-    """Compute `OUTPUT_METRICS` of each class, label or value.
-
-    Args:
-        evidence: what `needs` names.
-        supports: how often each class or label is true; None for values.
-    """
-    columns: dict[str, list[float | None]] = {
-        # Of values the first axis is resamples, here one.
-        row.name: np.asarray(row.function(evidence[row.needs]), dtype=object).ravel().tolist()
-        for row in OUTPUT_METRICS[output]
-    }
-    return tuple(
-        OutputMetrics(
-            name,
-            {metric: values[k] for metric, values in columns.items()},
-            None if supports is None else int(supports[k]),
-        )
-        for k, name in enumerate(names)
-    )
-
-
-def check_resamples(resamples: int) -> None:
-    """Refuse a negative number of resamples."""
-    if resamples < 0:
-        raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
-
-
-def to_json(label: Any) -> Any:
-    """Return a label as JSON can hold it."""
-    value = label.item() if isinstance(label, np.generic) else label
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

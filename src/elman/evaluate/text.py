@@ -8,7 +8,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,6 +102,14 @@ def plural(word: str, count: int) -> str:
     if count == 1:
         return word
     return word + ("es" if word.endswith("s") else "s")
+
+
+def to_json(label: Any) -> Any:
+    """Return a label as JSON can hold it."""
+    value = label.item() if isinstance(label, np.generic) else label
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def format_share(value: float | None) -> str:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from elman.data import Dataset, Ragged
 from elman.errors import ElmanError
 from elman.estimators import EncodedSequences, Estimator
-from elman.evaluate import Report
-from elman.evaluate.notable import NotableExample, notable_examples
+from elman.evaluate import NotableExample, Report
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
@@ -78,7 +77,7 @@ class Diagnostics:
         diagnosis: of the training part, with the test part held out.
         sequences: of each finding, the names of the sequences it is about, joined.
         memory: of the test part.
-        examples: by kind; see `elman.evaluate.notable`.
+        examples: by kind; see `elman.evaluate.Report.notable_examples`.
         traces: of the first example, by kind.
         figures: of the diagnosis, if it has findings, and of the memory.
     """
@@ -148,7 +147,7 @@ def run_diagnostics(
     test_names = sequence_names(splits.test)
     examples = {
         kind: tuple(_example_row(each, test_names, splits.test, lengths) for each in chosen)
-        for kind, chosen in notable_examples(report, EXAMPLES).items()
+        for kind, chosen in report.notable_examples(EXAMPLES).items()
     }
     longest = LONGEST
     if estimator.model_.config.bidirectional and not estimator.per_step:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from elman.evaluate import METRICS, Report
-from elman.evaluate.notable import CLOSEST, FARTHEST
+from elman.evaluate.task_reports import CLOSEST, FARTHEST
 from elman.evaluate.text import TextTable
 from elman.explain import Diagnosis, Finding
 from elman.plots import caption
