@@ -11,8 +11,8 @@ from explain_cases import KINDS, STACK_IDS, STACKS, TASKS, WHAT, fitted, network
 
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 from elman.explain import attribute
-from elman.explain.forward import without_cudnn
-from elman.explain.perturbation import spans
+from elman.explain.score import without_cudnn
+from elman.explain.sensitivity import spans
 from elman.models.unrolled import embed, unroll_embedded
 
 METHODS = ["integrated_gradients", "gradient_x_input", "occlusion"]
@@ -243,9 +243,9 @@ def test_spans_that_slide_share_their_effects():
 def test_many_small_passes_give_what_one_gives(kind, method, monkeypatch):
     model, x = network((("gru", "tanh"), 2, True), kind=kind), sequence(kind)
     whole = attribute(model, x, 0, method)
-    monkeypatch.setattr("elman.explain.forward._GATE_VALUES", 1)
-    monkeypatch.setattr("elman.explain.perturbation._OCCLUDED_VALUES", 1)
-    monkeypatch.setattr("elman.explain.integrated_gradients._BATCH_POINTS", 1)
+    monkeypatch.setattr("elman.explain.score._GATE_VALUES", 1)
+    monkeypatch.setattr("elman.explain.sensitivity._OCCLUDED_VALUES", 1)
+    monkeypatch.setattr("elman.explain.sensitivity._BATCH_POINTS", 1)
     parts = attribute(model, x, 0, method)
     np.testing.assert_allclose(parts.values, whole.values, rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(parts.by_step, whole.by_step, rtol=1e-9, atol=1e-14)

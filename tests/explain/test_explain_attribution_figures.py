@@ -9,7 +9,7 @@ from cases import make_model
 from explain_cases import WHAT, fitted, network, sequence
 
 from elman.explain import attribute, memory
-from elman.plots.explain.inputs import (
+from elman.plots.attribution import (
     MAX_BARS,
     MAX_CHANNELS,
     MAX_LINES,

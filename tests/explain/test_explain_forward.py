@@ -6,7 +6,7 @@ from explain_cases import KINDS, READOUTS, STACK_IDS, STACKS, TASKS, network, se
 
 from elman.errors import ElmanError
 from elman.explain import read_sequence, run_forward
-from elman.explain.forward import check_forward
+from elman.explain.trace import check_forward
 
 
 def assert_near(result, expected):

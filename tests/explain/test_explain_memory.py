@@ -171,7 +171,7 @@ def test_the_same_seed_draws_the_same_and_others_lie_near():
 def test_many_small_passes_give_what_one_gives(readout, monkeypatch):
     model, X = network(BOTH, readout), [sequence(steps=n, seed=n) for n in (4, 6, 6)]
     whole = memory(model, X)
-    monkeypatch.setattr("elman.explain.perturbation._UNIT_STEPS", 1)
+    monkeypatch.setattr("elman.explain.sensitivity._UNIT_STEPS", 1)
     parts = memory(model, X)
     np.testing.assert_allclose(parts.effect, whole.effect, atol=1e-12)
     np.testing.assert_allclose(parts.future.effect, whole.future.effect, atol=1e-12)

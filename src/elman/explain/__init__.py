@@ -9,10 +9,9 @@ sequences as they were given to `fit`. None of them changes the network that it 
 from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Watch, doctor
-from elman.explain.forward import ForwardPass, run_forward
 from elman.explain.memory import Memory, memory
 from elman.explain.network import ExplainedNetwork, ExplainedSequence, read_sequence
-from elman.explain.trace import LayerTrace, Trace, trace
+from elman.explain.trace import ForwardPass, LayerTrace, Trace, run_forward, trace
 
 __all__ = [
     "Attribution",

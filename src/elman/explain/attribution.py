@@ -22,15 +22,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.errors import SettingsError, ShapeError
-from elman.explain.forward import EmbeddedNetwork
-from elman.explain.integrated_gradients import integrate
-from elman.explain.network import ExplainedSequence, read_sequence
-from elman.explain.outputs import Scale
-from elman.explain.perturbation import occlude
-from elman.explain.results import Floats, attributes_to_dict, to_frame
-from elman.explain.score import Score, choose_score
-from elman.models.model import UNKNOWN
+from elman.errors import SettingsError
+from elman.explain.forms import Floats, Scale, attributes_to_dict, to_frame
+from elman.explain.network import read_sequence
+from elman.explain.score import (
+    EmbeddedNetwork,
+    Score,
+    choose_baseline,
+    choose_score,
+    differentiate,
+    evaluate,
+)
+from elman.explain.sensitivity import MAX_POINTS, Shares, integrate, occlude, sum_columns
 from elman.train import TorchThreads
 
 if TYPE_CHECKING:
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
 
 Method = Literal["integrated_gradients", "gradient_x_input", "occlusion"]
 
-MAX_POINTS = 1024
 _WORDS = {
     "integrated_gradients": "integrated gradients",
     "gradient_x_input": "gradient x input",
@@ -112,7 +114,7 @@ class Attribution:
 
     def plot(self) -> Figure:
         """Draw the values beneath the signal of each channel, or under the tokens."""
-        from elman.plots.explain.inputs import draw_attribution
+        from elman.plots.attribution import draw_attribution
 
         return draw_attribution(self)
 
@@ -233,12 +235,12 @@ def attribute(
     explained.model.requires_grad_(False)  # only gradients of e are needed
     embedded = EmbeddedNetwork(explained.model)
     e = embedded.embed(explained.x)[0]  # (T, E)
-    e0, baseline_name = _baseline(explained, embedded, baseline)
+    e0, baseline_name = choose_baseline(explained, embedded, baseline)
     with torch.no_grad():
         ends = embedded.outputs(torch.stack([e, e0]))
         score = choose_score(explained, ends[:1], target, output, step)
         at_input, at_baseline = score.of(ends).tolist()
-    shared = _share(method, embedded, score, e, e0, options)
+    shares = _share(method, embedded, score, e, e0, options)
     return Attribution(
         method=method,
         target=score.target,
@@ -248,26 +250,15 @@ def attribute(
         input_names=explained.network.input_names,
         inputs=explained.inputs,
         categories=explained.categories,
-        values=shared.values[:, 0] if explained.tokens is not None else shared.values,
-        by_step=shared.by_step,
+        values=shares.values[:, 0] if explained.tokens is not None else shares.values,
+        by_step=shares.by_step,
         at_input=at_input,
         at_baseline=at_baseline,
         baseline=baseline_name,
-        points=shared.points,
-        error=shared.error,
-        complete=shared.complete,
+        points=shares.points,
+        error=shares.error,
+        complete=shares.complete,
     )
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """A change shared among the inputs; fields as in an Attribution, values (T, C)."""
-
-    values: Floats
-    by_step: Floats
-    points: int
-    error: float | None = None
-    complete: bool | None = None
 
 
 def _share(
@@ -277,30 +268,17 @@ def _share(
     e: Tensor,
     e0: Tensor,
     options: dict[str, Any],
-) -> _Shared:
+) -> Shares:
     """Share F at e less F at e0, both (T, E), by one of the three equations."""
     columns = torch.from_numpy(embedded.columns).to(e.device)
     if method == "occlusion":
         # Of all columns together too: where two say the same, replacing either alone does nothing.
-        values, by_step, points = occlude(
-            lambda rows: _evaluate(embedded, score, rows), e, e0, columns, **options
-        )
-        return _Shared(values, by_step, points)
+        return occlude(lambda rows: evaluate(embedded, score, rows), e, e0, columns, **options)
     if method == "gradient_x_input":
-        _, (gradient,) = _differentiate(embedded, score, e[None])
-        values = _sum_columns((e - e0) * gradient, columns).cpu().numpy()
-        return _Shared(values, values.sum(1), 1)
-    integral = integrate(
-        lambda rows: _differentiate(embedded, score, rows),
-        lambda each: _sum_columns(each, columns),
-        e,
-        e0,
-        max_points=MAX_POINTS,
-        **options,
-    )
-    values = integral.values.cpu().numpy()
-    complete = integral.error <= options["tolerance"] * float(integral.values.abs().sum())
-    return _Shared(values, values.sum(1), integral.points, integral.error, complete)
+        _, (gradient,) = differentiate(embedded, score, e[None])
+        values = sum_columns((e - e0) * gradient, columns).cpu().numpy()
+        return Shares(values, values.sum(1), 1)
+    return integrate(lambda rows: differentiate(embedded, score, rows), e, e0, columns, **options)
 
 
 def _method_options(method: str, **values: Any) -> dict[str, Any]:
@@ -337,60 +315,3 @@ def _method_options(method: str, **values: Any) -> dict[str, Any]:
                 "that steps between spans would never be replaced. Expected at most the span"
             )
     return options
-
-
-def _baseline(
-    explained: ExplainedSequence, embedded: EmbeddedNetwork, baseline: Any
-) -> tuple[Tensor, str]:
-    """Return the baseline, (T, E), and what it is in words."""
-    has_tables = bool(embedded.tables)
-    if baseline is None:
-        baseline = "unknown" if has_tables else "zero"
-    if not isinstance(baseline, str) or baseline not in ("zero", "unknown"):
-        if isinstance(baseline, str) and explained.tokens is None:
-            raise SettingsError(
-                f"baseline: got {baseline!r:.40}, expected 'zero', 'unknown' or a sequence"
-            )
-        other = explained.network.read(baseline)
-        if other.steps != explained.steps:
-            raise ShapeError(
-                f"baseline: got a sequence of {other.steps} steps, expected {explained.steps}, as "
-                "the sequence has"
-            )
-        return embedded.embed(other.x)[0], "another sequence"
-    if baseline == "unknown" and not has_tables:
-        raise SettingsError(
-            "baseline: got 'unknown', but the inputs are numbers. Expected 'zero' or a sequence"
-        )
-    if baseline == "zero":
-        what = "embeddings of zero" if has_tables else "zero"
-        return torch.zeros_like(embedded.embed(explained.x)[0]), what
-    x0 = torch.zeros_like(explained.x)
-    x0[..., embedded.numbers :] = UNKNOWN  # of tokens all, for they have no numbers
-    what = "unknown in every place" if explained.tokens else "zero and unknown"
-    return embedded.embed(x0)[0], what
-
-
-def _evaluate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> Tensor:
-    """F of rows, (P, T, E), without gradients: (P,)."""
-    with torch.no_grad():
-        batches = torch.split(rows, embedded.rows_at_once(rows.shape[1]))
-        return torch.cat([score.of(embedded.outputs(batch)) for batch in batches])
-
-
-def _differentiate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """F of rows, (P, T, E), and its gradient at each: (P,) and (P, T, E)."""
-    values, gradients = [], []
-    with torch.enable_grad():
-        for batch in torch.split(rows.detach(), embedded.rows_at_once(rows.shape[1])):
-            batch.requires_grad_(True)
-            F = score.of(embedded.outputs(batch))
-            (gradient,) = torch.autograd.grad(F.sum(), batch)
-            values.append(F.detach())
-            gradients.append(gradient)
-    return torch.cat(values), torch.cat(gradients)
-
-
-def _sum_columns(values: Tensor, columns: Tensor) -> Tensor:
-    """Add up what belongs to one column of the input: from (T, E) to (T, C)."""
-    return values.new_zeros(len(values), int(columns[-1]) + 1).index_add_(1, columns, values)

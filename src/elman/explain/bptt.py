@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import SettingsError, nearest
-from elman.explain.backward import BackwardPass, run_backward
-from elman.explain.forward import Direction, check_forward, run_forward
-from elman.explain.lag import gradient_by_lag, jacobian_norms
+from elman.explain.backward import BackwardPass, gradient_by_lag, jacobian_norms, run_backward
+from elman.explain.forms import Floats, attributes_to_dict, count_of, to_array, to_frame, to_json
 from elman.explain.network import ExplainedSequence, read_sequence
-from elman.explain.results import (
-    Floats,
-    attributes_to_dict,
-    count_of,
-    to_array,
-    to_frame,
-    to_json,
-)
+from elman.explain.trace import Direction, check_forward, run_forward
 from elman.models.unrolled import weight_names
 from elman.train import TorchThreads
 
@@ -231,7 +223,7 @@ class Bptt:
             jacobians: whether `jacobian_norms` are among it; None for where they take no more than
                 seconds (100 steps of 256 numbers do, 2,000 do not).
         """
-        from elman.plots.explain.states import draw_bptt
+        from elman.plots.gradients import draw_bptt
 
         if jacobians is None:
             layers = self.backward_pass.layers
@@ -241,7 +233,7 @@ class Bptt:
 
     def plot_by_lag(self) -> Figure:
         """Draw the gradient's norm against the time lag, on a logarithmic axis."""
-        from elman.plots.explain.states import draw_by_lag
+        from elman.plots.gradients import draw_by_lag
 
         return draw_by_lag(self)
 

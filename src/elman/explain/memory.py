@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import DataError, SettingsError
+from elman.explain.forms import Floats, attributes_to_dict, to_frame
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
-from elman.explain.perturbation import Replacement, change_by_step, replacement_for
-from elman.explain.results import Floats, attributes_to_dict, to_frame
+from elman.explain.sensitivity import Replacement, change_by_step, replacement_for
 from elman.models import ModelConfig
 from elman.train import TorchThreads
 
@@ -136,7 +136,7 @@ class Memory:
 
     def plot(self) -> Figure:
         """Draw effect over time lag, with intervals."""
-        from elman.plots.explain.inputs import draw_memory
+        from elman.plots.attribution import draw_memory
 
         return draw_memory(self)
 
@@ -350,16 +350,11 @@ def _curve(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) 
 
     Sequences are resampled, not steps: the effects of one sequence's steps depend on each other.
     """
+    # A tagger's steps are chosen at random, and may miss a lag.
+    enough = (~np.isnan(effects)).sum(0) >= _fewest_sequences(len(effects))
+    grid, effects = grid[enough], effects[:, enough]
     known = ~np.isnan(effects)
     counts = known.sum(0)
-    # A tagger's steps are chosen at random, and may miss a lag.
-    enough = counts >= _fewest_sequences(len(effects))
-    grid, effects, known, counts = (
-        grid[enough],
-        effects[:, enough],
-        known[:, enough],
-        counts[enough],
-    )
     sums = np.where(known, effects, 0.0)
     effect = sums.sum(0) / counts
     n = len(effects)

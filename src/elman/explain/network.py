@@ -20,9 +20,15 @@ from torch import Tensor
 
 from elman.data.ragged import Ragged
 from elman.errors import SettingsError
-from elman.explain.checks import check_input, check_label, check_name, default_input_names
-from elman.explain.outputs import OUTPUTS, OutputMeaning
-from elman.explain.results import count_of
+from elman.explain.forms import (
+    OUTPUTS,
+    OutputMeaning,
+    check_input,
+    check_label,
+    check_name,
+    count_of,
+    default_input_names,
+)
 from elman.models import ModelConfig, SequenceModel
 from elman.tasks import TASKS
 

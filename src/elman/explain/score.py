@@ -1,18 +1,37 @@
-"""Which number of a prediction is explained: one output, on one of several scales."""
+"""The number of a prediction that is explained, as a function of what the recurrent stack reads.
+
+A token or a category can be moved towards another only between their embeddings. `EmbeddedNetwork`
+is the network from there on:
+
+    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
+
+`Score` is the number F: one output, on one of several scales.
+
+Dimensions: B rows, T steps, C channels and columns of categories, E numbers of a step in e, K
+outputs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from elman.errors import SettingsError
-from elman.explain.checks import check_name
+from elman.errors import SettingsError, ShapeError
+from elman.explain.forms import Scale, check_name
 from elman.explain.network import ExplainedNetwork, ExplainedSequence
-from elman.explain.outputs import Scale
+from elman.models import SequenceModel
+from elman.models.model import UNKNOWN
+from elman.models.unrolled import embed
 from elman.tasks import TASKS
 
+_GATE_VALUES = 2**24  # that a batch may keep for its gradient: 128 MB in float64
 _WORDS: dict[Scale, str] = {
     "log_odds": "log-odds",
     "logit": "logit",
@@ -107,3 +126,144 @@ def choose_score(
             f"{network.model.config.task}"
         )
     return Score(network, index, scale or scales[0], step)
+
+
+class EmbeddedNetwork:
+    """A network seen from behind its embeddings.
+
+    Args:
+        network: in evaluation mode.
+    """
+
+    def __init__(self, network: SequenceModel) -> None:
+        config = network.config
+        self.network = network
+        self.tables: list[nn.Embedding] = []
+        if config.vocabulary_size:
+            self.tables = [network.embedding]
+        elif config.category_sizes:
+            self.tables = [table for table in network.embeddings if isinstance(table, nn.Embedding)]
+        widths = [table.embedding_dim for table in self.tables]
+        self.numbers = config.input_size
+        sizes = [1] * self.numbers + widths
+        #: For each of the E numbers, the column of the input that it comes from, (E,).
+        self.columns: NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """From input, (B, T, C), or token ids, (B, T), to what the stack reads, (B, T, E)."""
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return embed(self.network, x, mask).detach()
+
+    def outputs(self, e: Tensor) -> Tensor:
+        """Return the network's outputs, (B, K), or (B, T, K) with one a step, for e, (B, T, E).
+
+        Every row has T steps. A gradient reaches e.
+        """
+        rows, steps, _ = e.shape
+        lengths = torch.full((rows,), steps, device="cpu")
+        if not self.tables:
+            return self._run(e, lengths)
+        parts = torch.split(e[:, :, self.numbers :], [t.embedding_dim for t in self.tables], -1)
+        if self.network.config.vocabulary_size:
+            x = torch.zeros(rows, steps, dtype=torch.int64, device=e.device)
+        else:
+            codes = e.new_zeros(rows, steps, len(self.tables))
+            x = torch.cat([e[:, :, : self.numbers], codes], -1)
+        # The network runs through its own layers, whatever they are; only what its tables return
+        # is put in their place.
+        with ExitStack() as hooks:
+            for table, part in zip(self.tables, parts, strict=True):
+                hooks.enter_context(_returning(table, part))
+            return self._run(x, lengths)
+
+    def rows_at_once(self, steps: int) -> int:
+        """How many sequences of so many steps go through the network together."""
+        config = self.network.config
+        blocks = len(config.cell_definition.blocks)
+        values = steps * max(config.num_layers * config.width * blocks, len(self.columns))
+        return max(1, _GATE_VALUES // values)
+
+    def _run(self, x: Tensor, lengths: Tensor) -> Tensor:
+        # cuDNN runs backward only through what it ran in training mode, which is not what is
+        # explained here: torch's own kernels take its place.
+        without = x.is_cuda and torch.is_grad_enabled()
+        with without_cudnn() if without else nullcontext():
+            outputs: Tensor = self.network(x, lengths)
+        return outputs
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Let torch run without cuDNN.
+
+    torch.backends.cudnn.flags would do, but it reads and writes the TF32 settings as well, and
+    fails where a user has set them for convolutions or recurrent layers alone.
+    """
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+@contextmanager
+def _returning(table: nn.Embedding, values: Tensor) -> Iterator[None]:
+    """Let a table return `values`, (B, T, width), whatever it is given."""
+    hook = table.register_forward_hook(lambda *_: values)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def choose_baseline(
+    explained: ExplainedSequence, embedded: EmbeddedNetwork, baseline: Any
+) -> tuple[Tensor, str]:
+    """Return the baseline, (T, E), and what it is in words."""
+    has_tables = bool(embedded.tables)
+    if baseline is None:
+        baseline = "unknown" if has_tables else "zero"
+    if not isinstance(baseline, str) or baseline not in ("zero", "unknown"):
+        if isinstance(baseline, str) and explained.tokens is None:
+            raise SettingsError(
+                f"baseline: got {baseline!r:.40}, expected 'zero', 'unknown' or a sequence"
+            )
+        other = explained.network.read(baseline)
+        if other.steps != explained.steps:
+            raise ShapeError(
+                f"baseline: got a sequence of {other.steps} steps, expected {explained.steps}, as "
+                "the sequence has"
+            )
+        return embedded.embed(other.x)[0], "another sequence"
+    if baseline == "unknown" and not has_tables:
+        raise SettingsError(
+            "baseline: got 'unknown', but the inputs are numbers. Expected 'zero' or a sequence"
+        )
+    if baseline == "zero":
+        what = "embeddings of zero" if has_tables else "zero"
+        return torch.zeros_like(embedded.embed(explained.x)[0]), what
+    x0 = torch.zeros_like(explained.x)
+    x0[..., embedded.numbers :] = UNKNOWN  # of tokens all, for they have no numbers
+    what = "unknown in every place" if explained.tokens else "zero and unknown"
+    return embedded.embed(x0)[0], what
+
+
+def evaluate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> Tensor:
+    """F of rows, (P, T, E), without gradients: (P,)."""
+    with torch.no_grad():
+        batches = torch.split(rows, embedded.rows_at_once(rows.shape[1]))
+        return torch.cat([score.of(embedded.outputs(batch)) for batch in batches])
+
+
+def differentiate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """F of rows, (P, T, E), and its gradient at each: (P,) and (P, T, E)."""
+    values, gradients = [], []
+    with torch.enable_grad():
+        for batch in torch.split(rows.detach(), embedded.rows_at_once(rows.shape[1])):
+            batch.requires_grad_(True)
+            F = score.of(embedded.outputs(batch))
+            (gradient,) = torch.autograd.grad(F.sum(), batch)
+            values.append(F.detach())
+            gradients.append(gradient)
+    return torch.cat(values), torch.cat(gradients)

@@ -1,31 +1,155 @@
-"""Everything the forward pass did with one sequence, step by step.
+"""The forward pass of one sequence, with every gate and state kept, in the order of its steps.
 
-Dimensions: T steps, C channels, H hidden, D directions, K outputs.
+The equations are those of the cell in `elman.ops.cells`, run step by step by
+`elman.models.unrolled`. `run_forward` gives tensors, which autograd follows; `trace` gives the
+result for users. `check_forward` makes sure that the network computes what the equations say.
+
+Dimensions: T steps, C channels and columns of categories, I what a layer reads, H hidden, G blocks
+of the weights, D directions, K outputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.errors import SettingsError
-from elman.explain.forward import Direction, ForwardPass, check_forward, run_forward
+from elman.errors import ElmanError, SettingsError
+from elman.explain.forms import OUTPUTS, Floats, attributes_to_dict, count_of, to_array, to_frame
 from elman.explain.network import ExplainedSequence, read_sequence
-from elman.explain.outputs import OUTPUTS
-from elman.explain.results import Floats, attributes_to_dict, count_of, to_array, to_frame
-from elman.ops.cells import find_cell
+from elman.models import SequenceModel
+from elman.models.unrolled import LayerSteps, unroll, weights_of
+from elman.ops.cells import Cell, find_cell
 from elman.tasks import TASKS, OutputName
 from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Direction = Literal["forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
+
 _BATCH_STEPS = 2**18  # steps of a batch of prefixes: bounds the memory
+
+
+@dataclass(frozen=True)
+class LayerForward:
+    """What one layer did in one direction, in the order of the sequence: row t belongs to x_t.
+
+    Args:
+        layer: counted from 0, as in torch's names of the weights.
+        direction: `forward` or `backward`.
+        cell: its equations.
+        weights: W (G*H, I), U (G*H, H) and their biases b and b', (G*H,) each.
+        inputs: what it read, (T, I).
+        gates: every gate and state by name, each (T, H), all that `Cell.traced` lists.
+        previous: the states from which each step started, by name, each (T, H): those of the step
+            before in this direction, zero for the first.
+    """
+
+    layer: int
+    direction: Direction
+    cell: Cell
+    weights: tuple[Tensor, Tensor, Tensor, Tensor]
+    inputs: Tensor
+    gates: dict[str, Tensor]
+    previous: dict[str, Tensor]
+
+    @property
+    def h(self) -> Tensor:
+        """Hidden states, (T, H)."""
+        return self.gates["h"]
+
+    @property
+    def place(self) -> tuple[int, Direction]:
+        """Which layer and direction this is."""
+        return self.layer, self.direction
+
+    @property
+    def state_size(self) -> int:
+        """N: numbers that all states of one step have together, H or, of an lstm, 2*H."""
+        return len(self.cell.states) * self.h.shape[1]
+
+    @property
+    def backwards(self) -> Iterable[int]:
+        """Steps in the order in which a gradient goes back: against the layer's own."""
+        steps = range(len(self.h))
+        return steps if self.direction == "backward" else reversed(steps)
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """The whole forward pass of one sequence.
+
+    Args:
+        embedded: what the first layer reads, (T, I).
+        layers: from the lowest up, in each the forward direction first.
+        hidden: the states of the top layer, both directions end to end, (T, D*H).
+        read: what the output reads, (D*H,), or (T, D*H) with an output at every step.
+        outputs: logits, or values, (K,), or (T, K) with an output at every step.
+    """
+
+    embedded: Tensor
+    layers: tuple[LayerForward, ...]
+    hidden: Tensor
+    read: Tensor
+    outputs: Tensor
+
+
+def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
+    """Run one sequence through the network, as in evaluation mode; autograd follows all of it.
+
+    Args:
+        x: (T, C) numbers or (T,) token ids.
+    """
+    steps = unroll(model, x[None], torch.tensor([len(x)]))
+    layers = tuple(_in_order_of_sequence(model, layer) for layer in steps.layers)
+    top = layers[-1 - model.config.bidirectional :]
+    hidden = torch.cat([layer.h for layer in top], -1)
+    return ForwardPass(steps.embedded[0], layers, hidden, steps.read[0], steps.outputs[0])
+
+
+def _in_order_of_sequence(model: SequenceModel, steps: LayerSteps) -> LayerForward:
+    cell = model.config.cell_definition
+    gates = {name: steps.over_time(name)[0] for name in cell.traced}
+    previous = {}
+    for name in cell.states:
+        start, state = torch.zeros_like(gates[name][:1]), gates[name]
+        previous[name] = torch.cat([state[1:], start] if steps.reverse else [start, state[:-1]])
+    W, U, b, b_hh = weights_of(model, steps.layer, steps.reverse)
+    return LayerForward(
+        steps.layer,
+        DIRECTIONS[steps.reverse],
+        cell,
+        (W, U, b, b_hh),
+        steps.inputs[0],
+        gates,
+        previous,
+    )
+
+
+def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
+    """Raise ElmanError unless the network itself gives the outputs of this pass.
+
+    It may hold what its config does not tell: a hook, a replaced layer, a forward of a subclass.
+    """
+    config = sequence.model.config
+    with torch.no_grad():
+        outputs = sequence.model(sequence.x, lengths=sequence.lengths)[0]
+        difference = (outputs - forward.outputs).abs().max()
+    # The kernels sum in another order than the equations here.
+    tolerance = 1e-8 if outputs.dtype is torch.float64 else 1e-4
+    if not difference <= tolerance * (1 + outputs.abs().max()):
+        raise ElmanError(
+            f"model: its own forward pass differs by {float(difference):.1e} from the equations of "
+            f"its config ({config.cell}, {config.num_layers} layers). Only a network that computes "
+            "what its config says can be explained: remove hooks and replaced parts"
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +241,7 @@ class Trace:
 
     def plot(self) -> Figure:
         """Draw input, hidden states, gates and the prediction as it forms, over the steps."""
-        from elman.plots.explain.states import draw_trace
+        from elman.plots.states import draw_trace
 
         return draw_trace(self)
 
@@ -128,7 +252,7 @@ class Trace:
             layer: from 0; -1 is the top one.
         Raises: SettingsError for a layer or direction that the network does not have.
         """
-        from elman.plots.explain.states import draw_gates
+        from elman.plots.states import draw_gates
 
         count = self.layers[-1].layer + 1
         if not -count <= layer < count:

@@ -1,6 +1,251 @@
-"""What keeps a network from learning: diagnosed with evidence and a remedy."""
+"""The diagnosis of a network, its data and its training: what keeps it from learning.
 
-from elman.explain.doctor.examine import Watch, doctor
-from elman.explain.doctor.findings import Diagnosis, Finding
+`doctor` examines a finished network, `Watch` one that is being trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from elman.data.batches import Examples
+from elman.errors import ElmanError, SettingsError
+from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, rank
+from elman.explain.doctor.inputs import (
+    DiagnosisInput,
+    TrainingRecord,
+    diagnose_leakage,
+    diagnose_sequences,
+    read_input,
+)
+from elman.explain.doctor.learning import (
+    CHECKS,
+    diagnose_predictions,
+    diagnose_training,
+    loss_history,
+    predict_sample,
+)
+from elman.explain.doctor.states import (
+    GRADIENT_ROWS,
+    PROBE_STEPS,
+    describe_reach,
+    diagnose_states,
+    highest_rate,
+    measure_states,
+    probe_rates,
+)
+from elman.models import SequenceModel
+from elman.train import EpochRecord, TorchThreads
+from elman.train.losses import Loss
+from elman.train.nonfinite import in_weights
 
 __all__ = ["Diagnosis", "Finding", "Watch", "doctor"]
+
+
+def doctor(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    held_out: Any = None,
+    sequences: int = 256,
+    probe: bool = True,
+    seed: int = 0,
+) -> Diagnosis:
+    """Find what keeps a network from learning; each finding has its evidence and a remedy.
+
+    Give it the part that was trained on, and what was held out as `held_out`; it works on any part.
+    It looks for sequences that are empty, padding, constant or not readable, labels that the
+    network does not know, channels out of scale, unknown tokens, sequences on both sides of a
+    split; saturated gates and states, dead or constant units, recurrent matrices that explode,
+    gradients that vanish or explode on their way back; predictions that never change, labels that
+    look wrong; and with labels or a history a learning rate that is too high or too low,
+    overfitting, and a training that stopped too early. Network, gradients and the state of every
+    random generator stay as they are.
+
+    The thresholds are in `elman.explain.doctor.findings.Limits`, with what they were measured on.
+
+    Args:
+        model: a `SequenceModel`, or a fitted estimator, whose history is examined too.
+        X: sequences: as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
+        y: their labels; for a bare network codes. Without them less is examined, and the diagnosis
+            says so.
+        held_out: (X, y), or (X,), that nothing was trained on: searched for sequences of X.
+        sequences: the network predicts at most so many, sampled by `seed`; for long ones or wide
+            networks gates and states are examined on fewer.
+        probe: whether to try other learning rates: a new network, a few steps on one batch.
+        seed: of all samples.
+    Returns: a Diagnosis; it prints as text.
+    Raises: SettingsError, ShapeError or DataError if there is nothing that can be examined.
+    """
+    if sequences < 1:
+        raise SettingsError(f"sequences: got {sequences}, expected 1 or more")
+    inputs, findings = read_input(model, X, y)
+    other = None
+    if held_out is not None:
+        if not isinstance(held_out, tuple) or not 1 <= len(held_out) <= 2:
+            raise SettingsError(
+                f"held_out: got a {type(held_out).__name__}, expected (X, y) or (X,)"
+            )
+        other, faults = read_input(model, *held_out)
+        findings += [
+            dataclasses.replace(
+                fault, message=f"in the held-out part, {fault.message}", held_out=True
+            )
+            for fault in faults
+        ]
+        findings += diagnose_leakage(inputs, other)
+    with TorchThreads(1):  # many small steps: more threads cost more than they bring
+        return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
+
+
+def examine(
+    inputs: DiagnosisInput,
+    findings: list[Finding],
+    held_out: DiagnosisInput | None,
+    *,
+    sequences: int,
+    probe: bool,
+    seed: int,
+) -> Diagnosis:
+    """As `doctor`, of inputs that have been read, with the findings from reading them.
+
+    The order is that of cause and effect, and findings of one severity keep it: data out of scale
+    saturate gates, saturated gates stop gradients, and then predictions stay constant.
+    """
+    findings = [*findings, *diagnose_sequences(inputs)]
+    examined = [f"{len(inputs.examples):,} sequences as they are"]
+    skipped = {}
+    if held_out is None:
+        skipped["leakage"] = "no held-out part was given"
+    else:
+        examined.append(f"{len(held_out.examples):,} held-out sequences, compared with them")
+    if inputs.labelled and CHECKS[inputs.model.config.task].diagnose_labels is None:
+        skipped["label_suspects"] = "there are several labels at once"
+    if origin := in_weights(inputs.model):
+        skipped["network"] = "its weights are not finite"
+        findings.append(
+            Finding(
+                "not_finite",
+                "error",
+                f"{origin.what} is {origin.value}: no prediction can be right",
+                origin.value,
+                0,
+                "Train again, with a lower learning rate and clip_norm above 0.",
+                "learning_rate",
+                origin.layer,
+                origin.direction,
+                origin.gate,
+            )
+        )
+        return Diagnosis(rank(findings), tuple(examined), skipped, Measurements())
+    index = inputs.sample(sequences, seed)
+    predictions = predict_sample(inputs, index)
+    findings += diagnose_predictions(inputs, predictions, index)
+    examined.append(f"predictions for {len(index):,} of them, sampled by seed {seed}")
+    measurements, count = measure_states(inputs, index, seed)
+    findings += diagnose_states(inputs, measurements, predictions.skill)
+    examined.append(
+        f"gates and states on {count:,}, gradients on {min(count, GRADIENT_ROWS)}; "
+        + describe_reach(measurements)
+    )
+    rate, rate_probe = highest_rate(inputs), {}
+    if not inputs.labelled:
+        skipped["labels, learning rate"] = "no labels were given"
+    elif probe:
+        rate_probe = probe_rates(inputs, rate, seed)
+        examined.append(
+            f"{PROBE_STEPS} steps of a new network with each of {len(rate_probe)} learning rates "
+            f"around {rate:.2g}"
+        )
+    if inputs.record is None:
+        skipped["history"] = "a bare network has none; a fitted estimator has"
+    findings += diagnose_training(inputs, rate_probe, rate, predictions.skill)
+    measurements = dataclasses.replace(
+        measurements, losses=loss_history(inputs), rate_probe=rate_probe, learning_rate=rate
+    )
+    return Diagnosis(rank(findings), tuple(examined), skipped, measurements)
+
+
+def _print_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class Watch:
+    """Diagnoses a network before its training and every few epochs, and reports what is new.
+
+    Pass it to `fit(X, y, on_epoch=Watch())`. It examines a sample of the training part, changes
+    nothing and uses no random number of the training: the weights are the same, to the last bit,
+    as without it.
+
+    Args:
+        every: epochs between two diagnoses.
+        sequences: how many sequences are examined.
+        notify: called with the text of each finding that is a warning or worse, once.
+        seed: of the sample.
+
+    Attributes:
+        diagnoses: of each diagnosis the epoch, 0 before the training, and what was found.
+    """
+
+    def __init__(
+        self,
+        every: int = 5,
+        sequences: int = 64,
+        notify: Callable[[str], None] = _print_to_stderr,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("every", every), ("sequences", sequences)):
+            if value < 1:
+                raise SettingsError(f"{name}: got {value}, expected 1 or more")
+        self.every = every
+        self.sequences = sequences
+        self.notify = notify
+        self.seed = seed
+        self.diagnoses: list[tuple[int, Diagnosis]] = []
+        self._notified: set[tuple[object, ...]] = set()
+        self._records: list[EpochRecord] = []
+        self._model: SequenceModel | None = None
+
+    def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
+        """Take what is going to be trained; the training calls it. Makes a first diagnosis."""
+        self._model, self._training, self._loss = model, training, loss
+        self._records, self._notified, self.diagnoses = [], set(), []
+        self._diagnose(0)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Take the record of an epoch that has ended."""
+        if self._model is None:
+            raise ElmanError(
+                "Watch: the network that is trained is not known. Pass it to an estimator's fit as "
+                "on_epoch, or call begin(model, examples, loss) first"
+            )
+        self._records.append(record)
+        if len(self._records) % self.every == 0:
+            self._diagnose(len(self._records))
+
+    def _diagnose(self, epoch: int) -> None:
+        assert self._model is not None
+        record = None
+        if self._records:  # how the training will end, and which epoch it keeps, is not known yet
+            losses = [r.validation_loss or r.loss for r in self._records]
+            record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
+        model = copy.deepcopy(self._model).eval()
+        model.zero_grad(set_to_none=True)
+        inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
+        with torch.random.fork_rng(devices=[]):
+            diagnosis = examine(
+                inputs, [], None, sequences=self.sequences, probe=False, seed=self.seed
+            )
+        self.diagnoses.append((epoch, diagnosis))
+        for finding in diagnosis.findings:
+            key = (finding.name, finding.layer, finding.direction, finding.gate)
+            if finding.severity != "note" and key not in self._notified:
+                self._notified.add(key)
+                self.notify(f"epoch {epoch}: {finding}")

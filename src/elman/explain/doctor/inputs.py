@@ -1,7 +1,8 @@
 """What a diagnosis examines: a copy of the network, and sequences and labels as it reads them.
 
-A sequence that cannot be read, being empty or having a label that the network does not know,
-becomes a finding and is left out of everything that follows.
+A sequence that cannot be read, because it is empty or has a label that the network does not know,
+becomes a finding and is left out of everything that follows. The others are examined first without
+the network: padding, constants, unknown tokens, channels out of scale, leakage between splits.
 
 Dimensions: n sequences, N steps of all of them, T steps, C channels, K outputs.
 """
@@ -9,7 +10,7 @@ Dimensions: n sequences, N steps of all of them, T steps, C channels, K outputs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
-from elman.explain.doctor.findings import Finding
+from elman.explain.doctor.findings import Finding, Limits
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import SequenceModel
+from elman.models.model import PADDING, UNKNOWN
 from elman.tasks import TASKS
 from elman.train import EpochRecord
 from elman.train.losses import Loss
@@ -75,12 +77,11 @@ class DiagnosisInput:
     ) -> DiagnosisInput:
         """What a training has at hand: the model in evaluation mode, its examples and its loss."""
         config = model.config
-        classes = tuple(range(config.num_outputs))
         loss = dataclasses.replace(loss, label_smoothing=0.0)
         raw, read = None, training.inputs
         if config.input_size:
             raw = read.with_values(read.values[:, : config.input_size].astype(np.float64))
-        return cls(model, training, raw, True, classes, loss, record, None)
+        return cls(model, training, raw, True, tuple(range(config.num_outputs)), loss, record, None)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -149,21 +150,17 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
             remedy="Expected at least one with steps, and labels that the network knows.",
         )
     task = TASKS[config.task]
-    raw, record, loss, scaled = None, None, "auto", None
-    if config.input_size:
-        raw = network.numeric_steps(_take(sequences, kept))
+    record, loss, scaled = None, "auto", None
     if isinstance(network, ExplainedEstimator):
         options, history = model.get_params(deep=False), model.history_
-        loss, scaled = options["loss"], options["scale"]
-        if history.epochs:
-            record = TrainingRecord(
-                tuple(history.epochs), history.kept_epoch, history.stopped, options
-            )
+        loss, scaled, epochs = options["loss"], options["scale"], tuple(history.epochs)
+        if epochs:
+            record = TrainingRecord(epochs, history.kept_epoch, history.stopped, options)
     unit = None if task.has_classes else np.ones(config.num_outputs)
     read = DiagnosisInput(
         model=network.model,
         examples=Examples(inputs, target, None, unit, config.input_size, np.array(kept)),
-        raw=raw,
+        raw=network.numeric_steps(_take(sequences, kept)) if config.input_size else None,
         labelled=y is not None,
         classes=network.output_names,
         loss=Loss(config.task, task.losses[0] if loss == "auto" else loss),
@@ -216,3 +213,185 @@ def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any,
         if rows and isinstance(rows[0], Ragged):
             return Ragged.from_list([row.values for row in rows]), failed
         return np.concatenate(rows) if rows else np.zeros(0), failed
+
+
+def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
+    """Look for padding, constants, unknown tokens and channels out of scale."""
+    yield from _diagnose_padding(inputs)
+    yield from _diagnose_constants(inputs)
+    yield from _diagnose_unknown_tokens(inputs)
+    yield from _diagnose_scale(inputs)
+
+
+def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
+    """Look for held-out sequences that the training part contains."""
+    contents = {_content(sequence) for sequence in inputs.examples.inputs}
+    leaked = [
+        int(place)
+        for place, sequence in zip(held_out.places, held_out.examples.inputs, strict=True)
+        if _content(sequence) in contents
+    ]
+    if not leaked:
+        return
+    count, share = len(held_out.examples), len(leaked) / len(held_out.examples)
+    repeated = len(inputs.examples) - len(contents)
+    # Short sequences of few values repeat without any fault of the split: three bits make only
+    # eight sequences. How often they repeat within the training part tells.
+    usual = share <= 2 * repeated / len(inputs.examples)
+    message = (
+        f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
+        "measured on them do not hold for new sequences"
+    )
+    if usual:
+        message += (
+            f". Equal sequences are common in these data: {repeated} are repeated within the "
+            "training part too"
+        )
+    yield Finding(
+        "leakage",
+        "warning" if share > Limits.LEAK and not usual else "note",
+        message,
+        share,
+        Limits.LEAK,
+        "Keep equal sequences on one side of the split: group 'content'.",
+        "group",
+        sequences=tuple(leaked),
+        held_out=True,
+    )
+
+
+def _content(sequence: NDArray[np.generic]) -> bytes:
+    return str(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
+
+
+def _diagnose_padding(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if inputs.raw is not None:
+        steps = inputs.raw
+        blank = ((steps.values == 0) | np.isnan(steps.values)).all(-1)
+    elif inputs.model.config.vocabulary_size:
+        steps = inputs.examples.inputs
+        blank = steps.values == PADDING
+    else:
+        return  # categories alone have no zero
+    content_steps = np.bincount(steps.owners[~blank], minlength=len(steps))
+    padding = _beyond_chance(content_steps == 0, blank, steps.owners, steps.lengths)
+    padding &= steps.lengths > 1  # in a single step, zero is a value like any other
+    if padding.any():
+        yield _affected(
+            "padding_sequences",
+            inputs.places[padding],
+            len(steps),
+            "hold nothing but padding or gaps",
+            "Leave them out: the network learns their labels from nothing.",
+        )
+
+
+def _diagnose_constants(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if inputs.raw is None:
+        return
+    steps = inputs.raw
+    values, starts, owners = np.nan_to_num(steps.values), steps.offsets[:-1], steps.owners
+    flat = (np.maximum.reduceat(values, starts) == np.minimum.reduceat(values, starts)).all(-1)
+    nonzero = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # else it is padding
+    repeats = (values[1:] == values[:-1]).all(-1)  # (N - 1,) the step before
+    within = owners[1:] == owners[:-1]
+    constant = _beyond_chance(
+        flat & nonzero, repeats[within], owners[1:][within], steps.lengths - 1
+    )
+    if constant.any():
+        yield _affected(
+            "constant_sequences",
+            inputs.places[constant],
+            len(steps),
+            "have the same values at every step",
+            "Check whether they were measured at all; leave them out if not.",
+        )
+    still = np.flatnonzero(np.ptp(values, axis=0) == 0)
+    if len(steps) > 1 and len(still) > 0 and values.shape[1] > 1:
+        yield Finding(
+            "constant_channels",
+            "note",
+            f"{len(still)} of {values.shape[1]} channels never change and carry no information",
+            len(still),
+            0,
+            "Leave them out of the values.",
+            "values",
+            units=tuple(still.tolist()),
+        )
+
+
+def _affected(name: str, places: NDArray[np.int64], count: int, what: str, remedy: str) -> Finding:
+    message, sequences = f"{len(places)} of {count} sequences {what}", tuple(places.tolist())
+    return Finding(name, "warning", message, len(places), 0, remedy, sequences=sequences)
+
+
+def _beyond_chance(
+    whole: NDArray[np.bool_],
+    events: NDArray[np.bool_],
+    owners: NDArray[np.int64],
+    tries: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which sequences are affected in every step, where chance does not explain it.
+
+    Args:
+        whole: whether every step of a sequence is affected, (n,).
+        events: affected or not, steps of all sequences, (m,), with their owners.
+        tries: steps of each sequence that could be affected, (n,).
+    """
+    others = ~whole[owners]
+    share = float(events[others].mean()) if others.any() else 0.0
+    expected = len(whole) * share ** np.maximum(tries, 0)  # among n sequences of this length
+    affected: NDArray[np.bool_] = whole & (tries > 0) & (expected < Limits.BY_CHANCE)
+    return affected
+
+
+def _diagnose_unknown_tokens(inputs: DiagnosisInput) -> Iterator[Finding]:
+    if not inputs.model.config.vocabulary_size or inputs.record is None:
+        return
+    share = float((inputs.examples.inputs.values == UNKNOWN).mean())
+    if share > Limits.UNKNOWN_SHARE:
+        yield Finding(
+            "unknown_tokens",
+            "warning",
+            f"{share:.0%} of the tokens are not in the vocabulary and are read as unknown",
+            share,
+            Limits.UNKNOWN_SHARE,
+            "Train on text of this kind, or split it into smaller tokens.",
+            "tokens",
+        )
+
+
+def _diagnose_scale(inputs: DiagnosisInput) -> Iterator[Finding]:
+    count = inputs.model.config.input_size
+    if not count:
+        return
+    values = inputs.examples.inputs.values[:, :count].astype(np.float64)
+    level = np.sqrt(np.mean(values**2, 0))  # (C,)
+    moves = values.std(0) > 0  # constant channels have a finding of their own
+    advice = (
+        "Standardise every channel by mean and deviation of the training part."
+        if inputs.scaled is None
+        else "These sequences differ from those of the training, by whose mean and deviation the "
+        "channels are standardised."
+        if inputs.scaled
+        else "Let the estimator standardise: scale=True."
+    )
+    saturates = "a level of up to {:.3g} (root mean square), which saturates its gates"
+    is_faint = "a level of only {:.3g} (root mean square), too low to have an effect"
+    for is_outside, most, threshold, what in (
+        (level > Limits.LOUD, np.max, Limits.LOUD, saturates),
+        (level < Limits.FAINT, np.min, Limits.FAINT, is_faint),
+    ):
+        channels = np.flatnonzero(moves & is_outside)
+        if len(channels):
+            value = float(most(level[channels]))
+            yield Finding(
+                "unscaled_inputs",
+                "warning",
+                f"{len(channels)} of {count} channels reach the network at {what.format(value)}",
+                value,
+                threshold,
+                advice,
+                "scale",
+                units=tuple(channels.tolist()),
+            )

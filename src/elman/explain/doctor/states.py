@@ -1,29 +1,42 @@
-"""Gates, units and recurrent matrices: what the network does with the sequences.
+"""What the network does with the sequences: gates, units, gradients, other learning rates.
 
 Dimensions: B sequences, T steps, H hidden, N valid steps of all sequences.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import pad
+from elman.data.batches import Batch, make_batch, pad
 from elman.data.ragged import Ragged
-from elman.explain.doctor import limits
-from elman.explain.doctor.findings import Finding, Measurements
+from elman.explain.doctor.findings import Finding, Limits, Measurements
 from elman.explain.doctor.inputs import DiagnosisInput
-from elman.explain.results import Floats
+from elman.explain.forms import Floats
 from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, steps_of_layer, unroll, weights_of
+from elman.settings import TrainingPlan
+from elman.train.gradients import gradient_source
+from elman.train.loop import to_device
+from elman.train.losses import Loss
+from elman.train.optimizer import make_optimizer
 
 STEPS = 1000  # of a sequence that are examined
 NUMBERS = 20_000_000  # gates and states in memory at once, 80 MB of float32; bounds the sequences
 GRADIENT_ROWS = 32  # a backward pass keeps the graph of every step
+PROBE_STEPS = 15  # of the optimizer, for each learning rate
+RATE_FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
+HIGHEST_RATE = 1.0  # rate that is tried, unless the training's own is higher
+PROBE_ROWS = 32
+PROBE_WORK = 3e8  # multiplications that one step of the probe may take
 
 
 def measure_states(
@@ -74,9 +87,9 @@ def _truncate(steps: Ragged, most: int) -> Ragged:
 def _saturated(values: Tensor, activation: str) -> Tensor | None:
     """Which activations are saturated; None for a nonlinearity that does not saturate."""
     if activation == "sigmoid":
-        return (values < limits.END) | (values > 1 - limits.END)
+        return (values < Limits.END) | (values > 1 - Limits.END)
     # tanh(x) = 2 sigmoid(2 x) - 1: the same share of its range as for a sigmoid.
-    return values.abs() > 1 - 2 * limits.END if activation == "tanh" else None
+    return values.abs() > 1 - 2 * Limits.END if activation == "tanh" else None
 
 
 def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed: int) -> Floats:
@@ -127,7 +140,7 @@ def diagnose_states(
 
 def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
     for place, share in measurements.saturation.items():
-        if share > limits.SATURATED:
+        if share > Limits.SATURATED:
             what = (
                 "states are below -0.98 or above 0.98"
                 if place[2] == "h"
@@ -138,7 +151,7 @@ def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
                 "warning",
                 f"{share:.0%} of its {what}, where the slope is almost 0: it hardly learns",
                 share,
-                limits.SATURATED,
+                Limits.SATURATED,
                 "Lower the learning rate, standardise the inputs (scale), or train again with "
                 "initialization 'orthogonal'.",
                 "learning_rate",
@@ -151,11 +164,11 @@ def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Itera
     for place, deviation in measurements.unit_deviation.items():
         # A relu that is 0 everywhere has no gradient and never recovers; a tanh unit that is
         # almost constant still has one, so that more of them are needed to do harm.
-        still = np.flatnonzero(deviation == 0 if relu else deviation < limits.STILL)
+        still = np.flatnonzero(deviation == 0 if relu else deviation < Limits.STILL)
         if not len(still):
             continue
         share = len(still) / len(deviation)
-        threshold = limits.DEAD if relu else limits.STILL_SHARE
+        threshold = Limits.DEAD if relu else Limits.STILL_SHARE
         what = (
             "are 0 at every step of every sequence: they carry no information and no gradient"
             if relu
@@ -183,10 +196,10 @@ def _activation(inputs: DiagnosisInput) -> str:
 
 def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
     activation = _activation(inputs)
-    if activation not in limits.RADIUS:
+    if activation not in Limits.RADIUS:
         return  # a gate's matrix acts through the gate: its radius says nothing by itself
     for place, radius in measurements.spectral_radius.items():
-        if radius > limits.RADIUS[activation]:
+        if radius > Limits.RADIUS[activation]:
             end = "tanh saturates" if activation == "tanh" else "it exceeds every bound"
             yield Finding(
                 "spectral_radius",
@@ -194,7 +207,7 @@ def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> It
                 f"the largest eigenvalue of U has the absolute value {radius:.3g}: small "
                 f"differences grow by that factor at every step, until {end}",
                 radius,
-                limits.RADIUS[activation],
+                Limits.RADIUS[activation],
                 "Train again with initialization 'orthogonal' (radius 1) or a lower learning "
                 "rate, or use cell 'gru'.",
                 "initialization",
@@ -207,27 +220,27 @@ def _diagnose_gradients(
 ) -> Iterator[Finding]:
     gated = bool(inputs.model.config.cell_definition.gates)
     steps = int(np.median(np.minimum(inputs.lengths, STEPS)))
-    learnt = skill is not None and skill > limits.LEARNT
+    learnt = skill is not None and skill > Limits.LEARNT
     trained = inputs.record is not None and skill is not None
     for place, share in measurements.gradient_by_lag.items():
         if steps < 3 or len(share) < steps:
             continue
         back = steps - 1
         left, highest = float(share[back]), float(np.nanmax(share[:steps]))
-        if highest > limits.EXPLODED:
+        if highest > Limits.EXPLODED:
             yield Finding(
                 "exploding_gradients",
                 "warning",
                 f"a gradient grows by a factor of {highest:.1e} on its way back over {back} steps",
                 highest,
-                limits.EXPLODED,
+                Limits.EXPLODED,
                 "Keep clip_norm above 0, lower the learning rate, or train again with "
                 "initialization 'orthogonal'.",
                 "clip_norm",
                 *place,
             )
-        elif left < limits.VANISHED:
-            reach = int(np.argmax(share < limits.REACH))
+        elif left < Limits.VANISHED:
+            reach = int(np.argmax(share < Limits.REACH))
             message = (
                 f"{left:.1e} of a gradient is left after {back} steps back, and less than a "
                 f"thousandth after {reach}: the network hardly learns from earlier steps"
@@ -235,7 +248,7 @@ def _diagnose_gradients(
             # Before training, gates may still learn to carry a gradient further: only a loss
             # beyond what new gated networks have counts. After it, what counts is the result.
             by_step = max(left, 1e-300) ** (1 / back)
-            harmful = not learnt and (trained or by_step < limits.FACTOR)
+            harmful = not learnt and (trained or by_step < Limits.FACTOR)
             if not harmful:
                 message += (
                     "; it has learnt all the same, so its predictions may not need them"
@@ -247,7 +260,7 @@ def _diagnose_gradients(
                 "warning" if harmful else "note",
                 message,
                 left,
-                limits.VANISHED,
+                Limits.VANISHED,
                 "Use readout 'mean' or 'max', which gives every step a short path to the output."
                 if gated
                 else "Use cell 'gru' or 'lstm', whose gates carry gradients further.",
@@ -260,8 +273,67 @@ def describe_reach(measurements: Measurements) -> str:
     """After how many steps each layer has lost its gradient, in words."""
     words = []
     for (layer, direction), share in measurements.gradient_by_lag.items():
-        below = np.flatnonzero(share < limits.REACH)
+        below = np.flatnonzero(share < Limits.REACH)
         reach = f"{below[0]}" if len(below) else f"more than {len(share) - 1}"
         words.append(f"{reach} in layer {layer} {direction}")
     more = f" and {len(words) - 6} more" if len(words) > 6 else ""
     return f"steps back until a thousandth of a gradient is left: {', '.join(words[:6])}{more}"
+
+
+def highest_rate(inputs: DiagnosisInput) -> float:
+    """The highest learning rate that the training reached; without one, the default."""
+    if inputs.record is None:
+        return TrainingPlan.learning_rate
+    return max(epoch.learning_rate for epoch in inputs.record.epochs)
+
+
+def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, float]:
+    """Share of a batch's loss that a few steps from new weights remove, by learning rate.
+
+    A network of the same settings and new weights is trained on one batch, with the optimizer,
+    clipping and loss of the training; negative where the loss rose, -inf where it overflowed.
+    """
+    config, device = inputs.model.config, inputs.model.output.weight.device
+    blocks = len(config.cell_definition.blocks)
+    work = 3 * blocks * config.hidden_size * (config.hidden_size + config.width)  # forward and back
+    work *= config.num_layers * (1 + config.bidirectional)
+    rows = max(4, min(PROBE_ROWS, int(PROBE_WORK / (work * np.median(inputs.lengths)))))
+    parameters = inputs.record.options if inputs.record else {}
+    # None where the data chose: then the plan's default is tried.
+    options: dict[str, Any] = {
+        name: parameters[name]
+        for name in ("optimizer", "clip_norm")
+        if parameters.get(name) is not None
+    }
+    index = inputs.sample(rows, seed)
+    shares = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # Every rate starts from the same weights, without dropout, so that they can be compared.
+        new = SequenceModel(dataclasses.replace(config, dropout=0.0))
+        new = new.to(inputs.model.output.weight)
+        batch = to_device(make_batch(inputs.examples, index), device)
+        for factor in RATE_FACTORS:
+            if factor > 1 and rate * factor > HIGHEST_RATE:
+                break
+            plan = TrainingPlan(learning_rate=rate * factor, **options)
+            shares[rate * factor] = _share_removed(copy.deepcopy(new), batch, plan, inputs.loss)
+    return shares
+
+
+def _share_removed(model: SequenceModel, batch: Batch, plan: TrainingPlan, loss: Loss) -> float:
+    losses = []
+    source = gradient_source(model, plan, loss)
+    model.train()
+    try:
+        optimizer = make_optimizer(source.groups, plan)
+        for _ in range(PROBE_STEPS + 1):
+            with source.around:
+                losses.append(source(batch)[0])
+                norm = source.clip(plan.clip_norm or math.inf)
+                if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
+                    return -math.inf
+                optimizer.step()
+    finally:
+        source.release()
+    return 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.explain.panels import step_axis
+from elman.plots.states import step_axis
 from elman.plots.style import (
     BLUE,
     GREY,

@@ -1,9 +1,9 @@
-"""Panels one above the other over the same steps, and what is drawn in them.
+"""What a network does over the steps of a sequence: its states, gates and prediction.
 
-Beside every panel is a narrow axes for its colour bar, or for the names of its lines, so that the
-steps of all panels stay below each other.
+The panels of a figure stand one above the other over the same steps. Beside each is a narrow axes
+for its colour bar, or for the names of its lines, so that the steps of all panels are aligned.
 
-Dimensions: T steps, C channels, H units.
+Dimensions: T steps, C channels, H units, K outputs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from elman.plots.style import (
     spread,
     style_axes,
 )
+from elman.tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from elman.explain.trace import Direction, LayerTrace, Trace
 
 MAX_LINES = 6
 MAX_NAMED = 60  # tokens that have room for a name each
@@ -38,6 +41,19 @@ STYLES: tuple[Any, ...] = (
 )  # fmt: skip
 # From light to dark, so that a print without colour shows the same order.
 SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
+
+# What each is called beside its letter; a cell of the user's own has its names alone.
+NAMES = {
+    "r": "reset gate r",
+    "z": "update gate z",
+    "n": "candidate n",
+    "i": "input gate i",
+    "f": "forget gate f",
+    "g": "candidate g",
+    "o": "output gate o",
+    "c": "cell state c",
+    "h": "hidden state h",
+}
 
 Panel = tuple["Axes", "Axes"]  # of the data, and beside it
 
@@ -248,3 +264,82 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
         beside.text(
             0.0, height, text, transform=beside.transAxes, color=colour, fontsize=8, va="center"
         )
+
+
+def draw_trace(trace: Trace) -> Figure:
+    """Draw input, hidden states of the top layer, its gates, and the prediction as it forms."""
+    top = trace.layers[-1].layer
+    gated = [e for e in trace.layers if e.layer == top and e.sigmoid_gates]
+    heights = [2.0, *[1.3] * len(gated), 2.0]
+    with stacked(heights, trace.inputs, trace.input_names, 1.3) as (figure, panels):
+        directions = {layer.direction for layer in trace.layers}
+        _states(panels[0], trace.hidden)
+        title_directions(panels[0], "Hidden states of the top layer", trace.hidden, directions)
+        for layer, panel in zip(gated, panels[1:-1], strict=True):
+            names = layer.sigmoid_gates
+            means = np.stack([layer.gates[name].mean(1) for name in names], 1)
+            titles = [NAMES.get(name, name) for name in names]
+            draw_lines(panel, means, titles, bounds=(-0.03, 1.03))
+            which = f", {layer.direction}" if len(directions) > 1 else ""
+            panel[0].set_title(f"Gates of the top layer{which}, mean over the units")
+            panel[0].set_ylabel("open")
+        _prediction(panels[-1], trace)
+    return figure
+
+
+def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
+    """Draw every gate and state of one layer and direction, unit by unit."""
+    with stacked([1.3] * len(layer.gates), trace.inputs) as (figure, panels):
+        for panel, (name, values) in zip(panels, layer.gates.items(), strict=True):
+            if name in layer.sigmoid_gates:
+                # An open update gate keeps the old state, where others let something in.
+                what = "keeps the old" if name == "z" else "open"
+                heat(panel, values, what, signed=False, limit=1.0)
+                unit_axis(panel[0], values.shape[1])
+            else:
+                _states(panel, values, "cell" if name == "c" else "state")
+            title = NAMES.get(name, name)
+            panel[0].set_title(title[0].upper() + title[1:])
+        text = f"layer {layer.layer}, {layer.direction}"
+        panels[0][0].set_title(text, loc="right", color=GREY, fontsize=8.5)
+    return figure
+
+
+def _states(panel: Panel, values: Floats, what: str = "state") -> None:
+    """States have no unit; those of tanh lie between -1 and 1."""
+    bounded = float(np.abs(values).max()) <= 1
+    heat(panel, values, what, signed=bool((values < 0).any()), limit=1.0 if bounded else None)
+    unit_axis(panel[0], values.shape[1])
+
+
+def title_directions(panel: Panel, title: str, values: Floats, directions: set[Direction]) -> None:
+    """Title a panel of the top layer's units, and part those of its two directions."""
+    if len(directions) > 1:
+        title += ": forward above, backward below"
+        panel[0].axhline(values.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
+    panel[0].set_title(title)
+
+
+def _prediction(panel: Panel, trace: Trace) -> None:
+    """The most prominent outputs, a line each; the others grey."""
+    values, has_classes = trace.distribution, TASKS[trace.task].has_classes
+    finite = np.where(np.isfinite(values), values, -np.inf)
+    # Classes that stood high at some step, the final one among them; of values the last highest.
+    height = finite.max(0) if has_classes else finite[-1]
+    if not trace.per_step:
+        height[finite[-1].argmax()] = np.inf
+    prominent = np.argsort(-height, kind="stable")
+    chosen = np.arange(values.shape[1]) if values.shape[1] <= MAX_LINES else prominent[:5]
+    rest = np.setdiff1d(np.arange(values.shape[1]), chosen)
+    names = [trace.classes[k] for k in chosen.tolist()]
+    bounds = None
+    if has_classes:
+        top = 1.0 if values.max() > 0.5 else 1.3 * float(values.max())
+        bounds = (-0.03 * top, 1.03 * top)
+    draw_lines(panel, values[:, chosen], names, behind=values[:, rest], bounds=bounds)
+    what, axis = (
+        ("Probabilities", "probability") if has_classes else ("Values", "value, target's unit")
+    )
+    panel[0].set_ylabel(axis)
+    when = "given the whole sequence" if trace.per_step else "as if the sequence ended there"
+    panel[0].set_title(f"{what} at each step, {when}")

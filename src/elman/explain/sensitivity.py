@@ -1,15 +1,31 @@
-"""How a prediction changes when steps of a sequence are replaced.
+"""How a prediction changes with its input: steps replaced, or followed along a line of inputs.
 
-`change_by_step` replaces one step at a time, for the memory of a network; `occlude` replaces spans
-by a baseline, for an attribution (Zeiler & Fergus 2014, arXiv:1311.2901).
+`change_by_step` replaces one step at a time, for the memory of a network. `occlude` replaces spans
+by a baseline (Zeiler & Fergus 2014, arXiv:1311.2901), and `integrate` sums gradients along the
+straight line from a baseline e0 to the input e, both for an attribution:
 
-Dimensions: T steps, S of them replaced, C channels, E numbers of a step in e, D directions, K
-outputs.
+    values_i = (e_i - e0_i) * integral over a from 0 to 1 of dF/de_i at e0 + a (e - e0)
+
+Equation 1 of Sundararajan, Taly & Yan 2017, arXiv:1703.01365. Their completeness (proposition 1)
+says that over any part of the line the sum of `values` is the change in F between its ends, which
+two more evaluations give. So the line is cut into panels, each with a Gauss-Legendre rule, and a
+panel whose sum is not the known change is halved: the error of one panel cannot be cancelled by
+that of another, as it can where only the whole line is compared.
+
+What that costs, measured on small networks and 40 steps at a tolerance of 1e-3: with tanh and
+readout `last` or `mean` the first 64 points suffice; relu or readout `max` have kinks on the line
+and take 64 to 400 points, where one rule over the whole line meets the weaker check, of the total
+alone, with 32 to 256.
+
+Dimensions: P points, T steps, S of them replaced, C columns of the input, E numbers of a step in e,
+D directions, K outputs.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,12 +33,14 @@ import torch
 from torch import Tensor
 
 from elman.errors import SettingsError
+from elman.explain.forms import Floats
 from elman.explain.network import ExplainedNetwork
-from elman.explain.results import Floats
 from elman.models import SequenceModel
 from elman.models.model import UNKNOWN
 
 Replacement = Literal["others", "baseline"]
+Differentiate = Callable[[Tensor], tuple[Tensor, Tensor]]
+_Interval = tuple[float, float, int]  # start, end, nodes
 
 _UNIT_STEPS = 2**22  # steps times units that go through the network together
 # In float64 a prediction that does not depend on a step still differs in the last bits, for a batch
@@ -30,6 +48,10 @@ _UNIT_STEPS = 2**22  # steps times units that go through the network together
 _ROUNDING = 1e-12
 _OCCLUDED_VALUES = 2**22  # numbers in the rows that are built together: 32 MB
 _MAX_OCCLUDED_STEPS = 10**8  # that the network may be run over: minutes on a CPU
+MAX_POINTS = 1024  # of the line from the baseline to the input
+_MAX_NODES = 16  # of a panel
+_MIN_NODES = 4  # of a panel that was halved
+_BATCH_POINTS = 72  # in a pass, the ends of panels included: 4 panels of 16
 
 
 def replacement_for(
@@ -123,6 +145,17 @@ def _distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
     return network.meaning.distance(differences)
 
 
+@dataclass(frozen=True)
+class Shares:
+    """A change shared among the inputs; fields as in an Attribution, values (T, C)."""
+
+    values: Floats
+    by_step: Floats
+    points: int
+    error: float | None = None
+    complete: bool | None = None
+
+
 def spans(steps: int, span: int, stride: int) -> list[tuple[int, int]]:
     """Where each span starts and ends, the end not included.
 
@@ -145,14 +178,13 @@ def occlude(
     *,
     span: int,
     stride: int,
-) -> tuple[Floats, Floats, int]:
+) -> Shares:
     """Replace span after span, in each column of the input alone and in all together.
 
     Args:
         score: from rows, (P, T, E), to F, (P,).
         e, baseline: (T, E).
         columns: for each of the E numbers, the column of the input that it belongs to, (E,).
-    Returns: values of each column, (T, C); of all columns together, (T,); rows that were scored.
     Raises: SettingsError where that would take too long.
     """
     steps, count = len(e), int(columns[-1]) + 1
@@ -178,7 +210,7 @@ def occlude(
         losses.append(at_input - score(rows))
     effects = torch.cat(losses).cpu().double().numpy().reshape(len(masks), len(windows))
     by_step = np.stack([_share(windows, effect, steps) for effect in effects], 1)  # (T, C [+ 1])
-    return by_step[:, :count], by_step[:, -1], len(jobs) + 1
+    return Shares(by_step[:, :count], by_step[:, -1], len(jobs) + 1)
 
 
 def _share(windows: list[tuple[int, int]], effects: Floats, steps: int) -> Floats:
@@ -189,3 +221,99 @@ def _share(windows: list[tuple[int, int]], effects: Floats, steps: int) -> Float
         times[start:end] += 1
     shares: Floats = total / times  # every step is in one span at least
     return shares
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    start: float
+    end: float
+    nodes: int
+    values: Tensor
+    error: float
+
+
+def integrate(
+    differentiate: Differentiate,
+    e: Tensor,
+    baseline: Tensor,
+    columns: Tensor,
+    *,
+    steps: int,
+    tolerance: float,
+) -> Shares:
+    """Integrate with `steps` points, and more where they are not enough.
+
+    Args:
+        differentiate: from points, (P, T, E), to F, (P,), and its gradients, (P, T, E).
+        e, baseline: the ends of the line, (T, E).
+        columns: for each of the E numbers, the column of the input that it belongs to, (E,).
+        steps: points to begin with, shared among panels of at most 16; rounded up where they do not
+            divide. No panel is halved beyond 1024 points.
+        tolerance: the largest `error`, as a share of the sum of the absolute values reported.
+    """
+    count = -(-steps // _MAX_NODES)
+    nodes = -(-steps // count)
+    edges = np.linspace(0.0, 1.0, count + 1).tolist()
+    panels: list[_Panel] = []
+    todo = [(start, end, nodes) for start, end in itertools.pairwise(edges)]
+    points = 0
+    while True:
+        panels += _integrate_panels(differentiate, e, baseline, columns, todo)
+        points += sum(nodes for _, _, nodes in todo)
+        values = torch.stack([p.values for p in panels]).sum(0)
+        error = sum(p.error for p in panels)
+        allowed = tolerance * float(values.abs().sum())
+        if error <= allowed:
+            break
+        # The worst first: when the limit comes, the work has gone where it was needed most.
+        todo, good = [], []
+        left = MAX_POINTS - points
+        for panel in sorted(panels, key=lambda panel: -panel.error):
+            half = max(_MIN_NODES, panel.nodes // 2)
+            if panel.error > allowed / len(panels) and left >= 2 * half:
+                middle = (panel.start + panel.end) / 2
+                todo += [(panel.start, middle, half), (middle, panel.end, half)]
+                left -= 2 * half
+            else:
+                good.append(panel)
+        if not todo:
+            break
+        panels = good
+    reported = values.cpu().numpy()
+    return Shares(reported, reported.sum(1), points, error, complete=error <= allowed)
+
+
+def _integrate_panels(
+    differentiate: Differentiate,
+    e: Tensor,
+    baseline: Tensor,
+    columns: Tensor,
+    intervals: list[_Interval],
+) -> list[_Panel]:
+    """Integrate over intervals of the line, many in a pass."""
+    rules = [np.polynomial.legendre.leggauss(nodes) for _, _, nodes in intervals]  # over -1 to 1
+    points = [
+        torch.tensor([a, *((a + b) / 2 + (b - a) / 2 * places), b], dtype=e.dtype)
+        for (a, b, _), (places, _) in zip(intervals, rules, strict=True)
+    ]
+    panels = []
+    per_pass = max(1, _BATCH_POINTS // len(points[0]))
+    for i in range(0, len(intervals), per_pass):
+        batch = slice(i, i + per_pass)
+        share = torch.cat(points[batch]).to(e.device)[:, None, None]
+        F, gradients = differentiate(baseline + share * (e - baseline))
+        sizes = [len(p) for p in points[batch]]
+        parts = (torch.split(tensor, sizes) for tensor in (F, gradients))
+        for (a, b, nodes), (_, weights), f, gradient in zip(
+            intervals[batch], rules[batch], *parts, strict=True
+        ):
+            mean = torch.tensordot(torch.from_numpy(weights / 2).to(gradient), gradient[1:-1], 1)
+            values = sum_columns((b - a) * (e - baseline) * mean, columns)
+            error = abs(float(values.sum() - (f[-1] - f[0])))
+            panels.append(_Panel(a, b, nodes, values, error))
+    return panels
+
+
+def sum_columns(values: Tensor, columns: Tensor) -> Tensor:
+    """Add up what belongs to one column of the input: from (T, E) to (T, C)."""
+    return values.new_zeros(len(values), int(columns[-1]) + 1).index_add_(1, columns, values)

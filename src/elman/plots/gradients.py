@@ -1,4 +1,7 @@
-"""What a diagnosis measured of a network, in one figure."""
+"""Gradients on their way back through a sequence, and what a diagnosis measured of a network.
+
+Dimensions: T steps, H units.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,180 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elman.plots.explain.panels import STYLES
-from elman.plots.style import BLUE, COLOURS, GREY, INK, VERMILION, new_figure, style_axes
+from elman.plots.states import (
+    MAX_LINES,
+    STYLES,
+    Panel,
+    draw_lines,
+    heat,
+    name_ends,
+    number_decades,
+    stacked,
+    title_directions,
+    unit_axis,
+)
+from elman.plots.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    VERMILION,
+    Floats,
+    new_figure,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
-MOST_LINES = 6  # layers and directions that get a line each
+    from elman.explain.bptt import Bptt, Place
+
+DECADES = 6  # drawn at most: what is smaller than the largest by more powers of ten is white
+LOWEST = 1e-12  # of a logarithmic axis, relative to the largest
 MOST_BARS = 24
 LEAST = 1e-12  # smallest value on a logarithmic axis
+
+
+def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figure:
+    """Draw input, losses, dL/dh, Jacobians, and what each step contributes to every gradient.
+
+    Args:
+        jacobian_norms: largest singular values by layer and direction, (T,); None leaves them out.
+    """
+    loss_at_every_step = bool((bptt.losses[:-1] != 0).any())
+    contributions = bptt.contribution_norms
+    heights = [
+        *([1.1] if loss_at_every_step else []), 1.6, 1.5,
+        *([] if jacobian_norms is None else [1.3]),
+        float(np.clip(0.17 * len(contributions), 0.8, 4.5)),
+    ]  # fmt: skip
+    per_h = f"{bptt.unit} per unit of h"
+    with stacked(heights, bptt.inputs, bptt.input_names, 1.2) as (figure, panels):
+        remaining = iter(panels)
+        if loss_at_every_step:
+            panel = next(remaining)
+            draw_lines(panel, bptt.losses[:, None], ["L_t"], bounds=(0, _top(bptt.losses)))
+            panel[0].set_title("Loss of each step")
+            panel[0].set_ylabel(bptt.unit)
+        panel = next(remaining)
+        top = max(layer for layer, _ in bptt.dh)
+        dh = np.concatenate([values for (layer, _), values in bptt.dh.items() if layer == top], 1)
+        _size_map(panel, dh, f"|dL/dh|, {per_h}")
+        unit_axis(panel[0], dh.shape[1])
+        directions = {direction for _, direction in bptt.dh}
+        title_directions(panel, "Gradient of each state of the top layer", dh, directions)
+        panel = next(remaining)
+        _place_lines(panel, bptt.dh_norms, log=True)
+        panel[0].set_title("Norm of dL/dh at each step")
+        panel[0].set_ylabel(per_h, fontsize=7.5)
+        if jacobian_norms is not None:
+            panel = next(remaining)
+            _place_lines(panel, jacobian_norms, log=False)
+            panel[0].axhline(1, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
+            panel[0].set_title("Jacobian of each step: below 1 (dotted) every gradient shrinks")
+            panel[0].set_ylabel("largest\nsingular value")
+        panel = panels[-1]
+        norms = np.stack(list(contributions.values()), 1)
+        _size_map(panel, norms, f"norm, {bptt.unit}\nper unit of weight")
+        names = [f"{bptt.letters[name]}  {name}" for name in contributions]
+        panel[0].set_yticks(range(1, len(names) + 1), names)
+        panel[0].tick_params(axis="y", labelsize=7)
+        panel[0].set_title("What each step contributes to the gradient of each weight")
+    return figure
+
+
+def draw_by_lag(bptt: Bptt) -> Figure:
+    """Draw the mean norm of a gradient against how many steps it went back."""
+    from matplotlib.ticker import MaxNLocator
+
+    with new_figure(7.2, 3.9) as figure:
+        axes, beside = figure.subplots(1, 2, width_ratios=[1, 0.02])
+        style_axes(axes, grid="y")
+        beside.set_axis_off()
+        chosen = _topmost(bptt.gradient_by_lag)
+        largest = max((_largest(norms) for norms in chosen.values()), default=0.0)
+        line_names = []
+        for k, (place, norms) in enumerate(chosen.items()):
+            drawn = _above_lowest(norms, largest)
+            axes.plot(
+                np.arange(len(norms)), drawn, color=COLOURS[k], linestyle=STYLES[k], linewidth=1.7,
+                marker="o" if len(norms) <= 40 else "", markersize=3.0,
+            )  # fmt: skip
+            if np.isfinite(drawn).any():
+                rate = f", × {bptt.rate(place):.3g} a step" if len(norms) > 1 else ""
+                text = f"{_name(place)}\n{bptt.verdicts[place]}{rate}"
+                line_names.append((text, COLOURS[k], float(drawn[np.isfinite(drawn)][-1])))
+        if line_names:
+            axes.set_yscale("log")
+            # A power of ten at least, so that a level line looks level.
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(low, largest / 10), high)
+            number_decades(axes)
+            axes.tick_params(axis="y", labelcolor=INK)
+        else:
+            axes.text(0.5, 0.5, "no gradient arrives", transform=axes.transAxes, ha="center")
+        axes.set_xlim(-0.02 * len(bptt.losses) - 0.1, len(bptt.losses) - 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlabel("time lag: steps back from where the gradient enters the layer")
+        axes.set_ylabel(f"mean norm of the gradient,\n{bptt.unit} per unit of state")
+        more = len(bptt.gradient_by_lag) - len(chosen)
+        axes.set_title("Gradient norm by time lag" + (f" ({more} more not drawn)" * (more > 0)))
+        figure.draw_without_rendering()
+        name_ends((axes, beside), line_names, lines=2)
+    return figure
+
+
+def _name(place: Place) -> str:
+    return f"layer {place[0]}, {place[1]}"
+
+
+def _topmost(values: Mapping[Place, Floats]) -> dict[Place, Floats]:
+    """At most six layers and directions, the topmost."""
+    return dict(list(values.items())[-MAX_LINES:])
+
+
+def _largest(values: Floats) -> float:
+    return float(values[np.isfinite(values)].max(initial=0.0))
+
+
+def _top(values: Floats) -> float:
+    """Upper end of an axis from 0."""
+    return 1.05 * _largest(values) or 1.0
+
+
+def _size_map(panel: Panel, values: Floats, what: str) -> None:
+    """A heat map of sizes, from the decade of the smallest up, at most six; 0 is white."""
+    from matplotlib.colors import LogNorm
+
+    sizes = np.abs(values)
+    largest = _largest(sizes) or 1.0
+    least = float(sizes[sizes > 0].min(initial=largest))
+    low = max(min(10.0 ** (np.floor(np.log10(least))), largest / 10), largest * 10.0**-DECADES)
+    norm = LogNorm(low, largest, clip=True)
+    heat(panel, np.maximum(sizes, low), what, signed=False, norm=norm)
+
+
+def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> None:
+    """A line for each layer and direction, on an axis from 0 or a logarithmic one."""
+    chosen = _topmost(values)
+    table = np.stack(list(chosen.values()), 1)
+    names = [_name(place) for place in chosen]
+    if not log:
+        draw_lines(panel, table, names, bounds=(0, max(1.1, _top(table))))
+        return
+    largest = _largest(table) or 1.0
+    # One infinite or tiny value would leave no room for the others.
+    drawn = _above_lowest(table, largest)
+    low = float(np.nanmin(drawn)) if np.isfinite(drawn).any() else largest
+    bounds = (min(low, largest / 10) / 1.6, largest * 1.6)
+    draw_lines(panel, drawn, names, scale="log", bounds=bounds)
+
+
+def _above_lowest(values: Floats, largest: float) -> Floats:
+    """Values, with a gap where they are too small for the axis or not finite."""
+    return np.where(np.isfinite(values) & (values > largest * LOWEST), values, np.nan)
 
 
 def plot_measurements(
@@ -98,7 +262,7 @@ def _draw_lines(
     style_axes(axes)
     axes.set_yscale("log")
     lowest, highest = limit, 1.0
-    for i, (place, line) in enumerate(list(values.items())[:MOST_LINES]):
+    for i, (place, line) in enumerate(list(values.items())[:MAX_LINES]):
         axes.plot(
             first + np.arange(len(line)), line, label=_place_name(place), color=COLOURS[i],
             linestyle=STYLES[i], linewidth=1.7, marker=_marker(len(line)), markersize=4,

@@ -1,11 +1,12 @@
-"""What the network predicts: constant predictions, skill, and labels that look wrong.
+"""What the network has learnt: its predictions, labels that look wrong, and its training.
 
 Dimensions: m predictions, one a sequence or one a step; K outputs; n sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Examples, batch_by_length, make_batch
-from elman.explain.doctor import limits
-from elman.explain.doctor.findings import Finding
-from elman.explain.doctor.inputs import DiagnosisInput
-from elman.explain.results import Floats
+from elman.explain.doctor.findings import Finding, Limits
+from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord
+from elman.explain.doctor.states import PROBE_STEPS
+from elman.explain.forms import Floats
 from elman.tasks import TASKS, OutputName
 from elman.train.gradients import select_valid
 
@@ -130,13 +131,13 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
     # Softmax ignores what is added to all logits: only differences between classes count.
     centred = outputs - outputs.mean(1, keepdims=True) if single_label else outputs
     deviation = float(centred.std(0).max())
-    if deviation < limits.VARIES:
+    if deviation < Limits.VARIES:
         yield Finding(
             "constant_predictions",
             "warning",
             f"the predictions for {len(centred)} inputs are almost the same",
             deviation,
-            limits.VARIES,
+            Limits.VARIES,
             "Standardise the inputs (scale) and train again, with another learning rate.",
             "learning_rate",
         )
@@ -146,7 +147,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
     classes = outputs.argmax(1)
     counts = np.bincount(classes, minlength=outputs.shape[1])
     share, true_share = counts.max() / len(classes), np.mean(predictions.target == counts.argmax())
-    if share > limits.ONE_CLASS and true_share < share - 0.05 and len(classes) >= 20:
+    if share > Limits.ONE_CLASS and true_share < share - 0.05 and len(classes) >= 20:
         name = inputs.classes[int(counts.argmax())]
         imbalanced = true_share > 0.6
         yield Finding(
@@ -154,7 +155,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
             "warning",
             f"{share:.0%} of the predictions are {name!r}, but {true_share:.0%} of the labels",
             float(share),
-            limits.ONE_CLASS,
+            Limits.ONE_CLASS,
             "Give rare classes more weight: class_weight 'balanced'."
             if imbalanced
             else "The network has not learnt: train longer, or with another learning rate.",
@@ -166,42 +167,42 @@ def _diagnose_class_labels(
     inputs: DiagnosisInput, predictions: Predictions, places: NDArray[np.int64]
 ) -> Iterator[Finding]:
     """Labels that both the network and the nearest neighbours of its state contradict."""
-    if (predictions.skill or 0) < limits.LEARNT:
+    if (predictions.skill or 0) < Limits.LEARNT:
         return  # a network that has not learnt is no evidence against a label
     target = predictions.target
     z = predictions.outputs - predictions.outputs.max(1, keepdims=True)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)  # (m, K)
     other = np.where(np.eye(p.shape[1], dtype=bool)[target], 0.0, p).max(1)
-    suspects = np.flatnonzero(other > limits.SURE)
-    if len(suspects) and len(p) > 2 * limits.NEIGHBOURS:
+    suspects = np.flatnonzero(other > Limits.SURE)
+    if len(suspects) and len(p) > 2 * Limits.NEIGHBOURS:
         # An overconfident network is sure of its mistakes too. Where the examples nearest to it
         # have this label, the network is more likely to be wrong than the label.
         states = torch.from_numpy(predictions.states)
         distance = torch.cdist(states[suspects], states)
         distance[torch.arange(len(suspects)), torch.from_numpy(suspects)] = torch.inf
-        nearest = distance.topk(limits.NEIGHBOURS, largest=False).indices.numpy()  # (s, k)
+        nearest = distance.topk(Limits.NEIGHBOURS, largest=False).indices.numpy()  # (s, k)
         agreeing = (target[nearest] == target[suspects, None]).mean(1)
-        suspects = suspects[agreeing <= limits.CONTRADICT]
+        suspects = suspects[agreeing <= Limits.CONTRADICT]
     if not len(suspects):
         return
     order = suspects[np.argsort(-other[suspects])]
     share = len(order) / len(p)
     # With correct labels, a network that is 95 % sure is still wrong in 5 of 100 such cases.
-    expected = float((1 - p[other > limits.SURE].max(1)).sum())
+    expected = float((1 - p[other > Limits.SURE].max(1)).sum())
     first = order[0]
     predicted = inputs.classes[int(p[first].argmax())]
     label = inputs.classes[int(target[first])]
     step = f", step {predictions.steps[first]}" if predictions.steps[first] else ""
     yield Finding(
         "label_suspects",
-        "warning" if share > limits.SUSPECTS and len(order) > 2 * expected + 2 else "note",
+        "warning" if share > Limits.SUSPECTS and len(order) > 2 * expected + 2 else "note",
         f"{len(order)} of {len(p)} labels are contradicted by the network, with a probability "
-        f"above {limits.SURE:.0%}, and by the nearest neighbours of its state. Sequence "
+        f"above {Limits.SURE:.0%}, and by the nearest neighbours of its state. Sequence "
         f"{places[first]}{step}, labelled {label!r}, is predicted as {predicted!r} with "
         f"{other[first]:.1%}. Either the label is wrong, or the network has not understood the "
         "sequence",
         share,
-        limits.SUSPECTS,
+        Limits.SUSPECTS,
         "Check these labels first. If doubtful labels remain, label_smoothing keeps the network "
         "from memorising them.",
         "label_smoothing",
@@ -218,23 +219,23 @@ def _diagnose_values(
     # 1.4826 median absolute deviations are one standard deviation of a normal distribution.
     spread = 1.4826 * np.median(np.abs(residual - centre), 0)
     worst = (np.abs(residual - centre) / np.maximum(spread, 1e-12)).max(1)
-    outliers = np.flatnonzero((worst > limits.OUTLIER) & (np.abs(residual).max(1) > 0.1))
+    outliers = np.flatnonzero((worst > Limits.OUTLIER) & (np.abs(residual).max(1) > 0.1))
     # Skill is measured on typical values too: one outlier outweighs all others in a mean square.
     deviation = predictions.target - np.median(predictions.target, 0)
     target_spread = 1.4826 * np.median(np.abs(deviation), 0)
     learnt = 1 - spread**2 / np.maximum(target_spread**2, 1e-12)
-    if not len(outliers) or learnt.max() < limits.LEARNT:
+    if not len(outliers) or learnt.max() < Limits.LEARNT:
         return
     order = outliers[np.argsort(-worst[outliers])]
     share = len(order) / len(residual)
     yield Finding(
         "label_suspects",
-        "warning" if worst[order[0]] > 3 * limits.OUTLIER and share < 0.1 else "note",
-        f"{len(order)} of {len(residual)} target values are more than {limits.OUTLIER:g} typical "
+        "warning" if worst[order[0]] > 3 * Limits.OUTLIER and share < 0.1 else "note",
+        f"{len(order)} of {len(residual)} target values are more than {Limits.OUTLIER:g} typical "
         "errors away from the prediction. Either the values are wrong, or the network has not "
         "understood these sequences",
         float(worst[order[0]]),
-        limits.OUTLIER,
+        Limits.OUTLIER,
         "Check these values; loss 'huber' or 'absolute' gives single values less weight.",
         "loss",
         sequences=tuple(dict.fromkeys(places[order].tolist())),
@@ -271,3 +272,116 @@ CHECKS: dict[OutputName, OutputChecks] = {
     "multilabel": OutputChecks(_log_odds, None),
     "regression": OutputChecks(lambda target, _: target.double().mean(0), _diagnose_values),
 }
+
+
+def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
+    """Of training and validation, one pair an epoch; NaN where there was none."""
+    if inputs.record is None:
+        return ()
+    return tuple(
+        (epoch.loss, math.nan if epoch.validation_loss is None else epoch.validation_loss)
+        for epoch in inputs.record.epochs
+    )
+
+
+def diagnose_training(
+    inputs: DiagnosisInput, rate_probe: dict[float, float], rate: float, skill: float | None
+) -> Iterator[Finding]:
+    """Diagnose the learning rate by probe and history, and the end of the training by history."""
+    yield from _diagnose_rate(inputs.record, rate_probe, rate, skill)
+    if inputs.record is not None:
+        yield from _diagnose_end(inputs.record)
+
+
+def _diagnose_rate(
+    record: TrainingRecord | None,
+    rate_probe: dict[float, float],
+    rate: float,
+    skill: float | None,
+) -> Iterator[Finding]:
+    losses = [epoch.loss for epoch in record.epochs] if record else []
+    swings = _share_of_swings(losses)
+    if swings > Limits.SWINGS:
+        yield Finding(
+            "learning_rate_too_high",
+            "warning",
+            f"with a learning rate of {rate:.2g} the loss rose by more than a tenth of its first "
+            f"value in {swings:.0%} of the epochs",
+            swings,
+            Limits.SWINGS,
+            f"Try {rate / 10:.1g}.",
+            "learning_rate",
+        )
+        return
+    # One batch may be hard for a rate that works in the end: where the network has learnt, the
+    # probe says nothing.
+    if not rate_probe or (skill is not None and skill > Limits.LEARNT):
+        return
+    removed = rate_probe[rate]
+    if removed >= Limits.LITTLE:
+        return
+    better = [r for r, share in rate_probe.items() if share > Limits.MORE]
+    lower = max((r for r in better if r < rate), default=None)
+    higher = min((r for r in better if r > rate), default=None)
+    other = lower if lower is not None else higher
+    if other is not None:
+        yield Finding(
+            "learning_rate_too_high" if lower is not None else "learning_rate_too_low",
+            "warning",
+            f"{PROBE_STEPS} steps with a learning rate of {rate:.2g} remove {removed:.1%} of a "
+            f"batch's loss; with {other:.2g} they remove {rate_probe[other]:.0%}",
+            removed,
+            Limits.LITTLE,
+            f"Try {other:.1g}.",
+            "learning_rate",
+        )
+
+
+def _share_of_swings(losses: Sequence[float]) -> float:
+    """Share of the epochs in which the loss rose by more than a tenth of its first value."""
+    if len(losses) < 5:
+        return 0.0
+    return float((np.diff(losses) > Limits.SWING * losses[0]).mean())
+
+
+def _diagnose_end(record: TrainingRecord) -> Iterator[Finding]:
+    validation = [e.validation_loss for e in record.epochs if e.validation_loss is not None]
+    losses = [epoch.loss for epoch in record.epochs]
+    validated = len(validation) == len(losses)
+    if validated and len(losses) >= 3:
+        best, kept = int(np.argmin(validation)), validation[record.kept_epoch - 1]
+        rise = kept / validation[best] if validation[best] > 0 else 1.0
+        if rise > Limits.OVERFIT:
+            yield Finding(
+                "overfitting",
+                "warning",
+                f"the validation loss was lowest in epoch {best + 1}, at {validation[best]:.3g}, "
+                f"and had risen to {kept:.3g} in epoch {record.kept_epoch}, whose weights were "
+                "kept",
+                rise,
+                Limits.OVERFIT,
+                "Keep the best weights (keep 'best'), stop earlier (patience), or train with more "
+                "dropout, noise or weight_decay.",
+                "keep",
+            )
+    fall = _recent_fall(validation if validated else losses)
+    if fall > Limits.FALLING and record.stopped.startswith(("all epochs", "interrupted")):
+        yield Finding(
+            "stopped_too_early",
+            "warning",
+            "the loss was still falling at the end: the last fifth of the "
+            f"{len(losses)} epochs removed {fall:.0%} of the first loss",
+            fall,
+            Limits.FALLING,
+            f"Train longer, for example {2 * len(losses)} epochs.",
+            "epochs",
+        )
+
+
+def _recent_fall(losses: Sequence[float]) -> float:
+    """Mean loss of the last fifth of the epochs below that of the fifth before, by the first."""
+    last = max(1, len(losses) // 5)
+    if len(losses) < 2:
+        return 0.0
+    before, after = np.mean(losses[-2 * last : -last]), np.mean(losses[-last:])
+    return float((before - after) / max(losses[0], 1e-12))

@@ -1,0 +1,290 @@
+"""The forms of what goes in and out: sequences and labels, the meaning of outputs, results.
+
+Sequences and labels are checked before a network reads them. `OUTPUTS` says what a network's
+outputs mean, one row a task:
+
+    classification   p = softmax(y)    L = -log p[true]                      dy = p - [true]
+    multilabel       p = sigmoid(y)    L = mean_k binary cross-entropy       dy = (p - target) / K
+    regression       values y          L = mean_k (y_k - target_k)^2         dy = 2 (y - target) / K
+
+Logarithms are natural: cross-entropies and scores that are logarithms are in nats.
+
+Dimensions: T steps, C channels, K outputs; a leading ... is a batch, or the steps, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from elman.errors import DataError, ElmanError, ShapeError, nearest
+from elman.models import ModelConfig, SequenceModel
+from elman.tasks import TASKS, OutputName
+
+Floats = NDArray[np.float64]
+Scale = Literal["log_odds", "logit", "log_probability", "probability", "value"]
+ScoreFunction = Callable[[Tensor, int], Tensor]
+
+
+def default_input_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the C channels of a network that knows no others; `("token",)` for tokens."""
+    if config.vocabulary_size:
+        return ("token",)
+    return tuple(f"channel {c + 1}" for c in range(config.columns))
+
+
+def check_input(
+    model: SequenceModel, values: Any, name: str, input_names: tuple[str, ...] = ()
+) -> Tensor:
+    """Return a sequence, (T, C) of the model's dtype or (T,) int64, on its device.
+
+    Args:
+        name: of the sequence, for messages.
+        input_names: of the channels; those of a bare network if left out.
+    Raises: ShapeError or DataError unless the network can read it.
+    """
+    x, config = _as_tensor(values, name), model.config
+    steps = () if config.vocabulary_size else (config.columns,)
+    expected = "token ids (T,)" if config.vocabulary_size else f"numbers (T, {config.columns})"
+    if x.ndim != 1 + len(steps) or x.shape[1:] != steps or len(x) == 0:
+        raise ShapeError(
+            f"{name}: got shape {tuple(x.shape)}, expected {expected} of one sequence, at "
+            "least 1 step"
+        )
+    x = x.to(model.output.weight.device)
+    if config.vocabulary_size:
+        if x.is_floating_point() or x.dtype is torch.bool:
+            raise ShapeError(f"{name}: got {x.dtype}, expected whole numbers, {expected}")
+        _check_codes(x, config.vocabulary_size, "token", name)
+        return x.long()
+    x = x.to(model.output.weight.dtype)
+    if not bool(torch.isfinite(x).all()):
+        step, channel = (int(i) for i in (~torch.isfinite(x)).nonzero()[0])
+        raise DataError(
+            f"{name}: step {step + 1}, channel "
+            f"{(input_names or default_input_names(config))[channel]} is {float(x[step, channel])}",
+            remedy="Expected finite numbers: fill the gap.",
+        )
+    for k, size in enumerate(config.category_sizes):
+        _check_codes(x[:, config.input_size + k], size, "category", name)
+    return x
+
+
+def check_label(model: SequenceModel, values: Any, steps: int, name: str) -> Tensor:
+    """Return a label in the form of `ExplainedSequence.target`.
+
+    Args:
+        steps: T of its sequence.
+        name: of the label, for messages.
+    Raises: ShapeError or DataError unless the network can learn it.
+    """
+    label, config = _as_tensor(values, name), model.config
+    task = TASKS[config.task]
+    shape: tuple[int, ...] = (steps,) if config.per_step else ()
+    if not task.single_label:
+        if label.ndim == len(shape) and config.num_outputs == 1:
+            label = label[..., None]  # a bare number is the value of the only output
+        shape = (*shape, config.num_outputs)
+    if label.shape != shape:
+        raise ShapeError(
+            f"{name}: got shape {tuple(label.shape)}, expected {shape}"
+            + (", one a step" if config.per_step else "")
+        )
+    if task.single_label:
+        if label.is_floating_point():
+            raise ShapeError(f"{name}: got {label.dtype}, expected a class's code, a whole number")
+        if not bool(((label >= 0) & (label < config.num_outputs)).all()):
+            raise DataError(
+                f"{name}: got {label.tolist()!s:.60}, expected 0 to {config.num_outputs - 1}"
+            )
+        return label.long().to(model.output.weight.device)
+    if not bool(torch.isfinite(label).all()):
+        raise DataError(
+            f"{name}: got a value that is not finite", remedy="Expected finite numbers."
+        )
+    if task.has_classes and not bool(((label == 0) | (label == 1)).all()):
+        raise DataError(
+            f"{name}: got a value that is neither 0 nor 1",
+            remedy="Expected 1 for each label that is there and 0 for the others.",
+        )
+    return label.to(model.output.weight)
+
+
+def check_name(option: str, name: Any, names: tuple[Any, ...], expected: str) -> int:
+    """Return the place of a name among those there are.
+
+    Raises: DataError with the first of them and the nearest.
+    """
+    for index, each in enumerate(names):
+        if each == name:
+            return index
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    raise DataError(
+        f"{option}: got {name!r:.60}, expected {expected} {', '.join(map(repr, names[:5]))}{more}"
+        + nearest(str(name), [str(each) for each in names])
+    )
+
+
+def _as_tensor(values: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ShapeError(
+            f"{name}: got a {type(values).__name__}, expected a tensor or an array of numbers, as "
+            "the network reads them; an estimator takes what its fit takes"
+        ) from None
+
+
+def _check_codes(codes: Tensor, size: int, what: str, name: str) -> None:
+    """Raise DataError unless codes, (T,), are whole numbers from 0 to size - 1."""
+    # Codes of categories come as floats beside the numbers, exact below 2^24 in float32.
+    bad = ~((codes >= 0) & (codes < size) & (codes == codes.floor()))
+    if bool(bad.any()):
+        step = int(bad.nonzero()[0])
+        raise DataError(
+            f"{name}: step {step + 1} is {codes[step].item():g}, which is no {what}",
+            remedy=f"Expected whole numbers from 0 to {size - 1}.",
+        )
+
+
+@dataclass(frozen=True)
+class OutputMeaning:
+    """One row of `OUTPUTS`.
+
+    Args:
+        to_distribution: from outputs, (..., K), to probabilities, or to the values themselves.
+        loss: from outputs, (..., K), and a target to the loss, (...), and its gradient, (..., K).
+        loss_unit: of the loss.
+        scores: the numbers that can be explained: from outputs, (B, K), and the index
+            of one of them to one number a row, (B,), by the name of its scale; the first is the
+            default.
+        distance: from the absolute differences of two distributions, (..., K), to a number, (...).
+        decide: from a distribution, (T, K), to what is predicted at each step, (T,) or (T, K); None
+            for numbers, among which there is nothing to decide.
+        distance_name: of that distance.
+    """
+
+    to_distribution: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    loss_unit: str
+    scores: Mapping[Scale, ScoreFunction]
+    distance: Callable[[Tensor], Tensor]
+    distance_name: str
+    decide: Callable[[Floats], NDArray[Any]] | None
+
+
+def _cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    true = functional.one_hot(target, outputs.shape[-1]).to(outputs)
+    losses = -(true * torch.log_softmax(outputs, -1)).sum(-1)
+    return losses, torch.softmax(outputs, -1) - true
+
+
+def _binary_cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    # softplus: -log sigmoid(y) where the label is there, -log(1 - sigmoid(y)) where not, and finite
+    # for every y.
+    losses = functional.softplus(outputs * (1 - 2 * target)).mean(-1)
+    return losses, (torch.sigmoid(outputs) - target) / outputs.shape[-1]
+
+
+def _squared_error(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return ((outputs - target) ** 2).mean(-1), 2 * (outputs - target) / outputs.shape[-1]
+
+
+def _log_odds(outputs: Tensor, index: int) -> Tensor:
+    """log p / (1 - p) of a softmax: the output less the logsumexp of the others."""
+    others = torch.arange(outputs.shape[1], device=outputs.device) != index
+    return outputs[:, index] - torch.logsumexp(outputs[:, others], -1)
+
+
+def _output(outputs: Tensor, index: int) -> Tensor:
+    return outputs[:, index]
+
+
+OUTPUTS: dict[OutputName, OutputMeaning] = {
+    "classification": OutputMeaning(
+        to_distribution=lambda outputs: torch.softmax(outputs, -1),
+        loss=_cross_entropy,
+        loss_unit="nats",
+        scores={
+            "log_odds": _log_odds,
+            "logit": _output,
+            "log_probability": lambda outputs, k: torch.log_softmax(outputs, -1)[:, k],
+            "probability": lambda outputs, k: torch.softmax(outputs, -1)[:, k],
+        },
+        # Total variation distance: 0 to 1, and the same however a class is split into two.
+        distance=lambda differences: differences.sum(-1) / 2,
+        distance_name="total variation distance of the probabilities",
+        decide=lambda distribution: distribution.argmax(1),
+    ),
+    "multilabel": OutputMeaning(
+        to_distribution=torch.sigmoid,
+        loss=_binary_cross_entropy,
+        loss_unit="nats",
+        scores={
+            "log_odds": _output,  # of a sigmoid, log p / (1 - p) is the output itself
+            "logit": _output,
+            "log_probability": lambda outputs, k: functional.logsigmoid(outputs[:, k]),
+            "probability": lambda outputs, k: torch.sigmoid(outputs[:, k]),
+        },
+        distance=lambda differences: differences.mean(-1),
+        distance_name="mean absolute difference of the labels' probabilities",
+        decide=lambda distribution: distribution > 0.5,
+    ),
+    "regression": OutputMeaning(
+        to_distribution=lambda outputs: outputs,
+        loss=_squared_error,
+        loss_unit="squared deviations",
+        scores={"value": _output},
+        distance=lambda differences: differences.mean(-1),
+        distance_name="mean absolute change of the values",
+        decide=None,
+    ),
+}
+
+
+def to_array(values: Tensor) -> Floats:
+    """A tensor as a float64 NumPy array of its own."""
+    return values.detach().cpu().double().numpy().copy()
+
+
+def to_frame(columns: Mapping[str, Any]) -> Any:
+    """Return a pandas DataFrame of columns of equal length, in their order.
+
+    Raises: ElmanError if pandas is missing.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ElmanError(
+            "to_frame: pandas is not installed. Install it: pip install pandas; or take the arrays "
+            "from the result's attributes"
+        ) from None
+    return pandas.DataFrame(dict(columns))
+
+
+def to_json(value: Any) -> Any:
+    """A value of a result as JSON has it: lists for arrays and tuples, None where not finite."""
+    if isinstance(value, np.ndarray):
+        return to_json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None  # JSON has no NaN and no infinity
+    return value
+
+
+def attributes_to_dict(result: Any, *names: str) -> dict[str, Any]:
+    """Attributes of a result, by name, JSON-ready."""
+    return {name: to_json(getattr(result, name)) for name in names}
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

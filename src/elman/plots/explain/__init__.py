@@ -1,1 +1,0 @@
-"""Figures of the results of `elman.explain`, which draw themselves by them."""
