@@ -213,7 +213,7 @@ def test_brackets_give_nothing_away(asked: str) -> None:
 
 def test_balanced_strings_are_uniform() -> None:
     """All 14 balanced strings of 4 pairs, and the 13 no deeper than 3, equally often."""
-    from elman.data.builtin.languages import _balanced
+    from elman.data.builtin.benchmarks import _balanced
 
     rng = np.random.default_rng(0)
     for limit, kinds in ((4, 14), (3, 13), (2, 8)):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from elman.data.builtin import load_task
-from elman.data.builtin.memory import make_adding
+from elman.data.builtin.benchmarks import make_adding
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
 

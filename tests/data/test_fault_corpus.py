@@ -17,9 +17,8 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from elman.data import read
+from elman.data import read, readers
 from elman.data.readers import csv
-from elman.data.readers import text as text_files
 from elman.errors import DataError, SettingsError
 
 
@@ -436,8 +435,8 @@ def test_a_line_of_two_gigabytes(name: str, tmp_path: Path) -> None:
 
 
 def test_caps_on_lines_cells_and_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_files, "LONGEST_LINE", 1000)
-    monkeypatch.setattr(text_files, "_CHUNK", 64)
+    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(readers, "_CHUNK", 64)
     monkeypatch.setattr(csv, "LARGEST_CELL", 100)
     monkeypatch.setattr(csv, "MOST_COLUMNS", 20)
     path = tmp_path / "a.csv"

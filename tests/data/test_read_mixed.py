@@ -5,7 +5,7 @@ import pytest
 
 from elman import DataError, SettingsError
 from elman.data import describe, read
-from elman.data.channels import TIME_DELTA
+from elman.data.dataset import TIME_DELTA
 
 NAN = np.nan
 WARDS = """id,time,pulse,drug,temperature,ward,note,label

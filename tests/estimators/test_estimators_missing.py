@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elman import DataError, SequenceClassifier, SequenceTagger, load
-from elman.data.channels import carry_forward
+from elman.data.ragged import carry_forward
 from elman.estimators.encoder import Encoder
 
 NAN = np.nan

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import check_numbers
-from elman.data.channels import describe_unevenness, time_deltas
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Place, format_count, list_names, quote
+from elman.data.faults import Place, check_numbers, format_count, list_names, quote
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Steps, Table
 from elman.data.targets import TARGETS, TargetValues, check_labels, guess_task
-from elman.data.times import read_times
+from elman.data.times import describe_unevenness, read_times, time_deltas
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.channels import TIME_DELTA
 from elman.data.ragged import Ragged, flatten
 from elman.tasks import TaskName
 
+TIME_DELTA = "time since the last step"  # name of that channel
 InputKind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from elman.data.channels import sequences_with_gaps
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, sequences_with_gaps
 from elman.data.readers.csv import DELIMITERS
 from elman.data.targets import TARGETS
 

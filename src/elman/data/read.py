@@ -11,13 +11,13 @@ from typing import Any
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
+from elman.data.readers import KINDS, READABLE, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame, refuse_type
 from elman.data.readers.jsonl import read_jsonl
-from elman.data.readers.text import KINDS, READABLE, load_text, refuse_missing
 from elman.data.readers.ts import read_ts
 from elman.data.roles import ReadOptions
 from elman.data.schema import choose_schema

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elman.data.cells import is_number
 from elman.data.dataset import Format
-from elman.data.faults import list_names
+from elman.data.faults import is_number, list_names
 from elman.data.roles import (
     ID_NAMES,
     SEQUENCE_NAMES,

@@ -15,9 +15,17 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import check_numbers, is_missing, is_number, to_numbers
 from elman.data.dataset import InputKind
-from elman.data.faults import Faults, Place, list_names, unknown_name
+from elman.data.faults import (
+    Faults,
+    Place,
+    check_numbers,
+    is_missing,
+    is_number,
+    list_names,
+    to_numbers,
+    unknown_name,
+)
 from elman.data.ragged import Ragged
 from elman.errors import DataError, nearest
 from elman.tasks import TaskName

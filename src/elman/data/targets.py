@@ -13,11 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import is_number
-from elman.data.channels import first_gap
 from elman.data.dataset import Dataset
-from elman.data.faults import Faults, describe_value, list_names
-from elman.data.ragged import Ragged, flatten, to_objects
+from elman.data.faults import Faults, describe_value, is_number, list_names
+from elman.data.ragged import Ragged, first_gap, flatten, to_objects
 from elman.data.table import UNREADABLE, Column, LabelCells, Steps
 from elman.errors import DataError
 from elman.tasks import TASKS, TaskName

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import is_missing, is_number
-from elman.data.faults import quote
+from elman.data.faults import is_missing, is_number, quote
+from elman.data.ragged import Ragged
 from elman.data.roles import Schema
 from elman.data.table import Column, Table
+
+UNEVEN = 0.01  # of the median: less is taken for the jitter of a clock
 
 
 def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -68,3 +70,24 @@ def _parse_dates(column: Column, cells: list[str]) -> NDArray[np.float64]:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         times[i] = moment.timestamp()
     return times
+
+
+def time_deltas(times: Ragged) -> NDArray[np.float64]:
+    """Return the time since the previous step of the sequence, 0 at the first, (N,)."""
+    passed = np.diff(times.values, prepend=times.values[:1])
+    passed[times.offsets[:-1]] = 0.0
+    return passed
+
+
+def describe_unevenness(times: Ragged) -> str:
+    """Say how unevenly the steps of sequences come; empty if none is off by more than 1 %."""
+    has_previous = np.ones(len(times.values), dtype=bool)
+    has_previous[times.offsets[:-1]] = False
+    deltas = time_deltas(times)[has_previous]
+    # A missing time is a fault already, and has no difference.
+    if len(deltas) == 0 or np.isnan(deltas).any():
+        return ""
+    median = float(np.median(deltas))
+    if (np.abs(deltas - median) <= UNEVEN * median).all():
+        return ""
+    return f"{deltas.min():.6g} to {deltas.max():.6g} apart, median {median:.6g}"

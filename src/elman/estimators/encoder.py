@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.channels import (
+from elman.data.dataset import InputKind
+from elman.data.ragged import (
+    Ragged,
     carry_forward,
     category_columns,
     category_names,
     extract_numbers,
     first_gap,
 )
-from elman.data.dataset import InputKind
-from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.inputs import (
     UNITS,

@@ -9,9 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.channels import category_columns, sequences_without_values
 from elman.data.dataset import InputKind
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, category_columns, sequences_without_values
 from elman.errors import DataError, ShapeError
 
 Unit = Literal["characters", "words", "bytes"]

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.channels import category_columns, extract_numbers, sequences_with_gaps
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
 from elman.data.splits import hold_out, hold_out_groups
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import EncodedSequences

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
 from elman.data.builtin import BUILTIN_TASKS, load_task, split_name
-from elman.data.channels import sequences_with_gaps
-from elman.data.ragged import flatten
+from elman.data.ragged import flatten, sequences_with_gaps
 from elman.data.splits import cut_windows, hold_out, hold_out_groups, hold_out_latest
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from elman.data.cells import is_missing, to_numbers
-from elman.data.faults import Faults, Place, format_count, list_names, quote
+from elman.data.faults import Faults, Place, format_count, is_missing, list_names, quote, to_numbers
 from elman.data.readers.ts import table_of_cases
 from elman.data.roles import ReadOptions
 from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn

@@ -18,8 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import check_numbers
-from elman.data.faults import Faults, Place, format_count
+from elman.data.faults import Faults, Place, check_numbers, format_count
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, LabelCells, Rows, Steps, Table

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.data.cells import is_missing, is_number
-from elman.data.faults import Faults, format_count, list_names
+from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
 from elman.data.table import MOST_COLUMNS, Rows, Table, TextColumn
 from elman.errors import DataError
 

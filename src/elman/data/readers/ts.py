@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from elman.data.cells import to_numbers
-from elman.data.faults import Faults, Place, format_count, quote
+from elman.data.faults import Faults, Place, format_count, quote, to_numbers
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, Rows, SeriesColumn, Table, TextColumn

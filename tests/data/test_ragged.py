@@ -5,7 +5,7 @@ import pytest
 
 from elman import DataError
 from elman.data import Ragged, check_gaps, describe, read
-from elman.data.channels import (
+from elman.data.ragged import (
     Gap,
     carry_forward,
     first_gap,
