@@ -15,6 +15,7 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.inputs import take_rows
 from elman.estimators.targets import Labels, Target
+from elman.tasks import TASKS, OutputName
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class LabelledSequences:
         return LabelledSequences(X, labels, weights, groups, places)
 
     def hold_out(
-        self, kind: str, share: float, seed: int, *, stratified: bool
+        self, kind: str, share: float, seed: int, task: OutputName
     ) -> tuple[LabelledSequences, LabelledSequences | None]:
         """Hold out a share of the sequences; None if that is 0.
 
         Args:
             kind: of X: `numbers`, `tokens`, `text` or `mixed`.
-            stratified: whether both splits are to have the labels in like shares.
+            task: of the labels; where each sequence has a single class, both splits get the classes
+                in like shares.
         Raises: SettingsError for groups that would not be used; DataError if there is too little
             to split.
         """
@@ -64,7 +66,7 @@ class LabelledSequences:
                     "groups. Leave them out, or give validation a share and no validation_data"
                 )
             return self, None
-        strata = self.labels if stratified else None
+        strata = self.labels if TASKS[task].single_label else None
         gaps = _gaps_of(self.X, kind)
         if self.groups is None:
             first, second = hold_out(len(self), share, seed, strata, gaps=gaps)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.dataset import Layout
+from elman.data.dataset import InputKind, Layout
 from elman.data.ragged import Ragged
 from elman.data.splits import check_groups
 from elman.errors import DataError, SettingsError, ShapeError
@@ -43,7 +43,6 @@ from elman.evaluate import Baselines
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingPlan, TrainingSettings
-from elman.tasks import TASKS
 from elman.train.losses import check_loss
 
 # What only one kind of input can honour, with the default that asks for nothing.
@@ -150,31 +149,22 @@ def prepare(
         container: X, taken out by `open_container`.
         targets: kinds of target that the estimator has, the first that recognises y is taken.
         per_step: whether there is a prediction at every step.
-        sample_weight, validation_data, groups: as for `fit`.
-        classes: all classes that there will be; None for those of y.
+        sample_weight, validation_data, groups: as for `fit`; classes: as for `partial_fit`.
         previous: what to continue from.
         passes: for one pass of `partial_fit`, how many came before it; None for a whole training.
-        column_names, target_names: as the file calls them, used where X and y have no names.
-        layout: how the file was read.
+        column_names, target_names, layout: as for the estimator's `prepare`.
     Raises: DataError, ShapeError or SettingsError, saying what was expected.
     """
-    network, training = settings.model, settings.training
-    if previous is not None:
-        network = keep_present_settings(network, previous.model)
     # Checked whole, so that a fault is told by the place that the sequence has in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
     X, kind = check_sequences(container.sequences, kind)
     labelled = _label(X, y, targets, per_step, sample_weight, groups)
     target = _choose_target(labelled.labels, targets, previous, classes)
-    check_loss(target.task, training)
-    share = settings.data.validation
-    if share is None:
-        share = validation_share(len(labelled), training)
-    if passes is not None or validation_data is not None:
-        share = 0.0
-    labelled, held_out = labelled.hold_out(
-        kind, float(share), training.seed, stratified=TASKS[target.task].single_label
-    )
+    check_loss(target.task, settings.training)
+    share = 0.0
+    if passes is None and validation_data is None:
+        share = _choose_share(settings, len(labelled))
+    labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
     columns = container.columns() if previous is None else previous.columns
     if validation_data is not None:
         refuse_other_columns(open_container(validation_data[0]), columns)
@@ -182,41 +172,31 @@ def prepare(
     if previous is None:
         # After the validation split was held out, whose numbers and words must stay unknown.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
-        sequences = Encoder.fit_encode(
-            labelled.X, inputs=kind, tokens=settings.data.tokens, scale=settings.data.scale
-        )
-        if columns.what is None and sequences.encoder.channels:
-            columns = Columns.of_channels(column_names, sequences.encoder.channels)
-        _refuse_unused(settings, sequences.encoder)
-    else:
-        _refuse_unused(settings, previous.encoder)
-        sequences = previous.encoder.encode_sequences(labelled.X)
-        layout = previous.layout
+    sequences = _encode_training(labelled, kind, settings, previous)
     encoder = sequences.encoder
+    if previous is None and columns.what is None and encoder.channels:
+        columns = Columns.of_channels(column_names, encoder.channels)
     examples = labelled.to_examples(sequences, target)
-    statistics = DataStatistics.from_training(
-        encoder,
-        sequences.inputs.lengths,
-        target.num_outputs,
-        per_step=per_step,
-        task=target.task,
-        scaled=settings.data.scale,
-    )
-    network, training, chosen = choose(statistics, network, training)
+    statistics = _summarise(sequences, target, per_step=per_step, scaled=settings.data.scale)
+    network = settings.model
+    if previous is not None:
+        network = keep_present_settings(network, previous.model)
+    network, training, chosen = choose(statistics, network, settings.training)
     if passes is not None:
         training = settings_for_one_pass(training, passes)
-    validation = None if held_out is None else encoder.encode_sequences(held_out.X)
+    validation = validation_examples = None
+    if held_out is not None:
+        validation = encoder.encode_sequences(held_out.X)
+        validation_examples = held_out.to_examples(validation, target)
     return Prepared(
         labelled=labelled,
         sequences=sequences,
         examples=examples,
         validation_sequences=validation,
-        validation_examples=held_out.to_examples(validation, target)
-        if held_out is not None and validation is not None
-        else None,
+        validation_examples=validation_examples,
         target=target,
         columns=columns,
-        layout=layout,
+        layout=layout if previous is None else previous.layout,
         model=network,
         training=training,
         chosen=chosen,
@@ -225,6 +205,39 @@ def prepare(
         class_weight=target.class_weights(training.class_weight, labelled.labels),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
+    )
+
+
+def _encode_training(
+    labelled: LabelledSequences, kind: InputKind, settings: Settings, previous: Previous | None
+) -> EncodedSequences:
+    """The training split encoded, by the encoder of before or by one that is fitted to it."""
+    if previous is not None:
+        sequences = previous.encoder.encode_sequences(labelled.X)
+    else:
+        tokens, scale = settings.data.tokens, settings.data.scale
+        sequences = Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale)
+    _refuse_unused(settings, sequences.encoder)
+    return sequences
+
+
+def _choose_share(settings: Settings, sequences: int) -> float:
+    """The share of so many training sequences to hold out for validation."""
+    share = settings.data.validation
+    return float(validation_share(sequences, settings.training) if share is None else share)
+
+
+def _summarise(
+    sequences: EncodedSequences, target: Target, *, per_step: bool, scaled: bool
+) -> DataStatistics:
+    """Statistics of the training split, by which open settings are chosen."""
+    return DataStatistics.from_training(
+        sequences.encoder,
+        sequences.inputs.lengths,
+        target.num_outputs,
+        per_step=per_step,
+        task=target.task,
+        scaled=scaled,
     )
 
 

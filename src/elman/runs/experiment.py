@@ -95,18 +95,10 @@ def run(
     with new_folder(folder, overwrite):
         # Early, so that a run that is killed says what it was and can be replaced.
         (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
-        with (folder / "metrics.jsonl").open("w", encoding="utf-8") as lines:
-
-            def write_epoch(record: EpochRecord) -> None:
-                append_line(lines, record.to_dict())
-
-            estimator.fit_prepared(prepared, write_epoch)
+        _train(estimator, prepared, folder / "metrics.jsonl")
         history = estimator.history_
-        interrupted = history.stopped.startswith("interrupted")
-        echo(
-            f"{estimator.describe_model()}\n{history.stopped}; "
-            f"the weights of epoch {history.kept_epoch} are evaluated and saved"
-        )
+        kept = f"the weights of epoch {history.kept_epoch} are evaluated and saved"
+        echo(f"{estimator.describe_model()}\n{history.stopped}; {kept}")
         card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
         # Before the evaluation, so that a trained model is not lost even if the process is killed
         # in it; afterwards only the card, which shows the metrics, is written anew.
@@ -115,16 +107,11 @@ def run(
         reports = _evaluate(estimator, sequences, splits)
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
-        predictions = write_predictions(
-            estimator, splits.test, sequences["test"], reports["test"].predictions
-        )
+        predicted = reports["test"].predictions
+        predictions = write_predictions(estimator, splits.test, sequences["test"], predicted)
         (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
-        figures = plots.save_all(
-            [record.to_dict() for record in history.epochs],
-            reports["test"],
-            folder / "plots",
-            kept_epoch=history.kept_epoch,
-        )
+        records = [record.to_dict() for record in history.epochs]
+        figures = plots.save_all(records, reports["test"], folder / "plots", history.kept_epoch)
         diagnostics = None
         if settings.report.diagnostics:
             diagnostics = run_diagnostics(
@@ -151,6 +138,7 @@ def run(
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
+    interrupted = history.stopped.startswith("interrupted")
     return Run(folder, estimator, reports, interrupted, seconds)
 
 
@@ -191,6 +179,16 @@ def prepare(
     # The saved model's parameters are those of config.toml: a fit anew makes the same network.
     estimator.set_params(**_parameters(settings, verbose))
     return estimator, prepared, settings
+
+
+def _train(estimator: Estimator, prepared: Prepared, path: Path) -> None:
+    """Train, and write each epoch as a line of `path` when it ends."""
+    with path.open("w", encoding="utf-8") as lines:
+
+        def write_epoch(record: EpochRecord) -> None:
+            append_line(lines, record.to_dict())
+
+        estimator.fit_prepared(prepared, write_epoch)
 
 
 def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
