@@ -58,6 +58,20 @@ def signatures(tree):
     return found
 
 
+def sources():
+    """Files of the package that belong into a wheel: modules, types, templates and their style."""
+    suffixes = (".py", ".pyi", ".typed", ".jinja", ".css")
+    files = {file for file in PACKAGE.rglob("*") if file.suffix in suffixes}
+    return {file.relative_to(PACKAGE.parent) for file in files | {PACKAGE / "py.typed"}}
+
+
+def packaged(files):
+    """Files of a wheel without its metadata; all that `sources` names has to be among them."""
+    inside = {file for file in files if not file.parts[0].endswith(".dist-info")}
+    assert not sources() - inside
+    return inside
+
+
 def test_the_stub_has_what_the_module_has():
     stub = signatures(ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8")))
     public = {name for name in dir(_core) if not name.startswith("_")}
@@ -67,6 +81,18 @@ def test_the_stub_has_what_the_module_has():
         signature = function.__doc__.partition("(")[2].partition(") ->")[0].replace(" *,", "")
         names = [a.partition(":")[0] for a in re.split(r", (?=\w+:)", signature) if a]
         assert names == arguments, name
+
+
+def test_every_source_and_template_gets_into_the_wheel(tmp_path):
+    """Without the compiled module, so that it takes a second."""
+    options = {"wheel.cmake": "false", "wheel.py-api": "py3", "build-dir": str(tmp_path / "build")}
+    code = f"from scikit_build_core.build import build_wheel as b; b({str(tmp_path)!r}, {options})"
+    output(sys.executable, "-c", code, cwd=ROOT)
+    [wheel] = tmp_path.glob("elman-*.whl")
+    templates = [file for file in sources() if file.suffix == ".jinja"]
+    assert len(templates) >= 3
+    others = packaged({Path(name) for name in zipfile.ZipFile(wheel).namelist()}) - sources()
+    assert {file.suffix for file in others} <= {".so"}  # one that was built into the source folder
 
 
 @pytest.mark.slow
@@ -79,10 +105,7 @@ def test_wheel(tmp_path):
     [wheel] = tmp_path.glob("elman-*.whl")
     files = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
 
-    written = {f.relative_to(PACKAGE.parent) for f in PACKAGE.rglob("*") if f.suffix == ".py"}
-    assert written | {Path("elman/py.typed"), Path("elman/_core.pyi")} <= files
-    binary = {f for f in files if f.suffix not in (".py", ".pyi", ".typed", ".css")}
-    binary = {f for f in binary if not f.parts[0].endswith(".dist-info")}
+    binary = packaged(files) - sources()
     assert {f.name.split(".")[0] for f in binary} == {"_core"} and len(binary) == 1, binary
 
     site = tmp_path / "site"
@@ -94,12 +117,15 @@ def test_wheel(tmp_path):
         "print(elman.__file__, elman._core.__file__, elman.__version__, sep='\\n')\n"
         "y, _ = elman.layers.GRU(2, 3)(torch.zeros(4, 1, 2))\n"
         "print(tuple(y.shape))\n"
+        "from elman.runs import html\n"
+        "print(html.subheading('Read from a template'))\n"
     )
     printed = output(
         sys.executable, "-S", "-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}
     ).splitlines()
     assert [Path(p).parent for p in printed[:2]] == [site / "elman"] * 2
-    assert printed[2:] == [elman.__version__, "(4, 1, 3)"]
+    shown = "<h3>Read from a template</h3>"
+    assert [line for line in printed[2:] if line] == [elman.__version__, "(4, 1, 3)", shown]
     assert not mixed(build)
 
 

@@ -35,23 +35,23 @@ RIDGE = "ridge regression"
 MEAN_OF_TOKEN = "mean of the token"
 
 MOST_ITERATIONS = 300  # of a logistic regression; `description` says when they did not suffice
-MOST_ROWS = 20_000  # more do not make it better, but slower than the network's own training
+MOST_ROWS = 20_000  # more rows hardly change the fit, but can take longer than training the network
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What baselines of one kind of target are: a row of `RULES`.
+    """The two baselines for one kind of target: a row of `RULES`.
 
     Args:
-        constant: name of the baseline that always predicts the same.
-        constant_words: what it predicts, in words.
-        constant_array: name of the array that holds it.
+        constant: name of the baseline with a constant prediction.
+        constant_words: that prediction, in words.
+        constant_array: name of the array that holds the prediction.
         fit_constant: from targets and K to that array.
-        check_target: from targets and K to what is learned; refuses a wrong shape or type.
+        check_target: from targets and K to targets to fit; refuses a wrong shape or type.
         linear: name of the baseline that is a linear model.
-        linear_words: what that is, in words.
+        linear_words: its description, the beginning of a sentence.
         fit_linear: from features, targets and K to weights (K, F), bias (K,), iterations.
         decide: from the linear model's outputs, (m, K), to predictions.
         of_token: name of the baseline that replaces the linear model where each step is a token,
@@ -100,7 +100,7 @@ class Baselines:
         per_step: bool | None = None,
         task: OutputName = "classification",
     ) -> Baselines:
-        """Keep the training data for a fit when it is needed.
+        """Make baselines that are fitted to the training data when they are first needed.
 
         Args:
             inputs: n sequences of one step or more: (N, C) numbers, or (N,) token ids.
@@ -108,8 +108,8 @@ class Baselines:
                 1, or values, (n, K) or (N, K).
             num_classes: K; codes run from 0 to K - 1. As many labels or values.
             vocabulary_size: token ids run from 0 to below it; None for numbers.
-            per_step: whether there is a target at every step; None means by the size of `target`,
-                and a target a sequence where all sequences have one step.
+            per_step: whether there is a target at every step; None decides by the size of
+                `target`, for one target a sequence where every sequence has one step.
             task: classification, multilabel or regression.
         """
         check_inputs(inputs, vocabulary_size)
@@ -134,7 +134,7 @@ class Baselines:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Baselines:
-        """Take up what `to_arrays` gave.
+        """Rebuild baselines from the arrays of `to_arrays`.
 
         Raises: ModelFileError naming an array that is missing or has the wrong size.
         """
@@ -148,7 +148,7 @@ class Baselines:
         return result
 
     def to_arrays(self) -> Arrays:
-        """Return all that `predict` needs, as float64 and int64 arrays; fits if needed."""
+        """Return the float64 and int64 arrays that `predict` needs; fits if needed."""
         self._fit()
         return dict(self._arrays)
 
@@ -173,7 +173,7 @@ class Baselines:
 
     @property
     def description(self) -> dict[str, str]:
-        """One sentence a baseline, saying what it uses; fits if needed."""
+        """One sentence for each baseline about its inputs; fits if needed."""
         self._fit()
         rule = self._rule
         unit = "step" if self._number("per_step") else "sequence"
@@ -250,7 +250,7 @@ class Baselines:
             self._arrays[self._of_token[1]] = table
         else:
             self._fit_linear(inputs, targets)
-        self._training = None
+        self._training = None  # a fitted estimator must not keep its training data alive
 
     def _fit_linear(self, inputs: Ragged, targets: NDArray[Any]) -> None:
         if self._number("vocabulary_size") < 0:
@@ -357,7 +357,7 @@ RULES: dict[OutputName, Rule] = {
         linear=LOGISTIC,
         linear_words="Logistic regression (L2, C = 1)",
         fit_linear=_logistic,
-        # A class that training never showed cannot win: its bias is -inf.
+        # A class that does not occur in training is never predicted: its bias is -inf.
         decide=lambda outputs: outputs.argmax(1),
         of_token=(TAG_OF_TOKEN, "tag_of_token"),
         of_token_words="Predicts for each step the most frequent tag of its token in the training "

@@ -103,7 +103,7 @@ class ErrorSums:
     @classmethod
     def by_sequence(cls, true: Floats, predicted: Floats, owners: Ints, n: int) -> ErrorSums:
         """Sum over each sequence, n in the place of r; `owners` are their predictions', (m,)."""
-        # Less the mean of all, so that no digits are lost where the values are large.
+        # The mean is subtracted first: squares of large values would lose the digits that differ.
         error, centred = predicted - true, true - true.mean(0)
 
         def sums(values: Floats) -> Floats:
@@ -132,7 +132,7 @@ def confusion_matrix(true: Ints, predicted: Ints, num_classes: int) -> Ints:
 
 
 def ratio(top: NDArray[np.number], bottom: NDArray[np.number]) -> Floats:
-    """Divide; 0 where there is nothing to divide by."""
+    """Divide; 0 where the denominator is 0."""
     top = np.asarray(top, dtype=np.float64)
     bottom = np.asarray(bottom, dtype=np.float64)
     result: Floats = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
@@ -199,7 +199,11 @@ class NameMetrics:
 
 @dataclass(frozen=True)
 class EntityMetrics(NameMetrics):
-    """Metrics of all entities.
+    """Metrics of all entities of tags such as B-city, I-city, O; a part of one does not count.
+
+        precision = both / predicted    recall = both / true    F1 = 2 both / (true + predicted)
+
+    Source: conlleval of the CoNLL-2000 shared task (Tjong Kim Sang & Buchholz 2000).
 
     Args:
         by_name: the same for each name, in order.
@@ -294,7 +298,7 @@ def entity_metrics(
 
 
 def _entity_metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
-    """From counts of both, predicted and true; 0 where there is nothing to divide by."""
+    """Compute metrics from counts of both, predicted and true; 0 where a denominator is 0."""
     both, predicted, true = (int(n) for n in counts)
     return NameMetrics(
         label,

@@ -118,8 +118,8 @@ def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
 def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each column; of sparse columns, what to divide by alone."""
     if not isinstance(features, np.ndarray):
-        # Counts are not divided by their deviation, which would blow up rare tokens; the length, in
-        # the last column, is brought down to their size. Nothing is subtracted: zeros stay zeros.
+        # Counts are not divided by their deviation, which would amplify rare tokens; the length, in
+        # the last column, is scaled to their size. Nothing is subtracted: zeros stay zeros.
         scale = np.ones(features.shape[1])
         scale[-1] = features[:, -1].max()
         return np.zeros(features.shape[1]), scale

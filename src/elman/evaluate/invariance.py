@@ -1,7 +1,7 @@
 """Check that the prediction for a sequence depends on nothing but the sequence.
 
-Padding and the other sequences of a batch are how batches are made, not part of the data. Each
-check compares the predictions for every sequence alone with those after one change that must not
+Padding and the other sequences of a batch are not part of the data of a sequence. Each check
+compares the predictions for every sequence alone with those after one change that must not
 matter.
 """
 
@@ -54,7 +54,7 @@ def check_invariance(
     pad_ids: Sequence[int] = (),
     seed: int = 0,
 ) -> list[Check]:
-    """Predict every sequence alone, then in batches that should change nothing.
+    """Predict every sequence alone, then in batches that must not change the prediction.
 
     Args:
         probabilities: from padded input, (B, T, C) floating or (B, T) int64, and lengths, (B,)

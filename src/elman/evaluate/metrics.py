@@ -1,4 +1,4 @@
-"""Every metric, one row each; a row is all it takes to add one.
+"""Every metric as one row of a table; adding a row adds a metric.
 
 A metric of `METRICS` becomes an attribute of the report, an entry of `to_dict` and metrics.json,
 and a row of the tables in the terminal, the notebook, the model card and report.html.
@@ -6,10 +6,10 @@ and a row of the tables in the terminal, the notebook, the model card and report
 What functions get is named by `needs`: `counts` (see `elman.evaluate.counts`; the only one that can
 be resampled, so the only one with intervals and baselines), `scores` or `bins`.
 
-scikit-learn defines every value and the tests compare with it, but these few lines of NumPy stay,
-for speed. Measured at 100,000 x 10 and 2,000 x 100 predictions and classes, scikit-learn takes 1.6
-and 7 times as long for the area under ROC, 1.4 and 6 times for the average precision, 29 and 120
-times for the log loss. Its calibration curve is for two classes only.
+scikit-learn defines every value and the tests compare with it, but these few lines of NumPy are
+kept for speed. Measured at 100,000 x 10 and 2,000 x 100 predictions and classes, scikit-learn takes
+1.6 and 7 times as long for the area under ROC, 1.4 and 6 times for the average precision, 29 and
+120 times for the log loss. Its calibration curve is for two classes only.
 """
 
 from __future__ import annotations
@@ -183,6 +183,7 @@ def compute_intervals(
         for row in rows:
             value = np.asarray(row.function(counts))
             values[row.name].append(value.reshape(len(value), -1).mean(1))
+    # Percentiles, not a normal approximation: near 0 and 1 the resamples are skewed.
     ends = {
         name: np.percentile(np.concatenate(pieces), [2.5, 97.5])
         for name, pieces in values.items()

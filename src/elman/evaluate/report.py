@@ -1,8 +1,8 @@
-"""What a model got right on one split of the data, with intervals and baselines beside it.
+"""The metrics of a model on one split of the data, with intervals and baselines.
 
-One interface for every task: a report holds the metrics and describes itself, as a headline, tables
-and notes, so that the terminal, the notebook, the model card and report.html show the same without
-asking what was learned.
+One interface for every task: a report holds the metrics and describes itself by a headline, tables
+and notes, so that the terminal, the notebook, the model card and report.html show the same content
+and none of them asks for the task.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 MOST_OUTPUTS = 20  # classes, labels or values that a terminal lists
 CAVEATS = {
-    "validation": "These sequences may have chosen the kept epoch, so this value may be too "
-    "optimistic.",
+    "validation": "The kept epoch may have been chosen on these sequences, so this value may be "
+    "too optimistic.",
     "train": "The network was trained on these sequences: this value says nothing about new ones.",
 }
 
@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def standing(self) -> int:
-        """1, 0 or -1: the interval is better than the best baseline, holds it, or is worse."""
+        """1, 0 or -1: the interval is better than the best baseline, contains it, or is worse."""
         best = self.baselines[self.ranked[0]]
         low, high = self.interval or (self.value, self.value)
         above, below = low > best, high < best
@@ -108,7 +108,7 @@ class Comparison:
     def verdict(self) -> str:
         """Say whether the network beats its baselines."""
         if not self.baselines:
-            return "No baseline was evaluated, so nothing says whether the recurrence is needed."
+            return "No baseline was evaluated, so it is not known whether a recurrence is needed."
         ranked = self.ranked
         values = ", ".join(f"{name} {self.write(self.baselines[name])}" for name in ranked)
         best = "its baseline" if len(ranked) == 1 else "its best baseline"
@@ -117,7 +117,7 @@ class Comparison:
             ahead = more > 0 if self.metric.better == "higher" else more < 0
             return (
                 f"The network is {'' if ahead else 'not '}ahead of {best} ({values}), but without "
-                "an interval nothing says how much of this is chance."
+                "an interval it is not known how much of this is chance."
             )
         if self.standing < 0:
             side = "above" if self.metric.better == "higher" else "below"
@@ -130,13 +130,14 @@ class Comparison:
         if ranked == [self.constant]:
             return (
                 f"The network beats its baseline by {gain} {self.title} ({values}); no stronger "
-                "baseline was evaluated, so whether this takes a recurrence is not known."
+                "baseline was evaluated, so it is not known whether this takes a recurrence."
             )
         which = "its baselines" if len(ranked) > 1 else "its baseline"
         return f"The network beats {which} by {gain} {self.title} ({values})."
 
     def bars(self) -> tuple[Bar, ...]:
         """Return the network and its baselines as bars, the network first."""
+        # A share fills the track at 1. Other metrics have no maximum: the largest value fills it.
         largest = 1.0
         if self.metric.text is not format_share:
             largest = max([self.value, *self.baselines.values(), *(self.interval or ())]) or 1.0
@@ -197,7 +198,8 @@ class Report(HasMetrics):
     constant_baseline: ClassVar[str]
     # Whether each prediction is of one class, so that supports add up to all predictions.
     one_class_each: ClassVar[bool] = False
-    keys: ClassVar[tuple[str, str, str]]  # in to_dict: of `names`, `per_output`, a label in it
+    # Keys of `to_dict` for `names`, for `per_output`, and for the label of one output.
+    keys: ClassVar[tuple[str, str, str]]
 
     names: tuple[Any, ...]
     count: int
@@ -235,12 +237,12 @@ class Report(HasMetrics):
 
     @property
     def unit(self) -> str:
-        """What a prediction is about: `sequences`, or `steps`."""
+        """The unit of a prediction: `sequences`, or `steps`."""
         return "sequences" if self.steps is None else "steps"
 
     @property
     def size(self) -> str:
-        """How much was evaluated, in words."""
+        """The size of the evaluated data, in words."""
         text = f"{self.count:,} {plural('sequence', self.count)}"
         if self.steps is not None:
             text += f", {self.steps:,} labelled {plural('step', self.steps)}"
@@ -248,7 +250,7 @@ class Report(HasMetrics):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know before believing the metrics."""
+        """Caveats about the metrics."""
         return ()
 
     def headline(self, split: str = "") -> str:
@@ -299,7 +301,7 @@ class Report(HasMetrics):
     def metrics_table(
         self, split: str = "model", others: Mapping[str, Report] | None = None
     ) -> TextTable:
-        """Return every listed metric, beside baselines and the same on other splits.
+        """Return the listed metrics of the network, of its baselines, and of other splits.
 
         Args:
             split: head of the column of this report.
@@ -325,7 +327,7 @@ class Report(HasMetrics):
         listed: Sequence[int] = range(len(self.names))
         if len(listed) > most:
             supports = [-(output.support or 0) for output in self.per_output]
-            order = np.argsort(supports, kind="stable")[:most]
+            order = np.argsort(supports, kind="stable")[:most]  # stable: ties keep their order
             listed = order.tolist()
         columns = OUTPUT_METRICS[self.output]
         has_support = self.per_output[0].support is not None
@@ -371,15 +373,15 @@ class Report(HasMetrics):
         return f"{count:,} {TASKS[self.output].nouns[count != 1]}"
 
     def _metrics_note(self) -> str:
-        """What to know about the metrics table."""
+        """A note below the metrics table."""
         return ""
 
     def _interval_note(self) -> str:
-        """What stands before the interval in the headline."""
+        """Text before the interval in the headline."""
         return ""
 
     def _second_opinion(self, main: Comparison) -> str:
-        """What another metric says, where it says something else."""
+        """A sentence about another metric where it disagrees with the main one."""
         return ""
 
     def _hidden_note(self, listed: Sequence[int]) -> str:

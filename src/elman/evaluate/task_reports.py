@@ -98,7 +98,7 @@ class ClassificationReport(Report):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know before believing the metrics."""
+        """Caveats about the metrics."""
         if self.accuracy < 1:
             return ()
         return (

@@ -1,4 +1,4 @@
-"""What a report says, as data; drawn by rich in a terminal, as HTML in a notebook."""
+"""Paragraphs and tables of a report, rendered by rich in a terminal and as HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class TextTable:
     """A table for reading.
 
     Args:
-        title: what it holds.
+        title: of what it holds.
         head: one cell a column; the first column names the rows.
         rows: cells as text.
-        note: what to know about it; may be empty.
+        note: a paragraph below it; may be empty.
     """
 
     title: str
@@ -56,7 +56,7 @@ def to_rich(blocks: Sequence[Block]) -> RenderableType:
             heads = [[block.head[0]], *(textwrap.wrap(c, HEAD_WIDTH) for c in block.head[1:])]
             depth = max(map(len, heads))
             for k, lines in enumerate(heads):
-                # Short heads stand right above their numbers. `Text` keeps square brackets in a
+                # A short head is placed right above its numbers. `Text` keeps square brackets in a
                 # label from being read as rich's markup.
                 head = Text("\n" * (depth - len(lines)) + "\n".join(lines))
                 table.add_column(head, justify="right" if k else "left", overflow="fold")
@@ -98,7 +98,7 @@ def one_line(label: object, most: int = 24) -> str:
 
 
 def plural(word: str, count: int) -> str:
-    """Return the word, with an ending unless it is one."""
+    """Return the word, in the plural unless `count` is 1."""
     if count == 1:
         return word
     return word + ("es" if word.endswith("s") else "s")

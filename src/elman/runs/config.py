@@ -20,7 +20,7 @@ Values = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything `elman train` can be told, and what config.toml holds: a section a field."""
+    """All settings of `elman train`, and the content of config.toml: one section a field."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -32,7 +32,7 @@ def read_toml(path: Path) -> Values:
     """Read settings by section.
 
     Raises: SettingsError naming the file, and the line of a syntax error; unknown sections, and
-        keys that stand in the wrong section or in none, are errors too.
+        keys in the wrong section, or in none, are errors too.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -53,11 +53,11 @@ def read_toml(path: Path) -> Values:
         elif not isinstance(section, dict):
             faults.append(f"{name}: is a section, written [{name}]")
         else:
-            known = {f.name for f in dataclasses.fields(SECTIONS[name])}
+            keys = {f.name for f in dataclasses.fields(SECTIONS[name])}
             for key in section:
-                if key not in known and key in home:
+                if key not in keys and key in home:
                     faults.append(f"[{name}] {key}: belongs below [{home[key]}]")
-                elif key not in known:
+                elif key not in keys:
                     faults.append(f"[{name}] {key}: no such setting.{nearest(key, home)}")
     if faults:
         raise SettingsError("\n".join(f"{path}: {fault}" for fault in faults))
@@ -65,7 +65,10 @@ def read_toml(path: Path) -> Values:
 
 
 def merge(*layers: Mapping[str, Mapping[str, Any]]) -> RunSettings:
-    """Lay settings over each other, the later ones on top, and check them all at once."""
+    """Merge layers of settings, of which the later ones take precedence, and check the result.
+
+    Raises: SettingsError naming every fault of every section, one a line.
+    """
     sections: dict[str, Any] = {}
     faults = []
     for name, kind in SECTIONS.items():
@@ -108,4 +111,4 @@ def _toml(value: str | bool | int | float | dict[Any, Any]) -> str:
     if isinstance(value, str):
         # A JSON string is a TOML basic string, but for the one control character JSON leaves alone.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    return repr(value)  # of a float the shortest text that reads back as the same number

@@ -1,4 +1,4 @@
-"""From settings to the splits of the data: to train, to validate and to test on."""
+"""The splits of the data that settings describe: training, validation and test."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _CONTENT = "content"  # the group of a sequence is the sequence itself
 
 @dataclass(frozen=True)
 class DataSplits:
-    """What a run works on.
+    """The data of a run.
 
     Args:
-        whole: the data as read, before anything was held out of it; what is described to the user.
-        training: to train on.
-        validation: to watch the training by, or None.
-        test: to evaluate on.
+        whole: the data as read, before anything was held out; the description is of these.
+        training: to fit.
+        validation: to monitor the training, or None.
+        test: to evaluate.
         validation_source: where `validation` is from: a file, `test`, or a share of the training
             split.
         notes: how the splits were made, one sentence each.
@@ -48,7 +48,7 @@ class DataSplits:
 
     @property
     def can_choose(self) -> bool:
-        """Whether a validation split may be chosen by: there is one, and it is not for the test."""
+        """Whether an epoch may be chosen by the validation split: it exists and is not the test."""
         return self.validation is not None and self.validation_source != "test"
 
 
@@ -158,7 +158,7 @@ def _read_files(
 def _validation_source(
     settings: DataSettings, sequences: int, training_settings: TrainingSettings
 ) -> str | float:
-    """The setting, or the share that suits this number of training sequences."""
+    """The setting, or the default share for this number of training sequences."""
     if settings.validation is not None:
         return settings.validation
     return validation_share(sequences, training_settings)
@@ -214,7 +214,7 @@ def resolve_data(settings: DataSettings, layout: Layout) -> DataSettings:
     if layout.format != "ts":
         values |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
     if settings.test is None:
-        values["test"] = _TEST_SHARE
+        values["test"] = _TEST_SHARE  # written down, so that another default keeps this split
     return dataclasses.replace(settings, **values)
 
 
@@ -228,7 +228,7 @@ def labels_of(dataset: Dataset) -> NDArray[np.object_]:
 def _label_sets(dataset: Dataset) -> list[frozenset[object]]:
     """The labels of each sequence or step as a set, of one label where there is one."""
     labels = labels_of(dataset).tolist()
-    return [own if isinstance(own, frozenset) else frozenset((own,)) for own in labels]
+    return [each if isinstance(each, frozenset) else frozenset((each,)) for each in labels]
 
 
 def classes_of(dataset: Dataset) -> set[object]:
@@ -245,7 +245,7 @@ def check_known(dataset: Dataset, classes: set[object]) -> None:
     unknown = Counter(label for labels in label_sets for label in labels if label not in classes)
     if not unknown:
         return
-    first = next(i for i, own in enumerate(label_sets) if not unknown.keys().isdisjoint(own))
+    first = next(i for i, each in enumerate(label_sets) if not unknown.keys().isdisjoint(each))
     if isinstance(dataset.target, Ragged):
         first = int(dataset.target.owners[first])
     listed = ", ".join(f"{label!r} ({n} times)" for label, n in unknown.most_common(5))

@@ -1,4 +1,4 @@
-"""What a report says about the network: diagnosis, memory, and notable sequences with traces.
+"""Diagnostics of a trained network for its report: diagnosis, memory, and traced examples.
 
 All of it is bounded by the work of the training, counted in multiplications: it takes a small share
 of that, or, after a short training, as much as a small network does in about a second.
@@ -34,7 +34,7 @@ SHARE = 0.03
 LEAST = 2e9
 EXAMPLES = 5  # sequences listed of each kind; the first is traced
 SEQUENCES = 64  # that the doctor has predicted
-SAMPLE = (2000, 200_000)  # sequences and steps of a part that the doctor reads, at most
+SAMPLE = (2000, 200_000)  # sequences and steps of a split that the doctor reads, at most
 # Sequences behind the memory's curve, whose interval narrows with the root of their number.
 MEMORY = (20, 40)
 LONGEST = 2000  # steps that fit into the figure of a trace
@@ -43,7 +43,7 @@ PROBE = 90 * 32  # rows that a new network reads while learning rates are tried
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """A notable sequence of the test part, as a table shows it.
+    """A notable sequence of the test split, as a table shows it.
 
     Args:
         notable: why it is notable.
@@ -71,12 +71,12 @@ class TracedExample:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was found; a string in the place of a result says why there is none.
+    """Results of the diagnostics; a string in place of a result is the reason why it is missing.
 
     Args:
-        diagnosis: of the training part, with the test part held out.
+        diagnosis: of the training split, with the test split held out.
         sequences: of each finding, the names of the sequences it is about, joined.
-        memory: of the test part.
+        memory: of the test split.
         examples: by kind; see `elman.evaluate.Report.notable_examples`.
         traces: of the first example, by kind.
         figures: of the diagnosis, if it has findings, and of the memory.
@@ -109,7 +109,7 @@ def run_diagnostics(
 
     Args:
         sequences: of the splits `train` and `test`, as the network reads them.
-        report: of the test part.
+        report: of the test split.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
     training_steps = int(sequences["train"].inputs.lengths.sum())
@@ -169,21 +169,21 @@ def join_sequence_names(finding: Finding, names: list[Any]) -> str:
 
 
 def _reason_or_result(make: Callable[[], T]) -> T | str:
-    """What is made, or why it cannot be."""
+    """Return the result, or the reason why it cannot be computed."""
     try:
         return make()
     except ElmanError as error:
         return str(error)
 
 
-def _sample(part: Dataset, sequences: EncodedSequences) -> tuple[Dataset, EncodedSequences]:
-    """A part and its sequences, or a sample of a large one."""
-    count, steps = len(part), int(sequences.inputs.lengths.sum())
+def _sample(split: Dataset, sequences: EncodedSequences) -> tuple[Dataset, EncodedSequences]:
+    """A split and its sequences, or a sample of a large split."""
+    count, steps = len(split), int(sequences.inputs.lengths.sum())
     most = min(SAMPLE[0], max(2, int(SAMPLE[1] * count / max(1, steps))))
     if count <= most:
-        return part, sequences
+        return split, sequences
     index = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-    return part.take(index), sequences.take(index)
+    return split.take(index), sequences.take(index)
 
 
 def _measure_memory(
@@ -203,10 +203,10 @@ def _measure_memory(
 
 
 def _example_row(
-    notable: NotableExample, names: list[Any], part: Dataset, lengths: NDArray[np.int64]
+    notable: NotableExample, names: list[Any], split: Dataset, lengths: NDArray[np.int64]
 ) -> ExampleRow:
-    sequence = part.inputs[notable.sequence]
-    has_tokens = not isinstance(part.inputs, Ragged) or part.inputs.values.ndim == 1
+    sequence = split.inputs[notable.sequence]
+    has_tokens = not isinstance(split.inputs, Ragged) or split.inputs.values.ndim == 1
     step = ""
     if notable.step is not None:
         token = f" ({sequence[notable.step]})" if has_tokens else ""
@@ -223,7 +223,7 @@ def _example_row(
 
 def _trace(
     estimator: Estimator,
-    part: Dataset,
+    split: Dataset,
     rows: tuple[ExampleRow, ...],
     longest: int,
     path: Path,
@@ -238,7 +238,7 @@ def _trace(
     row = next((row for row in short if row.notable.sequence not in drawn), None)
     if row is None:
         return "The figures above show these sequences already."
-    sequence = part.inputs[row.notable.sequence]
+    sequence = split.inputs[row.notable.sequence]
     traced = _reason_or_result(lambda: trace(estimator, sequence))
     if isinstance(traced, str):
         return traced

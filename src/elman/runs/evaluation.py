@@ -38,12 +38,12 @@ def evaluate(
 
     Args:
         model: model or run folder.
-        data: file, or built-in task, whose test part is taken.
+        data: file, or built-in task, whose test split is taken.
         reading: how to read the file, by flag; what is None is as in training.
         out: folder; None means below the run's evaluations/; for a model without a run,
             evaluation-<name of data> in the current folder.
         overwrite: replace an evaluation that is there.
-    Returns: the report, the folder, and what the user should know.
+    Returns: the report, the folder, and notes for the user.
     """
     if out is not None:
         check_output_folder(out, overwrite, EVALUATION)

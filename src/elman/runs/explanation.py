@@ -80,13 +80,13 @@ def explain(
 
     Args:
         model: model or run folder.
-        data: file, labelled or not, or built-in task, whose test part is taken.
+        data: file, labelled or not, or built-in task, whose test split is taken.
         reading: how to read the file, by flag; what is None is as in training.
         options: which sequence, and what of it.
         out: folder; None means below the run's explanations/; for a model without a run,
             explanation-<name of data>-row-<row> in the current folder.
         overwrite: replace an explanation that is there.
-    Returns: what was found out, the folder, and what the user should know.
+    Returns: the explanation, the folder, and notes for the user.
     Raises: ElmanError; nothing has been written by then.
     """
     if out is not None:
@@ -105,7 +105,7 @@ def explain(
 def explain_sequence(
     estimator: Estimator, dataset: Dataset, options: ExplainOptions
 ) -> Explanation:
-    """Find out everything there is about one sequence.
+    """Compute every explanation of one sequence.
 
     Raises: SettingsError or DataError for options that this network or data cannot meet.
     """
@@ -159,7 +159,7 @@ def explain_sequence(
 
 
 def find_row(row: str | None, names: list[Any]) -> int:
-    """The number of a sequence, from 0, by its name or that number; a name goes first.
+    """Return the position of a sequence, from 0, by its name or that number; names come first.
 
     Raises: SettingsError for one that is neither, or a name that several have.
     """
@@ -183,7 +183,7 @@ def find_row(row: str | None, names: list[Any]) -> int:
 
 
 def _choose_label(traced: Trace, true: Any, choice: str | None) -> tuple[Any, str]:
-    """The label whose loss is differentiated, None if there is none; and whose that is in words."""
+    """Return the label whose loss is differentiated, or None, and a description of that loss."""
     output = OUTPUTS[traced.task]
     if true is not None and choice != "predicted":
         return true, f"from the loss of the true label, {output.describe(traced, true)}"

@@ -57,7 +57,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was found out about a sequence; a string in the place of a result says why it is none.
+    """The explanation of a sequence; a string in place of a result is the reason why it is missing.
 
     Args:
         name: of the sequence in the file.

@@ -31,9 +31,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A folder that elman writes: its name, what it always holds, and what else it may hold.
+    """A folder that elman writes: its name, its required entries and its optional ones.
 
-    Only a folder that holds all of the one and nothing beside them is ever replaced.
+    A folder is replaced only if it has every required entry and no entry that is neither.
     """
 
     name: str
@@ -58,7 +58,7 @@ EXPLANATION = FolderKind(
 
 
 def default_folder(data: str, today: datetime.date) -> Path:
-    """Return runs/<date>-<name>, with a number behind it if it is taken."""
+    """Return runs/<date>-<name>, with a number appended if that exists."""
     name = folder_name(Path(data).stem) or "run"
     return unused_path(Path("runs") / f"{today.isoformat()}-{name}")
 
@@ -70,7 +70,7 @@ def default_output(model: Path, kind: FolderKind, name: str) -> Path:
 
 
 def folder_name(text: str) -> str:
-    """The letters of a text that the name of a folder may have; may be empty."""
+    """Return a text reduced to the characters that a folder name may have; may be empty."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 

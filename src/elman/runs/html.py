@@ -1,4 +1,4 @@
-"""How pages are made: jinja2 templates, and figures that travel inside the page.
+"""Pages of one file each, from jinja2 templates, with their figures inside.
 
 A page is one file that needs nothing else: no script, nothing loaded from outside. The frame of
 every page is `templates/page.html.jinja`, its pieces (tables, facts, notes) are the macros of
@@ -147,7 +147,7 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a missing value is an error, not an empty place on the page
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_clean,
@@ -160,7 +160,7 @@ def _macro(name: str, *values: Any) -> Markup:
 
 
 def _clean(value: Any) -> Any:
-    """Replace letters that cannot be printed, or written as UTF-8, in what a template shows."""
+    """Replace characters that cannot be printed, or written as UTF-8, in a value of a template."""
     if hasattr(value, "__html__"):
         return value
     return "".join(
@@ -180,6 +180,7 @@ def _quantize(png: bytes) -> bytes:
 
     stream = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
+        # Dithering would turn flat areas into noise, which PNG cannot compress.
         few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         few.save(stream, format="png", optimize=True)
     return stream.getvalue()

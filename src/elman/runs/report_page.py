@@ -56,21 +56,21 @@ DIAGNOSIS_CAPTION = (
 
 @dataclass(frozen=True)
 class Page:
-    """What report.html shows.
+    """The content of report.html.
 
     Args:
         title: of the page.
         created: ISO date and time.
         command: that reproduces the run, one line.
         version: of elman.
-        seconds: that the training took.
+        seconds: of the training.
         data: what `elman.data.describe` says.
         model: one paragraph.
         history: of the training.
         reports: one split at least; the page is about the first, test.
         figures: PNG files named as `elman.plots.save_all` names them.
         config: text of config.toml.
-        notes: what to know before believing the metrics.
+        notes: caveats about the metrics.
         diagnostics: of the network; None where they were switched off.
     """
 
@@ -119,7 +119,7 @@ def render(page: Page) -> str:
 
 
 def _with_sizes(table: TextTable, reports: Mapping[str, Report]) -> TextTable:
-    """Add rows that say how much each split holds, under the columns that bear its name."""
+    """Add rows that say how much each split holds, in the column with its name."""
     rows = []
     for name in ("count", "steps"):
         sizes = {split: getattr(report, name) for split, report in reports.items()}
@@ -138,7 +138,7 @@ def _table(table: TextTable) -> Markup:
 
 
 def _meanings(report: Report) -> Markup:
-    """What each metric means."""
+    """A folded list of the metrics and their meanings."""
     rows = [row for row in METRICS[report.output] if row.listed]
     better = {"higher": "", "lower": " Lower is better."}
     facts = {report.title_of(row): row.meaning + better[row.better] for row in rows}
