@@ -18,6 +18,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.ops import cells, reference
+from elman.settings import CELL_NAMES
 from elman.train.progress import Progress
 
 
@@ -287,6 +288,12 @@ def by_modules(model: SequenceModel) -> SequenceModel:
     """The same model with a hook that does nothing, so that its gradients come by autograd."""
     model.register_forward_pre_hook(lambda *_: None)
     return model
+
+
+def unregister_cell(cell: cells.Cell) -> None:
+    """Undo `register_cell`."""
+    del cells.CELLS[cell.name]
+    CELL_NAMES.remove(cell.name)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

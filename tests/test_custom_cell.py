@@ -11,7 +11,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from cases import PADS, RAGGED, make_model, make_sequences, past_end, stack_rows
+from cases import PADS, RAGGED, make_model, make_sequences, past_end, stack_rows, unregister_cell
 from tolerances import assert_close
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -20,7 +20,6 @@ from elman.errors import ModelFileError, SettingsError
 from elman.layers import GRU, LSTM, RNN, Cell, Recurrent, initialise_recurrent, register_cell
 from elman.models.unrolled import unroll
 from elman.ops import cells
-from elman.ops.cells import unregister_cell
 from elman.settings import CELL_NAMES, list_settings
 
 B, T, I, H = RAGGED.B, RAGGED.T, RAGGED.I, RAGGED.H
@@ -311,7 +310,6 @@ def test_a_name_is_one_cells(registered):
     assert cells.CELLS["mgu"] is other
     with pytest.raises(SettingsError, match="'gru' is the name of another cell"):
         register_cell(dataclasses.replace(MGU, name="gru"), replace=True)
-    unregister_cell(cells.GRU)
     assert cells.CELLS["gru"] is cells.GRU
 
 

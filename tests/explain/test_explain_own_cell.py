@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from cases import make_model
+from cases import make_model, unregister_cell
 from explain_cases import label, sequence
 from torch.nn import functional
 
 from elman.explain import attribute, bptt, doctor, memory, run_forward, trace
 from elman.explain import backward as written_out
-from elman.ops.cells import GRU, LSTM, Cell, register_cell, unregister_cell
+from elman.ops.cells import GRU, LSTM, Cell, register_cell
 
 
 def _peephole_step(a, u, states):

@@ -1,7 +1,7 @@
-"""Recurrent layers with torch.nn's names, arguments and weights, plus `lengths`; and of any cell.
+"""Recurrent layers with torch.nn's names, arguments and weights, plus `lengths`.
 
-GRUCell, LSTMCell and RNNCell are torch's own: in a single step there is nothing to make faster.
-`Recurrent` runs a `Cell` of one's own; `register_cell` lets models and estimators name it.
+GRUCell, LSTMCell and RNNCell are torch's own: a single step leaves nothing to make faster.
+`Recurrent` runs a user's own `Cell`; `register_cell` lets models and estimators find it by name.
 """
 
 from torch.nn import GRUCell, LSTMCell, RNNCell

@@ -39,12 +39,13 @@ class RecurrentBase(nn.Module):
     dropout: float
     bidirectional: bool
     proj_size: int
+    _cell: Cell
     _all_weights: list[list[str]]  # names, a list for each layer and direction
 
     @property
     def cell(self) -> Cell:
         """The equations of a step."""
-        raise NotImplementedError
+        return self._cell
 
     @property
     def num_directions(self) -> int:
@@ -128,6 +129,7 @@ class RecurrentBase(nn.Module):
         """Run each layer and direction by itself; x (B, T, I) or (T, B, I), states (L*D, B, H)."""
         cell = self.cell
         count = len(self._all_weights)  # L*D
+        # unbind and not indexing: a single node in the graph of autograd for all layers.
         initial: list[Sequence[Tensor | None]] = [s.unbind(0) for s in states]  # (B, H) each
         initial = initial or [[None] * count] * len(cell.initial_states)
         y, ends = x, []
@@ -146,7 +148,7 @@ class RecurrentBase(nn.Module):
                 outputs.append(out)
                 ends.append(end)
             y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-        if count == 1:
+        if count == 1:  # a view, which is quicker than stacking a single state
             return y, tuple([s.unsqueeze(0) for s in ends[0]])
         return y, tuple(torch.stack(s) for s in zip(*ends, strict=True))
 
@@ -167,7 +169,10 @@ class RecurrentBase(nn.Module):
         return run_layer(cell, x, W, U, b, c, initial, lengths, reverse, batch_first, R)
 
     def _check_weights(self, cell: Cell, weights: list[Tensor], x: Tensor) -> None:
-        """Raise ShapeError unless the weights, which anyone may replace, have the right shapes."""
+        """Raise ShapeError unless the weights, which anyone may replace, have the right shapes.
+
+        The kernels read bare memory, so a smaller weight would be read past its end.
+        """
         width = self.proj_size or self.hidden_size
         rows = len(cell.blocks) * self.hidden_size
         shapes = ((rows, x.shape[2]), (rows, width), (rows,), (rows,))
@@ -230,7 +235,7 @@ class RecurrentBase(nn.Module):
 
 
 class Recurrent(RecurrentBase):
-    """Recurrent layers of a cell of one's own, or of any cell of the table.
+    """Recurrent layers of a user's own cell, or of any cell of the table.
 
         h_t = step(W x_t + b_ih, U h_{t-1} + b_hh, h_{t-1})        see `elman.layers.Cell`
 
@@ -297,11 +302,6 @@ class Recurrent(RecurrentBase):
                 self._all_weights.append(names)
         self.reset_parameters()
 
-    @property
-    def cell(self) -> Cell:
-        """The equations of a step."""
-        return self._cell
-
     def reset_parameters(self) -> None:
         """Draw all weights anew, as torch.nn's layers do."""
         bound = 1 / math.sqrt(self.hidden_size)
@@ -328,8 +328,8 @@ class Recurrent(RecurrentBase):
 def initialise_recurrent(layer: RecurrentBase) -> None:
     """Give `layer` orthogonal recurrent weights, Xavier input weights and the cell's first biases.
 
-    Each gate's block is drawn on its own: an orthogonal (G*H, H) would make no block orthogonal.
-    Biases are zero but for those that the cell sets, as 1 for the forget gate of an LSTM.
+    Each gate's block is drawn by itself: an orthogonal (G*H, H) would make no block orthogonal.
+    Biases are zero except those that the cell sets, such as 1 for the forget gate of an LSTM.
 
     Source: orthogonal weights, Saxe et al. 2014, arXiv:1312.6120; Xavier's, Glorot & Bengio 2010.
     """
@@ -341,15 +341,15 @@ def initialise_recurrent(layer: RecurrentBase) -> None:
             elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(block)
             else:
-                # In one of the two biases alone, which add up.
-                own = name.startswith("bias_ih")
-                nn.init.constant_(block, cell.biases.get(cell.blocks[i], 0.0) if own else 0.0)
+                # In one of the two biases only, because their sum enters the gate.
+                is_first = name.startswith("bias_ih")
+                nn.init.constant_(block, cell.biases.get(cell.blocks[i], 0.0) if is_first else 0.0)
 
 
 def _orthogonal(block: Tensor) -> None:
-    """Draw an orthogonal matrix on one thread: the factorisation rounds differently on more."""
+    """Draw an orthogonal matrix, the same for any number of threads."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # the QR factorisation rounds differently on more
     try:
         nn.init.orthogonal_(block)
     finally:

@@ -23,27 +23,23 @@ from elman.ops.torch_layer import run_packed
 class _TorchLayers(RecurrentBase, nn.RNNBase):
     """Layers of one of torch's cells: elman's kernels where they can run, else torch's whole stack.
 
-    Constructor, weights, copies, pickles and repr are torch's. The subclasses are no torch.nn.RNN,
-    GRU or LSTM all the same: torch.compile refuses every instance of those three.
+    Constructor, weights, copies, pickles and repr are torch's. The subclasses derive from RNNBase
+    and not from torch.nn.RNN, GRU or LSTM, because torch.compile breaks its graph at every
+    instance of those three, whatever its forward does.
     """
 
-    _cell: ClassVar[Cell]
     _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
-
-    @property
-    def cell(self) -> Cell:
-        """The equations of a step."""
-        return self._cell
 
     def _run_padded(
         self, x: Tensor, states: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
+        # One weight is enough to ask about: `_check_weights` compares the others with the input.
         if is_native(x, self._weight("weight_ih_l0"), *states):
             return self._run_layers(x, states, lengths, self.batch_first)
         in_dynamo = torch.compiler.is_dynamo_compiling()
         run = _outside_the_graph if in_dynamo else _TorchLayers._run_torch
         batch = x.shape[0 if self.batch_first else 1]
-        return run(self, x, states, lengths if batch else None)
+        return run(self, x, states, lengths if batch else None)  # packing refuses an empty batch
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
         if is_native(packed.data, self._weight("weight_ih_l0"), *states):
@@ -85,8 +81,8 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         return y, final if isinstance(final, tuple) else (final,)
 
 
-# torch.compile breaks its graph at torch's recurrent layers, and so it does here: traced all the
-# same, they fail in its backends (aten::mkldnn_rnn_layer in torch 2.13).
+# torch.compile breaks its graph at torch's recurrent layers, and must do so here: if they are
+# traced, they fail in its backends (aten::mkldnn_rnn_layer in torch 2.13).
 _outside_the_graph = _disable_dynamo(_TorchLayers._run_torch)
 
 
@@ -128,16 +124,13 @@ class RNN(_TorchLayers):
             raise SettingsError(
                 f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
             )
+        options = (bias, batch_first, dropout, bidirectional, _no_projection(proj_size))
         super().__init__(
             f"RNN_{nonlinearity.upper()}",
             input_size,
             hidden_size,
             num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            _no_projection(proj_size),
+            *options,
             device,
             dtype,
         )
@@ -172,19 +165,8 @@ class GRU(_TorchLayers):
         *,
         proj_size: int = 0,
     ) -> None:
-        super().__init__(
-            "GRU",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            _no_projection(proj_size),
-            device,
-            dtype,
-        )
+        options = (bias, batch_first, dropout, bidirectional, _no_projection(proj_size))
+        super().__init__("GRU", input_size, hidden_size, num_layers, *options, device, dtype)
 
 
 class LSTM(_TorchLayers):
@@ -196,7 +178,7 @@ class LSTM(_TorchLayers):
 
     _cell = cells.LSTM
     _torch_forward = nn.LSTM.forward
-    # What torch's forward calls on itself.
+    # torch's forward of an LSTM calls these on itself; RNNBase has other versions of them.
     check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
     permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
@@ -214,23 +196,12 @@ class LSTM(_TorchLayers):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(
-            "LSTM",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-        )
+        options = (bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("LSTM", input_size, hidden_size, num_layers, *options, device, dtype)
 
 
 def _no_projection(proj_size: int) -> int:
-    """Refuse a projection as torch does: only an LSTM has one."""
+    """Raise SettingsError for a projection, which only an LSTM has, in torch's words."""
     if proj_size:
         raise SettingsError("proj_size argument is only supported for LSTM, not RNN or GRU")
     return 0

@@ -1,10 +1,12 @@
 """A standard model in one native call: its logits, or its loss and every gradient.
 
 Below 64 units what surrounds a recurrent layer in torch (padding masks, linear layer, loss, the
-autograd engine) costs more than the layer. Here the whole of embedding, recurrent stack, readout,
-output, loss and backward pass is one call of `elman._core`, with the same result.
+autograd engine) takes longer than the layer. Here embedding, recurrent stack, readout, output, loss
+and backward pass are one call of `elman._core`, with the same result.
 
-The call reads and writes memory at bare addresses, so everything it receives is checked here first.
+The call reads and writes memory at bare addresses and checks only what is in it: lengths, tokens
+and classes. Shapes, dtypes and devices are checked here first, and a name holds each tensor whose
+address is passed until the call returns.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
 """
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _Strided = tuple[int, int, int]  # address, stride of steps, stride of rows, as in _core.pyi
 _NO_TENSOR: _Strided = (0, 0, 0)
-_PLAIN = (Tensor, nn.Parameter)  # a subclass may keep its numbers anywhere
+_PLAIN = (Tensor, nn.Parameter)  # a subclass may hold its elements anywhere, or nowhere
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -77,6 +79,7 @@ def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, .
 def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
     """Draw the numbers that dropout keeps from torch's generator: bool, of `mask_shapes`."""
     return [
+        # torch's generator, so that `torch.manual_seed` fixes a training as a whole.
         torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(1 - config.dropout)
         for shape in mask_shapes(config, batch, time)
     ]
@@ -96,6 +99,7 @@ class ParameterGradients:
             raise ElmanError(f"order: got {list(order)}, expected each of {len(native.names)} once")
         self.native = native
         sizes = [math.prod(native.shapes[i]) for i in order]
+        # One tensor, so that clipping and the optimizer take one operation for all weights.
         self.flat = torch.zeros(sum(sizes), dtype=native.dtype, device="cpu")
         parts = dict(zip(order, torch.split(self.flat, sizes), strict=True))
         self.views = [parts[i].view(shape) for i, shape in enumerate(native.shapes)]
@@ -138,13 +142,14 @@ class NativeModel:
                 shapes["recurrent", f"bias_hh_{name}"] = (rows,)
         shapes["output", "weight"] = (config.num_outputs, config.width)
         shapes["output", "bias"] = (config.num_outputs,)
+        # In the order of csrc/network_call.h, which is that of `SequenceModel.parameters()`.
         self.names = list(shapes)  # module and parameter
         self.shapes = list(shapes.values())
 
     @staticmethod
     @functools.lru_cache(maxsize=64)
     def of(config: ModelConfig, dtype: torch.dtype) -> NativeModel:
-        """Return the same object for the same arguments."""
+        """Return the same object for the same arguments: every native call asks for one."""
         return NativeModel(config, dtype)
 
     def weights(self, model: nn.Module) -> list[Tensor] | None:
@@ -152,6 +157,7 @@ class NativeModel:
         modules: dict[str, Any] = model._modules
         weights = []
         for (module, name), shape in zip(self.names, self.shapes, strict=True):
+            # Looked up again each time: parameters may have been replaced, moved or converted.
             weight = modules[module]._parameters.get(name)
             if (
                 type(weight) not in _PLAIN
@@ -183,7 +189,7 @@ class NativeModel:
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
-        weights = [weight.contiguous() for weight in weights]
+        weights = [weight.contiguous() for weight in weights]  # a copy lives until the call returns
         x, lengths = self._inputs(x, lengths)
         out = self._new_logits(x)
         try:
@@ -232,6 +238,7 @@ class NativeModel:
         if gradients.native is not self:
             raise ElmanError("gradients: got those of another model; make new ones for this model")
         if not self.takes(x, lengths):
+            # Of the reasons for which it does not, `check_input` raises for all but a subclass.
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
         weights = [weight.contiguous() for weight in weights]
@@ -275,6 +282,7 @@ class NativeModel:
         check_shapes(self.config, x, lengths)
         if self.config.vocabulary_size:
             x = x.to(torch.int64)
+        # Batch and time may have any strides; the numbers of a step must be adjacent.
         elif x.is_neg() or (x.stride(2) != 1 and x.shape[2] != 1):
             x = x.resolve_neg().contiguous()
         if lengths is not None and (lengths.dtype is not torch.int64 or not lengths.is_cpu):
@@ -294,9 +302,8 @@ class NativeModel:
                 f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
                 f"{tuple(shape)}, {dtype} on cpu"
             )
-        if (
-            tensor.dtype is not dtype or tensor.is_neg()
-        ):  # is_neg: the sign is not in the memory yet
+        # is_neg: torch negates such a view when it is read; its memory has the other sign.
+        if tensor.dtype is not dtype or tensor.is_neg():
             tensor = tensor.to(dtype).resolve_neg()
         return tensor.contiguous()
 

@@ -1,9 +1,9 @@
 """The table of recurrent cells: what each one computes at a step, and what its weights are.
 
-A cell reads the product of the input, `a = W x_t + b`, and that of the state before,
+A cell reads the product of the input, `a = W x_t + b`, and that of the previous state,
 `u = U h_{t-1} + b'`, both cut into blocks of H numbers by name, and the old states. From these its
-step computes the sums that enter the gates, the gates, and the new states. Everything else that
-elman knows about a cell (layers, models, explanations, first weights, settings) is read from here.
+step computes the sums that enter the gates, the gates, and the new states. Layers, models,
+explanations, first weights and settings read everything they know about a cell from here.
 
 Dimensions: B batch, H hidden, G blocks of the weights.
 """
@@ -22,7 +22,8 @@ from elman.settings import CELL_NAMES
 
 Values = Mapping[str, Tensor]  # by name of a block, gate or state, (B, H) each
 # From a, u and the states before a step: what enters each block's nonlinearity, the gates, and the
-# states after the step, in the order of `Cell.states`.
+# states after the step, in the order of `Cell.states`. a and u come apart, because a GRU multiplies
+# u alone by its reset gate.
 StepFunction = Callable[
     [Values, Values, Values], tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 ]
@@ -35,17 +36,17 @@ class Cell:
     Args:
         name: in settings, files and messages.
         blocks: names of the blocks of H rows in weights and biases, from the top. A block that is
-            no state is a gate; the block of a cell without gates has the name of its state.
+            not a state is a gate; the block of a cell without gates has the name of its state.
         step: the equations of one step in torch operations that autograd follows.
-        states: in the order in which a step computes them. The last is `h`, which enters U and is
-            what the layer gives.
-        title: for people; the name in capitals if empty.
+        states: in the order in which a step computes them. The last is `h`, which U multiplies and
+            the layer outputs.
+        title: in reports and plots; the name in capitals if empty.
         activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which says where a
-            gate saturates; a block that is left out is never called saturated.
+            gate saturates; a block without one is never called saturated.
         biases: first value of the biases of a block, zero if left out; see `initialise_recurrent`.
         kernel: the name by which `elman._core` knows the cell; empty if it has no kernel.
         torch_kernel: the function of torch._VF that runs the same cell; empty if torch has none.
-        kept: what the kernel's forward pass keeps for its backward pass beside the output.
+        kept: what the kernel's forward pass keeps for its backward pass, besides the output.
         gates: the blocks that are gates, in the order of the weights.
         traced: every gate and state, in the order in which a step computes them.
         initial_states: the states in the order of torch's layers: h, then the others.
@@ -62,7 +63,7 @@ class Cell:
     kernel: str = ""
     torch_kernel: str = ""
     kept: tuple[str, ...] = ()
-    # Attributes and not cached properties, through which torch.compile does not find a way.
+    # Attributes and not cached properties, which torch.compile cannot trace.
     gates: tuple[str, ...] = field(init=False)
     traced: tuple[str, ...] = field(init=False)
     initial_states: tuple[str, ...] = field(init=False)
@@ -81,7 +82,7 @@ class Cell:
         if self.states[-1] != "h":
             raise SettingsError(
                 f"cell {self.name}: states: got {self.states}, expected h as the last: the layer "
-                "gives it and U reads it"
+                "outputs it and U multiplies it"
             )
         for what, named in (("activations", self.activations), ("biases", self.biases)):
             for name in named:
@@ -97,7 +98,8 @@ class Cell:
         self._check_step()
 
     def _check_step(self) -> None:
-        """Raise SettingsError unless one step of two rows gives what the other fields promise."""
+        """Raise SettingsError unless one step of two rows returns what the other fields promise."""
+        # Different numbers in every tensor, below and above zero, so that no row or sign hides.
         names = {"a": self.blocks, "u": self.blocks, "old": self.states}
         values = {
             which: {
@@ -131,18 +133,18 @@ class Cell:
                         "expected (B, H) as the inputs"
                     )
         for name, value in states_alone.items():
-            # A step that looks at other rows would let a sequence's result depend on its batch.
+            # Otherwise a sequence's result would depend on its batch, and padding would change it.
             if not torch.allclose(value, states[name][1:]):
                 raise SettingsError(
-                    f"{place} state {name} of a row depends on the other rows of the batch, or on "
-                    "chance; expected a function of the row's own a, u and states"
+                    f"{place} state {name} of a row depends on the other rows of the batch, or is "
+                    "random; expected a function of the row's own a, u and states"
                 )
 
     def __str__(self) -> str:
         return self.title or self.name.upper()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        return self  # nothing in it changes, and copies of a layer share their cell
+        return self  # it never changes, and a copied layer must find the same cell in the table
 
     def split(self, sums: Tensor) -> dict[str, Tensor]:
         """Cut (..., G*H) into its blocks by name, (..., H) each."""
@@ -164,7 +166,8 @@ def _relu_step(a: Values, u: Values, states: Values) -> Any:
 def _gru_step(a: Values, u: Values, states: Values) -> Any:
     """r, z = sigmoid(a + u)    n = tanh(a_n + r * u_n)    h_t = (1 - z) * n + z * h_{t-1}
 
-    The reset gate acts after the product with U_n, as in cuDNN and torch.
+    The reset gate acts after the product with U_n, as in cuDNN and torch: one product with U then
+    serves all three blocks. In Cho et al. (2014), version 3, it acts before.
     """
     sums = {name: a[name] + u[name] for name in ("r", "z")}
     r, z = torch.sigmoid(sums["r"]), torch.sigmoid(sums["z"])
@@ -194,6 +197,7 @@ RNN = Cell(
     kernel="rnn_tanh",
     torch_kernel="rnn_tanh",
 )
+# Of the same name in settings and files, which say `nonlinearity` as well.
 RNN_RELU = Cell(
     "rnn",
     ("h",),
@@ -210,6 +214,7 @@ GRU = Cell(
     activations={"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
     kernel="gru",
     torch_kernel="gru",
+    # u_n = U_n h_{t-1} + b'_n, the factor of r in dr; everything else follows from the gates and y.
     kept=("n", "r", "z", "u_n"),
 )
 LSTM = Cell(
@@ -236,8 +241,8 @@ def register_cell(cell: Cell, *, replace: bool = False) -> None:
     Files name the cell and hold no code, so a process that loads a model registers the cell first.
 
     Args:
-        replace: whether the name may be that of a cell registered before, as when a notebook's cell
-            runs again. Models made with the former cell cannot be explained any more.
+        replace: whether the cell takes the place of one registered before under its name, for
+            instance when a notebook runs again. Models of the former cell cannot be explained then.
     Raises: SettingsError if another cell has that name.
     """
     known = CELLS.get(cell.name, cell)
@@ -251,19 +256,12 @@ def register_cell(cell: Cell, *, replace: bool = False) -> None:
         CELL_NAMES.append(cell.name)
 
 
-def unregister_cell(cell: Cell) -> None:
-    """Undo `register_cell`."""
-    if not cell.kernel and cell.name in CELLS:
-        del CELLS[cell.name]
-        CELL_NAMES.remove(cell.name)
-
-
 def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
     """Return the cell of that name.
 
     Args:
         nonlinearity: of the cell rnn, `tanh` or `relu`.
-    Raises: SettingsError that lists the names there are.
+    Raises: SettingsError that lists the names in the table.
     """
     if name == "rnn" and nonlinearity == "relu":
         return RNN_RELU

@@ -33,7 +33,7 @@ def run_layer(
 
     Args:
         initial: states before the first step, in the order of `cell.initial_states`.
-        Others as `elman.ops.lstm`, checked.
+        Others as in `elman.ops.lstm`, checked.
     Returns: y; the final states in the same order.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)

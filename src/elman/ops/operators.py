@@ -1,7 +1,7 @@
 """`elman::recurrence`: the kernels as operators that torch.compile and torch.export can hold.
 
-An operator returns tensors only, and as many each time: what is not needed comes back empty.
-The names of the operators and of their arguments stand in exported programs.
+An operator always returns the same number of tensors: what is not needed is empty.
+The names of the operators and of their arguments are part of exported programs, so they stay.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ _INPUTS = (
 )
 _OPTIONS = "str cell, bool reverse, bool batch_first"
 
+# Library and not the decorator `custom_op`, which doubles the time of a call (docs/log.md).
 _library = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
     f"recurrence({_INPUTS}, {_OPTIONS}, bool keep)"
     " -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)",
+    # needs_fixed_stride_order: backward reads y as forward laid it out, without a copy.
     tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order),
 )
 _library.define(  # type: ignore[no-untyped-call]
@@ -37,13 +39,16 @@ _library.define(  # type: ignore[no-untyped-call]
 
 def _run(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight_hh, lengths, batch_first = (arguments[i] for i in (0, 2, 7, 10))
-    if lengths is not None:  # while the graph was made their values were unknown
+    # Values were unknown while the graph was made, and the kernels trust them: a length above T
+    # would read past the end of x.
+    if lengths is not None:
         batch, time, _, _ = native.sizes(x, weight_hh, batch_first)
         check_lengths(lengths, batch, time)
     return _as_tensors(arguments[0], native.forward(*arguments))
 
 
 def _run_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    """Shapes of what `_run` returns, from which torch plans the graph without running a kernel."""
     x, weight_hh = arguments[0], arguments[2]
     cell, _, batch_first, keep = arguments[8:]
     kept = native.reserve_size(x, weight_hh, cell) if keep else 0
@@ -81,14 +86,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     y, _, _, reserve = output
     ctx.save_for_backward(*inputs[:8], y, reserve)
     ctx.options = inputs[8:11]
-    ctx.set_materialize_grads(False)
+    ctx.set_materialize_grads(False)  # None for what the loss does not read: the kernels skip it
 
 
 def _gradients(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     needed = ctx.needs_input_grad[:7]
     dy, dh_n, dc_n = gradients[:3]
     if len(KERNELS[ctx.options[0]].states) == 1:
-        dc_n = None  # of the empty c_n
+        dc_n = None  # of the empty c_n, which has no shape that the kernels know
     input_gradients = torch.ops.elman.recurrence_backward(
         *ctx.saved_tensors, dy, dh_n, dc_n, list(needed), *ctx.options
     )

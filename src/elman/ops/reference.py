@@ -1,7 +1,7 @@
 """Every cell as one loop over time in plain torch: read this first.
 
-Runs of it in float64 are what the kernels, torch's layers and everything else are compared with. It
-also runs where no kernel does: second derivatives, and cells that have only a step function.
+The tests compare the kernels, torch's layers and everything else with it in float64. It also runs
+where no kernel does: second derivatives, and cells that have only a step function.
 
 Dimensions: B batch, T time, I input, H hidden, P projected, G blocks of the weights.
 """
@@ -62,6 +62,7 @@ def run_steps(
         if weight_hr is not None:
             new["h"] = new["h"] @ weight_hr.T  # (B, P)
         if mask is not None:
+            # A row that has ended, or in reverse has not begun, keeps its states.
             valid = mask[:, t, None]  # (B, 1)
             new = {name: torch.where(valid, new[name], states[name]) for name in states}
         states = new
@@ -88,7 +89,7 @@ def run_reference(
         initial: states before the first step, in the order of `cell.initial_states`, (B, H) each, h
             (B, P) with weight_hr; None means zeros.
         lengths: valid steps of each row, (B,); None means all T.
-        Others as `elman.ops.lstm`.
+        Others as in `elman.ops.lstm`.
     Returns: y (B, T, H) or (T, B, H), zero past each row's end; the states after each row's own
         last step in the direction in which it runs, in the order of `initial`.
     """
@@ -98,7 +99,7 @@ def run_reference(
     mask = None
     if lengths is not None:
         mask = torch.arange(time, device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-        x = torch.where(mask[:, :, None], x, 0.0)  # NaN * 0 would be NaN
+        x = torch.where(mask[:, :, None], x, 0.0)  # a product with 0 would keep NaN
     a = x @ weight_ih.T  # (B, T, G*H): the input's product needs no state, so all steps at once
     if bias_ih is not None:
         a = a + bias_ih
