@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
-from elman.errors import DataError, ModelFileError, ShapeError
-from elman.evaluate.counts import Floats, Ints
+from elman.errors import ModelFileError, ShapeError
+from elman.evaluate.counts import Floats, Ints, check_codes
 from elman.evaluate.features import (
     STATISTICS,
     centre_and_scale,
@@ -286,17 +286,6 @@ def _int(value: Any) -> Ints:
     return np.array([value], dtype=np.int64)
 
 
-def _check_codes(target: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    if target.ndim != 1:
-        raise ShapeError(f"target has shape {target.shape}; expected ({len(target)},)")
-    if target.dtype.kind not in "iu" or target.min() < 0 or target.max() >= num_classes:
-        raise DataError(
-            f"target holds {target.dtype} from {target.min()} to {target.max()}; "
-            f"expected whole numbers from 0 to {num_classes - 1}"
-        )
-    return target.astype(np.int64)
-
-
 def _check_rows(target: NDArray[Any], num_outputs: int) -> NDArray[Any]:
     if target.shape != (shape := (len(target), num_outputs)):
         raise ShapeError(f"target has shape {target.shape}; expected {shape}")
@@ -353,7 +342,7 @@ RULES: dict[OutputName, Rule] = {
         constant_words="most frequent class",
         constant_array="majority",
         fit_constant=lambda codes, k: _int(np.bincount(codes, minlength=k).argmax()),
-        check_target=_check_codes,
+        check_target=lambda codes, k: check_codes("target", codes, len(codes), k),
         linear=LOGISTIC,
         linear_words="Logistic regression (L2, C = 1)",
         fit_linear=_logistic,

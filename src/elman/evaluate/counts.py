@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from elman.errors import DataError, ShapeError
 from elman.evaluate.text import TextTable, format_share, one_line
 
 Floats = NDArray[np.float64]
@@ -123,6 +125,22 @@ class ErrorSums:
             weights @ self.values,
             weights @ self.values_squared,
         )
+
+
+def check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
+    """Check whole numbers from 0 to `below` - 1, one for each of m rows.
+
+    Raises: ShapeError for another shape; DataError for other numbers or types.
+    """
+    codes: NDArray[Any] = np.asarray(values)
+    if codes.shape != (m,):
+        raise ShapeError(f"{name} has shape {codes.shape}; expected ({m},), one a row")
+    if codes.dtype.kind not in "iub" or codes.min() < 0 or codes.max() >= below:
+        raise DataError(
+            f"{name} holds {codes.dtype} from {codes.min()} to {codes.max()}; "
+            f"expected whole numbers from 0 to {below - 1}"
+        )
+    return codes.astype(np.int64)
 
 
 def confusion_matrix(true: Ints, predicted: Ints, num_classes: int) -> Ints:

@@ -19,6 +19,7 @@ from elman.evaluate.counts import (
     Floats,
     Ints,
     LabelCounts,
+    check_codes,
     confusion_matrix,
     entity_metrics,
     is_entity_tags,
@@ -71,10 +72,10 @@ def evaluate(
     _check_resamples(resamples)
     p = _check_probabilities(probabilities, len(classes))
     m, num_classes = p.shape
-    codes = _check_codes("true", true, m, num_classes)
+    codes = check_codes("true", true, m, num_classes)
     steps_of = np.asarray(lengths, dtype=np.int64)
     count = len(steps_of)
-    owner_of = None if owners is None else _check_codes("owners", owners, m, count)
+    owner_of = None if owners is None else check_codes("owners", owners, m, count)
     if owner_of is None and count != m:
         raise ShapeError(
             f"lengths has {count} sequences but probabilities {m} rows; give owners (m,) if a row "
@@ -95,7 +96,7 @@ def evaluate(
     )
 
     def count_of(name: str, values: ArrayLike) -> ClassCounts:
-        theirs = _check_codes(name, values, m, num_classes)
+        theirs = check_codes(name, values, m, num_classes)
         return ClassCounts.of(confusion_matrix(codes, theirs, num_classes))
 
     return ClassificationReport(
@@ -319,19 +320,6 @@ def _check_probabilities(values: ArrayLike, num_classes: int) -> NDArray[np.floa
             remedy=DIVERGED,
         )
     return p
-
-
-def _check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
-    """Check whole numbers from 0 to `below` - 1, one for each of m rows."""
-    codes: NDArray[Any] = np.asarray(values)
-    if codes.shape != (m,):
-        raise ShapeError(f"{name} has shape {codes.shape}; expected ({m},), one a row")
-    if codes.dtype.kind not in "iub" or codes.min() < 0 or codes.max() >= below:
-        raise DataError(
-            f"{name} holds {codes.dtype} from {codes.min()} to {codes.max()}; "
-            f"expected whole numbers from 0 to {below - 1}"
-        )
-    return codes.astype(np.int64)
 
 
 def _check_indicator(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Ints:

@@ -30,7 +30,24 @@ FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
 
 
 @dataclass(frozen=True, eq=False)
-class ClassificationReport(Report):
+class _ProbabilityReport(Report):
+    """A report on classes or labels, which are predicted by probabilities, (m, K) float64."""
+
+    probabilities: Floats = field(repr=False)
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Labels, in the order of the columns of `probabilities`."""
+        return self.names
+
+    @property
+    def predictions(self) -> Floats:
+        """Probabilities, (m, K)."""
+        return self.probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationReport(_ProbabilityReport):
     """Metrics of predicted classes; see `Report` and `elman.evaluate.metrics.METRICS`.
 
     `precision`, `recall` and `f1` are those of the second of two classes, else macro averages.
@@ -51,17 +68,6 @@ class ClassificationReport(Report):
     confusion_matrix: Ints = field(repr=False)
     calibration_bins: CalibrationBins = field(repr=False)
     entities: EntityMetrics | None
-    probabilities: Floats = field(repr=False)
-
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """Labels, in the order of the columns of `probabilities`."""
-        return self.names
-
-    @property
-    def predictions(self) -> Floats:
-        """Probabilities, (m, K)."""
-        return self.probabilities
 
     @property
     def per_class(self) -> tuple[OutputMetrics, ...]:
@@ -205,7 +211,7 @@ class ClassificationReport(Report):
 
 
 @dataclass(frozen=True, eq=False)
-class MultilabelReport(Report):
+class MultilabelReport(_ProbabilityReport):
     """Metrics of predicted labels; see `Report` and `elman.evaluate.metrics.METRICS`.
 
     Args:
@@ -216,18 +222,6 @@ class MultilabelReport(Report):
     headline_metric: ClassVar[str] = "micro_f1"
     constant_baseline: ClassVar[str] = FREQUENT
     keys: ClassVar[tuple[str, str, str]] = ("classes", "per_label", "label")
-
-    probabilities: Floats = field(repr=False)
-
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """Labels, in the order of the columns of `probabilities`."""
-        return self.names
-
-    @property
-    def predictions(self) -> Floats:
-        """Probabilities, (m, K)."""
-        return self.probabilities
 
     @property
     def per_label(self) -> tuple[OutputMetrics, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +22,12 @@ from elman.plots.style import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from elman.evaluate import RegressionReport
+
+Panel = tuple[int, "Axes", Floats, Floats]  # value, its axes, true and predicted numbers
 
 MOST_POINTS = 4000
 MOST_VALUES = 4  # that are drawn side by side
@@ -32,11 +37,8 @@ POINTS: Any = {"color": BLUE, "markersize": 3, "alpha": 0.4, "markeredgewidth": 
 
 def predicted_over_true(report: RegressionReport) -> Figure:
     """Draw predicted against true values; on the diagonal a prediction is right."""
-    panels = min(len(report.names), MOST_VALUES)
-    with new_figure(max(4.6, 3.6 * panels), 4.2) as figure:
-        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
-            style_axes(axes)
-            true, predicted = _thin_out(report, k)
+    with _panels(report, 4.2) as (figure, panels):
+        for k, axes, true, predicted in panels:
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
             axes.plot([low, high], [low, high], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
             axes.plot(true, predicted, "o", **POINTS)
@@ -56,11 +58,8 @@ def describe_predicted_over_true(report: RegressionReport) -> str:
 
 def residuals(report: RegressionReport) -> Figure:
     """Draw the error, predicted minus true, against the prediction; no trend should be left."""
-    panels = min(len(report.names), MOST_VALUES)
-    with new_figure(max(4.6, 3.6 * panels), 3.6) as figure:
-        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
-            style_axes(axes)
-            true, predicted = _thin_out(report, k)
+    with _panels(report, 3.6) as (figure, panels):
+        for k, axes, true, predicted in panels:
             axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
             axes.plot(predicted, predicted - true, "o", **POINTS)
             axes.set_xlabel("predicted")
@@ -121,7 +120,15 @@ def describe_error_by_length(report: RegressionReport) -> str:
     )
 
 
-def _thin_out(report: RegressionReport, k: int) -> tuple[Floats, Floats]:
-    """True and predicted numbers of value k, at even distances where there are too many."""
+@contextmanager
+def _panels(report: RegressionReport, height: float) -> Iterator[tuple[Figure, list[Panel]]]:
+    """Yield a figure with one axes for each value, and what to draw in them."""
+    count = min(len(report.names), MOST_VALUES)
+    # At even distances where there are too many points: more would only make the file larger.
     every = max(1, len(report.true) // MOST_POINTS)
-    return report.true[::every, k], report.predicted[::every, k]
+    with new_figure(max(4.6, 3.6 * count), height) as figure:
+        panels: list[Panel] = []
+        for k, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
+            style_axes(axes)
+            panels.append((k, axes, report.true[::every, k], report.predicted[::every, k]))
+        yield figure, panels
