@@ -94,3 +94,23 @@ def fitted(what):
 
 
 WHAT = ["numbers", "text", "mixed", "tags", "sets", "values"]
+
+
+def assert_near(result, expected, close=1e-10):
+    """Arrays or tensors have the same shape, and differ by at most `close`."""
+    result, expected = (
+        values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+        for values in (result, expected)
+    )
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= close
+
+
+def assert_near_relative(result, expected, close=1e-10):
+    """The same, with `close` relative to the largest expected number if that is above 1."""
+    assert_near(result, expected, close * max(1.0, np.abs(np.asarray(expected)).max()))
+
+
+def panel_titles(figure):
+    """The titles of a figure's panels, from the top."""
+    return [title for axes in figure.axes if (title := axes.get_title(loc="left"))]

@@ -346,7 +346,7 @@ def test_other_refusals():
         attribute(network(GRU), sequence(), baseline=sequence(steps=4))
     with pytest.raises(SettingsError, match="one class only"):
         attribute(network(GRU, num_outputs=1), sequence())
-    with pytest.raises(SettingsError, match="Take a longer span"):
+    with pytest.raises(SettingsError, match="Use a longer span"):
         attribute(network(GRU), torch.zeros(7000, 2), method="occlusion")
     with pytest.raises(SettingsError, match="output: got 'logit', expected 'value'"):
         attribute(network(GRU, task="regression"), sequence(), "output 1", output="logit")

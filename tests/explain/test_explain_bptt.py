@@ -14,9 +14,11 @@ from explain_cases import (
     STACKS,
     TASKS,
     WHAT,
+    assert_near_relative,
     fitted,
     label,
     network,
+    panel_titles,
     sequence,
 )
 from torch.nn import functional
@@ -26,14 +28,7 @@ from elman.explain import bptt, run_forward
 from elman.models import unrolled
 from elman.models.unrolled import weight_names
 
-CLOSE = 1e-10
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
-
-
-def near(result, expected, close=CLOSE):
-    expected = np.asarray(expected)
-    assert result.shape == expected.shape
-    assert np.abs(result - expected).max() <= close * max(1.0, np.abs(expected).max())
 
 
 def losses_by_torch(task, outputs, target):
@@ -68,14 +63,16 @@ def test_contributions_add_up_to_autograds_gradient(stack, readout):
             x, target = sequence(kind, steps), label(task, readout, steps)
             result = bptt(model, x, target)
             losses, gradients = by_autograd(model, task, x, target)
-            near(result.losses[-losses.size :], losses.reshape(-1))
+            assert_near_relative(result.losses[-losses.size :], losses.reshape(-1))
             assert result.loss == pytest.approx(losses.sum(), abs=1e-12)
             assert set(result.gradients) == set(gradients)
             for name, gradient in gradients.items():
-                near(result.gradients[name], gradient)
+                assert_near_relative(result.gradients[name], gradient)
                 each = [result.contribution(name, t) for t in range(steps)]
-                near(np.sum(each, 0), gradient)
-                near(result.contribution_norms[name], [np.linalg.norm(c) for c in each])
+                assert_near_relative(np.sum(each, 0), gradient)
+                assert_near_relative(
+                    result.contribution_norms[name], [np.linalg.norm(c) for c in each]
+                )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -85,7 +82,7 @@ def test_every_task_with_every_readout(task, readout):
     x, target = sequence(), label(task, readout)
     result, (_, gradients) = bptt(model, x, target), by_autograd(model, task, x, target)
     for name, gradient in gradients.items():
-        near(result.gradients[name], gradient)
+        assert_near_relative(result.gradients[name], gradient)
 
 
 def test_finite_differences():
@@ -131,7 +128,7 @@ def test_contributions_are_those_of_the_step(stack, monkeypatch):
         for t, gradient in enumerate(
             torch.autograd.grad(functional.cross_entropy(outputs, target), own)
         ):
-            near(result.contribution(b, t), gradient.numpy())
+            assert_near_relative(result.contribution(b, t), gradient.numpy())
 
 
 def test_the_output_bias_contributes_at_the_last_step():
@@ -216,12 +213,8 @@ def test_runs_where_the_model_is():
     here = bptt(model, sequence(), label())
     there = bptt(model.cuda(), sequence(), label())
     for name, gradient in here.gradients.items():
-        near(there.gradients[name], gradient, 1e-9)
+        assert_near_relative(there.gradients[name], gradient, 1e-9)
     assert set(there.jacobian_norms) == set(here.jacobian_norms)
-
-
-def titles(figure):
-    return [a.get_title(loc="left") for a in figure.axes if a.get_title(loc="left")]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +226,7 @@ def test_figures(kind, readout, steps):
     result = bptt(model, x, label(readout=readout, steps=steps))
     figure = result.plot()
     figure.canvas.draw()
-    shown = titles(figure)
+    shown = panel_titles(figure)
     assert ("Loss of each step" in shown) == (readout == "every" and steps > 1)
     assert shown[-1] == "What each step contributes to the gradient of each weight"
     parts = figure.axes[-2]
@@ -246,7 +239,7 @@ def test_figures(kind, readout, steps):
     np.testing.assert_allclose(drawn, np.maximum(sizes, low))
     without = result.plot(jacobians=False)
     without.canvas.draw()
-    assert len(shown) == len(titles(without)) + 1
+    assert len(shown) == len(panel_titles(without)) + 1
     distance = result.plot_by_lag()
     distance.canvas.draw()
     lines = distance.axes[0].lines
@@ -274,9 +267,9 @@ def test_jacobians_that_take_long_are_not_drawn_by_default(monkeypatch):
     result = bptt(network(STACKS[0]), sequence(), label())
 
     monkeypatch.setattr(sys.modules["elman.explain.bptt"], "_MAX_PRODUCTS", 6**3 * 5)
-    assert not any(title.startswith("Jacobian") for title in titles(result.plot()))
+    assert not any(title.startswith("Jacobian") for title in panel_titles(result.plot()))
     assert "jacobian_norms" not in vars(result)
-    assert any(title.startswith("Jacobian") for title in titles(result.plot(jacobians=True)))
+    assert any(title.startswith("Jacobian") for title in panel_titles(result.plot(jacobians=True)))
 
 
 def test_letters():
@@ -298,4 +291,4 @@ def test_a_maximum_reached_more_than_once_is_divided():
     assert (result.backward_pass.share == 0.2).sum() >= 5 * 3
     _, gradients = by_autograd(model, "classification", sequence(), label())
     for name, gradient in gradients.items():
-        near(result.gradients[name], gradient)
+        assert_near_relative(result.gradients[name], gradient)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from explain_cases import STACK_IDS, STACKS, label, network, sequence
+from explain_cases import STACK_IDS, STACKS, assert_near_relative, label, network, sequence
 from torch.nn import functional
 
 from elman.explain import bptt, run_forward
@@ -13,12 +13,6 @@ from elman.models.unrolled import read_out, weight_names
 from elman.ops.reference import run_reference
 
 each_stack = pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
-
-
-def near(result, expected, close=1e-10):
-    expected = np.asarray(expected)
-    assert result.shape == expected.shape
-    assert np.abs(result - expected).max() <= close * max(1.0, np.abs(expected).max())
 
 
 def reference(model, layer, direction, x, h0, c0):
@@ -74,7 +68,7 @@ def test_dh_is_autograds(stack, readout):
         for t in range(steps):
             outputs, leaf = cut(model, x, where, t)
             loss = functional.cross_entropy(outputs, target, reduction="sum")
-            near(dh[t], torch.autograd.grad(loss, leaf)[0].numpy())
+            assert_near_relative(dh[t], torch.autograd.grad(loss, leaf)[0].numpy())
 
 
 def one_step(model, layer, t):
@@ -111,7 +105,9 @@ def test_jacobians_and_norms_by_lag_are_autograds(stack):
         for layer, back in zip(done.layers, result.backward_pass.layers, strict=True):
             where = (layer.layer, layer.direction)
             J = [one_step(model, layer, t) for t in range(steps)]
-            near(result.jacobian_norms[where], [torch.linalg.svdvals(j)[0].item() for j in J])
+            assert_near_relative(
+                result.jacobian_norms[where], [torch.linalg.svdvals(j)[0].item() for j in J]
+            )
             order = list(range(steps))[:: 1 if layer.direction == "backward" else -1]
             norms = [[] for _ in range(steps)]
             ahead = [[] for _ in range(steps)]  # pairs of norms before and after a step
@@ -131,7 +127,9 @@ def test_jacobians_and_norms_by_lag_are_autograds(stack):
             assert result.sources[where] == sources
             for distance in range(steps):
                 if norms[distance]:
-                    near(result.gradient_by_lag[where][distance], np.mean(norms[distance]))
+                    assert_near_relative(
+                        result.gradient_by_lag[where][distance], np.mean(norms[distance])
+                    )
                 else:
                     assert np.isnan(result.gradient_by_lag[where][distance])
             ratios = [1.0]

@@ -1,4 +1,4 @@
-"""What a trace says, against the network given prefixes of the sequence."""
+"""The forward pass against the model's own, in float64, and its trace against prefixes."""
 
 import itertools
 import sys
@@ -7,15 +7,103 @@ import numpy as np
 import pytest
 import torch
 from cases import same_bits, weights_of
-from explain_cases import KINDS, STACK_IDS, STACKS, WHAT, fitted, network, sequence
+from explain_cases import (
+    KINDS,
+    READOUTS,
+    STACK_IDS,
+    STACKS,
+    TASKS,
+    WHAT,
+    assert_near,
+    fitted,
+    network,
+    panel_titles,
+    sequence,
+)
 
 from elman.errors import ElmanError
-from elman.explain import run_forward, trace
+from elman.explain import read_sequence, run_forward, trace
+from elman.explain.trace import check_forward
 
 
-def near(result, expected, close=1e-10):
-    assert result.shape == expected.shape
-    assert np.abs(result - expected).max() <= close
+@pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+def test_outputs_are_the_models_own(stack):
+    """Every readout, kind of input and task; a sequence of one step as well."""
+    for readout in READOUTS:
+        for kind, task in zip(KINDS, TASKS, strict=True):
+            model = network(stack, readout, kind, task)
+            for steps in (1, 6):
+                x = sequence(kind, steps)
+                with torch.no_grad():
+                    assert_near(run_forward(model, x).outputs, model(x[None])[0])
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+def test_states_are_the_layers_own(stack):
+    model = network(stack)
+    x = sequence(steps=7)
+    done = run_forward(model, x)
+    y, final = model.recurrent(x[None])
+    assert_near(done.hidden, y[0])
+    ends = final if isinstance(final, tuple) else (final,)
+    for i, layer in enumerate(done.layers):
+        end = -1 if layer.direction == "forward" else 0
+        assert set(layer.gates) == set(model.config.cell_definition.traced)
+        assert all(g.shape == (7, model.config.hidden_size) for g in layer.gates.values())
+        for name, state in zip(("h", "c"), ends, strict=False):
+            assert_near(layer.gates[name][end], state[i, 0])
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
+def test_gates_satisfy_the_equations_between_neighbours(stack):
+    """Row t of every array belongs to x_t, in the backward direction too."""
+    for layer in run_forward(network(stack), sequence(steps=6)).layers:
+        g = layer.gates
+        back = layer.direction == "backward"
+        start = torch.zeros_like(layer.h[:1])
+        before = torch.cat([layer.h[1:], start]) if back else torch.cat([start, layer.h[:-1]])
+        assert torch.equal(layer.previous["h"], before)
+        if "z" in g:
+            assert_near(g["h"], (1 - g["z"]) * g["n"] + g["z"] * before)
+        if "c" in g:
+            c = torch.cat([g["c"][1:], start]) if back else torch.cat([start, g["c"][:-1]])
+            assert_near(g["c"], g["f"] * c + g["i"] * g["g"])
+            assert_near(g["h"], g["o"] * torch.tanh(g["c"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_flow_through(kind):
+    model = network(STACKS[-1], "mean", kind)
+    x = sequence(kind)
+    parameters = list(model.parameters())
+    result = torch.autograd.grad(run_forward(model, x).outputs.sum(), parameters)
+    expected = torch.autograd.grad(model(x[None]).sum(), parameters)
+    for one, other in zip(result, expected, strict=True):
+        assert_near(one, other)
+
+
+def test_a_network_that_does_something_else_is_refused():
+    model = network(STACKS[0])
+    model.output.register_forward_hook(lambda module, given, out: out + 1e-6)
+    explained = read_sequence(model, sequence())
+    with pytest.raises(ElmanError, match=r"differs by 1\.0e-06 from the equations"):
+        check_forward(explained, run_forward(explained.model, explained.x[0]))
+
+
+def test_a_network_like_its_config_passes():
+    for dtype in (torch.float32, torch.float64):
+        explained = read_sequence(network(STACKS[-1]), sequence(), dtype=dtype)
+        check_forward(explained, run_forward(explained.model, explained.x[0]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_runs_where_the_model_is():
+    model = network(STACKS[-1]).cuda()
+    explained = read_sequence(model, sequence())
+    done = run_forward(explained.model, explained.x[0])
+    assert done.outputs.is_cuda
+    check_forward(explained, done)
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -26,8 +114,8 @@ def test_each_row_is_the_output_for_the_prefix(stack, readout):
     result = trace(model, x)
     with torch.no_grad():
         for t in range(6):
-            near(result.outputs[t], model(x[None, : t + 1])[0].numpy())
-    near(result.distribution, torch.softmax(torch.from_numpy(result.outputs), -1).numpy())
+            assert_near(result.outputs[t], model(x[None, : t + 1])[0].numpy())
+    assert_near(result.distribution, torch.softmax(torch.from_numpy(result.outputs), -1).numpy())
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -35,26 +123,26 @@ def test_with_an_output_at_every_step_it_is_given_the_whole_sequence(stack):
     model = network(stack, "every")
     x = sequence(steps=6)
     with torch.no_grad():
-        near(trace(model, x).outputs, model(x[None])[0].numpy())
+        assert_near(trace(model, x).outputs, model(x[None])[0].numpy())
 
 
 def test_many_prefixes_come_in_batches(monkeypatch):
     model, x = network(STACKS[-1]), sequence(steps=11)
     whole = trace(model, x).outputs
     monkeypatch.setattr(sys.modules["elman.explain.trace"], "_BATCH_STEPS", 33)  # three rows each
-    near(trace(model, x).outputs, whole)
+    assert_near(trace(model, x).outputs, whole)
 
 
 @pytest.mark.parametrize("stack", STACKS[::5], ids=STACK_IDS[::5])
 def test_states_and_gates_are_those_of_the_recurrence(stack):
     model, x = network(stack), sequence()
     result, done = trace(model, x), run_forward(model, x)
-    near(result.hidden, done.hidden.detach().numpy())
+    assert_near(result.hidden, done.hidden.detach().numpy())
     for one, other in zip(result.layers, done.layers, strict=True):
         assert (one.layer, one.direction) == (other.layer, other.direction)
         assert one.cell == model.config.cell
         for name, values in other.gates.items():
-            near(one.gates[name], values.detach().numpy())
+            assert_near(one.gates[name], values.detach().numpy())
 
 
 @pytest.mark.parametrize("what", WHAT)
@@ -140,16 +228,12 @@ def test_without_pandas_the_message_has_the_remedy(monkeypatch):
         result.to_frame()
 
 
-def titles(figure):
-    return [a.get_title(loc="left") for a in figure.axes if a.get_title(loc="left")]
-
-
 @pytest.mark.parametrize(("kind", "steps"), list(zip(KINDS, (1, 70, 5), strict=True)), ids=KINDS)
 def test_figures(kind, steps):
     result = trace(network(STACKS[-1], kind=kind), sequence(kind, steps))
     figure = result.plot()
     figure.canvas.draw()
-    shown = titles(figure)
+    shown = panel_titles(figure)
     assert ("Input, as the network reads it" in shown) == (kind != "tokens")
     assert shown[-1] == "Probabilities at each step, as if the sequence ended there"
     assert sum(title.startswith("Gates") for title in shown) == 2
@@ -158,7 +242,7 @@ def test_figures(kind, steps):
     np.testing.assert_array_equal(lines[1].get_xdata(), np.arange(1, steps + 1))
     gates = result.plot_gates(0, "backward")
     gates.canvas.draw()
-    assert len(titles(gates)) == 6
+    assert len(panel_titles(gates)) == 6
 
 
 def test_figures_of_many_of_everything():

@@ -1,11 +1,11 @@
-"""A network laid open: what it did at every step, what decided, and how far a gradient reaches.
+"""Explanations of a network: its states and gates, its gradients, attributions, memory, diagnosis.
 
 Every function takes a `SequenceModel`, with sequences as it reads them, or a fitted estimator, with
-sequences as they were given to `fit`. None of them changes the network that it is given.
+sequences as its `fit` takes them. None of them changes the network.
 """
 
-# At once, not when first asked for: three functions have the name of their file, and a file that
-# is imported later would take the name back.
+# All are imported at once and not on first use: four functions have the name of their module, and
+# a module that is imported later would replace the function.
 from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Watch, doctor

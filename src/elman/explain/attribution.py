@@ -1,13 +1,13 @@
-"""Which steps and channels decided: an output's change from a baseline, shared among the inputs.
+"""Attribution: the change of an output from a baseline, divided among steps and channels.
 
     F: one number of the prediction       e: what the recurrent stack reads        e0: the baseline
     gradient x input        (e_i - e0_i) * dF/de_i at e
     integrated gradients    (e_i - e0_i) * the mean of dF/de_i on the straight line from e0 to e
     occlusion               F at e, less F where a span of steps is replaced by the baseline
 
-The values of integrated gradients add up to F at e less F at e0 (completeness), and that is checked
-in every call. Those of the others do so only where F is linear; the text says by how much they
-miss.
+The values of integrated gradients add up to F at e less F at e0 (completeness), which is checked in
+every call. Those of the other methods do so only where F is linear; the summary of the result gives
+the difference.
 
 Dimensions: P points, T steps, C channels (and columns of categories), E numbers of a step in e.
 """
@@ -46,7 +46,7 @@ _WORDS = {
     "gradient_x_input": "gradient x input",
     "occlusion": "occlusion",
 }
-# What only one method can honour, with the value that None means.
+# Options that only one method has, with the value that None means.
 _METHOD_OPTIONS: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 64, "tolerance": 1e-3},
     "gradient_x_input": {},
@@ -66,18 +66,18 @@ class Attribution:
         step: of a network with an output at every step, which one, from 0; else None.
         input_names: of the C channels; `("token",)` for tokens.
         inputs: as the network reads them, (T, C), or the texts of the tokens, (T,).
-        categories: of each column of categories, which stand behind the numbers, its T names.
-        values: what each contributed, (T, C), or (T,) for tokens. Above zero it raised the number.
-            With occlusion: each channel replaced alone.
-        by_step: what each step contributed, (T,): the sum of `values` over channels; with
-            occlusion: all channels replaced together.
+        categories: the T names of each column of categories; these columns follow the numbers.
+        values: contribution of each input, (T, C), or (T,) for tokens; above zero it raised the
+            number. With occlusion each channel is replaced alone.
+        by_step: contribution of each step, (T,): the sum of `values` over channels; with occlusion
+            all channels are replaced together.
         at_input: the number, F at the input.
         at_baseline: F at the baseline.
-        baseline: what the baseline is, in words.
+        baseline: the baseline in words.
         points: how often the network was evaluated.
-        error: of integrated gradients, the sum over parts of the line of how far each part is from
-            complete; else None.
-        complete: whether `error` is within the tolerance; None for methods without that promise.
+        error: of integrated gradients, the deviation from completeness, summed over the parts of
+            the line between baseline and input; else None.
+        complete: whether `error` is within the tolerance; None for methods that are not complete.
     """
 
     method: Method
@@ -104,16 +104,16 @@ class Attribution:
 
     @property
     def difference(self) -> float:
-        """The change that is shared out: F at the input less F at the baseline."""
+        """The change that is divided among the inputs: F at the input less F at the baseline."""
         return self.at_input - self.at_baseline
 
     @property
     def gap(self) -> float:
-        """By how much the sum misses the change: total less difference."""
+        """How far the sum is from the change: total less difference."""
         return self.total - self.difference
 
     def plot(self) -> Figure:
-        """Draw the values beneath the signal of each channel, or under the tokens."""
+        """Draw the values as bars, below the signal of each channel or above the tokens."""
         from elman.plots.attribution import draw_attribution
 
         return draw_attribution(self)
@@ -171,7 +171,7 @@ class Attribution:
 
     def _describe_check(self) -> str:
         if self.complete is None:
-            return " (this method does not promise that they do)"
+            return " (only integrated gradients add up to it)"
         if self.complete:
             return f", with {self.points} points"
         return (
@@ -195,35 +195,35 @@ def attribute(
     steps: int | None = None,
     tolerance: float | None = None,
 ) -> Attribution:
-    """Share an output's change from a baseline among the steps and channels of a sequence.
+    """Divide the change of an output from a baseline among the steps and channels of a sequence.
 
-    All is computed in float64, in evaluation mode, on the device where the network is.
+    Everything is computed in float64, in evaluation mode, on the network's device.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
-        sequence: one, (T, C) or (T,), as the model reads it; or as an estimator's X has it.
+        sequence: one, (T, C) or (T,), as the model reads it, or as an estimator's `fit` takes it.
         target: a class, label or value by name (its number from 0, or `output 1`, for a
             SequenceModel); None for the likeliest. Of several values one must be named.
         method: `integrated_gradients`, `gradient_x_input` or `occlusion`.
-        output: the number that is explained. `log_odds`, log p / (1 - p), is the default, for it
-            does not flatten where the network is sure; `logit` is the raw output, which means
-            something only relative to the others; `log_probability`; `probability`. Of a regression
-            `value`, in the target's unit.
+        output: the number that is explained. `log_odds`, log p / (1 - p), is the default, because
+            it does not flatten where the network is certain; `logit` is the raw output, which is
+            meaningful only relative to the others; `log_probability`; `probability`. For a
+            regression `value`, in the target's unit.
         step: with an output at every step, which one, from 0 or, from the end, -1; None for the
             last.
-        baseline: the attribution baseline, the input that carries no information. `zero`: numbers
-            0, which of standardised channels is their training mean, and embeddings 0; `unknown`:
-            numbers 0, and the embedding of the unknown token or category; or another sequence of T
-            steps, in the form of `sequence`. None: `unknown` for tokens and categories, else
-            `zero`. Text that is one of the two words is taken as that word.
+        baseline: the input that carries no information. `zero`: numbers and embeddings are 0, the
+            training mean of standardised channels; `unknown`: numbers are 0, tokens and categories
+            have the embedding of the unknown one; or another sequence of T steps, in the form of
+            `sequence`. None means `unknown` for tokens and categories, else `zero`. A text that is
+            one of the two words is taken as that word.
         span: of occlusion, how many steps are replaced at a time; None for 1.
         stride: of occlusion, by how many steps the span is moved; None for `span`, so that spans
-            lie end to end. The effect of a span is shared equally by its steps; a step in several
-            spans gets the mean of its shares. The last span ends at the last step.
-        steps: of integrated gradients, points to begin with; None for 64.
+            lie end to end. The effect of a span is divided equally among its steps; a step in
+            several spans gets the mean. The last span ends at the last step.
+        steps: of integrated gradients, the initial number of points; None for 64.
         tolerance: of integrated gradients, how far the sum may be from complete, as a share of the
-            sum of absolute values; None for 1e-3. Points are added, where they are needed, until
-            it is met or there are 1024, and `complete` says which.
+            sum of absolute values; None for 1e-3. Points are added where they are needed, up to
+            1024; `complete` says whether the tolerance was met.
     Raises: SettingsError for an option that the method or the network does not have; DataError or
         ShapeError for a sequence, baseline or target that does not fit.
     Source: Sundararajan, Taly & Yan 2017, arXiv:1703.01365 (integrated gradients); Shrikumar et al.
@@ -269,10 +269,11 @@ def _share(
     e0: Tensor,
     options: dict[str, Any],
 ) -> Shares:
-    """Share F at e less F at e0, both (T, E), by one of the three equations."""
+    """Divide F at e less F at e0, both (T, E), by one of the three equations."""
     columns = torch.from_numpy(embedded.columns).to(e.device)
     if method == "occlusion":
-        # Of all columns together too: where two say the same, replacing either alone does nothing.
+        # Also all columns together: where two carry the same information, replacing one alone has
+        # no effect.
         return occlude(lambda rows: evaluate(embedded, score, rows), e, e0, columns, **options)
     if method == "gradient_x_input":
         _, (gradient,) = differentiate(embedded, score, e[None])

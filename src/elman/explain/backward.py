@@ -1,6 +1,6 @@
 """Backpropagation through time of one sequence, step by step, written out.
 
-What `run_forward` computed is gone through backward here, equation by equation; dx is short for
+The equations of `run_forward` are differentiated from the last step to the first; dx is short for
 dL/dx. A state acts on the loss in two ways, through what reads it (the output, or the layer above)
 and through the next state, and the two add up:
 
@@ -28,13 +28,14 @@ seen from U. The gradients of the weights are sums over the steps of what each s
     dW = sum_t da_t e_t^T    dU = sum_t du_t h_{t-1}^T    db = sum_t da_t    db' = sum_t du_t
     de_t = W^T da_t, for the layer below or the embedding
 
-No autograd in these: it is what the tests compare this file with, besides finite differences. Only
-a cell that has no equations here, a user's own, goes back by autograd through its step function.
+These equations do not use autograd: the tests compare them with autograd and finite differences.
+Only a cell without equations here, one that a user registered, is differentiated by autograd
+through its step function.
 
 How a gradient shrinks or grows on its way back is measured from its sources: the steps at which it
 enters a layer from above, because the output, or the next layer, reads them. Each is followed back
-through the recurrence of its own layer and direction alone. It is the gradient of all states of a
-step together, h, and of an lstm c as well:
+through the recurrence of that layer and direction alone. It is the gradient of all states of a step
+together, h, and of an lstm c as well:
 
     g_{t-1} = J_t^T g_t        J_t = d(states_t) / d(states_{t-1})
 
@@ -61,7 +62,7 @@ StateGradients = dict[str, Tensor]  # by name of a state, (H,) or, of S gradient
 # before it.
 StepBack = Callable[[int, StateGradients], tuple[Tensor, Tensor, StateGradients]]
 
-MAX_SOURCES = 64
+MAX_SOURCES = 64  # that are followed: memory stays O(T*H) where every step is a source
 _JACOBIAN_VALUES = 2**22  # numbers of the Jacobians that are in memory together
 
 
@@ -72,7 +73,7 @@ class LayerBackward:
     Args:
         forward: what the layer did.
         direct: gradient that enters from above, (T, H).
-        dh: dL/dh_t, all ways together, (T, H).
+        dh: dL/dh_t, through both ways together, (T, H).
         da: gradient of the sums inside the gates, (T, G*H).
         du: the same as seen from U, (T, G*H); it differs for the candidate of a gru.
         step_back: goes back one step.
@@ -91,9 +92,9 @@ class BackwardPass:
     """The backward pass of one sequence.
 
     Args:
-        losses: L_t, (T,); one loss for the whole sequence stands at the last step.
+        losses: L_t, (T,); the loss of one output a sequence is at the last step.
         dy: gradient of the outputs as seen from each step, (T, K); of one output, T times the same.
-        share: what part of each state the output reads, (T, D*H): read = sum_t share_t * h_t.
+        share: the share of each state that the output reads, (T, D*H): read = sum share_t * h_t.
         layers: as in the forward pass.
         embedded: gradient of what the first layer reads, (T, I).
     """
@@ -115,7 +116,7 @@ def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardP
     model = sequence.model
     assert sequence.target is not None
     losses, dy = sequence.network.meaning.loss(forward.outputs, sequence.target)
-    if not sequence.per_step:  # the only loss stands at the last step
+    if not sequence.per_step:  # the only loss is at the last step
         losses = torch.cat([losses.new_zeros(sequence.steps - 1), losses[None]])
     dy = dy.expand(sequence.steps, -1)  # (T, K)
     share = output_shares(model, forward.hidden)
@@ -138,10 +139,10 @@ def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardP
 
 
 def output_shares(model: SequenceModel, hidden: Tensor) -> Tensor:
-    """What part of each state the output reads, (T, D*H).
+    """The share of each state that the output reads, (T, D*H).
 
-    last: 1 at each direction's own last step; mean: 1/T; max: 1 at a unit's largest state, divided
-    among equals; every: 1.
+    last: 1 at the last step of each direction; mean: 1/T; max: 1 at a unit's largest state, divided
+    among equal ones; every: 1.
     """
     config, H = model.config, model.config.hidden_size
     if config.per_step:
@@ -227,9 +228,9 @@ def _lstm(layer: LayerForward) -> StepBack:
 
 
 def _autograd_step_back(layer: LayerForward) -> StepBack:
-    """Of a cell without equations above: one step again, and back through it by autograd.
+    """For a cell without equations above: compute each step again and differentiate by autograd.
 
-    a and u are leaves of their own, so that their gradients come apart as da and du.
+    a and u are separate leaves, so that their gradients are da and du.
     """
     W, U, b, b_hh = (weight.detach() for weight in layer.weights)
     cell, previous = layer.cell, {name: h.detach() for name, h in layer.previous.items()}
@@ -316,14 +317,16 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
             norms[torch.arange(started), lags] = sizes
             _, _, gradients = layer.step_back(t, gradients)
     reached = ~norms.isnan()
-    known = torch.where(reached, norms, 0.0)
-    mean = known.sum(0) / reached.sum(0)  # 0 / 0 is NaN
+    reaching = torch.where(reached, norms, 0.0)
+    mean = reaching.sum(0) / reached.sum(0)  # 0 / 0 is NaN: no source reaches that lag
     # A ratio of sums over the same sources, not of the means: those at lag k and k + 1 are over
     # different sources, and a strong one that ends would look like a vanishing gradient.
-    after = known[:, 1:].sum(0)
+    after = reaching[:, 1:].sum(0)
     before = torch.where(reached[:, 1:], norms[:, :-1], 0.0).sum(0)  # of the same sources
     ratio = after / before
-    ratio[before == 0] = 0.0  # what is gone stays gone, and what left all bounds stays beyond them
+    # A gradient that is 0 stays 0, and one that has overflowed stays infinite: 0 / 0 and inf / inf
+    # would be NaN, which means that no source reaches that lag.
+    ratio[before == 0] = 0.0
     ratio[before.isinf()] = torch.inf
     ratio[~reached[:, 1:].any(0)] = torch.nan
     remaining = torch.cat([torch.ones_like(mean[:1]), ratio]).cumprod(0)
@@ -331,9 +334,9 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
 
 
 def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
-    """J_t of some steps, (n, N, N): rows the states at t, columns the ones before.
+    """J_t of some steps, (n, N, N): its rows are the states at t, its columns those before.
 
-    Each row of J_t is what goes back from one number of the states.
+    Row i is the gradient that goes back from number i of the states, one unit vector each.
     """
     names = layer.forward.cell.initial_states
     unit_rows = torch.eye(layer.forward.state_size).to(layer.dh).chunk(len(names), 1)
@@ -347,9 +350,9 @@ def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
 
 @TorchThreads(1)  # many small matrices: two threads wait for each other longer than they work
 def jacobian_norms(layer: LayerBackward) -> Tensor:
-    """Largest singular value of J_t at each step, (T,): by how much at most a step can stretch."""
+    """Largest singular value of J_t, (T,): the most by which each step can stretch a gradient."""
     batch = max(1, _JACOBIAN_VALUES // layer.forward.state_size**2)
     steps = list(range(len(layer.dh)))
     parts = [jacobians(layer, steps[i : i + batch]) for i in range(0, len(steps), batch)]
-    # The root of J J^T's largest eigenvalue: half the time of the singular values.
+    # The root of J J^T's largest eigenvalue takes half the time of a singular value decomposition.
     return torch.cat([torch.linalg.eigvalsh(J @ J.mT)[:, -1].clamp_min(0).sqrt() for J in parts])

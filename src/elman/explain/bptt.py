@@ -1,4 +1,4 @@
-"""The backward pass laid open: where a gradient comes from, and how far back it reaches.
+"""Backpropagation through time as a result: where a gradient comes from and how far it reaches.
 
 Dimensions: T steps, H hidden, D directions, K outputs; a parameter is (m, n) or (m,).
 """
@@ -27,23 +27,26 @@ if TYPE_CHECKING:
 
 Place = tuple[int, Direction]  # a layer, from 0, and a direction
 
-# Of the gradient that enters a layer, the share that remains at the far end of the sequence: below
-# the one it has vanished, above the other it has exploded, and between them it is carried.
+# Share of the gradient that enters a layer which remains at the far end of the sequence: below the
+# first it has vanished, above the second it has exploded, and between them it is carried.
 VANISHED, EXPLODED = 0.01, 100.0
-_MAX_PRODUCTS = 10**10  # of all Jacobians that are decomposed for a figure unasked: seconds
+# Multiplications for the Jacobians that a figure shows by default: seconds on one core.
+_MAX_PRODUCTS = 10**10
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What every step contributes to the gradient of one parameter, as factors: O(T*(m+n)) numbers.
+    """What every step contributes to the gradient of one parameter, in O(T*(m+n)) numbers.
+
+    The contributions themselves would take O(T*m*n), so their factors are stored.
 
     Args:
         letter: the parameter's letter in the equations: W, U, V, b_h, b_y or E, the embeddings.
         shape: of the parameter.
         left: (T, m).
-        right: (T, n), for a matrix, to which step t gives the outer product of both rows; None for
-            a bias, to which it gives left_t.
-        rows: (T,), for a table of embeddings, in whose row rows_t step t puts left_t; else None.
+        right: (T, n), for a matrix, to which step t contributes the outer product of both rows;
+            None for a bias, to which it contributes left_t.
+        rows: (T,), for a table of embeddings: step t contributes left_t to row rows_t; else None.
     """
 
     letter: str
@@ -87,7 +90,7 @@ class Bptt:
     `output.bias` for b_y; `embedding.weight`, or `embeddings.0.weight` for categories.
 
     Args:
-        losses: L_t, (T,): with an output at every step its own loss; else the only one, at T.
+        losses: L_t, (T,): one for each output; with one output a sequence, its loss is at step T.
         dh: dL/dh_t of each layer and direction, (T, H), in nats per unit of h; of an lstm with c_t
             fixed.
         gradient_by_lag: mean norm of a gradient by time lag, 0 to T-1 steps back from the step at
@@ -149,7 +152,7 @@ class Bptt:
     @property
     def dh_norms(self) -> dict[Place, Floats]:
         """|dL/dh_t| of each layer and direction, (T,)."""
-        with np.errstate(over="ignore"):  # of a gradient that exploded beyond all numbers
+        with np.errstate(over="ignore"):  # a gradient that exploded may overflow
             return {place: np.sqrt((dh * dh).sum(1)) for place, dh in self.dh.items()}
 
     @functools.cached_property
@@ -166,7 +169,7 @@ class Bptt:
     def jacobian_norms(self) -> dict[Place, Floats]:
         """Largest singular value of d(state_t)/d(state_{t-1}), (T,), by layer and direction.
 
-        By how much at most the step can stretch a gradient. The state of an lstm is (h, c).
+        The factor by which a step can stretch a gradient at most. The state of an lstm is (h, c).
         Computed at the first access: T decompositions of (H, H), or (2*H, 2*H).
         """
         return {
@@ -197,13 +200,13 @@ class Bptt:
         return int(np.flatnonzero(~np.isnan(self.remaining[place]))[-1])
 
     def rate(self, place: Place) -> float:
-        """By what a step back multiplies the gradient's norm, in the geometric mean."""
+        """Factor by which a step back multiplies the gradient's norm, the geometric mean."""
         lag = self.longest_lag(place)
         return float(self.remaining[place][lag] ** (1 / lag)) if lag else 1.0
 
     @property
     def verdict(self) -> str:
-        """In words, a line a layer and direction: does the gradient vanish, explode or carry?"""
+        """A line for each layer and direction: does the gradient vanish, explode or carry?"""
         lines = []
         for place, word in self.verdicts.items():
             line = f"layer {place[0]}, {place[1]}: {word}"
@@ -220,8 +223,8 @@ class Bptt:
         """Draw, over the steps: the input, dL/dh, the Jacobians, each step's contributions.
 
         Args:
-            jacobians: whether `jacobian_norms` are among it; None for where they take no more than
-                seconds (100 steps of 256 numbers do, 2,000 do not).
+            jacobians: whether to draw `jacobian_norms`; None draws them where they take no more
+                than seconds (for 100 steps of 256 numbers, not for 2,000).
         """
         from elman.plots.gradients import draw_bptt
 
@@ -293,9 +296,9 @@ class Bptt:
 def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
     """Go back through one sequence from its loss to every state and parameter.
 
-    The loss is the task's own, without what training may add to it (label smoothing, class weights,
-    another loss): cross-entropy, in nats; of several labels the mean of the binary ones; of numbers
-    the mean squared deviation of what the network learns, of an estimator standardised. With an
+    The loss is that of the task, without label smoothing, class weights or another loss chosen for
+    training: cross-entropy, in nats; for several labels the mean of their binary cross-entropies;
+    for numbers the mean squared deviation, for an estimator on the standardised target. With an
     output at every step L is the sum over the steps, where training takes the mean.
 
     Args:
@@ -335,7 +338,7 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
 def _contributions(
     explained: ExplainedSequence, backward: BackwardPass, hidden: Tensor
 ) -> dict[str, Contribution]:
-    """Every parameter with the factors of its gradient, in the order of the forward pass."""
+    """The factors of every parameter's gradient, in the order of the forward pass."""
     config, x = explained.model.config, explained.x[0]
     shapes = {name: tuple(p.shape) for name, p in explained.model.named_parameters()}
     contributions: dict[str, Contribution] = {}
@@ -361,7 +364,7 @@ def _contributions(
         for name, (letter, left, right) in zip(names, factors, strict=True):
             contributions[name] = Contribution(letter, shapes[f"recurrent.{name}"], left, right)
     # What the output reads is a sum over the steps, share_t * h_t. With one output a sequence, the
-    # gradient of b_y belongs to no step more than to another, and stands at the last.
+    # gradient of b_y belongs to no step in particular; it is assigned to the last.
     name, dy = "output.weight", backward.dy
     contributions[name] = Contribution("V", shapes[name], dy, backward.share * hidden)
     if not config.per_step:

@@ -1,7 +1,7 @@
-"""The forms of what goes in and out: sequences and labels, the meaning of outputs, results.
+"""The forms of inputs, outputs and results, shared by all explanations.
 
-Sequences and labels are checked before a network reads them. `OUTPUTS` says what a network's
-outputs mean, one row a task:
+Sequences and labels are checked before a network reads them. Results are converted for NumPy,
+pandas and JSON. `OUTPUTS` gives the meaning of a network's outputs, one row a task:
 
     classification   p = softmax(y)    L = -log p[true]                      dy = p - [true]
     multilabel       p = sigmoid(y)    L = mean_k binary cross-entropy       dy = (p - target) / K
@@ -34,7 +34,7 @@ ScoreFunction = Callable[[Tensor, int], Tensor]
 
 
 def default_input_names(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the C channels of a network that knows no others; `("token",)` for tokens."""
+    """Numbered names of the C channels of a bare network; `("token",)` for tokens."""
     if config.vocabulary_size:
         return ("token",)
     return tuple(f"channel {c + 1}" for c in range(config.columns))
@@ -112,15 +112,15 @@ def check_label(model: SequenceModel, values: Any, steps: int, name: str) -> Ten
     if task.has_classes and not bool(((label == 0) | (label == 1)).all()):
         raise DataError(
             f"{name}: got a value that is neither 0 nor 1",
-            remedy="Expected 1 for each label that is there and 0 for the others.",
+            remedy="Expected 1 for each label that applies and 0 for the others.",
         )
     return label.to(model.output.weight)
 
 
 def check_name(option: str, name: Any, names: tuple[Any, ...], expected: str) -> int:
-    """Return the place of a name among those there are.
+    """Return the index of a name.
 
-    Raises: DataError with the first of them and the nearest.
+    Raises: DataError with the first names and the nearest, if it is none of them.
     """
     for index, each in enumerate(names):
         if each == name:
@@ -144,7 +144,7 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 def _check_codes(codes: Tensor, size: int, what: str, name: str) -> None:
     """Raise DataError unless codes, (T,), are whole numbers from 0 to size - 1."""
-    # Codes of categories come as floats beside the numbers, exact below 2^24 in float32.
+    # Codes of categories are floats in the same tensor as the numbers: exact below 2^24 in float32.
     bad = ~((codes >= 0) & (codes < size) & (codes == codes.floor()))
     if bool(bad.any()):
         step = int(bad.nonzero()[0])
@@ -160,15 +160,16 @@ class OutputMeaning:
 
     Args:
         to_distribution: from outputs, (..., K), to probabilities, or to the values themselves.
-        loss: from outputs, (..., K), and a target to the loss, (...), and its gradient, (..., K).
+        loss: from outputs, (..., K), and a target to the loss, (...), and its gradient, (..., K);
+            written out, because the backward pass here does not use autograd.
         loss_unit: of the loss.
         scores: the numbers that can be explained: from outputs, (B, K), and the index
             of one of them to one number a row, (B,), by the name of its scale; the first is the
             default.
         distance: from the absolute differences of two distributions, (..., K), to a number, (...).
-        decide: from a distribution, (T, K), to what is predicted at each step, (T,) or (T, K); None
-            for numbers, among which there is nothing to decide.
         distance_name: of that distance.
+        decide: from a distribution, (T, K), to the predicted class, (T,), or labels, (T, K); None
+            for numbers.
     """
 
     to_distribution: Callable[[Tensor], Tensor]
@@ -187,8 +188,8 @@ def _cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _binary_cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    # softplus: -log sigmoid(y) where the label is there, -log(1 - sigmoid(y)) where not, and finite
-    # for every y.
+    # softplus is -log sigmoid(y) where the label is 1 and -log(1 - sigmoid(y)) where it is 0, and
+    # finite for every y, which log(sigmoid(y)) is not.
     losses = functional.softplus(outputs * (1 - 2 * target)).mean(-1)
     return losses, (torch.sigmoid(outputs) - target) / outputs.shape[-1]
 
@@ -250,7 +251,7 @@ OUTPUTS: dict[OutputName, OutputMeaning] = {
 
 
 def to_array(values: Tensor) -> Floats:
-    """A tensor as a float64 NumPy array of its own."""
+    """Copy a tensor to a float64 NumPy array, which no later change of the network reaches."""
     return values.detach().cpu().double().numpy().copy()
 
 
@@ -270,7 +271,7 @@ def to_frame(columns: Mapping[str, Any]) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """A value of a result as JSON has it: lists for arrays and tuples, None where not finite."""
+    """Convert a value for JSON: arrays and tuples to lists, numbers that are not finite to None."""
     if isinstance(value, np.ndarray):
         return to_json(value.tolist())
     if isinstance(value, list | tuple):
@@ -281,7 +282,7 @@ def to_json(value: Any) -> Any:
 
 
 def attributes_to_dict(result: Any, *names: str) -> dict[str, Any]:
-    """Attributes of a result, by name, JSON-ready."""
+    """The named attributes of a result, JSON-ready."""
     return {name: to_json(getattr(result, name)) for name in names}
 
 

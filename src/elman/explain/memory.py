@@ -1,14 +1,14 @@
-"""How far back a network remembers: how much the output changes when one input is replaced.
+"""Memory of a network: how much the output changes when one earlier input is replaced.
 
     effect at time lag k = mean over sequences of the distance between the prediction and the
                            prediction with the input k steps before replaced
 
-With an output a sequence, k counts back from the last step: 0 is x_T. A bidirectional network has a
-curve for the past and one for the future. The past is what comes by the top layer's forward
-direction, while the state of its backward direction stays as it was; the future is what comes by
-the backward direction, and there k counts ahead from the first step, at which that direction ends:
-0 is x_1. In a stack each direction of the top layer reads both of the layer below: then the two are
-not wholly apart.
+With one output a sequence, k counts back from the last step: lag 0 is x_T. A bidirectional network
+has a curve for the past and one for the future. The past is the effect through the forward
+direction of the top layer, with the state of its backward direction left unchanged. The future is
+the effect through the backward direction, which ends at the first step, so k counts ahead from
+there: lag 0 is x_1. In a stack each direction of the top layer reads both directions of the layer
+below, so the two curves are not fully separate.
 
 With an output at every step, y_t is compared when x_{t-k} is replaced, for the future x_{t+k}.
 
@@ -16,8 +16,8 @@ The distance between predictions is, for classes, the total variation distance (
 absolute differences of the probabilities, from 0 to 1); for several labels the mean absolute
 difference of their probabilities; for values the absolute difference. All is computed in float64.
 
-With readout `mean` or `max` every step has a path of its own to the output: there the curve says
-which steps the prediction uses, and only in part how far states carry.
+With readout `mean` or `max` every step has a direct path to the output: then the curve shows which
+steps the prediction uses, and only in part how far states carry.
 
 Dimensions: n sequences, T steps, D lags, R resamples.
 """
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 _RESAMPLES = 1000  # the ends of a 95 % interval have a standard error of 2 % of its width
-_SEQUENCES = range(20, 101)  # that are measured if no number is given
-_STEPS = 2_000_000  # that the network then runs over, about: seconds with 64 units
+_SEQUENCES = range(20, 101)  # fewest and most that are measured by default
+_STEPS = 2_000_000  # that the network runs over by default, about: seconds with 64 units
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +78,14 @@ class MemoryCurve:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """How the output depends on inputs that lie back, and ahead.
+    """How the output depends on earlier inputs and, in a bidirectional network, on later ones.
 
     Args:
-        past: the effect of what came before.
-        future: of what comes after, for a bidirectional network; else None.
-        per_step: whether there is an output at every step.
-        measure: what an effect is, in words.
-        replacement: what took an input's place, in words.
+        past: the effect of earlier inputs.
+        future: of later inputs, for a bidirectional network; else None.
+        per_step: whether the network has an output at every step.
+        measure: the unit of an effect, in words.
+        replacement: what replaced an input, in words.
         share: of the largest effect, under which an input counts as forgotten.
         used: sequences that were measured.
         available: sequences in X.
@@ -131,7 +131,7 @@ class Memory:
 
     @property
     def curves(self) -> dict[str, MemoryCurve]:
-        """The curves there are, by name: `past`, and `future` of a bidirectional network."""
+        """The curves by name: `past`, and `future` of a bidirectional network."""
         return {"past": self.past, **({"future": self.future} if self.future else {})}
 
     def plot(self) -> Figure:
@@ -183,7 +183,7 @@ class Memory:
             f"largest, {curve.effect[largest]:.3g}, at lag {int(curve.lags[largest]):,}"
         )
         if curve.next_lag is None:
-            return f"{text}, and at the largest lag still {self.share:.0%} of that or more."
+            return f"{text}, and still {self.share:.0%} of that or more at the largest lag."
         return f"{text}; from {curve.next_lag:,} steps on it is under {self.share:.0%} of that."
 
 
@@ -203,17 +203,17 @@ def memory(
 ) -> Memory:
     """Measure how far back, and in a bidirectional network how far ahead, inputs change the output.
 
-    One step of a sequence is replaced at a time, and the rest left as it is. Each costs a pass of
-    the sequence through the network: as many as `lags`, or twice that for both directions.
+    One step of a sequence is replaced at a time. Each replacement takes a pass of the sequence
+    through the network: `lags` passes, or twice as many for both directions.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
         X: sequences, as the model reads them, or as the estimator's `fit` takes them.
-        replace: `others`, the same step of another sequence, chosen at random from X (of one that
-            is shorter, any step); or `baseline`, numbers 0, which of standardised channels is their
-            training mean, and the unknown token or category.
-        sequences: how many are measured at most, chosen at random from X. None: 100, or, where they
-            are long, as many as let the network run over two million steps, but 20.
+        replace: `others`, the same step of another sequence, chosen at random from X (any step of a
+            sequence that is too short); or `baseline`, 0 for numbers, the training mean of
+            standardised channels, and the unknown token or category.
+        sequences: how many are measured at most, chosen at random from X. None: 100, or fewer where
+            sequences are long, so that the network runs over two million steps, but at least 20.
         lags: how many are measured at most: all that a tenth of the sequences have, and two at
             least; if there are more, evenly spaced on a logarithmic scale. With an output at every
             step, also how many steps of a sequence are replaced at most, chosen at random.
@@ -283,13 +283,13 @@ def _check_options(replace: str, sequences: int | None, lags: int, share: float)
 
 
 def _affordable_count(lengths: list[int], replaced: int) -> int:
-    """How many sequences are measured, of those of these lengths, in their order."""
+    """How many sequences are measured by default, given their lengths in the order of use."""
     cost = np.cumsum([length * min(length, replaced) for length in lengths])
     return int(np.clip((cost <= _STEPS).sum(), _SEQUENCES[0], _SEQUENCES[-1]))
 
 
 def _fewest_sequences(used: int) -> int:
-    """Sequences that a lag must have: a tenth, and two at least, without which no interval."""
+    """How many sequences a lag needs: a tenth, and at least two, for the sake of the interval."""
     return max(2, -(-used // 10))
 
 
@@ -302,7 +302,7 @@ def _lag_grid(lengths: list[int], most: int) -> Ints:
 
 
 def _measure(network: ExplainedNetwork) -> str:
-    """What an effect is, in words."""
+    """The unit of an effect, in words."""
     if network.has_classes:
         return network.meaning.distance_name
     if network.model.config.num_outputs == 1:
@@ -321,7 +321,7 @@ def _describe_replacement(replace: Replacement, config: ModelConfig) -> str:
 
 
 def _steps_at_lags(row: Tensor, grid: Ints, bidirectional: bool) -> list[int]:
-    """Which steps are replaced, from 0, with an output a sequence: one for each lag it has."""
+    """Steps to replace, from 0, with one output a sequence: one for each lag of the sequence."""
     lags = grid[grid < len(row)]
     ahead = lags if bidirectional else lags[:0]
     steps: list[int] = np.union1d(len(row) - 1 - lags, ahead).tolist()
@@ -353,14 +353,15 @@ def _curve(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) 
     # A tagger's steps are chosen at random, and may miss a lag.
     enough = (~np.isnan(effects)).sum(0) >= _fewest_sequences(len(effects))
     grid, effects = grid[enough], effects[:, enough]
-    known = ~np.isnan(effects)
-    counts = known.sum(0)
-    sums = np.where(known, effects, 0.0)
+    measured = ~np.isnan(effects)
+    counts = measured.sum(0)
+    sums = np.where(measured, effects, 0.0)
     effect = sums.sum(0) / counts
     n = len(effects)
-    # How often each sequence is drawn says all about a resample: its means are two products.
+    # A resample is determined by how often it holds each sequence, so that the means of all
+    # resamples are two matrix products.
     times = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(np.float64)  # (R, n)
-    weight = times @ known  # (R, D)
+    weight = times @ measured  # (R, D)
     means = np.divide(times @ sums, weight, out=np.full(weight.shape, np.nan), where=weight > 0)
     low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     largest = effect.max()

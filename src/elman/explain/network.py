@@ -1,8 +1,8 @@
-"""What is explained: a copy of a network, and sequences and labels in the form that it reads.
+"""The network to explain: a copy of it, with sequences and labels in the form that it reads.
 
-A user gives a `SequenceModel`, with sequences as the model reads them, or a fitted estimator, with
-sequences and labels in the form of its `fit`. Everything else in `elman.explain` asks an
-`ExplainedNetwork` and need not know which it was.
+A user passes a `SequenceModel`, with sequences as the model reads them, or a fitted estimator, with
+sequences and labels in the form of its `fit`. All other modules of `elman.explain` use an
+`ExplainedNetwork`, which is the same for both.
 
 Dimensions: n sequences, N steps of all of them, T steps of one, C channels, K outputs.
 """
@@ -37,7 +37,7 @@ Texts = tuple[str, ...]
 
 @runtime_checkable
 class FittedEstimator(Protocol):
-    """What is used of a fitted estimator. Imports point down only, so its class is not named."""
+    """The attributes that are used of a fitted estimator, whose class is a level above this one."""
 
     @property
     def model_(self) -> SequenceModel:
@@ -56,10 +56,10 @@ class FittedEstimator(Protocol):
         """Of X: `what`, `names`."""
 
     def read_sequences(self, X: Any) -> Any:
-        """X out of its container."""
+        """Take X out of its container."""
 
     def read_labels(self, X: Any, y: Any) -> Any:
-        """y with a label for each sequence, or each step, of X."""
+        """Check that y has a label for each sequence, or each step, of X."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,17 @@ class ExplainedNetwork:
 
     @property
     def meaning(self) -> OutputMeaning:
-        """What the outputs are: of classification, multilabel or regression."""
+        """The meaning of the outputs: of classification, multilabel or regression."""
         return OUTPUTS[self.model.config.task]
 
     @property
     def has_classes(self) -> bool:
-        """Whether outputs are about classes or labels; else they are numbers."""
+        """Whether outputs are scores of classes or labels; else they are numbers."""
         return TASKS[self.model.config.task].has_classes
 
     def distribution(self, outputs: Tensor) -> Tensor:
         """From outputs, (..., K), to probabilities, or to values in the target's unit."""
-        # For classes times 1 plus 0, which changes no bit.
+        # Scale and mean are 1 and 0 for classes, which changes no bit of a probability.
         return self.meaning.to_distribution(outputs) * self.scale + self.mean
 
     def describe(self) -> str:
@@ -149,7 +149,7 @@ class ExplainedNetwork:
         )
 
     def read_sequences(self, X: Any) -> Any:
-        """X out of its container: what the three methods below take, whole or in part."""
+        """Take X out of its container, for the three methods below."""
         return X
 
     def encode(self, sequences: Any) -> Ragged:
@@ -187,13 +187,14 @@ class ExplainedNetwork:
         Args:
             sequence: for a bare network a tensor or array, (T, C) or (T,) whole numbers; for an
                 estimator one entry of an X as `fit` takes it.
-            label: for a bare network a code; (K,) with 1 where a label is there; (K,) values or one
-                number; with an output at every step one a step. For an estimator one entry of y.
+            label: for a bare network a code; (K,) with 1 for each label that applies; (K,) values
+                or one number; with an output at every step one a step. For an estimator one entry
+                of y.
         Raises: DataError or ShapeError, saying what was expected.
         """
         sequences = self.read_sequences([sequence])
         values = torch.from_numpy(self.encode(sequences).values)
-        # Again for an estimator: its network may have been replaced by one that reads otherwise.
+        # Checked for an estimator too: a user may have replaced its network by another.
         x = check_input(self.model, values, "sequence", self.input_names)
         tokens, categories = self._texts(sequences, x)
         target = None
@@ -206,10 +207,10 @@ class ExplainedNetwork:
         return ExplainedSequence(self, x[None], target, tokens, categories)
 
     def _check_class(self, label: Any) -> None:
-        """Raise DataError for a label that is none of the classes, in words that name it."""
+        """Raise DataError for a label that is none of the classes, naming the nearest."""
 
     def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
-        """Of the only sequence the texts of its tokens, None for numbers, and of its categories."""
+        """Texts of the only sequence's tokens, None for numbers, and of its categories."""
         if x.ndim == 1:
             return tuple(str(token) for token in x.tolist()), ()
         codes = x[:, self.model.config.input_size :]
@@ -227,7 +228,7 @@ class ExplainedEstimator(ExplainedNetwork):
     estimator: FittedEstimator
 
     def read_sequences(self, X: Any) -> Any:
-        """X out of its container: what the three methods below take, whole or in part."""
+        """Take X out of its container, for the three methods below."""
         return self.estimator.read_sequences(X)
 
     def encode(self, sequences: Any) -> Ragged:
@@ -250,13 +251,13 @@ class ExplainedEstimator(ExplainedNetwork):
         return numbers
 
     def _check_class(self, label: Any) -> None:
-        """Raise DataError for a label that is none of the classes, in words that name it."""
+        """Raise DataError for a label that is none of the classes, naming the nearest."""
         config = self.model.config
         if TASKS[config.task].single_label and not config.per_step:
             check_name("label", label, self.output_names, "one of the classes")
 
     def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
-        """Of the only sequence the texts of its tokens, None for numbers, and of its categories."""
+        """Texts of the only sequence's tokens, None for numbers, and of its categories."""
         encoder = self.estimator.encoder_
         if not self.model.config.vocabulary_size and not encoder.categories:
             return None, ()
@@ -275,10 +276,10 @@ class ExplainedSequence:
         network: the copy that is explained.
         x: as the network reads it, (1, T, C) of the model's dtype or (1, T) int64, on its device.
         target: None without a label; else as the network learns it: the code, () int64; (K,) with 1
-            where a label is there; (K,) values, for an estimator standardised; with an output at
-            every step (T,) or (T, K).
+            for each label that applies; (K,) values, standardised for an estimator; with an output
+            at every step (T,) or (T, K).
         tokens: the text of each token, (T,); None for numbers.
-        categories: for each column of categories, which stand behind the numbers, its T names.
+        categories: the T names of each column of categories; these columns follow the numbers.
     """
 
     network: ExplainedNetwork
@@ -304,12 +305,12 @@ class ExplainedSequence:
 
     @property
     def per_step(self) -> bool:
-        """Whether there is an output at every step."""
+        """Whether the network has an output at every step."""
         return self.model.config.per_step
 
     @property
     def inputs(self) -> NDArray[Any]:
-        """What is read at each step: (T, C) float64, or the texts of the tokens, (T,)."""
+        """The input of each step: (T, C) float64, or the texts of the tokens, (T,)."""
         if self.tokens is not None:
             return np.array(self.tokens, dtype=object)
         return self.x[0].detach().cpu().double().numpy()
@@ -328,7 +329,7 @@ def _numbered(noun: str, container: str, count: int) -> list[str]:
 
 
 def _input_names(estimator: FittedEstimator, config: ModelConfig) -> Texts:
-    """Of the C channels of an estimator: as its X names them, in the order of the encoding."""
+    """Names of the C channels of an estimator, from its X, in the order of the encoding."""
     if config.vocabulary_size:
         return default_input_names(config)
     encoder, columns = estimator.encoder_, estimator.columns_

@@ -83,14 +83,15 @@ class Score:
 def choose_score(
     sequence: ExplainedSequence, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
 ) -> Score:
-    """Find the number that is to be explained.
+    """Choose the number to explain.
 
     Args:
         outputs: of the sequence, (1, K) or (1, T, K).
         target: one of `ExplainedNetwork.output_names`; None for the likeliest.
         scale: None for log-odds, or the value of a regression.
         step: from 0, or from the end if negative; None for the last, where there is one a step.
-    Raises: SettingsError for what this network does not have; DataError for an unknown target.
+    Raises: SettingsError for an output or step that this network does not have; DataError for an
+        unknown target.
     """
     network, steps = sequence.network, sequence.steps
     if not sequence.per_step:
@@ -129,7 +130,7 @@ def choose_score(
 
 
 class EmbeddedNetwork:
-    """A network seen from behind its embeddings.
+    """A network as a function of what its recurrent stack reads, after the embeddings.
 
     Args:
         network: in evaluation mode.
@@ -169,23 +170,23 @@ class EmbeddedNetwork:
         else:
             codes = e.new_zeros(rows, steps, len(self.tables))
             x = torch.cat([e[:, :, : self.numbers], codes], -1)
-        # The network runs through its own layers, whatever they are; only what its tables return
-        # is put in their place.
+        # The network runs its own forward, so that a subclass is explained as it is; only the
+        # values that its embedding tables return are replaced.
         with ExitStack() as hooks:
             for table, part in zip(self.tables, parts, strict=True):
                 hooks.enter_context(_returning(table, part))
             return self._run(x, lengths)
 
     def rows_at_once(self, steps: int) -> int:
-        """How many sequences of so many steps go through the network together."""
+        """How many sequences of this length go through the network together."""
         config = self.network.config
         blocks = len(config.cell_definition.blocks)
         values = steps * max(config.num_layers * config.width * blocks, len(self.columns))
         return max(1, _GATE_VALUES // values)
 
     def _run(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # cuDNN runs backward only through what it ran in training mode, which is not what is
-        # explained here: torch's own kernels take its place.
+        # cuDNN has a backward pass only in training mode, where dropout would change what is
+        # explained: torch's own kernels run instead.
         without = x.is_cuda and torch.is_grad_enabled()
         with without_cudnn() if without else nullcontext():
             outputs: Tensor = self.network(x, lengths)
@@ -209,7 +210,7 @@ def without_cudnn() -> Iterator[None]:
 
 @contextmanager
 def _returning(table: nn.Embedding, values: Tensor) -> Iterator[None]:
-    """Let a table return `values`, (B, T, width), whatever it is given."""
+    """Let a table return `values`, (B, T, width), for any input."""
     hook = table.register_forward_hook(lambda *_: values)
     try:
         yield
@@ -220,7 +221,7 @@ def _returning(table: nn.Embedding, values: Tensor) -> Iterator[None]:
 def choose_baseline(
     explained: ExplainedSequence, embedded: EmbeddedNetwork, baseline: Any
 ) -> tuple[Tensor, str]:
-    """Return the baseline, (T, E), and what it is in words."""
+    """Return the baseline, (T, E), and its description."""
     has_tables = bool(embedded.tables)
     if baseline is None:
         baseline = "unknown" if has_tables else "zero"
@@ -244,7 +245,7 @@ def choose_baseline(
         what = "embeddings of zero" if has_tables else "zero"
         return torch.zeros_like(embedded.embed(explained.x)[0]), what
     x0 = torch.zeros_like(explained.x)
-    x0[..., embedded.numbers :] = UNKNOWN  # of tokens all, for they have no numbers
+    x0[..., embedded.numbers :] = UNKNOWN  # all of x0 for tokens, which have no numbers
     what = "unknown in every place" if explained.tokens else "zero and unknown"
     return embedded.embed(x0)[0], what
 

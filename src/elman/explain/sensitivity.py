@@ -1,4 +1,4 @@
-"""How a prediction changes with its input: steps replaced, or followed along a line of inputs.
+"""Sensitivity of a prediction: steps are replaced, or gradients summed along a line of inputs.
 
 `change_by_step` replaces one step at a time, for the memory of a network. `occlude` replaces spans
 by a baseline (Zeiler & Fergus 2014, arXiv:1311.2901), and `integrate` sums gradients along the
@@ -43,8 +43,8 @@ Differentiate = Callable[[Tensor], tuple[Tensor, Tensor]]
 _Interval = tuple[float, float, int]  # start, end, nodes
 
 _UNIT_STEPS = 2**22  # steps times units that go through the network together
-# In float64 a prediction that does not depend on a step still differs in the last bits, for a batch
-# of another size is summed in another order: below this, a difference is no effect.
+# In float64 a prediction that does not depend on a step still differs in the last bits, because a
+# batch of another size is summed in another order: a difference below this is no effect.
 _ROUNDING = 1e-12
 _OCCLUDED_VALUES = 2**22  # numbers in the rows that are built together: 32 MB
 _MAX_OCCLUDED_STEPS = 10**8  # that the network may be run over: minutes on a CPU
@@ -62,7 +62,7 @@ def replacement_for(
     network: SequenceModel,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Return what takes the place of a step, (C,) or ().
+    """Return the replacement of a step, (C,) or ().
 
     Args:
         rows: all sequences, each (T, C) or (T,).
@@ -83,11 +83,11 @@ def replacement_for(
 def change_by_step(
     network: ExplainedNetwork, row: Tensor, steps: list[int], replacements: Tensor
 ) -> list[Floats]:
-    """How far the prediction moves when each of `steps` is replaced, by way of each direction.
+    """How much the prediction changes when each of `steps` is replaced, through each direction.
 
     Args:
         row: a sequence, (T, C) or (T,).
-        replacements: what takes the place of each step, (S, C) or (S,).
+        replacements: of each step, (S, C) or (S,).
     Returns: (S,) for each direction; with an output at every step (S, T), twice the same.
     """
     config = network.model.config
@@ -106,9 +106,9 @@ def change_by_step(
 
 
 def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> list[Tensor]:
-    """Outputs of rows of which the first is unchanged, (B, K) or (B, T, K), for each direction.
+    """Outputs of rows, the first of them unchanged, (B, K) or (B, T, K), for each direction.
 
-    With an output a sequence, what is read of the other direction is that of the first row.
+    With one output a sequence, the other direction keeps the states of the unchanged first row.
     """
     read: list[Tensor] = []
     hook = network.output.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
@@ -147,7 +147,7 @@ def _distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shares:
-    """A change shared among the inputs; fields as in an Attribution, values (T, C)."""
+    """A change divided among the inputs; fields as in an Attribution, values (T, C)."""
 
     values: Floats
     by_step: Floats
@@ -157,11 +157,11 @@ class Shares:
 
 
 def spans(steps: int, span: int, stride: int) -> list[tuple[int, int]]:
-    """Where each span starts and ends, the end not included.
+    """The start of each span and its end, which is not included.
 
-    They start at 0, stride, 2 * stride ..., stride at most span; the last one ends at the last
-    step. Where that does not come out even, it is a shorter one if spans lie end to end, else one
-    more that is whole. A span longer than the sequence is cut.
+    Spans start at 0, stride, 2 * stride ..., with a stride of at most the span; the last one ends
+    at the last step. Where the steps do not divide evenly, the last span is shorter if spans lie
+    end to end, else one more whole span is added. A span longer than the sequence is cut.
     """
     span = min(span, steps)
     starts = list(range(0, steps - span + 1, stride))
@@ -179,7 +179,7 @@ def occlude(
     span: int,
     stride: int,
 ) -> Shares:
-    """Replace span after span, in each column of the input alone and in all together.
+    """Replace one span after another, in each column of the input alone and in all together.
 
     Args:
         score: from rows, (P, T, E), to F, (P,).
@@ -196,7 +196,7 @@ def occlude(
     if len(jobs) * steps > _MAX_OCCLUDED_STEPS:
         raise SettingsError(
             f"span: got {span}, moved by {stride}, for which the network would run over "
-            f"{len(jobs) * steps:,} steps in all, expected at most {_MAX_OCCLUDED_STEPS:,}. Take a "
+            f"{len(jobs) * steps:,} steps in all, expected at most {_MAX_OCCLUDED_STEPS:,}. Use a "
             "longer span and stride"
         )
     size = max(1, _OCCLUDED_VALUES // e.numel())
@@ -265,7 +265,7 @@ def integrate(
         allowed = tolerance * float(values.abs().sum())
         if error <= allowed:
             break
-        # The worst first: when the limit comes, the work has gone where it was needed most.
+        # The worst first, so that the points that are left go where they are needed most.
         todo, good = [], []
         left = MAX_POINTS - points
         for panel in sorted(panels, key=lambda panel: -panel.error):
@@ -315,5 +315,5 @@ def _integrate_panels(
 
 
 def sum_columns(values: Tensor, columns: Tensor) -> Tensor:
-    """Add up what belongs to one column of the input: from (T, E) to (T, C)."""
+    """Sum the numbers of each column of the input: from (T, E) to (T, C)."""
     return values.new_zeros(len(values), int(columns[-1]) + 1).index_add_(1, columns, values)

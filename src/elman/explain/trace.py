@@ -77,7 +77,7 @@ class LayerForward:
 
     @property
     def backwards(self) -> Iterable[int]:
-        """Steps in the order in which a gradient goes back: against the layer's own."""
+        """Steps in the order in which a gradient goes back: the reverse of the layer's."""
         steps = range(len(self.h))
         return steps if self.direction == "backward" else reversed(steps)
 
@@ -136,7 +136,8 @@ def _in_order_of_sequence(model: SequenceModel, steps: LayerSteps) -> LayerForwa
 def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
     """Raise ElmanError unless the network itself gives the outputs of this pass.
 
-    It may hold what its config does not tell: a hook, a replaced layer, a forward of a subclass.
+    It may compute something that its config does not describe: through a hook, a replaced layer or
+    the forward of a subclass.
     """
     config = sequence.model.config
     with torch.no_grad():
@@ -187,8 +188,8 @@ class Trace:
     """What a network did with one sequence; arrays count steps from 0, texts from 1.
 
     Args:
-        inputs: as the network reads them: (T, C) numbers (of an estimator standardised; category
-            codes behind them), or the tokens' texts, (T,).
+        inputs: as the network reads them: (T, C) numbers (standardised by an estimator; category
+            codes follow them), or the tokens' texts, (T,).
         input_names: of the C channels.
         layers: from the lowest up, in each the forward direction first; of the whole sequence.
         hidden: states of the top layer, both directions end to end, (T, D*H); of the whole
@@ -199,7 +200,7 @@ class Trace:
         distribution: from the outputs: probabilities, or values in the target's unit, (T, K).
         classes: names of the outputs, (K,).
         task: classification, multilabel or regression.
-        per_step: whether there is an output at every step.
+        per_step: whether the network has an output at every step.
         network: cell, layers and units, in words.
     """
 
@@ -227,9 +228,9 @@ class Trace:
 
     @property
     def settling_step(self) -> int | None:
-        """First step, from 1, from which on what is predicted stays as it is at the end.
+        """The step, from 1, after which the prediction no longer changes.
 
-        That is the likeliest class, or which labels are above 1/2; None for values, and with an
+        The prediction is the likeliest class, or the labels above 1/2; None for values, and with an
         output at every step.
         """
         decide = OUTPUTS[self.task].decide
@@ -378,7 +379,7 @@ def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tenso
 
 
 def _outputs_of_prefixes(explained: ExplainedSequence) -> Tensor:
-    """The network's own outputs for x_1, for x_1 x_2, ..., in batches, (T, K)."""
+    """Outputs of the network for x_1, for x_1 x_2, ..., in batches, (T, K)."""
     x, steps = explained.x, explained.steps
     rows = max(1, _BATCH_STEPS // steps)
     outputs = []

@@ -1,4 +1,4 @@
-"""Which inputs count: what each contributed to a prediction, and how far back they do.
+"""Figures of the importance of inputs: attributions, and effects by time lag.
 
 Dimensions: T steps, C channels.
 """
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from elman.explain.memory import Memory, MemoryCurve
 
 MAX_CHANNELS = 6
-MAX_BARS = 500  # across a panel; beyond, one bar covers several steps
+MAX_BARS = 500  # across a panel; with more steps, one bar covers several
 MAX_LINES = 30  # of text
 LINEAR_LAGS = 64  # up to which the axis of time lags is linear
 _COLUMNS = 92  # letters in a line of text
-_BAR = 4.0  # letters that a bar is wide at most
+_BAR = 4.0  # largest width of a bar, letters
 _CURVE_STYLES: dict[str, dict[str, Any]] = {
     "past": {"color": BLUE, "linestyle": "-", "marker": "o"},
     "future": {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
@@ -43,7 +43,7 @@ _CURVE_STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw_attribution(attribution: Attribution) -> Figure:
-    """Draw what each step contributed: bars up raised the output, bars down lowered it."""
+    """Draw the contribution of each step: bars up raised the output, bars down lowered it."""
     return _over_tokens(attribution) if attribution.values.ndim == 1 else _under_signal(attribution)
 
 
@@ -105,7 +105,7 @@ def _name(axes: Axes, name: str) -> None:
 
 
 def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> None:
-    """Draw a bar a step, or one for the furthest up and down of every few steps."""
+    """Draw a bar for each step, or for the highest and lowest of every few steps."""
     T = len(values)
     every = -(-T // MAX_BARS)
     at = np.arange(0, T, every)
@@ -125,10 +125,10 @@ def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> N
 
 
 def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, float]) -> None:
-    """Draw one channel above, its bars below, on a scale that all channels share."""
+    """Draw one channel and, below it, its bars on a scale that all channels share."""
     T, C = attribution.values.shape
     signal = attribution.inputs[:, c].astype(np.float64)
-    column = c - (C - len(attribution.categories))  # of categories, if not below 0
+    column = c - (C - len(attribution.categories))  # among the categories; negative for numbers
     low, high = float(signal.min()), float(signal.max())
     whole = (high - low or 1.0) / 0.48
     bars = axes.twinx()
@@ -161,7 +161,7 @@ def _over_tokens(attribution: Attribution) -> Figure:
     gap = 0.5 if max(widths) <= 2 else 1.0
     lines = _wrap_lines(widths, gap)
     tall = 0.6
-    if len(lines) == 1:  # then there is room
+    if len(lines) == 1:  # there is room to spread the tokens
         gap, tall = max(gap, min(4.0, (_COLUMNS - sum(widths)) / len(widths))), 1.3
     drawn = _lines_to_draw(lines, attribution.values)
     low, high = _ends(attribution.values)
@@ -176,7 +176,7 @@ def _over_tokens(attribution: Attribution) -> Figure:
         axes.axis("off")
         heights = 0.5 * attribution.values / (high - low)
         for row, line in enumerate(drawn):
-            # From the bottom of the room for bars up to where 0 lies in it.
+            # The distance from the lower edge of the bars' space to 0.
             _line(axes, row, 0.5 * -low / (high - low), lines[line], words, widths, gap, heights)
         axes.set_xlim(-6, _COLUMNS + 1)
         axes.set_ylim(len(drawn), 0)
@@ -204,7 +204,7 @@ def _line(
         colour = BLUE if heights[t] > 0 else VERMILION
         centre = x + widths[t] / 2
         axes.plot([x, x + widths[t]], [zero, zero], color=PALE, linewidth=0.7, zorder=1)
-        # Not as wide as a long word: what is to be compared is the height.
+        # Narrower than a long word, because heights are compared and not areas.
         wide = min(widths[t] + gap / 2, _BAR)
         axes.bar(centre, -heights[t], wide, zero, color=colour, linewidth=0)
         axes.text(
@@ -214,13 +214,13 @@ def _line(
 
 
 def _width(word: str) -> float:
-    """Columns that a word takes, wide letters two."""
+    """Width of a word in columns; wide letters take two."""
     plain = word.replace(r"\$", "$")
     return float(sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain) or 1)
 
 
 def _wrap_lines(widths: list[float], gap: float) -> list[range]:
-    """Which tokens are in which line."""
+    """The tokens of each line."""
     lines, start, x = [], 0, 0.0
     for t, width in enumerate(widths):
         if x + width > _COLUMNS and t > start:
@@ -231,7 +231,7 @@ def _wrap_lines(widths: list[float], gap: float) -> list[range]:
 
 
 def _lines_to_draw(lines: list[range], values: Floats) -> list[int]:
-    """Lines to draw: all, or those with the longest bars, in their order."""
+    """Lines to draw: all, or those with the longest bars, in the order of the text."""
     if len(lines) <= MAX_LINES:
         return list(range(len(lines)))
     most = np.array([np.abs(values[line.start : line.stop]).max() for line in lines])
@@ -240,7 +240,7 @@ def _lines_to_draw(lines: list[range], values: Floats) -> list[int]:
 
 
 def draw_memory(memory: Memory) -> Figure:
-    """Draw effect over time lag with 95 % intervals, and how far each curve reaches."""
+    """Draw the effect by time lag with 95 % intervals, and the reach of each curve."""
     curves = memory.curves
     longest = max(int(curve.lags[-1]) for curve in curves.values())
     shift = int(longest > LINEAR_LAGS)
@@ -298,7 +298,7 @@ def _lag_axis(axes: Axes, longest: int) -> None:
         places = [0.0] if not longest else MaxNLocator(10, integer=True).tick_values(0, longest)
         axes.set_xticks([k for k in places if k <= longest])
         return
-    # Logarithmic over lag + 1, so that lag 0 has its place.
+    # Logarithmic in lag + 1, so that lag 0 can be drawn.
     axes.set_xscale("log")
     ticks = [0, 1, 2, *(m * 10**e for e in range(7) for m in (5, 10, 20))]
     ticks = [k for k in ticks if k <= longest]

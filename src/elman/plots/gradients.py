@@ -1,4 +1,4 @@
-"""Gradients on their way back through a sequence, and what a diagnosis measured of a network.
+"""Figures of the gradients of one sequence, and of the measurements of a diagnosis.
 
 Dimensions: T steps, H units.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from elman.explain.bptt import Bptt, Place
 
-DECADES = 6  # drawn at most: what is smaller than the largest by more powers of ten is white
+DECADES = 6  # of a heat map: values smaller than 1e-6 of the largest are white
 LOWEST = 1e-12  # of a logarithmic axis, relative to the largest
 MOST_BARS = 24
 LEAST = 1e-12  # smallest value on a logarithmic axis
@@ -98,9 +98,9 @@ def draw_by_lag(bptt: Bptt) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     with new_figure(7.2, 3.9) as figure:
-        axes, beside = figure.subplots(1, 2, width_ratios=[1, 0.02])
+        axes, margin = figure.subplots(1, 2, width_ratios=[1, 0.02])
         style_axes(axes, grid="y")
-        beside.set_axis_off()
+        margin.set_axis_off()
         chosen = _topmost(bptt.gradient_by_lag)
         largest = max((_largest(norms) for norms in chosen.values()), default=0.0)
         line_names = []
@@ -116,13 +116,13 @@ def draw_by_lag(bptt: Bptt) -> Figure:
                 line_names.append((text, COLOURS[k], float(drawn[np.isfinite(drawn)][-1])))
         if line_names:
             axes.set_yscale("log")
-            # A power of ten at least, so that a level line looks level.
+            # At least a power of ten, so that a constant norm is not drawn as noise.
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, largest / 10), high)
             number_decades(axes)
             axes.tick_params(axis="y", labelcolor=INK)
         else:
-            axes.text(0.5, 0.5, "no gradient arrives", transform=axes.transAxes, ha="center")
+            axes.text(0.5, 0.5, "no gradient enters a layer", transform=axes.transAxes, ha="center")
         axes.set_xlim(-0.02 * len(bptt.losses) - 0.1, len(bptt.losses) - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("time lag: steps back from where the gradient enters the layer")
@@ -130,7 +130,7 @@ def draw_by_lag(bptt: Bptt) -> Figure:
         more = len(bptt.gradient_by_lag) - len(chosen)
         axes.set_title("Gradient norm by time lag" + (f" ({more} more not drawn)" * (more > 0)))
         figure.draw_without_rendering()
-        name_ends((axes, beside), line_names, lines=2)
+        name_ends((axes, margin), line_names, lines=2)
     return figure
 
 
@@ -153,7 +153,7 @@ def _top(values: Floats) -> float:
 
 
 def _size_map(panel: Panel, values: Floats, what: str) -> None:
-    """A heat map of sizes, from the decade of the smallest up, at most six; 0 is white."""
+    """Draw a heat map of sizes over at most six decades, from that of the smallest; 0 is white."""
     from matplotlib.colors import LogNorm
 
     sizes = np.abs(values)
@@ -165,7 +165,7 @@ def _size_map(panel: Panel, values: Floats, what: str) -> None:
 
 
 def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> None:
-    """A line for each layer and direction, on an axis from 0 or a logarithmic one."""
+    """Draw a line for each layer and direction, on an axis from 0 or a logarithmic one."""
     chosen = _topmost(values)
     table = np.stack(list(chosen.values()), 1)
     names = [_name(place) for place in chosen]
@@ -173,7 +173,7 @@ def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> 
         draw_lines(panel, table, names, bounds=(0, max(1.1, _top(table))))
         return
     largest = _largest(table) or 1.0
-    # One infinite or tiny value would leave no room for the others.
+    # One infinite or tiny value would squeeze all others into a line.
     drawn = _above_lowest(table, largest)
     low = float(np.nanmin(drawn)) if np.isfinite(drawn).any() else largest
     bounds = (min(low, largest / 10) / 1.6, largest * 1.6)
@@ -181,7 +181,7 @@ def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> 
 
 
 def _above_lowest(values: Floats, largest: float) -> Floats:
-    """Values, with a gap where they are too small for the axis or not finite."""
+    """Replace values that are too small for the axis or not finite by a gap, NaN."""
     return np.where(np.isfinite(values) & (values > largest * LOWEST), values, np.nan)
 
 
@@ -196,13 +196,13 @@ def plot_measurements(
     learning_rate: float,
     thresholds: tuple[float, float, float],
 ) -> Figure:
-    """Draw gradients by time lag, saturated gates, how far units move, and the training.
+    """Draw gradients by time lag, saturated gates, the variation of units, and the training.
 
     Args:
-        title: what was found, in a line.
+        title: the summary of the findings, one line.
         gradient_by_lag, saturation, unit_deviation, losses, rate_probe, learning_rate: as in
             `elman.explain.doctor.findings.Measurements`.
-        thresholds: of vanished gradients, saturated gates and units that do not move, drawn as
+        thresholds: of vanished gradients, saturated gates and constant units, drawn as
             dotted lines.
     """
     vanished, saturated, still = thresholds
@@ -245,7 +245,7 @@ def _place_name(place: tuple[Any, ...]) -> str:
 
 
 def _marker(points: int) -> str:
-    """A line through fewer than three points is easily missed without markers."""
+    """The marker of a line; one of fewer than three points is easily missed without."""
     return "o" if points < 3 else ""
 
 
@@ -257,7 +257,7 @@ def _draw_lines(
     Args:
         values: by (layer, direction), positive numbers.
         first: where the horizontal axis begins.
-        name: of what is below the threshold.
+        name: of the values below the threshold.
     """
     style_axes(axes)
     axes.set_yscale("log")
@@ -351,7 +351,7 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[float, float]]) -> None:
 
 
 def _write_note(axes: Axes, why: str) -> None:
-    """Say in an empty panel why it is empty."""
+    """Write in an empty panel why it is empty."""
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,7 +1,7 @@
-"""What a network does over the steps of a sequence: its states, gates and prediction.
+"""Figures over the steps of a sequence: states, gates and prediction of a network.
 
-The panels of a figure stand one above the other over the same steps. Beside each is a narrow axes
-for its colour bar, or for the names of its lines, so that the steps of all panels are aligned.
+The panels of a figure are stacked and share their steps. Each has a narrow axes in the right margin
+for its colour bar or the names of its lines, so that the steps of all panels are aligned.
 
 Dimensions: T steps, C channels, H units, K outputs.
 """
@@ -42,7 +42,7 @@ STYLES: tuple[Any, ...] = (
 # From light to dark, so that a print without colour shows the same order.
 SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
 
-# What each is called beside its letter; a cell of the user's own has its names alone.
+# Titles of gates and states; those of a user's cell keep their names.
 NAMES = {
     "r": "reset gate r",
     "z": "update gate z",
@@ -55,7 +55,7 @@ NAMES = {
     "h": "hidden state h",
 }
 
-Panel = tuple["Axes", "Axes"]  # of the data, and beside it
+Panel = tuple["Axes", "Axes"]  # axes of the data, and of the right margin
 
 
 @contextmanager
@@ -65,13 +65,13 @@ def stacked(
     input_names: Sequence[str] = (),
     input_height: float = 0.0,
 ) -> Iterator[tuple[Figure, list[Panel]]]:
-    """Give a figure of panels over the steps of one sequence, which stands above them.
+    """Give a figure of panels over the steps of one sequence, with the sequence at the top.
 
     Args:
         heights: of the panels, inches.
-        inputs: what was read: tokens, (T,), named above the first panel; or numbers, (T, C).
+        inputs: tokens, (T,), which are written above the first panel; or numbers, (T, C).
         input_names: of the C channels.
-        input_height: of a further panel, the first, with the numbers; 0 for none.
+        input_height: of an additional first panel with the numbers; 0 for none.
     """
     steps = len(inputs)
     with_input = bool(input_height) and inputs.ndim == 2
@@ -82,10 +82,10 @@ def stacked(
             len(every), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=every
         )
         panels = [(row[0], row[1]) for row in grid]
-        for axes, beside in panels:
+        for axes, margin in panels:
             style_axes(axes, grid="")
             axes.set_xlim(0.5, steps + 0.5)
-            beside.set_axis_off()
+            margin.set_axis_off()
             if axes is not panels[-1][0]:
                 axes.tick_params(labelbottom=False)
         if with_input:
@@ -107,7 +107,7 @@ def step_axis(axes: Axes, steps: int) -> None:
 
 
 def _name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
-    """Write the tokens above a panel, one over each step; of very many, one in several."""
+    """Write the tokens above a panel, one over each step, or one in several if there are many."""
     every = -(-len(tokens) // MAX_NAMED)
     at = np.arange(0, len(tokens), every)
     texts = [label(token, 18) for token in tokens[::every]]
@@ -153,7 +153,7 @@ def heat(
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    axes, beside = panel
+    axes, margin = panel
     top = limit or float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
     shades: Any = "cividis" if signed else LinearSegmentedColormap.from_list("shade", SHADES)
     bounds = {"vmin": -top if signed else 0.0, "vmax": top} if norm is None else {"norm": norm}
@@ -167,8 +167,8 @@ def heat(
         **bounds,
     )
     axes.spines[:].set_visible(True)
-    beside.set_axis_on()
-    bar = axes.figure.colorbar(image, cax=beside)
+    margin.set_axis_on()
+    bar = axes.figure.colorbar(image, cax=margin)
     bar.outline.set_edgecolor(PALE)
     bar.outline.set_linewidth(0.6)
     bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
@@ -193,12 +193,12 @@ def draw_lines(
     bounds: tuple[float, float] | None = None,
     scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Draw up to six lines, (T, n), named at their ends; others behind them in grey, (T, m).
+    """Draw up to six lines, (T, n), named at their ends, and others behind them in grey, (T, m).
 
     Args:
         bounds: of the axis; None to fit the values.
     """
-    axes, beside = panel
+    axes, margin = panel
     style_axes(axes, grid="y")
     steps = np.arange(1, len(values) + 1)
     marker = "o" if len(values) <= 40 else ""
@@ -220,13 +220,13 @@ def draw_lines(
     if behind is not None and behind.shape[1]:
         named.append((f"{behind.shape[1]} others", GREY, float(np.nanmedian(behind[-1]))))
     name_ends(panel, named)
-    beside.set_axis_off()
+    margin.set_axis_off()
 
 
 def number_decades(axes: Axes) -> None:
-    """Number the powers of ten of a logarithmic axis; 1, 2 and 5 where it has two of them or less.
+    """Label the powers of ten of a logarithmic axis; below two decades also 2 and 5 times them.
 
-    The labels that matplotlib writes between them ignore the size and colour of the others.
+    matplotlib's own labels between them ignore the size and colour of the others.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -238,15 +238,15 @@ def number_decades(axes: Axes) -> None:
 
 
 def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int = 1) -> None:
-    """Write names, each with its colour, beside the panel at the heights of the lines' ends.
+    """Write the names of lines in the margin, in their colours, at the heights where they end.
 
     Args:
-        named: text, colour, and where its line ends; not finite for a line that has no end.
+        named: text, colour, and the value at which its line ends, which may not be finite.
         lines: of text in each name.
     """
     if not named:
         return
-    axes, beside = panel
+    axes, margin = panel
     low, high = axes.transData.transform([(1, y) for y in axes.get_ylim()])[:, 1]
     at = [y if np.isfinite(y) else axes.get_ylim()[0] for *_, y in named]
     ends = axes.transData.transform([(1, y) for y in at])[:, 1]
@@ -261,8 +261,8 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
     falling = np.minimum.accumulate((np.minimum(rising, 1) + places[::-1])[::-1])[::-1]
     placed[order] = falling - places[::-1]
     for (text, colour, _), height in zip(named, placed, strict=True):
-        beside.text(
-            0.0, height, text, transform=beside.transAxes, color=colour, fontsize=8, va="center"
+        margin.text(
+            0.0, height, text, transform=margin.transAxes, color=colour, fontsize=8, va="center"
         )
 
 
@@ -306,14 +306,14 @@ def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
 
 
 def _states(panel: Panel, values: Floats, what: str = "state") -> None:
-    """States have no unit; those of tanh lie between -1 and 1."""
+    """Draw states, which have no unit; those of tanh lie between -1 and 1."""
     bounded = float(np.abs(values).max()) <= 1
     heat(panel, values, what, signed=bool((values < 0).any()), limit=1.0 if bounded else None)
     unit_axis(panel[0], values.shape[1])
 
 
 def title_directions(panel: Panel, title: str, values: Floats, directions: set[Direction]) -> None:
-    """Title a panel of the top layer's units, and part those of its two directions."""
+    """Title a panel of the top layer's units, with a line between those of its two directions."""
     if len(directions) > 1:
         title += ": forward above, backward below"
         panel[0].axhline(values.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
@@ -321,10 +321,11 @@ def title_directions(panel: Panel, title: str, values: Floats, directions: set[D
 
 
 def _prediction(panel: Panel, trace: Trace) -> None:
-    """The most prominent outputs, a line each; the others grey."""
+    """Draw the most prominent outputs as a line each, and the others in grey."""
     values, has_classes = trace.distribution, TASKS[trace.task].has_classes
     finite = np.where(np.isfinite(values), values, -np.inf)
-    # Classes that stood high at some step, the final one among them; of values the last highest.
+    # Classes whose probability was high at some step, the final one among them; for values, those
+    # that are highest at the last step.
     height = finite.max(0) if has_classes else finite[-1]
     if not trace.per_step:
         height[finite[-1].argmax()] = np.inf

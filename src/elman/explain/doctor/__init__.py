@@ -1,4 +1,4 @@
-"""The diagnosis of a network, its data and its training: what keeps it from learning.
+"""The diagnosis of a network, its data and its training: why it does not learn, and remedies.
 
 `doctor` examines a finished network, `Watch` one that is being trained.
 """
@@ -58,31 +58,31 @@ def doctor(
     probe: bool = True,
     seed: int = 0,
 ) -> Diagnosis:
-    """Find what keeps a network from learning; each finding has its evidence and a remedy.
+    """Find out why a network does not learn; each finding has its evidence and a remedy.
 
-    Give it the part that was trained on, and what was held out as `held_out`; it works on any part.
-    It looks for sequences that are empty, padding, constant or not readable, labels that the
-    network does not know, channels out of scale, unknown tokens, sequences on both sides of a
-    split; saturated gates and states, dead or constant units, recurrent matrices that explode,
-    gradients that vanish or explode on their way back; predictions that never change, labels that
-    look wrong; and with labels or a history a learning rate that is too high or too low,
-    overfitting, and a training that stopped too early. Network, gradients and the state of every
-    random generator stay as they are.
+    Pass the part that the network was trained on, and the held-out part as `held_out`; any other
+    part can be examined too. The diagnosis looks for sequences that are empty, padding, constant or
+    unreadable, labels that the network does not know, channels out of scale, unknown tokens, and
+    sequences on both sides of a split; for saturated gates and states, dead or constant units,
+    recurrent matrices that explode, and gradients that vanish or explode on their way back; for
+    predictions that never change and labels that look wrong; and, with labels or a history, for a
+    learning rate that is too high or too low, overfitting, and a training that stopped too early.
+    The network, its gradients and the state of every random generator are not changed.
 
-    The thresholds are in `elman.explain.doctor.findings.Limits`, with what they were measured on.
+    The thresholds are in `elman.explain.doctor.findings.Limits`, with their measurements.
 
     Args:
         model: a `SequenceModel`, or a fitted estimator, whose history is examined too.
-        X: sequences: as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
-        y: their labels; for a bare network codes. Without them less is examined, and the diagnosis
-            says so.
-        held_out: (X, y), or (X,), that nothing was trained on: searched for sequences of X.
-        sequences: the network predicts at most so many, sampled by `seed`; for long ones or wide
-            networks gates and states are examined on fewer.
+        X: sequences as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
+        y: their labels; for a bare network codes. Without labels less is examined, and the
+            diagnosis says so.
+        held_out: (X, y), or (X,), that the network was not trained on; searched for sequences of X.
+        sequences: the largest number of sequences to predict, sampled by `seed`; gates and states
+            are examined on fewer if sequences are long or the network is wide.
         probe: whether to try other learning rates: a new network, a few steps on one batch.
         seed: of all samples.
     Returns: a Diagnosis; it prints as text.
-    Raises: SettingsError, ShapeError or DataError if there is nothing that can be examined.
+    Raises: SettingsError, ShapeError or DataError if nothing can be examined.
     """
     if sequences < 1:
         raise SettingsError(f"sequences: got {sequences}, expected 1 or more")
@@ -101,7 +101,7 @@ def doctor(
             for fault in faults
         ]
         findings += diagnose_leakage(inputs, other)
-    with TorchThreads(1):  # many small steps: more threads cost more than they bring
+    with TorchThreads(1):  # many small steps, in which threads wait longer than they work
         return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
 
 
@@ -114,7 +114,7 @@ def examine(
     probe: bool,
     seed: int,
 ) -> Diagnosis:
-    """As `doctor`, of inputs that have been read, with the findings from reading them.
+    """Diagnose inputs that have been read, in addition to the findings from reading them.
 
     The order is that of cause and effect, and findings of one severity keep it: data out of scale
     saturate gates, saturated gates stop gradients, and then predictions stay constant.
@@ -178,20 +178,20 @@ def _print_to_stderr(text: str) -> None:
 
 
 class Watch:
-    """Diagnoses a network before its training and every few epochs, and reports what is new.
+    """Diagnoses a network before its training and every few epochs, and reports new findings.
 
     Pass it to `fit(X, y, on_epoch=Watch())`. It examines a sample of the training part, changes
-    nothing and uses no random number of the training: the weights are the same, to the last bit,
-    as without it.
+    nothing and uses no random number of the training, so that the weights are the same to the last
+    bit as without it.
 
     Args:
         every: epochs between two diagnoses.
         sequences: how many sequences are examined.
-        notify: called with the text of each finding that is a warning or worse, once.
+        notify: called once with the text of each finding that is a warning or an error.
         seed: of the sample.
 
     Attributes:
-        diagnoses: of each diagnosis the epoch, 0 before the training, and what was found.
+        diagnoses: pairs of an epoch, 0 before the training, and its diagnosis.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Watch:
         self._model: SequenceModel | None = None
 
     def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
-        """Take what is going to be trained; the training calls it. Makes a first diagnosis."""
+        """Make a first diagnosis of what will be trained; called before the training."""
         self._model, self._training, self._loss = model, training, loss
         self._records, self._notified, self.diagnoses = [], set(), []
         self._diagnose(0)
@@ -233,7 +233,7 @@ class Watch:
     def _diagnose(self, epoch: int) -> None:
         assert self._model is not None
         record = None
-        if self._records:  # how the training will end, and which epoch it keeps, is not known yet
+        if self._records:  # a provisional record: how the training will end is not known yet
             losses = [r.validation_loss or r.loss for r in self._records]
             record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
         model = copy.deepcopy(self._model).eval()

@@ -80,23 +80,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth knowing.
+    """A fault, or something worth knowing.
 
     Args:
-        name: of the kind of finding, such as `vanishing_gradients`.
+        name: such as `vanishing_gradients`.
         severity: `error`, predictions cannot be right; `warning`, it most likely does harm; `note`,
-            worth knowing, and harmless as things are.
-        message: what is wrong, in words.
-        value: the evidence: the number that was measured.
+            worth knowing, but harmless here.
+        message: the fault in words.
+        value: the measured number that is the evidence.
         threshold: the limit that the value crossed.
-        remedy: what to do about it.
-        setting: the setting of `elman.settings` that is most likely to help; empty if none is.
-        layer: from 0; None where it does not apply, as everything below.
+        remedy: the recommended action.
+        setting: the setting of `elman.settings` that is most likely to help; empty for none.
+        layer: from 0; None where it does not apply, as for all fields below.
         direction: `forward` or `backward`.
         gate: gate or state by its letter.
         units: of the layer, or channels of the input, from 0.
         sequences: positions in the X that was given, from 0.
-        held_out: whether they are positions in the held-out part instead.
+        held_out: whether `sequences` are positions in the held-out part instead.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The place in words; empty where it is the whole network or all data."""
+        """The place in words; empty for the whole network or all data."""
         parts = [
             "" if self.layer is None else f"layer {self.layer}",
             f"{self.direction} direction" if self.direction else "",
@@ -144,14 +144,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured of the network; keys are (layer, direction[, gate]).
+    """Measurements of the network; keys are (layer, direction[, gate]).
 
     Args:
         gradient_by_lag: share of a gradient's norm left after k steps back, (T,) from k = 0.
         saturation: share of a gate's or state's activations that are saturated.
         unit_deviation: standard deviation of each unit's state over steps and sequences, (H,).
         spectral_radius: of the recurrent matrices.
-        losses: of training and validation, one pair an epoch; NaN where there was none.
+        losses: of training and validation, one pair an epoch; NaN without validation.
         rate_probe: learning rate -> share of a batch's loss that a few steps with it removed.
         learning_rate: that of the training.
     """
@@ -171,9 +171,9 @@ class Diagnosis:
 
     Args:
         findings: sorted by severity.
-        examined: what was examined, and how much of it, in a sentence each.
-        skipped: what was not examined -> why.
-        measurements: what the figure of the diagnosis shows.
+        examined: a sentence for each part that was examined, with its extent.
+        skipped: the reason for each part that was not examined, by its name.
+        measurements: the numbers in the figure of the diagnosis.
     """
 
     findings: tuple[Finding, ...]
@@ -183,7 +183,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no error and no warning."""
+        """True without errors and warnings."""
         return all(finding.severity == "note" for finding in self.findings)
 
     def by_name(self, name: str) -> tuple[Finding, ...]:
@@ -192,7 +192,7 @@ class Diagnosis:
 
     @property
     def summary(self) -> str:
-        """How many findings there are of each severity, in a line."""
+        """The number of findings of each severity, in a line."""
         counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
         words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
         return f"Doctor: {', '.join(words) if words else 'nothing found'}."
@@ -205,7 +205,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: what a report shows."""
+        """JSON-ready: the findings and the measurements."""
         measured = self.measurements
 
         def rows(values: dict[Any, Any], name: str) -> list[dict[str, Any]]:
@@ -262,6 +262,6 @@ def rank(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def list_numbers(numbers: Sequence[int]) -> str:
-    """Name a few of them, and say how many more there are."""
+    """List the first numbers, and the count of the others."""
     listed = ", ".join(str(int(number)) for number in numbers[:NAMED])
     return f"{listed} and {len(numbers) - NAMED} more" if len(numbers) > NAMED else listed

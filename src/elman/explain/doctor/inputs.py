@@ -31,13 +31,13 @@ from elman.train.losses import Loss
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How the network was trained, as far as is known.
+    """How the network was trained.
 
     Args:
         epochs: a record each.
-        kept_epoch: the epoch whose weights it has.
-        stopped: how the training ended.
-        options: the estimator's parameters; a setting is None where it was chosen by the data.
+        kept_epoch: the epoch whose weights the network has.
+        stopped: how the training ended; empty while it runs.
+        options: the estimator's parameters; a setting that was chosen from the data is None.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -48,18 +48,18 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class DiagnosisInput:
-    """A network and what it reads.
+    """A network with the sequences and labels to examine.
 
     Args:
         model: a copy in evaluation mode, of the dtype and on the device of the user's.
-        examples: sequences and labels as the network reads them; `places` are those in X. Without
+        examples: sequences and labels as the network reads them, with their `places` in X. Without
             labels the target is empty, (0,).
-        raw: the steps as the user gave them, where they are numbers, (N, C); else None.
-        labelled: whether there are labels.
+        raw: the user's steps before standardisation, (N, C), if they are numbers; else None.
+        labelled: whether labels are available.
         classes: names of the outputs, (K,).
-        loss: what is minimised, without label smoothing.
+        loss: that of the training, without label smoothing.
         record: how it was trained; None for a bare network.
-        scaled: whether an estimator standardises; None for a bare network.
+        scaled: whether the estimator standardises its inputs; None for a bare network.
     """
 
     model: SequenceModel
@@ -75,7 +75,7 @@ class DiagnosisInput:
     def from_training(
         cls, model: SequenceModel, training: Examples, loss: Loss, record: TrainingRecord | None
     ) -> DiagnosisInput:
-        """What a training has at hand: the model in evaluation mode, its examples and its loss."""
+        """Make the input from a running training; the model is in evaluation mode."""
         config = model.config
         loss = dataclasses.replace(loss, label_smoothing=0.0)
         raw, read = None, training.inputs
@@ -85,7 +85,7 @@ class DiagnosisInput:
 
     @property
     def places(self) -> NDArray[np.int64]:
-        """Of the sequences in X, (n,)."""
+        """Positions of the sequences in X, (n,)."""
         return self.examples.places_of(np.arange(len(self.examples)))
 
     @property
@@ -94,7 +94,7 @@ class DiagnosisInput:
         return self.examples.inputs.lengths
 
     def sample(self, most: int, seed: int) -> NDArray[np.int64]:
-        """Sample at most so many sequences, as sorted indices."""
+        """Sample at most `most` sequences, as sorted indices."""
         count = len(self.examples)
         if count <= most:
             return np.arange(count)
@@ -102,10 +102,10 @@ class DiagnosisInput:
 
 
 def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[Finding]]:
-    """Read a network, sequences and labels; return with them what was wrong on the way.
+    """Read a network, sequences and labels, and return findings about those that cannot be read.
 
-    Raises: SettingsError for a model that is none; ShapeError or DataError if X or y have not the
-        form that the network reads, or nothing in X can be read.
+    Raises: SettingsError for anything but a model; ShapeError or DataError if X or y do not have
+        the form that the network reads, or nothing in X can be read.
     """
     network = ExplainedNetwork.of(model, dtype=None)
     config = network.model.config
@@ -136,7 +136,7 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         if failed:
             names = list(dict.fromkeys(str(labels[i])[:40] for i in failed))[:5]
             what = f"have a label that the network does not know ({', '.join(names)})"
-            remedy = "Correct the labels, or train with all classes there are."
+            remedy = "Correct the labels, or train with all classes."
             findings.append(
                 _left_out("labels_out_of_range", what, tuple(failed), count, remedy, "target")
             )
@@ -171,16 +171,16 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
 
 
 def _as_container(values: Any) -> Any:
-    """Sequences, or labels, as a Ragged, an array or a list."""
+    """Convert sequences, or labels, to a Ragged, an array or a list."""
     if isinstance(values, Ragged | Sequence):
         return values
     return np.asarray(values) if hasattr(values, "__array__") else list(values)
 
 
 def _take(values: Any, index: list[int]) -> Any:
-    """Those at `index`, which is sorted, in the container that they have."""
+    """Take the values at `index`, which is sorted, in the same container."""
     if len(index) == len(values):
-        return values  # whole, so that sequences which are encoded already need not be again
+        return values  # the same object, which an encoder need not encode a second time
     if isinstance(values, Ragged):
         return values.take(np.array(index, dtype=np.int64))
     return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
@@ -198,11 +198,11 @@ def _left_out(
 def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any, dict[int, str]]:
     """Read the sequences or labels at `index` together; one by one where that fails.
 
-    Returns: those that can be read, and for each that cannot, why.
+    Returns: those that can be read, and the reason for each that cannot, by index.
     """
     try:
         return read(index), {}
-    except DataError:  # of one or several: reading one by one tells which
+    except DataError:  # the message names one of them; reading one by one finds all
         failed: dict[int, str] = {}
         rows: list[Any] = []
         for i in index:
@@ -235,8 +235,8 @@ def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterat
         return
     count, share = len(held_out.examples), len(leaked) / len(held_out.examples)
     repeated = len(inputs.examples) - len(contents)
-    # Short sequences of few values repeat without any fault of the split: three bits make only
-    # eight sequences. How often they repeat within the training part tells.
+    # Short sequences of few values repeat although the split is correct: three bits make only eight
+    # sequences. Then they repeat as often within the training part.
     usual = share <= 2 * repeated / len(inputs.examples)
     message = (
         f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
@@ -272,7 +272,7 @@ def _diagnose_padding(inputs: DiagnosisInput) -> Iterator[Finding]:
         steps = inputs.examples.inputs
         blank = steps.values == PADDING
     else:
-        return  # categories alone have no zero
+        return  # categories have no value that means padding
     content_steps = np.bincount(steps.owners[~blank], minlength=len(steps))
     padding = _beyond_chance(content_steps == 0, blank, steps.owners, steps.lengths)
     padding &= steps.lengths > 1  # in a single step, zero is a value like any other
@@ -331,7 +331,7 @@ def _beyond_chance(
     owners: NDArray[np.int64],
     tries: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Which sequences are affected in every step, where chance does not explain it.
+    """Find the sequences that are affected in every step, unless chance explains it.
 
     Args:
         whole: whether every step of a sequence is affected, (n,).

@@ -1,4 +1,4 @@
-"""What the network has learnt: its predictions, labels that look wrong, and its training.
+"""Findings about learning: constant predictions, wrong labels, learning rate, overfitting.
 
 Dimensions: m predictions, one a sequence or one a step; K outputs; n sequences.
 """
@@ -35,8 +35,8 @@ class Predictions:
         target: (m,) codes or (m, K); empty without labels.
         owners: for each prediction, its sequence among those sampled, (m,).
         steps: and its step, from 1; 0 where there is one prediction a sequence.
-        states: what the output layer reads, (m, D*H).
-        loss: mean loss, nan without labels.
+        states: the input of the output layer, (m, D*H).
+        loss: mean loss, NaN without labels.
         baseline_loss: that of the best constant prediction.
     """
 
@@ -60,14 +60,14 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
     """Predict the sequences at `index`, (B,), in batches."""
     model, examples = inputs.model, inputs.examples
     per_step, device = model.config.per_step, model.output.weight.device
-    if not inputs.labelled:  # batches have a target: any will do
+    if not inputs.labelled:  # a batch needs a target, which is not used here
         target: Any = np.zeros(len(examples), np.int64)
         if per_step:
             target = examples.inputs.with_values(np.zeros(len(examples.inputs.values), np.int64))
         examples = Examples(examples.inputs, target)
     columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
     states: list[Tensor] = []
-    # The output layer's input is no part of what the model returns: a hook reads it in passing.
+    # The model does not return the input of its output layer, so a hook reads it.
     hook = model.output.register_forward_pre_hook(lambda _, args: states.append(args[0]))
     try:
         with torch.no_grad():
@@ -143,7 +143,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
         )
         return
     if not single_label or not inputs.labelled or inputs.record is None:
-        return  # a new network may well prefer one class
+        return  # a new network may prefer one class by its random weights
     classes = outputs.argmax(1)
     counts = np.bincount(classes, minlength=outputs.shape[1])
     share, true_share = counts.max() / len(classes), np.mean(predictions.target == counts.argmax())
@@ -166,7 +166,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
 def _diagnose_class_labels(
     inputs: DiagnosisInput, predictions: Predictions, places: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """Labels that both the network and the nearest neighbours of its state contradict."""
+    """Find labels that both the network and the nearest neighbours of its state contradict."""
     if (predictions.skill or 0) < Limits.LEARNT:
         return  # a network that has not learnt is no evidence against a label
     target = predictions.target
@@ -175,8 +175,8 @@ def _diagnose_class_labels(
     other = np.where(np.eye(p.shape[1], dtype=bool)[target], 0.0, p).max(1)
     suspects = np.flatnonzero(other > Limits.SURE)
     if len(suspects) and len(p) > 2 * Limits.NEIGHBOURS:
-        # An overconfident network is sure of its mistakes too. Where the examples nearest to it
-        # have this label, the network is more likely to be wrong than the label.
+        # An overconfident network is certain of its mistakes too. Where the nearest examples have
+        # this label, the network is more likely to be wrong than the label.
         states = torch.from_numpy(predictions.states)
         distance = torch.cdist(states[suspects], states)
         distance[torch.arange(len(suspects)), torch.from_numpy(suspects)] = torch.inf
@@ -187,7 +187,7 @@ def _diagnose_class_labels(
         return
     order = suspects[np.argsort(-other[suspects])]
     share = len(order) / len(p)
-    # With correct labels, a network that is 95 % sure is still wrong in 5 of 100 such cases.
+    # With correct labels, a calibrated network that is 95 % certain is wrong in 5 of 100 cases.
     expected = float((1 - p[other > Limits.SURE].max(1)).sum())
     first = order[0]
     predicted = inputs.classes[int(p[first].argmax())]
@@ -213,7 +213,7 @@ def _diagnose_class_labels(
 def _diagnose_values(
     inputs: DiagnosisInput, predictions: Predictions, places: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """Target values that lie far from what is predicted, in robust standard deviations."""
+    """Find target values that are many robust standard deviations from the prediction."""
     residual = predictions.outputs - predictions.target
     centre = np.median(residual, 0)
     # 1.4826 median absolute deviations are one standard deviation of a normal distribution.
@@ -254,11 +254,11 @@ def _log_odds(target: Tensor, outputs: int) -> Tensor:
 
 @dataclass(frozen=True)
 class OutputChecks:
-    """What depends on the kind of output.
+    """Functions that depend on the type of output; a row of `CHECKS`.
 
     Args:
         best_constant: from targets and K to the outputs, (K,), of the best constant prediction.
-        diagnose_labels: looks for wrong labels; None where nothing does.
+        diagnose_labels: finds wrong labels; None where no method exists.
     """
 
     best_constant: Callable[[Tensor, int], Tensor]
@@ -275,7 +275,7 @@ CHECKS: dict[OutputName, OutputChecks] = {
 
 
 def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
-    """Of training and validation, one pair an epoch; NaN where there was none."""
+    """Losses of training and validation, one pair an epoch; NaN without validation."""
     if inputs.record is None:
         return ()
     return tuple(
@@ -313,8 +313,8 @@ def _diagnose_rate(
             "learning_rate",
         )
         return
-    # One batch may be hard for a rate that works in the end: where the network has learnt, the
-    # probe says nothing.
+    # One batch may be hard for a rate that works in the end: if the network has learnt, the probe
+    # is no evidence.
     if not rate_probe or (skill is not None and skill > Limits.LEARNT):
         return
     removed = rate_probe[rate]
@@ -379,7 +379,7 @@ def _diagnose_end(record: TrainingRecord) -> Iterator[Finding]:
 
 
 def _recent_fall(losses: Sequence[float]) -> float:
-    """Mean loss of the last fifth of the epochs below that of the fifth before, by the first."""
+    """Fall of the mean loss between the last two fifths of the epochs, as a share of the first."""
     last = max(1, len(losses) // 5)
     if len(losses) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""What the network does with the sequences: gates, units, gradients, other learning rates.
+"""Measurements of the network: gates, units, gradients, and a probe of learning rates.
 
 Dimensions: B sequences, T steps, H hidden, N valid steps of all sequences.
 """
@@ -34,7 +34,7 @@ NUMBERS = 20_000_000  # gates and states in memory at once, 80 MB of float32; bo
 GRADIENT_ROWS = 32  # a backward pass keeps the graph of every step
 PROBE_STEPS = 15  # of the optimizer, for each learning rate
 RATE_FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-HIGHEST_RATE = 1.0  # rate that is tried, unless the training's own is higher
+HIGHEST_RATE = 1.0  # that is tried, unless that of the training is higher
 PROBE_ROWS = 32
 PROBE_WORK = 3e8  # multiplications that one step of the probe may take
 
@@ -78,7 +78,7 @@ def measure_states(
 
 
 def _truncate(steps: Ragged, most: int) -> Ragged:
-    """The first `most` steps of each sequence."""
+    """Keep the first `most` steps of each sequence."""
     mask = np.arange(len(steps.values)) - np.repeat(steps.offsets[:-1], steps.lengths) < most
     offsets = np.concatenate([[0], np.cumsum(np.minimum(steps.lengths, most))]).astype(np.int64)
     return Ragged(steps.values[mask], offsets)
@@ -116,7 +116,8 @@ def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed
     lengths = mask.sum(1)
     by_lag = np.full((int(lengths.max()), len(lengths)), np.nan)
     for row, length in enumerate(lengths.tolist()):
-        # Steps are in the direction of travel: padding comes last, or in reverse first.
+        # Steps are in the order in which the layer computes them, so that padding comes last in the
+        # forward direction and first in the backward one.
         valid = norms[len(norms) - length :, row] if layer.reverse else norms[:length, row]
         back = valid.flip(0).cpu().numpy()
         by_lag[:length, row] = back / max(float(back[0]), 1e-300)
@@ -127,7 +128,7 @@ def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed
 def diagnose_states(
     inputs: DiagnosisInput, measurements: Measurements, skill: float | None
 ) -> Iterator[Finding]:
-    """From the measurements to findings.
+    """Derive findings from the measurements.
 
     Args:
         skill: share of the baseline's loss that the network removes; None without labels.
@@ -190,14 +191,14 @@ def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Itera
 
 
 def _activation(inputs: DiagnosisInput) -> str:
-    """What turns the recurrent sum into the state; empty for a cell with gates."""
+    """The nonlinearity between recurrent sum and state; empty for a cell with gates."""
     return inputs.model.config.cell_definition.activations.get("h", "")
 
 
 def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
     activation = _activation(inputs)
     if activation not in Limits.RADIUS:
-        return  # a gate's matrix acts through the gate: its radius says nothing by itself
+        return  # a gate's matrix acts through the gate: its radius alone is no evidence
     for place, radius in measurements.spectral_radius.items():
         if radius > Limits.RADIUS[activation]:
             end = "tanh saturates" if activation == "tanh" else "it exceeds every bound"
@@ -245,8 +246,8 @@ def _diagnose_gradients(
                 f"{left:.1e} of a gradient is left after {back} steps back, and less than a "
                 f"thousandth after {reach}: the network hardly learns from earlier steps"
             )
-            # Before training, gates may still learn to carry a gradient further: only a loss
-            # beyond what new gated networks have counts. After it, what counts is the result.
+            # Before training, gates may still learn to carry a gradient further: only a decay
+            # faster than in new gated networks is a warning. After training, the result decides.
             by_step = max(left, 1e-300) ** (1 / back)
             harmful = not learnt and (trained or by_step < Limits.FACTOR)
             if not harmful:
@@ -270,7 +271,7 @@ def _diagnose_gradients(
 
 
 def describe_reach(measurements: Measurements) -> str:
-    """After how many steps each layer has lost its gradient, in words."""
+    """The number of steps after which each layer has lost its gradient, in words."""
     words = []
     for (layer, direction), share in measurements.gradient_by_lag.items():
         below = np.flatnonzero(share < Limits.REACH)
@@ -299,7 +300,7 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     work *= config.num_layers * (1 + config.bidirectional)
     rows = max(4, min(PROBE_ROWS, int(PROBE_WORK / (work * np.median(inputs.lengths)))))
     parameters = inputs.record.options if inputs.record else {}
-    # None where the data chose: then the plan's default is tried.
+    # A setting that was chosen from the data is None: then the default of the plan is used.
     options: dict[str, Any] = {
         name: parameters[name]
         for name in ("optimizer", "clip_norm")
@@ -309,7 +310,7 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     shares = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Every rate starts from the same weights, without dropout, so that they can be compared.
+        # Every rate starts from the same weights, without dropout, so that losses are comparable.
         new = SequenceModel(dataclasses.replace(config, dropout=0.0))
         new = new.to(inputs.model.output.weight)
         batch = to_device(make_batch(inputs.examples, index), device)
