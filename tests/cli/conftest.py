@@ -181,3 +181,8 @@ def tree():
         }
 
     return list_all
+
+
+@pytest.fixture(autouse=True)
+def _figures(quick_figures):
+    """Every figure is drawn, but not laid out."""

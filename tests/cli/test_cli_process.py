@@ -20,7 +20,7 @@ MODULES = (
 MODULES += "except SystemExit: pass\nprint('MODULES', *sys.modules)"
 LONG = [
     "train",
-    "waves",
+    "waves:train=100,test=40",
     "--epochs",
     "10000",
     "--patience",
@@ -29,6 +29,7 @@ LONG = [
     "4",
     "--validation",
     "0.1",
+    "--no-diagnostics",
 ]
 
 
@@ -132,7 +133,18 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, old):
     run = tmp_path / "runs" / "mine"
     before = []
     if old:
-        call("train", "waves", "--epochs", 1, "--hidden-size", 2, "--out", run, cwd=tmp_path)
+        call(
+            "train",
+            "waves",
+            "--epochs",
+            1,
+            "--hidden-size",
+            2,
+            "--no-diagnostics",
+            "--out",
+            run,
+            cwd=tmp_path,
+        )
         before = sorted(tmp_path.rglob("*"))
         assert run in before
     # An epoch of many large steps, so that the first is not over when the signal comes.
@@ -154,7 +166,9 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, old):
 def test_ctrl_c_at_any_moment(tmp_path, delay):
     """Whenever it comes: no traceback, and either a whole run, a model that loads, or nothing."""
     run = tmp_path / "run"
-    process = start("train", "waves", "--epochs", "30", "--out", run, cwd=tmp_path)
+    process = start(
+        "train", "waves", "--epochs", "30", "--no-diagnostics", "--out", run, cwd=tmp_path
+    )
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -173,7 +187,18 @@ def test_ctrl_c_at_any_moment(tmp_path, delay):
 def test_killed_while_it_replaces_a_run(tmp_path):
     """SIGKILL: the next --overwrite finds the old run again, should it fail too."""
     run = tmp_path / "run"
-    call("train", "waves", "--epochs", 1, "--hidden-size", 2, "--out", run, cwd=tmp_path)
+    call(
+        "train",
+        "waves",
+        "--epochs",
+        1,
+        "--hidden-size",
+        2,
+        "--no-diagnostics",
+        "--out",
+        run,
+        cwd=tmp_path,
+    )
     old = (run / "metrics.json").read_bytes()
     process = start(*LONG, "--out", run, "--overwrite", cwd=tmp_path)
     wait_for(lambda: len(lines_of(run / "metrics.jsonl")) >= 2, process)
@@ -213,13 +238,14 @@ def test_a_terminal_shows_a_bar(tmp_path):
             *ELMAN,
             *[
                 "train",
-                "waves",
+                "waves:train=200,test=40",
                 "--epochs",
                 "12",
                 "--log-every",
                 "4",
                 "--validation",
                 "0.1",
+                "--no-diagnostics",
                 "--out",
                 "r",
             ],

@@ -61,3 +61,8 @@ def trained(files, tmp_path_factory):
     said = []
     base = {"data": {"data": str(files / "text.csv"), "validation": 0.1}, **SMALL}
     return run(merge(base), out=out, verbose=0, echo=said.append), said
+
+
+@pytest.fixture(autouse=True)
+def _figures(quick_figures):
+    """Every figure is drawn, but not laid out."""

@@ -83,10 +83,11 @@ def test_equal_sequences_of_one_side(tmp_path):
         "text,label\n" + "".join(f"word{i // 3},{'ab'[i // 3 % 2]}\n" for i in range(60))
     )
     assert any(
-        "are in the training split" in n for n in read_splits(DataSettings(str(path)), 0).notes
+        "also occur in the training split" in n
+        for n in read_splits(DataSettings(str(path)), 0).notes
     )
     found = read_splits(DataSettings(str(path), group="content"), 0)
-    assert not any("are in the training split" in note for note in found.notes)
+    assert not any("also occur in the training split" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

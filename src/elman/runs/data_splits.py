@@ -169,14 +169,14 @@ def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[
     check_classes(training, minimum=1)
     channels_with_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
     notes = [f"training split: {len(training):,} sequences"]
-    contents = set(_contents(training))
+    contents = set(training.contents())
     for name, split in others.items():
         if split is None:
             continue
         if TASKS[split.task].has_classes:
             check_known(split, classes_of(training))
         check_gaps(split, channels_with_gaps)
-        repeated = sum(content in contents for content in _contents(split))
+        repeated = sum(content in contents for content in split.contents())
         if repeated:
             notes.append(
                 f"{repeated:,} of the {name} split's sequences also occur in the training split, "
@@ -274,7 +274,7 @@ def _hold_out(
     gaps, method, how = _gaps(dataset), _method(settings), ""
     try:
         if method == "group":
-            groups = _contents(dataset) if settings.group == _CONTENT else dataset.groups
+            groups = dataset.contents() if settings.group == _CONTENT else dataset.groups
             first, second = hold_out_groups(groups, share, seed, labels, name, gaps)
             held_out = len({groups[i] for i in second.tolist()})
             how = f", {held_out:,} of {len(set(groups)):,} groups by {settings.group}"
@@ -300,17 +300,6 @@ def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     if numbers is not None:
         return sequences_with_gaps(numbers)
     return np.zeros((len(dataset), 0), dtype=bool)
-
-
-def _contents(dataset: Dataset) -> list[object]:
-    """The sequences without their labels, hashable, to compare them."""
-    inputs = dataset.inputs
-    if not isinstance(inputs, Ragged):
-        return list(inputs)
-    objects = inputs.values.dtype == object
-    if inputs.values.ndim == 2 and objects:
-        return [repr(s.tolist()) for s in inputs]
-    return [tuple(s.tolist()) if objects else s.tobytes() for s in inputs]
 
 
 def _suggest_builtin(data: str) -> None:
