@@ -75,7 +75,7 @@ def test_a_file_that_is_not_there(elman, tree, tmp_path):
         elman, tree, tmp_path, call, "trian.csv: there is no such file. Did you mean 'train.csv'"
     )
     refused(elman, tree, tmp_path, ["train", "no/train.csv"], "there is no folder 'no'")
-    refused(elman, tree, tmp_path, ["train", "folder"], "no file lies in this folder")
+    refused(elman, tree, tmp_path, ["train", "folder"], "there is no file in this folder")
     refused(elman, tree, tmp_path, ["train", "digts"], "no such file or task", "'digits'")
     refused(elman, tree, tmp_path, ["train"], "no file or task named", "digits, sum-threshold")
     call = ["train", "train.csv", "--test", "tset.csv"]

@@ -270,7 +270,7 @@ FAULTS = [
     Fault("a.arff", text(HEAD), "header", None, None, ("no line says @data",)),
     Fault("a.arff", text(ARFF), "empty", 6, None, ("no row follows",)),
     Fault("a.arff", text("@relation r\n@data\n1,x\n"), "header", 2, None, ("no @attribute",)),
-    Fault("a.arff", text("@relation r\n1,2\n"), "header", 2, None, ("stands before @data",)),
+    Fault("a.arff", text("@relation r\n1,2\n"), "header", 2, None, ("is before @data",)),
     Fault("a.arff", text("@atribute a real\n"), "header", 1, None, ("Did you mean '@attribute'?",)),
     Fault("a.arff", text("@attribute a date\n@data\n"), "header", 1, None, ("reads no dates",)),
     Fault("a.arff", text(HEAD + "@attribute a real\n"), "name twice", 5, None, ("two attributes",)),
@@ -307,7 +307,7 @@ FAULTS = [
         {"format": "steps"},
     ),
     # Folders.
-    Fault("d", folder(), "empty", None, None, ("no file lies in this folder",)),
+    Fault("d", folder(), "empty", None, None, ("there is no file in this folder",)),
     Fault("d", folder(**{"1_csv": "a\n1\n"}), "label", None, None, ("folder itself", "1.csv")),
     Fault("d", folder(x__1_png="", x__2_csv="a\n1\n"), "ending", None, None, ("x/1.png",)),
     Fault("d", folder(x__1_csv="a\n1\n", y__2_txt="b"), "kind", None, None, ("one kind of file",)),

@@ -150,7 +150,7 @@ FAULTS = [
         steps("x,1,5,u", "y,1,6,d", "y,2,6,d", "x,2,7,u"),
         5,
         "id",
-        ("sequence 'x' goes on here", "ended on line 2", "Sort"),
+        ("sequence 'x' continues here", "ended on line 2", "Sort"),
     ),
     Fault("a.csv", steps("x,1,5,u", "x,2,6,u", ",3,7,u"), 4, "id", ("id is empty",)),
     Fault(

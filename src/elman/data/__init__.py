@@ -2,8 +2,8 @@
 
 from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.dataset import Dataset, Layout
-from elman.data.describe import describe
-from elman.data.profile import summarize, summary_text
+from elman.data.describe import describe, summary_text
+from elman.data.profile import summarize
 from elman.data.ragged import Ragged
 from elman.data.read import read
 from elman.data.targets import check_classes, check_gaps

@@ -69,6 +69,8 @@ def pad(ragged: Ragged) -> Tensor:
     """Lay n sequences side by side: (n, T, ...), T the longest length, zeros past each end."""
     lengths = ragged.lengths
     mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
+    # Padded only here, for one batch at a time: a whole split padded to its longest sequence would
+    # often not fit. Zeros, which no layer reads: lengths go with every batch.
     out = np.zeros((*mask.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
     out[mask] = ragged.values
     return torch.from_numpy(out)
@@ -112,6 +114,7 @@ def batch_randomly(
         runs = [order[i : i + span] for i in range(0, len(order), span)]
         order = np.concatenate([run[np.argsort(lengths[run], kind="stable")] for run in runs])
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    # Shuffled again, or every epoch would begin with its short sequences.
     return [batches[i] for i in generator.permutation(len(batches))]
 
 

@@ -13,7 +13,7 @@ from elman.data.faults import Place, check_numbers, format_count, list_names, qu
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Steps, Table
-from elman.data.targets import TARGETS, TargetValues, check_labels, guess_task
+from elman.data.targets import TargetValues, build_target, check_labels, guess_task
 from elman.data.times import describe_unevenness, read_times, time_deltas
 from elman.errors import SettingsError
 from elman.tasks import TASKS
@@ -65,6 +65,8 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
     starts, deltas = None, None
     if schema.time is not None:
         times = Ragged(read_times(table, schema, offsets), offsets)
+        # Both are taken before a choice: splits by time need the starts even where no channel of
+        # differences is wanted.
         starts, deltas = times.values[offsets[:-1]], time_deltas(times)
         difference = _choose_difference(schema, times, difference)
     elif difference:
@@ -79,7 +81,9 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
             steps = np.column_stack([steps, deltas])
         for name in schema.categories:
             cells = to_objects([cell.strip() for cell in table.columns[name].texts()])
+            # Numbers first, categories last, as Layout.channels lists them.
             steps = np.column_stack([steps.astype(object), cells])
+    # Every row of the file has a label; whether labels belong to steps is decided next.
     target = _build_target(table, schema, options, None)
     if target is not None:
         target = _by_sequence(table, schema, options, flatten(target), offsets)
@@ -101,8 +105,8 @@ def _dataset(
     lines = table.rows.lines
     noun = table.rows.noun
     ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
-    dataset = Dataset(inputs, target, table.source, layout, lines, ids, groups)
-    labels = set() if target is None else set(TARGETS[dataset.task].labels(target))
+    dataset = Dataset(inputs, target, table.faults.source, layout, lines, ids, groups)
+    labels = set(dataset.labels())
     # Labels of one file are all of one type; where they are not, that is a fault already.
     alike = len(set(map(type, labels))) < 2
     layout = dataclasses.replace(
@@ -133,6 +137,7 @@ def _build_target(
         return None
     columns = [table.columns[name] for name in schema.target]
     layout = options.layout
+    # A layout decides for its own target alone; one named with --target is looked at afresh.
     same = layout is not None and not options.target and layout.target == ",".join(schema.target)
     per_step = columns[0].nested
     if layout and same:
@@ -141,7 +146,7 @@ def _build_target(
     if task is None:
         task, note = guess_task(columns, per_step)
         schema.note(note)
-    return TARGETS[task].build(columns, steps, per_step)
+    return build_target(task, columns, steps, per_step)
 
 
 def _by_sequence(
@@ -181,7 +186,7 @@ def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
     if schema.group is None:
         return ()
     cells = table.columns[schema.group].label_cells(None, False)
-    check_labels(cells, table.rows.faults, "group")
+    check_labels(cells, table.faults, "group")
     return tuple(map(str, cells.values))
 
 
@@ -228,6 +233,7 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     if not table.header:
         full &= ~np.isnan(numbers)
     width = len(names)
+    # Gaps within a series stay steps, with NaN; only the empty cells at its end are none.
     lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
     for i in np.flatnonzero(lengths == 0).tolist():
         problem = f"an empty sequence: no cell of {list_names(names, 3)} holds a number"
@@ -239,7 +245,7 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     def place(step: int, channel: int) -> Place:
         return table.rows.place(int(rows[step]), names[steps[step]])
 
-    return check_numbers(Ragged(numbers[mask][:, None], offsets), place, table.rows.faults)
+    return check_numbers(Ragged(numbers[mask][:, None], offsets), place, table.faults)
 
 
 # A cell a sequence.
@@ -276,7 +282,7 @@ def _read_cells(
     inputs = parts[first]
     if others or schema.categories:
         if others:  # columns of unequal length cannot be put side by side
-            table.rows.faults.stop()
+            table.faults.stop()
         dtype = object if schema.categories else np.float64
         columns = [part.values.reshape(len(part.values), -1) for part in parts.values()]
         inputs = inputs.with_values(np.hstack([column.astype(dtype) for column in columns]))
@@ -289,6 +295,8 @@ def _read_cells(
 def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return where each sequence starts, (n + 1,), and its id."""
     cells = [cell.strip() for cell in column.texts()]
+    # Consecutive rows, not all with the same id: joining rows from all over the file would hide
+    # that it was shuffled.
     starts = [i for i in range(len(cells)) if not i or cells[i] != cells[i - 1]]
     ends = [*starts[1:], len(cells)]
     last: dict[str, int] = {}
@@ -303,9 +311,10 @@ def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]
             column.fault(
                 start,
                 "order of rows",
-                f"sequence {name!r} goes on here; its rows had ended on {where}",
-                "Sort the file so that the rows of one sequence stand together.",
+                f"sequence {name!r} continues here; its rows had ended on {where}",
+                "Sort the file so that the rows of one sequence are together.",
             )
+        # Noted even if the name was there before, so that each later piece names the one before it.
         last[name] = end - 1
     return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
 
@@ -315,7 +324,7 @@ def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -
     if schema.text:
         if difference:
             raise SettingsError(
-                "time_difference: steps are tokens, beside which no number stands. Name the column "
+                "time_difference: a step is a token, which cannot have a number. Name the column "
                 "with --categories instead of --text, or leave it out"
             )
         return False
@@ -348,4 +357,4 @@ def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> 
 
     # Beside categories a step may have no number; without, a sequence needs one somewhere.
     whole = not schema.categories
-    return check_numbers(Ragged(numbers, offsets), place, table.rows.faults, whole=whole).values
+    return check_numbers(Ragged(numbers, offsets), place, table.faults, whole=whole).values

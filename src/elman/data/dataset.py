@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged, flatten
-from elman.tasks import TaskName
+from elman.tasks import TASKS, TaskName
 
 TIME_DELTA = "time since the last step"  # name of that channel
 InputKind = Literal["numbers", "tokens", "text", "mixed"]
@@ -33,9 +33,9 @@ class Layout:
         values: value columns in order; for other formats of numbers, channel names.
         id: for `steps`, the column that says which sequence a row belongs to.
         time: for `steps`, the column that orders the rows of a sequence.
-        categories: columns or keys of categories, which stand behind the numbers of a step.
-        time_difference: whether the time since the last step stands behind the values.
-        delimiter: for `rows` and `steps`, what stands between two cells of a text, else empty.
+        categories: columns or keys of categories, which follow the numbers of a step.
+        time_difference: whether the time since the last step follows the values.
+        delimiter: for `rows` and `steps`, what separates two cells of a text; empty for a frame.
         header: for `rows` and `steps`, whether the first line names the columns.
         window, stride: steps of the windows that sequences are cut into, and from one window to the
             next; 0 for whole sequences.
@@ -72,6 +72,7 @@ class Layout:
         return (*self.values, *elapsed, *self.categories)
 
 
+# Compared by identity: == on arrays is an array.
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """n sequences, with or without labels.
@@ -116,6 +117,21 @@ class Dataset:
         if len(labels) and isinstance(labels[0], frozenset):
             return "multilabel"
         return "tagging" if isinstance(self.target, Ragged) else "classification"
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sequence, or characters of each text, (n,)."""
+        if isinstance(self.inputs, Ragged):
+            return self.inputs.lengths
+        return np.array([len(text) for text in self.inputs], dtype=np.int64)
+
+    def labels(self) -> list[Any]:
+        """Return every label as often as it occurs, those of sets too; none if they are numbers."""
+        task = TASKS[self.task]
+        if self.target is None or not task.has_classes:
+            return []
+        values: list[Any] = flatten(self.target).tolist()
+        return values if task.single_label else [label for labels in values for label in labels]
 
     @property
     def numbers(self) -> Ragged | None:

@@ -1,14 +1,17 @@
-"""A dataset in a few lines of text: what was read, what was guessed, how to override it."""
+"""A dataset in a few lines of text: what was read, what was guessed, and its statistics."""
 
 from __future__ import annotations
+
+from collections import Counter
+from typing import Any
 
 import numpy as np
 
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
-from elman.data.ragged import Ragged, sequences_with_gaps
+from elman.data.ragged import Ragged, flatten, sequences_with_gaps
 from elman.data.readers.csv import DELIMITERS
-from elman.data.targets import TARGETS
+from elman.tasks import TASKS
 
 _FORMATS = {
     "rows": "one row a sequence",
@@ -18,6 +21,7 @@ _FORMATS = {
     "arrays": "arrays, sequences by time steps by channels",
     "folder": "a folder, one file a sequence",
 }
+_MOST_CHANNELS = 12  # lines of the table of channels
 _WIDTH = 60  # characters of a value, so that a line with its name fits a terminal of 100
 
 
@@ -40,6 +44,51 @@ def describe(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
+def summary_text(dataset: Dataset, profile: dict[str, Any]) -> str:
+    """Return what `describe` says, and the statistics of `summarize` as text below it."""
+    lines = [describe(dataset), ""]
+    channels = profile["channels"]
+    if channels:
+        rows = [("channel", "min", "mean", "max", "missing")]
+        for channel in channels[:_MOST_CHANNELS]:
+            if "different" in channel:
+                common = ", ".join(f"{value} ({n:,})" for value, n in channel["common"][:4])
+                different, gaps = f"{channel['different']:,} different", f"{channel['missing']:,}"
+                rows.append((channel["name"], different, common, "", gaps))
+                continue
+            numbers = (_short(channel[key]) for key in ("min", "mean", "max"))
+            rows.append((channel["name"], *numbers, f"{channel['missing']:,}"))
+        widths = [max(len(row[k]) for row in rows) for k in range(5)]
+        for row in rows:
+            first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append(f"  {row[0].ljust(len(first))}  {'  '.join(rest)}".rstrip())
+        if len(channels) > _MOST_CHANNELS:
+            lines.append(f"  ... {len(channels) - _MOST_CHANNELS} more channels")
+    if profile["tokens"]:
+        common = ", ".join(f"{token} ({n:,})" for token, n in profile["tokens"]["common"])
+        lines.append(
+            f"  {profile['tokens']['different']:,} different {profile['tokens']['what']}: {common}"
+        )
+    repeats = profile["repeats"]["sequences"]
+    lines.append(f"  repeated   {format_count(repeats, 'sequence') if repeats else 'no sequence'}")
+    if "test" in profile:
+        test = profile["test"]
+        lines.append(
+            f"  test       {format_count(test['sequences'], 'sequence')},"
+            f" {test['repeats']:,} of them are in the training split too"
+        )
+    lines.append("")
+    if profile["warnings"]:
+        lines += ["Worth a look:", *(f"  {warning}" for warning in profile["warnings"])]
+    else:
+        lines.append("Nothing stands out.")
+    return "\n".join(lines)
+
+
+def _short(number: float | None) -> str:
+    return "none" if number is None else f"{number:.4g}"
+
+
 def _format(dataset: Dataset) -> str:
     layout = dataset.layout
     if _is_generated(dataset):
@@ -57,8 +106,7 @@ def _is_generated(dataset: Dataset) -> bool:
 
 
 def _lengths(dataset: Dataset) -> str:
-    inputs = dataset.inputs
-    lengths = inputs.lengths if isinstance(inputs, Ragged) else np.array([len(s) for s in inputs])
+    lengths = dataset.lengths
     if len(lengths) == 0:
         return "none"
     unit = "character" if dataset.layout.kind == "text" else "step"
@@ -125,12 +173,30 @@ def _target(dataset: Dataset) -> str:
     place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if _is_generated(dataset) else name
-    return f"{name}, {TARGETS[dataset.task].describe(dataset.target)}"
+    task, values = TASKS[dataset.task], flatten(dataset.target)
+    if task.has_classes:
+        count = len(set(dataset.labels()))
+        return f"{name}, {task.target}, {count} {task.nouns[count != 1]}"
+    width = 1 if values.ndim == 1 else values.shape[1]
+    each = "at every step" if isinstance(dataset.target, Ragged) else "per sequence"
+    return f"{name}, {'a number' if width == 1 else f'{width} numbers'} {each}"
 
 
 def _counts(dataset: Dataset) -> str:
-    target = dataset.target
-    return TARGETS[dataset.task].summarize(target) if target is not None and len(dataset) else ""
+    """Return how often each label occurs, the most frequent first, or the range of each number."""
+    if dataset.target is None or not len(dataset):
+        return ""
+    if not TASKS[dataset.task].has_classes:
+        values = flatten(dataset.target)
+        table = values.reshape(len(values), -1).astype(np.float64)
+        ranges = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
+        return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ranges)
+    counts = Counter(dataset.labels()).most_common()
+    shown = [f"{label} ({n:,})" for label, n in counts[:12]]
+    while len(shown) > 1 and len(", ".join(shown)) > _WIDTH:
+        shown.pop()
+    more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
+    return ", ".join(shown) + more
 
 
 def _first(dataset: Dataset) -> str:

@@ -59,6 +59,19 @@ class Faults:
             )
         )
 
+    def error(
+        self,
+        rule: str,
+        problem: str,
+        remedy: str,
+        line: int | None = None,
+        column: str | int | None = None,
+    ) -> DataError:
+        """Return the error for a fault after which the rest cannot be read, to be raised."""
+        return DataError(
+            problem, remedy=remedy, source=self.source, line=line, column=column, rule=rule
+        )
+
     def take(self, error: DataError) -> None:
         """Add the faults of another file."""
         for fault in error.faults:
@@ -89,6 +102,7 @@ class Faults:
 
     def _keep(self, fault: DataError) -> None:
         self.total += 1
+        # By rule, so that 1,000 faults of one kind do not hide one of another.
         alike = self._rules.setdefault(fault.rule or fault.problem, [])
         alike.append(fault)
         if len(alike) > _KEPT:
@@ -112,7 +126,7 @@ def _place(fault: DataError) -> tuple[str, float]:
 
 
 class Place(NamedTuple):
-    """Where a value stands in its file; `detail` is put before what is wrong with it."""
+    """Where a value is in its file; `detail` is put before what is wrong with it."""
 
     line: int | None = None
     column: str | None = None
@@ -190,6 +204,7 @@ def check_numbers(
     for step, channel in np.argwhere(np.isinf(numbers)).tolist():
         _refuse_infinite(repr(float(numbers[step, channel])), place(step, channel), faults)
     gaps = np.isnan(numbers) if whole else np.zeros(numbers.shape, dtype=bool)
+    # Counted by prefix sums, not by a loop over sequences.
     bare = np.concatenate([[0], np.cumsum(gaps.all(axis=1))])
     void = (np.diff(bare[values.offsets]) == values.lengths) & (values.lengths > 0)
     for i in np.flatnonzero(void).tolist():

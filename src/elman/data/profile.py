@@ -10,21 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
-from elman.data.describe import describe
 from elman.data.faults import format_count, list_names
 from elman.data.ragged import Ragged, flatten
-from elman.data.targets import TARGETS, find_doubtful_labels
+from elman.data.targets import find_doubtful_labels
 from elman.tasks import TASKS
 
 FEW = 10  # sequences of a class; metrics of fewer are mostly chance
 LONG = 2000  # steps; gradients vanish over fewer, and every step costs time
-_SHOWN = 12
 
 
 def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
     """Return statistics of a dataset, and how a test split relates to it, as JSON holds them."""
-    inputs = dataset.inputs
-    lengths = inputs.lengths if isinstance(inputs, Ragged) else np.array([len(t) for t in inputs])
+    lengths = dataset.lengths
     layout = dataclasses.asdict(dataset.layout)
     channels = _channels(dataset)
     profile: dict[str, Any] = {
@@ -57,51 +54,6 @@ def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
         warnings += _of_test(profile["test"])
     profile["warnings"] = warnings
     return profile
-
-
-def summary_text(dataset: Dataset, profile: dict[str, Any]) -> str:
-    """Return what `describe` says, and the statistics of `summarize` as text below it."""
-    lines = [describe(dataset), ""]
-    channels = profile["channels"]
-    if channels:
-        rows = [("channel", "min", "mean", "max", "missing")]
-        for channel in channels[:_SHOWN]:
-            if "different" in channel:
-                common = ", ".join(f"{value} ({n:,})" for value, n in channel["common"][:4])
-                different, gaps = f"{channel['different']:,} different", f"{channel['missing']:,}"
-                rows.append((channel["name"], different, common, "", gaps))
-                continue
-            numbers = (_short(channel[key]) for key in ("min", "mean", "max"))
-            rows.append((channel["name"], *numbers, f"{channel['missing']:,}"))
-        widths = [max(len(row[k]) for row in rows) for k in range(5)]
-        for row in rows:
-            first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            lines.append(f"  {row[0].ljust(len(first))}  {'  '.join(rest)}".rstrip())
-        if len(channels) > _SHOWN:
-            lines.append(f"  ... {len(channels) - _SHOWN} more channels")
-    if profile["tokens"]:
-        common = ", ".join(f"{token} ({n:,})" for token, n in profile["tokens"]["common"])
-        lines.append(
-            f"  {profile['tokens']['different']:,} different {profile['tokens']['what']}: {common}"
-        )
-    repeats = profile["repeats"]["sequences"]
-    lines.append(f"  repeated   {format_count(repeats, 'sequence') if repeats else 'no sequence'}")
-    if "test" in profile:
-        test = profile["test"]
-        lines.append(
-            f"  test       {format_count(test['sequences'], 'sequence')},"
-            f" {test['repeats']:,} of them are in the training split too"
-        )
-    lines.append("")
-    if profile["warnings"]:
-        lines += ["Worth a look:", *(f"  {warning}" for warning in profile["warnings"])]
-    else:
-        lines.append("Nothing stands out.")
-    return "\n".join(lines)
-
-
-def _short(number: float | None) -> str:
-    return "none" if number is None else f"{number:.4g}"
 
 
 def _channels(dataset: Dataset) -> list[dict[str, Any]]:
@@ -153,7 +105,11 @@ def _target(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.target is None:
         return None
     about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
-    return about | TARGETS[dataset.task].statistics(dataset.target)
+    if TASKS[dataset.task].has_classes:
+        counts = Counter(dataset.labels()).most_common()
+        return about | {"classes": {str(label): n for label, n in counts}}
+    values = flatten(dataset.target)
+    return about | {"min": float(values.min()), "max": float(values.max())}
 
 
 def _repeats(dataset: Dataset) -> dict[str, int]:
@@ -165,10 +121,7 @@ def _repeats(dataset: Dataset) -> dict[str, int]:
     if target is not None and again:
         for i, content in enumerate(contents):
             labels.setdefault(content, set()).add(repr(np.asarray(target[i]).tolist()))
-    return {
-        "sequences": again,
-        "contradicting": sum(len(found) > 1 for found in labels.values()),
-    }
+    return {"sequences": again, "contradicting": sum(len(found) > 1 for found in labels.values())}
 
 
 def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
@@ -191,6 +144,7 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
         warnings.append(f"constant, so without information: {list_names(constant, 5)}")
     labels = None
     task = TASKS[dataset.task]
+    # Sets of labels and several numbers have no single value to be compared with a channel.
     sets = task.has_classes and not task.single_label
     if dataset.target is not None and not sets and flatten(dataset.target).ndim == 1:
         each = flatten(dataset.target)
@@ -248,6 +202,7 @@ def _is_id(column: Ragged) -> bool:
 
 
 def _of_labels(target: dict[str, Any] | None) -> list[str]:
+    # Numbers have no classes, so none of these warnings.
     counts: dict[str, int] = (target or {}).get("classes", {})
     if not counts:
         return []

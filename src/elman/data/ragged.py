@@ -142,8 +142,10 @@ def carry_forward(numbers: Ragged, fill: Floats) -> Floats:
         return values
     starts = np.repeat(numbers.offsets[:-1], numbers.lengths)[:, None]  # (N, 1)
     rows = np.arange(len(values))[:, None]
+    # A running maximum of row numbers finds the last value in one pass over all sequences.
     last = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)  # row of the last value so far
     carried = np.take_along_axis(values, last.clip(0), axis=0)
+    # A value from before the start belongs to another sequence.
     return np.where(last < starts, fill, carried)
 
 

@@ -19,10 +19,10 @@ from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame, refuse_type
 from elman.data.readers.jsonl import read_jsonl
 from elman.data.readers.ts import read_ts
-from elman.data.roles import ReadOptions
+from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.schema import choose_schema
 from elman.data.table import Table
-from elman.data.targets import TARGETS, find_doubtful_labels
+from elman.data.targets import find_doubtful_labels
 from elman.errors import DataError, SettingsError, nearest
 from elman.tasks import TASKS, TaskName
 
@@ -136,10 +136,10 @@ def _read_dataset(
     """Read an opened file or frame, and refuse a target that is not what `--task` asks for."""
     task = options.task
     with Faults(source) as faults:
-        _refuse_settings(kind, options)
+        refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
         table, options, form = _read_table(kind, content, faults, options, form)
         if table.format == "jsonl":
-            _refuse_settings("jsonl", options)
+            refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
         dataset = build_dataset(table, choose_schema(table, options, form), options)
     if kind == "folder":
         dataset = name_sequences(dataset, table)
@@ -265,7 +265,7 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     """Return what looks like a mistake among labels that are text."""
     if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
-    classes = list(dict.fromkeys(TARGETS[dataset.task].labels(dataset.target)))
+    classes = list(dict.fromkeys(dataset.labels()))
     if not all(isinstance(label, str) for label in classes):
         return ()
     return tuple(
@@ -292,21 +292,11 @@ def _formats_of(kind: str) -> str:
 
 # Settings that a format does not have: they would be ignored.
 _REFUSED = {
-    "ts": ("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
+    "ts": CASE_SETTINGS,
     "jsonl": ("time_difference", "id", "time"),
     "arrays": ("time_difference", "categories", "text", "id", "time", "group"),
     "folder": ("group",),
 }
-
-
-def _refuse_settings(kind: str, options: ReadOptions) -> None:
-    for name in _REFUSED.get(kind, ()):
-        if getattr(options, name):
-            flag = name.replace("_", "-")
-            raise SettingsError(
-                f"--{flag} means nothing for the format {kind}, expected no such setting."
-                " Leave it out."
-            )
 
 
 def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:

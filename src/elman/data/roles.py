@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from elman.data.dataset import Format, InputKind, Layout
 from elman.data.faults import list_names, unknown_name
 from elman.data.table import Table
-from elman.errors import DataError
+from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
 
 # Usual names in public data sets. A name of an earlier line wins; with two of one line the user is
@@ -26,6 +26,9 @@ SEQUENCE_NAMES = {
     "arrays": ("x", "data", "inputs", "values", "sequences", "series"),
     "ts": ("series",),
 }
+
+# Settings that mean nothing where the format itself says what is series and what is class.
+CASE_SETTINGS = ("time_difference", "categories", "target", "text", "values", "id", "time", "group")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,16 @@ class ReadOptions:
     labelled: bool | None = None
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+
+
+def refuse_settings(options: ReadOptions, names: Sequence[str], what: str) -> None:
+    """Raise a SettingsError for a setting that `what`, a format, does not have."""
+    for name in names:
+        if getattr(options, name):
+            raise SettingsError(
+                f"--{name.replace('_', '-')} means nothing for {what}, expected no such setting."
+                " Leave it out."
+            )
 
 
 @dataclass
@@ -90,6 +103,7 @@ def guess_target_names(names: Sequence[str]) -> list[str]:
     small = {name.lower() for name in names}
     for usual in (TARGET_NAMES, WEAKER_TARGET_NAMES):
         found = [name for name in names if name.lower() in usual]
+        # x, y, z are an accelerometer's axes; x, y with a label beside them are a position.
         if "x" in small and ("z" in small or len(found) > 1):
             found = [name for name in found if name.lower() != "y"]
         if found:
@@ -123,6 +137,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     chosen |= {*options.values, *options.categories}
     names = list(table.names)
     if table.format == "table":
+        # A column that was named for another role is no candidate, whatever its name.
         names = [name for name in names if name not in chosen or name == options.target]
     named = options.target or (layout.target if layout else None)
     # A label column of a layout may be absent when a file is only to be predicted.
@@ -132,7 +147,8 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
             return found
         if options.labelled is False or (options.labelled is None and not options.target):
             return []
-        raise unknown_name(named, names, "--target NAME", table.noun, table.source)
+        raise unknown_name(named, names, "--target NAME", table.noun, table.faults.source)
+    # The layout was made without labels, so a label column here is not the target of the model.
     if layout and not options.labelled:
         return []
     found = guess_target_names(names)
@@ -140,11 +156,10 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
         return found
     if len(found) > 1:
         choices = ", ".join(f"`--target {name}` {_meaning(table, name)}" for name in found)
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             f"{len(found)} {table.noun}s could be the target: {list_names(found)}",
-            remedy=f"Choose one: {choices}.",
-            source=table.source,
-            rule="choice",
+            f"Choose one: {choices}.",
         )
     if found:
         schema.target = (found[0],)
@@ -163,12 +178,11 @@ def _meaning(table: Table, name: str) -> str:
 def need_target(schema: Schema, table: Table, options: ReadOptions) -> None:
     """Raise a DataError if labels are needed and no column has them."""
     if not schema.target and options.labelled:
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             f"no {table.noun} is known to be the target; the {table.noun}s are"
             f" {list_names(table.names, 12)}",
-            remedy="Say which one holds the label: --target NAME.",
-            source=table.source,
-            rule="choice",
+            "Say which one holds the label: --target NAME.",
         )
 
 
@@ -178,16 +192,17 @@ def refuse_twice(schema: Schema, table: Table) -> None:
     roles: list[tuple[str, str | None]] = [("--target", name) for name in schema.target]
     roles += [("--id", schema.id), ("--time", schema.time), ("--group", schema.group)]
     roles += [("--text", schema.text), *(("--values", name) for name in schema.values)]
+    # Flags are listed in the order in which a message names them: the earlier role is the one named
+    # first.
     roles += [("--categories", name) for name in schema.categories]
     for flag, name in roles:
         if name is None:
             continue
         table.column(name, f"{flag} NAME")
         if name in taken:
-            raise DataError(
+            raise table.faults.error(
+                "choice",
                 f"{table.noun} {name!r} is used twice, as {taken[name]} and as {flag}",
-                remedy="Name another column for one of them.",
-                source=table.source,
-                rule="choice",
+                "Name another column for one of them.",
             )
         taken[name] = flag

@@ -28,7 +28,7 @@ from elman.data.roles import (
     refuse_twice,
 )
 from elman.data.table import Table, TableFormat
-from elman.errors import DataError, SettingsError
+from elman.errors import SettingsError
 
 _FORMATS: dict[TableFormat, Format] = {"jsonl": "jsonl", "ts": "ts", "arrays": "arrays"}
 
@@ -87,12 +87,11 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     inputs = [name for name in inputs if name not in schema.categories]
     _choose_inputs(schema, table, options, inputs)
     if guessed and clock and schema.format == "rows" and schema.values and not options.values:
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             f"column {clock!r} looks like the time of a step, but no column is known to say which"
             " sequence a row belongs to",
-            remedy="Name it with --id NAME, or say that a row is a sequence with --format rows.",
-            source=table.source,
-            rule="choice",
+            "Name it with --id NAME, or say that a row is a sequence with --format rows.",
         )
     if schema.categories:
         schema.kind = "mixed"
@@ -139,12 +138,11 @@ def _choose_id_and_time(
     if schema.id is None and (found := _guess_id(table, rest)) is not None:
         schema.id = found
     if schema.id is None:
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             "no column is known to say which sequence a row belongs to;"
             f" the columns are {list_names(table.names, 12)}",
-            remedy="Name it with --id NAME.",
-            source=table.source,
-            rule="choice",
+            "Name it with --id NAME.",
         )
     schema.note("" if options.id or layout else f"--id {schema.id}: by its name")
     schema.time = options.time or (layout.time if layout else None)
@@ -152,11 +150,10 @@ def _choose_id_and_time(
         used = (schema.id, options.text, *options.values)
         clocks = [name for name in rest if name.lower() in TIME_NAMES and name not in used]
         if len(clocks) > 1:
-            raise DataError(
+            raise table.faults.error(
+                "choice",
                 f"{len(clocks)} columns could be the time: {list_names(clocks)}",
-                remedy="Choose one with --time NAME.",
-                source=table.source,
-                rule="choice",
+                "Choose one with --time NAME.",
             )
         schema.time = clocks[0] if clocks else None
         schema.note(
@@ -184,6 +181,7 @@ def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: li
     free = [name for name in inputs if name not in chosen]
     textual = [name for name in free if not table.columns[name].is_numeric]
     usual = TEXT_NAMES if rows else TOKEN_NAMES
+    # Inputs were named and one column is left over: it was kept in the file for some reason.
     if len(free) == 1 and chosen and (textual or rows):
         schema.target = (free[0],)
         schema.note(f"--target {free[0]}: the only other column")
@@ -194,6 +192,7 @@ def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: li
         if 2 * counts[few] <= counts[many] and few.lower() not in usual:
             schema.target = (few,)
             schema.note(f"--target {few}: {counts[few]} values against {counts[many]} in {many!r}")
+    # Last, as the weakest sign: a remark would be taken for a label.
     elif len(textual) == 1 and len(free) > 1 and textual[0].lower() not in usual:
         schema.target = (textual[0],)
         schema.note(f"--target {textual[0]}: the only column that is not numbers")
@@ -219,6 +218,8 @@ def _choose_categories(
         return
     numeric = [name for name in inputs if table.columns[name].is_numeric]
     textual = [name for name in inputs if name not in numeric]
+    # Without numbers the steps are tokens; a column called token is meant as such, beside numbers
+    # too.
     if not numeric or any(name.lower() in TOKEN_NAMES for name in textual):
         return
     # Words that repeat, twice on average; names and remarks do not.
@@ -260,18 +261,18 @@ def _choose_inputs(schema: Schema, table: Table, options: ReadOptions, inputs: l
             return
     elif named:
         used, why = named[:1], "by its name"
+    # Beside text, one or two numbers in a row are more likely codes than a series.
     elif len(numeric) >= (1 if steps else 3) or (len(numeric) > 1 and not textual):
         used, why = numeric, ""
     elif len(textual) == 1 or len(inputs) == 1:
         used, why = textual or inputs, "the only column left"
     else:
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             f"several columns could be the sequence: {list_names(inputs)}"
             if inputs
             else f"no column is left to be the sequence; there are {list_names(table.names)}",
-            remedy="Choose a column of text with --text NAME, or of numbers with --values NAMES.",
-            source=table.source,
-            rule="choice",
+            "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
         )
     left = [name for name in inputs if name not in used]
     left_out = f"; left out: {list_names(left, 4)}" if left else ""
@@ -322,6 +323,7 @@ def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tup
     if layout.text:
         return [layout.text], (), ""
     # The channels of key x are called x[1], x[2], ...; a single one is called x.
+    # A layout holds channels, and the file keys.
     whole = [
         name if name in table.columns else re.sub(r"\[\d+\]$", "", name) for name in layout.values
     ]
@@ -334,22 +336,22 @@ def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
     free = [name for name in table.names if name not in (*labels, *schema.target)]
     found = [name for word in usual for name in free if name.lower() == word]
     why = "by its name"
+    # numpy.savez without names calls arrays arr_0, arr_1; the one with steps is the input.
     if table.format == "arrays" and len(found) != 1:
         found, why = [name for name in free if table.columns[name].nested], "by its shape"
     # Where a line has tokens and their text, it is the tokens; "sequence" may be either.
     ambiguous = len(found) > 1 and (table.format != "jsonl" or "sequence" in found)
     if not found or ambiguous:
         columns = ", ".join(str(table.columns[name]) for name in found or table.names)
-        raise DataError(
+        raise table.faults.error(
+            "choice",
             f"several {table.noun}s could be the sequence: {columns}"
             if found
             else f"no {table.noun} is known to be the sequence (looked for {list_names(usual)});"
             f" the {table.noun}s are {columns}",
-            remedy="Save it as X, or name it with --values NAME."
+            "Save it as X, or name it with --values NAME."
             if table.format == "arrays"
             else "Name a text or list of tokens with --text NAME, numbers with --values NAME.",
-            source=table.source,
-            rule="choice",
         )
     left = [name for name in (found if table.format == "jsonl" else free) if name != found[0]]
     flag = "--values" if table.columns[found[0]].guess_kind("") == "numbers" else "--text"

@@ -49,6 +49,7 @@ def hold_out(
     if strata is not None:
         names, sizes = np.unique(strata, return_counts=True)
         classes = len(names)
+        # train_test_split refuses a split with fewer places than classes.
         second_size = max(second_size, classes)
         if (sizes == 1).any():
             raise DataError(
@@ -91,6 +92,7 @@ def list_traits(
 
 def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> tuple[Ints, Ints]:
     """Move a sequence from the second to the first split for each trait that the first misses."""
+    # Only sequences that bring a trait are moved, so the share stays as near as it can.
     known = set[tuple[str, Any]]().union(*(traits[i] for i in first.tolist()))
     moved = []
     for i in second.tolist():
@@ -139,6 +141,7 @@ def hold_out_groups(
         members.setdefault(group, []).append(i)
     kinds: NDArray[np.int64] = np.zeros(len(groups), np.int64)
     if labels is not None and not isinstance(labels, Ragged):
+        # Classes become numbers: sizes are counted in a table of groups by classes.
         kinds = np.unique(np.asarray(labels), return_inverse=True)[1]
         labels = Ragged(np.asarray(labels), np.arange(len(groups) + 1))
     traits = list_traits(len(groups), labels, gaps)
@@ -196,6 +199,7 @@ def hold_out_latest(
     Returns: indices of the first and the second split, each in ascending order.
     """
     second_size = math.ceil(share * len(times))
+    # At least one sequence must stay to be trained on.
     if second_size >= len(times):
         raise DataError(
             f"{len(times)} sequences are too few to hold out a {what} split",
@@ -243,6 +247,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         target=Ragged(target.values[places], offsets) if isinstance(target, Ragged) else cut.target,
         windows=np.column_stack([numbers, first]),
     )
+    # Windows overlap where the stride is short, so each step is counted once.
     dropped = len(inputs.values) - len(np.unique(places))
     short = int((lengths < window).sum())
     parts = [

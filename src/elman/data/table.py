@@ -7,7 +7,6 @@ or labels, so that a fault in a column that nobody uses is no fault.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -27,7 +26,7 @@ from elman.data.faults import (
     unknown_name,
 )
 from elman.data.ragged import Ragged
-from elman.errors import DataError, nearest
+from elman.errors import nearest
 from elman.tasks import TaskName
 
 MOST_COLUMNS = 100_000
@@ -42,14 +41,14 @@ TableFormat = Literal["table", "jsonl", "ts", "arrays"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Where the rows of a table stand in a file, and where their faults are collected.
+    """Where the rows of a table are in a file, and where their faults are collected.
 
     Args:
         faults: collects what is wrong in a cell.
         lines: line of the file on which each row starts, (n,), or None where there are no lines.
         files: the file of each row, where that is not `faults.source`.
         noun: what a row without a line is called.
-        named: whether the names of the columns stand in the file, so that messages can use them.
+        named: whether the file names the columns, so that messages can use the names.
         faulty: rows with a fault, noted while cells are read.
     """
 
@@ -61,7 +60,7 @@ class Rows:
     faulty: set[int] = field(default_factory=set)
 
     def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
-        """Return where a cell stands; without lines, rows are counted from 1."""
+        """Return where a cell is; without lines, rows are counted from 1."""
         name = name if self.named else None
         if self.lines is None:
             return Place(None, name, f"{self.noun} {row + 1}: {detail}")
@@ -99,26 +98,27 @@ class LabelCells(NamedTuple):
     place: Callable[[int], Place]
 
 
-class Column(ABC):
+class Column:
     """The cells of one column.
 
     A subclass implements what its cells can be used for; everything else is refused.
 
     Args:
         name: unique in its table.
-        rows: where they stand.
+        rows: where they are.
     """
 
     nested = False  # whether a cell holds the sequence of its row
     padded: int | None = None  # steps that all sequences were filled up to in the file
     task: TaskName | None = None  # what can be learned from it, where the file declares that
+    prefix = ""  # put before what is wrong with a cell
 
     def __init__(self, name: str, rows: Rows) -> None:
         self.name, self.rows = name, rows
 
     def place(self, row: int, detail: str = "") -> Place:
-        """Return where the cell of a row stands."""
-        return self.rows.place(row, self.name, detail)
+        """Return where the cell of a row is."""
+        return self.rows.place(row, self.name, self.prefix + detail)
 
     def fault(self, row: int, rule: str, problem: str, remedy: str) -> None:
         """Note a fault of the cell of a row."""
@@ -164,9 +164,9 @@ class Column(ABC):
         """Return what the sequences in the cells are; `named` is the flag that chose the column."""
         return "numbers"
 
-    @abstractmethod
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
         """Return one label a row or, with `per_step`, one for each of `steps`."""
+        self._refuse("labels")
 
     def label_lists(self) -> LabelCells:
         """Return any number of labels a row."""
@@ -181,11 +181,8 @@ class Column(ABC):
         return None
 
     def _refuse(self, expected: str) -> NoReturn:
-        raise DataError(
-            f"{self} does not hold {expected}",
-            remedy="Name another column.",
-            source=self.rows.faults.source,
-            rule="type",
+        raise self.rows.faults.error(
+            "type", f"{self} does not hold {expected}", "Name another column."
         )
 
 
@@ -193,14 +190,20 @@ class TextColumn(Column):
     """Cells of text, as CSV files hold them.
 
     Args:
-        declared: the only values that the head of the file allows; empty for any.
+        declared: the only values that the head of the file allows, and gaps; empty for any.
     """
 
     def __init__(
         self, name: str, rows: Rows, cells: list[str], declared: tuple[str, ...] = ()
     ) -> None:
         super().__init__(name, rows)
-        self.cells, self.declared = cells, declared
+        self.cells = cells
+        unknown = {*cells} - {*declared, ""} if declared else set()
+        for i, cell in enumerate(cells) if unknown else ():
+            if cell in unknown:
+                problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
+                remedy = f"{nearest(cell, declared)} Correct the class or the header.".strip()
+                self.fault(i, "label", problem, remedy)
 
     @property
     def is_numeric(self) -> bool:
@@ -210,6 +213,7 @@ class TextColumn(Column):
         nothing but empty cells counts as numbers: longer sequences of another file may reach it.
         """
         cells = self.cells
+        # Every k-th cell, not the first ones: those may all be gaps.
         full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
         return 2 * sum(map(is_number, full)) >= len(full)
 
@@ -225,16 +229,6 @@ class TextColumn(Column):
         """Return which cells hold nothing at all, (n,)."""
         cells = self.cells
         return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
-
-    def check_declared(self) -> None:
-        """Note every value that the head of the file does not name, but for missing ones."""
-        unknown = set(self.cells) - {*self.declared, ""}
-        for i, cell in enumerate(self.cells) if unknown else ():
-            if cell in unknown:
-                allowed = list_names(self.declared)
-                problem = f"class {cell!r} is not among those of the header, {allowed}"
-                remedy = f"{nearest(cell, self.declared)} Correct the class or the header.".strip()
-                self.fault(i, "label", problem, remedy)
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
         """Return the label of each row, without spaces around it."""
@@ -307,10 +301,6 @@ class SeriesColumn(Column):
         """Return the sequences, (N, C), checked."""
         return check_numbers(self.sequences, self.at, self.rows.faults), ""
 
-    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Refuse: the values are the input."""
-        self._refuse("labels")
-
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -319,7 +309,7 @@ class Table:
     Args:
         format: `table` has one value a cell; the others have the sequence of its row in a cell.
         columns: by name, in the order of the file.
-        rows: where the rows stand.
+        rows: where the rows are.
         size: rows.
         delimiter: what separates two cells of a text; empty for a frame.
         header: whether the first line named the columns.
@@ -345,9 +335,9 @@ class Table:
         return tuple(self.columns)
 
     @property
-    def source(self) -> str:
-        """The file, as messages name it."""
-        return self.rows.faults.source
+    def faults(self) -> Faults:
+        """Where the faults of the file are collected."""
+        return self.rows.faults
 
     def column(self, name: str, flag: str) -> Column:
         """Return a column; `flag` is the option that named it.
@@ -355,7 +345,7 @@ class Table:
         Raises: DataError with the nearest name if there is none.
         """
         if name not in self.columns:
-            raise unknown_name(name, self.names, flag, self.noun, self.source)
+            raise unknown_name(name, self.names, flag, self.noun, self.faults.source)
         return self.columns[name]
 
     def resolve(self, items: Sequence[str], flag: str) -> tuple[str, ...]:

@@ -1,14 +1,10 @@
-"""What is learned, one object a task: built from a column, checked, counted and described.
-
-`TARGETS` is keyed by the names of `elman.tasks.TASKS`; nothing else in this package asks which task
-it is.
-"""
+"""What is learned: labels, sets of labels or numbers, built from columns and checked."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,36 +17,75 @@ from elman.errors import DataError
 from elman.tasks import TASKS, TaskName
 
 TargetValues = NDArray[Any] | Ragged
-_NO_OR_YES = (("0", "0.0", 0), ("1", "1.0", 1))  # in a column for one label
+# Numbers of a CSV file may have been written as floats; JSON and arrays have integers.
+_NO, _YES = ("0", "0.0", 0), ("1", "1.0", 1)
 
 
-class TargetKind(Protocol):
-    """One kind of target."""
+def build_target(
+    task: TaskName, columns: Sequence[Column], steps: Steps | None, per_step: bool
+) -> TargetValues:
+    """Return the target of every row, after noting its faults.
 
-    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
-        """Return the target of every row, after noting its faults.
+    Args:
+        columns: one, or as many as values or labels.
+        steps: how long the sequences are where a cell holds all labels of one; None where each row
+            has its own label.
+        per_step: whether a cell holds a label for every step.
+    """
+    if not TASKS[task].has_classes:
+        return _build_numbers(columns, steps)
+    if not TASKS[task].single_label:
+        return _build_label_sets(columns, steps)
+    column, *others = columns
+    faults = column.rows.faults
+    if others:
+        raise faults.error(
+            "label",
+            f"{len(columns)} target columns, {list_names([c.name for c in columns])}, and they"
+            " hold classes",
+            "Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
+        )
+    cells = column.label_cells(steps, per_step)
+    check_labels(cells, faults)
+    labels = to_objects(cells.values)
+    return labels if cells.offsets is None else Ragged(labels, cells.offsets)
 
-        Args:
-            columns: one, or as many as values or labels.
-            steps: how long the sequences are where a cell holds all labels of one; None where each
-                row has its own label.
-            per_step: whether a cell holds a label for every step.
-        """
 
-    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
-        """Refuse training data from which nothing can be learned."""
+def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray[Any]:
+    """Return frozensets, (n,), of one column of lists or of a column of 0 and 1 for each label."""
+    if len(columns) == 1:
+        cells = columns[0].label_lists()
+        check_labels(cells, columns[0].rows.faults)
+        assert cells.offsets is not None
+        labels = Ragged(to_objects(cells.values), cells.offsets)
+        return to_objects([frozenset(own.tolist()) for own in labels])
+    sets: list[set[str]] | None = None
+    for column in columns:
+        cells = column.label_cells(steps, False)
+        sets = [set() for _ in cells.values] if sets is None else sets
+        for i, cell in enumerate(cells.values):
+            if cell in _YES:
+                sets[i].add(column.name)
+            elif cell not in _NO:
+                problem = f"{cell!r} says whether label {column.name!r} is there, expected 0 or 1"
+                column.fault(i, "label", problem, "Correct it, or name other columns.")
+    return to_objects([frozenset(own) for own in sets or ()])
 
-    def labels(self, target: TargetValues) -> list[Any]:
-        """Return every label that occurs, as often as it occurs; none where they are numbers."""
 
-    def describe(self, target: TargetValues) -> str:
-        """Say in a few words what there is to learn."""
-
-    def summarize(self, target: TargetValues) -> str:
-        """Return how often each label occurs, or the range of each number."""
-
-    def statistics(self, target: TargetValues) -> dict[str, Any]:
-        """Return the counts of `classes`, or `min` and `max`, as JSON holds them."""
+def _build_numbers(columns: Sequence[Column], steps: Steps | None) -> TargetValues:
+    """Return numbers, (n,) or (n, K), or a Ragged of (N,) or (N, K)."""
+    parts = [column.target_numbers(steps) for column in columns]
+    if len(parts) == 1:
+        return parts[0]
+    if len({flatten(part).shape for part in parts}) > 1:
+        raise columns[0].rows.faults.error(
+            "length",
+            f"target columns {list_names([c.name for c in columns])} hold unequally many numbers,"
+            " expected one each for every sequence, or one for every step",
+            "Name columns of one kind.",
+        )
+    numbers = np.column_stack([flatten(part) for part in parts])
+    return parts[0].with_values(numbers) if isinstance(parts[0], Ragged) else numbers
 
 
 def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None:
@@ -79,190 +114,6 @@ def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None
             first = label if first is None else first
             continue
         cells.place(i).fault(faults, rule, problem, remedy)
-
-
-class _Countable:
-    """What targets of labels have in common: they can be counted."""
-
-    def labels(self, target: TargetValues) -> list[Any]:
-        """Return all labels, also those of sets."""
-        raise NotImplementedError
-
-    def summarize(self, target: TargetValues) -> str:
-        """Return as `ru (3), en (1)`, the most frequent first, cut to a line."""
-        counts = Counter(self.labels(target)).most_common()
-        shown = [f"{label} ({n:,})" for label, n in counts[:12]]
-        while len(shown) > 1 and len(", ".join(shown)) > 60:
-            shown.pop()
-        more = f", ... {len(counts) - len(shown)} more" if len(shown) < len(counts) else ""
-        return ", ".join(shown) + more
-
-    def statistics(self, target: TargetValues) -> dict[str, Any]:
-        """Return how often each label occurs."""
-        counts = Counter(self.labels(target)).most_common()
-        return {"classes": {str(label): n for label, n in counts}}
-
-
-class ClassLabels(_Countable):
-    """One class a sequence, or one a step."""
-
-    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
-        """Return labels, (n,) objects, or a Ragged of them."""
-        column, *others = columns
-        faults = column.rows.faults
-        if others:
-            raise DataError(
-                f"{len(columns)} target columns, {list_names([c.name for c in columns])}, and they"
-                " hold classes",
-                remedy="Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
-                source=faults.source,
-                rule="label",
-            )
-        cells = column.label_cells(steps, per_step)
-        check_labels(cells, faults)
-        labels = to_objects(cells.values)
-        return labels if cells.offsets is None else Ragged(labels, cells.offsets)
-
-    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
-        """Refuse fewer than two classes, and classes too small to be split."""
-        labels = self.labels(target)
-        counts = Counter(labels)
-        per_step = isinstance(target, Ragged)
-        if len(counts) < 2:
-            unit = "step" if per_step else "sequence"
-            only = f"every {unit} has the label {labels[0]!r}" if labels else "there are no labels"
-            raise DataError(
-                f"{only}, expected at least 2 classes",
-                remedy="Add data of other classes, or name another target with --target NAME.",
-                source=dataset.source,
-                column=_column_of(dataset),
-            )
-        small = [(label, n) for label, n in counts.items() if n < minimum]
-        if per_step or not small:
-            return
-        listed = ", ".join(f"{label!r} has {n}" for label, n in small[:5])
-        more = f" and {len(small) - 5} more classes have too few" if len(small) > 5 else ""
-        first = labels.index(small[0][0])
-        # Many tiny classes: more likely a column of names or numbers than one of classes.
-        many = len(counts) > 20 and len(small) > len(counts) // 2
-        raise DataError(
-            f"every class needs at least {minimum} sequences; {listed}{more}",
-            remedy="Is this the column of classes? Name another with --target NAME."
-            if many
-            else "Add sequences of that class, or remove it from the file.",
-            source=dataset.source,
-            line=None if dataset.lines is None else int(dataset.lines[first]),
-            column=_column_of(dataset),
-        )
-
-    def labels(self, target: TargetValues) -> list[Any]:
-        """Return all labels."""
-        return list(flatten(target))
-
-    def describe(self, target: TargetValues) -> str:
-        """Return as `one class per sequence, 3 classes`."""
-        task = TASKS["tagging" if isinstance(target, Ragged) else "classification"]
-        classes = len(set(self.labels(target)))
-        return f"{task.target}, {classes} {task.nouns[classes != 1]}"
-
-
-class LabelSets(_Countable):
-    """Any number of labels a sequence."""
-
-    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
-        """Return frozensets, (n,), of one column of lists or of a column of 0 and 1 a label."""
-        if len(columns) == 1:
-            cells = columns[0].label_lists()
-            check_labels(cells, columns[0].rows.faults)
-            assert cells.offsets is not None
-            labels = Ragged(to_objects(cells.values), cells.offsets)
-            return to_objects([frozenset(own.tolist()) for own in labels])
-        sets: list[set[str]] | None = None
-        for column in columns:
-            cells = column.label_cells(steps, False)
-            sets = [set() for _ in cells.values] if sets is None else sets
-            for i, cell in enumerate(cells.values):
-                if cell in _NO_OR_YES[1]:
-                    sets[i].add(column.name)
-                elif cell not in _NO_OR_YES[0]:
-                    problem = (
-                        f"{cell!r} says whether label {column.name!r} is there, expected 0 or 1"
-                    )
-                    column.fault(i, "label", problem, "Correct it, or name other columns.")
-        return to_objects([frozenset(own) for own in sets or ()])
-
-    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
-        """Refuse sequences without any label."""
-        if not self.labels(target):
-            raise DataError(
-                "no sequence has a label, expected some to learn from",
-                remedy="Name another target with --target NAME.",
-                source=dataset.source,
-                column=_column_of(dataset),
-            )
-
-    def labels(self, target: TargetValues) -> list[Any]:
-        """Return all labels of all sets."""
-        return [label for labels in flatten(target).tolist() for label in labels]
-
-    def describe(self, target: TargetValues) -> str:
-        """Return as `any number of labels per sequence, 3 labels`."""
-        task, labels = TASKS["multilabel"], len(set(self.labels(target)))
-        return f"{task.target}, {labels} {task.nouns[labels != 1]}"
-
-
-class TargetNumbers:
-    """Numbers to predict, one or several a sequence or a step."""
-
-    def build(self, columns: Sequence[Column], steps: Steps | None, per_step: bool) -> TargetValues:
-        """Return numbers, (n,) or (n, K), or a Ragged of (N,)."""
-        parts = [column.target_numbers(steps) for column in columns]
-        if len(parts) == 1:
-            return parts[0]
-        if len({flatten(part).shape for part in parts}) > 1:
-            raise DataError(
-                f"target columns {list_names([c.name for c in columns])} hold unequally many"
-                " numbers, expected one each for every sequence, or one for every step",
-                remedy="Name columns of one kind.",
-                source=columns[0].rows.faults.source,
-                rule="length",
-            )
-        numbers = np.column_stack([flatten(part) for part in parts])
-        return parts[0].with_values(numbers) if isinstance(parts[0], Ragged) else numbers
-
-    def check(self, dataset: Dataset, target: TargetValues, minimum: int) -> None:
-        """Accept: numbers only need to be there, and their faults are found while reading."""
-
-    def labels(self, target: TargetValues) -> list[Any]:
-        """Return none."""
-        return []
-
-    def describe(self, target: TargetValues) -> str:
-        """Return as `a number per sequence` or `2 numbers at every step`."""
-        values = flatten(target)
-        width = 1 if values.ndim == 1 else values.shape[1]
-        each = "at every step" if isinstance(target, Ragged) else "per sequence"
-        return f"{'a number' if width == 1 else f'{width} numbers'} {each}"
-
-    def summarize(self, target: TargetValues) -> str:
-        """Return as `0.5 to 7 (mean 2.5)`, for the first four numbers."""
-        values = flatten(target)
-        table = values.reshape(len(values), -1).astype(np.float64)
-        ranges = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
-        return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ranges)
-
-    def statistics(self, target: TargetValues) -> dict[str, Any]:
-        """Return the range of all numbers."""
-        values = flatten(target)
-        return {"min": float(values.min()), "max": float(values.max())}
-
-
-TARGETS: dict[TaskName, TargetKind] = {
-    "classification": ClassLabels(),
-    "tagging": ClassLabels(),
-    "multilabel": LabelSets(),
-    "regression": TargetNumbers(),
-}
 
 
 def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str]:
@@ -303,7 +154,37 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
             remedy="Name the label with --target NAME.",
             source=dataset.source,
         )
-    TARGETS[dataset.task].check(dataset, dataset.target, minimum)
+    task, labels = TASKS[dataset.task], dataset.labels()
+    if not task.has_classes:
+        return
+    per_step, line, problem = isinstance(dataset.target, Ragged), None, ""
+    counts = Counter(labels)
+    small = [(label, n) for label, n in counts.items() if n < minimum]
+    if not task.single_label:
+        problem = "" if labels else "no sequence has a label, expected some to learn from"
+        remedy = "Name another target with --target NAME."
+    elif len(counts) < 2:
+        unit = "step" if per_step else "sequence"
+        only = f"every {unit} has the label {labels[0]!r}" if labels else "there are no labels"
+        problem = f"{only}, expected at least 2 classes"
+        remedy = "Add data of other classes, or name another target with --target NAME."
+    elif small and not per_step:
+        listed = ", ".join(f"{label!r} has {n}" for label, n in small[:5])
+        more = f" and {len(small) - 5} more classes have too few" if len(small) > 5 else ""
+        problem = f"every class needs at least {minimum} sequences; {listed}{more}"
+        # Many tiny classes: more likely a column of names or numbers than one of classes.
+        many = len(counts) > 20 and len(small) > len(counts) // 2
+        remedy = (
+            "Is this the column of classes? Name another with --target NAME."
+            if many
+            else "Add sequences of that class, or remove it from the file."
+        )
+        if dataset.lines is not None:
+            line = int(dataset.lines[labels.index(small[0][0])])
+    if problem:
+        layout = dataset.layout
+        column = layout.target if layout.format in ("rows", "steps") else None
+        raise DataError(problem, remedy=remedy, source=dataset.source, line=line, column=column)
 
 
 def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
@@ -320,14 +201,14 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
     if gap is None:
         return
     layout = dataset.layout
-    over_time = layout.format == "rows"  # a column a step, of one channel
+    over_time = layout.format == "rows"  # a column for each step of one channel
     at = gap.step if over_time else gap.channel
     names = layout.values if over_time else layout.channels
     name = names[at] if at < len(names) else str(at)
     raise DataError(
         f"step {gap.step + 1} of the sequence that starts here is missing"
         + (", " if over_time else f" in channel {name!r}, ")
-        + "which had no gaps in the training part",
+        + "which had no gaps in the training split",
         remedy="Fill the gap, or train on sequences with gaps there.",
         source=dataset.source,
         line=None if dataset.lines is None else int(dataset.lines[gap.sequence]),
@@ -355,7 +236,3 @@ def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
             " one a mistake?"
         )
     return doubts
-
-
-def _column_of(dataset: Dataset) -> str | None:
-    return dataset.layout.target if dataset.layout.format in ("rows", "steps") else None

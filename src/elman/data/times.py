@@ -33,6 +33,7 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
             column.fault(i, "time", problem, "Fill it in or remove the row.")
     starts = np.zeros(len(cells), dtype=bool)
     starts[offsets[:-1]] = True
+    # A first step has no step before it; NaN compares false, and is a fault already.
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
     ids = table.columns[schema.id].texts() if len(wrong) else []
     for i in wrong.tolist():

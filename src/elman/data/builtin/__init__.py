@@ -63,7 +63,7 @@ class BuiltinTask:
         make: from a seed, and the parameters as keywords, to the training split and the test split.
             Its signature is where the parameters are declared.
         source: who published the task, and where; empty for those of this project.
-        known: one line on what is known of learning it.
+        known: one line on which networks learn it.
     """
 
     name: str
@@ -74,7 +74,7 @@ class BuiltinTask:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """What `make` takes beside the seed, by name."""
+        """The keyword parameters of `make`, by name."""
         hints = typing.get_type_hints(self.make, include_extras=True)
         found = {}
         for name, default in (self.make.__kwdefaults__ or {}).items():
@@ -134,9 +134,7 @@ BUILTIN_TASKS: dict[str, BuiltinTask] = {
             "sum-threshold", "whether 10 numbers add up to more than 5", make_sum_threshold
         ),
         BuiltinTask(
-            "token-order",
-            "whether token 1 comes before token 2 among 12 tokens",
-            make_token_order,
+            "token-order", "whether token 1 comes before token 2 among 12 tokens", make_token_order
         ),
         BuiltinTask(
             "running-parity",

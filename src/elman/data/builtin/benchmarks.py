@@ -14,7 +14,14 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from elman.data.builtin.simple import Test, Train, distinct, layout, parts, tokens
+from elman.data.builtin.simple import (
+    Test,
+    Train,
+    draw_distinct,
+    make_layout,
+    make_splits,
+    to_tokens,
+)
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged, to_objects
 from elman.errors import SettingsError
@@ -56,11 +63,12 @@ def make_adding(
     rng = np.random.default_rng(seed)
     count = train + test
     numbers, marks = rng.random((count, T)), np.zeros((count, T))
+    # One mark in each half, as in Arjovsky et al.: the shorter lag is 1 step, the longest T - 1.
     places = np.stack([rng.integers(T // 2, size=count), rng.integers(T // 2, T, size=count)], 1)
     np.put_along_axis(marks, places, 1.0, axis=1)
     target = np.take_along_axis(numbers, places, axis=1).sum(axis=1)
     inputs = list(np.stack([numbers, marks], axis=2))
-    return parts("adding", inputs, target, layout("numbers", ["number", "mark"]), train)
+    return make_splits("adding", inputs, target, make_layout("numbers", ["number", "mark"]), train)
 
 
 def make_copy_memory(
@@ -88,12 +96,12 @@ def make_copy_memory(
         arXiv:1511.06464, with items 10, symbols 8 and T 100 to 500.
     """
     rng = np.random.default_rng(seed)
-    drawn = distinct(lambda: rng.integers(1, symbols + 1, size=items), train + test)
-    words = [tokens(s.astype(str).tolist()) for s in drawn]
-    wait, hush = tokens(BLANK * (T - 1) + GO + BLANK * items), tokens(BLANK * (T + items))
+    drawn = draw_distinct(lambda: rng.integers(1, symbols + 1, size=items), train + test)
+    words = [to_tokens(s.astype(str).tolist()) for s in drawn]
+    wait, hush = to_tokens(BLANK * (T - 1) + GO + BLANK * items), to_tokens(BLANK * (T + items))
     inputs = [np.concatenate([word, wait]) for word in words]
     target = Ragged.from_list([np.concatenate([hush, word]) for word in words])
-    return parts("copy-memory", inputs, target, layout("tokens", per_step=True), train)
+    return make_splits("copy-memory", inputs, target, make_layout("tokens", per_step=True), train)
 
 
 def make_temporal_order(
@@ -106,9 +114,9 @@ def make_temporal_order(
 ) -> tuple[Dataset, Dataset]:
     """Tell in which order X and Y came, long ago and among noise.
 
-    T to 1.1 T tokens: E, then a, b, c or d by chance, at last B. At two steps (or three) stands X
-    or Y instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
-    and 0.76 T). The class is what stood there: XX, XY, YX or YY (eight classes for three). A
+    T to 1.1 T tokens: E, then a, b, c or d by chance, at last B. Two steps (or three) are X or Y
+    instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
+    and 0.76 T). The class is the symbols there: XX, XY, YX or YY (eight classes for three). A
     model that counts X and ignores the order is right three times in four (once in two for three).
 
     Source: Hochreiter & Schmidhuber 1997, experiments 6a and 6b, there with T = 100 and the classes
@@ -124,9 +132,9 @@ def make_temporal_order(
         sequence[places] = rng.choice(np.array(["X", "Y"]), size=symbols)
         return sequence.astype(object)
 
-    drawn = distinct(draw, train + test)
+    drawn = draw_distinct(draw, train + test)
     target = to_objects(["".join(t for t in s if t in "XY") for s in drawn])
-    return parts("temporal-order", drawn, target, layout("tokens"), train)
+    return make_splits("temporal-order", drawn, target, make_layout("tokens"), train)
 
 
 def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dataset, Dataset]:
@@ -148,6 +156,8 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
         """A Reber string, and after each of its symbols what may follow within it."""
         state, string, follow = 0, "", []
         while state != 7:
+            # Not rng.choice: it draws other numbers, and a seed must keep giving the strings it
+            # gave.
             symbol = list(REBER[state])[int(rng.random() * len(REBER[state]))]
             state = REBER[state][symbol]
             string += symbol
@@ -161,13 +171,13 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
         string, follow = inner()
         whole = f"B{outer}{string}{outer}"
         follows[whole] = ["PT", "B", *follow[:-1], outer, "E"]
-        return tokens(whole)
+        return to_tokens(whole)
 
-    drawn = distinct(draw, train + test)
-    # Likely strings are drawn first: mixed, so that both parts follow the same law.
+    drawn = draw_distinct(draw, train + test)
+    # Likely strings are drawn first: mixed, so that both splits follow the same distribution.
     mixed = [drawn[i] for i in rng.permutation(len(drawn))]
     target = Ragged.from_list([to_objects(follows["".join(s)]) for s in mixed])
-    return parts("reber", mixed, target, layout("tokens", per_step=True), train)
+    return make_splits("reber", mixed, target, make_layout("tokens", per_step=True), train)
 
 
 def make_anbn(
@@ -182,8 +192,8 @@ def make_anbn(
 ) -> tuple[Dataset, Dataset]:
     """At every step of S a^n b^n: which symbols may come next, T being the end.
 
-    The training part has `train` strings, n drawn from 1 to n: they repeat, there are no others.
-    The test part has each n from n + 1 to stretch * n once: longer than any seen. A model that
+    The training split has `train` strings, n drawn from 1 to n: they repeat, there are no others.
+    The test split has each n from n + 1 to stretch * n once: longer than any seen. A model that
     knows only the current letter is wrong where a letter ends, so at letters - 1 steps of each
     string, and has no string right.
 
@@ -194,7 +204,7 @@ def make_anbn(
     after = {names[i]: names[i + 1] for i in range(letters - 1)} | {names[-1]: "T"}
 
     def string(count: int) -> Tokens:
-        return tokens("S" + "".join(letter * count for letter in names))
+        return to_tokens("S" + "".join(letter * count for letter in names))
 
     def follow(count: int) -> Tokens:
         known = ["a"] + ["ab"] * count
@@ -204,11 +214,11 @@ def make_anbn(
 
     counts = np.random.default_rng(seed).integers(1, n + 1, size=train).tolist()
     counts += range(n + 1, stretch * n + 1)
-    return parts(
+    return make_splits(
         "anbn",
         [string(count) for count in counts],
         Ragged.from_list([follow(count) for count in counts]),
-        layout("tokens", per_step=True),
+        make_layout("tokens", per_step=True),
         train,
     )
 
@@ -237,9 +247,9 @@ def make_brackets(
     the kind of each pair by chance. Half of them are broken: with one kind an opening bracket
     changes places with a later closing one, so that somewhere more are closed than were open; with
     several kinds two closing brackets of different kinds do, neither of which follows its opening
-    one at once. So both classes have the same law of length, of the count of each bracket, of the
-    first symbol and of the last, and with several kinds of depth: only counting, or a
-    stack, tells them apart; guessing is right half the time. Up to as many letters as pairs are
+    one at once. So both classes have the same distribution of length, of the count of each bracket,
+    of the first symbol and of the last, and with several kinds of depth: only counting, or a stack,
+    tells them apart; guessing is right half the time. Up to as many letters as pairs are
     inserted.
 
     With `stretch` above 1 the test strings have more than `pairs` and up to stretch * pairs pairs,
@@ -263,7 +273,7 @@ def make_brackets(
             swaps = _spoiling(string, path, kinds)
             if path.cumsum().max() <= above or not swaps:
                 continue
-            # Both classes are drawn from strings that can be spoilt: else the others gave it away.
+            # Both classes come from strings that can be spoilt; the others would give theirs away.
             spoilt = rng.random() < 0.5
             if spoilt:
                 i, j = swaps[rng.integers(len(swaps))]
@@ -271,18 +281,20 @@ def make_brackets(
             count = int(rng.integers(len(path) // 2 + 1)) if letters else 0
             for place in sorted(rng.integers(len(string) + 1, size=count), reverse=True):
                 string.insert(place, "abcd"[rng.integers(letters)])
-            return tokens(string)
+            return to_tokens(string)
         raise SettingsError(
             f"Brackets more than {above} deep are too rare among {low} to {high} pairs. Ask for a "
             "smaller depth=, or for more pairs="
         )
 
-    drawn = distinct(lambda: draw(4, pairs, 0, depth), train + (test if stretch == 1 else 0))
+    drawn = draw_distinct(lambda: draw(4, pairs, 0, depth), train + (test if stretch == 1 else 0))
     mixed = [drawn[i] for i in rng.permutation(len(drawn))]
     if stretch > 1:
-        mixed += distinct(lambda: draw(pairs + 1, stretch * pairs, depth, stretch * depth), test)
+        mixed += draw_distinct(
+            lambda: draw(pairs + 1, stretch * pairs, depth, stretch * depth), test
+        )
     target = to_objects(["yes" if is_balanced(s.tolist()) else "no" for s in mixed])
-    return parts("brackets", mixed, target, layout("tokens"), train)
+    return make_splits("brackets", mixed, target, make_layout("tokens"), train)
 
 
 def is_balanced(string: list[str]) -> bool:
@@ -307,10 +319,14 @@ def _ways(steps: int, limit: int) -> NDArray[np.float64]:
     ways[0, 1] = 1
     for r in range(1, steps + 1):
         ways[r, 1:-1] = ways[r - 1, :-2] + ways[r - 1, 2:]
+        # The counts are Catalan-like and overflow beyond 500 pairs; only ratios within a row are
+        # used.
         ways[r] /= ways[r].max()
     return ways
 
 
+# Drawn by counting: rejecting random strings would favour short and flat ones, and take
+# exponentially long for deep ones.
 def _balanced(rng: np.random.Generator, pairs: int, limit: int) -> Steps:
     """A balanced string, uniform among those no deeper than `limit`: (2 * pairs,) of 1 and -1."""
     ways = _ways(2 * pairs, limit)

@@ -24,13 +24,14 @@ Stretch = Annotated[
 ]
 
 
-def distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]:
+def draw_distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]:
     """Draw until there are `count` sequences of which no two are equal.
 
     They come in the order of their first draw, so that likely ones come early.
     Raises: SettingsError if there are too few of them.
     """
     seen: dict[bytes, NDArray[Any]] = {}
+    # Far more draws than needed where enough sequences exist; where they do not, the loop must end.
     for _ in range(20 * count + 10_000):
         sequence = draw()
         # Object arrays hold addresses; all others can be compared by their bytes.
@@ -46,8 +47,8 @@ def distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]
     )
 
 
-def layout(kind: InputKind, values: Sequence[str] = (), *, per_step: bool = False) -> Layout:
-    """How generated data is laid out: numbers with these channels, or tokens."""
+def make_layout(kind: InputKind, values: Sequence[str] = (), *, per_step: bool = False) -> Layout:
+    """Return the layout of generated data: numbers with these channels, or tokens."""
     return Layout(
         format="rows",
         kind=kind,
@@ -58,21 +59,21 @@ def layout(kind: InputKind, values: Sequence[str] = (), *, per_step: bool = Fals
     )
 
 
-def parts(
+def make_splits(
     name: str,
     inputs: Sequence[NDArray[Any]],
     target: NDArray[Any] | Ragged,
     layout: Layout,
     train: int,
 ) -> tuple[Dataset, Dataset]:
-    """The first `train` sequences and the rest."""
+    """Return the first `train` sequences and the others."""
     data = Dataset(inputs=Ragged.from_list(inputs), target=target, source=name, layout=layout)
     index = np.arange(len(inputs))
     return data.take(index[:train]), data.take(index[train:])
 
 
-def tokens(text: Sequence[str]) -> NDArray[np.object_]:
-    """A sequence of tokens, (T,), a character each if `text` is a string."""
+def to_tokens(text: Sequence[str]) -> NDArray[np.object_]:
+    """Return a sequence of tokens, (T,); each is a character if `text` is a string."""
     return to_objects(list(text))
 
 
@@ -86,15 +87,19 @@ def make_sum_threshold(
     rng = np.random.default_rng(seed)
     numbers = rng.random((train + test, 10))
     target = (numbers.sum(axis=1) > 5).astype(int).astype(object)
-    return parts(
-        "sum-threshold", list(numbers[:, :, None]), target, layout("numbers", ["number"]), train
+    return make_splits(
+        "sum-threshold",
+        list(numbers[:, :, None]),
+        target,
+        make_layout("numbers", ["number"]),
+        train,
     )
 
 
 def make_token_order(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Dataset, Dataset]:
     """12 tokens of 20; class 1 if token 1 comes before token 2, else 0.
 
-    Tokens 1 and 2 stand exactly once in each sequence, anywhere; the other ten are drawn from the
+    Tokens 1 and 2 occur exactly once in each sequence, anywhere; the other ten are drawn from the
     other 18.
     """
     rng = np.random.default_rng(seed)
@@ -106,10 +111,10 @@ def make_token_order(seed: int, *, train: Train = 800, test: Test = 200) -> tupl
         tokens[first], tokens[second] = 1, 2
         return tokens
 
-    drawn = distinct(draw, train + test)
+    drawn = draw_distinct(draw, train + test)
     target = np.array([int(np.argmax(s == 1) < np.argmax(s == 2)) for s in drawn], dtype=object)
     tokens = [s.astype(str).astype(object) for s in drawn]
-    return parts("token-order", tokens, target, layout("tokens"), train)
+    return make_splits("token-order", tokens, target, make_layout("tokens"), train)
 
 
 def make_running_parity(
@@ -122,14 +127,16 @@ def make_running_parity(
 ) -> tuple[Dataset, Dataset]:
     """5 to T random bits; each step has a label: 1 if the ones so far are odd in number, else 0.
 
-    No sequence comes twice, so of length 5 there are at most 32, and most of them stand in the
-    training part. With `stretch` above 1 the test sequences have more than T and up to
+    No sequence comes twice, so of length 5 there are at most 32, and most of them are in the
+    training split. With `stretch` above 1 the test sequences have more than T and up to
     stretch * T bits.
     """
     rng = np.random.default_rng(seed)
 
     def draw(shortest: int, longest: int, count: int) -> list[NDArray[Any]]:
-        return distinct(lambda: rng.integers(2, size=rng.integers(shortest, longest + 1)), count)
+        return draw_distinct(
+            lambda: rng.integers(2, size=rng.integers(shortest, longest + 1)), count
+        )
 
     if stretch == 1:
         bits = draw(5, T, train + test)
@@ -137,8 +144,8 @@ def make_running_parity(
         bits = draw(5, T, train) + draw(T + 1, stretch * T, test)
     target = Ragged.from_list([(np.cumsum(s) % 2).astype(object) for s in bits])
     inputs = [s[:, None].astype(np.float64) for s in bits]
-    described = layout("numbers", ["bit"], per_step=True)
-    return parts("running-parity", inputs, target, described, train)
+    described = make_layout("numbers", ["bit"], per_step=True)
+    return make_splits("running-parity", inputs, target, described, train)
 
 
 def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Dataset, Dataset]:
@@ -163,14 +170,16 @@ def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Data
         noisy: NDArray[np.float64] = np.round(wave + rng.normal(0, 0.25, len(steps)), 4)
         return noisy[:, None]
 
-    return parts("waves", [draw(s) for s in target], target, layout("numbers", ["height"]), train)
+    return make_splits(
+        "waves", [draw(s) for s in target], target, make_layout("numbers", ["height"]), train
+    )
 
 
 def make_digits(seed: int) -> tuple[Dataset, Dataset]:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels from 0 to 16, read from top to bottom.
 
     Returns: 1,437 and 360 digits, every class in the same proportion in both. A sequence is
-        8 steps, the rows of the picture, of 8 channels.
+        8 steps, the rows of the image, of 8 channels.
     Source: sklearn.datasets.load_digits (UCI, Alpaydin and Kaynak 1998).
     """
     return _split("digits", seed, None, [f"pixel {i}" for i in range(1, 9)])
@@ -184,16 +193,16 @@ def make_sequential_digits(
         Help("of the pixels: row after row, or one random order drawn by the seed"),
     ] = "rows",
 ) -> tuple[Dataset, Dataset]:
-    """The same digits and parts as `digits`, one pixel a step: 64 steps of one channel.
+    """The same digits and splits as `digits`, one pixel a step: 64 steps of one channel.
 
-    `permuted` shuffles the pixels, in the same way for all digits, so that what stood near in the
-    picture is far in the sequence.
+    `permuted` shuffles the pixels, in the same way for all digits, so that what is near in the
+    image is far in the sequence.
 
     Source: Le, Jaitly & Hinton 2015, arXiv:1504.00941, there with the 784 pixels of MNIST.
     """
     pixels = np.arange(64)
     if order == "permuted":
-        # A stream of its own: the parts are those of `rows`.
+        # A separate random stream: the splits are those of `rows`.
         pixels = np.random.default_rng([seed, 64]).permutation(64)
     return _split("sequential-digits", seed, pixels, ["pixel"])
 
@@ -201,7 +210,7 @@ def make_sequential_digits(
 def _split(
     name: str, seed: int, pixels: np.ndarray | None, channels: list[str]
 ) -> tuple[Dataset, Dataset]:
-    """The stratified parts; `pixels` is the order of 64 single steps, None for 8 rows of 8."""
+    """The stratified splits; `pixels` is the order of 64 single steps, None for 8 rows of 8."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -218,6 +227,6 @@ def _split(
         inputs=Ragged.from_list(list(steps), dtype=np.float64),
         target=digits.astype(object),
         source=name,
-        layout=layout("numbers", channels),
+        layout=make_layout("numbers", channels),
     )
     return data.take(train), data.take(test)

@@ -31,6 +31,7 @@ READABLE = (
 )
 LONGEST_LINE = 64 << 20  # bytes; a longer one is a file without line ends, read up to here
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
+# First bytes of files that people give for text; the remedy is the command that unpacks them.
 _MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
     b"BZh": ("bzip2-compressed", "Unpack it first: `bunzip2 FILE`."),
@@ -109,6 +110,7 @@ def _decode(data: bytes, source: str) -> str:
             source=source,
             rule="encoding",
         )
+    # Valid in UTF-8, yet no text has one; a damaged file would otherwise be read as odd words.
     at = data.find(b"\0")
     if at >= 0:
         raise DataError(
@@ -119,6 +121,9 @@ def _decode(data: bytes, source: str) -> str:
             rule="encoding",
         )
     try:
+        # Strict: to guess Latin-1 or replace what cannot be decoded would change words in silence.
+        # Spreadsheets put a byte order mark first, which would become part of the first column's
+        # name.
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # utf-8-sig counts from behind the byte order mark, lines are counted from the file's start.
@@ -163,11 +168,12 @@ def _missing(path: Path, source: str) -> DataError:
             rule="file",
         )
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    # A mistyped name is the usual reason; 0.6 is difflib's own cutoff.
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
     if near:
         found = f"Did you mean {' or '.join(map(repr, near))}?"
     else:
-        found = _list_folder(folder).strip() or f"No data file lies in {str(folder)!r}."
+        found = _list_folder(folder).strip() or f"There is no data file in {str(folder)!r}."
     return DataError("there is no such file", remedy=found, source=source, rule="file")
 
 

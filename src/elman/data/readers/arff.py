@@ -13,9 +13,9 @@ import numpy as np
 
 from elman.data.faults import Faults, Place, format_count, is_missing, list_names, quote, to_numbers
 from elman.data.readers.ts import table_of_cases
-from elman.data.roles import ReadOptions
+from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
-from elman.errors import DataError, SettingsError, nearest
+from elman.errors import nearest
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _CELL = re.compile(rf"\s*({_QUOTED}|[^,'\"]*?)\s*(,|$)")
@@ -46,32 +46,30 @@ def read_arff(
     Returns: the table, and a note on what was left out, or an empty text.
     """
     lines = text.split("\n")
-    attributes, start = _read_header(lines, faults.source)
+    attributes, start = _read_header(lines, faults)
     rows = _read_rows(lines, start, len(attributes), faults)
     if not rows:
         faults.stop()
-        raise DataError(
+        raise faults.error(
+            "empty",
             "no row follows @data",
-            remedy="Check that the file was written to the end.",
-            source=faults.source,
+            "Check that the file was written to the end.",
             line=start,
-            rule="empty",
         )
     relational = [i for i, a in enumerate(attributes) if a.kind == "relational"]
     if not relational:
         return _table(attributes, rows, faults), ""
     if len(relational) > 1 or form in ("rows", "steps"):
-        raise DataError(
+        raise faults.error(
+            "type",
             f"{format_count(len(relational), 'relational attribute')}, expected "
             + ("none for --format " + str(form) if form in ("rows", "steps") else "1"),
-            remedy="Leave --format out, and the other attributes.",
-            source=faults.source,
-            rule="type",
+            "Leave --format out, and the other attributes.",
         )
     return _cases(attributes, relational[0], rows, faults, options)
 
 
-def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
+def _read_header(lines: list[str], faults: Faults) -> tuple[list[_Attribute], int]:
     """Return the attributes and the number of the line of @data."""
     attributes: list[_Attribute] = []
     bag: str | None = None
@@ -79,10 +77,6 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
     for line, content in enumerate(lines, 1):
         content = content.strip()
         word = content.split(None, 1)[0].lower() if content else ""
-
-        def fault(problem: str, remedy: str, rule: str, line: int = line) -> DataError:
-            return DataError(problem, remedy=remedy, source=source, line=line, rule=rule)
-
         if not content or content.startswith("%") or word == "@relation":
             continue
         if word == "@end" and bag is not None:
@@ -90,49 +84,51 @@ def _read_header(lines: list[str], source: str) -> tuple[list[_Attribute], int]:
             bag = None
         elif word == "@data":
             if bag is not None:
-                raise fault(
-                    f"@data stands within the relational attribute {bag!r}",
-                    f"Write @end {bag} before it.",
+                raise faults.error(
                     "header",
+                    f"@data is within the relational attribute {bag!r}",
+                    f"Write @end {bag} before it.",
+                    line,
                 )
             if not attributes:
-                raise fault("no @attribute stands before @data", "Declare them.", "header")
+                raise faults.error("header", "no @attribute is before @data", "Declare them.", line)
             return attributes, line
         elif word == "@attribute":
             found = _attribute(content)
             if found is None:
-                raise fault(
+                raise faults.error(
+                    "header",
                     f"{quote(content, 60)} is no attribute, expected a name and numeric, string,"
                     " {a,b,...} or relational",
                     "Correct the header; elman reads no dates here.",
-                    "header",
+                    line,
                 )
             if found.name in [a.name for a in attributes]:
-                raise fault(
-                    f"two attributes are called {found.name!r}",
-                    "Give every one its own name.",
-                    "name twice",
-                )
+                problem = f"two attributes are called {found.name!r}"
+                raise faults.error("name twice", problem, "Give every one its own name.", line)
             if bag is not None:
                 inner += 1
             elif found.kind == "relational":
                 bag, inner = found.name, 0
             else:
                 attributes.append(found)
+            # Checked as they come: a header of a million attributes is refused before it fills
+            # memory.
             if max(inner, len(attributes)) > MOST_COLUMNS:
-                raise fault(f"over {MOST_COLUMNS:,} attributes", "Cut the sequences.", "columns")
+                problem = f"over {MOST_COLUMNS:,} attributes"
+                raise faults.error("columns", problem, "Cut the sequences.", line)
         else:
             known = ("@relation", "@attribute", "@data", "@end")
-            raise fault(
-                f"{quote(content)} stands before @data, expected @attribute",
-                f"{nearest(word, known)} Write @data on a line before the first row.".strip(),
+            raise faults.error(
                 "header",
+                f"{quote(content)} is before @data, expected @attribute",
+                f"{nearest(word, known)} Write @data on a line before the first row.".strip(),
+                line,
             )
-    raise DataError(
+    raise faults.error(
+        "header",
         "no line says @data",
-        remedy="Write @data before the first row; other formats are named with --format.",
-        source=source,
-        rule="header",
+        "Write @data before the first row; other formats are named with --format.",
     )
 
 
@@ -181,7 +177,7 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
             remedy = "Convert it with Weka's SparseToNonSparse."
         elif cells is None:
             rule, problem = "quote", f"a quote is not closed where its cell ends: {content[:40]}"
-            remedy = "Close it, and write a quote bag a cell as \\'."
+            remedy = "Close it, and write a quote inside a cell as \\'."
         elif len(cells) != width:
             rule, problem = "width", f"{format_count(len(cells), 'cell')}, expected {width}"
             remedy = "Every row needs a value for every attribute; a missing one is written ?."
@@ -205,9 +201,7 @@ def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> T
 
             columns[name] = NumberColumn(name, rows, to_numbers(values, place, faults))
             continue
-        columns[name] = column = TextColumn(name, rows, values, attribute.classes)
-        if attribute.kind == "nominal":
-            column.check_declared()
+        columns[name] = TextColumn(name, rows, values, attribute.classes)
     return Table("table", columns, rows, len(cells), "")
 
 
@@ -215,22 +209,17 @@ def _cases(
     attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: ReadOptions
 ) -> tuple[Table, str]:
     """Read a sequence from the relational attribute of each row."""
-    chosen = ("target", "text", "values", "id", "time", "categories", "time_difference", "group")
-    for name in chosen:
-        if getattr(options, name):
-            raise SettingsError(
-                f"--{name.replace('_', '-')} means nothing for a relational attribute: its rows are"
-                " channels, and the last nominal attribute is the class. Leave it out."
-            )
+    what = "a relational attribute: its rows are channels, and the last nominal attribute the class"
+    refuse_settings(options, CASE_SETTINGS, what)
     steps = attributes[at].inner
+    # By Weka's convention the class is the last attribute.
     nominal = [i for i, a in enumerate(attributes) if a.kind == "nominal"]
     target = nominal[-1] if nominal else None
     if target is None and options.labelled:
-        raise DataError(
+        raise faults.error(
+            "label",
             "no attribute is nominal, {a,b,...}, expected one of classes",
-            remedy="Declare the class as the last attribute.",
-            source=faults.source,
-            rule="label",
+            "Declare the class as the last attribute.",
         )
     flat: list[str] = []
     ends, lines, labels, channels = [0], [], [], 0

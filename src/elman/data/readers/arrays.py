@@ -26,25 +26,24 @@ from elman.errors import DataError
 
 Array = NDArray[Any]
 _LENGTHS = ("lengths", "length", "lens")
-# In the name of a file of inputs, and in that of the labels beside it.
+# In the name of a file of inputs, and in that of its labels.
 _BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
 
 
 def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions]:
     """Read X (n, T, C) or (n, T), where given y and lengths (n,), from a `.npz` or `.npy` file.
 
-    Returns: the table, and the options with what the files beside a `.npy` file say.
+    Returns: the table, and the options with the file of labels next to a `.npy` file.
     """
     if path.suffix.lower() == ".npy":
         arrays, options = _open_npy(path, faults.source, options)
     else:
         arrays = _open_npz(path, faults.source)
         if len(options.values) > 1:
-            raise DataError(
+            raise faults.error(
+                "shape",
                 f"--values names {len(options.values)} arrays, expected 1, (n, T, C)",
-                remedy="Stack the channels in one array.",
-                source=faults.source,
-                rule="shape",
+                "Stack the channels in one array.",
             )
     name = next((n for n in arrays if n.lower() in _LENGTHS), None)
     lengths = arrays.pop(name) if name else None
@@ -91,6 +90,8 @@ class ArrayColumn(Column):
         steps, channels = values.shape[1:]
         lengths = self._find_ends(values)
         short = int((lengths < steps).sum()) if self.ends is None else 0
+        # Padding is cut off here; batches are padded again, as late as possible and no longer than
+        # needed.
         mask: NDArray[np.bool_] = np.arange(steps) < lengths[:, None]
         sequences, at = np.nonzero(mask)
 
@@ -113,12 +114,11 @@ class ArrayColumn(Column):
             # A sequence of NaN alone keeps all its steps, and is refused for having no value.
             return np.where(full.any(axis=1), last, steps)
         if self.ends.shape != (n,) or self.ends.dtype.kind not in "iu":
-            raise DataError(
+            raise self.rows.faults.error(
+                "length",
                 f"the lengths are {self.ends.dtype} of shape {self.ends.shape}, expected whole"
                 f" numbers, ({n},)",
-                remedy="Save the steps of each sequence.",
-                source=self.rows.faults.source,
-                rule="length",
+                "Save the steps of each sequence.",
             )
         ends = self.ends.astype(np.int64)
         for i in np.flatnonzero((ends < 1) | (ends > steps)).tolist():
@@ -133,23 +133,22 @@ class ArrayColumn(Column):
             wide: whether several numbers a row, (n, K), are meant as such.
         """
         n, target = len(steps.lengths), self.array
+        # scikit-learn and pandas often give y as a column.
         if target.ndim == 2 and target.shape == (n, 1) and steps.padded != 1:
             target = target[:, 0]
         wide = wide and target.ndim == 2 and target.shape[0] == n and target.shape[1] > 0
         if target.shape not in ((n,), (n, steps.padded)) and not wide:
-            raise DataError(
+            raise self.rows.faults.error(
+                "length",
                 f"array {self.name!r} has the shape {target.shape}, expected ({n},), a label a"
                 f" sequence, or ({n}, {steps.padded}), one a step",
-                remedy="Save as many labels as sequences.",
-                source=self.rows.faults.source,
-                rule="length",
+                "Save as many labels as sequences.",
             )
         if target.dtype.kind not in "fiubUS":
-            raise DataError(
+            raise self.rows.faults.error(
+                "label",
                 f"array {self.name!r} is of {target.dtype}, expected numbers or text",
-                remedy="Save labels as whole numbers or text.",
-                source=self.rows.faults.source,
-                rule="label",
+                "Save labels as whole numbers or text.",
             )
         if target.shape != (n, steps.padded):
             return target, None
@@ -164,6 +163,7 @@ class ArrayColumn(Column):
             target = np.char.decode(target, "utf-8")
         labels = target.tolist()
         if target.dtype.kind == "f":  # whole numbers are classes, however they were saved
+            # MATLAB and pandas save class codes as floats.
             labels = [int(label) if label.is_integer() else label for label in labels]
 
         def place(i: int) -> Place:
@@ -204,6 +204,8 @@ def _open_npz(path: Path, source: str) -> dict[str, Array]:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
+            # Not numpy.load: it trusts the header's shape and would take memory before it reads the
+            # content.
             for entry in archive.infolist():
                 with archive.open(entry) as file:
                     name = entry.filename.removesuffix(".npy")
@@ -227,6 +229,7 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
         size: bytes of the whole file.
     """
     read_header: dict[tuple[int, int], Callable[..., Any]] = {
+        # Version 3.0 is for structured types with names beyond Latin-1, which are refused anyway.
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
@@ -271,7 +274,7 @@ def _damaged(problem: str, source: str, what: str) -> DataError:
 def _open_npy(
     path: Path, source: str, options: ReadOptions
 ) -> tuple[dict[str, Array], ReadOptions]:
-    """Return the array of inputs, and the labels of the file named or lying beside it."""
+    """Return the array of inputs, and that of labels in the file that is named or next to it."""
     arrays = {path.name: load_npy(path, source)}
     options = dataclasses.replace(options, values=(path.name,))
     guess = _find_labels(path)

@@ -37,8 +37,11 @@ def read_csv(
     source = faults.source
     lines = list(io.StringIO(text, newline=""))
     # The limit is one for the whole process, so it is restored for other users of csv.
+    # Python's own limit, 128 KiB, would refuse a cell with a long text.
     limit = csv.field_size_limit(LARGEST_CELL)
     try:
+        # What the first lines show goes before what an earlier file had: people save the same table
+        # with another delimiter.
         found = _find_delimiter(lines) or delimiter or ","
         records, starts = _records(lines, found, faults)
     finally:
@@ -91,6 +94,7 @@ def read_csv(
             line=1,
             rule="empty",
         )
+    # Faulty rows are left out of the columns, so that each is reported once and not once a column.
     rows = Rows(faults, np.array(starts, np.int64)[kept])
     cut = zip(*(cells for cells, keep in zip(records, kept, strict=True) if keep), strict=True)
     columns = {n: TextColumn(n, rows, list(cells)) for n, cells in zip(names, cut, strict=True)}
@@ -117,6 +121,8 @@ def _find_delimiter(lines: list[str]) -> str | None:
     for mark in DELIMITERS:
         records = []
         with suppress(csv.Error):  # a cell too large is reported when the whole file is cut
+            # 20 records are enough to see a steady width; they may take 200 lines where cells have
+            # newlines.
             for record in islice(_reader(lines[:200], mark), 20):
                 records += [record] if record else []
         if records and len(records[0]) > 1:
@@ -124,6 +130,8 @@ def _find_delimiter(lines: list[str]) -> str | None:
     steady = [mark for mark, counts in widths.items() if len(set(counts)) == 1]
     if steady:
         return steady[0]
+    # No mark cuts all records alike: a row has a fault. The first line, a header as a rule,
+    # decides, and the rows that differ are reported.
     return max(widths, key=lambda mark: widths[mark][0], default=None)
 
 
@@ -145,6 +153,8 @@ def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[lis
     except csv.Error:
         # The reader names the end of the record; the user needs the quote that opened it.
         _report_uncut(lines, start, delimiter, faults)
+    # Blank lines before the header and after the last row are no sequences, even in a file of one
+    # column; editors and spreadsheets leave them.
     while records and not records[0]:
         del records[0], starts[0]
     if not records:
@@ -158,6 +168,7 @@ def _report_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) 
     """Find the quote that opened a cell of the record at line `start` and never closed it well."""
     text = "".join(lines[start - 1 :])
     mark = re.escape(delimiter)
+    # A quoted cell, closed before a delimiter or line end, or a cell without quotes.
     cell = re.compile(rf'"(?:[^"]|"")*"(?={mark}|[\r\n]|\Z)|(?!")[^{mark}\r\n]*')
     at = 0
     while match := cell.match(text, at):
@@ -200,5 +211,6 @@ def _names(
                 column=i,
                 rule="name twice",
             )
+    # pandas writes its row labels as a first column without a name; such columns are never inputs.
     unnamed = {str(i) for i, cell in enumerate(cells, 1) if header and not cell.strip()}
     return tuple(names), frozenset(unnamed)

@@ -33,21 +33,19 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     files, left = _list_files(path, faults)
     kinds = {ENDINGS[file.suffix.lower()] for file in files}
     if len(kinds) > 1:
-        raise DataError(
+        raise faults.error(
+            "kind",
             f"the files end in {list_names(sorted({file.suffix for file in files}))}, expected one"
             " kind of file",
-            remedy="Save all sequences in the same way.",
-            source=faults.source,
-            rule="kind",
+            "Save all sequences in the same way.",
         )
     below = {file.parent != path for file in files} == {True}
     if options.labelled and not below and not options.target:
-        raise DataError(
+        raise faults.error(
+            "label",
             "the files lie in the folder itself, expected each in a folder named as its class",
-            remedy="Move them, as in FOLDER/yes/1.csv and FOLDER/no/1.csv, or give one of them:"
+            "Move them, as in FOLDER/yes/1.csv and FOLDER/no/1.csv, or give one of them:"
             f" {list_names([file.name for file in files], 4)}.",
-            source=faults.source,
-            rule="label",
         )
     text = kinds == {"text"}
     # All files are read before any fault is raised: a user mends a folder once.
@@ -84,6 +82,8 @@ def name_sequences(dataset: Dataset, table: Table) -> Dataset:
 
 def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     """Return the files of sequences in the order of their names, and what else was left out."""
+    # Sorted, since file systems list in any order and splits must not depend on it. Names with a
+    # dot are the system's, as .DS_Store.
     seen = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
     classes = [p for p in seen if p.is_dir()]
     files: list[Path] = []
@@ -91,17 +91,14 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
         content = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
         deeper = [p.name for p in content if p.is_dir()]
         if deeper:
-            raise DataError(
+            raise faults.error(
+                "folder",
                 f"folders within {folder.name!r}: {list_names(deeper, 4)}; expected files there",
-                remedy=f"Give {str(folder)!r}, if its folders are the classes.",
-                source=faults.source,
-                rule="folder",
+                f"Give {str(folder)!r}, if its folders are the classes.",
             )
         if not content:
             faults.add(
-                "empty",
-                f"the folder {folder.name!r} is empty",
-                remedy="Fill it or remove it.",
+                "empty", f"the folder {folder.name!r} is empty", remedy="Fill it or remove it."
             )
         files += content
     beside = [p for p in seen if p.is_file()]
@@ -117,11 +114,10 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     files = [file for file in files if file.suffix.lower() in ENDINGS]
     if not files:
         faults.stop()
-        raise DataError(
-            "no file lies in this folder",
-            remedy=f"Give a file, or a folder with a file a sequence: {_READ}.",
-            source=faults.source,
-            rule="empty",
+        raise faults.error(
+            "empty",
+            "there is no file in this folder",
+            f"Give a file, or a folder with a file a sequence: {_READ}.",
         )
     return files, left
 
@@ -134,6 +130,7 @@ def _read_file(
     first = tables[0][1] if tables else None
     kind = ENDINGS[file.suffix.lower()]
     if kind == "text":
+        # Editors end a file with a newline that is no character of the text.
         content = load_text(file, own.source).rstrip("\r\n")
         rows = Rows(own, np.ones(1, np.int64))
         return Table("table", {"text": TextColumn("text", rows, [content])}, rows, 1)
@@ -145,12 +142,11 @@ def _read_file(
         mark = first.delimiter if first else layout.delimiter if layout else None
         table = read_csv(load_text(file, own.source), own, delimiter=mark, header=header)
     if first and table.names != first.names:
-        raise DataError(
+        raise own.error(
+            "columns",
             f"the columns are {list_names(table.names)}, in the first file"
             f" {list_names(first.names)}",
-            remedy="All files need the same columns, in the same order.",
-            source=own.source,
-            rule="columns",
+            "All files need the same columns, in the same order.",
         )
     return table
 
@@ -158,11 +154,10 @@ def _read_file(
 def _read_array(file: Path, own: Faults) -> Table:
     array = load_npy(file, own.source)
     if array.ndim not in (1, 2) or 0 in array.shape or array.dtype.kind not in "fiub":
-        raise DataError(
+        raise own.error(
+            "shape",
             f"{array.dtype} of shape {array.shape}, expected numbers, (T, C) or (T,)",
-            remedy="Save the steps of one sequence in each file.",
-            source=own.source,
-            rule="shape",
+            "Save the steps of one sequence in each file.",
         )
     channels = array.reshape(len(array), -1).astype(np.float64).T
     rows = Rows(own)

@@ -98,7 +98,7 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
     elif len(frame) == 0:
         problem, remedy = "there are columns and no rows", "Check how it was made."
     if problem:
-        raise DataError(problem, remedy=remedy, source=faults.source, rule=rule)
+        raise faults.error(rule, problem, remedy)
     whole = nw.from_native(frame, eager_only=True)
     series = [whole[name] for name in whole.columns]
     lists = [_is_list(column) for column in series]
@@ -156,12 +156,11 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         return NumberColumn(name, rows, numbers)
     kind = str(dtype).split("(")[0]
     if kind in ("Binary", "Struct", "List", "Array", "Unknown", "Duration"):
-        raise DataError(
+        raise rows.faults.error(
+            "type",
             f"its type is {dtype}, expected numbers, text or dates",
-            remedy="Convert the column, or leave it out.",
-            source=rows.faults.source,
+            "Convert the column, or leave it out.",
             column=name,
-            rule="type",
         )
     cells = []
     for i, (value, gap) in enumerate(_values(column)):

@@ -15,7 +15,6 @@ from elman.data.faults import Faults, Place, describe_value, format_count, list_
 from elman.data.ragged import Ragged, to_objects
 from elman.data.roles import ReadOptions
 from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
-from elman.errors import DataError
 
 Record = dict[str, Any]
 # JSON has no larger number; what a program writes as 1e999 is read as infinity.
@@ -36,7 +35,8 @@ def table_of_records(
     Args:
         lines: the line of each object, (n,); None for the rows of a frame.
     """
-    rows = Rows(faults, lines)
+    # A column of the file would be a character of the line, so no column is named.
+    rows = Rows(faults, lines, named=False)
     layout = options.layout
     target = layout.target if layout and not options.target and options.labelled is None else None
     if target and target not in records[0]:
@@ -45,6 +45,7 @@ def table_of_records(
             if target in record:
                 problem = f"key {target!r} is here and not on the first line"
                 rows.fault(i, None, "key", problem, "Give it on all lines or on none.")
+    # The first object decides which keys there are, as a header does; later ones may have more.
     columns = {key: RecordColumn(key, rows, records) for key in records[0]}
     return Table("jsonl", columns, rows, len(records), noun="key")
 
@@ -66,6 +67,7 @@ def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
             continue
         column = None
         try:
+            # decode() refuses what follows the object; two objects on a line are a lost line end.
             value = decode(content)
             if "\\u" in content:
                 # Half a surrogate pair decodes, and fails only when it is written somewhere.
@@ -74,6 +76,7 @@ def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
             problem, column = f"not valid JSON: {error.msg}", error.colno
         except UnicodeEncodeError:
             problem = "half a surrogate pair: a \\u escape that is not a character"
+        # Infinity, more digits than Python converts (4,300), or lists nested a thousand deep.
         except (ValueError, RecursionError) as error:
             problem = f"not usable as JSON: {error}"
         else:
@@ -105,14 +108,6 @@ class RecordColumn(Column):
     def nested(self) -> bool:  # type: ignore[override]
         """Whether the first line has a list."""
         return isinstance(self.records[0].get(self.name), list)
-
-    def place(self, row: int, detail: str = "") -> Place:
-        """Return the line; a column of the file would be a character of it, so none is named."""
-        return self.rows.place(row, None, detail)
-
-    def fault(self, row: int, rule: str, problem: str, remedy: str) -> None:
-        """Note a fault of the value of a row."""
-        self.rows.fault(row, None, rule, problem, remedy)
 
     def values(self) -> Iterator[tuple[int, Any]]:
         """Yield row and value for every object that has the key."""
@@ -149,23 +144,29 @@ class RecordColumn(Column):
                 texts[i] = value
         return texts
 
-    def lists(self, what: str) -> list[list[Any]]:
-        """Return a list a line, empty where that is a fault."""
+    def lists(self, rule: str, expected: str, remedy: str) -> list[list[Any]]:
+        """Return a list a line, empty where another value is a fault."""
         lists: list[list[Any]] = [[] for _ in self.records]
         for i, value in self.values():
-            if not isinstance(value, list):
-                problem = f"{self.name!r} is {describe_value(value)}, expected a list of {what}"
-                self.fault(i, "type", problem, "Write it as [...].")
-            elif not value:
+            if isinstance(value, list):
+                lists[i] = value
+            else:
+                problem = f"{self.name!r} is {describe_value(value)}, expected {expected}"
+                self.fault(i, rule, problem, remedy)
+        return lists
+
+    def sequences(self, what: str) -> list[list[Any]]:
+        """Return the list of steps of each line; an empty one is a fault."""
+        lists = self.lists("type", f"a list of {what}", "Write it as [...].")
+        for i, record in enumerate(self.records):
+            if record.get(self.name) == []:
                 problem = f"an empty sequence: {self.name!r} is empty"
                 self.fault(i, "empty", problem, "Remove the line.")
-            else:
-                lists[i] = value
         return lists
 
     def tokens(self) -> Ragged:
         """Return lists of tokens, (N,) text."""
-        lists = self.lists("tokens")
+        lists = self.sequences("tokens")
         for i, tokens in enumerate(lists):
             for k, token in enumerate(tokens, 1):
                 if isinstance(token, str) and token:
@@ -184,7 +185,7 @@ class RecordColumn(Column):
 
     def categories(self) -> Ragged:
         """Return lists of categories, (N,) text; null is the empty text, which means a gap."""
-        lists = self.lists("categories")
+        lists = self.sequences("categories")
         for i, values in enumerate(lists):
             for k, value in enumerate(values, 1):
                 if not isinstance(value, str | int | None):
@@ -197,17 +198,20 @@ class RecordColumn(Column):
         numbers: list[float] = []
         ends = [0]
         channels = 0
-        for i, steps in enumerate(self.lists("numbers")):
+        for i, steps in enumerate(self.sequences("numbers")):
             rows = steps
             if steps and not isinstance(steps[0], list):
                 rows = [[step] for step in steps]
             elif steps:
                 channels = channels or len(steps[0])
+            # Plain numbers are one channel; the first sequence decides for the file, and an empty
+            # one decides nothing.
             channels = channels or min(len(rows), 1)
             for k, row in enumerate(rows, 1):
                 if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
                     numbers += [math.nan if value is None else value for value in row]
                 else:
+                    # Keeps the places of the steps after it, whose faults are still to be found.
                     numbers += [0.0] * channels
             if rows and all(map(math.isnan, numbers[ends[-1] * channels :])):
                 problem = f"every value of {self.name!r} is missing, expected numbers"
@@ -229,6 +233,8 @@ class RecordColumn(Column):
         for value in row if not rule else ():
             if value is None or value != value:
                 continue
+            # Not isinstance: true and false are integers to Python, and a mistake in a list of
+            # numbers.
             if type(value) not in (int, float):
                 rule, problem = "number", f"{where} is {describe_value(value)}, expected a number"
             elif not -_LARGEST <= value <= _LARGEST:
@@ -257,38 +263,24 @@ class RecordColumn(Column):
 
     def _step_labels(self, steps: Steps | None) -> list[list[Any]]:
         if steps is None:
-            raise DataError(
+            raise self.rows.faults.error(
+                "label",
                 f"{self.name!r} holds a label for every step, and a text has no steps yet",
-                remedy='Cut the text into "tokens": [...].',
-                source=self.rows.faults.source,
-                rule="label",
+                'Cut the text into "tokens": [...].',
             )
-        lists: list[list[Any]] = [[] for _ in self.records]
-        lengths = steps.lengths.tolist()
-        for i, labels in self.values():
-            if not isinstance(labels, list):
-                problem = (
-                    f"{self.name!r} is {describe_value(labels)}, expected a list, a label a step"
-                )
-                self.fault(i, "label", problem, "All lines need the same kind of label.")
-                continue
-            # A faulty sequence is read as empty, so its length says nothing.
-            if len(labels) != lengths[i] and i not in self.rows.faulty:
+        remedy = "All lines need the same kind of label."
+        lists = self.lists("label", "a list, a label a step", remedy)
+        for i, (labels, n) in enumerate(zip(lists, steps.lengths.tolist(), strict=True)):
+            # A faulty sequence, or list of labels, is read as empty: its length says nothing.
+            if len(labels) != n and i not in self.rows.faulty:
                 count = format_count(len(labels), "label")
-                problem = f"{self.name!r} has {count}, expected {lengths[i]}, one a step"
+                problem = f"{self.name!r} has {count}, expected {n}, one a step"
                 self.fault(i, "length", problem, "Give as many labels as steps.")
-            lists[i] = labels
         return lists
 
     def label_lists(self) -> LabelCells:
         """Return a list of labels a line."""
-        lists: list[list[Any]] = [[] for _ in self.records]
-        for i, labels in self.values():
-            if isinstance(labels, list):
-                lists[i] = labels
-            else:
-                problem = f"{self.name!r} is {describe_value(labels)}, expected a list of labels"
-                self.fault(i, "label", problem, "Write [] where there is no label.")
+        lists = self.lists("label", "a list of labels", "Write [] where there is no label.")
         return flatten_lists(lists, self._place_label)
 
     def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
@@ -300,6 +292,8 @@ class RecordColumn(Column):
         nested, width = self.nested, 0
         lengths = [] if steps is None else steps.lengths.tolist()
         found = [record.get(self.name) for record in self.records]
+        # Only if all lists fit their sequences: one that does not is a wrong count, not another
+        # form.
         per_step = bool(lengths) and all(
             isinstance(value, list) and len(value) == n
             for value, n in zip(found, lengths, strict=True)

@@ -14,7 +14,6 @@ from elman.data.faults import Faults, Place, format_count, quote, to_numbers
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, Rows, SeriesColumn, Table, TextColumn
-from elman.errors import DataError
 
 SERIES, TARGET = "series", "class"  # the two columns of a table of cases
 _BOOLEAN = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
@@ -31,13 +30,12 @@ class _Header(NamedTuple):
 def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
     """Read the text of a `.ts` file: a case a line, channels between `:`, steps between `,`."""
     contents = text.split("\n")
-    header = _read_header(contents, faults.source)
+    header = _read_header(contents, faults)
     if options.labelled and not header.labelled:
-        raise DataError(
+        raise faults.error(
+            "label",
             "the header says @classLabel false, expected labels",
-            remedy="Use a file with class labels, or numbers and @targetLabel true.",
-            source=faults.source,
-            rule="label",
+            "Use a file with class labels, or numbers and @targetLabel true.",
         )
     cells: list[str] = []
     ends = [0]
@@ -67,12 +65,11 @@ def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
         labels.append(label)
     if not lines:
         faults.stop()
-        raise DataError(
+        raise faults.error(
+            "empty",
             "no case follows @data",
-            remedy="Check that the file was written to the end.",
-            source=faults.source,
+            "Check that the file was written to the end.",
             line=header.data_line,
-            rule="empty",
         )
     return table_of_cases(
         cells, channels, ends, lines, labels if header.labelled else None, header.classes, faults
@@ -105,25 +102,14 @@ def table_of_cases(
 
     columns: dict[str, Column] = {}
     if labels is not None:
-        columns[TARGET] = column = CaseTarget(rows, labels, classes)
-        if classes:
-            column.check_declared()
+        columns[TARGET] = target = TextColumn(TARGET, rows, labels, classes)
+        target.task = "classification" if classes else "regression"
+        # Why a number is expected there: the header says so, whatever the cells look like.
+        target.prefix = "" if classes else "@targetLabel true: "
     flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults)
     sequences = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
     columns[SERIES] = SeriesColumn(SERIES, rows, sequences, place)
     return Table("ts", columns, rows, len(lines))
-
-
-class CaseTarget(TextColumn):
-    """The class of each case, among those of the header, or the number that it says is there."""
-
-    def __init__(self, rows: Rows, cells: list[str], classes: tuple[str, ...]) -> None:
-        super().__init__(TARGET, rows, cells, classes)
-        self.task = "classification" if classes else "regression"
-
-    def place(self, row: int, detail: str = "") -> Place:
-        """Return the line of a case, and why a number is expected there."""
-        return super().place(row, detail if self.declared else f"@targetLabel true: {detail}")
 
 
 def _find_wrong_shape(
@@ -157,7 +143,7 @@ def _find_wrong_shape(
     return None
 
 
-def _read_header(contents: list[str], source: str) -> _Header:
+def _read_header(contents: list[str], faults: Faults) -> _Header:
     flags: dict[str, bool] = {}
     sizes: dict[str, int] = {}
     classes: tuple[str, ...] = ()
@@ -168,42 +154,52 @@ def _read_header(contents: list[str], source: str) -> _Header:
             continue
         tag = words[0].lower()
         value = words[1].lower() if len(words) > 1 else ""
-
-        def fault(problem: str, remedy: str, line: int = line) -> DataError:
-            return DataError(problem, remedy=remedy, source=source, line=line, rule="header")
-
         if not tag.startswith("@"):
-            raise fault(
-                f"{quote(content.strip())} stands before @data, expected a line with @ or #",
+            raise faults.error(
+                "header",
+                f"{quote(content.strip())} is before @data, expected a line with @ or #",
                 "Write @data on a line before the first case.",
+                line,
             )
+        # Both spellings occur in the archive.
         key = {"dimension": "dimensions"}.get(tag[1:], tag[1:])
         if key == "data":
             return _Header(flags, sizes, classes, labelled, line)
         if key in _BOOLEAN or key == "classlabel":
             if value not in ("true", "false"):
-                raise fault(
-                    f"{words[0]} is {value!r}, expected true or false", "Correct the header."
+                raise faults.error(
+                    "header",
+                    f"{words[0]} is {value!r}, expected true or false",
+                    "Correct the header.",
+                    line,
                 )
             flags[key] = value == "true"
         if flags.get("timestamps"):
-            raise fault(
+            raise faults.error(
+                "header",
                 "the values carry time stamps, which elman does not read",
                 "Write the values alone and @timestamps false.",
+                line,
             )
         if key == "targetlabel" and flags[key]:
             labelled = True
         if key == "classlabel":
             labelled, classes = flags[key], tuple(words[2:])
             if labelled and not classes:
-                raise fault("@classLabel true names no classes", "List them after true.")
+                raise faults.error(
+                    "header", "@classLabel true names no classes", "List them after true.", line
+                )
         if key in ("dimensions", "serieslength"):
             if not value.isdecimal() or int(value) < 1:
-                raise fault(f"{words[0]} is {value!r}, expected a number", "Correct the header.")
+                raise faults.error(
+                    "header",
+                    f"{words[0]} is {value!r}, expected a number",
+                    "Correct the header.",
+                    line,
+                )
             sizes[key] = int(value)
-    raise DataError(
+    raise faults.error(
+        "header",
         "no line says @data",
-        remedy="Write @data before the first case; other formats are named with --format.",
-        source=source,
-        rule="header",
+        "Write @data before the first case; other formats are named with --format.",
     )
