@@ -70,6 +70,7 @@ class RecurrentBase(nn.Module):
             direction in which it runs. With proj_size P, hidden states and y have P units, not H.
         Raises: ShapeError, in torch's words where torch refuses the same.
         """
+        # No tensors of zeros without hx: a kernel skips a state that it does not get.
         states = () if hx is None else self._states(hx)
         y: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
@@ -116,7 +117,9 @@ class RecurrentBase(nn.Module):
         self._check_sizes(data, states, int(batch_sizes[0]), len(batch_sizes))
         if order is not None:
             states = tuple(s.index_select(1, order) for s in states)
-        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))  # longest row first
+        # Without its two orders, so that rows stay sorted by length: putting x and y back into the
+        # caller's order would only be undone by packing.
+        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
         y, final = self._run_layers(x, states, lengths, batch_first=False)
         if back is not None:
             final = tuple(s.index_select(1, back) for s in final)
@@ -134,6 +137,7 @@ class RecurrentBase(nn.Module):
         initial = initial or [[None] * count] * len(cell.initial_states)
         y, ends = x, []
         for layer in range(self.num_layers):
+            # As torch.nn does: on what a layer reads from the layer below, so not after the last.
             if layer and self.dropout and self.training:
                 y = functional.dropout(y, self.dropout, True)
             outputs = []
@@ -184,7 +188,8 @@ class RecurrentBase(nn.Module):
 
     def _weight(self, name: str) -> Tensor:
         """A weight by name: a parameter, or the tensor that a parametrization puts in its place."""
-        parameter = self._parameters.get(name)  # quicker than Module.__getattr__
+        # Module.__getattr__ looks in three dictionaries and is written in Python.
+        parameter = self._parameters.get(name)
         tensor: Tensor = getattr(self, name) if parameter is None else parameter
         return tensor
 
@@ -199,6 +204,7 @@ class RecurrentBase(nn.Module):
         return tuple(hx)
 
     def _check_dims(self, states: States, dims: int, what: str) -> None:
+        """Raise ShapeError, in torch's words, unless every state has `dims` dimensions."""
         for state in states:
             if state.dim() != dims:
                 break
@@ -225,6 +231,7 @@ class RecurrentBase(nn.Module):
             )
         count = self.num_layers * self.num_directions
         for i, state in enumerate(states):
+            # Only h, the first, is projected; the cell state of an LSTM keeps its H units.
             width = self.hidden_size if i else self.proj_size or self.hidden_size
             if state.shape != (count, batch, width):
                 what = "hidden" if len(states) == 1 else f"hidden[{i}]"
@@ -247,7 +254,7 @@ class Recurrent(RecurrentBase):
         input_size: I.
         hidden_size: H.
         num_layers: L.
-        bias: whether there are biases.
+        bias: whether the layers have biases.
         batch_first: input and output are (B, T, .) instead of (T, B, .).
         dropout: probability that an output between layers is dropped while training.
         bidirectional: also run each layer from each row's own last step to its first.
@@ -276,8 +283,8 @@ class Recurrent(RecurrentBase):
             raise SettingsError(f"dropout: got {dropout!r}, expected a number from 0 to 1")
         if dropout and num_layers == 1:
             warnings.warn(
-                f"dropout: got {dropout} with one layer, but it acts between layers only; this "
-                "layer drops nothing",
+                f"dropout: got {dropout} with one layer, but it acts between layers only; a "
+                "single layer has no dropout",
                 stacklevel=2,
             )
         self._cell = find_cell(cell) if isinstance(cell, str) else cell
@@ -297,6 +304,8 @@ class Recurrent(RecurrentBase):
             for end in ("", "_reverse")[: self.num_directions]:
                 names = [f"{name}_l{layer}{end}" for name in shapes]
                 for name, shape in zip(names, shapes.values(), strict=True):
+                    # In torch's order and under its names, so that the same seed and the same
+                    # state_dict serve both.
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(name, nn.Parameter(empty))
                 self._all_weights.append(names)

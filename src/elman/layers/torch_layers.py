@@ -37,7 +37,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         if is_native(x, self._weight("weight_ih_l0"), *states):
             return self._run_layers(x, states, lengths, self.batch_first)
         in_dynamo = torch.compiler.is_dynamo_compiling()
-        run = _outside_the_graph if in_dynamo else _TorchLayers._run_torch
+        run = _run_outside_graph if in_dynamo else _TorchLayers._run_torch
         batch = x.shape[0 if self.batch_first else 1]
         return run(self, x, states, lengths if batch else None)  # packing refuses an empty batch
 
@@ -59,7 +59,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         reverse: bool,
         batch_first: bool,
     ) -> tuple[Tensor, States]:
-        if self.proj_size:  # no kernel of ours projects
+        if self.proj_size:  # elman's kernels do not project the state
             return super()._run_one(cell, x, weights, initial, lengths, reverse, batch_first)
         # Straight to the kernel: `_run_padded` has checked once for all layers that it takes them.
         W, U, *biases = weights
@@ -83,7 +83,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
 
 # torch.compile breaks its graph at torch's recurrent layers, and must do so here: if they are
 # traced, they fail in its backends (aten::mkldnn_rnn_layer in torch 2.13).
-_outside_the_graph = _disable_dynamo(_TorchLayers._run_torch)
+_run_outside_graph = _disable_dynamo(_TorchLayers._run_torch)
 
 
 class RNN(_TorchLayers):
@@ -97,7 +97,7 @@ class RNN(_TorchLayers):
         hidden_size: H.
         num_layers: L.
         nonlinearity: f, `tanh` or `relu`.
-        bias: whether there are biases.
+        bias: whether the layers have biases.
         batch_first: input and output are (B, T, .) instead of (T, B, .).
         dropout: probability that an output between layers is dropped while training.
         bidirectional: also run each layer from each row's own last step to its first.
@@ -124,7 +124,7 @@ class RNN(_TorchLayers):
             raise SettingsError(
                 f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
             )
-        options = (bias, batch_first, dropout, bidirectional, _no_projection(proj_size))
+        options = (bias, batch_first, dropout, bidirectional, _refuse_projection(proj_size))
         super().__init__(
             f"RNN_{nonlinearity.upper()}",
             input_size,
@@ -165,7 +165,7 @@ class GRU(_TorchLayers):
         *,
         proj_size: int = 0,
     ) -> None:
-        options = (bias, batch_first, dropout, bidirectional, _no_projection(proj_size))
+        options = (bias, batch_first, dropout, bidirectional, _refuse_projection(proj_size))
         super().__init__("GRU", input_size, hidden_size, num_layers, *options, device, dtype)
 
 
@@ -200,20 +200,18 @@ class LSTM(_TorchLayers):
         super().__init__("LSTM", input_size, hidden_size, num_layers, *options, device, dtype)
 
 
-def _no_projection(proj_size: int) -> int:
+def _refuse_projection(proj_size: int) -> int:
     """Raise SettingsError for a projection, which only an LSTM has, in torch's words."""
     if proj_size:
         raise SettingsError("proj_size argument is only supported for LSTM, not RNN or GRU")
     return 0
 
 
-LAYERS = {"rnn": RNN, "gru": GRU, "lstm": LSTM}  # by name of the cell; others are `Recurrent`
-_CONSTRUCTORS: dict[Cell, Callable[..., RecurrentBase]] = {
-    cells.RNN: RNN,
-    cells.RNN_RELU: partial(RNN, nonlinearity="relu"),
-    cells.GRU: GRU,
-    cells.LSTM: LSTM,
-}
+LAYERS: dict[str, type[_TorchLayers]] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+}  # by name of the cell; others are `Recurrent`
 
 
 def make_recurrent(
@@ -226,7 +224,9 @@ def make_recurrent(
     bidirectional: bool,
 ) -> RecurrentBase:
     """Make layers of a cell, batch first: of the class in torch's place if it has one."""
-    make = _CONSTRUCTORS.get(cell, partial(Recurrent, cell))
+    make: Callable[..., RecurrentBase] = LAYERS.get(cell.name, partial(Recurrent, cell))
+    if cell is cells.RNN_RELU:
+        make = partial(RNN, nonlinearity="relu")
     return make(
         input_size,
         hidden_size,

@@ -175,25 +175,26 @@ class SequenceModel(nn.Module):
                 ) from None
             x = functional.dropout(x, config.dropout, self.training)
         elif config.category_sizes:
-            x = self._embedded(x, mask)  # (B, T, C+E1+E2+...)
+            x = self._embed_categories(x, mask)  # (B, T, C+E1+E2+...)
         y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
         if config.per_step:
             read = y
         elif config.readout == "mean":
-            read = y.sum(1) / lengths.to(y)[:, None]
+            read = y.sum(1) / lengths.to(y)[:, None]  # y is zero past each row's end
         elif config.readout == "max":
             read = torch.where(mask[:, :, None], y, -torch.inf).amax(1)
         else:
+            # final is (h_n, c_n) for an LSTM. The last D entries are the top layer's.
             h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
             read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
         read = functional.dropout(read, config.dropout, self.training)
         logits: Tensor = self.output(read)
         return logits
 
-    def _embedded(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _embed_categories(self, x: Tensor, mask: Tensor) -> Tensor:
         """Replace the category codes of each step by their embeddings."""
         codes = torch.where(mask[:, :, None], x[:, :, self.config.input_size :], PADDING).long()
-        try:
+        try:  # torch checks the codes when it looks them up; a check before would read them twice
             parts = [table(codes[:, :, k]) for k, table in enumerate(self.embeddings)]
         except IndexError:
             raise DataError(

@@ -46,6 +46,7 @@ def check_input(
             raise ShapeError(f"{name}: got a {type(value).__name__}, expected a tensor")
     check_shapes(config, x, lengths)
     dtypes = (torch.int64, torch.int32) if config.vocabulary_size else (dtype,)
+    # Under autocast torch converts x itself.
     if x.dtype not in dtypes and not torch.is_autocast_enabled(device.type):
         raise ShapeError(f"x: got {x.dtype}, expected {' or '.join(map(str, dtypes))}")
     if x.device != device:
@@ -71,6 +72,7 @@ def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, .
     (B, T, E) on embedded tokens, if there are tokens; (B, T, D*H) after each layer but the last;
     (B, D*H), or (B, T, D*H) with an output at every step, on what the output reads.
     """
+    # On each element, not on whole steps or units, as torch.nn.functional.dropout acts.
     embedded = [(batch, time, config.embedding_size)] if config.vocabulary_size else []
     between = [(batch, time, config.width)] * (config.num_layers - 1)
     return [*embedded, *between, (batch, time, config.width)[:: 1 if config.per_step else 2]]
@@ -190,21 +192,21 @@ class NativeModel:
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         weights = [weight.contiguous() for weight in weights]  # a copy lives until the call returns
-        x, lengths = self._inputs(x, lengths)
-        out = self._new_logits(x)
+        x, lengths = self._to_readable_inputs(x, lengths)
+        out = self._allocate_logits(x)
         try:
             _core.Network(*self._network).forward(
                 parameters=[weight.data_ptr() for weight in weights],
                 sizes=(x.shape[0], x.shape[1]),
                 lengths=0 if lengths is None else lengths.data_ptr(),
-                x=_strided(x, True),
+                x=_locate(x, True),
                 masks=(),
                 keep=1.0,
-                logits=_strided(out, self.config.per_step),
+                logits=_locate(out, self.config.per_step),
                 threads=torch.get_num_threads(),
             )
         except IndexError as error:
-            raise _explained(error) from None
+            raise _convert_error(error) from None
         return out
 
     def loss_and_gradients(
@@ -242,17 +244,20 @@ class NativeModel:
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
         weights = [weight.contiguous() for weight in weights]
-        x, lengths = self._inputs(x, lengths)
+        x, lengths = self._to_readable_inputs(x, lengths)
         if not x.shape[0]:
             raise ShapeError(
                 "x: got no sequences, expected at least one: the mean loss of none is undefined"
             )
-        out = self._new_logits(x)
+        out = self._allocate_logits(x)
+        # The target's dtype says which loss it is: class codes are integers.
         squared = target.is_floating_point()
-        target = self._readable("target", target, out.shape if squared else out.shape[:-1], squared)
+        target = self._to_readable(
+            "target", target, out.shape if squared else out.shape[:-1], squared
+        )
         if class_weight is not None:
             shape = (config.num_outputs,)
-            class_weight = self._readable("class_weight", class_weight, shape, True)
+            class_weight = self._to_readable("class_weight", class_weight, shape, True)
         if squared and (label_smoothing or class_weight is not None):
             raise SettingsError("label_smoothing and class_weight: only with classes as target")
         if not 0 <= label_smoothing <= 1:
@@ -262,26 +267,29 @@ class NativeModel:
                 parameters=[weight.data_ptr() for weight in weights],
                 sizes=(x.shape[0], x.shape[1]),
                 lengths=0 if lengths is None else lengths.data_ptr(),
-                x=_strided(x, True),
-                masks=() if masks is None else self._strided_masks(masks, x),
+                x=_locate(x, True),
+                masks=() if masks is None else self._locate_masks(masks, x),
+                # Inverted dropout: kept numbers grow now, so that evaluation changes nothing.
                 keep=1.0 if masks is None else 1 / (1 - config.dropout),
-                logits=_strided(out, config.per_step),
+                logits=_locate(out, config.per_step),
                 threads=torch.get_num_threads() if threads is None else threads,
                 gradients=gradients.addresses,
                 loss="squared_error" if squared else "cross_entropy",
-                target=_strided(target, config.per_step),
+                target=_locate(target, config.per_step),
                 class_weight=0 if class_weight is None else class_weight.data_ptr(),
                 smoothing=label_smoothing,
             )
         except IndexError as error:
-            raise _explained(error) from None
+            raise _convert_error(error) from None
         return loss, out
 
-    def _inputs(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _to_readable_inputs(
+        self, x: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Check x and lengths, and return them as the call reads them."""
         check_shapes(self.config, x, lengths)
         if self.config.vocabulary_size:
-            x = x.to(torch.int64)
+            x = x.to(torch.int64)  # the only integers that the kernels read
         # Batch and time may have any strides; the numbers of a step must be adjacent.
         elif x.is_neg() or (x.stride(2) != 1 and x.shape[2] != 1):
             x = x.resolve_neg().contiguous()
@@ -289,11 +297,13 @@ class NativeModel:
             lengths = lengths.to("cpu", torch.int64)
         return x, None if lengths is None else lengths.contiguous()
 
-    def _new_logits(self, x: Tensor) -> Tensor:
+    def _allocate_logits(self, x: Tensor) -> Tensor:
         shape = x.shape[:2] if self.config.per_step else x.shape[:1]
         return torch.empty((*shape, self.config.num_outputs), dtype=self.dtype, device="cpu")
 
-    def _readable(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
+    def _to_readable(
+        self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool
+    ) -> Tensor:
         """Check a target or class weights, and return them as the call reads them."""
         dtype = self.dtype if numbers else torch.int64
         readable = tensor.dtype is dtype or (not numbers and tensor.dtype in _WHOLE)
@@ -307,7 +317,7 @@ class NativeModel:
             tensor = tensor.to(dtype).resolve_neg()
         return tensor.contiguous()
 
-    def _strided_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
+    def _locate_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
         """The masks in the call's order: on embedded tokens, on what the output reads, between."""
         shapes = mask_shapes(self.config, *x.shape[:2])
         if [tuple(mask.shape) for mask in masks] != shapes:
@@ -315,18 +325,21 @@ class NativeModel:
         if not all(m.dtype is torch.bool and m.is_cpu and m.is_contiguous() for m in masks):
             raise ShapeError("masks: expected contiguous bool tensors on the CPU")
         tokens = self.config.vocabulary_size > 0
-        embedded = _strided(masks[0], True) if tokens else _NO_TENSOR
-        read = _strided(masks[-1], self.config.per_step)
-        return (embedded, read, *(_strided(mask, True) for mask in masks[tokens:-1]))
+        embedded = _locate(masks[0], True) if tokens else _NO_TENSOR
+        read = _locate(masks[-1], self.config.per_step)
+        return (embedded, read, *(_locate(mask, True) for mask in masks[tokens:-1]))
 
 
-def _strided(tensor: Tensor, steps: bool) -> _Strided:
+def _locate(tensor: Tensor, steps: bool) -> _Strided:
     """A (B, T, ...), or without steps (B, ...), as its address and strides."""
     strides = tensor.stride()
     return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 
 
-def _explained(error: IndexError) -> ElmanError:
-    """Our error for a length, token or class that the kernels refuse."""
+def _convert_error(error: IndexError) -> ElmanError:
+    """elman's error for a length, token or class that the kernels refuse.
+
+    csrc/network_call.cpp writes the whole message, because it has found the row and the value.
+    """
     text = str(error)
     return ShapeError(text) if text.startswith("lengths") else DataError(text)

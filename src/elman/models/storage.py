@@ -24,6 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
+        # Without it a power cut may leave the new name on an empty file.
         os.fsync(file.fileno())
     partial.replace(path)
 
@@ -41,6 +42,7 @@ def save_folder(
     """
     files = to_files(tensors, config)
     folder.mkdir(parents=True, exist_ok=True)
+    # The config last: its SHA-256 of the weights tells `load_folder` of a crash in between.
     for name in (WEIGHTS, CONFIG):
         write_atomically(folder / name, files[name])
     write_atomically(folder / CARD, card.encode())
@@ -48,7 +50,7 @@ def save_folder(
 
 def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
     """Contents of the files of weights and config, by file name; arguments as `save_folder`."""
-    from safetensors.torch import save
+    from safetensors.torch import save  # here, because `import elman` should not wait for it
 
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     whole = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **config}
@@ -78,13 +80,13 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def from_files(
     files: Mapping[str, bytes], folder: Path
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Undo `to_files`; error messages name `folder`."""
+    """Return the weights and the config that `to_files` wrote; error messages name `folder`."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         config = json.loads(files[CONFIG].decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError covers bad UTF-8 as well
         raise ModelFileError(f"{folder / CONFIG}: not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         version = config.get("format") if isinstance(config, dict) else None

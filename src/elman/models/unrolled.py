@@ -91,11 +91,12 @@ def unroll_embedded(model: SequenceModel, embedded: Tensor, mask: Tensor) -> Unr
                     layer, reverse, below, list(steps_of_layer(model, layer, reverse, below, mask))
                 )
             )
+            # `run_steps` keeps the last state past a row's end; y of a layer is zero there.
             states = layers[-1].over_time("h")
             directions.append(torch.where(mask[:, :, None], states, 0.0))
         below = torch.cat(directions, -1)  # (B, T, D*H)
     read = read_out(model, below, mask)
-    # With the weights and not by calling the module, because a hook is no part of the equations.
+    # With the weights and not by calling the module, whose hooks do not belong to the equations.
     outputs = functional.linear(read, model.output.weight, model.output.bias)
     return Unrolled(mask, embedded, layers, read, outputs)
 
@@ -123,7 +124,9 @@ def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
     if config.readout == "mean":
         return y.sum(1) / lengths[:, None].to(y)
     if config.readout == "max":
+        # -inf and not the zeros of padding, which would win over negative states.
         return torch.where(mask[:, :, None], y, -torch.inf).amax(1)
+    # h_n of each direction: forward after a row's last step, backward after its first.
     rows = torch.arange(len(y), device=y.device)
     ends = [y[rows, lengths - 1, : config.hidden_size], y[:, 0, config.hidden_size :]]
     return torch.cat(ends, -1)

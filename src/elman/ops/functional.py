@@ -39,7 +39,7 @@ def rnn(
         lengths: valid steps of each row, (B,) integers, any device; None means all T.
         nonlinearity: f, `tanh` or `relu`.
         reverse: run from each row's own last step to its first.
-        batch_first: whether batch stands before time in x and y.
+        batch_first: whether batch comes before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
         each row's own last step in the direction in which it runs.
     Raises: ShapeError naming the argument, what it is and what it should be; SettingsError.
@@ -80,7 +80,7 @@ def gru(
         h0: state before the first step, (B, H); None means zeros.
         lengths: valid steps of each row, (B,) integers, any device; None means all T.
         reverse: run from each row's own last step to its first.
-        batch_first: whether batch stands before time in x and y.
+        batch_first: whether batch comes before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
         each row's own last step in the direction in which it runs.
     Raises: ShapeError naming the argument, what it is and what it should be.
@@ -123,7 +123,7 @@ def lstm(
         lengths: valid steps of each row, (B,) integers, any device; None means all T.
         weight_hr: R, (P, H) with P below H, projects the hidden state; None leaves it as it is.
         reverse: run from each row's own last step to its first.
-        batch_first: whether batch stands before time in x and y.
+        batch_first: whether batch comes before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; (h_n, c_n), each (B, H), the
         states after each row's own last step in the direction in which it runs. With weight_hr, y
         and h_n have P units.
@@ -179,6 +179,7 @@ def check_layer(
             raise ShapeError(f"weight_hr: got {tuple(weight_hr.shape)}, expected (P, H), P below H")
         width, hidden = weight_hr.shape
     rows = gates * hidden
+    # x sets the sizes, the dtype and the device, because it is what differs between calls.
     dtype, device = x.dtype, x.device
     for name, tensor, shape in (
         ("weight_ih", weight_ih, (rows, size)),
@@ -217,6 +218,7 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> None:
         )
     if torch.compiler.is_compiling() or not batch:
         return
+    # Both in one pass, and on a GPU in one wait for the device.
     least, most = (int(bound) for bound in torch.aminmax(lengths))
     if least < 0 or most > time:
         raise ShapeError(f"lengths: got {least} to {most}, expected 0 to T = {time}")

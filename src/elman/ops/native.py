@@ -5,8 +5,8 @@ of an empty operator take 80 to 83 us with it, and 158 to 176 us with `torch.lib
 (docs/log.md). While torch compiles or exports, they run the operators `elman::recurrence` and
 `elman::recurrence_backward`, each one node of the graph. Both call `forward` and `backward`.
 
-A kernel receives bare addresses and checks nothing. Each tensor whose address it has must be held
-by a name until the call returns, above all the contiguous copies that are made here.
+A kernel receives bare addresses and checks nothing. A name must hold each tensor whose address it
+has until the call returns, above all the contiguous copies that are made here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run_native(
     """
     h0, c0 = initial if len(initial) > 1 else (initial[0], None)
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0)
-    # The gates of all steps take several times the memory of y, so nothing is kept in vain.
+    # Only if backward may follow: the gates of all steps take several times the memory of y.
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     options = (cell.kernel, reverse, batch_first)
     c_n: Tensor | None
@@ -82,7 +82,7 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _rows(tensor: Tensor) -> Tensor:
+def _make_rows_adjacent(tensor: Tensor) -> Tensor:
     """The tensor with adjacent elements in its last dimension, which the kernels need.
 
     Steps and rows may have any strides: a transposed or sliced batch is read where it is.
@@ -91,7 +91,7 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _strided(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
+def _locate(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
     """Address, stride of steps, stride of rows."""
     if tensor is None:
         return 0, 0, 0
@@ -100,11 +100,11 @@ def _strided(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
     return (address, second, first) if batch_first else (address, first, second)
 
 
-def _whole(tensor: Tensor | None) -> Tensor | None:
+def _make_contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-def _host(lengths: Tensor | None) -> Tensor | None:
+def _move_lengths(lengths: Tensor | None) -> Tensor | None:
     """Lengths as the kernels read them: int64 on the CPU, wherever the caller has them."""
     return None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
 
@@ -130,8 +130,8 @@ def _call(
         sizes=sizes(x, weights[1], batch_first),
         lengths=_address(lengths),
         weights=[_address(w) for w in weights],
-        x=_strided(x, batch_first),
-        y=_strided(y, batch_first),
+        x=_locate(x, batch_first),
+        y=_locate(y, batch_first),
         h0=_address(h0),
         c0=_address(c0),
         reserve=_address(reserve),
@@ -177,8 +177,13 @@ def forward(
     keep: bool,
 ) -> Outputs:
     """Run one layer in one direction; with `keep`, also return what backward needs."""
-    x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
-    weights = [_whole(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    x, h0, c0, lengths = (
+        _make_rows_adjacent(x),
+        _make_contiguous(h0),
+        _make_contiguous(c0),
+        _move_lengths(lengths),
+    )
+    weights = [_make_contiguous(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
     y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
     reserve = None
     if keep and (n := reserve_size(x, weight_hh, cell)):
@@ -201,9 +206,18 @@ def backward(
     """Return the gradients that `needed` names; the four weights' come together or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
     assert x is not None and y is not None
-    x, h0, c0, lengths = _rows(x), _whole(h0), _whole(c0), _host(lengths)
+    x, h0, c0, lengths = (
+        _make_rows_adjacent(x),
+        _make_contiguous(h0),
+        _make_contiguous(c0),
+        _move_lengths(lengths),
+    )
     dy, dh_n, dc_n = gradients
-    dy, dh_n, dc_n = None if dy is None else _rows(dy), _whole(dh_n), _whole(dc_n)
+    dy, dh_n, dc_n = (
+        None if dy is None else _make_rows_adjacent(dy),
+        _make_contiguous(dh_n),
+        _make_contiguous(dc_n),
+    )
     dx = x.new_empty(x.shape) if needed[0] else None
     # The kernels sum all four in one pass or none: a frozen bias would save next to nothing.
     d_weights: list[Tensor | None] = [None] * 4
@@ -211,13 +225,13 @@ def backward(
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
     dh0 = torch.empty_like(h0) if needed[5] and h0 is not None else None
     dc0 = torch.empty_like(c0) if needed[6] and c0 is not None else None
-    weights = [_whole(w) for w in weights]
+    weights = [_make_contiguous(w) for w in weights]
     call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
     call.backward(
-        dy=_strided(dy, batch_first),
+        dy=_locate(dy, batch_first),
         dh_n=_address(dh_n),
         dc_n=_address(dc_n),
-        dx=_strided(dx, batch_first),
+        dx=_locate(dx, batch_first),
         dh0=_address(dh0),
         dc0=_address(dc0),
         gradients=[_address(w) for w in d_weights],

@@ -55,6 +55,7 @@ def run_steps(
     times = range(inputs.shape[1])
     for t in reversed(times) if reverse else times:
         a = inputs[:, t]  # (B, G*H)
+        # Not added to a yet: a GRU's reset gate multiplies u alone, its bias included.
         u = states["h"] @ weight_hh.T  # (B, G*H)
         if bias_hh is not None:
             u = u + bias_hh

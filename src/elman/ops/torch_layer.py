@@ -1,8 +1,8 @@
-"""One layer, one direction, run by torch's own recurrent kernels with lengths honoured.
+"""One layer in one direction, run by torch's own recurrent kernels, with lengths.
 
-torch knows ragged batches as PackedSequence only: the steps of all rows are gathered time by time,
-so padding is never read, whatever it holds. torch has no layer that runs backward only; each row is
-flipped within its own length instead.
+torch takes rows of unequal length only as a PackedSequence: the steps of all rows are gathered time
+by time, so padding is never read, whatever it holds. torch has no layer that only runs backward;
+instead, each row is flipped within its own length.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def run_torch_layer(
             zeros.
         lengths: valid steps of each row, (B,); None means all T.
         reverse: from each row's own last step to its first.
-        batch_first: whether batch stands before time in x and y.
+        batch_first: whether batch comes before time in x and y.
     Returns: y (B, T, H), contiguous, zero past each row's end; final states, each (B, H).
     """
     if lengths is not None and torch.compiler.is_dynamo_compiling():
-        return _outside_the_graph(cell, x, weights, initial, lengths, reverse, batch_first)
+        return _run_outside_graph(cell, x, weights, initial, lengths, reverse, batch_first)
     if not batch_first:
         turned, last = run_torch_layer(
             cell, x.transpose(0, 1), weights, initial, lengths, reverse, True
@@ -67,15 +67,18 @@ def run_torch_layer(
     flat = [w for w in weights if w is not None]
     biased = rest[0] is not None
     stacked = tuple(s.unsqueeze(0) for s in states)
+    # Where no row is padded, packing would only copy.
     if lengths is None or bool((lengths == time).all()):
         hidden = stacked if len(stacked) > 1 else stacked[0]
         y, *final = kernel(
             x.flip(1) if reverse else x, hidden, flat, biased, 1, 0.0, False, False, True
         )
+        # Contiguous, as the kernels of elman return it, whichever path runs.
         y = (y.flip(1) if reverse else y).contiguous()
         return y, tuple(s.squeeze(0) for s in final)
 
     def run(packed: PackedSequence) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+        # Packing sorts the rows by length; states go into that order and come back out of it.
         order, back = packed.sorted_indices, packed.unsorted_indices
         assert order is not None and back is not None  # enforce_sorted=False always sets them
         hidden = tuple(s.index_select(1, order) for s in stacked)
@@ -115,6 +118,7 @@ def run_packed(
     Returns: y (B, T, H), zero past each row's end; final states.
     """
     empty = (lengths == 0).to(x.device)
+    # By where and not by a product with the mask, in which NaN would stay NaN.
     x = torch.where(empty[:, None, None], x.new_zeros(()), x)
     steps = lengths.clamp(min=1).cpu()
     out, ends = run(pack_padded_sequence(x, steps, batch_first=True, enforce_sorted=False))
@@ -125,5 +129,6 @@ def run_packed(
     )
 
 
-# torch.compile has no way into packing: it breaks its graph here, as it does at torch's layers.
-_outside_the_graph = _disable_dynamo(run_torch_layer)
+# torch.compile cannot trace packing, which reads lengths on the CPU: its graph breaks here, as it
+# does at torch's layers.
+_run_outside_graph = _disable_dynamo(run_torch_layer)
