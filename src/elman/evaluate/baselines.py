@@ -257,6 +257,7 @@ class Baselines:
             self._arrays["fill"] = channel_means(inputs.values.astype(np.float64))
         rows = None
         if len(targets) > MOST_ROWS:
+            # At even distances, not at random: the same rows in every run, from the whole file.
             rows = np.linspace(0, len(targets) - 1, MOST_ROWS).astype(np.int64)
             targets = targets[rows]
         features = self._features(inputs, rows)
@@ -329,6 +330,7 @@ def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Flo
 def _logistic_of_each(features: Any, labels: Floats, num_labels: int) -> tuple[Floats, Floats, int]:
     """One logistic regression a label: weights (K, F), bias (K,), and the most iterations."""
     each = [_logistic(features, column.astype(np.int64), 2) for column in labels.T]
+    # Of two classes only the difference of their outputs matters for the decision.
     weights = np.stack([w[1] - w[0] for w, *_ in each])
     # A label that always, or never, occurs has one class, whose bias is infinite.
     bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])

@@ -145,6 +145,7 @@ def check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
 
 def confusion_matrix(true: Ints, predicted: Ints, num_classes: int) -> Ints:
     """Count each pair of true and predicted code: (K, K) int64, rows true."""
+    # One pass over the pairs, each numbered by its cell; a loop over the classes would take K.
     cells = np.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 
@@ -162,6 +163,7 @@ def resample_weights(n: int, resamples: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, PIECE):
         times = min(PIECE, resamples - start)
+        # How often each of n sequences is drawn in n draws with replacement is multinomial.
         yield rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
 
 
@@ -234,11 +236,7 @@ class EntityMetrics(NameMetrics):
     def table(self) -> TextTable:
         """Return the metrics of all entities, and of each name."""
         rows = [
-            (
-                name,
-                *map(format_share, (row.precision, row.recall, row.f1)),
-                f"{row.support:,}",
-            )
+            (name, *map(format_share, (row.precision, row.recall, row.f1)), f"{row.support:,}")
             for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
         ]
         note = "An entity is found if its first step, its last step and its name are right."
@@ -267,6 +265,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     start, name = 0, ""
     for i, tag in enumerate([*tags, OUTSIDE]):
         current = "" if tag == OUTSIDE else tag[2:]
+        # Like conlleval: an `I-` of another name ends an entity too, and begins the next one.
         if name and (tag[0] != "I" or current != name):
             chunks.append((start, i, name))
             name = ""
@@ -287,6 +286,7 @@ def entity_metrics(
     Args:
         resamples: bootstrap resamples of the sequences for the interval; 0 for none.
     """
+    # As sets: an entity is found only if first step, last step and name are all equal.
     pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
     names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
     place = {name: i for i, name in enumerate(names)}
@@ -301,7 +301,7 @@ def entity_metrics(
     interval = None
     if resamples:
         rng = np.random.default_rng(seed)
-        each = counts.sum(2)  # (3, n)
+        each = counts.sum(2)  # (3, n); whole sequences are drawn, as for all other intervals
         scores = [
             _entity_metrics("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
             for _ in range(resamples)

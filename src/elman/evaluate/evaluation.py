@@ -81,7 +81,7 @@ def evaluate(
             f"lengths has {count} sequences but probabilities {m} rows; give owners (m,) if a row "
             "is a step"
         )
-    wide = p.astype(np.float64)
+    wide = p.astype(np.float64)  # sums over many predictions would lose digits in float32
     predicted = wide.argmax(1)
     matrix = confusion_matrix(codes, predicted, num_classes)
     counts = ClassCounts.of(matrix)
@@ -289,7 +289,7 @@ def _entities(
     """Compare entities where the classes of steps are tags of entities."""
     if owners is None or not is_entity_tags(classes):
         return None
-    ends = np.cumsum(lengths)[:-1]
+    ends = np.cumsum(lengths)[:-1]  # an entity never continues in the next sequence
     tags = np.array(classes, dtype=object)
     of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (true, predicted)]
     return entity_metrics(*of, resamples=resamples, seed=seed)
@@ -311,6 +311,7 @@ def _check_probabilities(values: ArrayLike, num_classes: int) -> NDArray[np.floa
         )
     if len(p) == 0:
         raise DataError("nothing to evaluate: there are no predictions")
+    # A float32 softmax can exceed 1 by rounding.
     invalid = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + 1e-6)).all(1)
     if invalid.any():
         row = int(np.flatnonzero(invalid)[0])

@@ -33,6 +33,7 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
     # Numbers near the end of float64 overflow when squared; what is not finite counts as average.
     with np.errstate(over="ignore", invalid="ignore"):
         centred = values - mean[owners]
+        # Two passes, mean first: the sum of squares alone cancels where the mean is large.
         spread = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
         time = (np.arange(len(values)) - starts[owners])[:, None] - (lengths[owners] - 1) / 2
         run = np.add.reduceat(time**2, starts)
@@ -81,7 +82,7 @@ def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
         (np.ones(len(inputs.values)), inputs.values, inputs.offsets),
         shape=(len(inputs), vocabulary_size),
     )
-    counts.sum_duplicates()
+    counts.sum_duplicates()  # a token that occurs twice is two entries until then
     return hstack([counts, csr_matrix(inputs.lengths[:, None])], format="csr")
 
 
@@ -135,6 +136,7 @@ def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
     if not isinstance(features, np.ndarray):
         return features.multiply(1 / scale).tocsr()
     standard = (features - centre) / scale
+    # A new sequence can be far outside the training range; the linear model must stay finite.
     return np.clip(np.where(np.isfinite(standard), standard, 0), -1e6, 1e6)
 
 
@@ -143,6 +145,7 @@ def most_frequent_tags(tokens: Ints, tags: Ints, vocabulary_size: int, majority:
     width = int(tags.max()) + 1
     pairs, counts = np.unique(tokens * width + tags, return_counts=True)
     token, tag = np.divmod(pairs, width)
+    # By token, then the most frequent tag first, then the lowest code: the first row is the answer.
     order = np.lexsort((tag, -counts, token))
     met, first = np.unique(token[order], return_index=True)
     table = np.full(vocabulary_size, majority[0])

@@ -22,7 +22,9 @@ Probabilities = Callable[[Tensor, Tensor], Tensor]
 
 BATCH = 64
 EXTRA_STEPS = (7, 50)
+# Large numbers reveal a missing mask; NaN and inf also reveal one that multiplies by 0.
 PAD_NUMBERS = (1e6, float("nan"), float("inf"))
+# An embedding looked up before the mask is applied fails on these.
 PAD_OUTSIDE = (-1, 10**9)
 
 
@@ -137,7 +139,7 @@ def _predict(
     dtype = rows[0].dtype if rows[0].is_floating_point() else torch.int64
     shape = (len(rows), longest * (2 if strided else 1), *rows[0].shape[1:])
     x = torch.full(shape, pad, dtype=dtype)
-    x = x[:, ::2] if strided else x
+    x = x[:, ::2] if strided else x  # a kernel that ignores strides reads the gaps
     for i, row in enumerate(rows):
         x[i, : len(row)] = row
     with torch.no_grad():

@@ -204,6 +204,7 @@ def _average(
 
     def function(counts: ClassCounts) -> Floats:
         values: Floats = getattr(counts, name)
+        # Of two classes the second is the positive one, as in scikit-learn's `binary` average.
         if how == "headline" and values.shape[-1] == 2:
             return values[..., 1]
         if how == "weighted":
@@ -221,6 +222,7 @@ def _balanced_accuracy(counts: ClassCounts) -> Floats:
 
 def area_under_roc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
     """Chance that a positive scores above a negative, ties counting half; None without both."""
+    # The Mann-Whitney statistic by distinct score: each negative counts below, ties by half.
     values, place = np.unique(scores, return_inverse=True)
     ups = np.bincount(place, weights=positive, minlength=len(values))
     downs = np.bincount(place, minlength=len(values)) - ups
@@ -232,6 +234,7 @@ def area_under_roc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
 def _roc_auc(scores: Scores) -> float | None:
     true, probabilities = scores
     num_classes = probabilities.shape[1]
+    # The areas of two classes are equal: their probabilities add up to 1.
     columns = [1] if num_classes == 2 else range(num_classes)
     areas = [area_under_roc(true == k, probabilities[:, k].astype(np.float64)) for k in columns]
     defined = [area for area in areas if area is not None]
@@ -249,6 +252,7 @@ def average_precision(positive: NDArray[Any], scores: Floats) -> float | None:
     """Area under precision over recall, as steps; None where the label never is there."""
     if not positive.any():
         return None
+    # A threshold lies between distinct scores only, so equal scores are accepted together.
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     hits = np.cumsum(positive[order])[last].astype(np.float64)

@@ -93,6 +93,7 @@ def to_html(blocks: Sequence[Block]) -> str:
 
 def one_line(label: object, most: int = 24) -> str:
     """Return a label on one line of at most `most` characters."""
+    # Labels come from files: a line break or control character would break a table.
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(label))
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -49,7 +49,7 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
     totals = counts.sum(1, keepdims=True)
     share = np.full(counts.shape, np.nan)
     np.divide(counts, totals, out=share, where=totals > 0)
-    cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches
+    cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches: 5.5 for the matrix, at most 1 a cell
     size = float(np.clip(cell * 72 * 0.72, 4.5, 8.5))  # points
     letter = size * 0.6 / 72  # inches, about
     names = [label(c, 36 if k <= FEW else 18 if k <= 30 else 12) for c in report.classes]
@@ -179,6 +179,7 @@ def accuracy_by_class(report: ClassificationReport) -> Figure:
     number of steps is first lowered, as in `accuracy_by_length`.
     """
     shares = _recall_by_class(report)
+    # Of equal recalls the more frequent class comes first: it accounts for more errors.
     listed = sorted(shares, key=lambda code: (shares[code][0], -shares[code][3]))
     drawn_codes = listed[:MOST]
     share, low, high, _ = np.array([shares[code] for code in drawn_codes]).T
@@ -262,7 +263,7 @@ def _accuracy_by_length(report: ClassificationReport) -> list[tuple[float, float
     """Accuracy in each bin of lengths, and the ends of its interval."""
     owners = owners_of(report)
     right = (report.predicted == report.true).astype(np.float64)
-    hits = np.bincount(owners, weights=right, minlength=report.count)
+    hits = np.bincount(owners, weights=right, minlength=report.count).astype(np.float64)
     count = np.bincount(owners, minlength=report.count).astype(np.float64)
     # A sequence without a labelled step has no share, and no weight either.
     members = (b.members & (count > 0) for b in bin_by_length(report))

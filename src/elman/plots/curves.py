@@ -76,7 +76,7 @@ def describe_history(records: Records) -> tuple[str, str]:
     lowest, epoch = min(recorded)
     last = recorded[-1][0]
     text += f" The validation loss is lowest at epoch {epoch} ({lowest:.3g})"
-    if last > 1.02 * lowest:
+    if last > 1.02 * lowest:  # a smaller rise is within the noise from epoch to epoch
         return title, f"{text} and rises to {last:.3g}: from then on the network overfits."
     return title, f"{text} and does not rise after that: no overfitting is seen."
 
@@ -116,7 +116,7 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
         )  # fmt: skip
     axes.margins(x=0.03, y=0.08)
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high)
+    axes.set_ylim(low, high)  # fixed, because the heights of the names are shares of this range
     heights = spread([(end - low) / (high - low) for *_, end in ends], 0.07)
     for (name, colour, _), height in zip(ends, heights, strict=True):
         axes.annotate(

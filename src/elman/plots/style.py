@@ -142,6 +142,7 @@ def spread(heights: list[float], gap: float) -> list[float]:
     """Move `heights` apart until neighbours are at least `gap` from each other, keeping order."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     placed = list(heights)
+    # Moving one pair can push it onto the next; 50 passes settle the few lines of a panel.
     for _ in range(50):
         for low, high in itertools.pairwise(order):
             lack = gap - (placed[high] - placed[low])
@@ -162,7 +163,7 @@ def save(figure: Figure, target: Path | io.BytesIO) -> None:
 class LengthBin:
     """Sequences of similar length: which, (n,) bool, and how the axis names them."""
 
-    members: Ints
+    members: NDArray[np.bool_]
     first: int
     last: int
 

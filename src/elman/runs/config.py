@@ -99,6 +99,7 @@ def to_toml(settings: RunSettings) -> str:
 
 def settings_hash(settings: RunSettings) -> str:
     """SHA-256 of all settings; equal if and only if every setting is equal."""
+    # Sorted, so that a new order of the fields does not change the hash.
     text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

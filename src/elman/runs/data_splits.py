@@ -91,6 +91,7 @@ def read_splits(
         )
     else:
         notes.append("validation split: none, so no early stopping; --validation")
+    # After all splits are made: holding out can take the last sequence of a class from training.
     notes += _check_splits(training, {"validation": validation, "test": test})
     splits = DataSplits(whole, training, validation, test, source, tuple(notes))
     if settings.window is None:

@@ -89,7 +89,7 @@ def explain(
     Returns: the explanation, the folder, and notes for the user.
     Raises: ElmanError; nothing has been written by then.
     """
-    if out is not None:
+    if out is not None:  # checked before minutes of work, and again when the folder is made
         check_output_folder(out, overwrite, EXPLANATION)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     explanation = explain_sequence(estimator, dataset, options)

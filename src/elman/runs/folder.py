@@ -172,6 +172,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
     """Write one JSON object as a line and flush it, so that others can read it at once."""
+    # NaN is not JSON: other readers would reject the line, so it is an error here.
     file.write(json.dumps(values, allow_nan=False) + "\n")
     file.flush()
 

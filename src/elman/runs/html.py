@@ -115,6 +115,7 @@ class PageFigures:
         images = {path: path.read_bytes() for path in paths}
         if _base64_size(images.values()) > most:
             images = {path: min(png, _quantize(png), key=len) for path, png in images.items()}
+        # Figures that no longer fit are named on the page, and remain as files beside it.
         while images and _base64_size(images.values()) > most:
             images.popitem()
         self._images = images
