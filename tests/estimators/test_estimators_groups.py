@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger, SettingsError, ShapeError
-from elman.estimators import labelled
+from elman.estimators import prepare
 
 SMALL = {"hidden_size": 4, "epochs": 1, "validation": 0.25, "random_state": 0}
 
@@ -20,8 +20,8 @@ def test_groups_stay_on_one_side(kind, numbers, tags, monkeypatch):
         drawn.append(draw(*args, **options))
         return drawn[-1]
 
-    draw = labelled.hold_out_groups
-    monkeypatch.setattr(labelled, "hold_out_groups", watched)
+    draw = prepare.hold_out_groups
+    monkeypatch.setattr(prepare, "hold_out_groups", watched)
     weights = np.ones(24)
     weights[:2] = 0  # two are left out before the parts are drawn
     kind(**SMALL).fit(

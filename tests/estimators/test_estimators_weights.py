@@ -10,8 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight  # noqa: TID253
 from elman import SequenceClassifier, SequenceTagger, load
 from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.estimators.labelled import sample_weights
-from elman.estimators.labels import class_weights
+from elman.estimators.labels import class_weights, sample_weights
 from elman.runs.config import merge, read_toml, to_toml
 
 SMALL = {"hidden_size": 5, "epochs": 2, "batch_size": 8, "random_state": 0}

@@ -17,12 +17,11 @@ from elman.data.dataset import Layout
 from elman.errors import DataError, SettingsError
 from elman.estimators.containers import InputContainer, check_columns, open_container
 from elman.estimators.encoder import EncodedSequences
-from elman.estimators.labelled import refuse_other_lengths
+from elman.estimators.labels import Labels, refuse_other_lengths
 from elman.estimators.parameters import Settings
 from elman.estimators.prepare import Prepared, Previous, prepare, read_labels
 from elman.estimators.state import FittedState
 from elman.estimators.storage import Fitted
-from elman.estimators.targets import Labels
 from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel

@@ -1,4 +1,4 @@
-"""Settings that nobody has set, chosen from statistics of the training split by a short rule.
+"""Settings that are left open, chosen from statistics of the training split by a short rule.
 
 Every number was chosen by cross-validation within training splits; docs/settings.md has the tables.
 """
@@ -9,11 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from elman.data.faults import format_count
-from elman.estimators.encoder import Encoder
+from elman.errors import SettingsError
+from elman.models import ModelConfig
 from elman.settings import ModelSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
@@ -30,9 +28,9 @@ EFFORT = {"quick": (400_000, 64), "normal": (4_000_000, 128), "high": (16_000_00
 
 
 def validation_share(sequences: int, training: TrainingSettings) -> float:
-    """Share of so many training sequences to hold out where nobody says."""
+    """Return the default share of the training sequences to hold out for validation."""
     if training.keep == "best" or training.patience:
-        return 0.1  # which need one to go by
+        return 0.1  # both compare epochs on held-out sequences
     return 0.0 if sequences < FEW else 0.05
 
 
@@ -41,10 +39,10 @@ class DataStatistics:
     """What the rule depends on, of the training split.
 
     Args:
-        sequences: how many.
-        steps: of a sequence, on average.
+        sequences: their number.
+        steps: average number of steps of a sequence.
         channels: numbers at a step, 0 for tokens.
-        categories: and columns of categories.
+        categories: number of columns of categories.
         vocabulary: different tokens, 0 for numbers.
         outputs: classes, or values to be predicted.
         per_step: whether there is a label at every step.
@@ -62,30 +60,6 @@ class DataStatistics:
     task: OutputName = "classification"
     scaled: bool = True
 
-    @classmethod
-    def from_training(
-        cls,
-        encoder: Encoder,
-        lengths: NDArray[np.int64],
-        outputs: int,
-        *,
-        per_step: bool,
-        task: OutputName,
-        scaled: bool,
-    ) -> DataStatistics:
-        """Return the statistics of sequences of these lengths, (n,), as an encoder reads them."""
-        return cls(
-            sequences=len(lengths),
-            steps=float(np.mean(lengths)),
-            channels=encoder.input_size,
-            categories=len(encoder.category_sizes),
-            vocabulary=encoder.vocabulary_size,
-            outputs=outputs,
-            per_step=per_step,
-            task=task,
-            scaled=scaled,
-        )
-
     def __str__(self) -> str:
         tokens = self.vocabulary
         step = format_count(tokens, "token") if tokens else format_count(self.channels, "channel")
@@ -100,7 +74,7 @@ class DataStatistics:
 def choose(
     statistics: DataStatistics, model: ModelSettings, training: TrainingSettings
 ) -> tuple[ModelSettings, TrainingSettings, str]:
-    """Fill in what is None.
+    """Fill in every setting that is None, by the rule of this module.
 
     Returns: the settings of network and training, and one sentence that says what was chosen.
     """
@@ -142,16 +116,47 @@ def choose(
     return (
         dataclasses.replace(model, **open_network),
         dataclasses.replace(training, **open_schedule),
-        _sentence(statistics, training.effort, {**open_network, **open_schedule}),
+        _describe_choices(statistics, training.effort, {**open_network, **open_schedule}),
     )
 
 
-def _sentence(statistics: DataStatistics, effort: str, chosen: dict[str, Any]) -> str:
+def _describe_choices(statistics: DataStatistics, effort: str, chosen: dict[str, Any]) -> str:
     if not chosen:
         return "every setting was given"
-    shown = ", ".join(f"{name} {_shown(value)}" for name, value in chosen.items())
-    return f"chosen for {statistics} (--effort {effort}): {shown}"
+    choices = ", ".join(f"{name} {_format_value(value)}" for name, value in chosen.items())
+    return f"chosen for {statistics} (--effort {effort}): {choices}"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value}"
+
+
+def keep_present_settings(network: ModelSettings, present: ModelConfig) -> ModelSettings:
+    """Return the settings of a network, with open ones as in the present model's `present`."""
+    left_open = {
+        entry.name: getattr(present, entry.name)
+        for entry in dataclasses.fields(ModelSettings)
+        if getattr(network, entry.name) in (None, "auto")
+    }
+    return dataclasses.replace(network, **left_open)
+
+
+def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSettings:
+    """Return the settings of one more pass after `passes`: the learning rate stays as it is.
+
+    Raises: SettingsError for `balanced`, which a part of the data cannot tell.
+    """
+    if training.class_weight == "balanced":
+        raise SettingsError(
+            "class_weight: got 'balanced', which partial_fit cannot know from a part of the data. "
+            "Give the weight of each class"
+        )
+    return dataclasses.replace(
+        training,
+        epochs=1,
+        schedule="constant",
+        warmup=0.0,
+        keep=None,
+        patience=None,
+        seed=(training.seed + passes) % 2**32,
+    )

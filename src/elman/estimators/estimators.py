@@ -17,7 +17,7 @@ from torch import Tensor
 from elman.data.ragged import Ragged, flatten
 from elman.errors import ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
-from elman.estimators.labelled import sample_weights
+from elman.estimators.labels import sample_weights
 from elman.estimators.parameters import document_parameters
 from elman.estimators.storage import restore_fitted
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target

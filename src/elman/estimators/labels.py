@@ -1,4 +1,4 @@
-"""What users hand over as y, checked and as codes, and how much each class counts."""
+"""Labels and weights as users have them: checked, as codes, and by class, label or sequence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError, nearest
 
+Labels = NDArray[Any] | Ragged
 _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
 
 
@@ -264,3 +265,74 @@ def by_label(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> NDArra
             )
         weights[place[str(label)]] = weight
     return weights
+
+
+def lengths_of(labels: Labels) -> NDArray[np.int64]:
+    """Labels that each sequence has, (n,)."""
+    return labels.lengths if isinstance(labels, Ragged) else np.ones(len(labels), np.int64)
+
+
+def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
+    """Raise ShapeError unless each sequence has as many labels as steps."""
+    if not isinstance(codes, Ragged):
+        return
+    differ = inputs.lengths != codes.lengths
+    if differ.any():
+        i = int(differ.argmax())
+        raise ShapeError(
+            f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
+            "step"
+        )
+
+
+def sample_weights(weights: Any, lengths: NDArray[np.int64], *, per_step: bool) -> Any:
+    """Return sample weights checked: (n,) float64, or with `per_step` a Ragged of (N,).
+
+    Args:
+        weights: n numbers, or with `per_step` also n lists with one a step. A sequence that counts
+            0 as a whole is the same as none.
+        lengths: steps of each sequence, (n,).
+    Raises: ShapeError or DataError, saying what was expected.
+    """
+    if hasattr(weights, "__array__"):
+        weights = np.asarray(weights)
+    each = "one a sequence" + ", or a list for each with one a step" * per_step
+    if not hasattr(weights, "__len__") or len(weights) != len(lengths):
+        raise ShapeError(f"sample_weight: expected {len(lengths)} numbers, {each}")
+    stepwise = isinstance(weights, Ragged) or (per_step and any(np.ndim(w) for w in weights))
+    try:
+        if stepwise:
+            ragged = (
+                weights if isinstance(weights, Ragged) else Ragged.from_list(weights, np.float64)
+            )
+            values, counts = np.asarray(ragged.values, dtype=np.float64), ragged.lengths
+        else:
+            values, counts = np.asarray(weights, dtype=np.float64), lengths
+    except (TypeError, ValueError):
+        raise DataError(
+            f"sample_weight: got something that is no number, expected {each}"
+        ) from None
+    if values.ndim != 1 or (stepwise and not per_step):
+        raise ShapeError(f"sample_weight: got shape {values.shape}, expected {each}")
+    if (differ := counts != lengths).any():
+        i = int(differ.argmax())
+        raise ShapeError(
+            f"sample_weight, sequence {i}: got {counts[i]} numbers, expected {lengths[i]}, one a "
+            "step"
+        )
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise DataError(
+            "sample_weight: got numbers below 0, not finite, or all zero",
+            remedy="Expected numbers from 0, some above it.",
+        )
+    if not per_step:
+        return values
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Ragged(values if stepwise else np.repeat(values, lengths), offsets)
+
+
+def nonzero_weights(weights: NDArray[np.float64] | Ragged) -> NDArray[np.int64]:
+    """Return the places of the sequences that count at all."""
+    if isinstance(weights, Ragged):
+        weights = np.add.reduceat(weights.values, weights.offsets[:-1])
+    return np.flatnonzero(weights)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from elman.data.dataset import InputKind
 from elman.errors import SettingsError
 from elman.settings import (
     DataSettings,
@@ -26,7 +27,9 @@ from elman.validation import validate_settings
 
 T = TypeVar("T")
 INPUTS = ("auto", "numbers", "tokens", "text", "mixed")
-_DATA = ("tokens", "scale", "validation")
+# What only one kind of input can honour, with the default that asks for nothing.
+_NUMBERS_ONLY = {"scale": True, "noise": None}
+_TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -155,6 +158,26 @@ def check_parameters(
     if faults:
         raise SettingsError("\n".join(faults))
     return Settings(model, training, data, parameters["inputs"])
+
+
+def refuse_unused(settings: Settings, kind: InputKind) -> None:
+    """Raise SettingsError for a setting that this kind of input cannot honour."""
+    unused: dict[str, Any] = {}
+    if kind != "mixed":
+        unused |= _TOKENS_ONLY if kind == "numbers" else _NUMBERS_ONLY
+    if kind != "text":
+        unused["tokens"] = "auto"
+    values = {
+        name: value
+        for section in (settings.model, settings.training, settings.data)
+        for name, value in vars(section).items()
+    }
+    for name, default in unused.items():
+        if values[name] != default:
+            raise SettingsError(
+                f"{name}: got {values[name]!r}, but the sequences are {kind}, "
+                "which have no such setting. Leave it out"
+            )
 
 
 def document_parameters(estimator: type[T]) -> type[T]:

@@ -1,7 +1,7 @@
 """One preparation: from X, y and settings to all that a training needs, settled once.
 
-`fit` prepares and trains. Who wants to know what will be trained before it is, as `elman train`
-does for its config.toml, calls the estimator's `prepare` and then its `fit_prepared`.
+`fit` prepares and trains. A caller that needs the settings before the training, as `elman train`
+does for its config.toml, calls the estimator's `prepare`, then `fit_prepared`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from elman.data.batches import Examples
 from elman.data.dataset import InputKind, Layout
-from elman.data.ragged import Ragged
-from elman.data.splits import check_groups
+from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
+from elman.data.splits import check_groups, hold_out, hold_out_groups
 from elman.errors import DataError, SettingsError, ShapeError
 from elman.estimators.containers import (
     Columns,
@@ -26,29 +26,109 @@ from elman.estimators.containers import (
     open_container,
     refuse_other_columns,
 )
-from elman.estimators.defaults import DataStatistics, choose, validation_share
+from elman.estimators.defaults import (
+    DataStatistics,
+    choose,
+    keep_present_settings,
+    settings_for_one_pass,
+    validation_share,
+)
 from elman.estimators.encoder import EncodedSequences, Encoder
-from elman.estimators.inputs import check_sequences
-from elman.estimators.labelled import (
-    LabelledSequences,
+from elman.estimators.inputs import check_sequences, take_rows
+from elman.estimators.labels import (
+    Labels,
+    as_labels,
     lengths_of,
     nonzero_weights,
     refuse_other_lengths,
     sample_weights,
 )
-from elman.estimators.labels import as_labels
-from elman.estimators.parameters import Settings
-from elman.estimators.targets import Labels, Target
+from elman.estimators.parameters import Settings, refuse_unused
+from elman.estimators.targets import Target
 from elman.evaluate import Baselines
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingPlan, TrainingSettings
+from elman.tasks import TASKS, OutputName
 from elman.train.losses import check_loss
 
-# What only one kind of input can honour, with the default that asks for nothing.
-_NUMBERS_ONLY = {"scale": True, "noise": None}
-_TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
+_Targets = tuple[type[Target], ...]
 _CHANGEABLE = ("dropout", "initialization")  # settings of a network that leave its weights alone
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Sequences in the caller's form, with their labels, weights and groups, n of each.
+
+    Args:
+        X: sequences, as `elman.estimators.inputs.check_sequences` returned them.
+        labels: what is to be predicted.
+        weights: how much each counts, (n,), or with a weight a step a Ragged; None for alike.
+        groups: of each, (n,), kept whole by a split; None for none.
+        places: of each in the caller's X, (n,); None where no sequence was left out.
+    """
+
+    X: Any
+    labels: Labels
+    weights: NDArray[np.float64] | Ragged | None = None
+    groups: NDArray[Any] | None = None
+    places: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, index: NDArray[np.int64]) -> LabelledSequences:
+        """Return the sequences at `index`."""
+        places = index if self.places is None else self.places[index]
+        X, labels, weights, groups = (
+            take_rows(values, index) for values in (self.X, self.labels, self.weights, self.groups)
+        )
+        return LabelledSequences(X, labels, weights, groups, places)
+
+    def hold_out(
+        self, kind: str, share: float, seed: int, task: OutputName
+    ) -> tuple[LabelledSequences, LabelledSequences | None]:
+        """Hold out a share of the sequences; None if that is 0.
+
+        Args:
+            kind: of X: `numbers`, `tokens`, `text` or `mixed`.
+            task: of the labels; where each sequence has a single class, both splits get the classes
+                in like shares.
+        Raises: SettingsError for groups that would not be used; DataError if there is too little
+            to split.
+        """
+        if not share:
+            if self.groups is not None:
+                raise SettingsError(
+                    "groups: no share of X is held out, so that there is nothing to split by "
+                    "groups. Leave them out, or give validation a share and no validation_data"
+                )
+            return self, None
+        strata = self.labels if TASKS[task].single_label else None
+        gaps = _gaps_of(self.X, kind)
+        if self.groups is None:
+            first, second = hold_out(len(self), share, seed, strata, gaps=gaps)
+        else:
+            first, second = hold_out_groups(self.groups, share, seed, strata, gaps=gaps)
+        return self.take(first), self.take(second)
+
+    def to_examples(self, encoded: EncodedSequences, target: Target) -> Examples:
+        """Return what a training takes, of these sequences encoded. Raises ShapeError."""
+        refuse_other_lengths(encoded.inputs, self.labels)
+        weights: Any = self.weights
+        if isinstance(weights, Ragged):
+            weights = weights.with_values(weights.values.astype(np.float32))
+        elif weights is not None:
+            weights = weights.astype(np.float32)
+        measured, codes = len(encoded.encoder.mean), target.encode(self.labels)
+        return Examples(encoded.inputs, codes, weights, target.unit, measured, self.places)
+
+
+def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
+    """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
+    if kind == "mixed":
+        return sequences_with_gaps(extract_numbers(X, category_columns(X.values)))
+    return sequences_with_gaps(X) if kind == "numbers" else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +192,7 @@ class Prepared:
         """
         if self.continues is None:
             return SequenceModel(self.config)
-        return copy_for_training(self.continues, self.config)
+        return _copy_for_training(self.continues, self.config)
 
     def make_baselines(self) -> Baselines:
         """Fit the baselines on the training split."""
@@ -131,7 +211,7 @@ def prepare(
     y: Any,
     settings: Settings,
     *,
-    targets: tuple[type[Target], ...],
+    targets: _Targets,
     per_step: bool,
     sample_weight: Any = None,
     validation_data: tuple[Any, ...] | None = None,
@@ -155,20 +235,25 @@ def prepare(
         column_names, target_names, layout: as for the estimator's `prepare`.
     Raises: DataError, ShapeError or SettingsError, saying what was expected.
     """
-    # Checked whole, so that a fault is told by the place that the sequence has in the caller's X.
+    # Before any split, so that a message names the place of the sequence in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
     X, kind = check_sequences(container.sequences, kind)
+    refuse_unused(settings, kind)
     labelled = _label(X, y, targets, per_step, sample_weight, groups)
     target = _choose_target(labelled.labels, targets, previous, classes)
     check_loss(target.task, settings.training)
-    share = 0.0
+    share: Any = 0.0
     if passes is None and validation_data is None:
-        share = _choose_share(settings, len(labelled))
+        share = settings.data.validation
+        if share is None:
+            share = validation_share(len(labelled), settings.training)
     labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
     columns = container.columns() if previous is None else previous.columns
     if validation_data is not None:
-        refuse_other_columns(open_container(validation_data[0]), columns)
-        held_out = _label_validation(targets, per_step, *validation_data)
+        X, y, weights = validation_data if len(validation_data) > 2 else (*validation_data, None)
+        container = open_container(X)
+        refuse_other_columns(container, columns)
+        held_out = _label(container.sequences, y, targets, per_step, weights)
     if previous is None:
         # After the validation split was held out, whose numbers and words must stay unknown.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
@@ -180,7 +265,7 @@ def prepare(
     statistics = _summarise(sequences, target, per_step=per_step, scaled=settings.data.scale)
     network = settings.model
     if previous is not None:
-        network = keep_present_settings(network, previous.model)
+        network = keep_present_settings(network, previous.model.config)
     network, training, chosen = choose(statistics, network, settings.training)
     if passes is not None:
         training = settings_for_one_pass(training, passes)
@@ -201,7 +286,7 @@ def prepare(
         training=training,
         chosen=chosen,
         plan=training.resolve(held_out is not None),
-        config=_configure(network, encoder, target),
+        config=_make_config(network, encoder, target),
         class_weight=target.class_weights(training.class_weight, labelled.labels),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
@@ -213,35 +298,30 @@ def _encode_training(
 ) -> EncodedSequences:
     """The training split encoded, by the encoder of before or by one that is fitted to it."""
     if previous is not None:
-        sequences = previous.encoder.encode_sequences(labelled.X)
-    else:
-        tokens, scale = settings.data.tokens, settings.data.scale
-        sequences = Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale)
-    _refuse_unused(settings, sequences.encoder)
-    return sequences
-
-
-def _choose_share(settings: Settings, sequences: int) -> float:
-    """The share of so many training sequences to hold out for validation."""
-    share = settings.data.validation
-    return float(validation_share(sequences, settings.training) if share is None else share)
+        return previous.encoder.encode_sequences(labelled.X)
+    tokens, scale = settings.data.tokens, settings.data.scale
+    return Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale)
 
 
 def _summarise(
     sequences: EncodedSequences, target: Target, *, per_step: bool, scaled: bool
 ) -> DataStatistics:
     """Statistics of the training split, by which open settings are chosen."""
-    return DataStatistics.from_training(
-        sequences.encoder,
-        sequences.inputs.lengths,
-        target.num_outputs,
+    encoder, lengths = sequences.encoder, sequences.inputs.lengths
+    return DataStatistics(
+        sequences=len(lengths),
+        steps=float(np.mean(lengths)),
+        channels=encoder.input_size,
+        categories=len(encoder.category_sizes),
+        vocabulary=encoder.vocabulary_size,
+        outputs=target.num_outputs,
         per_step=per_step,
         task=target.task,
         scaled=scaled,
     )
 
 
-def read_labels(X: Any, y: Any, targets: tuple[type[Target], ...], *, per_step: bool) -> Labels:
+def read_labels(X: Any, y: Any, targets: _Targets, *, per_step: bool) -> Labels:
     """Check that y has a label for each sequence, or each step, of X."""
     if hasattr(y, "__array__"):
         y = np.asarray(y)
@@ -252,19 +332,14 @@ def read_labels(X: Any, y: Any, targets: tuple[type[Target], ...], *, per_step: 
     return _recognise(targets, y).read(y, per_step=per_step)
 
 
-def _recognise(targets: tuple[type[Target], ...], y: Any) -> type[Target]:
+def _recognise(targets: _Targets, y: Any) -> type[Target]:
     return next(kind for kind in targets if kind.recognises(y))
 
 
 def _label(
-    X: Any,
-    y: Any,
-    targets: tuple[type[Target], ...],
-    per_step: bool,
-    sample_weight: Any,
-    groups: Any = None,
+    X: Any, y: Any, targets: _Targets, per_step: bool, sample_weight: Any = None, groups: Any = None
 ) -> LabelledSequences:
-    """Sequences and what is known of them, without those of weight 0."""
+    """Sequences with their labels, weights and groups, without those of weight 0."""
     labels = read_labels(X, y, targets, per_step=per_step)
     if isinstance(X, Ragged):
         refuse_other_lengths(X, labels)
@@ -277,51 +352,22 @@ def _label(
     return labelled.take(used) if len(used) < len(labelled) else labelled
 
 
-def _label_validation(
-    targets: tuple[type[Target], ...], per_step: bool, X: Any, y: Any, sample_weight: Any = None
-) -> LabelledSequences:
-    """What the caller wants the training to be watched by."""
-    return _label(open_container(X).sequences, y, targets, per_step, sample_weight)
-
-
 def _choose_target(
-    labels: Labels,
-    targets: tuple[type[Target], ...],
-    previous: Previous | None,
-    classes: Any,
+    labels: Labels, targets: _Targets, previous: Previous | None, classes: Any
 ) -> Target:
     """What is predicted: that of an earlier training, or what all labels, or `classes`, say."""
+    classes = None if classes is None else as_labels(classes, "classes")
     if previous is not None:
         target = previous.target
     else:
         # Where the classes are given, a first part of the data need not have two of them.
         single = isinstance(labels, Ragged) or (labels.ndim == 1 and labels.dtype != object)
-        known = as_labels(classes, "classes") if classes is not None and single else labels
+        known = classes if classes is not None and single else labels
         target = _recognise(targets, labels).from_labels(known)
-    return target if classes is None else target.with_classes(as_labels(classes, "classes"))
+    return target if classes is None else target.with_classes(classes)
 
 
-def _refuse_unused(settings: Settings, encoder: Encoder) -> None:
-    """Refuse a setting that this kind of input cannot honour."""
-    unused: dict[str, Any] = {}
-    if encoder.kind != "mixed":
-        unused |= _TOKENS_ONLY if encoder.kind == "numbers" else _NUMBERS_ONLY
-    if encoder.kind != "text":
-        unused["tokens"] = "auto"
-    values = {
-        name: value
-        for section in (settings.model, settings.training, settings.data)
-        for name, value in vars(section).items()
-    }
-    for name, default in unused.items():
-        if values[name] != default:
-            raise SettingsError(
-                f"{name}: got {values[name]!r}, but the sequences are {encoder.kind}, "
-                "which have no such setting. Leave it out"
-            )
-
-
-def _configure(network: ModelSettings, encoder: Encoder, target: Target) -> ModelConfig:
+def _make_config(network: ModelSettings, encoder: Encoder, target: Target) -> ModelConfig:
     return ModelConfig(
         **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
         task=target.task,
@@ -332,20 +378,7 @@ def _configure(network: ModelSettings, encoder: Encoder, target: Target) -> Mode
     )
 
 
-# -- training that continues: warm_start and partial_fit -----------------------------------------
-
-
-def keep_present_settings(network: ModelSettings, model: SequenceModel) -> ModelSettings:
-    """Return the settings of a network, what is open filled in as the present model has it."""
-    present = {
-        entry.name: getattr(model.config, entry.name)
-        for entry in dataclasses.fields(ModelSettings)
-        if getattr(network, entry.name) in (None, "auto")
-    }
-    return dataclasses.replace(network, **present)
-
-
-def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceModel:
+def _copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceModel:
     """Return a copy of a model to train on, so that a training that fails changes nothing.
 
     Raises: SettingsError if `config` asks for other weights than it has.
@@ -361,24 +394,3 @@ def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceMode
     copied.config = config
     copied.recurrent.dropout = config.dropout_between
     return copied
-
-
-def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSettings:
-    """Return the settings of one more pass after `passes`: the learning rate stays as it is.
-
-    Raises: SettingsError for `balanced`, which a part of the data cannot tell.
-    """
-    if training.class_weight == "balanced":
-        raise SettingsError(
-            "class_weight: got 'balanced', which partial_fit cannot know from a part of the data. "
-            "Give the weight of each class"
-        )
-    return dataclasses.replace(
-        training,
-        epochs=1,
-        schedule="constant",
-        warmup=0.0,
-        keep=None,
-        patience=None,
-        seed=(training.seed + passes) % 2**32,
-    )

@@ -1,7 +1,7 @@
-"""What is predicted: from labels as users have them to what a network learns, and back.
+"""The target of an estimator: from labels as users have them to what a network learns, and back.
 
-All that depends on the task in this room is a method of its target, so that nobody asks which task
-it is. n sequences, m predictions (of the sequences, or of the N steps), K outputs.
+All that depends on the task is a method here: n sequences, m predictions (of the sequences, or of
+the N steps), K outputs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from elman.data.ragged import Ragged, flatten
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
 from elman.estimators.labels import (
+    Labels,
     as_label_sets,
     as_labels,
     as_step_labels,
@@ -30,22 +31,14 @@ from elman.estimators.labels import (
     to_codes,
     to_indicator,
 )
-from elman.evaluate import (
-    ClassificationReport,
-    MultilabelReport,
-    RegressionReport,
-    evaluate,
-    evaluate_labels,
-    evaluate_values,
-)
+from elman.evaluate import Report, evaluate, evaluate_labels, evaluate_values
 from elman.tasks import TASKS, OutputName
 
-Labels = NDArray[Any] | Ragged
 Floats = NDArray[np.float64]
 
 
 class BaseTarget:
-    """What all targets have, as it is where a target does not say otherwise."""
+    """Defaults of all targets."""
 
     task: ClassVar[OutputName]
     limits: ClassVar[str]  # for the model card
@@ -96,9 +89,9 @@ class LabelTarget(BaseTarget):
     def describe_outputs(self) -> str:
         """Say which labels there are, in Markdown; the first ones where there are many."""
         labels = self.output_names
-        shown = ", ".join(f"`{label}`" for label in labels[:20])
-        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
-        return f"{TASKS[self.task].nouns[1].capitalize()}: {shown}{more}."
+        first = ", ".join(f"`{label}`" for label in labels[:20])
+        rest = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        return f"{TASKS[self.task].nouns[1].capitalize()}: {first}{rest}."
 
 
 @dataclass(frozen=True)
@@ -122,11 +115,9 @@ class ClassTarget(LabelTarget):
         """Learn from all labels. Raises DataError if there are fewer than two classes."""
         classes = np.unique(flatten(labels))
         if len(classes) < 2:
+            fault = f"y holds one class only, {classes.tolist()[0]!r}" if len(classes) else ""
             raise DataError(
-                f"y holds one class only, {classes.tolist()[0]!r}"
-                if len(classes)
-                else "y is empty",
-                remedy="Expected at least two classes to tell apart.",
+                fault or "y is empty", remedy="Expected at least two classes to tell apart."
             )
         return cls(classes)
 
@@ -141,13 +132,12 @@ class ClassTarget(LabelTarget):
 
     def encode(self, labels: Labels) -> Labels:
         """Return codes, int64. Raises DataError for a class that is none."""
-        if isinstance(labels, Ragged):
-            return labels.with_values(to_codes(labels.values, self.classes))
-        return to_codes(labels, self.classes)
+        codes = self.to_array(labels)
+        return labels.with_values(codes) if isinstance(labels, Ragged) else codes
 
     def to_array(self, labels: Labels) -> NDArray[Any]:
         """Return codes, (m,)."""
-        return flatten(self.encode(labels))
+        return to_codes(flatten(labels), self.classes)
 
     def decide(self, predictions: Floats) -> NDArray[Any]:
         """Return the likeliest class, (m,), from (m, K)."""
@@ -163,7 +153,7 @@ class ClassTarget(LabelTarget):
         """From logits, (..., K), to probabilities."""
         return torch.softmax(outputs.double(), -1)
 
-    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> ClassificationReport:
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
         """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate`."""
         return evaluate(self.to_array(labels), predictions, list(self.output_names), **options)
 
@@ -219,7 +209,7 @@ class MultilabelTarget(LabelTarget):
     def with_classes(self, classes: NDArray[Any]) -> Self:
         """Return the target with these labels, if those that occur are among them."""
         every = np.unique(classes)
-        to_codes(self.classes, every)
+        to_codes(self.classes, every)  # raises for a label that is not among them
         return dataclasses.replace(self, classes=every)
 
     def encode(self, labels: Labels) -> Labels:
@@ -246,14 +236,13 @@ class MultilabelTarget(LabelTarget):
         """From logits, (n, K), to the probability of each label."""
         # Not torch.sigmoid, whose last bit depends on where in memory a number lies: the same
         # sequence must get the same bits in any batch.
-        both = torch.stack([torch.zeros_like(outputs), outputs], -1).double()
-        return torch.softmax(both, -1)[..., 1]
+        both = torch.stack([torch.zeros_like(outputs), outputs], -1)
+        return torch.softmax(both.double(), -1)[..., 1]
 
-    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> MultilabelReport:
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
         """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate_labels`."""
-        return evaluate_labels(
-            self.to_array(labels), predictions, list(self.output_names), **options
-        )
+        names = list(self.output_names)
+        return evaluate_labels(self.to_array(labels), predictions, names, **options)
 
     def describe(self, *, per_step: bool) -> str:
         """Say what is given to a sequence."""
@@ -295,10 +284,8 @@ class NumericTarget(BaseTarget):
         if per_step:
             return as_step_values(y, "y")
         if isinstance(y, Ragged):
-            raise DataError(
-                "y holds a value for every step",
-                remedy='Expected one a sequence, or readout="every".',
-            )
+            remedy = 'Expected one a sequence, or readout="every".'
+            raise DataError("y holds a value for every step", remedy=remedy)
         return as_values(y, "y")
 
     @classmethod
@@ -338,9 +325,8 @@ class NumericTarget(BaseTarget):
 
     def with_names(self, names: Sequence[str]) -> Self:
         """Return the target with these names, if there are K."""
-        return (
-            dataclasses.replace(self, names=tuple(names)) if len(names) == len(self.names) else self
-        )
+        fits = len(names) == len(self.names)
+        return dataclasses.replace(self, names=tuple(names)) if fits else self
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
         """Refuse classes: numbers have none."""
@@ -376,7 +362,7 @@ class NumericTarget(BaseTarget):
         """Return values in the target's unit, (m, K)."""
         return predictions * self.scale + self.mean
 
-    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> RegressionReport:
+    def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
         """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
         return evaluate_values(self.to_array(labels), predictions, self.names, **options)
 
@@ -403,12 +389,11 @@ class NumericTarget(BaseTarget):
         names = tuple(str(name) for name in found["names"])
         mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))
         good = mean.shape == scale.shape == (len(names),) and names and (scale > 0).all()
-        if not (good and np.isfinite(mean).all() and np.isfinite(scale).all()):
+        if not (good and np.isfinite([mean, scale]).all()):
             raise ModelFileError("config.json: values: expected a name, mean and scale of each")
         return cls(names, bool(found["single"]), mean, scale)
 
 
 Target = ClassTarget | MultilabelTarget | NumericTarget
-TARGETS: dict[OutputName, type[Target]] = {
-    kind.task: kind for kind in (ClassTarget, MultilabelTarget, NumericTarget)
-}
+_TARGETS: tuple[type[Target], ...] = (ClassTarget, MultilabelTarget, NumericTarget)
+TARGETS: dict[OutputName, type[Target]] = {kind.task: kind for kind in _TARGETS}
