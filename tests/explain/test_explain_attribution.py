@@ -1,4 +1,4 @@
-"""What decided: against closed forms, finite differences, and the network laid open."""
+"""Attributions against closed forms, finite differences and the unrolled network."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def test_of_a_linear_network_all_methods_give_its_weights_times_the_input(method
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
-def test_gradient_x_input_is_what_small_steps_say(stack):
+def test_gradient_x_input_equals_finite_differences(stack):
     model, x = network(stack, "mean"), sequence(steps=4)
     result = attribute(model, x, 2, "gradient_x_input")
     moved = torch.stack([x + 1e-5 * d for d in torch.eye(x.numel()).double().view(-1, *x.shape)])
@@ -65,7 +65,7 @@ def test_gradient_x_input_is_what_small_steps_say(stack):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("task", TASKS)
-def test_gradients_are_those_of_the_recurrence_laid_open(kind, task):
+def test_gradients_are_those_of_the_unrolled_recurrence(kind, task):
     """Another way: the equations step by step, and embeddings looked up outside the network."""
     model, x = network((("lstm", "tanh"), 2, True), "max", kind, task), sequence(kind)
     target = {"target": "output 2"} if task == "regression" else {"target": 1}
@@ -106,7 +106,7 @@ def test_integrated_gradients_are_complete_for_every_input(kind, readout, baseli
     assert abs(result.gap) <= result.error + 1e-12 <= 1e-6 * np.abs(result.values).sum()
 
 
-def test_integrated_gradients_are_the_mean_gradient_of_the_way():
+def test_integrated_gradients_are_the_mean_gradient_on_the_line():
     """Against 20,000 points in equal steps, through the network's own forward pass."""
     model, x = network(GRU), 3 * sequence(steps=5)
     share = (torch.arange(20_000) + 0.5)[:, None, None].double() / 20_000
@@ -116,7 +116,7 @@ def test_integrated_gradients_are_the_mean_gradient_of_the_way():
     np.testing.assert_allclose(attribute(model, x, 1).values, expected, atol=1e-8)
 
 
-def test_a_network_with_a_step_on_the_way_gets_more_points_there():
+def test_a_network_with_a_jump_on_the_line_gets_more_points_there():
     model = network(RELU, hidden_size=1, num_outputs=2)
     with torch.no_grad():
         for p in model.parameters():
@@ -131,7 +131,7 @@ def test_a_network_with_a_step_on_the_way_gets_more_points_there():
     assert attribute(model, x, 1, output="logit", steps=16, tolerance=1e-9).points > result.points
 
 
-def test_what_is_not_complete_says_so():
+def test_an_incomplete_attribution_is_marked():
     result = attribute(network(RELU, "max"), 3 * sequence(steps=30), 0, tolerance=1e-9)
     assert not result.complete and 900 < result.points <= 1024
     assert result.error > 1e-9 * np.abs(result.values).sum()
@@ -140,7 +140,7 @@ def test_what_is_not_complete_says_so():
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stack", STACKS[::3], ids=STACK_IDS[::3])
-def test_a_channel_that_the_network_does_not_read_gets_exactly_nought(method, stack):
+def test_a_channel_that_the_network_does_not_read_gets_exactly_zero(method, stack):
     model = network(stack)
     with torch.no_grad():
         for name, p in model.recurrent.named_parameters():
@@ -151,7 +151,7 @@ def test_a_channel_that_the_network_does_not_read_gets_exactly_nought(method, st
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_channels_that_are_alike_get_alike(method):
+def test_equal_channels_get_equal_values(method):
     model, x = network(GRU), sequence()
     x[:, 1] = x[:, 0]
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_channels_that_are_alike_get_alike(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_output_at_a_step_owes_nothing_to_later_steps(method):
+def test_later_steps_contribute_nothing_to_an_output_at_a_step(method):
     model, x = network(GRU, "every"), sequence(steps=6)
     result = attribute(model, x, 0, method, step=2)
     assert (result.by_step[3:] == 0).all() and (result.by_step[:3] != 0).all()
@@ -194,7 +194,7 @@ def test_the_predicted_class_is_explained_unless_another_is_named():
 
 @pytest.mark.parametrize("span", [1, 2, 3, 9])
 @pytest.mark.parametrize("kind", KINDS)
-def test_occlusion_is_what_replacing_spans_does(span, kind):
+def test_occlusion_is_the_effect_of_replacing_spans(span, kind):
     model, x = network((("gru", "tanh"), 1, True), "mean", kind), sequence(kind, 7)
     result = attribute(model, x, 1, "occlusion", span=span)
     blank = torch.zeros_like(x)
@@ -220,7 +220,7 @@ def test_occlusion_is_what_replacing_spans_does(span, kind):
             np.testing.assert_allclose(result.values[start:end, c], lost, atol=1e-12)
 
 
-def test_spans_that_slide_share_their_effects():
+def test_overlapping_spans_divide_their_effects():
     assert spans(7, 3, 3) == [(0, 3), (3, 6), (6, 7)]
     assert spans(7, 3, 1) == [(i, i + 3) for i in range(5)]
     assert spans(8, 3, 2) == [(0, 3), (2, 5), (4, 7), (5, 8)]
@@ -253,7 +253,7 @@ def test_many_small_passes_give_what_one_gives(kind, method, monkeypatch):
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_of_an_estimator_what_it_predicts_is_explained(what):
+def test_the_prediction_of_an_estimator_is_explained(what):
     estimator, X, _ = fitted(what)
     if what == "values":
         result = attribute(estimator, X[1], "target 2")
@@ -294,7 +294,7 @@ def test_a_baseline_may_be_another_sequence():
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_model_is_left_as_it_was(method, kind):
+def test_the_model_is_not_changed(method, kind):
     model = make_model("lstm", tokens=kind == "tokens", dropout=0.5, num_layers=2, **(
         {"category_sizes": (4, 5)} if kind == "mixed" else {}
     ))  # fmt: skip
@@ -329,7 +329,7 @@ def test_the_model_is_left_as_it_was(method, kind):
         ({"baseline": "mean"}, "baseline: got 'mean', expected 'zero'"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(options, words):
+def test_invalid_options_are_refused(options, words):
     with pytest.raises(SettingsError) as caught:
         attribute(network(GRU), sequence(), 0, **options)
     assert words in str(caught.value)
@@ -359,7 +359,7 @@ def test_without_pandas_the_message_says_what_to_install(monkeypatch):
         result.to_frame()
 
 
-def test_cudnn_is_off_for_a_while_whatever_is_set_of_it(monkeypatch):
+def test_cudnn_is_off_for_a_while_with_any_of_its_settings(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
     before = torch.backends.cudnn.enabled
     with pytest.raises(ZeroDivisionError), without_cudnn():

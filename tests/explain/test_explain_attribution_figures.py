@@ -32,7 +32,7 @@ def words(figure):
 
 
 def drawn(figure):
-    """Draw it whole: what does not fit is a warning, and so an error here."""
+    """Render the figure: text that does not fit is a warning, which is an error here."""
     save(figure, io.BytesIO())
     return figure
 
@@ -89,7 +89,7 @@ def test_one_step_and_thousands_are_drawn(steps):
     assert ticks[0] == 1 and (ticks % 1 == 0).all()
 
 
-def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are():
+def test_letters_with_a_meaning_in_matplotlib_are_drawn_literally():
     model = make_model("gru", tokens=True)
     result = attribute(model, torch.tensor([2, 3, 4, 5]))
     object.__setattr__(result, "inputs", np.array(["$x_1$", "a b", "\n", "w" * 60], dtype=object))

@@ -1,4 +1,4 @@
-"""A step that decides is planted in noise; a network is trained; every method must find it."""
+"""A decisive step is hidden in noise, and a network trained: every method must find the step."""
 
 import functools
 
@@ -28,7 +28,7 @@ def numbers():
 
 @functools.cache
 def words():
-    """Letters by chance, in which one word tells the class."""
+    """Random letters, in which one word determines the class."""
     rng = np.random.default_rng(0)
     X = [rng.choice(list("abcdefgh"), n).tolist() for n in rng.integers(6, 12, 240)]
     y = rng.choice(["for", "against"], len(X))
@@ -41,19 +41,19 @@ def words():
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("data", [numbers, words])
-def test_the_step_that_decides_is_found(data, method):
+def test_the_decisive_step_gets_the_largest_value(data, method):
     clf, X, y, places = data()
     assert clf.score(X, y) == 1
     result = [attribute(clf, x, label, method) for x, label in zip(X, y, strict=True)]
     right = [f.by_step.argmax() == place for f, place in zip(result, places, strict=True)]
-    # Where the network is sure its gradient is small, and says little: a known fault of the method.
+    # Where the network is certain, its gradient is small: a known weakness of gradient x input.
     assert np.mean(right) >= (0.8 if method == "gradient_x_input" else 0.95)
     if data is numbers:
         assert np.mean([np.abs(f.values).sum(0).argmax() == 1 for f in result]) >= 0.95
 
 
-def test_a_sum_is_shared_out_among_what_was_added():
-    """Two marked numbers are added: they get what they are, in the target's unit."""
+def test_a_sum_is_divided_among_its_terms():
+    """Two marked numbers are added: each gets its value, in the target's unit."""
     rng = np.random.default_rng(0)
     X, y, places = [], [], []
     for n in rng.integers(6, 9, 400):

@@ -55,7 +55,7 @@ def by_autograd(model, task, x, target):
 
 @each_stack
 @pytest.mark.parametrize("readout", READOUTS)
-def test_contributions_add_up_to_autograds_gradient(stack, readout):
+def test_contributions_add_up_to_the_gradient_of_autograd(stack, readout):
     """For every parameter; numbers, tokens and mixed steps; every task; one step as well."""
     for kind, task in zip(KINDS, TASKS, strict=True):
         for steps in (1, 6):
@@ -149,7 +149,7 @@ def test_an_estimators_sequences_and_labels(what):
     assert np.isfinite(result.loss) and result.steps == len(X[3])
 
 
-def test_nothing_of_the_callers_changes():
+def test_the_callers_network_is_not_changed():
     model = network(STACKS[-1]).float().train()
     model(sequence().float()[None]).sum().backward()
     before, state = weights_of(model), torch.get_rng_state()
@@ -161,7 +161,7 @@ def test_nothing_of_the_callers_changes():
     assert all(np.array_equal(one.gradients[n], other.gradients[n]) for n in one.gradients)
 
 
-def test_what_is_kept_grows_with_steps_and_not_with_their_matrices():
+def test_memory_grows_with_the_steps_and_not_with_their_matrices():
     """No matrix a step: all that a result holds is a few rows of O(H) numbers for each step."""
     model = network(STACKS[4], hidden_size=40)  # an lstm, or the like
     result = bptt(model, sequence(steps=50), label())
@@ -208,7 +208,7 @@ def test_frames():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_runs_where_the_model_is():
+def test_runs_on_the_models_device():
     model = network(STACKS[-1])
     here = bptt(model, sequence(), label())
     there = bptt(model.cuda(), sequence(), label())

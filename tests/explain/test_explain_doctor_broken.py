@@ -1,4 +1,4 @@
-"""Networks, data and trainings broken on purpose: every planted fault is found, and its place."""
+"""Networks, data and trainings that are broken on purpose: every fault is found, with its place."""
 
 import copy
 
@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite():
 # --- the answers
 
 
-def test_answers_that_are_not_finite():
+def test_predictions_that_are_not_finite():
     model = network("rnn", nonlinearity="relu")
     X = numbers()
     X[12] = X[12] * 1e30
@@ -353,7 +353,7 @@ def test_leakage():
     assert finding.name not in [f.name for f in doctor(healthy("gru"), X, y).findings]
 
 
-def test_leakage_of_what_is_repeated_anyway_is_a_note():
+def test_leakage_of_common_sequences_is_a_note():
     """Of eight sequences of three bits, new ones are old ones."""
     generator = torch.Generator().manual_seed(0)
     bits = [torch.randint(2, 4, (3,), generator=generator) for _ in range(60)]

@@ -50,7 +50,7 @@ def test_a_new_network(cell, initialization, tokens):
 
 
 @pytest.mark.parametrize("values", ["bits", "few steps", "one step"])
-def test_what_is_constant_by_chance_is_no_finding(values):
+def test_sequences_constant_by_chance_are_no_finding(values):
     rng = np.random.default_rng(0)
     X = [rng.integers(0, 2, (n, 1)).astype(float) for n in rng.integers(2, 12, 300)]
     if values == "one step":
@@ -82,7 +82,7 @@ def test_nothing_is_changed():
     assert all((a == b).all() for a, b in zip(X, kept, strict=True))
 
 
-def test_the_same_seed_finds_the_same():
+def test_the_same_seed_gives_the_same_findings():
     X, y = waves(80)
     one, other, third = (
         doctor(healthy("gru"), X, y, sequences=20, seed=seed) for seed in (1, 1, 2)
@@ -136,12 +136,12 @@ def test_forms_of_X():
         (([np.zeros((0, 2))] * 3,), {}, ElmanError, "."),
     ],
 )
-def test_what_cannot_be_examined(arguments, options, kind, message):
+def test_inputs_that_cannot_be_examined(arguments, options, kind, message):
     with pytest.raises(kind, match=message):
         doctor(healthy("gru"), *arguments, **options)
 
 
-def test_what_is_no_network():
+def test_anything_but_a_network_is_refused():
     with pytest.raises(SettingsError, match="expected a SequenceModel or a fitted"):
         doctor("gru", *waves(4))
     with pytest.raises(SettingsError, match="Call fit first"):

@@ -1,4 +1,4 @@
-"""A diagnosis as text, as a table, as JSON and as a measured."""
+"""A diagnosis as text, as a table, as JSON and as a figure."""
 
 import json
 
@@ -23,7 +23,7 @@ def made(findings=FINDINGS):
     return Diagnosis(rank(findings), ("30 sequences",), {"labels": "none given"}, Measurements())
 
 
-def test_the_gravest_first():
+def test_the_most_severe_come_first():
     found = made()
     assert [f.name for f in found.findings] == ["lost", "gates", "units", "few"]
     assert found.by_name("units") == (FINDINGS[3],)
@@ -71,7 +71,7 @@ def texts(figure):
         ("lstm", 3, True, 33, 60, True),
     ],
 )
-def test_as_a_picture(cell, layers, both, hidden, steps, labels):
+def test_as_a_figure(cell, layers, both, hidden, steps, labels):
     model = make_model(cell, num_layers=layers, bidirectional=both, hidden_size=hidden)
     X = [torch.randn(steps, 2) for _ in range(6)]
     found = doctor(model, X, [0, 1, 2] * 2 if labels else None)
@@ -93,14 +93,14 @@ def test_as_a_picture(cell, layers, both, hidden, steps, labels):
         assert low.y1 <= high.y0 + 1  # names of gates do not overlap
 
 
-def test_the_probes_own_rate_is_marked():
+def test_the_learning_rate_of_the_training_is_marked():
     found = doctor(healthy("gru"), *waves())
     axes = found.plot().axes[3]
     (mark,) = [t for t in axes.texts if t.get_text() == "of the training"]
     assert mark.xy[0] == found.measurements.learning_rate == pytest.approx(3e-3, rel=0.01)
 
 
-def test_carried_is_what_autograd_says_of_two_steps():
+def test_gradient_by_lag_equals_autograd_for_two_steps():
     """One unit: h_2 = tanh(w x_2 + u h_1), and dh_2/dh_1 = u (1 - h_2^2)."""
     model = make_model("rnn", hidden_size=1, input_size=1)
     u = model.recurrent.weight_hh_l0.item()
@@ -110,7 +110,7 @@ def test_carried_is_what_autograd_says_of_two_steps():
     assert found == pytest.approx([1.0, abs(u) * (1 - float(last.detach()) ** 2)], rel=1e-5)
 
 
-def test_carried_in_both_directions_counts_from_each_rows_own_end():
+def test_gradient_by_lag_counts_from_the_end_of_each_row_in_both_directions():
     """Alone or beside longer ones, the same shares."""
     model = make_model("lstm", bidirectional=True)
     rows = [torch.randn(n, 2) for n in (3, 9)]

@@ -1,4 +1,4 @@
-"""The doctor at a training that goes on: it sees, tells once, and leaves no trace."""
+"""The diagnosis of a running training: each fault is reported once, and weights stay the same."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_the_weights_are_the_same_bits_as_without():
     assert all(found.healthy for _, found in watch.diagnoses)
 
 
-def test_it_sees_the_network_as_it_is_then():
+def test_each_diagnosis_is_of_the_network_at_that_epoch():
     X, y = waves()
     watch = Watch(every=3)
     SequenceClassifier(**{**OPTIONS, "learning_rate": 0.02}).fit(X, y, on_epoch=watch)
@@ -35,7 +35,7 @@ def test_it_sees_the_network_as_it_is_then():
     assert [len(d.measurements.losses) for _, d in watch.diagnoses] == [0, 3, 6]
 
 
-def test_a_fault_is_told_once_with_its_epoch():
+def test_a_fault_is_reported_once_with_its_epoch():
     model = make_model("gru")
     with torch.no_grad():
         model.recurrent.bias_ih_l0[:6] = 20.0
@@ -49,7 +49,7 @@ def test_a_fault_is_told_once_with_its_epoch():
     assert model.recurrent.weight_ih_l0.grad is None and not model.training
 
 
-def test_a_second_training_begins_anew():
+def test_a_second_training_starts_a_new_list():
     X, y = waves(20)
     watch = Watch(every=6)
     for _ in range(2):
@@ -67,12 +67,12 @@ def test_findings_go_to_stderr_by_default(capsys):
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"sequences": 0}])
-def test_what_it_cannot_do(wrong):
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError, match="expected 1 or more"):
         Watch(**wrong)
 
 
-def test_without_a_network_it_says_so():
+def test_an_epoch_without_a_network_is_refused():
     records = train(make_model(), make_examples(), None, TrainingSettings(epochs=1)).epochs
     with pytest.raises(ElmanError, match="call begin"):
         Watch().epoch(records[0])

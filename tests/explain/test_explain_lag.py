@@ -59,7 +59,7 @@ def cut(model, x, where, t):
 
 @each_stack
 @pytest.mark.parametrize("readout", ["last", "max", "every"])
-def test_dh_is_autograds(stack, readout):
+def test_dh_equals_autograd(stack, readout):
     steps = 4
     model = network(stack, readout)
     x, target = sequence(steps=steps), label(readout=readout, steps=steps)
@@ -93,7 +93,7 @@ def one_step(model, layer, t):
 
 
 @each_stack
-def test_jacobians_and_norms_by_lag_are_autograds(stack):
+def test_jacobians_and_norms_by_lag_equal_autograd(stack):
     """Each source followed by itself, through Jacobians that autograd finds."""
     steps = 5
     for readout in ("last", "mean", "every"):

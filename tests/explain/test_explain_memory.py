@@ -63,7 +63,7 @@ def test_a_shift_register_remembers_one_lag_exactly(readout, k):
 
 
 @pytest.mark.parametrize("readout", ["last", "every"])
-def test_each_direction_has_a_side_of_its_own(readout):
+def test_each_direction_has_its_own_curve(readout):
     result = memory(shift_register(3, 7, readout), positive([12, 15, 18]))
     assert (result.reach, result.future.reach) == (3, 7)
     for side, k in ((result.past, 3), (result.future, 7)):
@@ -108,7 +108,7 @@ def test_without_recurrent_weights_nothing_is_remembered(stack):
         assert side.reach == 0 and side.effect[0] > 0.001 and (side.effect[1:] == 0).all()
 
 
-def test_a_network_that_reads_nothing_reaches_nowhere():
+def test_a_network_that_ignores_its_inputs_has_no_reach():
     model = network(GRU)
     with torch.no_grad():
         model.output.weight.zero_()
@@ -134,7 +134,7 @@ def test_running_parity_is_remembered_to_the_first_step():
 
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_effect_is_what_replacing_a_step_does(kind, readout):
+def test_the_effect_is_that_of_replacing_a_step(kind, readout):
     """Against the definition, one step and one sequence at a time."""
     model, X = network(GRU, readout, kind), [sequence(kind, n, n) for n in (4, 6, 7)]
     result = memory(model, X, replace="baseline")
@@ -156,7 +156,7 @@ def test_the_effect_is_what_replacing_a_step_does(kind, readout):
         assert result.effect[k] == pytest.approx(np.mean(effects), abs=1e-11)
 
 
-def test_the_same_seed_draws_the_same_and_others_lie_near():
+def test_the_same_seed_gives_the_same_result_and_others_a_similar_one():
     model, X = network(BOTH), [sequence(steps=12, seed=s) for s in range(60)]
     one, same, other = (memory(model, X, sequences=40, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.effect, same.effect)
@@ -177,7 +177,7 @@ def test_many_small_passes_give_what_one_gives(readout, monkeypatch):
     np.testing.assert_allclose(parts.future.effect, whole.future.effect, atol=1e-12)
 
 
-def test_intervals_hold_the_mean_of_all_in_19_of_20_draws():
+def test_intervals_contain_the_mean_of_all_in_19_of_20_samples():
     model, X = network(GRU, hidden_size=3), [sequence(steps=3, seed=s) for s in range(300)]
     truth = memory(model, X, sequences=300, replace="baseline").effect
     inside = []
@@ -247,7 +247,7 @@ def test_a_value_is_measured_in_the_unit_of_the_target():
     assert result.measure == "absolute change of target, in its unit"
 
 
-def test_the_model_is_left_as_it_was():
+def test_the_model_is_not_changed():
     model = network(BOTH, num_outputs=3).float().train()
     before, state = weights_of(model), torch.random.get_rng_state()
     memory(model, [sequence(seed=s) for s in range(4)])
@@ -266,7 +266,7 @@ def test_the_model_is_left_as_it_was():
         ({"share": 0}, "share: got 0, expected a share above 0 and up to 1"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(options, words):
+def test_invalid_options_are_refused(options, words):
     with pytest.raises(SettingsError) as caught:
         memory(network(GRU), [sequence(), sequence()], **options)
     assert words in str(caught.value)

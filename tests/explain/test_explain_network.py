@@ -14,7 +14,7 @@ from elman.explain import read_sequence, run_forward
 
 
 def predict(explained):
-    """The distribution that a explained's network gives, step by step."""
+    """The distribution that an explained network gives, step by step."""
     with torch.no_grad():
         return explained.network.distribution(
             run_forward(explained.model, explained.x[0]).outputs

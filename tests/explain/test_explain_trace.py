@@ -27,7 +27,7 @@ from elman.explain.trace import check_forward
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
-def test_outputs_are_the_models_own(stack):
+def test_outputs_equal_those_of_the_model(stack):
     """Every readout, kind of input and task; a sequence of one step as well."""
     for readout in READOUTS:
         for kind, task in zip(KINDS, TASKS, strict=True):
@@ -39,7 +39,7 @@ def test_outputs_are_the_models_own(stack):
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
-def test_states_are_the_layers_own(stack):
+def test_states_equal_those_of_the_layers(stack):
     model = network(stack)
     x = sequence(steps=7)
     done = run_forward(model, x)
@@ -98,7 +98,7 @@ def test_a_network_like_its_config_passes():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_runs_where_the_model_is():
+def test_runs_on_the_models_device():
     model = network(STACKS[-1]).cuda()
     explained = read_sequence(model, sequence())
     done = run_forward(explained.model, explained.x[0])
@@ -160,7 +160,7 @@ def test_an_estimators_predictions_for_prefixes(what):
     np.testing.assert_array_equal(result.prediction, result.distribution[-1])
 
 
-def test_nothing_of_the_callers_changes():
+def test_the_callers_network_is_not_changed():
     model = network(STACKS[-1]).float().train()
     before, state = weights_of(model), torch.get_rng_state()
     one, other = trace(model, sequence()), trace(model, sequence())

@@ -124,7 +124,7 @@ class Attribution:
         if self.values.ndim == 1:
             return to_frame({"step": steps, "token": self.inputs, "value": self.values})
         T, C = self.values.shape
-        inputs = self.inputs.astype(object)
+        inputs = self.inputs.astype(object)  # one column for numbers and names of categories
         for k, names in enumerate(self.categories):
             inputs[:, C - len(self.categories) + k] = names
         columns = {
@@ -152,6 +152,7 @@ class Attribution:
             f"{_WORDS[self.method].capitalize()}: {self.output} is {self.at_input:.4g}{unit}, "
             f"{self.difference:+.4g} from the baseline ({self.baseline})."
         )
+        # A stable sort lists equal values in the order of the steps on every machine.
         order = np.argsort(-np.abs(self.by_step), kind="stable")[:5]
         most = ", ".join(f"{self._name_step(t)} {self.by_step[t]:+.3g}" for t in order)
         lines = [summary, f"Most by step: {most}."]

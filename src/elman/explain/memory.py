@@ -298,6 +298,7 @@ def _lag_grid(lengths: list[int], most: int) -> Ints:
     end = sorted(lengths)[-_fewest_sequences(len(lengths))]
     if end <= most:
         return np.arange(end)
+    # Rounding repeats short lags, so that there may be fewer than `most`.
     return np.unique(np.round(np.geomspace(1, end, most)).astype(np.int64)) - 1
 
 
@@ -365,6 +366,8 @@ def _curve(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) 
     means = np.divide(times @ sums, weight, out=np.full(weight.shape, np.nan), where=weight > 0)
     low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     largest = effect.max()
+    # The reach is the largest such lag, even where effects in between are smaller: a network may
+    # ignore some steps and use earlier ones.
     remembered = grid[effect >= share * largest] if largest > 0 else grid[:0]
     reach = int(remembered[-1]) if len(remembered) else None
     return MemoryCurve(grid, effect, low, high, counts, reach)

@@ -93,7 +93,7 @@ class ExplainedNetwork:
         estimator = None
         if isinstance(model, FittedEstimator):
             estimator, model = model, model.model_
-        elif not isinstance(model, SequenceModel):
+        elif not isinstance(model, SequenceModel):  # an estimator before `fit` has no `model_`
             raise SettingsError(
                 f"model: got a {type(model).__name__}, expected a SequenceModel or a fitted "
                 "SequenceClassifier, SequenceTagger or SequenceRegressor."

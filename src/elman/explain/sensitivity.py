@@ -269,6 +269,7 @@ def integrate(
         todo, good = [], []
         left = MAX_POINTS - points
         for panel in sorted(panels, key=lambda panel: -panel.error):
+            # Two shorter panels and not more nodes: at a kink a rule of high order gains little.
             half = max(_MIN_NODES, panel.nodes // 2)
             if panel.error > allowed / len(panels) and left >= 2 * half:
                 middle = (panel.start + panel.end) / 2

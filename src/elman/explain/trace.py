@@ -368,7 +368,7 @@ def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tenso
     model, config = explained.model, explained.model.config
     if config.per_step:
         return forward.outputs
-    if config.bidirectional:
+    if config.bidirectional:  # where the backward direction starts changes all of its states
         return _outputs_of_prefixes(explained)
     h = forward.hidden  # (T, H): in one direction, no state depends on what comes later
     if config.readout == "mean":

@@ -129,7 +129,7 @@ def draw_by_lag(bptt: Bptt) -> Figure:
         axes.set_ylabel(f"mean norm of the gradient,\n{bptt.unit} per unit of state")
         more = len(bptt.gradient_by_lag) - len(chosen)
         axes.set_title("Gradient norm by time lag" + (f" ({more} more not drawn)" * (more > 0)))
-        figure.draw_without_rendering()
+        figure.draw_without_rendering()  # the layout moves the axes, and names follow their lines
         name_ends((axes, margin), line_names, lines=2)
     return figure
 

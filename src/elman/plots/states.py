@@ -163,6 +163,7 @@ def heat(
         cmap=shades,
         aspect="auto",
         extent=(0.5, steps + 0.5, units + 0.5, 0.5),
+        # Colours between two decades would show sizes that no step has.
         interpolation="auto" if norm is None else "nearest",
         **bounds,
     )

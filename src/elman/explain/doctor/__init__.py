@@ -129,6 +129,7 @@ def examine(
     if inputs.labelled and CHECKS[inputs.model.config.task].diagnose_labels is None:
         skipped["label_suspects"] = "there are several labels at once"
     if origin := in_weights(inputs.model):
+        # Everything that is measured by running the network would be NaN.
         skipped["network"] = "its weights are not finite"
         findings.append(
             Finding(
@@ -236,15 +237,17 @@ class Watch:
         if self._records:  # a provisional record: how the training will end is not known yet
             losses = [r.validation_loss or r.loss for r in self._records]
             record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
+        # A copy, because the network that is trained stays in training mode, with its gradients.
         model = copy.deepcopy(self._model).eval()
         model.zero_grad(set_to_none=True)
         inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # the training's dropout uses the same generator
             diagnosis = examine(
                 inputs, [], None, sequences=self.sequences, probe=False, seed=self.seed
             )
         self.diagnoses.append((epoch, diagnosis))
         for finding in diagnosis.findings:
+            # Without its value, which changes every time, so that a lasting fault is reported once.
             key = (finding.name, finding.layer, finding.direction, finding.gate)
             if finding.severity != "note" and key not in self._notified:
                 self._notified.add(key)

@@ -71,6 +71,7 @@ def measure_states(
                 measurements.saturation[(*place, name)] = float(saturated.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
         for name, block in cell.split(U.T).items():
+            # In float64: eigenvalues of a matrix that is not symmetric are sensitive to rounding.
             eigenvalues = torch.linalg.eigvals(block.T.detach().double().cpu())
             measurements.spectral_radius[(*place, name)] = float(eigenvalues.abs().max())
         measurements.gradient_by_lag[place] = _gradient_by_lag(model, layer, mask, seed)
@@ -121,6 +122,7 @@ def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed
         valid = norms[len(norms) - length :, row] if layer.reverse else norms[:length, row]
         back = valid.flip(0).cpu().numpy()
         by_lag[:length, row] = back / max(float(back[0]), 1e-300)
+    # Not the mean, which a single row whose gradient explodes would dominate.
     median: Floats = np.nanmedian(by_lag, 1)
     return median
 
@@ -298,6 +300,7 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     blocks = len(config.cell_definition.blocks)
     work = 3 * blocks * config.hidden_size * (config.hidden_size + config.width)  # forward and back
     work *= config.num_layers * (1 + config.bidirectional)
+    # Fewer rows for a wide network and long sequences: up to seven rates take 16 steps each.
     rows = max(4, min(PROBE_ROWS, int(PROBE_WORK / (work * np.median(inputs.lengths)))))
     parameters = inputs.record.options if inputs.record else {}
     # A setting that was chosen from the data is None: then the default of the plan is used.

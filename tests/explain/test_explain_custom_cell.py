@@ -1,4 +1,4 @@
-"""A user's own cell is explained like any other: its gradients go back by autograd."""
+"""A user's cell is explained like any other: its gradients go back by autograd."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def _peephole_step(a, u, states):
 
 
 @pytest.fixture(scope="module")
-def own_cell():
+def user_cell():
     cell = Cell(
         "peephole_test",
         ("f", "g"),
@@ -35,17 +35,17 @@ def own_cell():
 
 
 @pytest.fixture(params=["last", "max", "every"])
-def model(own_cell, request):
+def model(user_cell, request):
     return make_model(
-        own_cell.name, request.param, num_layers=2, bidirectional=True, nonlinearity="tanh"
+        user_cell.name, request.param, num_layers=2, bidirectional=True, nonlinearity="tanh"
     ).double()
 
 
-def test_a_trace_has_its_gates_and_states(model, own_cell):
+def test_a_trace_has_its_gates_and_states(model, user_cell):
     result = trace(model, sequence())
     assert set(result.layers[0].gates) == {"f", "g", "s", "h"}
     assert result.layers[0].sigmoid_gates == ("f",)
-    assert str(own_cell) in str(result)
+    assert str(user_cell) in str(result)
     result.plot().canvas.draw()
     result.plot_gates().canvas.draw()
 
@@ -76,7 +76,7 @@ def test_inputs_and_memory_and_diagnosis(model):
 
 
 @pytest.mark.parametrize("cell", [GRU, LSTM])
-def test_autograd_goes_back_as_the_written_equations_do(cell, monkeypatch):
+def test_autograd_gives_the_gradients_of_the_written_equations(cell, monkeypatch):
     model = make_model(cell.name, "mean", num_layers=2, nonlinearity="tanh").double()
     x, target = sequence(), label()
     by_equations = bptt(model, x, target)
