@@ -192,7 +192,7 @@ class NativeModel:
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         weights = [weight.contiguous() for weight in weights]  # a copy lives until the call returns
-        x, lengths = self._to_readable_inputs(x, lengths)
+        x, lengths = self._read_inputs(x, lengths)
         out = self._allocate_logits(x)
         try:
             _core.Network(*self._network).forward(
@@ -244,7 +244,7 @@ class NativeModel:
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
         weights = [weight.contiguous() for weight in weights]
-        x, lengths = self._to_readable_inputs(x, lengths)
+        x, lengths = self._read_inputs(x, lengths)
         if not x.shape[0]:
             raise ShapeError(
                 "x: got no sequences, expected at least one: the mean loss of none is undefined"
@@ -252,12 +252,10 @@ class NativeModel:
         out = self._allocate_logits(x)
         # The target's dtype says which loss it is: class codes are integers.
         squared = target.is_floating_point()
-        target = self._to_readable(
-            "target", target, out.shape if squared else out.shape[:-1], squared
-        )
+        target = self._convert("target", target, out.shape if squared else out.shape[:-1], squared)
         if class_weight is not None:
             shape = (config.num_outputs,)
-            class_weight = self._to_readable("class_weight", class_weight, shape, True)
+            class_weight = self._convert("class_weight", class_weight, shape, True)
         if squared and (label_smoothing or class_weight is not None):
             raise SettingsError("label_smoothing and class_weight: only with classes as target")
         if not 0 <= label_smoothing <= 1:
@@ -283,9 +281,7 @@ class NativeModel:
             raise _convert_error(error) from None
         return loss, out
 
-    def _to_readable_inputs(
-        self, x: Tensor, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _read_inputs(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Check x and lengths, and return them as the call reads them."""
         check_shapes(self.config, x, lengths)
         if self.config.vocabulary_size:
@@ -301,9 +297,7 @@ class NativeModel:
         shape = x.shape[:2] if self.config.per_step else x.shape[:1]
         return torch.empty((*shape, self.config.num_outputs), dtype=self.dtype, device="cpu")
 
-    def _to_readable(
-        self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool
-    ) -> Tensor:
+    def _convert(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
         """Check a target or class weights, and return them as the call reads them."""
         dtype = self.dtype if numbers else torch.int64
         readable = tensor.dtype is dtype or (not numbers and tensor.dtype in _WHOLE)

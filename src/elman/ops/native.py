@@ -82,7 +82,7 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _make_rows_adjacent(tensor: Tensor) -> Tensor:
+def _compact_rows(tensor: Tensor) -> Tensor:
     """The tensor with adjacent elements in its last dimension, which the kernels need.
 
     Steps and rows may have any strides: a transposed or sliced batch is read where it is.
@@ -100,7 +100,7 @@ def _locate(tensor: Tensor | None, batch_first: bool) -> tuple[int, int, int]:
     return (address, second, first) if batch_first else (address, first, second)
 
 
-def _make_contiguous(tensor: Tensor | None) -> Tensor | None:
+def _compact(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
@@ -177,13 +177,8 @@ def forward(
     keep: bool,
 ) -> Outputs:
     """Run one layer in one direction; with `keep`, also return what backward needs."""
-    x, h0, c0, lengths = (
-        _make_rows_adjacent(x),
-        _make_contiguous(h0),
-        _make_contiguous(c0),
-        _move_lengths(lengths),
-    )
-    weights = [_make_contiguous(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    x, h0, c0, lengths = _compact_rows(x), _compact(h0), _compact(c0), _move_lengths(lengths)
+    weights = [_compact(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
     y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
     reserve = None
     if keep and (n := reserve_size(x, weight_hh, cell)):
@@ -206,18 +201,9 @@ def backward(
     """Return the gradients that `needed` names; the four weights' come together or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
     assert x is not None and y is not None
-    x, h0, c0, lengths = (
-        _make_rows_adjacent(x),
-        _make_contiguous(h0),
-        _make_contiguous(c0),
-        _move_lengths(lengths),
-    )
+    x, h0, c0, lengths = _compact_rows(x), _compact(h0), _compact(c0), _move_lengths(lengths)
     dy, dh_n, dc_n = gradients
-    dy, dh_n, dc_n = (
-        None if dy is None else _make_rows_adjacent(dy),
-        _make_contiguous(dh_n),
-        _make_contiguous(dc_n),
-    )
+    dy, dh_n, dc_n = None if dy is None else _compact_rows(dy), _compact(dh_n), _compact(dc_n)
     dx = x.new_empty(x.shape) if needed[0] else None
     # The kernels sum all four in one pass or none: a frozen bias would save next to nothing.
     d_weights: list[Tensor | None] = [None] * 4
@@ -225,7 +211,7 @@ def backward(
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
     dh0 = torch.empty_like(h0) if needed[5] and h0 is not None else None
     dc0 = torch.empty_like(c0) if needed[6] and c0 is not None else None
-    weights = [_make_contiguous(w) for w in weights]
+    weights = [_compact(w) for w in weights]
     call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
     call.backward(
         dy=_locate(dy, batch_first),
