@@ -106,6 +106,7 @@ def _dataset(
     noun = table.rows.noun
     ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
     dataset = Dataset(inputs, target, table.faults.source, layout, lines, ids, groups)
+    # Kept in the layout, so that a later file can be compared without its labels.
     labels = set(dataset.labels())
     # Labels of one file are all of one type; where they are not, that is a fault already.
     alike = len(set(map(type, labels))) < 2
@@ -164,6 +165,7 @@ def _by_sequence(
     # One label a sequence is repeated in all its rows; a label that changes belongs to the steps.
     first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
     differs = labels != first
+    # Several numbers a row differ if any of them does.
     changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
     if len(labels) and isinstance(labels[0], frozenset):
         per_step = False  # there are no sets of labels at every step
@@ -186,6 +188,7 @@ def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
     if schema.group is None:
         return ()
     cells = table.columns[schema.group].label_cells(None, False)
+    # Groups are compared as text, so numbers and text may be mixed, but none may be missing.
     check_labels(cells, table.faults, "group")
     return tuple(map(str, cells.values))
 
@@ -230,6 +233,7 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     columns = [table.columns[name] for name in names]
     numbers = np.column_stack([column.numbers() for column in columns])  # (n, T)
     full = ~np.column_stack([column.empty_cells() for column in columns])
+    # Without a header it is a file of the archive; with one, NaN is what a program wrote for a gap.
     if not table.header:
         full &= ~np.isnan(numbers)
     width = len(names)

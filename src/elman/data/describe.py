@@ -102,6 +102,7 @@ def _format(dataset: Dataset) -> str:
 
 def _is_generated(dataset: Dataset) -> bool:
     """Whether the data comes from a built-in task, so that there is no file to name."""
+    # Every reader gives lines or ids.
     return dataset.lines is None and not dataset.ids
 
 

@@ -37,28 +37,6 @@ class Faults:
         self._rules: dict[str, list[DataError]] = {}
         self._raised: DataError | None = None
 
-    def add(
-        self,
-        rule: str,
-        problem: str,
-        *,
-        remedy: str,
-        line: int | None = None,
-        column: str | int | None = None,
-        source: str | None = None,
-    ) -> None:
-        """Note a fault after which the rest can still be checked; `source` as this file's name."""
-        self._keep(
-            DataError(
-                problem,
-                remedy=remedy,
-                source=source or self.source,
-                line=line,
-                column=column,
-                rule=rule,
-            )
-        )
-
     def error(
         self,
         rule: str,
@@ -66,11 +44,26 @@ class Faults:
         remedy: str,
         line: int | None = None,
         column: str | int | None = None,
+        source: str | None = None,
     ) -> DataError:
-        """Return the error for a fault after which the rest cannot be read, to be raised."""
-        return DataError(
-            problem, remedy=remedy, source=self.source, line=line, column=column, rule=rule
-        )
+        """Return the error for a fault after which the rest cannot be read, to be raised.
+
+        Args: as `DataError`; `source` where it is another file than this one.
+        """
+        source = source or self.source
+        return DataError(problem, remedy=remedy, source=source, line=line, column=column, rule=rule)
+
+    def add(
+        self,
+        rule: str,
+        problem: str,
+        remedy: str,
+        line: int | None = None,
+        column: str | int | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Note a fault after which the rest can still be checked; arguments as of `error`."""
+        self._keep(self.error(rule, problem, remedy, line, column, source))
 
     def take(self, error: DataError) -> None:
         """Add the faults of another file."""
@@ -135,14 +128,8 @@ class Place(NamedTuple):
 
     def fault(self, faults: Faults, rule: str, problem: str, remedy: str) -> None:
         """Note a fault of the value at this place."""
-        faults.add(
-            rule,
-            self.detail + problem,
-            remedy=remedy,
-            line=self.line,
-            column=self.column,
-            source=self.source,
-        )
+        problem = self.detail + problem
+        faults.add(rule, problem, remedy, self.line, self.column, self.source)
 
 
 def is_missing(cell: str) -> bool:
@@ -169,6 +156,8 @@ def to_numbers(
     """
     # One pass in C for clean columns; the slow pass below only runs where it finds something.
     try:
+        # float() accepts 1_000 and inf, which the slow pass refuses: they are looked for after the
+        # fast one.
         numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
         if not np.isinf(numbers).any() and "_" not in "".join(cells):
             return numbers
@@ -183,6 +172,7 @@ def to_numbers(
         elif _is_infinite(cell):
             _refuse_infinite(quote(cell), place(i), faults)
         else:
+            # Not read as a decimal: 1,234 may also be a thousand, and only the user knows.
             comma = _DECIMAL_COMMA.fullmatch(cell.strip())
             remedy = "Write decimals with a point." if comma else "Correct the cell."
             place(i).fault(faults, "number", f"{quote(cell)} is not a number", remedy)

@@ -69,6 +69,7 @@ def _channels(dataset: Dataset) -> list[dict[str, Any]]:
 
 def _channel(name: str, values: NDArray[Any]) -> dict[str, Any]:
     try:
+        # Mixed steps are objects: a column of them is numeric if all its values are.
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         counts = Counter(str(value) for value in values.tolist() if value not in (None, ""))
@@ -116,6 +117,7 @@ def _repeats(dataset: Dataset) -> dict[str, int]:
     """Count sequences that occur a second time, and those that occur with different labels."""
     contents = dataset.contents()
     target = dataset.target
+    # Labels are compared only if something repeats: most files have no repeats, and repr is slow.
     again = len(contents) - len(set(contents))
     labels: dict[object, set[str]] = {}
     if target is not None and again:
@@ -176,6 +178,7 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
                     " mistake, or a code for a missing one?"
                 )
     spreads = [c["deviation"] for c in channels if c.get("deviation")]
+    # The sums of the gates would consist of the large channel alone.
     if spreads and max(spreads) > 1000 * min(spreads):
         warnings.append("channels differ in scale by more than 1,000: leave --scale on")
     return warnings
@@ -196,6 +199,8 @@ def _is_id(column: Ragged) -> bool:
     # Growing over the whole file: a row counter, which tells where in the file a sequence is.
     if len(numbers) > len(column) and bool((np.diff(numbers) > 0).all()):
         return True
+    # An id of the sequence, such as a patient's number: the network would learn it instead of the
+    # signal.
     first = np.repeat(numbers[column.offsets[:-1]], column.lengths)
     stays = bool((numbers == first).all()) and int(column.lengths.max()) > 1
     return stays and len(np.unique(numbers)) == len(column)

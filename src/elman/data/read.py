@@ -23,7 +23,7 @@ from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.schema import choose_schema
 from elman.data.table import Table
 from elman.data.targets import find_doubtful_labels
-from elman.errors import DataError, SettingsError, nearest
+from elman.errors import SettingsError, nearest
 from elman.tasks import TASKS, TaskName
 
 # The kinds of file that can hold a format; the first is what text of another ending is taken for.
@@ -98,16 +98,18 @@ def read(
     note, content = "", data
     if isinstance(data, str | os.PathLike):
         path = Path(data)
-        source = str(path)
-        kind, content, note = _open(path, source, format)
+        faults = Faults(str(path))
+        kind, content, note = _open(path, faults, format)
     else:
-        source, kind = "the frame", "frame"
+        faults, kind = Faults("the frame"), "frame"
+        # pandas, polars and pyarrow have columns in common; none of them is imported to ask.
         if not hasattr(data, "columns"):
             raise refuse_type(data)
         content, levels = levels_of(data)
         id, time = (id or levels[0], time or levels[1]) if levels else (id, time)  # noqa: A001
     if layout is not None and format is None:
-        _check_kind(kind, layout, source)
+        _check_kind(kind, layout, faults)
+    # Another format than the layout's has other columns: nothing of the layout would fit.
     same = layout is not None and (format is None or format == layout.format)
     options = ReadOptions(
         target=target,
@@ -122,34 +124,36 @@ def read(
         layout=layout if same else None,
     )
     form = format or (layout.format if layout else None)
-    dataset = _read_dataset(kind, content, source, options, form)
+    dataset = _read_dataset(kind, content, faults, options, form)
     if layout is not None:
-        _compare(dataset, layout, source, format is None)
+        _compare(dataset, layout, faults, format is None)
     notes = (note, *dataset.layout.notes, *(_find_doubts(dataset) if layout is None else ()))
     how = dataclasses.replace(dataset.layout, notes=tuple(filter(None, notes)))
     return dataclasses.replace(dataset, layout=how)
 
 
 def _read_dataset(
-    kind: str, content: Any, source: str, options: ReadOptions, form: str | None
+    kind: str, content: Any, faults: Faults, options: ReadOptions, form: str | None
 ) -> Dataset:
     """Read an opened file or frame, and refuse a target that is not what `--task` asks for."""
     task = options.task
-    with Faults(source) as faults:
+    with faults:
         refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
         table, options, form = _read_table(kind, content, faults, options, form)
+        # A frame turns out to hold records only now that it is read.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
         dataset = build_dataset(table, choose_schema(table, options, form), options)
     if kind == "folder":
         dataset = name_sequences(dataset, table)
     if task is not None and dataset.target is not None and dataset.task != task:
-        raise DataError(
-            f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
-            f" --task {task}",
-            remedy="Name another with --target NAME, or leave --task out.",
-            source=source,
-            rule="label",
+        raise faults.error(
+            "label",
+            (
+                f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
+                f" --task {task}"
+            ),
+            "Name another with --target NAME, or leave --task out.",
         )
     return dataset
 
@@ -210,49 +214,47 @@ def _read_table(
     return table, options, form
 
 
-def _open(path: Path, source: str, form: str | None) -> tuple[str, Any, str]:
+def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     """Return the kind of file, its text, path or frame, and a note if the content decided."""
     ending = path.suffix.lower()
     kind = "folder" if path.is_dir() else KINDS.get(ending, "")
     if kind in ("folder", "arrays", "frame", "arff"):
-        refuse_missing(path, source)
+        refuse_missing(path, faults.source)
         if form is not None and kind not in FORMATS[form]:
-            raise DataError(
+            raise faults.error(
+                "format",
                 f"--format {form} is given, and this is {_NAMES[kind]}",
-                remedy=f"Leave it out, or give --format {_formats_of(kind)}.",
-                source=source,
-                rule="format",
+                f"Leave it out, or give --format {_formats_of(kind)}.",
             )
         if kind == "frame":
-            return kind, load_frame(path, source), ""
-        return kind, load_text(path, source) if kind == "arff" else path, ""
-    content = load_text(path, source)
+            return kind, load_frame(path, faults.source), ""
+        return kind, load_text(path, faults.source) if kind == "arff" else path, ""
+    content = load_text(path, faults.source)
     if form is not None:
         kind = FORMATS[form][0]
         if kind in ("arrays", "folder"):
-            raise DataError(
+            raise faults.error(
+                "format",
                 f"--format {form} is given, and this is a text file",
-                remedy=f"Leave it out; elman reads {READABLE}.",
-                source=source,
-                rule="format",
+                f"Leave it out; elman reads {READABLE}.",
             )
         return kind, content, ""
     if kind:
+        # A CSV file may start with a brace in a cell, but hardly with the key of an object.
         if kind == "table" and content.lstrip().startswith('{"'):
-            raise DataError(
+            raise faults.error(
+                "format",
                 f"the name ends in {ending!r}, but the file holds JSON objects",
-                remedy="Rename it to .jsonl or give --format jsonl.",
-                source=source,
-                rule="format",
+                "Rename it to .jsonl or give --format jsonl.",
             )
         return kind, content, ""
     if ending not in _OPEN:
-        raise DataError(
+        raise faults.error(
+            "ending",
             f"files ending in {ending!r} are not read; elman reads {READABLE}",
-            remedy="Save it as one of these, or say what it holds with --format.",
-            source=source,
-            rule="ending",
+            "Save it as one of these, or say what it holds with --format.",
         )
+    # Text of an open ending is known by its first character; anything else is a table.
     first = next(line.strip() for line in content.split("\n") if line.strip())
     if first.startswith("{"):
         return "jsonl", content, "--format jsonl: the first line is an object"
@@ -266,6 +268,7 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
     classes = list(dict.fromkeys(dataset.labels()))
+    # Labels that are numbers in the file are written by programs: no typing mistakes to look for.
     if not all(isinstance(label, str) for label in classes):
         return ()
     return tuple(
@@ -273,16 +276,15 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _check_kind(kind: str, layout: Layout, source: str) -> None:
+def _check_kind(kind: str, layout: Layout, faults: Faults) -> None:
     """Refuse a kind of file that cannot hold what was read before."""
     formats = _CASES if layout.format in _CASES else (layout.format,)
     if any(kind in FORMATS[form] for form in formats):
         return
-    raise DataError(
+    raise faults.error(
+        "format",
         f"the file is {_NAMES[kind]}, expected {_NAMES[FORMATS[layout.format][0]]} as before",
-        remedy=f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
-        source=source,
-        rule="format",
+        f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
     )
 
 
@@ -299,39 +301,37 @@ _REFUSED = {
 }
 
 
-def _compare(dataset: Dataset, layout: Layout, source: str, same: bool) -> None:
+def _compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> None:
     """Refuse sequences of another kind, with other channels or, if `same`, in another format."""
     got = dataset.layout
     if same and got.format != layout.format and not {got.format, layout.format} <= set(_CASES):
-        raise DataError(
+        raise faults.error(
+            "format",
             f"the layout is {got.format}, expected {layout.format} as before",
-            remedy=f"Convert the file, or read it afresh with --format {got.format}.",
-            source=source,
-            rule="format",
+            f"Convert the file, or read it afresh with --format {got.format}.",
         )
+    # A network was built for one kind of input; another would fail in its first layer, with shapes
+    # instead of names.
     if got.kind != layout.kind:
-        raise DataError(
+        raise faults.error(
+            "as before",
             f"the sequences are {got.kind}, expected {layout.kind} as before",
-            remedy="Name other columns with --text or --values.",
-            source=source,
-            rule="as before",
+            "Name other columns with --text or --values.",
         )
     if layout.kind in ("numbers", "mixed"):
         channels, expected = _channels(got), _channels(layout)
         if channels != expected:
-            raise DataError(
+            raise faults.error(
+                "as before",
                 f"{format_count(channels, 'channel')}, expected {expected} as before",
-                remedy="Use a file with the channels of the training file.",
-                source=source,
-                rule="as before",
+                "Use a file with the channels of the training file.",
             )
     if got.target and layout.target and got.per_step != layout.per_step:
         words = {True: "a class at every step", False: "one class per sequence"}
-        raise DataError(
+        raise faults.error(
+            "as before",
             f"the target is {words[got.per_step]}, expected {words[layout.per_step]} as before",
-            remedy="Name another with --target NAME.",
-            source=source,
-            rule="as before",
+            "Name another with --target NAME.",
         )
 
 

@@ -50,6 +50,7 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
         _choose_cells(schema, table, options, form)
     else:
         _choose_sequences(schema, table, options)
+    # What the reader of the file assumed comes after the roles, which more often need a correction.
     schema.notes += options.notes
     refuse_twice(schema, table)
     return schema
@@ -74,6 +75,8 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         clock = None
     else:
         _refuse_step_options(options)
+        # Refused only once it is certain that the numbers would be read as a series: a time column
+        # may be just another text.
         clock = next((name for name in rest if name.lower() in TIME_NAMES), None)
         # Ids and counters say nothing about a sequence, unless there is nothing else.
         counters = (*ID_NAMES, *TIME_NAMES, "index")
@@ -117,6 +120,8 @@ def _refuse_step_options(options: ReadOptions) -> None:
 
 def _guess_id(table: Table, names: Sequence[str]) -> str | None:
     """Return the column that usually names a sequence and whose values repeat, if there is one."""
+    # An id column that repeats is the one sign that rows are steps; its name must be usual too,
+    # since any category repeats.
     timed = any(name.lower() in TIME_NAMES for name in names)
     usual = (*ID_NAMES, *WEAKER_ID_NAMES)
     for name in sorted(names, key=lambda n: usual.index(n.lower()) if n.lower() in usual else 99):
@@ -179,6 +184,7 @@ def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: li
             return
     chosen = [n for n in (options.text, *options.values) if n]
     free = [name for name in inputs if name not in chosen]
+    # Named inputs are no candidates for the label.
     textual = [name for name in free if not table.columns[name].is_numeric]
     usual = TEXT_NAMES if rows else TOKEN_NAMES
     # Inputs were named and one column is left over: it was kept in the file for some reason.
@@ -216,6 +222,7 @@ def _choose_categories(
         known = layout.categories if layout and not (options.text or options.values) else ()
         schema.categories = options.categories or known
         return
+    # Only where nothing was named: the flags would otherwise be mixed with guesses.
     numeric = [name for name in inputs if table.columns[name].is_numeric]
     textual = [name for name in inputs if name not in numeric]
     # Without numbers the steps are tokens; a column called token is meant as such, beside numbers

@@ -154,6 +154,7 @@ def hold_out_groups(
     sizes_so_far = np.zeros(len(target_sizes))
     second: list[int] = []
 
+    # Checked group by group: which traits are left depends on the groups taken before.
     def take(group: int) -> bool:
         """Hold a group out, unless the first split would lose a trait or be empty."""
         own = Counter(trait for i in lists[group] for trait in traits[i])
@@ -238,6 +239,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     taken = np.minimum(window, lengths[owners])
     offsets = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
     # From a step's place among the windows to its place here.
+    # One index for all windows, instead of a slice for each.
     shift = np.repeat(inputs.offsets[:-1][owners] + first - offsets[:-1], taken)
     places = np.arange(offsets[-1]) + shift
     cut = dataset.take(owners)

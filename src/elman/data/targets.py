@@ -62,6 +62,7 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
     sets: list[set[str]] | None = None
     for column in columns:
         cells = column.label_cells(steps, False)
+        # Sets are made by the first column, which is as long as the others.
         sets = [set() for _ in cells.values] if sets is None else sets
         for i, cell in enumerate(cells.values):
             if cell in _YES:
@@ -90,6 +91,8 @@ def _build_numbers(columns: Sequence[Column], steps: Steps | None) -> TargetValu
 
 def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None:
     """Note labels, or groups, that are empty, of a type that is no class, or of different types."""
+    # The usual case in one pass over the distinct labels; the loop below only runs where it finds a
+    # fault.
     distinct = set(map(type, cells.values))
     if distinct == {str} and not any(not label.strip() for label in set(cells.values)):
         return
@@ -201,6 +204,7 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
     if gap is None:
         return
     layout = dataset.layout
+    # With a row a sequence the columns are steps, so the step names the column.
     over_time = layout.format == "rows"  # a column for each step of one channel
     at = gap.step if over_time else gap.channel
     names = layout.values if over_time else layout.channels
@@ -221,6 +225,7 @@ def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
     classes = list(classes)
     folded: dict[object, list[str]] = {}
     for label in classes:
+        # 1 and 1.0, or Yes and yes, are rarely meant as two classes.
         same: object = float(label) if is_number(label) else " ".join(label.lower().split())
         folded.setdefault(same, []).append(label)
     doubts = [

@@ -75,6 +75,8 @@ class BuiltinTask:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """The keyword parameters of `make`, by name."""
+        # The signature is the one place where parameters, bounds and help are declared; list, check
+        # and command read it.
         hints = typing.get_type_hints(self.make, include_extras=True)
         found = {}
         for name, default in (self.make.__kwdefaults__ or {}).items():
@@ -223,6 +225,7 @@ def load_task(task_name: str, seed: int) -> tuple[Dataset, Dataset]:
     task = find_task(name)
     if seed < 0:
         raise SettingsError(f"The seed is {seed}, but must be 0 or a larger whole number.")
+    # No colon at all; an empty text is a colon with nothing after it, a mistake.
     if parameters is None:
         return task.make(seed)
     if not parameters:

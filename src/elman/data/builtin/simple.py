@@ -165,6 +165,8 @@ def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Data
         elif shape == "square":
             wave = np.where(turns % 1 < 0.5, 1.0, -1.0)
         else:
+            # Factors sqrt(2) and sqrt(3) give each shape variance 1, or the amplitude would tell
+            # them apart.
             wave = np.sqrt(3) * (2 * (turns % 1) - 1)
         # Rounded because the last bit of a sine depends on the processor.
         noisy: NDArray[np.float64] = np.round(wave + rng.normal(0, 0.25, len(steps)), 4)

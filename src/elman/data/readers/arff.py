@@ -184,7 +184,7 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
         else:
             rows.append(_Row(line, cells))
             continue
-        faults.add(rule, problem, remedy=remedy, line=line)
+        faults.add(rule, problem, remedy, line=line)
     return rows
 
 
@@ -233,7 +233,7 @@ def _cases(
                 "channels" if wrong is None else "length",
                 f"{format_count(len(case_rows if wrong is None else wrong), found)}, expected"
                 f" {channels if wrong is None else steps}",
-                remedy="In the relational attribute the lines, with \\n between them, are channels,"
+                "In the relational attribute the lines, with \\n between them, are channels,"
                 " and the values of a line are time steps, as many as it has attributes.",
                 line=line,
             )

@@ -18,7 +18,6 @@ import numpy as np
 
 from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
 from elman.data.table import MOST_COLUMNS, Rows, Table, TextColumn
-from elman.errors import DataError
 
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
 LARGEST_CELL = 1 << 20  # characters; more is a quote that is never closed, not a sequence
@@ -34,7 +33,6 @@ def read_csv(
         header: whether the first line names the columns; None looks whether it is all numbers.
     Raises: DataError for a bad header.
     """
-    source = faults.source
     lines = list(io.StringIO(text, newline=""))
     # The limit is one for the whole process, so it is restored for other users of csv.
     # Python's own limit, 128 KiB, would refuse a cell with a long text.
@@ -48,29 +46,28 @@ def read_csv(
         csv.field_size_limit(limit)
     width = len(records[0])
     if width > MOST_COLUMNS:
-        raise DataError(
+        raise faults.error(
+            "columns",
             f"{width:,} columns, expected at most {MOST_COLUMNS:,}",
-            remedy="Write long sequences with a row a time step.",
-            source=source,
+            "Write long sequences with a row a time step.",
             line=starts[0],
-            rule="columns",
         )
     # In a file of one column a blank line is a sequence without steps, so it is not skipped.
     kept = [width == 1 or len(cells) > 1 or bool("".join(cells).strip()) for cells in records]
     # Numbers alone are data: a header has at least one name.
+    # At least one number: a first line of empty cells is a header without names.
     bare = any(map(is_number, records[0])) and all(
         is_number(cell) or is_missing(cell) for cell in records[0]
     )
     if header and bare:
-        raise DataError(
+        raise faults.error(
+            "header",
             "the first line holds only numbers, expected the names of the columns",
-            remedy="Put the names that the training file has on the first line.",
-            source=source,
+            "Put the names that the training file has on the first line.",
             line=starts[0],
-            rule="header",
         )
     header = not bare if header is None else header
-    names, unnamed = _names(records[0] if header else [""] * width, header, source, starts[0])
+    names, unnamed = _names(records[0] if header else [""] * width, header, faults, starts[0])
     for i, cells in enumerate(records):
         if kept[i] and len(cells) != width:
             kept[i] = False
@@ -80,19 +77,18 @@ def read_csv(
                 faults.add(
                     "empty",
                     "an empty sequence: the line is blank",
-                    remedy="Remove the line.",
+                    "Remove the line.",
                     line=starts[i],
                 )
     if header:
         kept[0] = False
     if not any(kept):
         faults.stop()
-        raise DataError(
+        raise faults.error(
+            "empty",
             "the file has a header and no rows",
-            remedy="Check that it was written to the end.",
-            source=source,
+            "Check that it was written to the end.",
             line=1,
-            rule="empty",
         )
     # Faulty rows are left out of the columns, so that each is reported once and not once a column.
     rows = Rows(faults, np.array(starts, np.int64)[kept])
@@ -106,7 +102,7 @@ def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, fault
     faults.add(
         "width",
         f"{format_count(len(cells), 'cell')}, expected {width} as on the first line",
-        remedy=f"Put quotes round a cell that holds a {DELIMITERS[delimiter]};"
+        f"Put quotes round a cell that holds a {DELIMITERS[delimiter]};"
         " a sequence that ends early needs empty cells after it."
         if more
         else "Fill the row up; a sequence that ends early needs empty cells after it.",
@@ -181,8 +177,7 @@ def _report_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) 
         faults.add(
             "cell size",
             f"a cell of more than {LARGEST_CELL:,} characters, starting {text[at : at + 20]!r}",
-            remedy="Is a quote or a line end missing? Cut longer sequences, or write a row a"
-            " time step.",
+            "Is a quote or a line end missing? Cut longer sequences, or write a row a time step.",
             line=line,
         )
         return
@@ -190,26 +185,27 @@ def _report_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) 
     faults.add(
         "quote",
         f"the quote that opens here is not closed where its cell ends: {opened[:40]}",
-        remedy='Close it with ", and write a quote inside a quoted cell twice ("").',
+        'Close it with ", and write a quote inside a quoted cell twice ("").',
         line=line,
     )
 
 
 def _names(
-    cells: list[str], header: bool, source: str, line: int
+    cells: list[str], header: bool, faults: Faults, line: int
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     names = [cell.strip() or str(i) for i, cell in enumerate(cells, 1)]
     first: dict[str, int] = {}
     for i, name in enumerate(names, 1):
         if first.setdefault(name, i) != i:
-            raise DataError(
-                f"two columns are called {name!r} ({first[name]} and {i});"
-                f" the columns are {list_names(names)}",
-                remedy="Give every column its own name; if the line is data, put names above it.",
-                source=source,
+            raise faults.error(
+                "name twice",
+                (
+                    f"two columns are called {name!r} ({first[name]} and {i});"
+                    f" the columns are {list_names(names)}"
+                ),
+                "Give every column its own name; if the line is data, put names above it.",
                 line=line,
                 column=i,
-                rule="name twice",
             )
     # pandas writes its row labels as a first column without a name; such columns are never inputs.
     unnamed = {str(i) for i, cell in enumerate(cells, 1) if header and not cell.strip()}

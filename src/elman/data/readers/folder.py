@@ -97,9 +97,7 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
                 f"Give {str(folder)!r}, if its folders are the classes.",
             )
         if not content:
-            faults.add(
-                "empty", f"the folder {folder.name!r} is empty", remedy="Fill it or remove it."
-            )
+            faults.add("empty", f"the folder {folder.name!r} is empty", "Fill it or remove it.")
         files += content
     beside = [p for p in seen if p.is_file()]
     left = [p.name for p in beside] if classes else []
@@ -109,7 +107,7 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
             faults.add(
                 "ending",
                 f"files ending in {file.suffix!r} are not read here: {file.relative_to(path)}",
-                remedy=f"A file a sequence may be {_READ}; remove others.",
+                f"A file a sequence may be {_READ}; remove others.",
             )
     files = [file for file in files if file.suffix.lower() in ENDINGS]
     if not files:

@@ -88,7 +88,7 @@ def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
         faults.add(
             "JSON",
             problem,
-            remedy='Write one whole object a line, as {"tokens": [...], "label": ...}.',
+            'Write one whole object a line, as {"tokens": [...], "label": ...}.',
             line=line,
             column=column,
         )

@@ -54,7 +54,7 @@ def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
         case = [part.split(",") for part in parts]
         if fault := _find_wrong_shape(case, channels, length, header.labelled):
             rule, problem, remedy = fault
-            faults.add(rule, problem, remedy=remedy, line=line)
+            faults.add(rule, problem, remedy, line=line)
             continue
         if header.flags.get("equallength"):
             length = length or len(case[0])
