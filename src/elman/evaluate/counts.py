@@ -104,7 +104,7 @@ class ErrorSums:
 
     @classmethod
     def by_sequence(cls, true: Floats, predicted: Floats, owners: Ints, n: int) -> ErrorSums:
-        """Sum over each sequence, n in the place of r; `owners` are their predictions', (m,)."""
+        """Sum over each sequence, (n, K); `owners` is the sequence of each prediction, (m,)."""
         # The mean is subtracted first: squares of large values would lose the digits that differ.
         error, centred = predicted - true, true - true.mean(0)
 
@@ -227,7 +227,7 @@ class EntityMetrics(NameMetrics):
 
     Args:
         by_name: the same for each name, in order.
-        interval: 95 % bootstrap interval of F1 over sequences; None if not asked for.
+        interval: 95 % bootstrap interval of F1 over sequences; None without resamples.
     """
 
     by_name: tuple[NameMetrics, ...]

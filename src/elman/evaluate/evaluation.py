@@ -86,7 +86,7 @@ def evaluate(
     matrix = confusion_matrix(codes, predicted, num_classes)
     counts = ClassCounts.of(matrix)
     bins = CalibrationBins.of(codes, wide)
-    # The log loss is of the probabilities as they came: float32 cannot tell 1e-8 from 0.
+    # Not `wide`: the log loss clips probabilities at the spacing of their own type.
     evidence = {"counts": counts, "scores": Scores(codes, p), "bins": bins}
     rows = METRICS["classification"]
     sizes: dict[str, Any] = {"owners": owner_of, "count": count}

@@ -30,7 +30,7 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
     starts, owners = inputs.offsets[:-1], inputs.owners
     lengths = inputs.lengths[:, None].astype(np.float64)
     mean = np.add.reduceat(values, starts) / lengths
-    # Numbers near the end of float64 overflow when squared; what is not finite counts as average.
+    # Numbers near the limit of float64 overflow when squared; `standardize` makes these the mean.
     with np.errstate(over="ignore", invalid="ignore"):
         centred = values - mean[owners]
         # Two passes, mean first: the sum of squares alone cancels where the mean is large.
@@ -53,7 +53,7 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
 
 
 def one_hot_categories(inputs: Ragged, categories: int) -> Ragged:
-    """Return steps with a channel of 0 and 1 for each category in the place of their codes.
+    """Return steps with a channel of 0 and 1 for each category instead of their codes.
 
     Of each column only the 20 lowest codes get one, which are those of the most frequent
     categories.

@@ -184,7 +184,7 @@ class Report(HasMetrics):
         steps: labelled steps; None where each sequence has one target.
         metrics: by name; None where undefined.
         per_output: metrics of each class, label or value, in the order of `names`.
-        intervals: 95 % bootstrap intervals over sequences, by metric; empty if not asked for. They
+        intervals: 95 % bootstrap intervals over sequences, by metric; empty without resamples. They
             cannot show errors of a kind that never occurred: without any error the interval of the
             accuracy is (1, 1), however few the sequences.
         baselines: name -> metrics of a baseline.

@@ -1,7 +1,7 @@
 """Figures of a training and its evaluation; matplotlib is imported when the first one is drawn.
 
-`FIGURES` has one row for each figure: what is drawn, when it is left out, and its caption. A new
-figure is a row here and two functions in another file, of which one draws and one describes it.
+`FIGURES` has one row for each figure: its name, the functions that draw and describe it, and the
+reason to leave it out. A new figure takes these functions in another file, and a row here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FigureRow:
         name: of the file, without `.png`.
         title: of the caption.
         draw: from a report to a figure.
-        caption: from a report to what is drawn and what to look for.
+        caption: from a report to a description of the figure and of its most notable value.
         reason: from a report to why the figure is left out; empty where it is drawn.
     """
 

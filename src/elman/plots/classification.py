@@ -1,4 +1,4 @@
-"""Figures of predicted classes and labels, each beside its caption."""
+"""Figures of predicted classes and labels, each with its caption."""
 
 from __future__ import annotations
 

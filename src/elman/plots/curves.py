@@ -1,4 +1,4 @@
-"""Curves, each beside its caption: loss and metric by epoch, ROC, precision and recall."""
+"""Curves, each with its caption: loss and metric by epoch, ROC, precision and recall."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class _Curve:
 def roc(report: ClassificationReport) -> Figure:
     """Draw the ROC curve of the second of two classes, else one-vs-rest curves and their mean.
 
-    With more than five classes the three with the smallest area stand out and the others are grey.
+    With more than five classes the three with the smallest area are coloured, the others grey.
     """
     with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()
@@ -184,7 +184,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
     """Draw precision against recall: of the rarer of two classes, else one-vs-rest and their mean.
 
     The area is the average precision. With more than five classes the three with the smallest area
-    stand out and the others are grey.
+    are coloured and the others are grey.
     """
     with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Figures of predicted numbers, each beside its caption."""
+"""Figures of predicted numbers, each with its caption."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _fonts() -> list[str]:
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure of a size in inches; what is drawn in the block has this style."""
+    """Yield an empty figure of a size in inches; everything drawn in the block has this style."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -63,7 +63,7 @@ def read_splits(
     """Read all files, and hold out the splits that no file is named for.
 
     Args:
-        seed: of what is held out at random.
+        seed: for holding out at random.
         training_settings: some of them need a validation split.
     Raises: DataError or SettingsError; nothing has been written by then.
     """
@@ -266,7 +266,7 @@ def _method(settings: DataSettings) -> str:
 def _hold_out(
     dataset: Dataset, settings: DataSettings, share: float, seed: int, name: str
 ) -> tuple[Dataset, Dataset, str]:
-    """Return what is left and what is held out, and how it was chosen, in words."""
+    """Return the remaining and the held-out sequences, and the method of the choice in words."""
     labels = dataset.target
     if not TASKS[dataset.task].single_label:
         labels = None

@@ -49,7 +49,7 @@ class ExampleRow:
         notable: why it is notable.
         name: of the sequence in the file.
         steps: its length.
-        step: the step that is meant, from 1, with its token; empty for the whole sequence.
+        step: of the prediction, from 1, with its token; empty for the whole sequence.
         text: its text, or the beginning of it; empty for numbers.
     """
 
@@ -151,7 +151,7 @@ def run_diagnostics(
     }
     longest = LONGEST
     if estimator.model_.config.bidirectional and not estimator.per_step:
-        # What is predicted after each step takes a pass over the beginning up to that step.
+        # The prediction after a step takes a pass of its own over the sequence up to that step.
         longest = min(LONGEST, int(allowed_steps**0.5))
     traces: dict[str, TracedExample | str] = {}
     for kind, rows in examples.items():

@@ -39,10 +39,10 @@ def evaluate(
     Args:
         model: model or run folder.
         data: file, or built-in task, whose test split is taken.
-        reading: how to read the file, by flag; what is None is as in training.
+        reading: how to read the file, by flag; None means as in training.
         out: folder; None means below the run's evaluations/; for a model without a run,
             evaluation-<name of data> in the current folder.
-        overwrite: replace an evaluation that is there.
+        overwrite: replace an evaluation that exists.
     Returns: the report, the folder, and notes for the user.
     """
     if out is not None:

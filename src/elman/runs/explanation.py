@@ -81,11 +81,11 @@ def explain(
     Args:
         model: model or run folder.
         data: file, labelled or not, or built-in task, whose test split is taken.
-        reading: how to read the file, by flag; what is None is as in training.
+        reading: how to read the file, by flag; None means as in training.
         options: which sequence, and what of it.
         out: folder; None means below the run's explanations/; for a model without a run,
             explanation-<name of data>-row-<row> in the current folder.
-        overwrite: replace an explanation that is there.
+        overwrite: replace an explanation that exists.
     Returns: the explanation, the folder, and notes for the user.
     Raises: ElmanError; nothing has been written by then.
     """
@@ -271,13 +271,13 @@ def _describe_values(traced: Trace, values: Any) -> str:
 
 @dataclass(frozen=True)
 class OutputWords:
-    """A kind of output in words, on one line.
+    """Describes labels and predictions of one kind of output, on one line.
 
     Args:
         likeliest: the predicted label, in the form of a true one; None for numbers, which have no
             loss against themselves.
         describe: a label of a sequence.
-        describe_prediction: what is predicted for a sequence.
+        describe_prediction: the prediction for a sequence.
     """
 
     likeliest: Callable[[Trace], Any] | None

@@ -143,7 +143,7 @@ def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterato
 
 
 def _set_aside(where: Path) -> Path | None:
-    """Rename what is to be replaced, and return its new path; None if there is nothing."""
+    """Rename the folder to be replaced, and return its new path; None if there is none."""
     aside = where.with_name(f".{where.name}.replaced")
     if aside.exists() and not (where / "metrics.json").is_file():
         # A process was killed while it replaced a run: what it left is incomplete, the run is not.
@@ -155,7 +155,7 @@ def _set_aside(where: Path) -> Path | None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what is in a folder, if it is there."""
+    """Remove the content of a folder, if it exists."""
     for path in list(folder.glob("*")):
         if path.is_dir():
             shutil.rmtree(path)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from elman.plots.style import DPI
+from elman.plots import style
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,7 +36,7 @@ class PageFigure:
     Args:
         path: the file.
         title: what it is.
-        caption: what is drawn, and what to look for.
+        caption: a description, and what to look for.
         alt: a summary for those who cannot see it; the title, if empty.
     """
 
@@ -88,7 +88,7 @@ def verbatim(text: str, name: str) -> Markup:
 
 
 def folded(summary: str, inner: Markup) -> Markup:
-    """Return what is shown when its summary is opened."""
+    """Return content that is hidden until its summary is opened."""
     return _macro("folded", summary, inner)
 
 
@@ -135,7 +135,7 @@ class PageFigures:
         }
         if png := self._images.get(figure.path):
             # A PNG begins with 16 bytes of signature and chunk header, then its width and height.
-            width, height = (n * 96 // DPI for n in struct.unpack(">II", png[16:24]))
+            width, height = (n * 96 // style.DPI for n in struct.unpack(">II", png[16:24]))
             values |= {"width": width, "height": height, "wide": width > HALF_WIDTH}
             values["data"] = base64.b64encode(png).decode()
         return values

@@ -44,13 +44,14 @@ PREDICTION_CAPTIONS = {
     False: "the prediction as it would be if the sequence ended at that step",
 }
 MEMORY_CAPTION = (
-    "How much the prediction changes when one input is replaced by that of another sequence, "
-    "against its distance from the end. Where the curve is flat at the bottom, inputs are "
-    "forgotten."
+    "The change of the prediction when one input is replaced by one of another sequence, against "
+    "the distance of that input from the end. Where the curve is flat near zero, the network has "
+    "forgotten the input."
 )
 DIAGNOSIS_CAPTION = (
-    "The share of a gradient that is left on its way back, saturated activations, how far the "
-    "state of each unit moves, and the training. Values beyond the dotted lines are reported."
+    "How much of the gradient remains as it flows back in time, how many activations are "
+    "saturated, how far the state of each unit moves, and how the training went. Values beyond the "
+    "dotted lines are reported."
 )
 
 
@@ -214,7 +215,7 @@ def diagnosis_section(diagnosis: Diagnosis, sequences: Sequence[str]) -> Markup:
     """
     words = [HEALTHY] if diagnosis.healthy else []
     if diagnosis.healthy and diagnosis.findings:
-        words.append("Worth knowing, and harmless as things are:")
+        words.append("These notes point to no fault of this network:")
     items = [_finding(*pair) for pair in zip(diagnosis.findings, sequences, strict=True)]
     examined = f"Examined: {'; '.join(diagnosis.examined)}."
     skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())
@@ -278,7 +279,7 @@ def name_in_text(name: str) -> str:
 
 
 def format_probability(p: float) -> str:
-    """Three decimals; what is less than certain is never rounded to 1."""
+    """Three decimals; a probability below 1 is never rounded to 1."""
     return f"{p:.3f}" if p >= 1 or p < 0.9995 else "> 0.999"
 
 
