@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from elman import ShapeError, load
+from elman import DataError, ShapeError, load
 from elman.estimators import encoder, storage
 from elman.estimators import prepare as preparation
 from elman.runs.config import merge
@@ -58,6 +58,8 @@ def test_a_model_knows_its_columns(tmp_path):
         assert model.target_.names == ("strain",)
         assert model.layout_.id == "id"
         assert model.chosen_.startswith("chosen for 16 sequences")
+        with pytest.raises(DataError, match="step 1, channel 'heat' is missing"):
+            model.predict([[[0.0, 1.0], [0.0, np.nan]]])
     X = [rng.normal(size=(4, 2)) for _ in range(3)]
     frames = [pd.DataFrame(x, columns=["vibration", "heat"]) for x in X]
     assert (model.predict(frames) == model.predict(X)).all()

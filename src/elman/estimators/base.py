@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,14 +16,14 @@ from torch import Tensor
 from elman.data.batches import batch_by_length, pad
 from elman.data.dataset import Layout
 from elman.errors import DataError, SettingsError
+from elman.estimators.card import describe_model, make_card
 from elman.estimators.containers import InputContainer, check_columns, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, refuse_other_lengths
 from elman.estimators.parameters import Settings
 from elman.estimators.prepare import Prepared, Previous, prepare, read_labels
-from elman.estimators.state import FittedState
-from elman.estimators.storage import Fitted
-from elman.evaluate import Check, check_invariance
+from elman.estimators.storage import FittedState, write_card, write_folder
+from elman.evaluate import Check, Report, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel
 from elman.train import EpochCallback, History, TorchThreads, train
@@ -119,19 +120,14 @@ class SequenceEstimator(FittedState):
             before = self.history_.epochs
             last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
             history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
-        fitted = Fitted(
-            encoder=prepared.encoder,
-            target=prepared.target,
-            columns=prepared.columns,
-            layout=prepared.layout,
-            model=model,
-            history=history,
-            chosen=prepared.chosen,
-            # Those of the first pass stay: a later one may see a small part of the data only.
-            baselines=self.baselines_ if continues else prepared.make_baselines(),
-            memory=memory if prepared.one_pass else {},
-        )
-        self.set_fitted(fitted)
+        # The baselines of the first pass stay: a later one may see a small part of the data only.
+        baselines = self.baselines_ if continues else prepared.make_baselines()
+        # Assigned only now, so that a training that fails leaves the estimator as it was.
+        self.encoder_, self.target_ = prepared.encoder, prepared.target
+        self.columns_, self.layout_ = prepared.columns, prepared.layout
+        self.model_, self.history_ = model, history
+        self.chosen_, self.baselines_ = prepared.chosen, baselines
+        self._memory = memory if prepared.one_pass else {}
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -327,3 +323,29 @@ class SequenceEstimator(FittedState):
             return check_invariance(
                 self._predict_batch, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
             )
+
+    # -- model folder --------------------------------------------------------------------------
+
+    def describe_model(self) -> str:
+        """Say in one line what the network is."""
+        self._check_fitted()
+        return describe_model(self.model_, self.encoder_)
+
+    def save(self, folder: str | Path, *, data: str = "", report: Report | None = None) -> None:
+        """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
+
+        Args:
+            folder: made if missing; a model that is there already is replaced.
+            data: what the model was trained on, for the card.
+            report: metrics for the card.
+        Raises: ModelFileError if the folder holds something else.
+        """
+        self._check_fitted()
+        write_folder(Path(folder), self, make_card(self, data, report))
+
+    def save_card(
+        self, folder: str | Path, *, data: str = "", report: Report | None = None
+    ) -> None:
+        """Write the README.md of a model anew that `save` wrote; arguments as there."""
+        self._check_fitted()
+        write_card(Path(folder), make_card(self, data, report))

@@ -1,16 +1,14 @@
-"""The README.md that lies beside a model: what it is, what it learnt from, how good it is."""
+"""The model card, README.md: what a model is, its training data, and its metrics."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from elman.data.faults import format_count
 from elman.estimators.encoder import Encoder
-from elman.estimators.storage import Fitted
+from elman.estimators.storage import FittedState
 from elman.evaluate import Report
 from elman.models import SequenceModel
 from elman.tasks import TASKS
@@ -49,39 +47,32 @@ def _describe_input(encoder: Encoder) -> str:
     if encoder.kind == "tokens":
         return f"lists of tokens, {len(encoder.vocabulary):,} of them known"
     if encoder.kind == "mixed":
-        columns = ", ".join(map(str, encoder.categories))
+        columns = ", ".join(map(encoder.name_column, encoder.categories))
         return (
             f"tables (steps, {encoder.channels}) of numbers and, in columns {columns}, categories"
         )
-    gaps = ", ".join(map(str, np.flatnonzero(encoder.gaps)[:20]))
+    gaps = ", ".join(map(encoder.name_column, np.flatnonzero(encoder.gaps)[:20]))
     missing = f", NaN where a value is missing in channels {gaps}" if gaps else ""
     return f"arrays of numbers (steps, {encoder.channels}){missing}"
 
 
-def make_card(
-    fitted: Fitted,
-    name: str,
-    parameters: Mapping[str, Any],
-    data: str,
-    report: Report | None,
-) -> str:
+def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
     """Return the card as Markdown with the YAML header that model hubs read.
 
     Args:
-        fitted: what is described.
-        name: of the estimator's class.
-        parameters: of the estimator.
+        estimator: fitted.
         data: what it was trained on; empty where that is not known.
         report: of sequences that it never saw, or None.
     """
-    target, history, encoder = fitted.target, fitted.history, fitted.encoder
-    per_step = fitted.model.config.per_step
+    target, history, encoder = estimator.target_, estimator.history_, estimator.encoder_
+    config = estimator.model_.config
+    per_step = config.per_step
     task = target.describe(per_step=per_step)
     tagging = per_step and TASKS[target.task].has_classes
-    settings = {k: v for k, v in parameters.items() if k != "verbose"}
+    settings = {k: v for k, v in estimator.get_params().items() if k != "verbose"}
     metrics = "Not measured on sequences it never saw."
     if report is not None:
-        baselines = [f"- {n}: {text}" for n, text in fitted.baselines.description.items()]
+        baselines = [f"- {n}: {text}" for n, text in estimator.baselines_.description.items()]
         metrics = "\n".join(
             [
                 "On sequences it never saw:",
@@ -98,12 +89,12 @@ def make_card(
     return f"""---
 library_name: elman
 pipeline_tag: {"token-classification" if tagging else "other"}
-tags: [recurrent-neural-network, {fitted.model.config.cell}, sequences]
+tags: [recurrent-neural-network, {config.cell}, sequences]
 ---
 
-# {name}: {task}
+# {type(estimator).__name__}: {task}
 
-{describe_model(fitted.model, encoder)}.
+{describe_model(estimator.model_, encoder)}.
 
 ```python
 from elman import load

@@ -38,6 +38,11 @@ class Columns:
     count: int | None = None
     names: tuple[str, ...] | None = None
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels; empty where they are not known."""
+        return (self.names or ()) if self.what == "channels" else ()
+
     @classmethod
     def of_channels(cls, names: Sequence[str], count: int) -> Columns:
         """Return the columns of `count` channels with these names; none where they do not fit."""

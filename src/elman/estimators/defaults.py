@@ -1,17 +1,19 @@
 """Settings that are left open, chosen from statistics of the training split by a short rule.
 
 Every number was chosen by cross-validation within training splits; docs/settings.md has the tables.
+A training that continues takes them from the present model instead.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from elman.data.faults import format_count
 from elman.errors import SettingsError
-from elman.models import ModelConfig
+from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
@@ -25,6 +27,7 @@ STEPS = 3000  # of the optimizer: few sequences get more epochs, or GunPoint wou
 # Time steps that a whole training may go through, and units of the network. JapaneseVowels: .976 in
 # 1 s, .985 in 5 s and .996 in 18 s of one core.
 EFFORT = {"quick": (400_000, 64), "normal": (4_000_000, 128), "high": (16_000_000, 256)}
+_CHANGEABLE = ("dropout", "initialization")  # settings of a network that leave its weights alone
 
 
 def validation_share(sequences: int, training: TrainingSettings) -> float:
@@ -160,3 +163,21 @@ def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSe
         patience=None,
         seed=(training.seed + passes) % 2**32,
     )
+
+
+def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceModel:
+    """Return a copy of a model to train on, so that a training that fails changes nothing.
+
+    Raises: SettingsError if `config` asks for other weights than it has.
+    """
+    for entry in dataclasses.fields(ModelConfig):
+        present, wanted = (getattr(c, entry.name) for c in (model.config, config))
+        if present != wanted and entry.name not in _CHANGEABLE:
+            raise SettingsError(
+                f"{entry.name}: got {wanted!r}, but training continues from a network with "
+                f"{present!r}. Set it back, or start anew: a fit without warm_start"
+            )
+    copied = copy.deepcopy(model)
+    copied.config = config
+    copied.recurrent.dropout = config.dropout_between
+    return copied

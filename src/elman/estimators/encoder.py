@@ -89,6 +89,7 @@ class Encoder:
             channel that had no gap in the training part, and must have none.
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
         categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
+        names: of all columns of X, for messages; empty where they are not known.
     """
 
     kind: InputKind
@@ -98,10 +99,17 @@ class Encoder:
     fill: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     categories: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    names: Sequence[str] = ()
 
     @classmethod
     def fit_encode(
-        cls, X: Any, *, inputs: InputKind, tokens: Unit | Literal["auto"], scale: bool
+        cls,
+        X: Any,
+        *,
+        inputs: InputKind,
+        tokens: Unit | Literal["auto"],
+        scale: bool,
+        names: Sequence[str] = (),
     ) -> EncodedSequences:
         """Learn from the training sequences, which are of the kind `inputs`, and encode them.
 
@@ -109,18 +117,23 @@ class Encoder:
         """
         if inputs == "numbers":
             steps = as_numbers(X)
-            mean, spread, fill = _fit_numbers(steps.values, scale)
-            encoder = cls("numbers", mean=mean, scale=spread, fill=fill)
+            labels = _name_columns(steps.values.shape[1], names)
+            mean, spread, fill = _fit_numbers(steps.values, scale, labels)
+            encoder = cls("numbers", mean=mean, scale=spread, fill=fill, names=names)
         elif inputs == "mixed":
             steps = as_mixed(X)
             columns = category_columns(steps.values)
-            mean, spread, fill = _fit_numbers(extract_numbers(steps, columns).values, scale)
+            labels = _name_columns(steps.values.shape[1], names)
+            labels = [label for c, label in enumerate(labels) if c not in columns]
+            numbers = extract_numbers(steps, columns).values
+            mean, spread, fill = _fit_numbers(numbers, scale, labels)
             encoder = cls(
                 "mixed",
                 mean=mean,
                 scale=spread,
                 fill=fill,
                 categories={c: _by_frequency(category_names(steps.values[:, c])) for c in columns},
+                names=names,
             )
         else:
             unit: Unit | None = None
@@ -191,8 +204,9 @@ class Encoder:
 
     def _encode_numbers(self, numbers: Ragged) -> Ragged:
         if gap := first_gap(numbers, self.gaps):
+            channel_name = self._name_channel(gap.channel)
             raise DataError(
-                f"sequence {gap.sequence}: step {gap.step}, channel {self._place(gap.channel)} is "
+                f"sequence {gap.sequence}: step {gap.step}, channel {channel_name} is "
                 "missing, but that channel had no gaps in training",
                 remedy="Fill the gap, or train on sequences with gaps in that channel.",
             )
@@ -203,7 +217,7 @@ class Encoder:
         if beyond.any():
             step, channel = (int(i) for i in np.argwhere(beyond)[0])
             raise DataError(
-                f"sequence {numbers.owners[step]}: channel {self._place(channel)} holds "
+                f"sequence {numbers.owners[step]}: channel {self._name_channel(channel)} holds "
                 f"{filled[step, channel]:.1e}, too large for the network, whose numbers end at "
                 "3.4e38",
                 remedy="Correct the value, or write the channel in another unit.",
@@ -211,9 +225,15 @@ class Encoder:
         observed = ~np.isnan(numbers.values[:, self.gaps])
         return numbers.with_values(np.hstack([values, observed.astype(np.float32)]))
 
-    def _place(self, number: int) -> int:
-        """From a column of numbers to its place among all columns of X."""
-        return [c for c in range(self.channels) if c not in self.categories][number]
+    def name_column(self, column: int) -> str:
+        """Return the name of a column of X, quoted, or its number where it has no name."""
+        return _name_columns(self.channels, self.names)[column]
+
+    def _name_channel(self, number: int) -> str:
+        """From a column of numbers to its name among all columns of X."""
+        return self.name_column(
+            [c for c in range(self.channels) if c not in self.categories][number]
+        )
 
     def count_unknown(self, steps: Ragged) -> Counter[str]:
         """Count the tokens and categories of `steps` that training has not seen."""
@@ -281,8 +301,11 @@ class Encoder:
         return found
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Encoder:
-        """Undo `to_dict`. Raises ModelFileError if a part is missing or of the wrong form."""
+    def from_dict(cls, values: Mapping[str, Any], names: Sequence[str] = ()) -> Encoder:
+        """Undo `to_dict`, with the `names` of the columns.
+
+        Raises: ModelFileError if a part is missing or of the wrong form.
+        """
         try:
             kind = values["kind"]
             if kind in ("numbers", "mixed"):
@@ -298,7 +321,9 @@ class Encoder:
                 }
                 if not set(categories) <= set(range(len(mean) + len(categories))):
                     raise ValueError("categories: expected different columns of X")
-                return cls(kind, mean=mean, scale=scale, fill=fill, categories=categories)
+                return cls(
+                    kind, mean=mean, scale=scale, fill=fill, categories=categories, names=names
+                )
             unit = values["unit"]
             if (kind, unit) not in (("tokens", None), *(("text", u) for u in UNITS)):
                 raise ValueError(f"kind {kind!r} with unit {unit!r}")
@@ -318,14 +343,21 @@ def _by_frequency(names: list[str]) -> dict[str, int]:
     return _numbered(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
-def _fit_numbers(values: Floats, scale: bool) -> tuple[Floats, Floats, Floats]:
-    """Mean, scale and fill of each column of (N, C), as an Encoder has them."""
+def _name_columns(count: int, names: Sequence[str]) -> list[str]:
+    """Names of columns, quoted, or their numbers where there are not as many names."""
+    return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))
+
+
+def _fit_numbers(
+    values: Floats, scale: bool, labels: Sequence[str]
+) -> tuple[Floats, Floats, Floats]:
+    """Mean, scale and fill of each column of (N, C), as an Encoder has them; C labels."""
     gaps = np.isnan(values).any(0)
-    mean, spread, highest = _statistics(values)
+    mean, spread, highest = _statistics(values, labels)
     if scale and not np.isfinite(spread).all():
         channel = int((~np.isfinite(spread)).argmax())
         raise DataError(
-            f"channel {channel} holds values up to {highest[channel]:.1e}, too large to "
+            f"channel {labels[channel]} holds values up to {highest[channel]:.1e}, too large to "
             "standardise",
             remedy="Write it in another unit.",
         )
@@ -335,7 +367,7 @@ def _fit_numbers(values: Floats, scale: bool) -> tuple[Floats, Floats, Floats]:
     return (mean, spread, fill) if scale else (np.zeros(len(mean)), np.ones(len(mean)), fill)
 
 
-def _statistics(values: Floats) -> tuple[Floats, Floats, Floats]:
+def _statistics(values: Floats, labels: Sequence[str]) -> tuple[Floats, Floats, Floats]:
     """Mean, standard deviation and largest size of each channel's observed values, each (C,).
 
     Raises: DataError for a channel that has none.
@@ -343,7 +375,7 @@ def _statistics(values: Floats) -> tuple[Floats, Floats, Floats]:
     known = ~np.isnan(values)
     if not known.any(0).all():
         raise DataError(
-            f"channel {int((~known.any(0)).argmax())} has no value in the training part",
+            f"channel {labels[int((~known.any(0)).argmax())]} has no value in the training part",
             remedy="Leave the channel out, or train on sequences that have it.",
         )
     with np.errstate(over="ignore"):

@@ -19,7 +19,6 @@ from elman.errors import ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import sample_weights
 from elman.estimators.parameters import document_parameters
-from elman.estimators.storage import restore_fitted
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target
 from elman.models import load_folder
 
@@ -234,7 +233,6 @@ def _restore(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Estima
     estimator = kind(**config["parameters"])
     if not isinstance(estimator.random_state, int | None):
         raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
-    fitted = restore_fitted(tensors, config, kind.targets)
-    estimator.check_parameters(fitted.model.config.readout)
-    estimator.set_fitted(fitted)
+    estimator.restore(tensors, config)
+    estimator.check_parameters(estimator.model_.config.readout)
     return estimator

@@ -6,7 +6,6 @@ does for its config.toml, calls the estimator's `prepare`, then `fit_prepared`.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from elman.estimators.containers import (
 from elman.estimators.defaults import (
     DataStatistics,
     choose,
+    copy_for_training,
     keep_present_settings,
     settings_for_one_pass,
     validation_share,
@@ -53,7 +53,6 @@ from elman.tasks import TASKS, OutputName
 from elman.train.losses import check_loss
 
 _Targets = tuple[type[Target], ...]
-_CHANGEABLE = ("dropout", "initialization")  # settings of a network that leave its weights alone
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class Prepared:
         """
         if self.continues is None:
             return SequenceModel(self.config)
-        return _copy_for_training(self.continues, self.config)
+        return copy_for_training(self.continues, self.config)
 
     def make_baselines(self) -> Baselines:
         """Fit the baselines on the training split."""
@@ -242,11 +241,9 @@ def prepare(
     labelled = _label(X, y, targets, per_step, sample_weight, groups)
     target = _choose_target(labelled.labels, targets, previous, classes)
     check_loss(target.task, settings.training)
-    share: Any = 0.0
-    if passes is None and validation_data is None:
-        share = settings.data.validation
-        if share is None:
-            share = validation_share(len(labelled), settings.training)
+    share: Any = settings.data.validation if passes is None and validation_data is None else 0.0
+    if share is None:
+        share = validation_share(len(labelled), settings.training)
     labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
     columns = container.columns() if previous is None else previous.columns
     if validation_data is not None:
@@ -257,21 +254,17 @@ def prepare(
     if previous is None:
         # After the validation split was held out, whose numbers and words must stay unknown.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
-    sequences = _encode_training(labelled, kind, settings, previous)
-    encoder = sequences.encoder
-    if previous is None and columns.what is None and encoder.channels:
-        columns = Columns.of_channels(column_names, encoder.channels)
+    names = columns.channel_names if columns.what else column_names
+    sequences = _encode_training(labelled, kind, settings, previous, names)
+    if previous is None and columns.what is None and sequences.encoder.channels:
+        columns = Columns.of_channels(column_names, sequences.encoder.channels)
     examples = labelled.to_examples(sequences, target)
-    statistics = _summarise(sequences, target, per_step=per_step, scaled=settings.data.scale)
-    network = settings.model
-    if previous is not None:
-        network = keep_present_settings(network, previous.model.config)
-    network, training, chosen = choose(statistics, network, settings.training)
-    if passes is not None:
-        training = settings_for_one_pass(training, passes)
+    network, training, chosen = _choose_settings(
+        settings, sequences, target, per_step, previous, passes
+    )
     validation = validation_examples = None
     if held_out is not None:
-        validation = encoder.encode_sequences(held_out.X)
+        validation = sequences.encoder.encode_sequences(held_out.X)
         validation_examples = held_out.to_examples(validation, target)
     return Prepared(
         labelled=labelled,
@@ -286,7 +279,7 @@ def prepare(
         training=training,
         chosen=chosen,
         plan=training.resolve(held_out is not None),
-        config=_make_config(network, encoder, target),
+        config=_make_config(network, sequences.encoder, target),
         class_weight=target.class_weights(training.class_weight, labelled.labels),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
@@ -294,21 +287,33 @@ def prepare(
 
 
 def _encode_training(
-    labelled: LabelledSequences, kind: InputKind, settings: Settings, previous: Previous | None
+    labelled: LabelledSequences,
+    kind: InputKind,
+    settings: Settings,
+    previous: Previous | None,
+    names: Sequence[str],
 ) -> EncodedSequences:
     """The training split encoded, by the encoder of before or by one that is fitted to it."""
     if previous is not None:
         return previous.encoder.encode_sequences(labelled.X)
     tokens, scale = settings.data.tokens, settings.data.scale
-    return Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale)
+    return Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale, names=names)
 
 
-def _summarise(
-    sequences: EncodedSequences, target: Target, *, per_step: bool, scaled: bool
-) -> DataStatistics:
-    """Statistics of the training split, by which open settings are chosen."""
+def _choose_settings(
+    settings: Settings,
+    sequences: EncodedSequences,
+    target: Target,
+    per_step: bool,
+    previous: Previous | None,
+    passes: int | None,
+) -> tuple[ModelSettings, TrainingSettings, str]:
+    """Fill in open settings: from the earlier network, then from statistics of the training split.
+
+    Returns: as `elman.estimators.defaults.choose`.
+    """
     encoder, lengths = sequences.encoder, sequences.inputs.lengths
-    return DataStatistics(
+    statistics = DataStatistics(
         sequences=len(lengths),
         steps=float(np.mean(lengths)),
         channels=encoder.input_size,
@@ -317,8 +322,15 @@ def _summarise(
         outputs=target.num_outputs,
         per_step=per_step,
         task=target.task,
-        scaled=scaled,
+        scaled=settings.data.scale,
     )
+    network = settings.model
+    if previous is not None:
+        network = keep_present_settings(network, previous.model.config)
+    network, training, chosen = choose(statistics, network, settings.training)
+    if passes is not None:
+        training = settings_for_one_pass(training, passes)
+    return network, training, chosen
 
 
 def read_labels(X: Any, y: Any, targets: _Targets, *, per_step: bool) -> Labels:
@@ -376,21 +388,3 @@ def _make_config(network: ModelSettings, encoder: Encoder, target: Target) -> Mo
         vocabulary_size=encoder.vocabulary_size,
         category_sizes=encoder.category_sizes,
     )
-
-
-def _copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceModel:
-    """Return a copy of a model to train on, so that a training that fails changes nothing.
-
-    Raises: SettingsError if `config` asks for other weights than it has.
-    """
-    for entry in dataclasses.fields(ModelConfig):
-        present, wanted = (getattr(c, entry.name) for c in (model.config, config))
-        if present != wanted and entry.name not in _CHANGEABLE:
-            raise SettingsError(
-                f"{entry.name}: got {wanted!r}, but training continues from a network with "
-                f"{present!r}. Set it back, or start anew: a fit without warm_start"
-            )
-    copied = copy.deepcopy(model)
-    copied.config = config
-    copied.recurrent.dropout = config.dropout_between
-    return copied

@@ -1,21 +1,25 @@
-"""A fitted estimator as a folder, and back. Files hold numbers and words, never code."""
+"""A fitted estimator: its attributes, pickling, and model folder. Files hold no code."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, check_random_state
 from torch import Tensor
 
 from elman.data.dataset import Layout
 from elman.errors import ModelFileError
 from elman.estimators.containers import Columns
 from elman.estimators.encoder import Encoder
+from elman.estimators.parameters import Parameters, Settings, check_parameters
 from elman.estimators.targets import TARGETS, Target
 from elman.evaluate import Baselines
 from elman.models import ModelConfig, SequenceModel, save_folder
@@ -31,164 +35,214 @@ from elman.models.storage import (
 from elman.train import EpochRecord, History
 from elman.validation import validate_settings
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 T = TypeVar("T")
 _MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
+# Attributes that a training leaves behind and that `to_tensors` and `to_config` cover.
+_LEARNT = {"encoder_", "target_", "columns_", "layout_", "model_", "history_", "chosen_"}
+_LEARNT |= {"baselines_", "_memory"}
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What a training leaves behind: the attributes of an estimator that end in an underscore.
+class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
+    """Parameters, and the attributes that a training leaves behind.
 
-    Args:
-        encoder: how sequences are read.
-        target: what is predicted.
-        columns: of the X that was trained with.
-        layout: how its files were read; None where it did not come from files.
-        model: the network, on the CPU.
-        history: of the training.
-        chosen: what was chosen from the data, in words.
-        baselines: fitted on the training split.
-        memory: of the optimizer, by name, for a partial_fit that continues; not saved to a folder.
+    Attributes:
+        encoder_, target_: how sequences and labels are read.
+        columns_, layout_: of the training's X: its columns, and how its files were read, or None.
+        model_, history_: the network and how it was trained.
+        chosen_: what was chosen from the data, in words.
+        baselines_: fitted on the training split.
+        _memory: of the optimizer, by name, for a `partial_fit` that continues; pickled, not saved.
     """
 
-    encoder: Encoder
-    target: Target
-    columns: Columns
-    layout: Layout | None
-    model: SequenceModel
-    history: History
-    chosen: str
-    baselines: Baselines
-    memory: dict[str, Tensor]
+    saved_as: ClassVar[str]
+    readouts: ClassVar[tuple[str, ...]]
+    targets: ClassVar[tuple[type[Target], ...]]
+    readout: str
+
+    encoder_: Encoder
+    target_: Target
+    columns_: Columns
+    layout_: Layout | None
+    model_: SequenceModel
+    history_: History
+    chosen_: str
+    baselines_: Baselines
+    _memory: dict[str, Tensor]
+
+    def check_parameters(self, readout: str) -> Settings:
+        """Check every parameter, and say all that is wrong in one SettingsError.
+
+        Args:
+            readout: what the network's output reads.
+        """
+        seed: Any = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        parameters = {f.name: getattr(self, f.name) for f in dataclasses.fields(Parameters)}
+        return check_parameters(parameters, readout, self.readouts, int(seed))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+
+    def plot_history(self) -> Figure:
+        """Draw loss and accuracy, or error, over the epochs."""
+        from elman import plots
+
+        self._check_fitted()
+        records = [record.to_dict() for record in self.history_.epochs]
+        return plots.history(records, kept_epoch=self.history_.kept_epoch)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the table, or of the frames, that were trained with; missing for others."""
+        if (count := self._columns().count) is None:
+            raise AttributeError("n_features_in_: the training's sequences had no columns")
+        return count
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of those columns, (n_features_in_,), where all are words."""
+        if (names := self._columns().names) is None:
+            raise AttributeError("feature_names_in_: the training's sequences had no names")
+        return np.array(names, dtype=object)
+
+    def _columns(self) -> Columns:
+        return self.columns_ if "columns_" in self.__dict__ else Columns()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return all numbers by name: weights, and what the baselines have learnt."""
+        tensors = {_MODEL + k: v for k, v in self.model_.state_dict().items()}
+        for name, array in self.baselines_.to_arrays().items():
+            tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
+        return tensors
+
+    def to_config(self) -> dict[str, Any]:
+        """Return all else, JSON-ready."""
+        from elman import __version__
+
+        parameters = {
+            k: v.item() if isinstance(v, np.generic) else v for k, v in self.get_params().items()
+        }
+        if not isinstance(parameters["random_state"], int | None):
+            parameters["random_state"] = None
+        return {
+            "elman": __version__,
+            "estimator": self.saved_as,
+            "parameters": parameters,
+            "model": dataclasses.asdict(self.model_.config),
+            "encoder": self.encoder_.to_dict(),
+            **self.target_.to_dict(),
+            "columns": dataclasses.asdict(self.columns_),
+            "chosen": self.chosen_,
+            "history": {
+                "epochs": [record.to_dict() for record in self.history_.epochs],
+                "kept_epoch": self.history_.kept_epoch,
+                "stopped": self.history_.stopped,
+                "gradients": self.history_.gradients,
+            },
+            "layout": None if self.layout_ is None else dataclasses.asdict(self.layout_),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        """Become fitted by what `to_tensors` and `to_config` returned.
+
+        Raises: ModelFileError, or another error if a part is damaged.
+        """
+        described = dict(config["model"])
+        described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
+        network = validate_settings(ModelConfig, described, "config.json: model")
+        if TARGETS[network.task] not in self.targets:
+            raise ModelFileError(
+                f"config.json: model: task {network.task!r}, which is no {config['estimator']}'s"
+            )
+        target = TARGETS[network.task].from_dict(config)
+        columns = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
+        encoder = Encoder.from_dict(config["encoder"], columns.channel_names)
+        sizes = {
+            "num_outputs": target.num_outputs,
+            "input_size": encoder.input_size,
+            "vocabulary_size": encoder.vocabulary_size,
+            "category_sizes": encoder.category_sizes,
+        }
+        for name, size in sizes.items():
+            if getattr(network, name) != size:
+                raise ModelFileError(
+                    f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
+                )
+        history, layout = config["history"], config["layout"]
+        weights = _strip(tensors, _MODEL)
+        _refuse_other_sizes(network, weights)
+        model = SequenceModel(network)
+        restore(model, weights, WEIGHTS)
+        self.encoder_ = encoder
+        self.target_ = target
+        self.columns_ = columns
+        self.layout_ = None if layout is None else _checked(Layout, layout)
+        self.model_ = model.eval()
+        self.history_ = History(
+            epochs=[_record(record) for record in history["epochs"]],
+            kept_epoch=_checked(int, history["kept_epoch"]),
+            stopped=_checked(str, history["stopped"]),
+            gradients=_checked(str, history["gradients"]),
+        )
+        self.chosen_ = _checked(str, config["chosen"])
+        arrays = {k: v.numpy() for k, v in _strip(tensors, _BASELINE).items()}
+        self.baselines_ = Baselines.from_arrays(arrays)
+        self._memory = _strip(tensors, _OPTIMIZER)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling and copying: what `save` writes, as bytes, in place of live objects."""
+        state: dict[str, Any] = super().__getstate__()
+        if self.__sklearn_is_fitted__():
+            state = {k: v for k, v in state.items() if k not in _LEARNT}
+            memory = {_OPTIMIZER + k: v for k, v in self._memory.items()}
+            state["_files"] = to_files(self.to_tensors() | memory, self.to_config())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({k: v for k, v in state.items() if k != "_files"})
+        if "_files" in state:
+            self.restore(*from_files(state["_files"], Path("pickle")))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
 
 
-def save(folder: Path, name: str, parameters: Mapping[str, Any], fitted: Fitted, card: str) -> None:
+def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
     """Write a model folder.
 
     Args:
         folder: made if missing; a model that is there already is replaced.
-        name: of the estimator's class.
-        parameters: of the estimator.
-        fitted: all else.
+        estimator: fitted.
         card: README.md.
     Raises: ModelFileError if the folder holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise ModelFileError(f"{folder}: is a file, expected a folder to write the model into")
-    own = {CONFIG, WEIGHTS, CARD}
-    own |= {f".{name}.partial" for name in own}  # left by a process that was killed
-    strange = {p.name for p in folder.iterdir()} - own if folder.exists() else ()
+    expected = {CONFIG, WEIGHTS, CARD}
+    expected |= {f".{name}.partial" for name in expected}  # left by a process that was killed
+    strange = {p.name for p in folder.iterdir()} - expected if folder.exists() else ()
     if strange:
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
-    save_folder(folder, _to_tensors(fitted), _to_config(name, parameters, fitted), card)
+    save_folder(folder, estimator.to_tensors(), estimator.to_config(), card)
 
 
-def save_card(folder: Path, card: str) -> None:
+def write_card(folder: Path, card: str) -> None:
     """Write the README.md of a model that was saved already."""
     write_atomically(folder / CARD, card.encode())
-
-
-def to_bytes(name: str, parameters: Mapping[str, Any], fitted: Fitted) -> dict[str, bytes]:
-    """What the files of `save` would hold, and the optimizer's memory; for pickling."""
-    memory = {_OPTIMIZER + k: v for k, v in fitted.memory.items()}
-    return to_files(_to_tensors(fitted) | memory, _to_config(name, parameters, fitted))
-
-
-def from_bytes(files: Mapping[str, bytes]) -> Fitted:
-    """Undo `to_bytes`. Raises ModelFileError."""
-    return restore_fitted(*from_files(files, Path("pickle")))
-
-
-def _to_tensors(fitted: Fitted) -> dict[str, Tensor]:
-    """All numbers by name: weights, and what the baselines have learnt."""
-    tensors = {_MODEL + k: v for k, v in fitted.model.state_dict().items()}
-    for name, array in fitted.baselines.to_arrays().items():
-        tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
-    return tensors
-
-
-def _to_config(name: str, parameters: Mapping[str, Any], fitted: Fitted) -> dict[str, Any]:
-    """All else, JSON-ready."""
-    from elman import __version__
-
-    parameters = {k: v.item() if isinstance(v, np.generic) else v for k, v in parameters.items()}
-    if not isinstance(parameters["random_state"], int | None):
-        parameters["random_state"] = None
-    return {
-        "elman": __version__,
-        "estimator": name,
-        "parameters": parameters,
-        "model": dataclasses.asdict(fitted.model.config),
-        "encoder": fitted.encoder.to_dict(),
-        **fitted.target.to_dict(),
-        "columns": dataclasses.asdict(fitted.columns),
-        "chosen": fitted.chosen,
-        "history": {
-            "epochs": [record.to_dict() for record in fitted.history.epochs],
-            "kept_epoch": fitted.history.kept_epoch,
-            "stopped": fitted.history.stopped,
-            "gradients": fitted.history.gradients,
-        },
-        "layout": None if fitted.layout is None else dataclasses.asdict(fitted.layout),
-    }
-
-
-def restore_fitted(
-    tensors: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    targets: tuple[type[Target], ...] = tuple(TARGETS.values()),
-) -> Fitted:
-    """Undo `save` or `to_bytes`.
-
-    Args:
-        targets: kinds of target that the estimator has.
-    Raises: ModelFileError, or another error if a part is damaged.
-    """
-    described = dict(config["model"])
-    described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
-    network = validate_settings(ModelConfig, described, "config.json: model")
-    if TARGETS[network.task] not in targets:
-        raise ModelFileError(
-            f"config.json: model: task {network.task!r}, which is no {config['estimator']}'s"
-        )
-    target = TARGETS[network.task].from_dict(config)
-    encoder = Encoder.from_dict(config["encoder"])
-    sizes = {
-        "num_outputs": target.num_outputs,
-        "input_size": encoder.input_size,
-        "vocabulary_size": encoder.vocabulary_size,
-        "category_sizes": encoder.category_sizes,
-    }
-    for name, size in sizes.items():
-        if getattr(network, name) != size:
-            raise ModelFileError(
-                f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
-            )
-    history, layout = config["history"], config["layout"]
-    weights = _strip(tensors, _MODEL)
-    _refuse_other_sizes(network, weights)
-    model = SequenceModel(network)
-    restore(model, weights, WEIGHTS)
-    return Fitted(
-        encoder=encoder,
-        target=target,
-        columns=_checked(Columns, config.get("columns", {})),  # not in files of 0.1
-        layout=None if layout is None else _checked(Layout, layout),
-        model=model.eval(),
-        history=History(
-            epochs=[_record(record) for record in history["epochs"]],
-            kept_epoch=_checked(int, history["kept_epoch"]),
-            stopped=_checked(str, history["stopped"]),
-            gradients=_checked(str, history["gradients"]),
-        ),
-        chosen=_checked(str, config["chosen"]),
-        baselines=Baselines.from_arrays(
-            {k: v.numpy() for k, v in _strip(tensors, _BASELINE).items()}
-        ),
-        memory=_strip(tensors, _OPTIMIZER),
-    )
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
