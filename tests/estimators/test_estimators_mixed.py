@@ -14,7 +14,7 @@ from elman.errors import ModelFileError, SettingsError
 from elman.estimators.encoder import Encoder
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
-from elman.train.augmentation import replace_by_unknown, unknown_probabilities
+from elman.train.examples import replace_by_unknown, unknown_probabilities
 
 NAN = np.nan
 SMALL = {"hidden_size": 4, "epochs": 2, "random_state": 0}

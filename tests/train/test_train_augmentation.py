@@ -9,7 +9,7 @@ from elman.data.batches import Examples, make_batch
 from elman.data.ragged import Ragged
 from elman.errors import SettingsError
 from elman.settings import TrainingSettings
-from elman.train.augmentation import Augmentation
+from elman.train.examples import Augmentation
 
 SMALL = {"hidden_size": 4, "epochs": 2, "batch_size": 8, "random_state": 0}
 

@@ -18,7 +18,7 @@ from elman.data.ragged import Ragged
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import TrainingSettings
 from elman.train import train
-from elman.train.augmentation import unknown_probabilities
+from elman.train.examples import unknown_probabilities
 from elman.train.gradients import batch_loss, decay_groups
 from elman.train.losses import Loss
 from elman.train.metrics import RunningMetrics

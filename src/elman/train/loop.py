@@ -17,8 +17,7 @@ from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly,
 from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan, TrainingSettings
-from elman.train.augmentation import Augmentation
-from elman.train.checks import check_examples
+from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, batch_loss, gradient_source
 from elman.train.losses import Loss
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer, RunningMetrics
