@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from elman.evaluate import evaluate, evaluate_values
-from elman.plots import save_all
+from elman.plots import save_all, style
 from elman.runs.report_page import Page, render
 from elman.train import EpochRecord, History
 
@@ -110,7 +110,7 @@ def png(path):
     from matplotlib.figure import Figure
 
     stream = io.BytesIO()
-    Figure(figsize=(4, 2)).savefig(stream, format="png", dpi=150)
+    Figure(figsize=(4, 2)).savefig(stream, format="png", dpi=style.DPI)
     path.write_bytes(stream.getvalue())
     return path
 

@@ -9,6 +9,7 @@ import pytest
 
 from elman.errors import SettingsError
 from elman.explain import Memory
+from elman.plots import style
 from elman.runs import diagnostics, html
 from elman.runs.experiment import run
 from elman.runs.explanation import find_row
@@ -52,7 +53,7 @@ def test_pictures_are_made_to_fit(tmp_path):
         figure = Figure(figsize=(4, 2))
         figure.figimage(rng.random((300, 600, 3)))
         paths.append(tmp_path / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150)
+        figure.savefig(paths[-1], dpi=style.DPI)
     sizes = [len(base64.b64encode(path.read_bytes())) for path in paths]
     shown = [PageFigure(path, path.stem, "words", "alt") for path in paths]
     assert PageFigures(paths, sum(sizes)).show(*shown).count("<img") == 3
