@@ -48,11 +48,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    """Figures that are drawn as ever, but smaller and without a layout: half of the time.
+    """Figures that are drawn as ever, but without a layout, which takes half of the time.
 
     For tests of what is written where. How figures look is tested in tests/plots.
     """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    monkeypatch.setattr("elman.plots.style.DPI", 110)
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda self, figure: None)

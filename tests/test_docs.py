@@ -28,9 +28,11 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
-def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_line(line: str, monkeypatch: pytest.MonkeyPatch, diagnostics: bool) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "elman":
+        if words[1] == "train" and not diagnostics:
+            words.append("--no-diagnostics")
         monkeypatch.setattr(sys, "argv", words)
         try:
             cli.main()
@@ -48,6 +50,11 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail(f"the tests do not know how to run: {line}")
 
 
+# Pages whose runs are diagnosed as well; those of others do the same, and would take as long again.
+DIAGNOSED = ("README.md", "explain.md")
+
+
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_page(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -60,7 +67,7 @@ def test_page(page, tmp_path, monkeypatch, capsys):
         if language == "bash":
             for line in body.replace("\\\n", " ").splitlines():
                 if line.strip():
-                    run_line(line, monkeypatch)
+                    run_line(line, monkeypatch, page.name in DIAGNOSED)
         elif language == "python":
             exec(compile(body, page.name, "exec"), namespace)
         elif language == "toml":
