@@ -154,7 +154,7 @@ PARAMETERS = [
     ({"optimizer": "lion"}, "optimizer: got 'lion'"),
     ({"patience": -1}, "patience: got -1"),
     ({"validation": 1.0}, "validation: got 1.0"),
-    ({"validation": "test"}, "give a part of your own to fit(..., validation_data=(X, y))"),
+    ({"validation": "test"}, "give held-out data of your own to fit(..., validation_data=(X, y))"),
     ({"inputs": "words"}, "inputs: got 'words', expected 'auto', 'numbers', 'tokens', 'text' or"),
     ({"tokens": "bytes"}, "tokens: got 'bytes'"),
     ({"random_state": -1}, "random_state: got -1, expected greater than or equal to 0"),

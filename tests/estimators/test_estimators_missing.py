@@ -89,7 +89,7 @@ def test_what_was_observed_can_be_learnt_from():
 
 def test_a_channel_without_any_value_is_refused(numbers):
     X = [np.column_stack([x, np.full(len(x), NAN)]) for x in numbers[0]]
-    with pytest.raises(DataError, match="channel 2 has no value in the training part"):
+    with pytest.raises(DataError, match="channel 2 has no value in the training split"):
         SequenceClassifier(**SMALL).fit(X, numbers[1])
 
 

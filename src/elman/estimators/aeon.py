@@ -36,7 +36,7 @@ _TAGS: dict[str, Any] = {
 
 
 def _test_parameters() -> dict[str, Any]:
-    """What aeon's checks make an estimator with: small, and without a validation part."""
+    """Return parameters for aeon's checks: a small network, and no validation split."""
     return {"hidden_size": 4, "epochs": 2, "validation": 0.0}
 
 

@@ -263,7 +263,7 @@ class SequenceEstimator(FittedState):
         return list(encoded.inputs.with_values(predictions)) if self.per_step else predictions
 
     def predict(self, X: Any) -> Any:
-        """Return what is predicted of each sequence, or in n arrays (T_i, ...) of each step.
+        """Return the prediction for each sequence, or n arrays (T_i, ...) with one for each step.
 
         Returns: the likeliest class, (n,); of several labels whole numbers, (n, K), 1 where the
             label's probability is above 1/2; numbers in the target's unit, (n,), or (n, K) where
@@ -273,7 +273,7 @@ class SequenceEstimator(FittedState):
         return self.split_steps(encoded, self.target_.decide(self.predict_encoded(encoded)))
 
     def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Any:
-        """Compare with the truth, beside baselines that were fitted on the training split.
+        """Compare predictions with the truth, and with baselines fitted on the training split.
 
         Args:
             X: sequences, in the form they were trained in, or what `encode` made of them.

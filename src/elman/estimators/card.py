@@ -62,7 +62,7 @@ def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
     Args:
         estimator: fitted.
         data: what it was trained on; empty where that is not known.
-        report: of sequences that it never saw, or None.
+        report: on held-out sequences, or None.
     """
     target, history, encoder = estimator.target_, estimator.history_, estimator.encoder_
     config = estimator.model_.config
@@ -70,18 +70,18 @@ def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
     task = target.describe(per_step=per_step)
     tagging = per_step and TASKS[target.task].has_classes
     settings = {k: v for k, v in estimator.get_params().items() if k != "verbose"}
-    metrics = "Not measured on sequences it never saw."
+    metrics = "Not evaluated on held-out sequences."
     if report is not None:
         baselines = [f"- {n}: {text}" for n, text in estimator.baselines_.description.items()]
         metrics = "\n".join(
             [
-                "On sequences it never saw:",
+                "On held-out sequences:",
                 "",
                 "```",
                 str(report),
                 "```",
                 "",
-                "Beside it:",
+                "The baselines:",
                 "",
                 *baselines,
             ]
@@ -118,13 +118,13 @@ model.predict(X)  # X: {_describe_input(encoder)}
 {json.dumps(settings, indent=2, default=str)}
 ```
 
-## Figures
+## Metrics
 
 {metrics}
 
 ## Intended use and limits
 
-Made to give {task} to sequences like those it was trained on, with the same
+It predicts {task}, for sequences like those it was trained on, with the same
 {"language and spelling" if encoder.vocabulary else "channels in the same order and units"}.
 {target.limits} It has
 not been examined for bias or for safety; do not let it decide about people on its own.

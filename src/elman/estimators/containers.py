@@ -136,7 +136,7 @@ def check_columns(estimator: Any, container: InputContainer) -> None:
 
 
 def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
-    """Raise ShapeError if a validation part has other columns than the training part."""
+    """Raise ShapeError if `validation_data` has other columns than the training data."""
     present = container.columns()
     if present.what is None or container.loose or present.what != columns.what:
         return
@@ -193,7 +193,7 @@ def _from_list(X: Sequence[Any]) -> InputContainer:
 
 
 def _from_multi_index(X: Any) -> InputContainer:
-    """A frame as sktime has it, a row a time step, its index (instance, time)."""
+    """Read a frame in sktime's form: a row a time step, with the index (instance, time)."""
     index = X.index
     if index.nlevels != 2:
         raise ShapeError(f"X: got an index of {index.nlevels} levels, expected (instance, time)")

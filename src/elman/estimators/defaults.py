@@ -147,7 +147,7 @@ def keep_present_settings(network: ModelSettings, present: ModelConfig) -> Model
 def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSettings:
     """Return the settings of one more pass after `passes`: the learning rate stays as it is.
 
-    Raises: SettingsError for `balanced`, which a part of the data cannot tell.
+    Raises: SettingsError for `balanced`, which depends on the classes of all data.
     """
     if training.class_weight == "balanced":
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""From sequences as users have them to what the network takes; fitted on the training part only."""
+"""From sequences as users have them to network inputs; fitted on the training split only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class EncodedSequences(Sequence[Any]):
-    """n sequences and what was made of them: what is read once need not be read again.
+    """n sequences with their steps and network inputs, so that they are read only once.
 
     Taken in the place of X by every method of the estimator whose `encode` made it, and by the
     functions of `elman.explain` that are given that estimator.
@@ -75,7 +75,7 @@ class Encoder:
         numbers: (x - mean) / scale of each channel        tokens: place in the vocabulary
 
     A missing number is replaced by the last one of its channel and sequence, before the first by
-    the training mean. Each channel with gaps in the training part gets one more channel, behind
+    the training mean. Each channel with gaps in the training split gets one more channel, behind
     all others: 1 where its value was observed, 0 where not.
 
     Mixed steps hold columns of numbers, treated so, and columns of categories, each with a
@@ -86,7 +86,7 @@ class Encoder:
         unit: for text, one of `UNITS`.
         mean, scale: for numbers, (C,) float64.
         fill: for numbers, what a gap before a channel's first value becomes, (C,) float64; NaN in a
-            channel that had no gap in the training part, and must have none.
+            channel that had no gap in the training split, and must have none.
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
         categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
         names: of all columns of X, for messages; empty where they are not known.
@@ -146,7 +146,7 @@ class Encoder:
 
     @property
     def channels(self) -> int:
-        """Columns of numbers, and of categories beside them; 0 for tokens."""
+        """Number of columns, of numbers and of categories; 0 for tokens."""
         return len(self.mean) + len(self.categories)
 
     @property
@@ -178,7 +178,7 @@ class Encoder:
         return self.encode_sequences(X).inputs
 
     def encode_sequences(self, X: Any) -> EncodedSequences:
-        """Return X encoded, with all that was read on the way; what is encoded stays as it is."""
+        """Return X encoded; encoded sequences are returned as they are."""
         steps = self.read_steps(X)
         if isinstance(X, EncodedSequences):
             return X
@@ -263,24 +263,24 @@ class Encoder:
             return cut(X, self.unit or "characters")
         if self.kind == "tokens":
             return as_tokens(X)
-        found = as_mixed(X) if self.kind == "mixed" else as_numbers(X)
-        if found.values.shape[1] != self.channels:
+        steps = as_mixed(X) if self.kind == "mixed" else as_numbers(X)
+        if steps.values.shape[1] != self.channels:
             raise ShapeError(
-                f"X has {found.values.shape[1]} channels, expected {self.channels} as in training"
+                f"X has {steps.values.shape[1]} channels, expected {self.channels} as in training"
             )
-        return found
+        return steps
 
     def _refuse_other_kind(self, X: Any) -> None:
-        found = input_kind(X)
-        # Whole numbers in lists may stand for tokens or for values, and a few mixed sequences may
+        kind = input_kind(X)
+        # Whole numbers in lists may be tokens or values, and a few mixed sequences may
         # show no category: training has decided.
         loose = (
             ("mixed", "numbers"),
             *(() if isinstance(X, Ragged) else (("tokens", "numbers"), ("numbers", "tokens"))),
         )
-        if found != self.kind and (self.kind, found) not in loose:
+        if kind != self.kind and (self.kind, kind) not in loose:
             raise DataError(
-                f"X holds {found}, expected {self.kind} as in training",
+                f"X holds {kind}, expected {self.kind} as in training",
                 remedy="Give sequences of the same form as those the model was trained on.",
             )
 
@@ -288,17 +288,17 @@ class Encoder:
         """JSON-ready; `from_dict` gives the same encoder back to the last bit."""
         if self.kind in ("tokens", "text"):
             return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
-        found: dict[str, Any] = {
+        state: dict[str, Any] = {
             "kind": self.kind,
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
             "fill": [None if np.isnan(value) else value for value in self.fill.tolist()],
         }
         if self.kind == "mixed":
-            found["categories"] = [
+            state["categories"] = [
                 {"column": c, "names": list(known)} for c, known in self.categories.items()
             ]
-        return found
+        return state
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], names: Sequence[str] = ()) -> Encoder:
@@ -375,7 +375,7 @@ def _statistics(values: Floats, labels: Sequence[str]) -> tuple[Floats, Floats, 
     known = ~np.isnan(values)
     if not known.any(0).all():
         raise DataError(
-            f"channel {labels[int((~known.any(0)).argmax())]} has no value in the training part",
+            f"channel {labels[int((~known.any(0)).argmax())]} has no value in the training split",
             remedy="Leave the channel out, or train on sequences that have it.",
         )
     with np.errstate(over="ignore"):

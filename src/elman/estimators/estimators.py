@@ -47,12 +47,12 @@ class ClassPredictor(SequenceEstimator):
 class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
     """A recurrent network that gives each sequence one of two or more classes, or several labels.
 
-    A prediction depends on its own sequence alone: never on padding or on the others in the batch.
+    A prediction depends on its own sequence alone: never on padding or on the rest of the batch.
     What is None is chosen from the data, by the rule of `elman.estimators.defaults`.
 
     `fit` takes as y (n,) labels: strings, whole numbers or truth values. Or several labels each: n
-    sets or lists of labels, or an indicator, (n, K) with 1 where label k is there, as scikit-learn
-    has it.
+    sets or lists of labels, or an indicator, (n, K) with 1 where label k is there, as in
+    scikit-learn.
 
     Args:
         readout: What the output reads: `last`, the final state of each direction (a backward

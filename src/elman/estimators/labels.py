@@ -37,9 +37,9 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
         real = all(issubclass(kind, float | np.floating) for kind in kinds)
         if not (text or whole or real or kinds == {bool}):
-            found = ", ".join(sorted(kind.__name__ for kind in kinds))
+            types = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise DataError(
-                f"{name} holds labels of the types {found}",
+                f"{name} holds labels of the types {types}",
                 remedy="Expected all strings, all whole numbers or all truth values, none missing.",
             )
         labels = np.array(values, dtype=str if text else None)
@@ -101,15 +101,15 @@ def as_label_sets(y: Any, name: str) -> NDArray[Any]:
             remedy="Expected (n,), one class each, or (n, K), for K labels 1 where it is there; "
             "numbers to predict go to SequenceRegressor.",
         )
-    found = np.empty(len(y), dtype=object)
+    sets = np.empty(len(y), dtype=object)
     for i, row in enumerate(y):
         if not isinstance(row, _SEVERAL):
             raise DataError(
                 f"{name}, sequence {i}: got {row!r:.40}, expected a set of labels as elsewhere",
                 remedy="Give every sequence a set, an empty one where there is no label.",
             )
-        found[i] = frozenset(as_labels(list(row), f"{name}, sequence {i}").tolist())
-    return found
+        sets[i] = frozenset(as_labels(list(row), f"{name}, sequence {i}").tolist())
+    return sets
 
 
 def to_indicator(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
@@ -163,7 +163,7 @@ def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
 def as_values(y: Any, name: str) -> NDArray[np.float64]:
     """Return y as float64, (n,) or (n, K).
 
-    Raises: ShapeError for other shapes; DataError for what is no finite number.
+    Raises: ShapeError for other shapes; DataError for anything but finite numbers.
     """
     try:
         numbers = np.asarray(y)

@@ -27,7 +27,7 @@ from elman.validation import validate_settings
 
 T = TypeVar("T")
 INPUTS = ("auto", "numbers", "tokens", "text", "mixed")
-# What only one kind of input can honour, with the default that asks for nothing.
+# Settings that only one kind of input can honour, with the defaults that have no effect.
 _NUMBERS_ONLY = {"scale": True, "noise": None}
 _TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
 
@@ -47,8 +47,8 @@ class Parameters:
         class_weight: What a class counts in the loss: None for alike; `balanced`, n / (K * count)
             over the training split; or weights by label, 1 for those not named. Of several labels,
             what one that is there counts against one that is not: `balanced` is without / with.
-        loss: What is minimised: `auto`, the cross-entropy, or `focal`, where what is right already
-            counts less (Lin et al. 2017, arXiv:1708.02002).
+        loss: What is minimised: `auto`, the cross-entropy, or `focal`, where examples already
+            predicted well count less (Lin et al. 2017, arXiv:1708.02002).
         focal_gamma: Of loss `focal`, how much less: by (1 - p)^gamma.
         token_dropout: Alpha of the chance alpha / (alpha + count) that a token is read as unknown
             while training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
@@ -123,7 +123,7 @@ def check_parameters(
     Args:
         parameters: of an estimator, by name.
         readout: what its network's output reads.
-        readouts: those that the estimator has, beside `auto`.
+        readouts: those that the estimator has, without `auto`.
         seed: the whole number that its `random_state` comes to.
     Raises: SettingsError that lists every fault.
     """
@@ -148,7 +148,7 @@ def check_parameters(
     if isinstance(parameters["validation"], str):
         faults.append(
             f"validation: got {parameters['validation']!r}, expected a share from 0 up to, not "
-            "including, 1; give a part of your own to fit(..., validation_data=(X, y))"
+            "including, 1; give held-out data of your own to fit(..., validation_data=(X, y))"
         )
     if readout not in (*readouts, "auto"):
         faults.append(
@@ -207,7 +207,7 @@ def _describe_setting(setting: Setting) -> str:
 
 
 def _split_docstring(text: str) -> tuple[str, dict[str, str], str]:
-    """What stands before `Args:`, its entries by name with their line breaks, and the rest."""
+    """Split at `Args:`: the text before it, its entries by name, and the text after them."""
     before, found, rest = text.partition("\nArgs:\n")
     if not found:
         before, found, rest = text.partition("\nAttributes:")

@@ -102,7 +102,7 @@ class ClassTarget(LabelTarget):
     limits: ClassVar[str] = (
         "It always names one of its classes, also for a sequence that belongs to none. Its "
         "probabilities are\ncalibrated no better than the calibration error says, and only on "
-        "data like the test part."
+        "data like the test split."
     )
 
     @staticmethod
@@ -158,7 +158,7 @@ class ClassTarget(LabelTarget):
         return evaluate(self.to_array(labels), predictions, list(self.output_names), **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is given to a sequence."""
+        """Say what is predicted, and for what."""
         return "a label at every step of a sequence" if per_step else "a class for each sequence"
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class MultilabelTarget(LabelTarget):
     """Any number of K labels at once: the labels, (K,), in order."""
 
     task: ClassVar[OutputName] = "multilabel"
-    limits: ClassVar[str] = "A label is given where its own probability is above 1/2; none may be."
+    limits: ClassVar[str] = "It predicts each label whose probability is above 1/2, maybe none."
 
     @staticmethod
     def recognises(y: Any) -> bool:
@@ -245,7 +245,7 @@ class MultilabelTarget(LabelTarget):
         return evaluate_labels(self.to_array(labels), predictions, names, **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is given to a sequence."""
+        """Say what is predicted, and for what."""
         return f"any of {self.num_outputs} labels for each sequence"
 
     def to_dict(self) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class NumericTarget(BaseTarget):
     """
 
     task: ClassVar[OutputName] = "regression"
-    limits: ClassVar[str] = "It always answers, also for a sequence unlike all it has seen."
+    limits: ClassVar[str] = "It predicts numbers for every sequence, however unusual it is."
     names: tuple[str, ...]
     single: bool
     mean: Floats = field(default_factory=lambda: np.zeros(0))
@@ -367,7 +367,7 @@ class NumericTarget(BaseTarget):
         return evaluate_values(self.to_array(labels), predictions, self.names, **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is given to a sequence."""
+        """Say what is predicted, and for what."""
         what = "a number" if self.num_outputs == 1 else f"{self.num_outputs} numbers"
         return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
 
@@ -375,7 +375,7 @@ class NumericTarget(BaseTarget):
         """Say which numbers there are."""
         each = zip(self.names, self.mean, self.scale, strict=True)
         rows = "\n".join(f"- {n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in each)
-        return f"Of the training part:\n\n{rows}"
+        return f"Over the training split:\n\n{rows}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -1,4 +1,4 @@
-"""One experiment, top to bottom: read, split, fit, evaluate, draw, write."""
+"""One experiment: read and split the data, fit, evaluate, draw figures, write the run folder."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run(
         overwrite: replace a run that is there.
         command: what the user typed, for the report.
         verbose: epochs between two lines of progress; 0 for none.
-        echo: told what happens, a text at a time.
+        echo: called with each message of the run.
     Raises: ElmanError; no half-written folder stays behind.
     """
     started = time.perf_counter()
@@ -155,8 +155,8 @@ def prepare(
     data = resolve_data(settings.data, layout)
     data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
     model = _settle_readout(settings.model, splits.whole)
-    # Patience and keep before the estimator sees them: it cannot know that a validation part which
-    # is the test part must choose nothing.
+    # Patience and keep before the estimator sees them: it cannot know that a validation split which
+    # is the test split must choose nothing.
     plan = settings.training.resolve(splits.can_choose)
     training = dataclasses.replace(settings.training, patience=plan.patience, keep=plan.keep)
     settings = RunSettings(data, model, training, settings.report)
