@@ -97,9 +97,8 @@ def read(
     _check_settings(text, chosen["values"], chosen["categories"], format)
     note, content = "", data
     if isinstance(data, str | os.PathLike):
-        path = Path(data)
-        faults = Faults(str(path))
-        kind, content, note = _open(path, faults, format)
+        faults = Faults(str(Path(data)))
+        kind, content, note = _open(Path(data), faults, format)
     else:
         faults, kind = Faults("the frame"), "frame"
         # pandas, polars and pyarrow have columns in common; none of them is imported to ask.
