@@ -3,13 +3,13 @@
     ElmanError
     ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError and, as
     │                                                               torch's own, a RuntimeError)
-    ├── DataError       a file or the sequences given are wrong    (also a ValueError)
-    │   └── KindError   they are of a kind that is not read        (also a TypeError)
+    ├── DataError       a file or a sequence is wrong              (also a ValueError)
+    │   └── KindError   sequences are of a kind that is not read   (also a TypeError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
-    └── NonFiniteError  a training met a number that is not finite (also an ArithmeticError)
+    └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
-A message says what was wrong, what was found, what was expected and what to do about it. The
+A message says what is wrong, what the value is, what was expected and what to do about it. The
 command prints it without a traceback and exits with 2.
 """
 
@@ -26,23 +26,23 @@ class ElmanError(Exception):
 class ShapeError(ElmanError, ValueError, RuntimeError):
     """A tensor or array has the wrong shape.
 
-    torch raises now the one, now the other of the two built-in errors for it: code written around
-    torch's layers catches ours as well.
+    torch raises sometimes one and sometimes the other of the two built-in errors for it, so code
+    written around torch's layers catches this one as well.
     """
 
 
 class DataError(ElmanError, ValueError):
-    """A data file, or the sequences given, cannot be used as they are.
+    """A data file or a sequence cannot be used as it is.
 
     Args:
-        problem: what was found and what was expected.
+        problem: what is wrong and what was expected.
         remedy: what the user can do about it.
-        source: the file, or what the data is called.
+        source: the file, or the name of the data.
         line: line in the file, counted from 1.
         column: name or number of the column.
-        rule: the kind of fault in a word or two, the same for all faults that are alike.
+        rule: name of the violated rule, the same for all faults of one kind.
 
-    An error for several faults has the place of the first, and all that are told in `faults`.
+    An error for several faults has the place of the first, and those that it lists in `faults`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DataError(ElmanError, ValueError):
 
     @classmethod
     def of_many(cls, faults: Sequence[DataError], total: int, source: str) -> DataError:
-        """Return one error that lists `faults`, those of file `source` that are told of `total`."""
+        """Return one error that lists `faults`, the first of all `total` in file `source`."""
         first = faults[0]
         if total == 1:
             return first
@@ -86,9 +86,9 @@ class DataError(ElmanError, ValueError):
             rule=first.rule,
         )
         error.faults, error.total = tuple(faults), total
-        told = [f"  {str(fault).removeprefix(source).lstrip(',: ')}" for fault in faults]
+        listed = [f"  {str(fault).removeprefix(source).lstrip(',: ')}" for fault in faults]
         more = [f"  ... and {total - len(faults):,} more"] if total > len(faults) else []
-        error.args = ("\n".join([f"{source}: {total:,} faults", *told, *more]),)
+        error.args = ("\n".join([f"{source}: {total:,} faults", *listed, *more]),)
         return error
 
 
@@ -105,15 +105,15 @@ class ModelFileError(ElmanError, ValueError):
 
 
 class NonFiniteError(ElmanError, ArithmeticError):
-    """A training's loss or gradient is infinite or NaN; where the first such number came from.
+    """A training's loss or gradient is infinite or NaN, with the place of the first such number.
 
     Args:
-        stage: `weight`, `input`, `forward`, `loss`, `backward` or `gradient`, in the order in which
-            numbers come about; empty if none was found when the batch was gone through again.
+        stage: `weight`, `input`, `forward`, `loss`, `backward` or `gradient`, in the order of the
+            computation; empty if all numbers were finite when the batch was computed again.
         what: which number, in words.
         value: the number.
-        sequence: its place in the sequences trained on, from 0; None if it belongs to no single
-            one. As all others, None where it does not apply.
+        sequence: its index in the training sequences, from 0; None if it belongs to no single
+            one. This and all others are None where they do not apply.
         step: of the sequence, from 1.
         layer: from 0, as in torch's names of the weights.
         direction: `forward` or `backward`.
@@ -141,7 +141,7 @@ class NonFiniteError(ElmanError, ArithmeticError):
         self.layer, self.direction, self.gate, self.unit = layer, direction, gate, unit
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the known name nearest to `word`, or an empty string."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {found[0]!r}?" if found else ""
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the name nearest to `word`, or an empty string."""
+    matches = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -218,4 +218,4 @@ def test_huge_values_and_a_constant_channel(elman, small, tmp_path):
     (tmp_path / "larger.csv").write_text("id,t,a,b\n1,0,1e300,7\n1,1,1e300,7\n")
     done = elman("predict", "r", "larger.csv", "-o", "-")
     assert done.code == 2
-    assert "sequence 0: channel 0 holds 1.0e+300, too large for the network" in done.err
+    assert "sequence 0: channel 'a' holds 1.0e+300, too large for the network" in done.err

@@ -317,9 +317,11 @@ def test_no_network_and_no_questions(tmp_path):
         "def refuse(*a, **k): raise RuntimeError('the network was asked')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
     )
+    path = os.pathsep.join([str(guard), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = call(
         "train",
         "running-parity",
+        "--no-diagnostics",
         "--epochs",
         1,
         "--hidden-size",
@@ -327,7 +329,7 @@ def test_no_network_and_no_questions(tmp_path):
         "--out",
         tmp_path / "r",
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(guard)},
+        env={**os.environ, "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

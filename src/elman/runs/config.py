@@ -92,8 +92,8 @@ def to_toml(settings: RunSettings) -> str:
         lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
         for entry in dataclasses.fields(section):
             value = getattr(section, entry.name)
-            unset = value is None
-            lines.append(f"# {entry.name} =" if unset else f"{entry.name} = {_toml(value)}")
+            # TOML has no null. The comment keeps the setting in sight, to be filled in.
+            lines.append(f"# {entry.name} =" if value is None else f"{entry.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
