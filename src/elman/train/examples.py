@@ -41,8 +41,10 @@ def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
         codes = inputs.values[:, config.input_size + k].astype(np.int64)
         _check_codes(codes, size, f"{split}: categories of column {config.input_size + k}")
     if isinstance(target, Ragged) != config.per_step:
-        found = "a label at every step" if isinstance(target, Ragged) else "a label a sequence"
-        raise ShapeError(f"{split}: got {found}, which readout {config.readout!r} does not go with")
+        actual = "a label at every step" if isinstance(target, Ragged) else "a label a sequence"
+        raise ShapeError(
+            f"{split}: got {actual}, which readout {config.readout!r} does not go with"
+        )
     _check_lengths(target, inputs, split, "labels")
     task = TASKS[config.task]
     if task.single_label:

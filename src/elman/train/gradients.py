@@ -85,8 +85,8 @@ def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
         if parameter.requires_grad:
             # A bias is no measure of complexity, and decay would pull rare tokens towards zero more
             # often than a gradient moves them.
-            kept = parameter.dim() < 2 or name.startswith("embedding") or not settings.weight_decay
-            groups[kept].append(parameter)
+            undecayed = parameter.dim() < 2 or name.startswith("embedding")
+            groups[undecayed or not settings.weight_decay].append(parameter)
     return groups
 
 
