@@ -34,7 +34,7 @@ _HOME = {
     "SettingsError": "elman.errors",
     "ShapeError": "elman.errors",
 }
-_ROOMS = ("explain", "layers")  # of which `elman.explain.trace`, say, is asked for by that name
+_ROOMS = ("explain", "layers")  # subpackages used by their full name, such as `elman.explain.trace`
 __all__ = [*_HOME, *_ROOMS]
 
 

@@ -4,7 +4,7 @@
     ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError and, as
     │                                                               torch's own, a RuntimeError)
     ├── DataError       a file or a sequence is wrong              (also a ValueError)
-    │   └── KindError   sequences are of a kind that is not read   (also a TypeError)
+    │   └── KindError   the type of the sequences is unsupported   (also a TypeError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
@@ -26,8 +26,8 @@ class ElmanError(Exception):
 class ShapeError(ElmanError, ValueError, RuntimeError):
     """A tensor or array has the wrong shape.
 
-    torch raises sometimes one and sometimes the other of the two built-in errors for it, so code
-    written around torch's layers catches this one as well.
+    torch raises either of the two built-in errors for this, so code written for torch's layers
+    catches this one too.
     """
 
 
@@ -42,7 +42,7 @@ class DataError(ElmanError, ValueError):
         column: name or number of the column.
         rule: name of the violated rule, the same for all faults of one kind.
 
-    An error for several faults has the place of the first, and those that it lists in `faults`.
+    An error for several faults has the location of the first and lists them in `faults`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DataError(ElmanError, ValueError):
 
     @classmethod
     def of_many(cls, faults: Sequence[DataError], total: int, source: str) -> DataError:
-        """Return one error that lists `faults`, the first of all `total` in file `source`."""
+        """Return one error that lists `faults`, the first of `total` faults in file `source`."""
         first = faults[0]
         if total == 1:
             return first
@@ -93,7 +93,7 @@ class DataError(ElmanError, ValueError):
 
 
 class KindError(DataError, TypeError):
-    """Sequences are of a kind that is not read: a sparse matrix, or a table of other things."""
+    """The type of the sequences is unsupported: a sparse matrix, or a table of other objects."""
 
 
 class SettingsError(ElmanError, ValueError):
@@ -105,20 +105,20 @@ class ModelFileError(ElmanError, ValueError):
 
 
 class NonFiniteError(ElmanError, ArithmeticError):
-    """A training's loss or gradient is infinite or NaN, with the place of the first such number.
+    """A loss or gradient is infinite or NaN in training; says where the first such number is.
 
     Args:
         stage: `weight`, `input`, `forward`, `loss`, `backward` or `gradient`, in the order of the
-            computation; empty if all numbers were finite when the batch was computed again.
-        what: which number, in words.
-        value: the number.
-        sequence: its index in the training sequences, from 0; None if it belongs to no single
-            one. This and all others are None where they do not apply.
-        step: of the sequence, from 1.
-        layer: from 0, as in torch's names of the weights.
+            computation; empty if all numbers were finite when the batch was recomputed.
+        what: the number in words.
+        value: its value.
+        sequence: index in the training sequences, from 0; None if the number belongs to no single
+            sequence. This and the arguments below are None where they do not apply.
+        step: step of the sequence, from 1.
+        layer: layer, from 0, as in torch's names of the weights.
         direction: `forward` or `backward`.
-        gate: gate or state by its letter: r z n h, i f g o c h.
-        unit: of the layer; channel of the input; from 0.
+        gate: letter of the gate or state: r z n h, i f g o c h.
+        unit: unit of the layer or channel of the input, from 0.
     """
 
     def __init__(

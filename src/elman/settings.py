@@ -1,7 +1,7 @@
-"""Every setting, once: its name, meaning, default and bounds.
+"""Definition of every setting: its name, meaning, default and bounds.
 
 The flags of the command, the keys of a TOML file and the arguments of the estimators all come from
-here. A setting of network or training that is None is chosen from the data
+here. A setting of the network or the training that is None is chosen from the data
 (`elman.estimators.defaults`).
 """
 
@@ -18,8 +18,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from elman.errors import SettingsError
 from elman.validation import Help, OneOf
 
-# `elman.layers.register_cell` adds to these. They stand here because the command must know them
-# without importing torch; a test compares them with the table of cells in ops.
+# `elman.layers.register_cell` adds to these. They are listed here because the command must know
+# them without importing torch; a test compares them with the table of cells in ops.
 CELL_NAMES = ["rnn", "gru", "lstm"]
 CellName = Annotated[
     str,
@@ -31,7 +31,7 @@ CHOSEN = "chosen from the data"
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What to learn from and how to read it: section [data]."""
+    """The data and how it is read: section [data]."""
 
     data: Annotated[str, Help("File, or name of a built-in task.")] = ""
     test: Annotated[
@@ -276,7 +276,7 @@ class TrainingSettings:
             )
 
     def resolve(self, validation: bool) -> TrainingPlan:
-        """Fill in every default that is left, including those that depend on a validation split.
+        """Fill in all remaining defaults, including those that depend on a validation split.
 
         Raises: SettingsError if a setting needs a validation split and there is none.
         """
@@ -286,8 +286,8 @@ class TrainingSettings:
                 "both out"
             )
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        # 0.3 suits AdamW, where decay is decoupled from the gradient (Loshchilov & Hutter 2019).
-        # As part of the gradient, which it is for Adam and SGD, it would outweigh the loss.
+        # 0.3 suits AdamW, whose decay is decoupled from the gradient (Loshchilov & Hutter 2019).
+        # For Adam and SGD, decay is part of the gradient, and 0.3 would outweigh the loss.
         dependent = {
             "weight_decay": TrainingPlan.weight_decay if self.optimizer == "adamw" else 0.0,
             "patience": TrainingPlan.patience if validation else 0,
@@ -299,7 +299,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingPlan(TrainingSettings):
-    """How a network is trained, with nothing left to be chosen; see `TrainingSettings`."""
+    """Settings of a training with all defaults filled in; see `TrainingSettings`."""
 
     epochs: int = 60
     batch_size: int | Literal["full"] = 32
@@ -335,15 +335,15 @@ SECTIONS: dict[str, Section] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as the command needs it.
+    """Description of one setting for the command.
 
     Args:
-        section: of the TOML file.
-        name: of the setting, the same everywhere.
-        default: None if it is chosen later.
-        help: what it means, a sentence.
-        default_text: its default in words; empty if there is none to tell.
-        choices: words that it accepts.
+        section: section of the TOML file.
+        name: name of the setting, the same everywhere.
+        default: default value; None if it is chosen later.
+        help: meaning of the setting, one sentence.
+        default_text: the default in words; may be empty.
+        choices: words that the setting accepts.
         types: types of other values that it accepts.
     """
 
@@ -357,7 +357,7 @@ class Setting:
 
 
 def list_settings() -> list[Setting]:
-    """Every setting, section by section."""
+    """Return every setting, section by section."""
     settings = []
     for section, owner in SECTIONS.items():
         hints = typing.get_type_hints(owner, include_extras=True)
@@ -373,7 +373,7 @@ def list_settings() -> list[Setting]:
 
 
 def _accepted_values(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
-    """Words and types that a type hint accepts."""
+    """Return the words and types that a type hint accepts."""
     origin = get_origin(hint)
     if origin is Annotated:
         for mark in hint.__metadata__:
@@ -385,6 +385,6 @@ def _accepted_values(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
     if origin in (typing.Union, types.UnionType):
         parts = [_accepted_values(part) for part in get_args(hint)]
         return sum((p[0] for p in parts), ()), sum((p[1] for p in parts), ())
-    if origin is dict:  # possible in files only
+    if origin is dict:  # can be set in files only
         return (), ()
     return (), (() if hint is types.NoneType else (hint,))

@@ -1,10 +1,10 @@
-"""What can be learned from labelled sequences: one row a task.
+"""The tasks that elman can learn from labelled sequences, one row per task.
 
-Every room asks the row instead of comparing names: which losses go with it, what its outputs are
-called, whether its targets are classes. What a task *does* (its loss in torch, its metrics, its
-figures, how its predictions are written) stands in one table a room, whose keys are these names.
+The other packages read the row instead of comparing names: the losses of a task, what its outputs
+are called, whether its targets are classes. The implementation of a task (its loss in torch, its
+metrics, its figures, how its predictions are written) is in one table per package, keyed by name.
 
-Light on purpose, as `elman.settings` is: nothing heavy is imported.
+Like `elman.settings`, this module imports nothing heavy, so that the command starts fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TaskName = Literal["classification", "multilabel", "tagging", "regression"]
-# What a network is built for. Tagging is classification with an output at every step, so a saved
+# Kinds of network outputs. Tagging is classification with an output at every step, so a saved
 # network says `classification` and has the readout `every`.
 OutputName = Literal["classification", "multilabel", "regression"]
 
@@ -23,16 +23,16 @@ class Task:
     """One row of `TASKS`.
 
     Args:
-        name: as in `--task`.
-        output: what the network's outputs stand for, the `task` of its `ModelConfig`.
-        target: what a sequence's target is, for messages: "the target is ...".
-        nouns: what one of the K outputs is called, and several.
+        name: name for `--task`.
+        output: kind of the network's outputs, the `task` of its `ModelConfig`.
+        target: description of a sequence's target for messages: "the target is ...".
+        nouns: noun for one of the K outputs, and its plural.
         has_classes: whether targets come from a closed set of labels; else they are numbers.
-        single_label: whether an answer is exactly one class, so that a split can be stratified,
-            codes are whole numbers, and probabilities sum to 1.
-        per_step: whether there is a target at every step; None where a task has both forms.
-        losses: names of the losses that can be minimised; the first is what `auto` means.
-        estimator: class of `elman.estimators` that learns it.
+        single_label: whether a prediction is exactly one class, so that splits can be stratified,
+            codes are integers, and probabilities sum to 1.
+        per_step: whether there is a target at every step; None if the task has both forms.
+        losses: names of the available losses; `auto` means the first.
+        estimator: class of `elman.estimators` for the task.
     """
 
     name: TaskName

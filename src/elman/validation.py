@@ -1,11 +1,11 @@
-"""How settings are declared and checked: dataclasses with annotated types.
+"""Declaration and validation of settings as dataclasses with annotated types.
 
     size: Annotated[int, Ge(1), Help("Units of the layer.")] = 8
 
-Light on purpose: pydantic checks values, but is imported only when there are some to check. Its own
-`Field` would carry help and bounds as well, and costs its import: `elman --help` takes 57 ms of CPU
-time, and with `import pydantic.fields` 114. So the bounds are those of annotated_types, which
-pydantic reads, and the help is a mark beside them.
+pydantic checks the values but is imported only when there are values to check. Its `Field` could
+hold help and bounds too, but importing it is slow: `elman --help` takes 57 ms of CPU time, and 114
+ms with `import pydantic.fields`. So bounds come from annotated_types, which pydantic reads, and
+help texts are separate annotations.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Help:
     """What a setting means, for `--help` and the docs.
 
     Args:
-        text: a sentence.
-        default: the default in words, where the value of the field does not tell it.
+        text: one sentence.
+        default: the default in words, if the value of the field does not show it.
     """
 
     text: str
@@ -37,11 +37,11 @@ class Help:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Marks text that must be one of some names, which may become more while the program runs.
+    """Annotation for text that must be one of several names; names may be added at run time.
 
     Args:
-        names: those there are.
-        remedy: what a message adds for a name that is not among them.
+        names: the allowed names.
+        remedy: what the message adds if a name is not allowed.
     """
 
     names: list[str]
@@ -61,14 +61,14 @@ class OneOf:
 
 
 def validate_settings(section: type[T], values: Mapping[str, Any], place: str = "") -> T:
-    """Build one section of the settings from plain values, all defaults filled in.
+    """Build one section of the settings from plain values, with all defaults filled in.
 
     Args:
-        section: one of the classes in SECTIONS, or another dataclass declared as they are.
-        values: setting by name.
-        place: where the values came from, for the message.
-    Raises: SettingsError that lists every fault: unknown names with the nearest right one, and
-        values of the wrong type or out of bounds. "3" is not 3, and true is not 1.
+        section: one of the classes in SECTIONS, or another dataclass declared like them.
+        values: values by name of the setting.
+        place: origin of the values, for the message.
+    Raises: SettingsError listing every fault: unknown names with the nearest valid name, and
+        values of the wrong type or out of bounds ("3" is not 3, and true is not 1).
     """
     adapters: dict[str, Any] = _adapters(section)  # type: ignore[arg-type]
     faults = [
@@ -85,7 +85,7 @@ def validate_settings(section: type[T], values: Mapping[str, Any], place: str = 
         raise SettingsError("\n".join(f"{place}: {fault}" if place else fault for fault in faults))
     try:
         return section(**accepted)
-    except SettingsError as error:  # settings that do not go together
+    except SettingsError as error:  # a combination of settings that is not allowed
         raise SettingsError(f"{place}: {error}" if place else str(error)) from None
 
 
@@ -100,7 +100,7 @@ def _adapters(section: Any) -> dict[str, Any]:
 
 
 def _check(adapter: Any, value: Any) -> tuple[Any, str]:
-    """Return the value as its type has it, and what was expected instead, or an empty string."""
+    """Return the value converted to its type, and what was expected instead; empty if valid."""
     from pydantic import ValidationError
 
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
@@ -113,6 +113,6 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
         return adapter.validate_python(value, strict=True), ""
     except ValidationError as error:
         expected = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
-        # Of a union, pydantic tells what every member expects; "a valid string" is no help there.
+        # For a union, pydantic lists what each member expects; "a valid string" is no help there.
         specific = [text for text in expected if text != "a valid string"]
         return None, " or ".join(dict.fromkeys(specific or expected))

@@ -1,4 +1,4 @@
-"""The command `elman`. Each subcommand's file is imported when it is called."""
+"""The command `elman`. The module of a subcommand is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMMANDS = {
 
 
 class _Group(click.Group):
-    """Commands by name; only the one that is called is imported."""
+    """Click group that imports only the command that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -67,7 +67,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends in one message and exit code 2."""
+    """Run the command; user errors print one message and exit with code 2."""
     _use_unicode()
     try:
         cli.main(prog_name="elman", standalone_mode=False)
@@ -96,7 +96,7 @@ def main() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back while libraries are imported: torch and NumPy do not survive it halfway."""
+    """Defer Ctrl-C during imports: an interrupted import leaves torch and NumPy unusable."""
     signals: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     ours = (
@@ -115,13 +115,13 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _end(message: str, error: BaseException, code: int) -> NoReturn:
-    """Print what went wrong, with the notes that the run folder added to the error; exit."""
+    """Print the error and the notes that the run folder added to it, then exit."""
     click.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
     sys.exit(code)
 
 
 def _use_unicode() -> None:
-    """Refuse names that are not UTF-8, and print what the terminal cannot encode as an escape."""
+    """Refuse names that are not UTF-8; print characters the terminal cannot encode as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -11,7 +11,7 @@ import click
 
 from elman.cli import uninterrupted
 
-# What a processor needs for the kernels of an instruction set; csrc/dispatch.cpp asks for it.
+# Processor features each instruction set's kernels need; csrc/dispatch.cpp checks the same.
 _NEEDS = {
     "x86_64": {
         "avx2": "AVX2, FMA and BMI2",
@@ -38,7 +38,7 @@ def command(as_json: bool) -> None:
 
 
 def collect_info() -> dict[str, Any]:
-    """Facts about this installation and machine, JSON-ready.
+    """Return facts about this installation and machine, JSON-ready.
 
     Raises: ElmanError if the kernels cannot be loaded.
     """
@@ -49,7 +49,7 @@ def collect_info() -> dict[str, Any]:
         import torch
 
         try:
-            from elman import ops as ops  # says what is wrong with the kernels
+            from elman import ops as ops  # raises an error that says what is wrong with the kernels
         except ImportError as error:
             raise ElmanError(str(error)) from error
         from elman import _core
@@ -81,7 +81,7 @@ def collect_info() -> dict[str, Any]:
 
 
 def format_info(info: dict[str, Any]) -> str:
-    """The facts as text."""
+    """Return the facts as text."""
     lines = [
         f"elman {info['elman']}, Python {info['python']}, torch {info['torch']}, "
         f"{info['system']} {info['machine']}",
@@ -122,7 +122,7 @@ def _cuda(cuda: dict[str, Any]) -> str:
 
 
 def _processors() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

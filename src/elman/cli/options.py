@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Value(click.ParamType[Any]):
-    """A number or a word, as the setting accepts it."""
+    """Click type for a setting that accepts numbers and words."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -36,7 +36,7 @@ class _Value(click.ParamType[Any]):
 
 
 def setting_options(function: F) -> F:
-    """Add a flag for every setting; one that is not given is None."""
+    """Add a flag for every setting; flags that are not set are None."""
     for setting in reversed(list_settings()):
         if setting.name != "data":  # the argument of the command
             function = _flag(setting, setting.default_text)(function)
@@ -44,12 +44,12 @@ def setting_options(function: F) -> F:
 
 
 def reading_options(function: F) -> F:
-    """Add the flags that say how a file is read; what is not given is as in training."""
+    """Add the flags that say how a file is read; unset flags are as in training."""
     return _reading_options(function, "as in training")
 
 
 def guessing_options(function: F) -> F:
-    """Add the flags that say how a file is read; what is not given is guessed."""
+    """Add the flags that say how a file is read; unset flags are guessed from the file."""
     return _reading_options(function, "guessed")
 
 
@@ -61,7 +61,7 @@ def _reading_options(function: F, default: str) -> F:
 
 
 def _flag(setting: Setting, default: str) -> Callable[[F], F]:
-    """The flag of one setting, with its default in words."""
+    """Return the flag of one setting, with its default in words."""
     kind: Any
     flag = word = setting.name.replace("_", "-")
     if setting.types == (bool,):

@@ -1,5 +1,5 @@
-"""One experiment from data to run folder, and the later use of its model.
+"""Experiments, from data to run folder, and later use of the trained model.
 
 `experiment.run` trains; `evaluation` has `evaluate`, `predict` and `check`; `explanation.explain`
-explains a sequence. Nothing is imported here: settings can be read and checked without torch.
+explains a sequence. Nothing is imported here: reading and checking settings needs no torch.
 """

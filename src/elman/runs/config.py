@@ -1,4 +1,4 @@
-"""Settings from a TOML file and flags, and back into TOML."""
+"""Reading settings from TOML files and flags, and writing them as TOML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Values = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """All settings of `elman train`, and the content of config.toml: one section a field."""
+    """All settings of `elman train`, and the content of config.toml, one field per section."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -31,8 +31,8 @@ class RunSettings:
 def read_toml(path: Path) -> Values:
     """Read settings by section.
 
-    Raises: SettingsError naming the file, and the line of a syntax error; unknown sections, and
-        keys in the wrong section, or in none, are errors too.
+    Raises: SettingsError naming the file and, for a syntax error, the line; also for unknown
+        sections, and for keys in the wrong section or in none.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -65,9 +65,9 @@ def read_toml(path: Path) -> Values:
 
 
 def merge(*layers: Mapping[str, Mapping[str, Any]]) -> RunSettings:
-    """Merge layers of settings, of which the later ones take precedence, and check the result.
+    """Merge layers of settings and check the result; later layers take precedence.
 
-    Raises: SettingsError naming every fault of every section, one a line.
+    Raises: SettingsError listing every fault of every section, one per line.
     """
     sections: dict[str, Any] = {}
     faults = []
@@ -85,21 +85,21 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> RunSettings:
 
 
 def to_toml(settings: RunSettings) -> str:
-    """Write every setting; one without a value is a comment."""
+    """Return every setting as TOML; a setting without a value becomes a comment."""
     lines: list[str] = []
     for name in SECTIONS:
         section = getattr(settings, name)
         lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
         for entry in dataclasses.fields(section):
             value = getattr(section, entry.name)
-            # TOML has no null. The comment keeps the setting in sight, to be filled in.
+            # TOML has no null. The comment shows that the setting exists and can be set.
             lines.append(f"# {entry.name} =" if value is None else f"{entry.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
 def settings_hash(settings: RunSettings) -> str:
     """SHA-256 of all settings; equal if and only if every setting is equal."""
-    # Sorted, so that a new order of the fields does not change the hash.
+    # Sorted, so that reordering the fields does not change the hash.
     text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -110,6 +110,6 @@ def _toml(value: str | bool | int | float | dict[Any, Any]) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # A JSON string is a TOML basic string, but for the one control character JSON leaves alone.
+        # A JSON string is a TOML basic string, except for one control character JSON leaves as is.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)  # of a float the shortest text that reads back as the same number
+    return repr(value)  # for floats, the shortest text that reads back as the same number

@@ -1,4 +1,4 @@
-"""The splits of the data that settings describe: training, validation and test."""
+"""Reading the training, validation and test split that the settings describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from elman.tasks import TASKS
 
 _DEFAULTS = TrainingSettings()
 _TEST_SHARE = 0.2
-_CONTENT = "content"  # the group of a sequence is the sequence itself
+_CONTENT = "content"  # every sequence is its own group
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class DataSplits:
     """The data of a run.
 
     Args:
-        whole: the data as read, before anything was held out; the description is of these.
-        training: to fit.
-        validation: to monitor the training, or None.
-        test: to evaluate.
-        validation_source: where `validation` is from: a file, `test`, or a share of the training
+        whole: the data as read, before holding out splits; used for the description.
+        training: data to fit the network.
+        validation: data to monitor the training, or None.
+        test: data to evaluate the network.
+        validation_source: origin of `validation`: a file, `test`, or a fraction of the training
             split.
         notes: how the splits were made, one sentence each.
     """
@@ -48,24 +48,24 @@ class DataSplits:
 
     @property
     def can_choose(self) -> bool:
-        """Whether an epoch may be chosen by the validation split: it exists and is not the test."""
+        """Whether the validation split may select an epoch: it exists and is not the test."""
         return self.validation is not None and self.validation_source != "test"
 
 
 def is_builtin(data: str) -> bool:
-    """Whether `data` names a built-in task, with or without parameters; a file takes precedence."""
+    """Return whether `data` names a built-in task, with or without parameters; files come first."""
     return split_name(data)[0] in BUILTIN_TASKS and not Path(data).is_file()
 
 
 def read_splits(
     settings: DataSettings, seed: int, training_settings: TrainingSettings = _DEFAULTS
 ) -> DataSplits:
-    """Read all files, and hold out the splits that no file is named for.
+    """Read all files, and hold out each split that has no file of its own.
 
     Args:
-        seed: for holding out at random.
-        training_settings: some of them need a validation split.
-    Raises: DataError or SettingsError; nothing has been written by then.
+        seed: seed of the random choice of held-out sequences.
+        training_settings: they decide whether a validation split is needed.
+    Raises: DataError or SettingsError, before anything is written.
     """
     if not settings.data:
         raise SettingsError(
@@ -91,7 +91,7 @@ def read_splits(
         )
     else:
         notes.append("validation split: none, so no early stopping; --validation")
-    # After all splits are made: holding out can take the last sequence of a class from training.
+    # Checked last: holding out can remove the last sequence of a class from training.
     notes += _check_splits(training, {"validation": validation, "test": test})
     splits = DataSplits(whole, training, validation, test, source, tuple(notes))
     if settings.window is None:
@@ -102,7 +102,7 @@ def read_splits(
 def _read_builtin(
     settings: DataSettings, seed: int, training_settings: TrainingSettings
 ) -> tuple[Dataset, Dataset, Dataset, str]:
-    """Return the whole data, training and test split, and a note, of a built-in task."""
+    """Return all data, the training and test split, and a note, for a built-in task."""
     names = (*READING_SETTINGS, "test", "window", "time_difference", "group")
     for name in names:
         value = getattr(settings, name)
@@ -128,7 +128,7 @@ def _read_builtin(
 def _read_files(
     settings: DataSettings, seed: int, training_settings: TrainingSettings
 ) -> tuple[Dataset, Dataset, Dataset, str]:
-    """Return the whole data, training and test split, and a note, of files."""
+    """Return all data, the training and test split, and a note, for files."""
     _suggest_builtin(settings.data)
     whole = read(
         settings.data,
@@ -145,7 +145,7 @@ def _read_files(
             "split and group: files are named for both splits, so that nothing is held out. Leave "
             "them out"
         )
-    # Each split that is stratified needs a sequence of every class, and so does the training.
+    # Each stratified split needs a sequence of every class, and so does the training split.
     check_classes(whole, minimum=1 + (held_out if _method(settings) == "stratified" else 0))
     if isinstance(settings.test, str):
         test = read(settings.test, layout=whole.layout, labelled=True)
@@ -159,14 +159,14 @@ def _read_files(
 def _validation_source(
     settings: DataSettings, sequences: int, training_settings: TrainingSettings
 ) -> str | float:
-    """The setting, or the default share for this number of training sequences."""
+    """Return the setting, or the default fraction for this number of training sequences."""
     if settings.validation is not None:
         return settings.validation
     return validation_share(sequences, training_settings)
 
 
 def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[str]:
-    """Refuse classes and gaps that the training split lacks; note sequences that it has as well."""
+    """Refuse classes and gaps that training lacks; return notes on sequences in both splits."""
     check_classes(training, minimum=1)
     channels_with_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
     notes = [f"training split: {len(training):,} sequences"]
@@ -208,39 +208,39 @@ def _cut_into_windows(splits: DataSplits, window: int, stride: int) -> DataSplit
 
 
 def resolve_data(settings: DataSettings, layout: Layout) -> DataSettings:
-    """Fill in what was guessed, so that the settings read the same files in the same way."""
+    """Fill in the guessed settings, so that they read the same files in the same way again."""
     if is_builtin(settings.data):
         return settings
     values: dict[str, Any] = {"format": layout.format, "task": layout.task}
     if layout.format != "ts":
         values |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
     if settings.test is None:
-        values["test"] = _TEST_SHARE  # written down, so that another default keeps this split
+        values["test"] = _TEST_SHARE  # stored, in case the default changes later
     return dataclasses.replace(settings, **values)
 
 
 def labels_of(dataset: Dataset) -> NDArray[np.object_]:
-    """All labels of a dataset in one array, (n,) or (N,)."""
+    """Return all labels of a dataset in one array, (n,) or (N,)."""
     target = dataset.target
     assert target is not None  # read with labelled=True
     return flatten(target)
 
 
 def _label_sets(dataset: Dataset) -> list[frozenset[object]]:
-    """The labels of each sequence or step as a set, of one label where there is one."""
+    """Return the labels of each sequence or step as a set, with one element for a single label."""
     labels = labels_of(dataset).tolist()
     return [each if isinstance(each, frozenset) else frozenset((each,)) for each in labels]
 
 
 def classes_of(dataset: Dataset) -> set[object]:
-    """The labels that occur in a dataset."""
+    """Return the labels that occur in a dataset."""
     return {label for labels in _label_sets(dataset) for label in labels}
 
 
 def check_known(dataset: Dataset, classes: set[object]) -> None:
-    """Refuse labels that the training split does not have.
+    """Refuse labels that do not occur in the training split.
 
-    Raises: DataError with the first line that has one.
+    Raises: DataError with the first line that has such a label.
     """
     label_sets = _label_sets(dataset)
     unknown = Counter(label for labels in label_sets for label in labels if label not in classes)
@@ -266,7 +266,7 @@ def _method(settings: DataSettings) -> str:
 def _hold_out(
     dataset: Dataset, settings: DataSettings, share: float, seed: int, name: str
 ) -> tuple[Dataset, Dataset, str]:
-    """Return the remaining and the held-out sequences, and the method of the choice in words."""
+    """Return the remaining and the held-out sequences, and how they were chosen, in words."""
     labels = dataset.target
     if not TASKS[dataset.task].single_label:
         labels = None
@@ -286,7 +286,7 @@ def _hold_out(
             how = ", the last by time" if timed else ", the last in the order of the file"
         else:
             if method == "random" and labels is not None and not isinstance(labels, Ragged):
-                # Ragged labels keep every class in training, but not in equal shares.
+                # As labels per step, they keep every class in training, but not its proportion.
                 labels = Ragged(labels, np.arange(len(labels) + 1))
             first, second = hold_out(len(dataset), share, seed, labels, name, gaps)
             how = ", at random" if method == "random" else ""
@@ -296,7 +296,7 @@ def _hold_out(
 
 
 def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
-    """Whether a sequence misses values in a channel, (n, C); (n, 0) for tokens and text."""
+    """Return which sequences have gaps in which channels, (n, C); (n, 0) for tokens and text."""
     numbers = dataset.numbers
     if numbers is not None:
         return sequences_with_gaps(numbers)
@@ -304,7 +304,7 @@ def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
 
 
 def _suggest_builtin(data: str) -> None:
-    """Suggest a built-in task where there is no such file and its name is close."""
+    """Suggest the built-in task with a similar name if there is no such file."""
     hint = nearest(split_name(data)[0], BUILTIN_TASKS)
     if hint and not Path(data).exists() and "." not in data and "/" not in data:
         raise DataError(f"no such file or task: {data!r}", remedy=hint.strip())

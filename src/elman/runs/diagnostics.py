@@ -1,7 +1,7 @@
 """Diagnostics of a trained network for its report: diagnosis, memory, and traced examples.
 
-All of it is bounded by the work of the training, counted in multiplications: it takes a small share
-of that, or, after a short training, as much as a small network does in about a second.
+Its cost is bounded by a small fraction of the training's, counted in multiplications. After a short
+training the bound is what a small network computes in about a second.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from elman.runs.folder import sequence_names
 
 T = TypeVar("T")
 
-# Multiplications that memory, learning rates or traces may each take: a share of the training's,
-# so that a long training is hardly longer, but never less than LEAST, so that a short one has a
-# diagnosis too.
+# Multiplications allowed for each of memory, learning rates and traces: SHARE of the training's, so
+# that diagnostics add little to a long training, but at least LEAST, so that a short training is
+# diagnosed too.
 SHARE = 0.03
 LEAST = 2e9
-EXAMPLES = 5  # sequences listed of each kind; the first is traced
-SEQUENCES = 64  # that the doctor has predicted
-SAMPLE = (2000, 200_000)  # sequences and steps of a split that the doctor reads, at most
-# Sequences behind the memory's curve, whose interval narrows with the root of their number.
+EXAMPLES = 5  # sequences listed per kind of notable example; the first is traced
+SEQUENCES = 64  # sequences that the doctor predicts
+SAMPLE = (2000, 200_000)  # maximum sequences and steps of a split that the doctor reads
+# Sequences for the memory curve; its interval narrows with the square root of their number.
 MEMORY = (20, 40)
-LONGEST = 2000  # steps that fit into the figure of a trace
-PROBE = 90 * 32  # rows that a new network reads while learning rates are tried
+LONGEST = 2000  # maximum steps in the figure of a trace
+PROBE = 90 * 32  # rows that the network reads when the doctor tries learning rates
 
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """A notable sequence of the test split, as a table shows it.
+    """A notable sequence of the test split: one row of a table.
 
     Args:
         notable: why it is notable.
-        name: of the sequence in the file.
-        steps: its length.
-        step: of the prediction, from 1, with its token; empty for the whole sequence.
-        text: its text, or the beginning of it; empty for numbers.
+        name: name of the sequence in the file.
+        steps: length of the sequence.
+        step: step of the prediction, from 1, with its token; empty for the whole sequence.
+        text: the sequence's text or the beginning of it; empty for numbers.
     """
 
     notable: NotableExample
@@ -62,7 +62,7 @@ class ExampleRow:
 
 @dataclass(frozen=True)
 class TracedExample:
-    """The figure of what the network did with an example, and its summary in words."""
+    """The figure of a traced example, and its summary in words."""
 
     example: ExampleRow
     path: Path
@@ -74,12 +74,12 @@ class Diagnostics:
     """Results of the diagnostics; a string in place of a result is the reason why it is missing.
 
     Args:
-        diagnosis: of the training split, with the test split held out.
-        sequences: of each finding, the names of the sequences it is about, joined.
-        memory: of the test split.
-        examples: by kind; see `elman.evaluate.Report.notable_examples`.
-        traces: of the first example, by kind.
-        figures: of the diagnosis, if it has findings, and of the memory.
+        diagnosis: the doctor's diagnosis, with the test split as held-out data.
+        sequences: for each finding, the joined names of its sequences.
+        memory: memory measured on the test split.
+        examples: examples by kind; see `elman.evaluate.Report.notable_examples`.
+        traces: trace of the first suitable example, by kind.
+        figures: figures of the diagnosis, if it has findings, and of the memory.
     """
 
     diagnosis: Diagnosis | str
@@ -91,7 +91,7 @@ class Diagnostics:
 
     @property
     def paths(self) -> list[Path]:
-        """Of all figures, the most important first."""
+        """Paths of all figures, the most important first."""
         traces = [t.path for t in self.traces.values() if isinstance(t, TracedExample)]
         return [*self.figures.values(), *traces]
 
@@ -105,11 +105,11 @@ def run_diagnostics(
 ) -> Diagnostics:
     """Diagnose a trained network, and write the figures into `folder`.
 
-    What cannot be done is left out, with the reason: there is a report all the same.
+    A result that cannot be computed is replaced by the reason, so that a report is always written.
 
     Args:
-        sequences: of the splits `train` and `test`, as the network reads them.
-        report: of the test split.
+        sequences: sequences of the splits `train` and `test`, as the network reads them.
+        report: report on the test split.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
     training_steps = int(sequences["train"].inputs.lengths.sum())
@@ -151,7 +151,7 @@ def run_diagnostics(
     }
     longest = LONGEST
     if estimator.model_.config.bidirectional and not estimator.per_step:
-        # The prediction after a step takes a pass of its own over the sequence up to that step.
+        # The prediction after a step needs a separate pass over the sequence up to that step.
         longest = min(LONGEST, int(allowed_steps**0.5))
     traces: dict[str, TracedExample | str] = {}
     for kind, rows in examples.items():
@@ -162,7 +162,7 @@ def run_diagnostics(
 
 
 def join_sequence_names(finding: Finding, names: list[Any]) -> str:
-    """The sequences of a finding by their names in the file, a few of them."""
+    """Return the first few names, in the file, of a finding's sequences."""
     listed = [one_line(names[i], 30) for i in finding.sequences[:8]]
     more = len(finding.sequences) - len(listed)
     return ", ".join(listed) + (f" and {more} more" if more else "")
@@ -177,7 +177,7 @@ def _reason_or_result(make: Callable[[], T]) -> T | str:
 
 
 def _sample(split: Dataset, sequences: EncodedSequences) -> tuple[Dataset, EncodedSequences]:
-    """A split and its sequences, or a sample of a large split."""
+    """Return a split and its sequences, or a sample if the split is large."""
     count, steps = len(split), int(sequences.inputs.lengths.sum())
     most = min(SAMPLE[0], max(2, int(SAMPLE[1] * count / max(1, steps))))
     if count <= most:
@@ -189,7 +189,7 @@ def _sample(split: Dataset, sequences: EncodedSequences) -> tuple[Dataset, Encod
 def _measure_memory(
     estimator: Estimator, sequences: EncodedSequences, length: float, allowed_steps: float
 ) -> Memory | str:
-    """The memory, on as many sequences, or at as many lags, as the allowed steps suffice for."""
+    """Measure the memory with as many sequences or lags as the allowed steps permit."""
     sides = 2 if estimator.model_.config.bidirectional else 1
     for lags in (32, 8):
         count = int(allowed_steps / (length * min(length, lags * sides)))
@@ -229,11 +229,12 @@ def _trace(
     path: Path,
     earlier: list[TracedExample | str],
 ) -> TracedExample | str:
-    """Trace the first example that is not too long, and that no earlier figure shows."""
+    """Trace the first example that is not too long and not shown in an earlier figure."""
     short = [row for row in rows if row.steps <= longest]
     if not short:
         return f"All of these have more than {longest:,} steps, too many to draw here."
-    # With few test sequences the surest error is often the least certain prediction as well.
+    # With few test sequences, the same one is often both the most confident error and the least
+    # certain prediction.
     drawn = {t.example.notable.sequence for t in earlier if isinstance(t, TracedExample)}
     row = next((row for row in short if row.notable.sequence not in drawn), None)
     if row is None:

@@ -1,4 +1,4 @@
-"""A trained model on other data: metrics, predictions, and checks that padding has no effect."""
+"""Use of a trained model on other data: evaluation, predictions, and the padding check."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def evaluate(
 
     Args:
         model: model or run folder.
-        data: file, or built-in task, whose test split is taken.
+        data: file, or built-in task, whose test split is used.
         reading: how to read the file, by flag; None means as in training.
         out: folder; None means below the run's evaluations/; for a model without a run,
             evaluation-<name of data> in the current folder.
-        overwrite: replace an evaluation that exists.
+        overwrite: replace an existing evaluation.
     Returns: the report, the folder, and notes for the user.
     """
     if out is not None:
@@ -66,10 +66,10 @@ def evaluate(
 def predict(
     model: Path, data: str, reading: Mapping[str, str | None]
 ) -> tuple[str, int, tuple[str, ...]]:
-    """Predict sequences, labelled or not.
+    """Predict labelled or unlabelled sequences.
 
-    Args: as `evaluate`.
-    Returns: predictions as CSV, how many sequences, and what the user should know.
+    Args: as for `evaluate`.
+    Returns: predictions as CSV, the number of sequences, and notes for the user.
     """
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     encoded = estimator.encode(dataset.inputs)
@@ -78,9 +78,9 @@ def predict(
 
 
 def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Check]:
-    """Check on a user's own model and data that predictions do not depend on padding or batch.
+    """Check for a model and data that predictions do not depend on padding or batch.
 
-    Args: as `evaluate`.
+    Args: as for `evaluate`.
     """
     estimator, dataset, _ = load_model_and_data(model, data, reading, labelled=None)
     return estimator.check(dataset.inputs)
@@ -89,11 +89,11 @@ def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Che
 def load_model_and_data(
     model: Path, data: str, reading: Mapping[str, str | None], labelled: bool | None
 ) -> tuple[Estimator, Dataset, tuple[str, ...]]:
-    """Read a model, and data in the form that it was trained on.
+    """Read a model, and data in the format of its training data.
 
-    Args: as `evaluate`.
-        labelled: whether labels must be there; None if they may.
-    Returns: the estimator, the sequences, and what the user should know.
+    Args: as for `evaluate`.
+        labelled: whether labels are required; None if they are optional.
+    Returns: the estimator, the sequences, and notes for the user.
     """
     estimator = load(model)
     layout = estimator.layout_
@@ -130,13 +130,13 @@ def load_model_and_data(
 
 
 def _describe_target(task: TaskName, per_step: bool) -> str:
-    """A target in words; numbers come in both forms, so that the form is said too."""
+    """Describe a target; for numbers, also whether there is one per step, as both exist."""
     both_forms = TASKS[task].per_step is None
     return TASKS[task].target + " at every step" * (both_forms and per_step)
 
 
 def _restore_labels(dataset: Dataset, estimator: Estimator) -> Dataset:
-    """Turn labels that a file can only write as text, `3` or `True`, into those of the training."""
+    """Convert labels that a file stores as text, such as `3` or `True`, to the training's type."""
     target = dataset.target
     if target is None or not TASKS[dataset.task].single_label:
         return dataset

@@ -1,4 +1,4 @@
-"""`elman explain`: one sequence of a file explained, with the network that reads it."""
+"""`elman explain`: explains one sequence of a file and the network that reads it."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from elman.runs.folder import (
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """Which sequence is explained, and what of it.
+    """Which sequence to explain, and how.
 
     Args:
-        row: its name, or its number from 0; None for the first.
-        label: `true` or `predicted`: whose loss the gradient comes from; None for the true one
-            where it is known.
+        row: name of the sequence, or its number from 0; None for the first.
+        label: `true` or `predicted`: the label whose loss is differentiated; None for the true one
+            if it is known.
         about: the class, label or value that the attribution explains; None for the predicted one.
-        step: of a tagger, the step that it explains, from 1; None for the last.
-        method, output, baseline, span, stride: of the attribution; see
-            `elman.explain.attribute`. None for its defaults.
-        sequences: how many the memory and the doctor use; None for their defaults.
-        seed: of the samples.
+        step: for a tagger, the step to explain, from 1; None for the last.
+        method, output, baseline, span, stride: options of `elman.explain.attribute`; None for
+            its defaults.
+        sequences: number of sequences for the memory and the doctor; None for their defaults.
+        seed: random seed of the samples.
     """
 
     row: str | None = None
@@ -80,16 +80,16 @@ def explain(
 
     Args:
         model: model or run folder.
-        data: file, labelled or not, or built-in task, whose test split is taken.
+        data: labelled or unlabelled file, or built-in task, whose test split is used.
         reading: how to read the file, by flag; None means as in training.
-        options: which sequence, and what of it.
+        options: which sequence to explain, and how.
         out: folder; None means below the run's explanations/; for a model without a run,
             explanation-<name of data>-row-<row> in the current folder.
-        overwrite: replace an explanation that exists.
+        overwrite: replace an existing explanation.
     Returns: the explanation, the folder, and notes for the user.
-    Raises: ElmanError; nothing has been written by then.
+    Raises: ElmanError, before anything is written.
     """
-    if out is not None:  # checked before minutes of work, and again when the folder is made
+    if out is not None:  # checked here too, as the work before the folder is made can take minutes
         check_output_folder(out, overwrite, EXPLANATION)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     explanation = explain_sequence(estimator, dataset, options)
@@ -107,7 +107,7 @@ def explain_sequence(
 ) -> Explanation:
     """Compute every explanation of one sequence.
 
-    Raises: SettingsError or DataError for options that this network or data cannot meet.
+    Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
     names = sequence_names(dataset)
     number = find_row(options.row, names)
@@ -159,9 +159,9 @@ def explain_sequence(
 
 
 def find_row(row: str | None, names: list[Any]) -> int:
-    """Return the position of a sequence, from 0, by its name or that number; names come first.
+    """Return a sequence's position, from 0, from its name or number; names take precedence.
 
-    Raises: SettingsError for one that is neither, or a name that several have.
+    Raises: SettingsError if `row` is neither a name nor a position, or an ambiguous name.
     """
     if row is None:
         return 0
@@ -235,7 +235,7 @@ def _attribute(
 
 
 def _likeliest_class(traced: Trace) -> Any:
-    """The likeliest class; with one at every step those of all steps, (T,)."""
+    """Return the likeliest class; for predictions at every step, the class of each step, (T,)."""
     if not traced.per_step:
         return traced.classes[int(traced.prediction.argmax())]
     classes = np.empty(len(traced.classes), dtype=object)
@@ -274,10 +274,10 @@ class OutputWords:
     """Describes labels and predictions of one kind of output, on one line.
 
     Args:
-        likeliest: the predicted label, in the form of a true one; None for numbers, which have no
-            loss against themselves.
-        describe: a label of a sequence.
-        describe_prediction: the prediction for a sequence.
+        likeliest: returns the predicted label in the format of a true label; None for numbers, as
+            the loss of a predicted number against itself is 0.
+        describe: describes a label of a sequence.
+        describe_prediction: describes the prediction for a sequence.
     """
 
     likeliest: Callable[[Trace], Any] | None
@@ -285,7 +285,7 @@ class OutputWords:
     describe_prediction: Callable[[Trace], str]
 
 
-# By what the network puts out, `Trace.task`.
+# By the network's kind of output, `Trace.task`.
 OUTPUTS: dict[str, OutputWords] = {
     "classification": OutputWords(_likeliest_class, _describe_class, _describe_likeliest_class),
     "multilabel": OutputWords(

@@ -60,14 +60,14 @@ class Explanation:
     """The explanation of a sequence; a string in place of a result is the reason why it is missing.
 
     Args:
-        name: of the sequence in the file.
-        number: its position, from 0.
-        source: the data.
-        steps: its length.
-        true: its label in words; empty where it is not known.
-        predicted: in words.
-        loss_of: whose loss the gradient comes from, in words.
-        finding_sequences: of each finding, the names of the sequences it is about, joined.
+        name: name of the sequence in the file.
+        number: position of the sequence, from 0.
+        source: name of the data.
+        steps: length of the sequence.
+        true: true label in words; empty if it is unknown.
+        predicted: prediction in words.
+        loss_of: the label whose loss is differentiated, in words.
+        finding_sequences: for each finding, the joined names of its sequences.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Explanation:
 
     @property
     def lead(self) -> str:
-        """The true and the predicted label, in a sentence or two."""
+        """Return the true and the predicted label in one or two sentences."""
         true = f"True: {self.true}. " if self.true else "The true label is not known. "
         return f"{true}Predicted: {self.predicted}."
 
@@ -109,7 +109,7 @@ class Explanation:
 
 
 def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
-    """Write every figure there is; return their paths by name, in the order of the page."""
+    """Write every available figure; return the paths by name, in the order of the page."""
     trace = explanation.trace
     plots: dict[str, Callable[[], Figure]] = {"trace": trace.plot}
     for layer in trace.layers:
@@ -135,12 +135,12 @@ def render_page(
     """Return the page of one sequence as HTML.
 
     Args:
-        paths: of the figures, by name.
-        notes: what to know before believing the page.
-        model: the folder that was explained.
+        paths: paths of the figures, by name.
+        notes: caveats for the reader.
+        model: folder of the explained model.
     """
     trace = explanation.trace
-    # Gates come last, for the last figures are left out where there are too many for one page.
+    # Gates come last because the last figures are omitted if a page has too many.
     figures = PageFigures(sorted(paths.values(), key=lambda path: path.parent.name == "gates"))
 
     def draw(name: str, summary: object) -> Markup:
@@ -202,10 +202,10 @@ def render_page(
 
 
 def _sentences(result: object) -> str:
-    """The summary of a result, each line with a capital letter and a full stop."""
+    """Return the summary of a result as sentences, one per line."""
     lines = [line.strip() for line in str(result).splitlines() if line.strip()]
     if isinstance(result, Bptt):
-        lines = lines[1:]  # the network, which the trace has named
+        lines = lines[1:]  # skips the network's description, which the trace already shows
     return "\n".join(
         f"{line[0].upper()}{line[1:]}" + ("" if line[-1] in ".:" else ".") for line in lines
     )

@@ -1,6 +1,6 @@
-"""The run folder and the files in it: made late, never over another run, never left half-written.
+"""Run folders and their files, which never overwrite another run or stay half-written.
 
-Dimensions: n sequences, N steps of all of them, m predictions, K outputs.
+Dimensions: n sequences, N steps in total, m predictions, K outputs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 class FolderKind:
     """A folder that elman writes: its name, its required entries and its optional ones.
 
-    A folder is replaced only if it has every required entry and no entry that is neither.
+    A folder is replaced only if it has every required entry and no entry that is not listed.
     """
 
     name: str
@@ -64,13 +64,13 @@ def default_folder(data: str, today: datetime.date) -> Path:
 
 
 def default_output(model: Path, kind: FolderKind, name: str) -> Path:
-    """Return where an evaluation or explanation goes: below the run of a model, or else here."""
+    """Return the default folder of an evaluation or explanation: in the model's run, else here."""
     in_run = (model / "config.toml").is_file()
     return unused_path(model / f"{kind.name}s" / name if in_run else Path(f"{kind.name}-{name}"))
 
 
 def folder_name(text: str) -> str:
-    """Return a text reduced to the characters that a folder name may have; may be empty."""
+    """Return the characters of a text that are allowed in a folder name; may be empty."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
@@ -109,22 +109,22 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
 
 @contextmanager
 def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterator[Path]:
-    """Make `folder` while a run writes it; if the run fails, everything is as it was before.
+    """Make `folder` for the duration of a `with` block; undo everything if the block fails.
 
-    A folder that is replaced is kept next to it until the new one is complete. Once a model has
-    been saved in the new one, a training would be lost with it: then it stays, without a
-    metrics.json, and in a folder of its own if the name belongs to an older run. The exception's
-    note says where.
+    A folder to be replaced is kept next to the new one until that is complete. If the block fails
+    after a model was saved, the new folder is kept, without a metrics.json, so that the training
+    is not lost, and is renamed if the name belongs to an older run. A note on the exception says
+    where it is.
     """
     check_output_folder(folder, overwrite, kind)
-    where = folder.resolve()  # a link, or ".", cannot be renamed: its target can
+    where = folder.resolve()  # a link or "." cannot be renamed, but its target can
     with ExitStack() as undo:
         replaced = _set_aside(where) if overwrite else None
         if replaced is not None:
             undo.callback(replaced.replace, where)
         missing = [path for path in (where, *where.parents) if not path.exists()]
         undo.callback(_remove_empty, missing)
-        # Where another process has made the folder since, this fails before anything is removed.
+        # If another process made the folder meanwhile, this fails before anything is removed.
         where.mkdir(parents=True, exist_ok=not missing)
         undo.callback(_empty, where)
         try:
@@ -146,7 +146,7 @@ def _set_aside(where: Path) -> Path | None:
     """Rename the folder to be replaced, and return its new path; None if there is none."""
     aside = where.with_name(f".{where.name}.replaced")
     if aside.exists() and not (where / "metrics.json").is_file():
-        # A process was killed while it replaced a run: what it left is incomplete, the run is not.
+        # A process was killed while replacing a run: the new folder is incomplete, the old one not.
         shutil.rmtree(where, ignore_errors=True)
     elif where.exists() and any(where.iterdir()):
         shutil.rmtree(aside, ignore_errors=True)
@@ -155,7 +155,7 @@ def _set_aside(where: Path) -> Path | None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove the content of a folder, if it exists."""
+    """Remove the content of a folder if it exists."""
     for path in list(folder.glob("*")):
         if path.is_dir():
             shutil.rmtree(path)
@@ -171,8 +171,8 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
-    """Write one JSON object as a line and flush it, so that others can read it at once."""
-    # NaN is not JSON: other readers would reject the line, so it is an error here.
+    """Write one JSON object as a line and flush it, so that other processes can read it at once."""
+    # NaN is not valid JSON and other readers would reject the line, so it is an error here.
     file.write(json.dumps(values, allow_nan=False) + "\n")
     file.flush()
 
@@ -184,9 +184,9 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def sequence_names(dataset: Dataset) -> list[Any]:
-    """Name sequences by their ids in the file, or the lines they start on, or numbers from 0.
+    """Name sequences by their ids in the file, else their first lines, else numbers from 0.
 
-    A window is named by its sequence, its number and its first step there, both from 0.
+    A window is named after its sequence, its number and its first step, both from 0.
     """
     names: list[Any] = list(range(len(dataset)))
     if dataset.ids:
@@ -206,8 +206,8 @@ def write_predictions(
 
     Args:
         encoded: the data set's sequences as the estimator reads them.
-        predictions: the estimator's for the data set: probabilities or numbers, (n, K), or (N, K)
-            with one a step.
+        predictions: the estimator's predictions: probabilities or numbers, (n, K), or (N, K)
+            with one per step.
     """
     return predictions_csv(
         estimator.target_.task,
@@ -228,21 +228,21 @@ def predictions_csv(
     true: NDArray[Any] | Ragged | None,
     steps: Ragged | None,
 ) -> str:
-    """Return predictions as CSV text, one row a sequence, or one a step.
+    """Return predictions as CSV text, one row per sequence, or one per step.
 
-    Columns: `sequence`; with one prediction a step `step`, from 0, and for classes of tokens
-    `token`; where they are known the true values; the predicted ones. Of classes and labels these
-    are `true` and `predicted`, then `probability` of the predicted class, and `p(NAME)` of each
-    class or label, without the last for a prediction at every step; several labels have `|` between
-    them. Of numbers they are `true NAME` and `predicted NAME` for each.
+    Columns: `sequence`; with one prediction per step also `step`, from 0, and for classes of tokens
+    `token`; then the true values if they are known, and the predicted ones. For classes and labels
+    these are `true` and `predicted`, followed by `probability` of the predicted class and `p(NAME)`
+    of each class or label (not with one prediction per step); several labels are joined by `|`. For
+    numbers they are `true NAME` and `predicted NAME` for each.
 
     Args:
-        task: what the outputs are.
-        outputs: K classes or labels, or names of numbers.
-        predictions: (n, K), or (N, K) with one a step: probabilities or numbers.
-        names: of the sequences, (n,).
-        true: labels or numbers, or None.
-        steps: with one prediction a step, the sequences as read; numbers in them are not repeated.
+        task: kind of the outputs.
+        outputs: the K classes or labels, or names of numbers.
+        predictions: probabilities or numbers, (n, K), or (N, K) with one per step.
+        names: names of the sequences, (n,).
+        true: true labels or numbers, or None.
+        steps: with one prediction per step, the sequences; only tokens in them are written.
     """
     columns = COLUMNS[task](outputs, steps is not None)
     targets = None if true is None else flatten(true)
@@ -268,12 +268,12 @@ def predictions_csv(
 
 @dataclass(frozen=True)
 class Columns:
-    """How targets and predictions of one kind of output are written.
+    """Columns for the targets and predictions of one kind of output.
 
     Args:
         true, predicted: names of the columns.
-        write_true: from a target to its cells.
-        write_predicted: from outputs, (K,), to their cells.
+        write_true: converts a target to its cells.
+        write_predicted: converts outputs, (K,), to their cells.
     """
 
     true: list[str]
@@ -312,11 +312,11 @@ def _value_columns(names: Sequence[Any], per_step: bool) -> Columns:
         [f"true {name}" for name in names],
         [f"predicted {name}" for name in names],
         lambda numbers: np.atleast_1d(numbers).tolist(),
-        lambda numbers: [f"{number:.9g}" for number in numbers],  # enough to tell float32 apart
+        lambda numbers: [f"{number:.9g}" for number in numbers],  # distinguishes all float32
     )
 
 
-# By kind of output: its columns, from the names of the outputs and whether there is one a step.
+# By kind of output: makes the columns from the output names and whether there is one per step.
 COLUMNS: dict[OutputName, Callable[[Sequence[Any], bool], Columns]] = {
     "classification": _class_columns,
     "multilabel": _label_columns,
@@ -325,10 +325,10 @@ COLUMNS: dict[OutputName, Callable[[Sequence[Any], bool], Columns]] = {
 
 
 def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ...]:
-    """Say how many tokens of a data set are not in the vocabulary; empty if none.
+    """Return how many tokens of a data set are not in the vocabulary, in words; empty if none.
 
     Args:
-        source: what the data set is called.
+        source: name of the data set.
     """
     unknown = encoded.encoder.count_unknown(encoded.steps)
     if not unknown:

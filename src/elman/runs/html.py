@@ -1,8 +1,7 @@
-"""Pages of one file each, from jinja2 templates, with their figures inside.
+"""Self-contained HTML pages with embedded figures, rendered from jinja2 templates.
 
-A page is one file that needs nothing else: no script, nothing loaded from outside. The frame of
-every page is `templates/page.html.jinja`, its pieces (tables, facts, notes) are the macros of
-`templates/macros.html.jinja`.
+A page is one file without scripts or external resources. All pages share the layout of
+`templates/page.html.jinja`; tables, facts and notes are macros of `templates/macros.html.jinja`.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from elman.plots import style
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-HALF_WIDTH = 520  # CSS pixels; two figures up to this width fit side by side on a page of 60 rem
-MOST_BYTES = 2_400_000  # of a page's figures in base64, so that the page stays below 3 MB
+HALF_WIDTH = 520  # in CSS pixels: two figures of this width fit side by side on a page of 60 rem
+MOST_BYTES = 2_400_000  # bytes of a page's figures in base64; keeps the page below 3 MB
 _TEMPLATES = Path(__file__).with_name("templates")
 _PRINTABLE_EXCEPTIONS = "\n\t\N{NO-BREAK SPACE}"
 
@@ -35,9 +34,9 @@ class PageFigure:
 
     Args:
         path: the file.
-        title: what it is.
-        caption: a description, and what to look for.
-        alt: a summary for those who cannot see it; the title, if empty.
+        title: title of the figure.
+        caption: what is shown and what to look for.
+        alt: alternative text; the title is used if it is empty.
     """
 
     path: Path
@@ -50,7 +49,7 @@ def render(template: str, **context: Any) -> Markup:
     """Return a template of this package filled with values, which are escaped unless Markup.
 
     Args:
-        template: file name, such as `page.html.jinja`, which lists its own values.
+        template: file name such as `page.html.jinja`; the file lists its values.
     """
     return Markup(_environment().get_template(template).render(**context))
 
@@ -61,14 +60,14 @@ def table(
     """Return a table whose first column names the rows.
 
     Args:
-        name: what it holds, for those who cannot see it.
-        ends_in_text: whether the last column is text, which is aligned to the left.
+        name: description of the content for screen readers.
+        ends_in_text: whether the last column is text, which is left-aligned.
     """
     return _macro("table", head, rows, name, ends_in_text)
 
 
 def facts(values: Mapping[str, object]) -> Markup:
-    """Return names and values, one pair a line; empty values are left out."""
+    """Return names and values, one pair per line; empty values are omitted."""
     return _macro("facts", values)
 
 
@@ -83,7 +82,7 @@ def note(text: str) -> Markup:
 
 
 def verbatim(text: str, name: str) -> Markup:
-    """Return text of fixed width, as a terminal shows it."""
+    """Return text in a fixed-width font, as in a terminal."""
     return _macro("verbatim", text, name)
 
 
@@ -103,19 +102,19 @@ def findings(items: Sequence[tuple[str, str, Mapping[str, object]]]) -> Markup:
 
 
 class PageFigures:
-    """The figures of one page, read once and made to fit.
+    """The figures of one page, read once and reduced to a maximum size.
 
     Args:
         paths: PNG files, the most important first.
-        most: bytes of all of them in base64. If they are more, they are reduced to 256 colours; if
-            that is not enough, the last ones are left out, and the page says where they are.
+        most: maximum bytes of all figures in base64. Larger ones are reduced to 256 colours; if
+            that is not enough, the last ones are omitted, and the page says where they are.
     """
 
     def __init__(self, paths: Sequence[Path], most: int = MOST_BYTES) -> None:
         images = {path: path.read_bytes() for path in paths}
         if _base64_size(images.values()) > most:
             images = {path: min(png, _quantize(png), key=len) for path, png in images.items()}
-        # Figures that no longer fit are named on the page, and remain as files beside it.
+        # Figures that do not fit are named on the page and remain as separate files.
         while images and _base64_size(images.values()) > most:
             images.popitem()
         self._images = images
@@ -125,7 +124,7 @@ class PageFigures:
         return _macro("figures", [self._image(figure) for figure in figures])
 
     def _image(self, figure: PageFigure) -> dict[str, Any]:
-        """The values that the macro `figures` reads."""
+        """Return the values that the macro `figures` reads."""
         values: dict[str, Any] = {
             "title": figure.title,
             "caption": figure.caption,
@@ -148,7 +147,7 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,  # a missing value is an error, not an empty place on the page
+        undefined=StrictUndefined,  # makes a missing value an error instead of an empty string
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_clean,
@@ -161,7 +160,7 @@ def _macro(name: str, *values: Any) -> Markup:
 
 
 def _clean(value: Any) -> Any:
-    """Replace characters that cannot be printed, or written as UTF-8, in a value of a template."""
+    """Replace characters of a template value that cannot be printed or encoded as UTF-8."""
     if hasattr(value, "__html__"):
         return value
     return "".join(
@@ -171,13 +170,13 @@ def _clean(value: Any) -> Any:
 
 
 def _base64_size(images: Iterable[bytes]) -> int:
-    """Bytes that images take in base64."""
+    """Return the size of images in base64, in bytes."""
     return sum(-(-len(png) // 3) * 4 for png in images)
 
 
 def _quantize(png: bytes) -> bytes:
-    """The same image with 256 colours at most."""
-    from PIL import Image  # comes with matplotlib
+    """Return the image with at most 256 colours."""
+    from PIL import Image  # installed with matplotlib
 
     stream = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:

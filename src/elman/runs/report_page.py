@@ -1,6 +1,6 @@
-"""The report page of a run: one HTML file that needs nothing else, for showing to a colleague.
+"""The report page of a run: one self-contained HTML file to share with colleagues.
 
-The page of an explanation shares its sections about the network.
+The explanation page uses its sections about the network too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from elman.runs.html import PageFigure, PageFigures
 if TYPE_CHECKING:
     from elman.train import History
 
-MOST_OPEN = 20  # rows, past which a table is folded
-MOST_LISTED = 500  # classes, past which only the most frequent are listed
+MOST_OPEN = 20  # rows; longer tables are collapsed
+MOST_LISTED = 500  # classes; of more, only the most frequent are listed
 LONGEST_CELL = 60  # letters
 DIAGNOSIS, MEMORY, NOTABLE = "Diagnosis", "Memory", "Notable sequences"
 HEALTHY = "Nothing was found that keeps this network from learning."
@@ -60,19 +60,19 @@ class Page:
     """The content of report.html.
 
     Args:
-        title: of the page.
+        title: title of the page.
         created: ISO date and time.
-        command: that reproduces the run, one line.
-        version: of elman.
-        seconds: of the training.
-        data: what `elman.data.describe` says.
-        model: one paragraph.
-        history: of the training.
-        reports: one split at least; the page is about the first, test.
-        figures: PNG files named as `elman.plots.save_all` names them.
+        command: command that reproduces the run, one line.
+        version: version of elman.
+        seconds: duration of the training.
+        data: result of `elman.data.describe`.
+        model: description of the network, one paragraph.
+        history: history of the training.
+        reports: reports by split, at least one; the page is about the first, test.
+        figures: PNG files with the names of `elman.plots.save_all`.
         config: text of config.toml.
         notes: caveats about the metrics.
-        diagnostics: of the network; None where they were switched off.
+        diagnostics: diagnostics of the network; None if they were switched off.
     """
 
     title: str
@@ -120,7 +120,7 @@ def render(page: Page) -> str:
 
 
 def _with_sizes(table: TextTable, reports: Mapping[str, Report]) -> TextTable:
-    """Add rows that say how much each split holds, in the column with its name."""
+    """Add rows with the size of each split, in the column with its name."""
     rows = []
     for name in ("count", "steps"):
         sizes = {split: getattr(report, name) for split, report in reports.items()}
@@ -131,7 +131,7 @@ def _with_sizes(table: TextTable, reports: Mapping[str, Report]) -> TextTable:
 
 
 def _table(table: TextTable) -> Markup:
-    """A table, folded if it is long, and its note."""
+    """Return a table, collapsed if it is long, and its note."""
     shown = html.table(table.head, table.rows, table.title.lower())
     if len(table.rows) > MOST_OPEN:
         shown = html.folded(f"All {len(table.rows):,} rows", shown)
@@ -139,7 +139,7 @@ def _table(table: TextTable) -> Markup:
 
 
 def _meanings(report: Report) -> Markup:
-    """A folded list of the metrics and their meanings."""
+    """Return a collapsed list of the metrics and their meanings."""
     rows = [row for row in METRICS[report.output] if row.listed]
     better = {"higher": "", "lower": " Lower is better."}
     facts = {report.title_of(row): row.meaning + better[row.better] for row in rows}
@@ -178,7 +178,7 @@ def _duration(seconds: float) -> str:
 def diagnostics_sections(
     diagnostics: Diagnostics | None, figures: PageFigures, per_step: bool
 ) -> dict[str, Markup]:
-    """Return the sections of a report by heading; one that says so if there are no diagnostics.
+    """Return the sections of a report by heading; without diagnostics, one that says so.
 
     Args:
         per_step: whether there is a prediction at every step.
@@ -208,10 +208,10 @@ def diagnostics_sections(
 
 
 def diagnosis_section(diagnosis: Diagnosis, sequences: Sequence[str]) -> Markup:
-    """Return the findings with evidence and remedy; a sentence where nothing is wrong.
+    """Return the findings with evidence and remedy, or a sentence if there are none.
 
     Args:
-        sequences: of each finding, the names of the sequences it is about.
+        sequences: for each finding, the names of its sequences.
     """
     words = [HEALTHY] if diagnosis.healthy else []
     if diagnosis.healthy and diagnosis.findings:
@@ -224,10 +224,10 @@ def diagnosis_section(diagnosis: Diagnosis, sequences: Sequence[str]) -> Markup:
 
 
 def _finding(finding: Finding, sequences: str) -> tuple[str, str, dict[str, str]]:
-    """Title, message and facts of a finding, with the names of its sequences in the file."""
+    """Return title, message and facts of a finding, with its sequences' names in the file."""
     setting = finding.setting
     facts = {
-        # Without the sequences' positions, which mean little to those who have the file.
+        # Omits the sequences' positions: in the file, sequences are found by name.
         "Where": dataclasses.replace(finding, sequences=()).where,
         "Held-out sequences" if finding.held_out else "Sequences": sequences,
         "Evidence": f"{finding.value:.3g}, with a threshold of {finding.threshold:.3g}",
@@ -245,7 +245,7 @@ def _notable_section(
     figures: PageFigures,
     per_step: bool,
 ) -> Markup:
-    """Sequences of one kind: a table, and what the network did with one of them."""
+    """Return a table of one kind of notable examples, and the trace of one of them."""
     heading = html.subheading(kind)
     if not rows:
         return heading + html.paragraphs("There are none.")
@@ -274,12 +274,12 @@ def _notable_section(
 
 
 def name_in_text(name: str) -> str:
-    """The name of a sequence in a sentence: a bare number needs a noun."""
+    """Return a sequence's name for use in a sentence; a bare number is preceded by a noun."""
     return f"sequence {name}" if name.isdigit() else name
 
 
 def format_probability(p: float) -> str:
-    """Three decimals; a probability below 1 is never rounded to 1."""
+    """Return three decimals; a probability below 1 is never rounded to 1."""
     return f"{p:.3f}" if p >= 1 or p < 0.9995 else "> 0.999"
 
 

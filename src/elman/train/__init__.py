@@ -1,4 +1,4 @@
-"""One training loop, readable top to bottom, and what it needs."""
+"""The training loop with its losses, optimizer, metrics and progress display."""
 
 from elman.train.gradients import TorchThreads
 from elman.train.loop import train

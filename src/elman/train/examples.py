@@ -1,4 +1,4 @@
-"""Examples on their way into a training: checked once, and augmented anew in every epoch."""
+"""Checks of the training examples, and their augmentation, which differs in every epoch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from elman.tasks import TASKS
 
 
 def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
-    """Raise ShapeError or DataError unless a model can be trained on, or validated by, a split.
+    """Raise ShapeError or DataError if a model cannot be trained or validated on a split.
 
     Args:
-        split: name of the split in the message, `training` or `validation`.
+        split: name of the split for the message: `training` or `validation`.
     """
     inputs, target = examples.inputs, examples.target
     if not len(inputs):
@@ -103,12 +103,12 @@ def _check_codes(codes: NDArray[np.int64], below: int, what: str) -> None:
 
 
 class Augmentation:
-    """Reads some tokens as unknown, and adds noise to numbers; drawn from torch's generator.
+    """Replaces random tokens by the unknown token and adds noise; uses torch's generator.
 
     Args:
-        training: what is trained on.
-        settings: `token_dropout` and `noise`.
-        numbers: columns of numbers before those of codes; where there are no codes, all.
+        training: the training examples.
+        settings: `token_dropout` and `noise` are used.
+        numbers: number of numeric columns, which precede the categorical ones.
     """
 
     def __init__(self, training: Examples, settings: TrainingPlan, numbers: int) -> None:
@@ -117,7 +117,7 @@ class Augmentation:
         self._measured = training.measured
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the augmented batch; the original stays as it is."""
+        """Return the augmented batch; the original is not changed."""
         x = batch.x
         if self._probabilities:
             x = replace_by_unknown(x, self._probabilities)
@@ -127,24 +127,24 @@ class Augmentation:
 
 
 def add_noise(x: Tensor, deviation: float, measured: int) -> Tensor:
-    """Return x, (B, T, C), with normal noise on its first columns; what is past a row's end too."""
+    """Return x, (B, T, C), with normal noise on its first columns, padding included."""
     out = x.clone()
     out[:, :, :measured].add_(torch.randn(*x.shape[:2], measured), alpha=deviation)
     return out
 
 
 def unknown_probabilities(examples: Examples, alpha: float, numbers: int) -> list[Tensor]:
-    """Probability of each token id, or of each code of a category, to be read as unknown.
+    """Probability with which each token id or category code is replaced by the unknown token.
 
-        p(token) = alpha / (alpha + count of the token in the training part)
+        p(token) = alpha / (alpha + count of the token in the training split)
 
-    So the embedding of the unknown token is trained, mostly in place of rare tokens: those that
-    unseen text has, too.
+    This trains the embedding of the unknown token, mostly in the contexts of rare tokens, which
+    resemble those of the tokens that only new text contains.
 
     Args:
-        numbers: columns of numbers before those of codes; where there are no codes, all.
-    Returns: a tensor for the tokens, or for each column of codes; none for numbers or alpha 0.
-    Source: Kiperwasser & Goldberg 2016, arXiv:1603.04351, alpha 0.25 as theirs.
+        numbers: number of numeric columns, which precede the categorical ones.
+    Returns: one tensor for tokens, one for each categorical column; empty if alpha is 0.
+    Source: Kiperwasser & Goldberg 2016, arXiv:1603.04351, who use alpha 0.25.
     """
     values = examples.inputs.values
     columns = [values] if values.ndim == 1 else list(values[:, numbers:].T.astype(np.int64))
@@ -158,7 +158,7 @@ def unknown_probabilities(examples: Examples, alpha: float, numbers: int) -> lis
 
 
 def replace_by_unknown(x: Tensor, probabilities: list[Tensor]) -> Tensor:
-    """Return tokens (B, T), or (B, T, C) whose last columns are codes, some read as unknown."""
+    """Return tokens (B, T), or (B, T, C) with codes in the last columns, some made unknown."""
     if x.dim() == 2:
         unknown = torch.rand(x.shape, dtype=torch.float64) < probabilities[0][x]
         return x.masked_fill(unknown, UNKNOWN)

@@ -1,7 +1,7 @@
-"""Loss and gradients of a batch, from one of two places with the same result.
+"""Loss and gradients of a batch, computed natively or by autograd with the same result.
 
-One native call for the whole network, for the standard model on a CPU; autograd, for any model. The
-training loop does not know which it was.
+The standard model on a CPU takes one native call for the whole network; autograd works for any
+model. The training loop uses both in the same way.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from elman.models.native import NativeModel, ParameterGradients, draw_masks
 from elman.settings import TrainingPlan
 from elman.train.losses import Loss
 
-ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with weight decay, and without
+ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with and without weight decay
 
 
 class TorchThreads(ContextDecorator):
-    """Lets torch use `count` threads inside a `with` block, and as many as before after it.
+    """Sets the number of torch threads inside a `with` block and restores it afterwards.
 
-    As a decorator it does so in every call of the function.
+    As a decorator, it does so for every call of the function.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
 
     def _recreate_cm(self) -> TorchThreads:
-        return TorchThreads(self.count)  # calls may be nested, and each restores its own count
+        return TorchThreads(self.count)  # nested calls each restore their own count
 
     def __enter__(self) -> None:
         self._before = torch.get_num_threads()
@@ -45,9 +45,9 @@ class TorchThreads(ContextDecorator):
 
 
 class BatchResult(NamedTuple):
-    """Mean loss of a batch, its outputs (M, K), its target and its weight in a mean.
+    """Mean loss of a batch, its outputs (M, K), its target and the sum of its weights.
 
-    M is B, or with a target at every step the number of valid steps.
+    M is B, or the number of valid steps if there is a target at every step.
     """
 
     loss: float
@@ -57,7 +57,7 @@ class BatchResult(NamedTuple):
 
 
 def select_valid(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Outputs (M, K), target and weight (M,) of the sequences, or of their valid steps."""
+    """Return outputs (M, K), target and weight (M,) of the sequences or their valid steps."""
     target, weight = batch.target, batch.weight
     if outputs.dim() < 3:
         return outputs, target, weight
@@ -69,9 +69,9 @@ def select_valid(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor 
 def batch_loss(
     model: SequenceModel, batch: Batch, loss: Loss
 ) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Return what `BatchResult` holds, the loss as a tensor that autograd can follow.
+    """Return the fields of `BatchResult`, with the loss as a tensor of the autograd graph.
 
-    Steps past a row's end take no part.
+    Padding steps are excluded.
     """
     outputs, target, weight = select_valid(model(batch.x, batch.lengths), batch)
     mean, total = loss.mean(outputs, target, weight)
@@ -79,7 +79,7 @@ def batch_loss(
 
 
 def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
-    """The parameters to be trained, with weight decay and without: biases and embeddings."""
+    """Split the trainable parameters: with weight decay, and without (biases, embeddings)."""
     groups: ParameterGroups = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -91,7 +91,7 @@ def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
 
 
 class _Source:
-    """What both sources share: what the model was like when its training began."""
+    """Base class: checks that the model's parameters are the same as at the start."""
 
     def __init__(self, model: SequenceModel, loss: Loss) -> None:
         self.model = model
@@ -99,7 +99,7 @@ class _Source:
         self._parameters = [(p, p.requires_grad) for p in model.parameters()]
 
     def check(self) -> None:
-        """Raise ElmanError if parameters were replaced, frozen or freed since then."""
+        """Raise ElmanError if parameters were replaced, frozen or unfrozen since the start."""
         parameters = list(self.model.parameters())
         if len(parameters) != len(self._parameters) or any(
             now is not then or now.requires_grad != trained
@@ -114,7 +114,7 @@ class _Source:
 class Autograd(_Source):
     """Loss and gradients of a batch by autograd: any model, any device.
 
-    `groups` are the model's own parameters; `around` is the context that a step is to be taken in.
+    `groups` are the model's own parameters; `around` is the context manager for a step.
     """
 
     def __init__(
@@ -137,21 +137,21 @@ class Autograd(_Source):
         return float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
 
     def release(self) -> None:
-        """Leave no gradient behind."""
+        """Clear all gradients."""
         self.model.zero_grad(set_to_none=True)
 
 
 class OneCall(_Source):
-    """Loss and gradients of a batch in one native call, with the same bits for any threads.
+    """Loss and gradients of a batch in one native call, bitwise equal for any number of threads.
 
     The trained parameters become views of one flat tensor, and their gradients views of another.
-    `groups` holds one piece of it each, so that an optimiser goes through two tensors and not two
-    dozen; `release` gives the parameters memory of their own again.
+    Each of `groups` holds one slice of it, so the optimizer updates two tensors instead of about
+    two dozen; `release` gives each parameter its own memory again.
     """
 
-    # A step runs `around` one torch thread: what torch does besides the call is too little to be
-    # shared, and its fused optimisers share it all the same, which on a busy machine was measured
-    # to take ten times as long as the call. The call itself has all of torch's threads.
+    # `around` limits torch to one thread during a step. The work outside the native call is too
+    # small to parallelise, but torch's fused optimizers do so anyway, which was measured to take
+    # ten times as long as the call on a busy machine. The call itself uses all of torch's threads.
 
     def __init__(
         self,
@@ -217,14 +217,14 @@ class OneCall(_Source):
             masks=masks,
             threads=self._threads,
         )
-        for parameter, gradient in self._pairs:  # whoever cleared one gets it back
+        for parameter, gradient in self._pairs:  # a callback may have set some to None
             parameter.grad = gradient
         outputs, target, _ = select_valid(outputs, batch)
         weight = len(target) if by_class is None else float(by_class[target].sum())
         return BatchResult(loss, outputs, target, weight)
 
     def check(self) -> None:
-        """Raise ElmanError also if the native path no longer applies, for a new hook, say."""
+        """Also raise ElmanError if the native path no longer applies, e.g. after a new hook."""
         super().check()
         if isinstance(reason := _native(self.model), str):
             raise ElmanError(
@@ -241,7 +241,7 @@ class OneCall(_Source):
         return norm
 
     def release(self) -> None:
-        """Give every parameter memory of its own, and leave no gradient behind."""
+        """Give every parameter its own memory, and clear all gradients."""
         self.model.zero_grad(set_to_none=True)
         for weight in self._trained:
             weight.data = weight.detach().clone()
@@ -257,13 +257,13 @@ def gradient_source(
     *,
     weighted: bool = False,
 ) -> GradientSource:
-    """Choose the native call if it can train the model, else autograd, which trains any.
+    """Choose the native call if it can train the model, else autograd.
 
-    The `description` of the result says which, and why.
+    The `description` of the result says which one was chosen and why.
 
     Args:
-        loss: None means that of the settings.
-        weighted: whether sequences or steps have weights of their own.
+        loss: None means the loss of the settings.
+        weighted: whether there are sample weights, which the native call does not support.
     Raises: SettingsError if there is nothing to train.
     """
     if not any(p.requires_grad for p in model.parameters()):
@@ -279,7 +279,7 @@ def gradient_source(
 
 
 def _native(model: SequenceModel) -> tuple[NativeModel, list[Tensor]] | str:
-    """As `SequenceModel.native`, for training: whatever watches gradients is a reason as well.
+    """Like `SequenceModel.native`, but for training: gradient hooks also rule it out.
 
     Returns: the native call and the weights it reads, or why the native path does not apply.
     """

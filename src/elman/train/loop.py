@@ -1,4 +1,4 @@
-"""The training loop, top to bottom."""
+"""The training loop and validation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INFERENCE_BATCH = 256
 def validate(
     model: SequenceModel, examples: Examples, loss: Loss, device: torch.device
 ) -> RunningMetrics:
-    """Metrics of a split, without dropout or label smoothing, weighted as in training."""
+    """Return metrics of a split without dropout or label smoothing, weighted as in training."""
     model.eval()
     metrics = RunningMetrics(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
@@ -64,24 +64,24 @@ def train(
 ) -> History:
     """Train `model` in place and leave it with the weights that `settings.keep` names.
 
-    Ctrl-C ends the loop as early stopping does: the weights kept are the best, or last, so far.
-    Parameters whose requires_grad is off stay as they are.
+    Ctrl-C ends the loop like early stopping and keeps the best or last weights so far.
+    Parameters whose requires_grad is off are not changed.
     The caller seeds torch (`torch.random.fork_rng`), so that weights and dropout share a seed.
 
     Args:
-        model: on the device it is to be trained on.
-        training: what it learns from.
-        validation: what early stopping and `keep='best'` look at; None if there is none.
-        settings: what is None is as in `elman.settings.TrainingPlan`.
-        class_weight: the numbers of `settings.class_weight`, (K,); None if that is None.
-        optimizer_state: to continue from, where it is not empty; the new state is left in it.
-        progress: shows the training; it hears of every batch.
+        model: the model, on the device to train on.
+        training: the training split.
+        validation: the split for early stopping and `keep='best'`; None if there is none.
+        settings: values of None are replaced by the defaults of `TrainingSettings.resolve`.
+        class_weight: the values for `settings.class_weight`, (K,); None if that is None.
+        optimizer_state: state to continue from, unless empty; updated in place.
+        progress: display of the training, updated after every batch.
         on_epoch: called after each epoch with its record, after `progress`; or an `Observer`.
-    Raises: SettingsError if `best` or patience is asked for without validation, or if there is
-        nothing to train; ShapeError or DataError if a split does not go with the model;
-        NonFiniteError if a loss or gradient is not finite, which names the sequence, step, layer
-        and gate that it began in; ElmanError if the model is changed meanwhile in a way that would
-        have no effect.
+    Raises: SettingsError if `best` or patience is set without a validation split, or if there is
+        nothing to train; ShapeError or DataError if a split does not fit the model;
+        NonFiniteError if a loss or gradient is not finite, naming the sequence, step, layer and
+        gate where it began; ElmanError if the model is changed during the training in a way that
+        would have no effect.
     """
     plan = settings.resolve(validation is not None)
     if (plan.class_weight is None) != (class_weight is None):
@@ -118,7 +118,7 @@ def train(
 
 
 class _Run:
-    """The loop over epochs, and within one over batches; see `train` for the arguments."""
+    """The loops over epochs and batches; see `train` for the arguments."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _Run:
     def train_epochs(
         self, history: History, on_epoch: Callable[[EpochRecord], None] | None
     ) -> None:
-        """Train until the epochs or the patience are used up; keep the weights to end with."""
+        """Train until the epochs or the patience run out; store the weights to be restored."""
         best_loss, best_epoch = math.inf, 0
         for epoch in range(1, self.plan.epochs + 1):
             started = time.perf_counter()
@@ -169,7 +169,7 @@ class _Run:
             if validated is not None and better:
                 best_loss, best_epoch = validated.mean_loss, epoch
             if better or self.plan.keep == "last":
-                # A copy in both cases: Ctrl-C may come in the middle of the next epoch.
+                # Copied for `last` too: Ctrl-C may interrupt the next epoch halfway.
                 self.kept_weights = copy.deepcopy(self.model.state_dict())
                 history.kept_epoch = epoch
             self.progress.epoch(record)
@@ -210,7 +210,7 @@ class _Run:
         return metrics, rate, float(np.mean(norms))
 
     def validate(self, epoch: int) -> RunningMetrics | None:
-        """Metrics of the validation split, None if there is none."""
+        """Return metrics of the validation split, or None if there is none."""
         if self.validation is None:
             return None
         metrics = validate(self.model, self.validation, self.loss, self.device)

@@ -1,8 +1,8 @@
-"""What is minimised: a mean over the labelled sequences, or over their valid steps.
+"""Losses: weighted means over the labelled sequences, or over their valid steps.
 
     L = sum_i w_i l_i / sum_i w_i        w_i = sample weight * weight of the true class, else 1
 
-M is the number of them in a batch, K the outputs.
+M is the number of labelled sequences or steps in a batch, K the number of outputs.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from elman.tasks import TASKS, OutputName
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss by name. z are outputs, y targets, p_y the probability of what is true.
+    """A loss by name, with outputs z, targets y and p_y the probability of the true class.
 
-        cross_entropy   -log p_y; with several labels the mean of the K binary ones
-        focal           -(1 - p_y)^gamma log p_y, so that easy examples count less
-        squared_error   mean over K of (z - y)^2, absolute of |z - y|
-        huber           mean over K of (z - y)^2 / 2 up to |z - y| = 1, of |z - y| - 1/2 beyond
+        cross_entropy   -log p_y; for multilabel targets, the mean of the K binary cross-entropies
+        focal           -(1 - p_y)^gamma log p_y, which reduces the weight of easy examples
+        squared_error   mean over K of (z - y)^2; `absolute`, of |z - y|
+        huber           mean over K of (z - y)^2 / 2 if |z - y| <= 1, else |z - y| - 1/2
 
     Args:
         task: what the outputs are: classification, multilabel or regression.
         name: one of the task's `losses` in `elman.tasks`.
-        label_smoothing: as in torch.nn.functional.cross_entropy; with several labels, s/2 is given
-            to both values of each.
-        focal_gamma: of the focal loss.
-        class_weight: (K,) or None. With classes, the weight of each example is that of its class;
-            with several labels, that of a label that is set against one that is not.
+        label_smoothing: s as in torch.nn.functional.cross_entropy; in multilabel targets, 0 becomes
+            s/2 and 1 becomes 1 - s/2.
+        focal_gamma: exponent of the focal loss.
+        class_weight: (K,) or None. For classes, each example has the weight of its class; for
+            multilabel targets, the weight multiplies the loss of a label where it is set.
     Source: focal, Lin et al. 2017, arXiv:1708.02002, equation 5.
     """
 
@@ -49,7 +49,7 @@ class Loss:
     def of(
         cls, task: OutputName, settings: TrainingPlan, class_weight: Tensor | None = None
     ) -> Loss:
-        """Return the loss of the settings, once `check_loss` has passed them."""
+        """Return the loss of the settings after `check_loss`."""
         check_loss(task, settings)
         return cls(
             task,
@@ -68,14 +68,14 @@ class Loss:
     def mean(
         self, outputs: Tensor, target: Tensor, weight: Tensor | None = None
     ) -> tuple[Tensor, float]:
-        """Return the mean of a batch, and the sum of the weights that it is divided by.
+        """Return the weighted mean loss of a batch, and the sum of its weights.
 
         Args:
-            outputs: (M, K).
-            target: codes, (M,); labels, 0 or 1, or values, (M, K).
-            weight: of each example, (M,), or None.
+            outputs: outputs of the network, (M, K).
+            target: class codes, (M,); or labels 0 and 1, or numbers, (M, K).
+            weight: weight of each example, (M,), or None.
         """
-        # Only exactly one class an example gives the example a weight; labels are weighted inside.
+        # With one class, class weights weight examples; labels are weighted inside the loss.
         by_class = self.class_weight if TASKS[self.task].single_label else None
         items = self.items(outputs, target)
         if weight is None and by_class is None:
@@ -93,7 +93,7 @@ class Loss:
 
 
 def check_loss(task: OutputName, settings: TrainingSettings) -> None:
-    """Raise SettingsError if the loss, or what shapes it, does not suit the task."""
+    """Raise SettingsError if the loss or one of its options does not suit the task."""
     row = TASKS[task]
     if settings.loss not in ("auto", *row.losses):
         raise SettingsError(
@@ -153,7 +153,7 @@ def _mean_of(error: Callable[..., Tensor]) -> Callable[[Loss, Tensor, Tensor], T
 
 @dataclass(frozen=True)
 class _Row:
-    """How a loss is computed for each example, and whether the native call has it too."""
+    """How a loss is computed for each example, and whether the native call supports it."""
 
     items: Callable[[Loss, Tensor, Tensor], Tensor]
     native: bool = False

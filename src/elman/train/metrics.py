@@ -1,6 +1,6 @@
-"""What a training measures: metrics summed batch by batch, a record of each epoch, the history.
+"""Training metrics: running sums over batches, a record of each epoch, and the history.
 
-`Observer` is how anyone outside follows a training.
+Code outside this package follows a training through an `Observer`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from elman.data.batches import Examples
 from elman.models import SequenceModel
 from elman.train.losses import Loss
 
-_PENDING = 2**14  # output values that are collected before they are counted
+_PENDING = 2**14  # output values collected before they are counted at once
 
 
 @dataclass
 class RunningMetrics:
-    """Mean loss so far, and how many predictions were right or how far off they were.
+    """Mean loss, and accuracy or RMSE, of the batches so far.
 
     Args:
-        loss: sum of the batches' mean losses, each times its weight.
-        correct: right predictions; with several labels, those with all labels right.
-        count: labelled sequences or steps.
-        weight: sum of their weights; their number if none has a weight of its own.
-        unit: of each predicted number, (K,): the value of 1 in the target's unit; None for classes
-            and labels.
+        loss: sum of the batches' mean losses, each multiplied by its weight.
+        correct: number of correct predictions; for multilabel targets, all labels must match.
+        count: number of labelled sequences or steps.
+        weight: sum of their weights; equal to `count` without sample or class weights.
+        unit: scale of each predicted number, (K,): what 1 is in the target's unit; None for
+            classes and labels.
     """
 
     loss: float = 0.0
@@ -49,7 +49,7 @@ class RunningMetrics:
     def add(
         self, loss: float, outputs: Tensor, target: Tensor, weight: float | None = None
     ) -> None:
-        """Add a batch: its mean loss, outputs (M, K), target and weight; M if that is None.
+        """Add a batch: its mean loss, outputs (M, K), target and total weight (None means M).
 
         The tensors must not be changed afterwards.
         """
@@ -81,20 +81,20 @@ class RunningMetrics:
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss of a labelled sequence or step: in nats, or of standardised numbers."""
+        """Mean loss per labelled sequence or step: in nats, or for standardised numbers."""
         return self.loss / self.weight
 
     @property
     def accuracy(self) -> float | None:
-        """Share of labelled sequences or steps predicted right; None for numbers."""
+        """Fraction of labelled sequences or steps predicted correctly; None for numbers."""
         self._count_pending()
         return None if self.unit is not None else self.correct / self.count
 
     @property
     def rmse(self) -> float | None:
-        """Root of the mean squared error, in the target's unit, mean over the K; None for classes.
+        """Root mean squared error in the target's unit, mean over the K; None for classes.
 
-        As scikit-learn's root_mean_squared_error.
+        Defined like scikit-learn's root_mean_squared_error.
         """
         self._count_pending()
         if self.unit is None or self._squares is None:
@@ -105,11 +105,11 @@ class RunningMetrics:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: losses in nats a labelled sequence or step, accuracies as shares, time in seconds.
+    """One epoch: losses in nats per labelled sequence or step, accuracies in [0, 1], seconds.
 
-    `loss`, `accuracy` and `rmse` are over the epoch's batches as they were trained on, that is
-    before each step and with dropout. Where numbers are predicted there is no accuracy; the loss is
-    of standardised numbers, and `rmse` is in the target's unit.
+    `loss`, `accuracy` and `rmse` are means over the epoch's batches, each computed before its
+    optimizer step and with dropout. For numeric targets, `accuracy` is None, the loss is that of
+    standardised numbers and `rmse` is in the target's unit.
     """
 
     epoch: int
@@ -133,13 +133,13 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """What happened in a training.
+    """History of a training.
 
     Args:
-        epochs: a record each.
-        kept_epoch: whose weights were kept.
-        stopped: how it ended.
-        gradients: where they came from, in words.
+        epochs: one record per epoch.
+        kept_epoch: the epoch whose weights were kept.
+        stopped: why the training ended.
+        gradients: how the gradients were computed, in words.
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
@@ -150,10 +150,10 @@ class History:
 
 @runtime_checkable
 class Observer(Protocol):
-    """Follows a training, and sees the network as well as the records of its epochs."""
+    """Protocol of an object that follows a training: it receives the network and each epoch."""
 
     def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
-        """Called once, before the first step, with what is trained; must not change it."""
+        """Called once, before the first step; must not change its arguments."""
 
     def epoch(self, record: EpochRecord) -> None:
         """Called after each epoch."""

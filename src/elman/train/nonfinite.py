@@ -1,19 +1,19 @@
-"""Where the first number that is not finite came from, when a training has diverged.
+"""Search for the origin of the first non-finite number after a training has diverged.
 
-Called only once a loss or gradient turned out infinite or NaN. The batch is computed again, one
-step after the other, and searched in the order in which its numbers are computed: a number that is
-not finite spoils all that follow, so only the first one tells the cause.
+Called only after a loss or gradient was infinite or NaN. The batch is computed again, step by step,
+and searched in the order of computation: a non-finite number makes later ones non-finite as well,
+so only the first one shows the cause.
 
-    weights    as the previous step left them
+    weights    after the previous optimizer step
     input
     forward    by layer, direction and step: the sums that enter the gates, then the states;
                the input of the output layer, the output
     loss
     backward   output, input of the output layer; by layer from the top, from the last step computed
                to the first: states, sums
-    gradient   of each weight, and the norm of all; of the sequence that contributes most to it
+    gradient   of each weight, and the norm of all, for the sequence that contributes most
 
-Dropout is left out. Dimensions: B batch, T time, H hidden.
+Dropout is not applied. Dimensions: B batch, T time, H hidden.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from elman.settings import TrainingPlan
 from elman.train.gradients import batch_loss
 from elman.train.losses import Loss
 
-_ROWS = 64  # of a batch that are unrolled together: every step keeps its gates and states
+_ROWS = 64  # rows unrolled at a time: every step stores its gates and states
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Origin:
     """The first number that is not finite.
 
     Args:
-        stage: one of the above, or empty if all is finite.
-        what: in words.
-        value: the number.
-        row: of the batch, from 0; None for what belongs to no single sequence.
-        step: of its sequence, from 1.
-        layer: from 0.
+        stage: one of the stages above, or empty if everything is finite.
+        what: the number in words.
+        value: its value.
+        row: row of the batch, from 0; None if it belongs to no single sequence.
+        step: step of the sequence, from 1.
+        layer: layer, from 0.
         direction: `forward` or `backward`.
-        gate: gate or state by its letter, as in the equations of `elman.ops`.
-        unit: of the layer; channel of the input; from 0.
+        gate: letter of the gate or state, as in the equations of `elman.ops`.
+        unit: unit of the layer or channel of the input, from 0.
     """
 
     stage: str = ""
@@ -78,17 +78,17 @@ def diverged(
     """Search for the origin, and return the error to raise.
 
     Args:
-        where: epoch, batch and what is not finite, in words.
-        model: as it was when the batch was computed.
-        batch: as it was computed, on the model's device.
+        where: epoch, batch and the non-finite result, in words.
+        model: the model, with the weights that the batch was computed with.
+        batch: the batch, on the model's device.
         sequences: index of each row in the caller's sequences, (B,).
     """
     training = model.training
     try:
         origin = find_origin(model.eval(), batch, loss)
     except (AttributeError, RuntimeError, TypeError):
-        # A model with modules of the user's own cannot be unrolled. That the training has diverged
-        # is told all the same.
+        # A model with user-defined modules cannot be unrolled. The error is raised without the
+        # origin in that case.
         origin = Origin()
     finally:
         model.train(training)
@@ -123,7 +123,7 @@ def diverged(
 def diverged_split(
     where: str, model: SequenceModel, split: Examples, loss: Loss, settings: TrainingPlan
 ) -> NonFiniteError:
-    """As `diverged`, for a split that is not trained on; the batch is the first that diverges."""
+    """Like `diverged`, for a validation split; searches its first non-finite batch."""
     device = next(model.parameters()).device
     loss = dataclasses.replace(loss, label_smoothing=0.0)
     for index in batch_by_length(split.inputs.lengths, _ROWS):
@@ -135,11 +135,11 @@ def diverged_split(
 
 
 def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
-    """Return the first number that is not finite; an empty Origin if there is none.
+    """Return the first non-finite number; an empty Origin if there is none.
 
     Args:
-        model: in evaluation mode; it is left as it is.
-        batch: on the model's device.
+        model: the model, in evaluation mode; it is not changed.
+        batch: the batch, on the model's device.
     """
     if origin := in_weights(model):
         return origin
@@ -163,7 +163,7 @@ def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
 
 
 def in_weights(model: SequenceModel) -> Origin | None:
-    """The first weight that is not finite."""
+    """Return the first non-finite weight."""
     for name, parameter in model.named_parameters():
         if at := _first(parameter):
             return _of_weight(model, "weight", name, at, float(parameter.detach()[at]))
@@ -177,7 +177,7 @@ def _in_gradients(model: SequenceModel, gradients: list[Tensor]) -> Origin | Non
             return _of_weight(model, "gradient", name, at, float(gradient[at]))
     largest = [float(gradient.abs().max()) if gradient.numel() else 0.0 for gradient in gradients]
     norm = math.fsum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
-    if norm <= torch.finfo(gradients[0].dtype).max ** 0.5:  # its square is finite, too
+    if norm <= torch.finfo(gradients[0].dtype).max ** 0.5:  # so that its square is finite too
         return None
     name = names[int(np.argmax(largest))]
     gradient = gradients[names.index(name)].abs()
@@ -186,7 +186,7 @@ def _in_gradients(model: SequenceModel, gradients: list[Tensor]) -> Origin | Non
 
 
 def _largest_row(model: SequenceModel, batch: Batch, mask: Tensor, loss: Loss) -> int:
-    """The row that contributes the greatest gradient of the weights, or one not finite."""
+    """Return the row whose weight gradient is largest or not finite."""
     norms = []
     for row in range(len(batch.x)):
         gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
@@ -199,7 +199,7 @@ def _largest_row(model: SequenceModel, batch: Batch, mask: Tensor, loss: Loss) -
 def _of_weight(
     model: SequenceModel, stage: str, name: str, at: tuple[int, ...], value: float
 ) -> Origin:
-    """Origin in a weight or its gradient, with its layer, direction, gate and unit."""
+    """Return the Origin in a weight or its gradient, with layer, direction, gate and unit."""
     what = f"the weight {name}" if stage == "weight" else f"the gradient of {name}"
     end = name.rpartition("_l")[2]
     if not name.startswith("recurrent.") or not end.removesuffix("_reverse").isdigit():
@@ -265,7 +265,7 @@ def _backward(
     loss: Loss,
     gradients: list[Tensor],
 ) -> Origin | None:
-    """Search the backward pass of some rows; add their part to the weights' gradients."""
+    """Search the backward pass of some rows; accumulate their weight gradients."""
     with torch.enable_grad():
         done = unroll(model, batch.x[chunk], batch.lengths[chunk])
         outputs, target = done.outputs, batch.target[chunk]
@@ -304,7 +304,7 @@ def _backward(
 
 
 def _numbers(model: SequenceModel, step: Step) -> Iterator[tuple[str, str, Tensor]]:
-    """What a step computes, in that order: gate or state, its name in words, (B, H)."""
+    """Return the results of a step in order: letter, name in words, values (B, H)."""
     for name, tensor in step.sums.items():
         enters = f"{'gate' if name in step.gates else 'state'} {name}"
         yield name, f"the sum that enters {enters}", tensor
@@ -328,14 +328,14 @@ def _of_step(
 
 
 def _of_output(stage: str, what: str, tensor: Tensor, at: tuple[int, ...], chunk: slice) -> Origin:
-    """Of (B, K), or a row a step (B, T, K)."""
+    """Return the Origin in values of shape (B, K) or, for predictions at every step, (B, T, K)."""
     step = at[1] + 1 if len(at) > 2 else None
     what, value = f"{what}, number {at[-1]}", float(tensor[at])
     return Origin(stage, what, value, at[0] + chunk.start, step, unit=at[-1])
 
 
 def _first(tensor: Tensor, mask: Tensor | None = None) -> tuple[int, ...] | None:
-    """Index of the first number that is not finite, among the rows or steps of the mask."""
+    """Return the index of the first non-finite number among the rows or steps of the mask."""
     bad = ~torch.isfinite(tensor)
     if mask is not None:
         bad &= mask.reshape(*mask.shape, *(1,) * (tensor.dim() - mask.dim()))

@@ -1,4 +1,4 @@
-"""The optimizer of a training, its learning rate over the steps, and its saved state."""
+"""Optimizers, the learning rate schedule, and saving of the optimizer state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from elman.train.gradients import ParameterGroups
 
 
 class FusedAdam(torch.optim.Adam):
-    """torch's fused Adam, or AdamW if `decoupled_weight_decay`, with less Python around its kernel.
+    """torch's fused Adam, or AdamW if `decoupled_weight_decay`, with less Python overhead.
 
-    The same bits and the same state_dict as torch's own.
+    Results are bitwise equal to torch's, and the state_dict is the same.
     """
 
-    # Measured: below 64 units torch's own `step` takes as long as loss and gradients together. Half
-    # of it sorts the tensors by device, and here all of them are on one.
+    # Measured: below 64 units, torch's `step` takes as long as loss and gradients together. Half
+    # of that time groups the tensors by device, but here they are all on the same one.
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -67,14 +67,14 @@ def make_optimizer(groups: ParameterGroups, settings: TrainingPlan) -> torch.opt
 def learning_rate(settings: TrainingPlan, step: int, steps: int) -> float:
     """Learning rate of step `step` (from 0) of `steps`.
 
-    Rises linearly over the first `warmup` share of all steps, then stays constant, or falls to zero
-    along half a cosine.
+    It rises linearly over the first `warmup` fraction of all steps, then stays constant or falls to
+    zero along half a cosine.
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
     """
     rising = settings.warmup * steps
     if step < rising:
-        # Adam's second moments are means over few gradients at first, so its first steps would be
-        # too long. The first rate is above 0: a step at rate 0 would waste its batch.
+        # Adam's second moments are at first means over few gradients, which makes the first steps
+        # too large. The first rate is above 0 because a step at rate 0 would waste its batch.
         return settings.learning_rate * (step + 1) / (math.floor(rising) + 1)
     if settings.schedule == "constant":
         return settings.learning_rate
@@ -83,13 +83,13 @@ def learning_rate(settings: TrainingPlan, step: int, steps: int) -> float:
 
 
 def save_state(optimizer: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
-    """State of an optimizer between steps, for `restore_state`.
+    """Return the state of an optimizer between steps, for `restore_state`.
 
-    The tensors of a group are laid end to end, so that it does not matter whether the parameters
-    were trained one by one or as views of one flat tensor.
+    The tensors of a group are concatenated, so the state is the same whether the parameters were
+    trained one by one or as views of one flat tensor.
 
     Args:
-        name: of the optimizer, as in the settings.
+        name: name of the optimizer in the settings.
     """
     saved = {}
     for g, group in enumerate(optimizer.param_groups):
@@ -103,7 +103,7 @@ def save_state(optimizer: torch.optim.Optimizer, name: str) -> dict[str, Tensor]
 def restore_state(optimizer: torch.optim.Optimizer, name: str, saved: Mapping[str, Tensor]) -> None:
     """Continue from the state that `save_state` returned for the same parameters.
 
-    Raises: SettingsError if it belongs to another optimizer, or to other groups.
+    Raises: SettingsError if the state is from another optimizer or other parameter groups.
     """
     states: dict[int, dict[str, Tensor]] = {}
     start = 0

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar in a terminal or notebook, plain lines anywhere else."""
+"""Progress display: a bar in a terminal or notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from elman.train.metrics import EpochRecord, RunningMetrics
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-_NOTEBOOK_LINES = 8  # a cell's output keeps the last ones above the bar
+_NOTEBOOK_LINES = 8  # the last lines, shown above the bar in a cell's output
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """One epoch in one line: losses in nats with accuracies, or losses with errors of numbers."""
+    """Return one line for an epoch: losses in nats with accuracies, or losses with RMSE."""
     training, validation = _metric(record.accuracy, record.rmse), ""
     if record.validation_loss is not None:
         validation = f"  validation loss {record.validation_loss:.4f}"
@@ -28,7 +28,7 @@ def _metric(accuracy: float | None, rmse: float | None) -> str:
 
 
 class Progress:
-    """What a training reports to while it runs; this one shows nothing, its subclasses do."""
+    """Interface of the progress display; this base class shows nothing."""
 
     def __enter__(self) -> Progress:
         return self
@@ -37,17 +37,17 @@ class Progress:
         pass
 
     def start(self, description: str) -> None:
-        """Called once, before the first step, with where the gradients come from."""
+        """Called once, before the first step, with how the gradients are computed."""
 
     def batch(self, number: int, batches: int, metrics: RunningMetrics) -> None:
-        """Called after each step, with its number of the epoch's `batches`."""
+        """Called after each step with its number, from 1, out of the epoch's `batches`."""
 
     def epoch(self, record: EpochRecord) -> None:
         """Called after each epoch."""
 
 
 class Lines(Progress):
-    """Plain lines: one every `every` epochs; the first and the last are always shown."""
+    """Plain lines: one per `every` epochs, and always the first and the last."""
 
     def __init__(self, epochs: int, every: int) -> None:
         self.epochs = epochs
@@ -55,11 +55,11 @@ class Lines(Progress):
         self._unshown: EpochRecord | None = None
 
     def __exit__(self, *exception: object) -> None:
-        if self._unshown is not None:  # early stopping or Ctrl-C: this was the last epoch
+        if self._unshown is not None:  # the last epoch, after early stopping or Ctrl-C
             self.write(epoch_line(self._unshown, self.epochs))
 
     def start(self, description: str) -> None:
-        """Show where the gradients come from."""
+        """Show how the gradients are computed."""
         self.write(description)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -115,7 +115,7 @@ class Terminal(Lines):
         super().epoch(record)
 
     def redraw(self) -> None:
-        """Show the bar as it is now; a terminal's draws itself."""
+        """Show the current bar; in a terminal, rich refreshes it by itself."""
 
     def write(self, line: str) -> None:
         """Write above the bar."""
@@ -123,9 +123,9 @@ class Terminal(Lines):
 
 
 class Notebook(Terminal):
-    """Lines above a bar in one output of a cell, which ends as the last epoch's line.
+    """Lines above a bar in one cell output, which ends with the last epoch's line.
 
-    rich draws it, but IPython shows and replaces it: rich's own live display asks for ipywidgets.
+    rich renders it, but IPython displays it, because rich's own live display needs ipywidgets.
     """
 
     def __init__(self, epochs: int, every: int) -> None:
@@ -144,7 +144,7 @@ class Notebook(Terminal):
         self._show(self._bar)
 
     def write(self, line: str) -> None:
-        """Add a line, and take the bar away until the next batch."""
+        """Add a line, and hide the bar until the next batch."""
         self._lines.append(line)
         self._show()
 
@@ -167,8 +167,8 @@ def make_progress(verbose: int, epochs: int) -> Progress:
     """Choose how to show a training.
 
     Args:
-        verbose: 0 for nothing; n for a line every n epochs, with a bar where one can be drawn.
-        epochs: of the training.
+        verbose: 0 shows nothing; n shows a line every n epochs, and a bar where possible.
+        epochs: number of epochs of the training.
     """
     if not verbose:
         return Progress()
