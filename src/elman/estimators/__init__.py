@@ -1,4 +1,4 @@
-"""The scikit-learn contract: preprocessing, model and training behind fit and predict."""
+"""scikit-learn estimators: preprocessing, model and training behind fit and predict."""
 
 from elman.estimators.containers import from_channels_first
 from elman.estimators.encoder import EncodedSequences

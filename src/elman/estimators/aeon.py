@@ -1,8 +1,8 @@
-"""elman among aeon's classifiers and regressors: channels first, in its pipelines and benchmarks.
+"""Adapters to aeon: a classifier and a regressor for its pipelines and benchmarks, channels first.
 
-They take the arguments of `SequenceClassifier` and `SequenceRegressor`, which do the work: the one
-that was fitted is `estimator_`, with `evaluate`, `check`, `save` and all else. Needs the package
-aeon, which nothing else in elman does.
+They take the arguments of `SequenceClassifier` and `SequenceRegressor` and wrap them: the fitted
+estimator is `estimator_`, which has `evaluate`, `check`, `save` and all other methods. This is the
+only module of elman that needs the package aeon.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TAGS: dict[str, Any] = {
 
 
 def _test_parameters() -> dict[str, Any]:
-    """Return parameters for aeon's checks: a small network, and no validation split."""
+    """Return parameters for aeon's checks: a small network without a validation split."""
     return {"hidden_size": 4, "epochs": 2, "validation": 0.0}
 
 
@@ -44,10 +44,10 @@ def _test_parameters() -> dict[str, Any]:
 class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
     """`SequenceClassifier` for aeon: X is (n, C, T), (n, T), or a list of (C, T_i) arrays.
 
-    Args: those of `SequenceClassifier`.
+    Args: the same as `SequenceClassifier`.
 
     Attributes:
-        estimator_: the `SequenceClassifier` that was fitted.
+        estimator_: the fitted `SequenceClassifier`.
 
     Examples:
         >>> import numpy as np
@@ -87,10 +87,10 @@ class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
 class AeonRegressor(Parameters, BaseRegressor):  # type: ignore[misc]
     """`SequenceRegressor` for aeon: X is (n, C, T), (n, T), or a list of (C, T_i) arrays.
 
-    Args: those of `SequenceRegressor`, with one number a sequence.
+    Args: the same as `SequenceRegressor`; the target is one number per sequence.
 
     Attributes:
-        estimator_: the `SequenceRegressor` that was fitted.
+        estimator_: the fitted `SequenceRegressor`.
     """
 
     _tags: ClassVar[dict[str, Any]] = _TAGS

@@ -1,4 +1,4 @@
-"""What all estimators share: from settings and sequences to a trained model and its predictions."""
+"""Base class of all estimators: fit, predict, evaluate, check and save."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from elman.models import SequenceModel
 from elman.train import EpochCallback, History, TorchThreads, train
 from elman.train.progress import make_progress
 
-_BATCH = 256  # sequences that are predicted at once
+_BATCH = 256  # sequences per batch in prediction
 
 
 class SequenceEstimator(FittedState):
-    """Base of classifier, tagger and regressor; not to be used itself."""
+    """Base class of classifier, tagger and regressor; do not use it directly."""
 
     @property
     def per_step(self) -> bool:
@@ -53,22 +53,22 @@ class SequenceEstimator(FittedState):
     ) -> Self:
         """Train on labelled sequences.
 
-        Ctrl-C ends the training as early stopping does, and keeps the best model so far.
+        Ctrl-C ends training in the same way as early stopping and keeps the best model so far.
 
         Args:
             X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
                 token lists, or list of strings; or a list of tables (T_i, C), object arrays or
-                data frames, of numbers and categories. A missing number is NaN.
-            y: a label or number for each sequence, or for each of its steps, as the class says.
-            sample_weight: n numbers, how much each sequence counts in the loss, or, with a label or
-                number at every step, n lists with one a step; 0 leaves it out.
-            validation_data: (X, y) or (X, y, sample_weight) to watch the training by, instead of a
+                data frames, with numbers and categories. Missing numbers are NaN.
+            y: a label or number for each sequence, or for each step; see the estimator's class.
+            sample_weight: n numbers, the weight of each sequence in the loss; if there is a target
+                at every step, also n lists with one weight per step. A weight of 0 excludes it.
+            validation_data: (X, y) or (X, y, sample_weight), used for validation instead of a
                 share of X.
             on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
-                `elman.explain.Watch`, which sees the network itself.
-            groups: of each sequence, n; the share held out to watch the training by is of whole
+                `elman.explain.Watch`, which has access to the network itself.
+            groups: n group labels, one per sequence; the validation split consists of whole
                 groups.
-        Raises: DataError, ShapeError or SettingsError, saying what was expected.
+        Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
         prepared = self.prepare(X, y, sample_weight, validation_data, groups)
         return self.fit_prepared(prepared, on_epoch)
@@ -85,14 +85,14 @@ class SequenceEstimator(FittedState):
         target_names: Sequence[str] = (),
         layout: Layout | None = None,
     ) -> Prepared:
-        """Do all of `fit` that comes before the training, which `fit_prepared` then does.
+        """Do everything in `fit` that precedes training; `fit_prepared` then trains.
 
         Args:
             X, y, sample_weight, validation_data, groups: as for `fit`.
-            column_names: of the channels, where X itself has none.
-            target_names: of predicted numbers.
-            layout: how the files were read that X and y come from; it is saved with the model.
-        Raises: as `fit`.
+            column_names: names of the channels, used if X has no column names.
+            target_names: names of the predicted numbers.
+            layout: how the files that X and y come from were read; it is saved with the model.
+        Raises: the same errors as `fit`.
         """
         previous = self._previous() if self.warm_start else None
         container, settings = self._check_before(X, y, previous)
@@ -112,7 +112,7 @@ class SequenceEstimator(FittedState):
         )
 
     def fit_prepared(self, prepared: Prepared, on_epoch: EpochCallback | None = None) -> Self:
-        """Train on what `prepare` settled; `on_epoch` as for `fit`."""
+        """Train on the result of `prepare`; `on_epoch` is the same as for `fit`."""
         continues = prepared.one_pass and prepared.continues is not None
         memory = dict(self._memory) if continues else {}
         model, history = self._train(prepared, memory, on_epoch)
@@ -120,9 +120,9 @@ class SequenceEstimator(FittedState):
             before = self.history_.epochs
             last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
             history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
-        # The baselines of the first pass stay: a later one may see a small part of the data only.
+        # Keep the baselines of the first pass: a later pass may see only a small part of the data.
         baselines = self.baselines_ if continues else prepared.make_baselines()
-        # Assigned only now, so that a training that fails leaves the estimator as it was.
+        # Assign only now, so that the estimator is unchanged if training fails.
         self.encoder_, self.target_ = prepared.encoder, prepared.target
         self.columns_, self.layout_ = prepared.columns, prepared.layout
         self.model_, self.history_ = model, history
@@ -131,16 +131,18 @@ class SequenceEstimator(FittedState):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train by one pass over these sequences, continuing from where the training is.
+        """Train for one pass over these sequences, starting from the current weights.
 
-        The first call decides what later ones have to keep to: classes, channels, vocabulary,
-        scaling, and the baselines of `evaluate`. The optimizer continues from where it was, also
-        after pickling; after `load` it begins anew. The learning rate stays `learning_rate`:
-        `epochs`, `schedule`, `warmup`, `validation`, `patience` and `keep` are `fit`'s alone.
+        The first call fixes the classes, channels, vocabulary, scaling and the baselines of
+        `evaluate` for all later calls. The optimizer keeps its state between calls, also after
+        pickling; after `load` it starts from an empty state. The learning rate is constant at
+        `learning_rate`; `epochs`, `schedule`, `warmup`, `validation`, `patience` and `keep` apply
+        only to `fit`.
 
         Args:
-            X, y, sample_weight: as for `fit`.
-            classes: all labels there will be, for the first call; None for those of its y.
+            X, y, sample_weight: the same as for `fit`.
+            classes: all labels that any call will contain, for the first call; None means the
+                labels in the y of that call.
         """
         previous = self._previous()
         container, settings = self._check_before(X, y, previous)
@@ -160,7 +162,7 @@ class SequenceEstimator(FittedState):
     def _check_before(
         self, X: Any, y: Any, previous: Previous | None
     ) -> tuple[InputContainer, Settings]:
-        """Check what needs no look at the sequences: parameters, and the columns of X."""
+        """Check the parameters and the columns of X, before any sequence is read."""
         settings = self.check_parameters(self.readout)
         if settings.training.device == "cuda" and not torch.cuda.is_available():
             raise SettingsError(
@@ -177,7 +179,7 @@ class SequenceEstimator(FittedState):
         return container, settings
 
     def _previous(self) -> Previous | None:
-        """What a training that continues keeps to; None where there is nothing to continue."""
+        """What continued training takes over; None if the estimator is not fitted."""
         if not self.__sklearn_is_fitted__():
             return None
         return Previous(self.model_, self.encoder_, self.target_, self.columns_, self.layout_)
@@ -188,13 +190,13 @@ class SequenceEstimator(FittedState):
         memory: dict[str, Tensor],
         on_epoch: EpochCallback | None,
     ) -> tuple[SequenceModel, History]:
-        """Make a network and train it; `memory` is the optimizer's, before and after."""
+        """Make and train a network; `memory` is the state of the optimizer, updated in place."""
         plan = prepared.plan
         progress = make_progress(self.verbose, plan.epochs)
-        # fork_rng leaves the caller's own random state as it was.
+        # fork_rng restores the caller's random state afterwards.
         with torch.random.fork_rng(), TorchThreads(self.threads), progress:
             torch.manual_seed(plan.seed)
-            with TorchThreads(1):  # else LAPACK might round orthogonal weights in another way
+            with TorchThreads(1):  # LAPACK may round orthogonal weights differently with more
                 model = prepared.make_model().to(plan.device)
             history = train(
                 model,
@@ -211,9 +213,9 @@ class SequenceEstimator(FittedState):
     # -- prediction ----------------------------------------------------------------------------
 
     def read_sequences(self, X: Any) -> Any:
-        """Return X out of its container, which must be like the one that was trained with.
+        """Take X out of its container, and check its columns against those of the training data.
 
-        What `encode` returned is returned as it is.
+        The result of `encode` is returned unchanged.
         """
         self._check_fitted()
         if isinstance(X, EncodedSequences):
@@ -223,22 +225,22 @@ class SequenceEstimator(FittedState):
         return container.sequences
 
     def read_labels(self, X: Any, y: Any) -> Labels:
-        """Return y checked: a label for each sequence, or each step, of X."""
+        """Return y, checked to have a label for each sequence or each step of X."""
         return read_labels(X, y, self.targets, per_step=self.per_step)
 
     def encode(self, X: Any) -> EncodedSequences:
-        """Return X as the network reads it, which every method takes in place of X.
+        """Return X as network inputs, which every method accepts in place of X.
 
-        To predict, evaluate and explain the same sequences, encode them once.
+        To predict, evaluate and explain the same sequences, encode them only once.
 
-        Raises: DataError or ShapeError if X is not like the X of the training; DataError if it was
-            encoded for another model.
+        Raises: DataError or ShapeError if X does not have the form of the training data; DataError
+            if it was encoded for another model.
         """
         sequences = self.read_sequences(X)
         return self.encoder_.encode_sequences(sequences)
 
     def predict_encoded(self, encoded: EncodedSequences) -> NDArray[np.float64]:
-        """Return probabilities, or values, of encoded sequences: (n, K), or a row a step (N, K)."""
+        """Return probabilities or values: (n, K), one row per sequence, or (N, K), one per step."""
         inputs = encoded.inputs
         count = len(inputs.values) if self.per_step else len(inputs)
         out = np.empty((count, self.target_.num_outputs))
@@ -255,33 +257,33 @@ class SequenceEstimator(FittedState):
         return self.target_.to_output_units(out)
 
     def _predict_batch(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """From a padded batch and its lengths to predictions, (B, K) or (B, T, K), float64."""
+        """Predict a padded batch, given its lengths: (B, K) or (B, T, K), float64."""
         return self.target_.transform_outputs(self.model_(x, lengths))
 
     def split_steps(self, encoded: EncodedSequences, predictions: NDArray[Any]) -> Any:
-        """Return predictions as users have them: (n, ...), or of steps n arrays (T_i, ...)."""
+        """Return predictions, (n, ...), or if they are per step, n arrays (T_i, ...)."""
         return list(encoded.inputs.with_values(predictions)) if self.per_step else predictions
 
     def predict(self, X: Any) -> Any:
-        """Return the prediction for each sequence, or n arrays (T_i, ...) with one for each step.
+        """Predict each sequence, or each step.
 
-        Returns: the likeliest class, (n,); of several labels whole numbers, (n, K), 1 where the
-            label's probability is above 1/2; numbers in the target's unit, (n,), or (n, K) where
-            y had K of them.
+        Returns: the most probable class, (n,); for multilabel targets an integer indicator, (n, K),
+            1 where the probability is above 1/2; or numbers in the target's unit, (n,), or (n, K)
+            if y had K columns. Predictions per step are n arrays (T_i, ...).
         """
         encoded = self.encode(X)
         return self.split_steps(encoded, self.target_.decide(self.predict_encoded(encoded)))
 
     def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Any:
-        """Compare predictions with the truth, and with baselines fitted on the training split.
+        """Compare predictions with y, and with baselines fitted on the training split.
 
         Args:
-            X: sequences, in the form they were trained in, or what `encode` made of them.
-            y: their labels, in the form of `fit`.
-            resamples: draws behind the 95 % intervals; 0 for none.
-        Returns: a Report, MultilabelReport or RegressionReport; it prints as a table and shows as
-            one in a notebook.
-        Raises: DataError if y holds a class that training has not seen.
+            X: sequences in the same form as for `fit`, or the result of `encode`.
+            y: their targets, in the same form as for `fit`.
+            resamples: number of bootstrap resamples for the 95 % intervals; 0 for no intervals.
+        Returns: a Report, MultilabelReport or RegressionReport; it is displayed as a table in the
+            terminal and in a notebook.
+        Raises: DataError if y contains a class that does not occur in the training data.
         """
         encoded = self.encode(X)
         inputs, labels = encoded.inputs, self.read_labels(encoded, y)
@@ -298,22 +300,22 @@ class SequenceEstimator(FittedState):
         )
 
     def count_unknown(self, X: Any) -> Counter[str]:
-        """Count the tokens of X that training has not seen and that are read as unknown."""
+        """Count the tokens of X that are not in the vocabulary and are read as unknown."""
         encoded = self.encode(X)
         return self.encoder_.count_unknown(encoded.steps)
 
     def check(self, X: Any, tolerance: float | None = None) -> list[Check]:
         """Check that predictions do not depend on padding or batch.
 
-        Each sequence is predicted alone, in batches, in other orders and with other padding; see
-        `elman.evaluate.check_invariance`.
+        Each sequence is predicted alone, in batches, in different orders and with different
+        padding; see `elman.evaluate.check_invariance`.
 
         Args:
-            X: sequences, in the form they were trained in.
-            tolerance: largest difference in probability, or standardised value, that passes. None
-                means 0, the same bits, unless `model_` has been changed so that torch runs it (see
-                `SequenceModel.native`); torch sums batches of other sizes in another order, and
-                then it is 1e-6.
+            X: sequences in the same form as for `fit`.
+            tolerance: largest accepted difference in probability or standardised value. None means
+                0, bitwise equality, or 1e-6 if `model_` has been changed so that torch runs it (see
+                `SequenceModel.native`), because torch sums in an order that depends on the batch
+                size.
         """
         inputs = self.encode(X).inputs
         if tolerance is None:
@@ -327,7 +329,7 @@ class SequenceEstimator(FittedState):
     # -- model folder --------------------------------------------------------------------------
 
     def describe_model(self) -> str:
-        """Say in one line what the network is."""
+        """Return a one-line description of the network."""
         self._check_fitted()
         return describe_model(self.model_, self.encoder_)
 
@@ -335,10 +337,10 @@ class SequenceEstimator(FittedState):
         """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
 
         Args:
-            folder: made if missing; a model that is there already is replaced.
-            data: what the model was trained on, for the card.
-            report: metrics for the card.
-        Raises: ModelFileError if the folder holds something else.
+            folder: created if missing; an existing model in it is replaced.
+            data: description of the training data, for the model card.
+            report: metrics for the model card.
+        Raises: ModelFileError if the folder contains anything other than a model.
         """
         self._check_fitted()
         write_folder(Path(folder), self, make_card(self, data, report))
@@ -346,6 +348,6 @@ class SequenceEstimator(FittedState):
     def save_card(
         self, folder: str | Path, *, data: str = "", report: Report | None = None
     ) -> None:
-        """Write the README.md of a model anew that `save` wrote; arguments as there."""
+        """Rewrite the README.md in a folder written by `save`; same arguments as `save`."""
         self._check_fitted()
         write_card(Path(folder), make_card(self, data, report))

@@ -1,4 +1,4 @@
-"""The model card, README.md: what a model is, its training data, and its metrics."""
+"""The model card, README.md: the model, its training data and its metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elman.tasks import TASKS
 
 
 def describe_model(model: SequenceModel, encoder: Encoder) -> str:
-    """Say in one line what the network is."""
+    """Return a one-line description of the network."""
     config = model.config
     cell = config.cell.upper() if config.cell != "rnn" else f"RNN ({config.nonlinearity})"
     weights = sum(p.numel() for p in model.parameters())
@@ -41,7 +41,7 @@ def describe_model(model: SequenceModel, encoder: Encoder) -> str:
 
 
 def _describe_input(encoder: Encoder) -> str:
-    """Say what X holds, as a comment behind `model.predict(X)`."""
+    """Describe what X contains, for the comment after `model.predict(X)`."""
     if encoder.kind == "text":
         return f"strings, cut into {encoder.unit}, {len(encoder.vocabulary):,} of them known"
     if encoder.kind == "tokens":
@@ -60,9 +60,9 @@ def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
     """Return the card as Markdown with the YAML header that model hubs read.
 
     Args:
-        estimator: fitted.
-        data: what it was trained on; empty where that is not known.
-        report: on held-out sequences, or None.
+        estimator: a fitted estimator.
+        data: description of the training data; empty if it is not known.
+        report: metrics on held-out sequences, or None.
     """
     target, history, encoder = estimator.target_, estimator.history_, estimator.encoder_
     config = estimator.model_.config

@@ -1,9 +1,9 @@
-"""The containers that users hand over as X, brought to the few forms that `inputs` reads.
+"""Containers that users pass as X, converted to the few forms that `inputs` reads.
 
-A data frame, a 2-D array and a list of lists of equal length are tables: a row is a sequence of one
-channel, a column a step. scikit-learn asks that a table keeps its width and its column names. A
-list of arrays, or an array (n, T, C), holds sequences that may have any length. aeon and sktime lay
-arrays out channels first: `from_channels_first` turns them.
+A data frame, a 2-D array and a list of lists of equal length are tables: each row is a sequence of
+one channel, each column a step. scikit-learn requires the width and column names of a table to stay
+the same after `fit`. A list of arrays, or an array (n, T, C), holds sequences of any length. aeon
+and sktime store arrays channels first; `from_channels_first` transposes them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ColumnRole = Literal["steps", "channels"]
 
 @dataclass(frozen=True)
 class Columns:
-    """What an estimator remembers of the X it was trained with.
+    """The columns of the X that an estimator was trained on.
 
     Args:
-        what: what the columns are: the steps of a table, the channels of sequences (T, C), or None
-            where X had no columns that are to stay the same.
+        what: meaning of the columns: the steps of a table, the channels of sequences (T, C), or
+            None if X had no columns that later inputs must match.
         count: `n_features_in_`.
-        names: `feature_names_in_`; None if there were none, or not all were words.
+        names: `feature_names_in_`; None if there were none, or not all were strings.
     """
 
     what: ColumnRole | None = None
@@ -40,24 +40,24 @@ class Columns:
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Names of the channels; empty where they are not known."""
+        """Names of the channels; empty if they are not known."""
         return (self.names or ()) if self.what == "channels" else ()
 
     @classmethod
     def of_channels(cls, names: Sequence[str], count: int) -> Columns:
-        """Return the columns of `count` channels with these names; none where they do not fit."""
+        """Return columns with these names, or an empty `Columns` if there are not `count` names."""
         return cls("channels", count, tuple(names)) if len(names) == count else cls()
 
 
 @dataclass(frozen=True)
 class InputContainer:
-    """X in a form that `elman.estimators.inputs` reads, and the columns it had.
+    """X in a form that `elman.estimators.inputs` reads, and its columns.
 
     Args:
         sequences: array, list or Ragged.
-        what: as in Columns.
-        table: the frame or array that has them, or an empty one of as many columns.
-        loose: whether a later X in this form need not have the same columns.
+        what: same as in `Columns`.
+        table: the frame or array with these columns, or an empty array of the same width.
+        loose: whether a later X in this form may have different columns.
     """
 
     sequences: Any
@@ -66,13 +66,13 @@ class InputContainer:
     loose: bool = False
 
     def columns(self) -> Columns:
-        """What is to be remembered, as scikit-learn finds it."""
+        """Return the columns that a fitted estimator stores, as scikit-learn determines them."""
         if self.what is None:
             return Columns()
-        checked = BaseEstimator()  # scikit-learn writes what it finds into an estimator
+        checked = BaseEstimator()  # scikit-learn sets the attributes on an estimator
         try:
             validate_data(checked, self.table, skip_check_array=True)
-        except TypeError as error:  # names of several types
+        except TypeError as error:  # column names of several types
             raise KindError(f"X: {error}") from None
         names = getattr(checked, "feature_names_in_", None)
         return Columns(
@@ -85,8 +85,8 @@ def open_container(X: Any) -> InputContainer:
 
     Args:
         X: anything `SequenceClassifier.fit` takes; frames of pandas, polars, pyarrow and others.
-    Raises: KindError for sparse matrices, and tables of neither numbers nor text; ShapeError for
-        one number a sequence; DataError for complex numbers, and frames that are not in order.
+    Raises: KindError for sparse matrices, and for tables of neither numbers nor text; ShapeError
+        for one number per sequence; DataError for complex numbers, and for unsorted frames.
     """
     if isinstance(X, Ragged | str | bytes):
         return InputContainer(X)
@@ -101,7 +101,7 @@ def open_container(X: Any) -> InputContainer:
     frame = _frame(X)
     if frame is not None:
         return InputContainer(_table(frame.to_numpy()), "steps", X)
-    if hasattr(X, "to_numpy"):  # a series, where X[0] need not be the first entry
+    if hasattr(X, "to_numpy"):  # a series, where X[0] may not be the first entry
         X = X.to_numpy()
     elif hasattr(X, "__array__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
@@ -118,9 +118,9 @@ def open_container(X: Any) -> InputContainer:
 
 
 def check_columns(estimator: Any, container: InputContainer) -> None:
-    """Let scikit-learn compare the columns of X with those that the estimator remembers.
+    """Let scikit-learn compare the columns of X with those the estimator was trained on.
 
-    Raises: ShapeError if they are not those of the training.
+    Raises: ShapeError if they differ.
     """
     if container.what is None or container.loose or container.what != estimator.columns_.what:
         return
@@ -136,7 +136,7 @@ def check_columns(estimator: Any, container: InputContainer) -> None:
 
 
 def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
-    """Raise ShapeError if `validation_data` has other columns than the training data."""
+    """Raise ShapeError if the columns of `validation_data` differ from the training data."""
     present = container.columns()
     if present.what is None or container.loose or present.what != columns.what:
         return
@@ -150,7 +150,7 @@ def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
 
 
 def _frame(X: Any) -> Any:
-    """X as a narwhals frame, or None."""
+    """Return X as a narwhals frame, or None if X is not a data frame."""
     if isinstance(X, np.ndarray):
         return None
     import narwhals
@@ -168,7 +168,7 @@ def _from_list(X: Sequence[Any]) -> InputContainer:
     first = X[0] if X else None
     if isinstance(first, list | tuple):
         same = all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
-        # Lists of whole numbers alone are tokens.
+        # Lists that contain only integers are tokens.
         if same and {type(value) for row in X for value in row} in ({float}, {float, int}):
             return InputContainer(X, "steps", np.empty((0, len(first))), loose=True)
         return InputContainer(X)
@@ -193,11 +193,11 @@ def _from_list(X: Sequence[Any]) -> InputContainer:
 
 
 def _from_multi_index(X: Any) -> InputContainer:
-    """Read a frame in sktime's form: a row a time step, with the index (instance, time)."""
+    """Read a frame in sktime's format: one row per time step, indexed by (instance, time)."""
     index = X.index
     if index.nlevels != 2:
         raise ShapeError(f"X: got an index of {index.nlevels} levels, expected (instance, time)")
-    # Places of the names in the order of their first appearance.
+    # Rows at which the instance changes. An instance split into two blocks starts twice.
     first = index.get_level_values(0)
     starts = np.flatnonzero(np.concatenate([[True], first[1:] != first[:-1]]))
     if len(starts) != first.nunique():
@@ -221,9 +221,9 @@ def _from_multi_index(X: Any) -> InputContainer:
 
 
 def _cells(frame: Any) -> NDArray[Any]:
-    """The cells of a narwhals frame, (T, C): floats, or objects where a column is of categories.
+    """Return the cells of a narwhals frame, (T, C): floats, or objects if not all are numeric.
 
-    What the frame calls a category is text even if it is written as a number; a gap is None.
+    A value of a categorical column becomes text even if it is a number; missing cells are None.
     """
     import narwhals
 
@@ -240,7 +240,7 @@ def _cells(frame: Any) -> NDArray[Any]:
 
 
 def _table(values: NDArray[Any]) -> NDArray[Any]:
-    """An array of two or more dimensions, of numbers where it holds nothing else."""
+    """Return an array of two or more dimensions, as floats if all its objects are numbers."""
     if values.dtype.kind == "c":
         raise DataError("X: Complex data not supported", remedy="Give two channels.")
     if values.ndim == 2 and values.shape[1] == 0:
@@ -269,11 +269,11 @@ def _table(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_channels_first(X: Any) -> NDArray[Any] | list[NDArray[Any]]:
-    """Turn sequences of channels into sequences of steps.
+    """Transpose sequences from channels first to steps first.
 
     Args:
         X: (n, C, T) or (n, T) array, or a list of (C, T_i) or (T_i,) arrays.
-    Returns: (n, T, C) array, or a list of (T_i, C) arrays; views of what was given.
+    Returns: (n, T, C) array, or a list of (T_i, C) arrays; views of the input.
     Raises: ShapeError for other shapes.
     """
     if isinstance(X, list | tuple):

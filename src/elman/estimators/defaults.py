@@ -1,7 +1,7 @@
-"""Settings that are left open, chosen from statistics of the training split by a short rule.
+"""Data-dependent defaults: settings that are None are chosen from training-split statistics.
 
 Every number was chosen by cross-validation within training splits; docs/settings.md has the tables.
-A training that continues takes them from the present model instead.
+When training continues, the settings of the network are taken from the present model instead.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
-# Sequences below which none is held out for validation: small data cannot spare a tenth, and with a
-# cosine schedule the last weights need no selection.
+# With fewer training sequences, none are held out for validation: a small data set cannot spare a
+# tenth, and with a cosine schedule the last weights need no selection.
 FEW = 20_000
-# Batch size by the most sequences it is for; above them 32. On GunPoint, with 50 sequences, the
-# held-out accuracy was .66 after 100 epochs of batches of 32, and .98 after 400 of batches of 8.
+# Batch size by the largest number of sequences it is used for; 32 for more. On GunPoint (50
+# sequences) held-out accuracy was .66 after 100 epochs at batch size 32, .98 after 400 epochs at 8.
 BATCHES = {128: 8, 512: 16}
-STEPS = 3000  # of the optimizer: few sequences get more epochs, or GunPoint would stop at .66
-# Time steps that a whole training may go through, and units of the network. JapaneseVowels: .976 in
-# 1 s, .985 in 5 s and .996 in 18 s of one core.
+STEPS = 3000  # optimizer steps: small data sets get more epochs, or GunPoint would stay at .66
+# Total number of time steps processed in training, and hidden units. JapaneseVowels: accuracy .976
+# in 1 s, .985 in 5 s and .996 in 18 s on one core.
 EFFORT = {"quick": (400_000, 64), "normal": (4_000_000, 128), "high": (16_000_000, 256)}
-_CHANGEABLE = ("dropout", "initialization")  # settings of a network that leave its weights alone
+_CHANGEABLE = ("dropout", "initialization")  # network settings that may differ in later training
 
 
 def validation_share(sequences: int, training: TrainingSettings) -> float:
     """Return the default share of the training sequences to hold out for validation."""
     if training.keep == "best" or training.patience:
-        return 0.1  # both compare epochs on held-out sequences
+        return 0.1  # both settings compare epochs on held-out sequences
     return 0.0 if sequences < FEW else 0.05
 
 
 @dataclass(frozen=True)
 class DataStatistics:
-    """What the rule depends on, of the training split.
+    """Statistics of the training split that the defaults depend on.
 
     Args:
-        sequences: their number.
-        steps: average number of steps of a sequence.
-        channels: numbers at a step, 0 for tokens.
-        categories: number of columns of categories.
-        vocabulary: different tokens, 0 for numbers.
-        outputs: classes, or values to be predicted.
-        per_step: whether there is a label at every step.
+        sequences: number of sequences.
+        steps: mean number of steps per sequence.
+        channels: numeric channels per step, 0 for tokens.
+        categories: number of categorical columns.
+        vocabulary: number of distinct tokens, 0 for numbers.
+        outputs: number of classes, labels or values to predict.
+        per_step: whether there is a target at every step.
         task: `classification`, `multilabel` or `regression`.
         scaled: whether numbers are standardised.
     """
@@ -77,9 +77,9 @@ class DataStatistics:
 def choose(
     statistics: DataStatistics, model: ModelSettings, training: TrainingSettings
 ) -> tuple[ModelSettings, TrainingSettings, str]:
-    """Fill in every setting that is None, by the rule of this module.
+    """Fill in every setting that is None, or `auto`, with the default for these statistics.
 
-    Returns: the settings of network and training, and one sentence that says what was chosen.
+    Returns: the settings of network and training, and one sentence that lists the choices.
     """
     most_steps, units = EFFORT[training.effort]
     has_tokens = bool(statistics.vocabulary or statistics.categories)
@@ -102,13 +102,13 @@ def choose(
         ),
         "batch_size": default_batch,
         "learning_rate": 3e-3,
-        # Strong, which limits overfitting (docs/reproductions.md, network B); it is decoupled.
+        # Strong, to limit overfitting (docs/reproductions.md, network B); decoupled in AdamW.
         "weight_decay": 0.3 if training.optimizer == "adamw" else 0.0,
         "label_smoothing": 0.1 if has_tokens and smooth and not statistics.per_step else 0.0,
     }
     if statistics.channels:
-        # Noise limits overfitting: JapaneseVowels .962 without, .974 with 0.3. Where a number is
-        # computed from exact values it blurs them: adding problem, RMSE .008 without, .067 with.
+        # Noise limits overfitting: JapaneseVowels .962 without, .974 with 0.3. Regression does not
+        # get it, because noise blurs exact values: adding problem, RMSE .008 without, .067 with.
         noisy = statistics.scaled and smooth and statistics.sequences <= max(BATCHES)
         schedule["noise"] = 0.3 if noisy else 0.0
     if has_tokens:
@@ -135,7 +135,7 @@ def _format_value(value: Any) -> str:
 
 
 def keep_present_settings(network: ModelSettings, present: ModelConfig) -> ModelSettings:
-    """Return the settings of a network, with open ones as in the present model's `present`."""
+    """Return network settings, with None and `auto` replaced by the present model's values."""
     left_open = {
         entry.name: getattr(present, entry.name)
         for entry in dataclasses.fields(ModelSettings)
@@ -145,9 +145,9 @@ def keep_present_settings(network: ModelSettings, present: ModelConfig) -> Model
 
 
 def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSettings:
-    """Return the settings of one more pass after `passes`: the learning rate stays as it is.
+    """Return the settings of one more pass after `passes` passes, at a constant learning rate.
 
-    Raises: SettingsError for `balanced`, which depends on the classes of all data.
+    Raises: SettingsError for `balanced`, which depends on the class counts of all the data.
     """
     if training.class_weight == "balanced":
         raise SettingsError(
@@ -166,9 +166,9 @@ def settings_for_one_pass(training: TrainingSettings, passes: int) -> TrainingSe
 
 
 def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceModel:
-    """Return a copy of a model to train on, so that a training that fails changes nothing.
+    """Return a copy of the model to train, so that failed training leaves the original unchanged.
 
-    Raises: SettingsError if `config` asks for other weights than it has.
+    Raises: SettingsError if `config` describes a different network.
     """
     for entry in dataclasses.fields(ModelConfig):
         present, wanted = (getattr(c, entry.name) for c in (model.config, config))

@@ -1,4 +1,4 @@
-"""From sequences as users have them to network inputs; fitted on the training split only."""
+"""Encoder from user sequences to network inputs; fitted on the training split only."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ Floats = NDArray[np.float64]
 class EncodedSequences(Sequence[Any]):
     """n sequences with their steps and network inputs, so that they are read only once.
 
-    Taken in the place of X by every method of the estimator whose `encode` made it, and by the
-    functions of `elman.explain` that are given that estimator.
+    Every method of the estimator whose `encode` made it accepts it in place of X, and so do the
+    functions of `elman.explain` when they are called with that estimator.
 
     Args:
-        sequences: as the user has them, out of their container.
+        sequences: the user's sequences, taken out of their container.
         steps: numbers (N, C), mixed columns (N, C), or tokens (N,).
-        inputs: what the network takes; see `Encoder.encode_steps`.
-        encoder: that made it.
+        inputs: inputs of the network; see `Encoder.encode_steps`.
+        encoder: the encoder that made it.
     """
 
     sequences: Any
@@ -70,26 +70,26 @@ class EncodedSequences(Sequence[Any]):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Standardises numbers, and numbers tokens.
+    """Standardises numbers and maps tokens to ids.
 
-        numbers: (x - mean) / scale of each channel        tokens: place in the vocabulary
+        numbers: (x - mean) / scale of each channel        tokens: index in the vocabulary
 
-    A missing number is replaced by the last one of its channel and sequence, before the first by
-    the training mean. Each channel with gaps in the training split gets one more channel, behind
-    all others: 1 where its value was observed, 0 where not.
+    A missing number is replaced by the previous value of its channel in the same sequence, or by
+    the training mean if there is none. Each channel with gaps in the training split adds a mask
+    channel after all value channels: 1 where the value was observed, 0 where it was missing.
 
-    Mixed steps hold columns of numbers, treated so, and columns of categories, each with a
-    vocabulary of its own in which a missing category is one as well.
+    Mixed steps have numeric columns, encoded in the same way, and categorical columns, each with
+    its own vocabulary, in which a missing value is a category of its own.
 
     Args:
         kind: `numbers`, `tokens`, `text` or `mixed`.
         unit: for text, one of `UNITS`.
         mean, scale: for numbers, (C,) float64.
-        fill: for numbers, what a gap before a channel's first value becomes, (C,) float64; NaN in a
-            channel that had no gap in the training split, and must have none.
-        vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 unknown.
-        categories: for mixed steps, column of X -> category -> code, as in `vocabulary`.
-        names: of all columns of X, for messages; empty where they are not known.
+        fill: for numbers, the value used in gaps before a channel's first value, (C,) float64; NaN
+            for a channel without gaps in the training split, in which gaps are an error.
+        vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 the unknown token.
+        categories: for mixed steps, column of X -> category -> code, numbered as in `vocabulary`.
+        names: names of all columns of X, for messages; empty if they are not known.
     """
 
     kind: InputKind
@@ -111,9 +111,9 @@ class Encoder:
         scale: bool,
         names: Sequence[str] = (),
     ) -> EncodedSequences:
-        """Learn from the training sequences, which are of the kind `inputs`, and encode them.
+        """Fit an encoder to the training sequences, whose kind is `inputs`, and encode them.
 
-        One function for both, so that text is cut once. The encoder is the result's `encoder`.
+        One function does both, so that text is split only once; the result has the encoder.
         """
         if inputs == "numbers":
             steps = as_numbers(X)
@@ -146,49 +146,49 @@ class Encoder:
 
     @property
     def channels(self) -> int:
-        """Number of columns, of numbers and of categories; 0 for tokens."""
+        """Number of columns, numeric and categorical; 0 for tokens."""
         return len(self.mean) + len(self.categories)
 
     @property
     def gaps(self) -> NDArray[np.bool_]:
-        """Whether values of a column of numbers may be missing, (C,)."""
+        """Whether each numeric column may have missing values, (C,)."""
         return np.isfinite(self.fill)
 
     @property
     def input_size(self) -> int:
-        """Numbers that the network takes at a step: the values, and which were observed."""
+        """Numeric inputs of the network per step: value channels and mask channels."""
         return len(self.mean) + int(self.gaps.sum())
 
     @property
     def category_sizes(self) -> tuple[int, ...]:
-        """Codes in use of each column of categories, padding and unknown counted."""
+        """Number of codes of each categorical column, including padding and unknown."""
         return tuple(len(known) + FIRST_TOKEN for known in self.categories.values())
 
     @property
     def vocabulary_size(self) -> int:
-        """Ids in use, padding and unknown counted; 0 for numbers."""
+        """Number of token ids, including padding and unknown; 0 for numbers."""
         return len(self.vocabulary) + FIRST_TOKEN if self.kind in ("tokens", "text") else 0
 
     def encode(self, X: Any) -> Ragged:
-        """Return X as the network takes it; see `encode_steps`.
+        """Return X as network inputs; see `encode_steps`.
 
-        Raises: ShapeError if the channels are not those of the training; DataError if X holds
+        Raises: ShapeError if the number of channels differs from training; DataError if X holds
             sequences of another kind, or was encoded by another encoder.
         """
         return self.encode_sequences(X).inputs
 
     def encode_sequences(self, X: Any) -> EncodedSequences:
-        """Return X encoded; encoded sequences are returned as they are."""
+        """Return X encoded; sequences that are already encoded are returned unchanged."""
         steps = self.read_steps(X)
         if isinstance(X, EncodedSequences):
             return X
         return EncodedSequences(X, steps, self.encode_steps(steps), self)
 
     def encode_steps(self, steps: Ragged) -> Ragged:
-        """Return steps, as `read_steps` gave them, as the network takes them.
+        """Return the network inputs for steps returned by `read_steps`.
 
-        Returns: (N, C) float32 or (N,) int64. Categories are codes in the last columns of (N, C),
-            exact in float32 below 2^24.
+        Returns: (N, C) float32 or (N,) int64. Categories are codes in the last columns of (N, C);
+            float32 represents them exactly below 2^24.
         """
         if self.kind == "numbers":
             return self._encode_numbers(steps)
@@ -226,17 +226,17 @@ class Encoder:
         return numbers.with_values(np.hstack([values, observed.astype(np.float32)]))
 
     def name_column(self, column: int) -> str:
-        """Return the name of a column of X, quoted, or its number where it has no name."""
+        """Return the quoted name of a column of X, or its number if it has no name."""
         return _name_columns(self.channels, self.names)[column]
 
     def _name_channel(self, number: int) -> str:
-        """From a column of numbers to its name among all columns of X."""
+        """Return the name of a numeric column, given its index among the numeric columns."""
         return self.name_column(
             [c for c in range(self.channels) if c not in self.categories][number]
         )
 
     def count_unknown(self, steps: Ragged) -> Counter[str]:
-        """Count the tokens and categories of `steps` that training has not seen."""
+        """Count the tokens and categories of `steps` that are not in the vocabulary."""
         if self.kind == "numbers":
             return Counter()
         if self.kind == "mixed":
@@ -249,7 +249,7 @@ class Encoder:
         return Counter(t for t in steps.values.tolist() if t not in self.vocabulary)
 
     def read_steps(self, X: Any) -> Ragged:
-        """Return X cut into its steps: numbers or mixed columns as they are, or tokens."""
+        """Return X as steps: unscaled numbers, mixed columns, or tokens."""
         if isinstance(X, EncodedSequences):
             if X.encoder is not self:
                 raise DataError(
@@ -272,8 +272,8 @@ class Encoder:
 
     def _refuse_other_kind(self, X: Any) -> None:
         kind = input_kind(X)
-        # Whole numbers in lists may be tokens or values, and a few mixed sequences may
-        # show no category: training has decided.
+        # Lists of integers may be tokens or values, and a small mixed X may contain no category:
+        # the kind found in training decides.
         loose = (
             ("mixed", "numbers"),
             *(() if isinstance(X, Ragged) else (("tokens", "numbers"), ("numbers", "tokens"))),
@@ -285,7 +285,7 @@ class Encoder:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` gives the same encoder back to the last bit."""
+        """Return a JSON-ready dictionary; `from_dict` restores the encoder bit for bit."""
         if self.kind in ("tokens", "text"):
             return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
         state: dict[str, Any] = {
@@ -302,9 +302,9 @@ class Encoder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], names: Sequence[str] = ()) -> Encoder:
-        """Undo `to_dict`, with the `names` of the columns.
+        """Restore an encoder from `to_dict` and the `names` of the columns.
 
-        Raises: ModelFileError if a part is missing or of the wrong form.
+        Raises: ModelFileError if an entry is missing or has the wrong form.
         """
         try:
             kind = values["kind"]
@@ -338,20 +338,20 @@ def _numbered(names: Iterable[str]) -> dict[str, int]:
 
 
 def _by_frequency(names: list[str]) -> dict[str, int]:
-    """Number categories, the most frequent first, equals in order of their names."""
+    """Number categories by decreasing frequency; ties are in order of their names."""
     counts = Counter(names)
     return _numbered(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
 def _name_columns(count: int, names: Sequence[str]) -> list[str]:
-    """Names of columns, quoted, or their numbers where there are not as many names."""
+    """Return quoted column names, or column numbers if there are not `count` names."""
     return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))
 
 
 def _fit_numbers(
     values: Floats, scale: bool, labels: Sequence[str]
 ) -> tuple[Floats, Floats, Floats]:
-    """Mean, scale and fill of each column of (N, C), as an Encoder has them; C labels."""
+    """Return `mean`, `scale` and `fill` of an Encoder for values (N, C) with C labels."""
     gaps = np.isnan(values).any(0)
     mean, spread, highest = _statistics(values, labels)
     if scale and not np.isfinite(spread).all():
@@ -361,16 +361,16 @@ def _fit_numbers(
             "standardise",
             remedy="Write it in another unit.",
         )
-    # A channel that never changes carries nothing: it becomes zero, not a division by zero.
+    # A constant channel becomes zero instead of a division by zero.
     spread = np.where(spread > 1e-12 * highest, spread, 1.0)
     fill = np.where(gaps, mean, np.nan)
     return (mean, spread, fill) if scale else (np.zeros(len(mean)), np.ones(len(mean)), fill)
 
 
 def _statistics(values: Floats, labels: Sequence[str]) -> tuple[Floats, Floats, Floats]:
-    """Mean, standard deviation and largest size of each channel's observed values, each (C,).
+    """Return mean, standard deviation and largest magnitude of the observed values, each (C,).
 
-    Raises: DataError for a channel that has none.
+    Raises: DataError for a channel without observed values.
     """
     known = ~np.isnan(values)
     if not known.any(0).all():

@@ -1,4 +1,4 @@
-"""The estimators: a class, labels or numbers for each sequence, or for each step; and `load`."""
+"""The estimators `SequenceClassifier`, `SequenceTagger` and `SequenceRegressor`; and `load`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from elman.models import load_folder
 
 
 class ClassPredictor(SequenceEstimator):
-    """What classifier and tagger share; not to be used itself."""
+    """Base class of classifier and tagger; do not use it directly."""
 
     target_: ClassTarget | MultilabelTarget
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Labels in order, (K,)."""
+        """Sorted class labels, (K,)."""
         return self.target_.classes
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, or of each label, (n, K), columns as `classes_`.
+        """Return the probability of each class or label, (n, K), in the order of `classes_`.
 
-        Of a tagger n arrays, (T_i, K), with the probability of each class at each step.
+        A tagger returns n arrays, (T_i, K), with the probability of each class at each step.
         """
         encoded = self.encode(X)
         return self.split_steps(encoded, self.predict_encoded(encoded))
@@ -45,28 +45,28 @@ class ClassPredictor(SequenceEstimator):
 @document_parameters
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
-    """A recurrent network that gives each sequence one of two or more classes, or several labels.
+    """A recurrent network that predicts a class, or several labels, for each sequence.
 
-    A prediction depends on its own sequence alone: never on padding or on the rest of the batch.
-    What is None is chosen from the data, by the rule of `elman.estimators.defaults`.
+    A prediction depends only on its own sequence, never on padding or on the rest of the batch.
+    Parameters that are None are chosen from the data; see `elman.estimators.defaults`.
 
-    `fit` takes as y (n,) labels: strings, whole numbers or truth values. Or several labels each: n
-    sets or lists of labels, or an indicator, (n, K) with 1 where label k is there, as in
-    scikit-learn.
+    The y of `fit` is (n,) labels: strings, integers or booleans. For multilabel classification it
+    is n sets or lists of labels, or an indicator matrix, (n, K), with 1 where a sequence has label
+    k, as in scikit-learn.
 
     Args:
-        readout: What the output reads: `last`, the final state of each direction (a backward
-            direction's is the one at the first step); `mean` or `max` over the states of all steps;
-            `auto`, chosen from the data.
+        readout: Which states the output layer reads: `last`, the final state of each direction
+            (for the backward direction, the state at the first step); `mean` or `max` over the
+            states of all steps; `auto`, chosen from the data.
 
     Attributes:
-        classes_: (K,) labels in order; 0 to K - 1 of an indicator.
-        history_: `.epochs`, a record an epoch, `.kept_epoch`, `.stopped`, and `.gradients`, where
-            they came from.
+        classes_: (K,) sorted labels; 0 to K - 1 for an indicator matrix.
+        history_: `.epochs`, one record per epoch; `.kept_epoch`; `.stopped`, why training ended;
+            and `.gradients`, how the gradients were computed.
         model_: the `elman.models.SequenceModel`.
-        encoder_, target_: how sequences and labels are read.
-        columns_: names of the channels, where they have any.
-        chosen_: what was chosen from the data, in words.
+        encoder_, target_: the encoders of sequences and labels.
+        columns_: names of the channels, if they have any.
+        chosen_: a sentence listing the settings chosen from the data.
 
     Examples:
         >>> import numpy as np
@@ -90,24 +90,25 @@ class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
         return tags
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of sequences that are right; of several labels, with all of them."""
-        # Read as fit reads them: scikit-learn takes no arrays of objects but of text.
+        """Return the accuracy; for multilabel targets, a sequence needs all labels correct."""
+        # Convert labels as fit does: scikit-learn accepts object arrays only if they hold text.
         labels = self.target_.to_scored(self.read_labels(self.read_sequences(X), y))
         return float(super().score(X, labels, sample_weight))
 
 
 @document_parameters
 class SequenceTagger(ClassPredictor):
-    """A recurrent network that gives each step of a sequence one of two or more classes.
+    """A recurrent network that predicts one of two or more classes at each step of a sequence.
 
-    The output reads the state at every step. A step's label depends on the whole sequence, or with
-    `bidirectional=False` on the steps up to it only. What is None is chosen from the data.
+    The output layer reads the state at every step. A prediction depends on the whole sequence, or
+    with `bidirectional=False` only on the steps up to it. Parameters that are None are chosen from
+    the data.
 
-    `fit` takes as y n lists or arrays of labels, each as long as its sequence, and as
-    `sample_weight` also n lists with one a step.
+    The y of `fit` is n lists or arrays of labels, each as long as its sequence. `sample_weight` can
+    also be n lists with one weight per step.
 
     Attributes:
-        classes_, history_, model_, encoder_, target_, columns_, chosen_: as `SequenceClassifier`.
+        classes_, history_, model_, encoder_, target_, columns_, chosen_: see `SequenceClassifier`.
     """
 
     saved_as: ClassVar[str] = "SequenceTagger"
@@ -117,7 +118,7 @@ class SequenceTagger(ClassPredictor):
     readout = "every"
 
     def score(self, X: Any, y: Any) -> float:
-        """Return the share of steps that are right."""
+        """Return the accuracy over all steps."""
         encoded = self.encode(X)
         truth = self.read_labels(encoded, y)
         assert isinstance(truth, Ragged)
@@ -130,22 +131,22 @@ class SequenceTagger(ClassPredictor):
 @document_parameters
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]
-    """A recurrent network that gives each sequence, or each step, one or more numbers.
+    """A recurrent network that predicts one or more numbers for each sequence or each step.
 
-    The network learns the numbers less their mean, over their deviation, both of the training
-    split; predictions are in the target's unit. What is None is chosen from the data.
+    The target is standardised with its mean and standard deviation in the training split;
+    predictions are in the target's unit. Parameters that are None are chosen from the data.
 
-    `fit` takes as y (n,) numbers, or (n, K); with `readout="every"` n arrays (T_i,) or (T_i, K),
-    and as `sample_weight` also n lists with one a step.
+    The y of `fit` is (n,) or (n, K) numbers; with `readout="every"`, n arrays (T_i,) or (T_i, K),
+    and `sample_weight` can also be n lists with one weight per step.
 
     Args:
-        readout: As `SequenceClassifier`; or `every`, for a number, or several, at every step.
-        loss: What is minimised: `auto`, the squared error; `absolute`, which large errors draw
-            less; or `huber`, squared up to one standard deviation and absolute beyond it.
+        readout: See `SequenceClassifier`; or `every`, to predict one or more numbers at every step.
+        loss: Loss function: `auto`, the squared error; `absolute`, which is less sensitive to large
+            errors; or `huber`, squared up to one standard deviation and absolute beyond it.
 
     Attributes:
-        target_: `.names`, `.mean` and `.scale` of what is predicted.
-        history_, model_, encoder_, columns_, chosen_: as `SequenceClassifier`.
+        target_: `.names`, `.mean` and `.scale` of the target.
+        history_, model_, encoder_, columns_, chosen_: see `SequenceClassifier`.
 
     Examples:
         >>> import numpy as np
@@ -174,10 +175,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         return tags
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R2, the share of the variance that is explained; of several values the mean.
+        """Return R2, the explained share of the variance, averaged over several targets.
 
         Args:
-            sample_weight: of each sequence, or with `readout="every"` of each step.
+            sample_weight: weight of each sequence, or with `readout="every"` of each step.
         """
         from sklearn.metrics import r2_score
 
@@ -196,18 +197,18 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
 
 Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
-# The only classes that a saved model can name.
+# Only these classes are loaded: a model file cannot make `load` run other code.
 ESTIMATORS: dict[str, type[Estimator]] = {
     kind.saved_as: kind for kind in (SequenceClassifier, SequenceRegressor, SequenceTagger)
 }
 
 
 def load(folder: str | Path) -> Estimator:
-    """Load an estimator that `save` or `elman train` wrote.
+    """Load an estimator written by `save` or `elman train`.
 
     Args:
-        folder: of a model, or of a run.
-    Raises: ModelFileError if something is missing, damaged, or not of this format.
+        folder: a model folder or a run folder.
+    Raises: ModelFileError if a file is missing, damaged or in another format.
     """
     tensors, config = load_folder(Path(folder))
     try:

@@ -1,4 +1,4 @@
-"""What users hand over as X, as ragged sequences of numbers or tokens."""
+"""Conversion of the user's X to ragged sequences of numbers, tokens or mixed columns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def input_kind(X: Any) -> InputKind:
-    """Say what a step of X is: arrays hold numbers, lists of lists of words or whole numbers hold
-    tokens, a list of strings is text still to be cut. Tables (T, C) with words in them are mixed.
+    """Return the kind of X: arrays are numbers, lists of lists of strings or integers are tokens, a
+    list of strings is text, and tables (T, C) that contain strings are mixed.
 
-    Raises: DataError if X is empty or of no such kind.
+    Raises: DataError if X is empty or of none of these kinds.
     """
     if isinstance(X, Ragged):
         if X.values.dtype.kind in "fiub":
@@ -54,7 +54,7 @@ def input_kind(X: Any) -> InputKind:
 
 
 def _is_mixed(sequence: Any) -> bool:
-    """Whether a sequence is a table (T, C) in which something is no number."""
+    """Whether a sequence is a table (T, C) with values that are not numbers."""
     if isinstance(sequence, list | tuple):
         steps = [step for step in sequence if isinstance(step, list | tuple)]
         return any(isinstance(value, str) for step in steps for value in step)
@@ -71,7 +71,7 @@ def as_indexable(X: Any) -> Any:
 
 
 def check_sequences(X: Any, inputs: str) -> tuple[Any, InputKind]:
-    """Return training sequences checked whole, numbers and tokens as ragged ones, and their kind.
+    """Check all training sequences; return them, as a Ragged unless they are text, and their kind.
 
     Args:
         inputs: the kind, or `auto`.
@@ -90,11 +90,11 @@ def check_sequences(X: Any, inputs: str) -> tuple[Any, InputKind]:
 
 
 def as_numbers(X: Any) -> Ragged:
-    """Return X as n sequences of (T_i, C) float64, NaN where a value is missing.
+    """Return X as n sequences of (T_i, C) float64, with NaN for missing values.
 
     Args:
         X: (n, T, C) or (n, T) array, or a list of (T_i, C) or (T_i,) arrays; C the same for all.
-    Raises: ShapeError or DataError naming the first sequence that is wrong.
+    Raises: ShapeError or DataError, naming the first invalid sequence.
     """
     if isinstance(X, Ragged):
         arrays: list[NDArray[np.float64]] = [np.asarray(X.values, dtype=np.float64)]
@@ -136,7 +136,7 @@ def as_mixed(X: Any) -> Ragged:
 
     Args:
         X: a list of arrays or lists (T_i, C); C the same for all.
-    Raises: ShapeError or DataError naming the first sequence that is wrong.
+    Raises: ShapeError or DataError, naming the first invalid sequence.
     """
     if isinstance(X, Ragged):
         refuse_empty(X.lengths)
@@ -192,16 +192,16 @@ def as_tokens(X: Any) -> Ragged:
 
 
 def choose_unit(texts: Sequence[str]) -> Unit:
-    """Say what to cut texts into: words if they have three or more on average, else characters."""
+    """Return the unit for texts: words if they average at least three, else characters."""
     refuse_other_than_text(texts)
     words = sum(len(text.split()) for text in texts)
     return "words" if words >= 3 * len(texts) else "characters"
 
 
 def cut(texts: Sequence[str], unit: str) -> Ragged:
-    """Cut texts into characters, words in lower case and single punctuation marks, or bytes.
+    """Split texts into characters, lower-case words and single punctuation marks, or bytes.
 
-    The bytes are those of UTF-8: what is printable in ASCII as it is, others as `\\xc3`.
+    Bytes are UTF-8: printable ASCII is written as the character itself, others as `\\xc3`.
     """
     refuse_other_than_text(texts)
     if unit == "words":

@@ -1,4 +1,4 @@
-"""Labels and weights as users have them: checked, as codes, and by class, label or sequence."""
+"""Checks and conversion of the user's labels, class weights and sample weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
 
 
 def as_labels(y: Any, name: str) -> NDArray[Any]:
-    """Return y as one array of strings, whole numbers or truth values.
+    """Return y as one array of strings, integers or booleans.
 
     Args:
         y: (n,) labels.
-        name: what to call it in a message.
-    Raises: ShapeError if it is not one label an entry; DataError if labels are missing, of mixed
-        kinds, or real numbers.
+        name: name of y in messages.
+    Raises: ShapeError if y is not one label per entry; DataError if labels are missing, of mixed
+        types, or real numbers.
     """
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -59,7 +59,7 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def as_step_labels(y: Any, name: str) -> Ragged:
-    """Return y, a list with a label for each step of each sequence, as a Ragged; as `as_labels`."""
+    """Return y, a list of labels per step for each sequence, as a Ragged; see `as_labels`."""
     if isinstance(y, Ragged):
         return y.with_values(as_labels(y.values, name))
     for i, row in enumerate(y):
@@ -72,21 +72,21 @@ def as_step_labels(y: Any, name: str) -> Ragged:
 
 
 def has_label_sets(y: Any) -> bool:
-    """Whether y has any number of labels for each sequence: an indicator, or sets of labels."""
+    """Whether y is a multilabel target: an indicator matrix, or sets of labels."""
     if isinstance(y, np.ndarray) and y.dtype != object:
         return y.ndim == 2 and y.shape[1] > 1
     return len(y) > 0 and any(isinstance(row, _SEVERAL) for row in y)
 
 
 def as_label_sets(y: Any, name: str) -> NDArray[Any]:
-    """Return labels of which each sequence has any number: an indicator, or sets of labels.
+    """Return a multilabel target as an indicator matrix, or as sets of labels.
 
     Args:
         y: (n, K) numbers 0 and 1, K at least 2, or n rows of them; or n sets, lists or tuples of
             labels.
-        name: what to call it in a message.
+        name: name of y in messages.
     Returns: (n, K) int64, or (n,) objects, each a frozenset.
-    Raises: ShapeError or DataError, saying what was expected.
+    Raises: ShapeError or DataError; the message says what was expected.
     """
     rows = [
         np.asarray(row, dtype=object) for row in y if isinstance(row, list | tuple | np.ndarray)
@@ -113,9 +113,9 @@ def as_label_sets(y: Any, name: str) -> NDArray[Any]:
 
 
 def to_indicator(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Return 1 where a label is there, (n, K), from what `as_label_sets` gave.
+    """Return the indicator matrix, (n, K), of labels returned by `as_label_sets`.
 
-    Raises: ShapeError for other widths; DataError naming labels that are not among `classes`.
+    Raises: ShapeError if the width is not K; DataError naming labels that are not in `classes`.
     """
     if labels.dtype != object:
         if labels.ndim == 1:
@@ -134,9 +134,9 @@ def to_indicator(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int6
 
 
 def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Return each label's place in `classes`, which are sorted.
+    """Return the index of each label in `classes`, which must be sorted.
 
-    Raises: DataError naming labels that are not among them.
+    Raises: DataError naming labels that are not in `classes`.
     """
     if labels.ndim == 2 or labels.dtype == object:
         raise DataError(
@@ -207,7 +207,7 @@ def as_step_values(y: Any, name: str) -> Ragged:
 
 
 def _numbers_alone(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Numbers in an object array; text and truth values are none, even where NumPy reads them."""
+    """Return an object array as floats; raise TypeError for text, booleans and None."""
     wrong = [v for v in values.ravel().tolist() if isinstance(v, str | bool) or v is None]
     if wrong or values.dtype.kind != "O":
         raise TypeError
@@ -217,15 +217,16 @@ def _numbers_alone(values: NDArray[Any]) -> NDArray[np.float64]:
 def class_weights(
     class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return the weight of each class, (K,), or None for None.
+    """Return the weight of each class, (K,), or None if `class_weight` is None.
 
     Args:
-        class_weight: `balanced`, n / (K * count of the class), as scikit-learn's
-            compute_class_weight; or weights by label, those not named are 1. A label may be written
-            as text: a file knows no other.
+        class_weight: `balanced`, n / (K * count of the class), as in scikit-learn's
+            compute_class_weight; or weights by label, 1 for labels not listed. A label may be given
+            as text, because keys in a configuration file are always text.
         classes: labels, (K,).
-        counts: how often each occurs in the training split, (K,); of a tagger over its steps.
-    Raises: SettingsError for a label that is none.
+        counts: number of occurrences of each class in the training split, (K,); a tagger counts
+            steps.
+    Raises: SettingsError for a label that is not in `classes`.
     """
     if class_weight is None:
         return None
@@ -239,13 +240,13 @@ def class_weights(
 def label_weights(
     class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], there: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return what a label that is there counts against one that is not, (K,), or None.
+    """Return the loss weight of positive examples of each label, (K,), or None.
 
     Args:
-        class_weight: `balanced`, without / with the label in the training split; or weights by
-            label.
+        class_weight: `balanced`, the number of training sequences without the label divided by the
+            number with it; or weights by label.
         classes: labels, (K,).
-        there: 1 where a label is there, (n, K).
+        there: indicator matrix, (n, K).
     """
     if isinstance(class_weight, str):
         positive = there.sum(0)
@@ -254,7 +255,7 @@ def label_weights(
 
 
 def by_label(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the weight that each label, (K,), is given, 1 where it is not named."""
+    """Return the weight of each label, (K,), with 1 for labels not in `class_weight`."""
     place = {str(label): k for k, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     for label, weight in class_weight.items():
@@ -268,12 +269,12 @@ def by_label(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> NDArra
 
 
 def lengths_of(labels: Labels) -> NDArray[np.int64]:
-    """Labels that each sequence has, (n,)."""
+    """Return the number of labels of each sequence, (n,)."""
     return labels.lengths if isinstance(labels, Ragged) else np.ones(len(labels), np.int64)
 
 
 def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
-    """Raise ShapeError unless each sequence has as many labels as steps."""
+    """Raise ShapeError if labels are per step and a sequence has more or fewer than steps."""
     if not isinstance(codes, Ragged):
         return
     differ = inputs.lengths != codes.lengths
@@ -286,13 +287,13 @@ def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
 
 
 def sample_weights(weights: Any, lengths: NDArray[np.int64], *, per_step: bool) -> Any:
-    """Return sample weights checked: (n,) float64, or with `per_step` a Ragged of (N,).
+    """Check sample weights; return (n,) float64, or with `per_step` a Ragged of (N,).
 
     Args:
-        weights: n numbers, or with `per_step` also n lists with one a step. A sequence that counts
-            0 as a whole is the same as none.
-        lengths: steps of each sequence, (n,).
-    Raises: ShapeError or DataError, saying what was expected.
+        weights: n numbers, or with `per_step` also n lists with one weight per step. A sequence
+            whose weights are all 0 is treated as absent.
+        lengths: number of steps of each sequence, (n,).
+    Raises: ShapeError or DataError; the message says what was expected.
     """
     if hasattr(weights, "__array__"):
         weights = np.asarray(weights)
@@ -332,7 +333,7 @@ def sample_weights(weights: Any, lengths: NDArray[np.int64], *, per_step: bool) 
 
 
 def nonzero_weights(weights: NDArray[np.float64] | Ragged) -> NDArray[np.int64]:
-    """Return the places of the sequences that count at all."""
+    """Return the indices of the sequences whose weights are not all 0."""
     if isinstance(weights, Ragged):
         weights = np.add.reduceat(weights.values, weights.offsets[:-1])
     return np.flatnonzero(weights)

@@ -1,7 +1,7 @@
-"""The arguments of every estimator, once: their defaults, their check and their documentation.
+"""The parameters that all estimators share: defaults, validation and documentation.
 
-A dataclass writes `__init__` from its fields, each with its name and nothing else in it, which is
-just what scikit-learn asks of a constructor. Defaults and meanings are those of `elman.settings`.
+A dataclass generates an `__init__` that only assigns each argument to the attribute of that name,
+which is what scikit-learn requires of a constructor. Defaults and help come from `elman.settings`.
 """
 
 from __future__ import annotations
@@ -27,46 +27,47 @@ from elman.validation import validate_settings
 
 T = TypeVar("T")
 INPUTS = ("auto", "numbers", "tokens", "text", "mixed")
-# Settings that only one kind of input can honour, with the defaults that have no effect.
+# Settings that apply to only one kind of input, with the defaults that have no effect.
 _NUMBERS_ONLY = {"scale": True, "noise": None}
 _TOKENS_ONLY = {"embedding_size": None, "token_dropout": None}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Parameters:
-    """What all estimators take.
+    """Parameters of all estimators.
 
-    An estimator with arguments of its own is a dataclass too, with the same options. Described here
-    is what `elman.settings` does not have, or what says more in Python than in `--help`.
+    An estimator with further parameters is also a dataclass, with the same options. Listed here are
+    only parameters that `elman.settings` lacks, or that need more description than in `--help`.
 
     Args:
-        initialization: `orthogonal`, with forget bias 1 for `lstm`, or `torch`, as torch.nn.
-        embedding_size: Size of the vector of a token; at most so much for a category.
+        initialization: `orthogonal`, with forget bias 1 for `lstm`, or `torch`, as in torch.nn.
+        embedding_size: Size of the embedding of a token, and the largest size for a category.
         optimizer: `adamw`, `adam` or `sgd` (momentum 0.9).
-        weight_decay: Of weight matrices; decoupled with `adamw`; None means 0 with the others.
-        class_weight: What a class counts in the loss: None for alike; `balanced`, n / (K * count)
-            over the training split; or weights by label, 1 for those not named. Of several labels,
-            what one that is there counts against one that is not: `balanced` is without / with.
-        loss: What is minimised: `auto`, the cross-entropy, or `focal`, where examples already
-            predicted well count less (Lin et al. 2017, arXiv:1708.02002).
-        focal_gamma: Of loss `focal`, how much less: by (1 - p)^gamma.
-        token_dropout: Alpha of the chance alpha / (alpha + count) that a token is read as unknown
-            while training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
-        noise: Standard deviation of the normal noise that training adds to numbers, after they were
-            standardised (Bishop 1995, Neural Computation 7).
-        validation: Share of the training sequences, stratified, held out to watch the training; 0
-            for none; None for one that suits their number.
-        inputs: What a step of X is: `numbers`, `tokens`, `text`, `mixed`, or `auto`: arrays and
-            lists of numbers with a fraction hold numbers, lists of strings or whole numbers hold
-            tokens, a string is text, tables with words in them are mixed.
-        tokens: What text is cut into: `characters`, `words` (in lower case), `bytes` of UTF-8, or
-            `auto`: words if there are three or more on average, else characters.
-        threads: Of the CPU, in training and prediction; the bits are the same for any number. More
-            than one is for large networks and idle cores: on a busy machine they cost time.
-        warm_start: `fit` continues from the present weights, classes, vocabulary and scaling, where
-            there are any; with an optimizer and a schedule that begin anew.
-        verbose: 0 for silence, n for a line every n epochs and a progress bar.
-        random_state: Int for the same result on every call, None, or a NumPy RandomState.
+        weight_decay: Applied to weight matrices; decoupled for `adamw`; None is 0 for the others.
+        class_weight: Weight of each class in the loss: None for equal weights; `balanced`,
+            n / (K * count) over the training split; or weights by label, 1 for labels not listed.
+            For multilabel targets, the weight of positive examples of each label; `balanced` is
+            the number of sequences without the label divided by the number with it.
+        loss: Loss function: `auto`, the cross-entropy, or `focal`, which reduces the weight of
+            examples that are already predicted well (Lin et al. 2017, arXiv:1708.02002).
+        focal_gamma: Exponent of `focal`, which weights examples by (1 - p)^gamma.
+        token_dropout: Alpha in the probability alpha / (alpha + count) of replacing a token by the
+            unknown token in training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
+        noise: Standard deviation of the Gaussian noise added to numbers in training, after
+            standardisation (Bishop 1995, Neural Computation 7).
+        validation: Share of the training sequences held out for validation, stratified; 0 for none;
+            None for a share that depends on their number.
+        inputs: Kind of X: `numbers`, `tokens`, `text`, `mixed`, or `auto`: arrays and lists of
+            numbers with a fraction are numbers, lists of strings or integers are tokens, strings
+            are text, and tables that contain strings are mixed.
+        tokens: Unit that text is split into: `characters`, `words` (in lower case), `bytes` of
+            UTF-8, or `auto`: words if there are three or more on average, else characters.
+        threads: CPU threads in training and prediction; results are bitwise equal for any number.
+            More than one helps large networks on idle cores and costs time on a busy machine.
+        warm_start: If fitted, `fit` continues from the present weights, classes, vocabulary and
+            scaling, with a new optimizer state and learning rate schedule.
+        verbose: 0 for no output, n for a line every n epochs and a progress bar.
+        random_state: An int for the same result on every call, None, or a NumPy RandomState.
     """
 
     cell: str | None = ModelSettings.cell
@@ -94,7 +95,7 @@ class Parameters:
     noise: float | None = TrainingSettings.noise
     patience: int | None = TrainingSettings.patience
     keep: str | None = TrainingSettings.keep
-    validation: float | None = None  # of the settings this one may be a file too
+    validation: float | None = None  # in DataSettings it may also be a file
     inputs: str = "auto"
     tokens: str = DataSettings.tokens
     scale: bool = DataSettings.scale
@@ -107,7 +108,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Settings:
-    """Checked parameters, by section. What is None is to be chosen from the data."""
+    """Checked parameters, by section. Settings that are None are chosen from the data later."""
 
     model: ModelSettings
     training: TrainingSettings
@@ -121,10 +122,10 @@ def check_parameters(
     """Check every parameter.
 
     Args:
-        parameters: of an estimator, by name.
-        readout: what its network's output reads.
-        readouts: those that the estimator has, without `auto`.
-        seed: the whole number that its `random_state` comes to.
+        parameters: parameters of an estimator, by name.
+        readout: the readout of its network.
+        readouts: the readouts that the estimator supports, without `auto`.
+        seed: the integer seed derived from its `random_state`.
     Raises: SettingsError that lists every fault.
     """
     faults: list[str] = []
@@ -161,7 +162,7 @@ def check_parameters(
 
 
 def refuse_unused(settings: Settings, kind: InputKind) -> None:
-    """Raise SettingsError for a setting that this kind of input cannot honour."""
+    """Raise SettingsError for a setting that does not apply to this kind of input."""
     unused: dict[str, Any] = {}
     if kind != "mixed":
         unused |= _TOKENS_ONLY if kind == "numbers" else _NUMBERS_ONLY
@@ -181,10 +182,10 @@ def refuse_unused(settings: Settings, kind: InputKind) -> None:
 
 
 def document_parameters(estimator: type[T]) -> type[T]:
-    """Put every parameter into an estimator's docstring, where `help()` and the docs read it.
+    """Class decorator that adds every parameter to an estimator's docstring, for `help()` and docs.
 
-    A class decorator. An entry under `Args` of the class itself is used first, then one of
-    `Parameters`, then the help text of the setting.
+    An entry under `Args` of the class takes precedence over one in `Parameters`, which takes
+    precedence over the help text of the setting.
     """
     texts = {setting.name: _describe_setting(setting) for setting in list_settings()}
     before, own, after = _split_docstring(inspect.getdoc(estimator) or "")
@@ -195,7 +196,7 @@ def document_parameters(estimator: type[T]) -> type[T]:
 
 
 def _describe_setting(setting: Setting) -> str:
-    """Meaning, choices and, where it is None, the default of a setting, wrapped as an entry."""
+    """Return help, choices and, if it is None, the default of a setting, as a wrapped entry."""
     text = setting.help
     if setting.choices and not setting.types:
         text += f" Choices: {', '.join(f'`{choice}`' for choice in setting.choices)}."

@@ -1,7 +1,7 @@
-"""One preparation: from X, y and settings to all that a training needs, settled once.
+"""Preparation of training: encode X and y, split off validation data and resolve all settings.
 
-`fit` prepares and trains. A caller that needs the settings before the training, as `elman train`
-does for its config.toml, calls the estimator's `prepare`, then `fit_prepared`.
+`fit` prepares and trains. A caller that needs the resolved settings before training, such as
+`elman train` for its config.toml, calls the estimator's `prepare` and then `fit_prepared`.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _Targets = tuple[type[Target], ...]
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """Sequences in the caller's form, with their labels, weights and groups, n of each.
+    """n sequences, not encoded, with their labels, weights and groups.
 
     Args:
-        X: sequences, as `elman.estimators.inputs.check_sequences` returned them.
-        labels: what is to be predicted.
-        weights: how much each counts, (n,), or with a weight a step a Ragged; None for alike.
-        groups: of each, (n,), kept whole by a split; None for none.
-        places: of each in the caller's X, (n,); None where no sequence was left out.
+        X: sequences returned by `elman.estimators.inputs.check_sequences`.
+        labels: labels or values to predict.
+        weights: sample weights, (n,), or a Ragged with one per step; None for equal weights.
+        groups: group labels, (n,); a group is never divided between splits. None for no groups.
+        places: indices in the caller's X, (n,); None if no sequence was left out.
     """
 
     X: Any
@@ -87,14 +87,14 @@ class LabelledSequences:
     def hold_out(
         self, kind: str, share: float, seed: int, task: OutputName
     ) -> tuple[LabelledSequences, LabelledSequences | None]:
-        """Hold out a share of the sequences; None if that is 0.
+        """Split off a share of the sequences for validation.
 
         Args:
-            kind: of X: `numbers`, `tokens`, `text` or `mixed`.
-            task: of the labels; where each sequence has a single class, both splits get the classes
-                in like shares.
+            kind: kind of X: `numbers`, `tokens`, `text` or `mixed`.
+            task: output of the task; with a single class per sequence, the split is stratified.
+        Returns: the remaining sequences, and those held out, or None if `share` is 0.
         Raises: SettingsError for groups that would not be used; DataError if there is too little
-            to split.
+            data to split.
         """
         if not share:
             if self.groups is not None:
@@ -112,7 +112,7 @@ class LabelledSequences:
         return self.take(first), self.take(second)
 
     def to_examples(self, encoded: EncodedSequences, target: Target) -> Examples:
-        """Return what a training takes, of these sequences encoded. Raises ShapeError."""
+        """Return training examples: `encoded`, these sequences, with targets. Raises ShapeError."""
         refuse_other_lengths(encoded.inputs, self.labels)
         weights: Any = self.weights
         if isinstance(weights, Ragged):
@@ -124,7 +124,7 @@ class LabelledSequences:
 
 
 def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
-    """Whether a sequence misses values in a column of numbers, (n, C); None for tokens and text."""
+    """Whether a sequence has gaps in each numeric column, (n, C); None for tokens and text."""
     if kind == "mixed":
         return sequences_with_gaps(extract_numbers(X, category_columns(X.values)))
     return sequences_with_gaps(X) if kind == "numbers" else None
@@ -132,7 +132,7 @@ def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
 
 @dataclass(frozen=True)
 class Previous:
-    """What an earlier training settled, for one that continues it."""
+    """Results of earlier training that continued training takes over."""
 
     model: SequenceModel
     encoder: Encoder
@@ -143,22 +143,22 @@ class Previous:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a training needs.
+    """Everything that training needs.
 
     Args:
-        labelled: the training split, as the user has it.
-        sequences: the training split encoded.
-        examples: the same with its targets, as `elman.train.train` takes them.
+        labelled: the training split, not encoded.
+        sequences: the training split, encoded.
+        examples: the encoded training split with its targets, for `elman.train.train`.
         validation_sequences, validation_examples: the validation split, or None.
-        target: what is predicted, scaled by the training split.
-        columns: names of the columns of X, where known.
-        layout: how the files were read, where X came from files.
-        model, training: settings with every default filled in that depends on the data.
-        chosen: what was chosen, in words.
-        plan: the settings of the training, nothing left open.
-        config: of the network.
-        class_weight: what each class counts in the loss, (K,), or None.
-        continues: whose network to train on; None for a new one.
+        target: the target, with scaling fitted on the training split.
+        columns: names of the columns of X, if known.
+        layout: how the files were read, if X came from files.
+        model, training: settings with all data-dependent defaults filled in.
+        chosen: a sentence listing the settings chosen from the data.
+        plan: fully resolved training settings.
+        config: configuration of the network.
+        class_weight: weight of each class in the loss, (K,), or None.
+        continues: the network to continue training from; None for a new one.
         one_pass: whether this is one pass of `partial_fit`.
     """
 
@@ -181,13 +181,13 @@ class Prepared:
 
     @property
     def encoder(self) -> Encoder:
-        """How sequences are read."""
+        """The encoder of the sequences."""
         return self.sequences.encoder
 
     def make_model(self) -> SequenceModel:
-        """Return the network to train: new, or a copy of the one to continue with.
+        """Return the network to train: a new one, or a copy of the network in `continues`.
 
-        Raises: SettingsError if the settings ask for other weights than it has.
+        Raises: SettingsError if the settings describe a different network from `continues`.
         """
         if self.continues is None:
             return SequenceModel(self.config)
@@ -222,19 +222,19 @@ def prepare(
     target_names: Sequence[str] = (),
     layout: Layout | None = None,
 ) -> Prepared:
-    """Settle encoder, target and settings, and encode each sequence once.
+    """Determine encoder, target and settings, and encode each sequence once.
 
     Args:
-        container: X, taken out by `open_container`.
-        targets: kinds of target that the estimator has, the first that recognises y is taken.
+        container: X, as returned by `open_container`.
+        targets: target types of the estimator; the first that recognises y is used.
         per_step: whether there is a prediction at every step.
-        sample_weight, validation_data, groups: as for `fit`; classes: as for `partial_fit`.
-        previous: what to continue from.
-        passes: for one pass of `partial_fit`, how many came before it; None for a whole training.
-        column_names, target_names, layout: as for the estimator's `prepare`.
-    Raises: DataError, ShapeError or SettingsError, saying what was expected.
+        sample_weight, validation_data, groups: see `fit`; classes: see `partial_fit`.
+        previous: results of earlier training to continue from.
+        passes: number of earlier passes for `partial_fit`; None for `fit`.
+        column_names, target_names, layout: see the estimator's `prepare`.
+    Raises: DataError, ShapeError or SettingsError; the message says what was expected.
     """
-    # Before any split, so that a message names the place of the sequence in the caller's X.
+    # Check before any split, so that messages give the index of a sequence in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
     X, kind = check_sequences(container.sequences, kind)
     refuse_unused(settings, kind)
@@ -252,7 +252,7 @@ def prepare(
         refuse_other_columns(container, columns)
         held_out = _label(container.sequences, y, targets, per_step, weights)
     if previous is None:
-        # After the validation split was held out, whose numbers and words must stay unknown.
+        # Fit after the split, so that nothing is learnt from the validation data.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
     names = columns.channel_names if columns.what else column_names
     sequences = _encode_training(labelled, kind, settings, previous, names)
@@ -293,7 +293,7 @@ def _encode_training(
     previous: Previous | None,
     names: Sequence[str],
 ) -> EncodedSequences:
-    """The training split encoded, by the encoder of before or by one that is fitted to it."""
+    """Encode the training split with the previous encoder, or with one fitted to the split."""
     if previous is not None:
         return previous.encoder.encode_sequences(labelled.X)
     tokens, scale = settings.data.tokens, settings.data.scale
@@ -308,9 +308,9 @@ def _choose_settings(
     previous: Previous | None,
     passes: int | None,
 ) -> tuple[ModelSettings, TrainingSettings, str]:
-    """Fill in open settings: from the earlier network, then from statistics of the training split.
+    """Fill in settings that are None: from the earlier network, then from training statistics.
 
-    Returns: as `elman.estimators.defaults.choose`.
+    Returns: see `elman.estimators.defaults.choose`.
     """
     encoder, lengths = sequences.encoder, sequences.inputs.lengths
     statistics = DataStatistics(
@@ -334,7 +334,7 @@ def _choose_settings(
 
 
 def read_labels(X: Any, y: Any, targets: _Targets, *, per_step: bool) -> Labels:
-    """Check that y has a label for each sequence, or each step, of X."""
+    """Return y, checked to have a label for each sequence or each step of X."""
     if hasattr(y, "__array__"):
         y = np.asarray(y)
     if not hasattr(y, "__len__"):
@@ -351,7 +351,7 @@ def _recognise(targets: _Targets, y: Any) -> type[Target]:
 def _label(
     X: Any, y: Any, targets: _Targets, per_step: bool, sample_weight: Any = None, groups: Any = None
 ) -> LabelledSequences:
-    """Sequences with their labels, weights and groups, without those of weight 0."""
+    """Return sequences with labels, weights and groups, without sequences of weight 0."""
     labels = read_labels(X, y, targets, per_step=per_step)
     if isinstance(X, Ragged):
         refuse_other_lengths(X, labels)
@@ -367,12 +367,12 @@ def _label(
 def _choose_target(
     labels: Labels, targets: _Targets, previous: Previous | None, classes: Any
 ) -> Target:
-    """What is predicted: that of an earlier training, or what all labels, or `classes`, say."""
+    """Return the target of earlier training, or one made from all labels or from `classes`."""
     classes = None if classes is None else as_labels(classes, "classes")
     if previous is not None:
         target = previous.target
     else:
-        # Where the classes are given, a first part of the data need not have two of them.
+        # If `classes` lists all of them, the y of the first `partial_fit` may hold a single one.
         single = isinstance(labels, Ragged) or (labels.ndim == 1 and labels.dtype != object)
         known = classes if classes is not None and single else labels
         target = _recognise(targets, labels).from_labels(known)

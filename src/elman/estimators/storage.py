@@ -1,4 +1,4 @@
-"""A fitted estimator: its attributes, pickling, and model folder. Files hold no code."""
+"""State of a fitted estimator, pickling and model folders. The files contain no code."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
-# Attributes that a training leaves behind and that `to_tensors` and `to_config` cover.
+# Attributes set by training, which `to_tensors` and `to_config` store.
 _LEARNT = {"encoder_", "target_", "columns_", "layout_", "model_", "history_", "chosen_"}
 _LEARNT |= {"baselines_", "_memory"}
 
 
 class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
-    """Parameters, and the attributes that a training leaves behind.
+    """Parameters, and the attributes set by training.
 
     Attributes:
-        encoder_, target_: how sequences and labels are read.
-        columns_, layout_: of the training's X: its columns, and how its files were read, or None.
-        model_, history_: the network and how it was trained.
-        chosen_: what was chosen from the data, in words.
-        baselines_: fitted on the training split.
-        _memory: of the optimizer, by name, for a `partial_fit` that continues; pickled, not saved.
+        encoder_, target_: the encoders of sequences and labels.
+        columns_, layout_: columns of the training data, and how its files were read, or None.
+        model_, history_: the network and the record of its training.
+        chosen_: a sentence listing the settings chosen from the data.
+        baselines_: baselines fitted on the training split.
+        _memory: optimizer state by name, for the next `partial_fit`; pickled, but not saved.
     """
 
     saved_as: ClassVar[str]
@@ -73,10 +73,10 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
     _memory: dict[str, Tensor]
 
     def check_parameters(self, readout: str) -> Settings:
-        """Check every parameter, and say all that is wrong in one SettingsError.
+        """Check every parameter; one SettingsError lists all faults.
 
         Args:
-            readout: what the network's output reads.
+            readout: the readout of the network.
         """
         seed: Any = self.random_state
         if not isinstance(seed, int | np.integer):
@@ -92,7 +92,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
 
     def plot_history(self) -> Figure:
-        """Draw loss and accuracy, or error, over the epochs."""
+        """Plot the loss and the accuracy or error against the epoch."""
         from elman import plots
 
         self._check_fitted()
@@ -101,14 +101,14 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of the table, or of the frames, that were trained with; missing for others."""
+        """Number of columns of the training tables or frames; undefined for other containers."""
         if (count := self._columns().count) is None:
             raise AttributeError("n_features_in_: the training's sequences had no columns")
         return count
 
     @property
     def feature_names_in_(self) -> NDArray[Any]:
-        """Names of those columns, (n_features_in_,), where all are words."""
+        """Names of those columns, (n_features_in_,), if all names are strings."""
         if (names := self._columns().names) is None:
             raise AttributeError("feature_names_in_: the training's sequences had no names")
         return np.array(names, dtype=object)
@@ -117,14 +117,14 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         return self.columns_ if "columns_" in self.__dict__ else Columns()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return all numbers by name: weights, and what the baselines have learnt."""
+        """Return all tensors by name: the weights, and the parameters of the baselines."""
         tensors = {_MODEL + k: v for k, v in self.model_.state_dict().items()}
         for name, array in self.baselines_.to_arrays().items():
             tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
         return tensors
 
     def to_config(self) -> dict[str, Any]:
-        """Return all else, JSON-ready."""
+        """Return everything that is not in `to_tensors`, JSON-ready."""
         from elman import __version__
 
         parameters = {
@@ -151,9 +151,9 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         }
 
     def restore(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-        """Become fitted by what `to_tensors` and `to_config` returned.
+        """Restore the fitted state from the results of `to_tensors` and `to_config`.
 
-        Raises: ModelFileError, or another error if a part is damaged.
+        Raises: ModelFileError, or another error if an entry is damaged.
         """
         described = dict(config["model"])
         described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
@@ -198,7 +198,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         self._memory = _strip(tensors, _OPTIMIZER)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling and copying: what `save` writes, as bytes, in place of live objects."""
+        """Return the state for pickling and copying: the files that `save` writes, as bytes."""
         state: dict[str, Any] = super().__getstate__()
         if self.__sklearn_is_fitted__():
             state = {k: v for k, v in state.items() if k not in _LEARNT}
@@ -223,15 +223,15 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
     """Write a model folder.
 
     Args:
-        folder: made if missing; a model that is there already is replaced.
-        estimator: fitted.
-        card: README.md.
-    Raises: ModelFileError if the folder holds something else.
+        folder: created if missing; an existing model in it is replaced.
+        estimator: a fitted estimator.
+        card: content of README.md.
+    Raises: ModelFileError if the folder contains anything other than a model.
     """
     if folder.exists() and not folder.is_dir():
         raise ModelFileError(f"{folder}: is a file, expected a folder to write the model into")
     expected = {CONFIG, WEIGHTS, CARD}
-    expected |= {f".{name}.partial" for name in expected}  # left by a process that was killed
+    expected |= {f".{name}.partial" for name in expected}  # left behind if the process was killed
     strange = {p.name for p in folder.iterdir()} - expected if folder.exists() else ()
     if strange:
         raise ModelFileError(
@@ -241,17 +241,17 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
 
 
 def write_card(folder: Path, card: str) -> None:
-    """Write the README.md of a model that was saved already."""
+    """Write the README.md of a model that is already saved."""
     write_atomically(folder / CARD, card.encode())
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    """Return the tensors whose names begin with `prefix`, by name without the prefix."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Look whether the weights can be this network's, before memory is asked for it."""
+    """Check the shapes of the weights before memory is allocated for the network."""
     directions = 2 if network.bidirectional else 1
     shapes = {"output.weight": (network.num_outputs, network.hidden_size * directions)}
     if network.vocabulary_size:
@@ -268,12 +268,12 @@ def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> 
 
 
 def _record(values: Mapping[str, Any]) -> EpochRecord:
-    """An epoch's record, whose figures for another task are left out of the file."""
+    """Restore an epoch's record; the file omits metrics of other tasks."""
     return _checked(EpochRecord, {"accuracy": None, "validation_accuracy": None, **values})
 
 
 def _checked(kind: type[T], value: Any) -> T:
-    """The value as its type, whose fields are checked too; raises ModelFileError."""
+    """Return the value as `kind`, with its fields checked; raise ModelFileError if invalid."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

@@ -1,7 +1,7 @@
-"""The target of an estimator: from labels as users have them to what a network learns, and back.
+"""Targets of estimators: conversion of labels to training targets, and of outputs to predictions.
 
-All that depends on the task is a method here: n sequences, m predictions (of the sequences, or of
-the N steps), K outputs.
+Everything that depends on the task is a method here. Shapes: n sequences, m predictions (one per
+sequence, or one for each of the N steps), K outputs.
 """
 
 from __future__ import annotations
@@ -38,41 +38,41 @@ Floats = NDArray[np.float64]
 
 
 class BaseTarget:
-    """Defaults of all targets."""
+    """Default methods of all targets."""
 
     task: ClassVar[OutputName]
     limits: ClassVar[str]  # for the model card
 
     @staticmethod
     def recognises(y: Any) -> bool:
-        """Whether y has the form of this target's labels, as far as one form can be another."""
+        """Whether y has the form of this target; the first match in `targets` is used."""
         return True
 
     @property
     def unit(self) -> Floats | None:
-        """What 1 of each output is in the target's unit, (K,); None where it has none."""
+        """Size of 1 output unit in the target's unit, (K,); None if outputs are not numbers."""
         return None
 
     def fit_scaling(self, labels: Labels) -> Self:
-        """Learn what only the training split may tell; nothing where labels are classes."""
+        """Return the target with scaling fitted on the training split; unchanged for classes."""
         return self
 
     def with_names(self, names: Sequence[str]) -> Self:
-        """Return the target with names for its outputs, where they can be given and K fit."""
+        """Return the target with K names for numeric outputs; otherwise unchanged."""
         return self
 
     def to_output_units(self, predictions: Floats) -> Floats:
-        """From transformed outputs to what users have, (m, K)."""
+        """Convert transformed outputs to the target's unit, (m, K)."""
         return predictions
 
     def to_scored(self, labels: Labels) -> Labels:
-        """Return labels in the form of `decide`."""
+        """Return labels in the format that `decide` returns, for scoring."""
         return labels
 
 
 @dataclass(frozen=True)
 class LabelTarget(BaseTarget):
-    """K labels, (K,), in order."""
+    """Base class of targets with K labels: `classes`, (K,), sorted."""
 
     classes: NDArray[Any]
 
@@ -83,11 +83,11 @@ class LabelTarget(BaseTarget):
 
     @property
     def num_outputs(self) -> int:
-        """K; a damaged file may name a label twice."""
+        """K, without duplicates, which only a damaged file contains."""
         return len(np.unique(self.classes))
 
     def describe_outputs(self) -> str:
-        """Say which labels there are, in Markdown; the first ones where there are many."""
+        """List the labels in Markdown, at most the first 20."""
         labels = self.output_names
         first = ", ".join(f"`{label}`" for label in labels[:20])
         rest = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
@@ -96,7 +96,7 @@ class LabelTarget(BaseTarget):
 
 @dataclass(frozen=True)
 class ClassTarget(LabelTarget):
-    """One of K classes: their labels, (K,), in order."""
+    """One of K classes: `classes` holds their labels, (K,), sorted."""
 
     task: ClassVar[OutputName] = "classification"
     limits: ClassVar[str] = (
@@ -107,12 +107,12 @@ class ClassTarget(LabelTarget):
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
-        """Return labels, (n,), or a Ragged of one a step."""
+        """Return labels, (n,), or a Ragged with one label per step."""
         return as_step_labels(y, "y") if per_step else as_labels(y, "y")
 
     @classmethod
     def from_labels(cls, labels: Labels) -> Self:
-        """Learn from all labels. Raises DataError if there are fewer than two classes."""
+        """Find the classes among all labels. Raises DataError if there are fewer than two."""
         classes = np.unique(flatten(labels))
         if len(classes) < 2:
             fault = f"y holds one class only, {classes.tolist()[0]!r}" if len(classes) else ""
@@ -122,7 +122,7 @@ class ClassTarget(LabelTarget):
         return cls(classes)
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
-        """Return the target as it is, if these are its classes."""
+        """Return the target unchanged; raise SettingsError if `classes` differ from its own."""
         if (every := np.unique(classes)).tolist() != self.classes.tolist():
             raise SettingsError(
                 f"classes: got {every.tolist()!r:.80}, but training continues with "
@@ -131,45 +131,45 @@ class ClassTarget(LabelTarget):
         return self
 
     def encode(self, labels: Labels) -> Labels:
-        """Return codes, int64. Raises DataError for a class that is none."""
+        """Return class codes, int64. Raises DataError for an unknown class."""
         codes = self.to_array(labels)
         return labels.with_values(codes) if isinstance(labels, Ragged) else codes
 
     def to_array(self, labels: Labels) -> NDArray[Any]:
-        """Return codes, (m,)."""
+        """Return class codes, (m,)."""
         return to_codes(flatten(labels), self.classes)
 
     def decide(self, predictions: Floats) -> NDArray[Any]:
-        """Return the likeliest class, (m,), from (m, K)."""
+        """Return the most probable class, (m,), given probabilities (m, K)."""
         labels: NDArray[Any] = self.classes[predictions.argmax(1)]
         return labels
 
     def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
-        """Return what each class counts in the loss, (K,) or None."""
+        """Return the weight of each class in the loss, (K,) or None."""
         counts = np.bincount(self.to_array(labels), minlength=self.num_outputs)
         return class_weights(class_weight, self.classes, counts)
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From logits, (..., K), to probabilities."""
+        """Convert logits, (..., K), to probabilities."""
         return torch.softmax(outputs.double(), -1)
 
     def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
-        """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate`."""
+        """Compare probabilities, (m, K), with the labels; see `elman.evaluate.evaluate`."""
         return evaluate(self.to_array(labels), predictions, list(self.output_names), **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is predicted, and for what."""
+        """Describe the prediction and whether it is per sequence or per step."""
         return "a label at every step of a sequence" if per_step else "a class for each sequence"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dictionary."""
         return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`."""
+        """Restore a target from `to_dict`."""
         classes = np.array(values["classes"])
-        # JSON has one kind of number; int32, say, must stay what it was.
+        # JSON has a single number type; restore the saved dtype, such as int32.
         kind = values.get("classes_type", "")
         if kind[:3] in ("int", "uin", "flo"):
             if not (classes.astype(kind) == classes).all():
@@ -180,24 +180,24 @@ class ClassTarget(LabelTarget):
 
 @dataclass(frozen=True)
 class MultilabelTarget(LabelTarget):
-    """Any number of K labels at once: the labels, (K,), in order."""
+    """Any subset of K labels: `classes` holds the labels, (K,), sorted."""
 
     task: ClassVar[OutputName] = "multilabel"
     limits: ClassVar[str] = "It predicts each label whose probability is above 1/2, maybe none."
 
     @staticmethod
     def recognises(y: Any) -> bool:
-        """Whether y is an indicator, or holds sets of labels."""
+        """Whether y is an indicator matrix, or holds sets of labels."""
         return has_label_sets(y)
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
-        """Return an indicator, (n, K) int64, or n frozensets."""
+        """Return an indicator matrix, (n, K) int64, or n frozensets."""
         return as_label_sets(y, "y")
 
     @classmethod
     def from_labels(cls, labels: Labels) -> Self:
-        """Learn from all labels. Raises DataError if there is none."""
+        """Find the distinct labels. Raises DataError if there are none."""
         rows = flatten(labels)
         if rows.dtype != object:
             return cls(np.arange(rows.shape[1]))
@@ -207,21 +207,21 @@ class MultilabelTarget(LabelTarget):
         return cls(np.unique(as_labels(every, "y")))
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
-        """Return the target with these labels, if those that occur are among them."""
+        """Return the target with these labels, which must include all that occur."""
         every = np.unique(classes)
         to_codes(self.classes, every)  # raises for a label that is not among them
         return dataclasses.replace(self, classes=every)
 
     def encode(self, labels: Labels) -> Labels:
-        """Return 1 where a label is there, (n, K) float32."""
+        """Return the indicator matrix, (n, K) float32."""
         return self.to_array(labels).astype(np.float32)
 
     def to_array(self, labels: Labels) -> NDArray[np.int64]:
-        """Return 1 where a label is there, (n, K)."""
+        """Return the indicator matrix, (n, K)."""
         return to_indicator(flatten(labels), self.classes)
 
     def to_scored(self, labels: Labels) -> Labels:
-        """Return labels in the form of `decide`."""
+        """Return labels in the format that `decide` returns, for scoring."""
         return self.to_array(labels)
 
     def decide(self, predictions: Floats) -> NDArray[np.int64]:
@@ -229,32 +229,32 @@ class MultilabelTarget(LabelTarget):
         return (predictions > 0.5).astype(np.int64)
 
     def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
-        """Return what each label counts where it is there, (K,) or None."""
+        """Return the weight of positive examples of each label, (K,) or None."""
         return label_weights(class_weight, self.classes, self.to_array(labels))
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From logits, (n, K), to the probability of each label."""
-        # Not torch.sigmoid, whose last bit depends on where in memory a number lies: the same
-        # sequence must get the same bits in any batch.
+        """Convert logits, (n, K), to the probability of each label."""
+        # Not torch.sigmoid, whose last bit depends on the position of a number in memory: a
+        # sequence must get bitwise equal probabilities in any batch.
         both = torch.stack([torch.zeros_like(outputs), outputs], -1)
         return torch.softmax(both.double(), -1)[..., 1]
 
     def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
-        """Compare probabilities, (m, K), with the truth; see `elman.evaluate.evaluate_labels`."""
+        """Compare probabilities, (m, K), with the labels; see `elman.evaluate.evaluate_labels`."""
         names = list(self.output_names)
         return evaluate_labels(self.to_array(labels), predictions, names, **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is predicted, and for what."""
+        """Describe the prediction and whether it is per sequence or per step."""
         return f"any of {self.num_outputs} labels for each sequence"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dictionary."""
         return {"classes": self.classes.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`."""
+        """Restore a target from `to_dict`."""
         classes = np.array(values["classes"])
         if not len(classes) or len(np.unique(classes)) != len(classes):
             raise ModelFileError("config.json: classes: expected labels, each once")
@@ -263,12 +263,12 @@ class MultilabelTarget(LabelTarget):
 
 @dataclass(frozen=True)
 class NumericTarget(BaseTarget):
-    """K numbers; the network learns (y - mean) / scale of each.
+    """K numbers; the network is trained on (y - mean) / scale.
 
     Args:
-        names: what they are called, (K,).
-        single: whether users have a bare number for each prediction, not a row of K.
-        mean, scale: of the training split, (K,).
+        names: names of the numbers, (K,).
+        single: whether y was one-dimensional, so that a prediction is a scalar instead of a row.
+        mean, scale: mean and standard deviation in the training split, (K,).
     """
 
     task: ClassVar[OutputName] = "regression"
@@ -280,7 +280,7 @@ class NumericTarget(BaseTarget):
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
-        """Return values, (n,) or (n, K), or a Ragged of them."""
+        """Return values, (n,) or (n, K), or a Ragged with values per step."""
         if per_step:
             return as_step_values(y, "y")
         if isinstance(y, Ragged):
@@ -290,7 +290,7 @@ class NumericTarget(BaseTarget):
 
     @classmethod
     def from_labels(cls, labels: Labels) -> Self:
-        """Learn from all values, (m,) or (m, K), how many there are."""
+        """Make a target with K outputs for values of shape (m,) or (m, K)."""
         shape = flatten(labels).shape
         width = 1 if len(shape) == 1 else shape[1]
         default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
@@ -298,7 +298,7 @@ class NumericTarget(BaseTarget):
 
     @property
     def output_names(self) -> tuple[Any, ...]:
-        """What the numbers are called, (K,)."""
+        """Names of the numbers, (K,)."""
         return self.names
 
     @property
@@ -308,11 +308,11 @@ class NumericTarget(BaseTarget):
 
     @property
     def unit(self) -> Floats:
-        """What 1 of each output is in the target's unit, (K,)."""
+        """Size of 1 output unit in the target's unit, (K,)."""
         return self.scale
 
     def fit_scaling(self, labels: Labels) -> Self:
-        """Learn mean and deviation; what never changes is not scaled."""
+        """Fit mean and standard deviation; a constant target is not scaled."""
         numbers = self.to_array(labels)
         with np.errstate(over="ignore"):
             mean, scale = numbers.mean(0), numbers.std(0)
@@ -324,21 +324,21 @@ class NumericTarget(BaseTarget):
         return dataclasses.replace(self, mean=mean, scale=scale)
 
     def with_names(self, names: Sequence[str]) -> Self:
-        """Return the target with these names, if there are K."""
+        """Return the target with these names if there are K, otherwise unchanged."""
         fits = len(names) == len(self.names)
         return dataclasses.replace(self, names=tuple(names)) if fits else self
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
-        """Refuse classes: numbers have none."""
+        """Raise SettingsError, because numbers have no classes."""
         raise SettingsError("classes: numbers are predicted, which have none. Leave it out")
 
     def encode(self, labels: Labels) -> Labels:
-        """Return standardised values, float32, (n, K), or a Ragged of (N, K)."""
+        """Return standardised values, float32: (n, K), or a Ragged of (N, K)."""
         numbers = ((self.to_array(labels) - self.mean) / self.scale).astype(np.float32)
         return labels.with_values(numbers) if isinstance(labels, Ragged) else numbers
 
     def to_array(self, labels: Labels) -> Floats:
-        """Return values in their unit, (m, K). Raises ShapeError if there are not K of them."""
+        """Return values in the target's unit, (m, K). Raises ShapeError if K differs."""
         numbers = np.asarray(flatten(labels), dtype=np.float64)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if numbers.shape[1] != len(self.names):
@@ -348,14 +348,14 @@ class NumericTarget(BaseTarget):
         return numbers
 
     def decide(self, predictions: Floats) -> Floats:
-        """Return bare numbers, (m,), where y had them, else (m, K)."""
+        """Return predictions as (m,) if y was one-dimensional, else as (m, K)."""
         return predictions[:, 0] if self.single else predictions
 
     def class_weights(self, class_weight: Any, labels: Labels) -> None:
-        """Numbers have none."""
+        """Return None, because numbers have no class weights."""
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
-        """From outputs, (..., K), to standardised values, which they are."""
+        """Return outputs, (..., K), which are already standardised values, as float64."""
         return outputs.double()
 
     def to_output_units(self, predictions: Floats) -> Floats:
@@ -363,28 +363,28 @@ class NumericTarget(BaseTarget):
         return predictions * self.scale + self.mean
 
     def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
-        """Compare values, (m, K), with the truth; see `elman.evaluate.evaluate_values`."""
+        """Compare predicted values, (m, K), with y; see `elman.evaluate.evaluate_values`."""
         return evaluate_values(self.to_array(labels), predictions, self.names, **options)
 
     def describe(self, *, per_step: bool) -> str:
-        """Say what is predicted, and for what."""
+        """Describe the prediction and whether it is per sequence or per step."""
         what = "a number" if self.num_outputs == 1 else f"{self.num_outputs} numbers"
         return f"{what} at every step of a sequence" if per_step else f"{what} for each sequence"
 
     def describe_outputs(self) -> str:
-        """Say which numbers there are."""
+        """List the predicted numbers, in Markdown, with mean and standard deviation."""
         each = zip(self.names, self.mean, self.scale, strict=True)
         rows = "\n".join(f"- {n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in each)
         return f"Over the training split:\n\n{rows}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dictionary."""
         names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
         return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`."""
+        """Restore a target from `to_dict`."""
         found = values["values"]
         names = tuple(str(name) for name in found["names"])
         mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))

@@ -39,7 +39,7 @@ from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord, History
 
-# By whether there is a target at every step, for settings that do not say the task.
+# Task if the settings name none, by whether there is a target at every step.
 _DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
 
 
@@ -48,11 +48,11 @@ class Run:
     """A finished run.
 
     Args:
-        folder: where everything was written.
-        estimator: fitted.
-        reports: by split; `test` is always there.
-        interrupted: whether Ctrl-C ended the training.
-        seconds: of the whole run.
+        folder: the run folder.
+        estimator: the fitted estimator.
+        reports: reports by split; `test` is always present.
+        interrupted: whether Ctrl-C ended training.
+        seconds: duration of the whole run.
     """
 
     folder: Path
@@ -76,11 +76,11 @@ def run(
     Args:
         settings: see `elman.settings`.
         out: the run folder; None means runs/<date>-<name>.
-        overwrite: replace a run that is there.
-        command: what the user typed, for the report.
-        verbose: epochs between two lines of progress; 0 for none.
+        overwrite: replace an existing run.
+        command: the command line, for the report.
+        verbose: number of epochs between progress lines; 0 for none.
         echo: called with each message of the run.
-    Raises: ElmanError; no half-written folder stays behind.
+    Raises: ElmanError; an incomplete run folder is removed.
     """
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
@@ -93,15 +93,15 @@ def run(
     echo("\n".join([summary, *splits.notes]))
     folder = out or default_folder(settings.data.data, created.date())
     with new_folder(folder, overwrite):
-        # Early, so that a run that is killed says what it was and can be replaced.
+        # Written early, so that the folder of a killed run shows its settings and can be replaced.
         (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
         _train(estimator, prepared, folder / "metrics.jsonl")
         history = estimator.history_
         kept = f"the weights of epoch {history.kept_epoch} are evaluated and saved"
         echo(f"{estimator.describe_model()}\n{history.stopped}; {kept}")
         card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
-        # Before the evaluation, so that a trained model is not lost even if the process is killed
-        # in it; afterwards only the card, which shows the metrics, is written anew.
+        # Save before evaluation, so that the trained model is not lost if the process is killed
+        # during evaluation; afterwards only the card is rewritten, to include the metrics.
         estimator.save(folder / "model", data=card)
         sequences = _encode_splits(estimator, prepared, splits)
         reports = _evaluate(estimator, sequences, splits)
@@ -134,7 +134,7 @@ def run(
             diagnostics=diagnostics,
         )
         (folder / "report.html").write_text(report_page.render(document), encoding="utf-8")
-        # Last: where this file is, the run is complete.
+        # Written last: the presence of this file means that the run is complete.
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
@@ -145,18 +145,18 @@ def run(
 def prepare(
     settings: RunSettings, splits: DataSplits, verbose: int = 0
 ) -> tuple[Estimator, Prepared, RunSettings]:
-    """Make the estimator that the settings describe, and let it prepare the training.
+    """Make the estimator that the settings describe, and prepare its training.
 
-    Returns: the estimator, not yet fitted; what its `fit_prepared` takes; and the settings with
-        every default filled in that depends on the data.
-    Raises: SettingsError for what does not go with the data.
+    Returns: the estimator, not yet fitted; the argument for its `fit_prepared`; and the settings
+        with all data-dependent defaults filled in.
+    Raises: SettingsError for settings that do not fit the data.
     """
     layout = splits.whole.layout
     data = resolve_data(settings.data, layout)
     data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
     model = _settle_readout(settings.model, splits.whole)
-    # Patience and keep before the estimator sees them: it cannot know that a validation split which
-    # is the test split must choose nothing.
+    # Resolve patience and keep here: the estimator cannot know whether the validation split is also
+    # the test split, which must not be used for model selection.
     plan = settings.training.resolve(splits.can_choose)
     training = dataclasses.replace(settings.training, patience=plan.patience, keep=plan.keep)
     settings = RunSettings(data, model, training, settings.report)
@@ -166,7 +166,7 @@ def prepare(
         splits.training.inputs,
         splits.training.target,
         validation_data=None if watched is None else (watched.inputs, watched.target),
-        column_names=layout.channels if layout.format != "rows" else (),  # whose columns are steps
+        column_names=layout.channels if layout.format != "rows" else (),  # rows: columns are steps
         target_names=_target_names(splits.training),
         layout=None if is_builtin(data.data) else layout,
     )
@@ -176,13 +176,13 @@ def prepare(
         prepared.training,
         settings.report,
     )
-    # The saved model's parameters are those of config.toml: a fit anew makes the same network.
+    # Save the parameters of config.toml with the model, so that refitting gives the same network.
     estimator.set_params(**_parameters(settings, verbose))
     return estimator, prepared, settings
 
 
 def _train(estimator: Estimator, prepared: Prepared, path: Path) -> None:
-    """Train, and write each epoch as a line of `path` when it ends."""
+    """Train, and append a line to `path` at the end of each epoch."""
     with path.open("w", encoding="utf-8") as lines:
 
         def write_epoch(record: EpochRecord) -> None:
@@ -202,7 +202,7 @@ def _estimator_type(settings: RunSettings) -> type[Estimator]:
 
 
 def _parameters(settings: RunSettings, verbose: int) -> dict[str, Any]:
-    """Parameters of the estimator, by name."""
+    """Return the parameters of the estimator, by name."""
     values: dict[str, Any] = {
         **dataclasses.asdict(settings.model),
         **dataclasses.asdict(settings.training),
@@ -218,7 +218,7 @@ def _parameters(settings: RunSettings, verbose: int) -> dict[str, Any]:
 
 
 def _settle_readout(model: ModelSettings, dataset: Dataset) -> ModelSettings:
-    """Return the settings with the readout that a target at every step needs."""
+    """Return the settings with readout `every` if there is a target at every step."""
     per_step = isinstance(dataset.target, Ragged)
     if model.readout == "auto":
         return dataclasses.replace(model, readout="every") if per_step else model
@@ -233,7 +233,7 @@ def _settle_readout(model: ModelSettings, dataset: Dataset) -> ModelSettings:
 
 
 def _target_names(dataset: Dataset) -> tuple[str, ...]:
-    """What the file calls the numbers to be predicted; empty where it does not."""
+    """Return the names of the target columns in the file; empty if there are none."""
     assert dataset.target is not None  # read with labelled=True
     names = dataset.layout.target
     if not names:
@@ -243,7 +243,7 @@ def _target_names(dataset: Dataset) -> tuple[str, ...]:
 
 
 def task_of(estimator: Estimator) -> TaskName:
-    """Return what an estimator has learnt, as a dataset's `task`."""
+    """Return the task that an estimator was trained for, as a dataset's `task`."""
     return next(
         task.name
         for task in TASKS.values()
@@ -254,7 +254,7 @@ def task_of(estimator: Estimator) -> TaskName:
 def _encode_splits(
     estimator: Estimator, prepared: Prepared, splits: DataSplits
 ) -> dict[str, EncodedSequences]:
-    """The sequences of each split as the network reads them: only those of the test are new."""
+    """Return encoded sequences by split; only those of the test split still need encoding."""
     sequences = {"train": prepared.sequences}
     if prepared.validation_sequences is not None:
         sequences["validation"] = prepared.validation_sequences
@@ -266,7 +266,7 @@ def _encode_splits(
 def _evaluate(
     estimator: Estimator, sequences: Mapping[str, EncodedSequences], splits: DataSplits
 ) -> dict[str, Report]:
-    """Reports by split; intervals cost time, and only the test's numbers are compared."""
+    """Return reports by split; only the test split gets intervals, which take time."""
     reports = {"test": estimator.evaluate(sequences["test"], splits.test.target)}
     for name, part in (("validation", splits.validation), ("train", splits.training)):
         if part is not None:
@@ -277,7 +277,7 @@ def _evaluate(
 def _metrics(
     settings: RunSettings, history: History, reports: Mapping[str, Report], seconds: float
 ) -> dict[str, Any]:
-    """What metrics.json holds."""
+    """Return the content of metrics.json."""
     return {
         **{part: report.to_dict() for part, report in reports.items()},
         "seconds": round(seconds, 3),
@@ -296,7 +296,7 @@ def _metrics(
 
 
 def _fingerprints(settings: RunSettings) -> dict[str, str]:
-    """SHA-256 of each file that was read; of a folder, of the names and contents in it."""
+    """Return the SHA-256 of each input file, or of the names and contents in each folder."""
     files = {settings.data.data, settings.data.test, settings.data.validation}
     names = sorted(
         f for f in files if f and isinstance(f, str) and Path(f).exists() and not is_builtin(f)
