@@ -1,4 +1,4 @@
-"""Labelled sequences: reading them from files, and saying how a file was understood."""
+"""Labelled sequences: read them from files and describe how a file was interpreted."""
 
 from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.dataset import Dataset, Layout

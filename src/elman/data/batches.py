@@ -1,4 +1,4 @@
-"""Padded batches of ragged sequences, made late and always with their lengths."""
+"""Padded batches of ragged sequences, built on demand and always with their lengths."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from torch import Tensor
 
 from elman.data.ragged import Ragged
 
-# Batches sorted by length together: more would save little padding and mix the batches less.
+# Number of batches sorted by length together; more save little padding and mix batches less.
 _BUCKET = 16
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Sequences as a model takes them.
+    """Encoded sequences for a model.
 
     Args:
         inputs: n sequences of numbers, (N, C) float32, or token ids, (N,) int64.
-        target: class codes, (n,) int64; or labels, 0 or 1, or values, (n, K) float32. With one at
-            every step a Ragged of (N,) or (N, K).
-        weight: how much each counts in the loss, (n,) float32, or a Ragged of (N,); None for equal
-            weights.
-        unit: of each predicted value, (K,) float64: the size of 1 in the target's unit; None if no
-            numbers are predicted.
+        target: class codes, (n,) int64; labels as 0 or 1, (n, K) float32; or values, (n, K)
+            float32. Targets at every step are a Ragged of (N,) or (N, K).
+        weight: weight in the loss, (n,) float32, or a Ragged of (N,); None for equal weights.
+        unit: scale of each predicted value, (K,) float64: the size of 1 in the unit of the target;
+            None if no numbers are predicted.
         measured: number of leading columns of `inputs` that hold measured values.
-        places: index of each in the caller's sequences, (n,); None where it is the index here.
+        places: index of each sequence in the caller's data, (n,); None if it is the index here.
     """
 
     inputs: Ragged
@@ -44,7 +43,7 @@ class Examples:
         return len(self.inputs)
 
     def places_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the places of the sequences at `index` among the caller's."""
+        """Return the indices in the caller's data of the sequences at `index`."""
         return index if self.places is None else self.places[index]
 
 
@@ -66,11 +65,11 @@ class Batch:
 
 
 def pad(ragged: Ragged) -> Tensor:
-    """Lay n sequences side by side: (n, T, ...), T the longest length, zeros past each end."""
+    """Pad n sequences to the longest length T: (n, T, ...), zeros past each end."""
     lengths = ragged.lengths
     mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
-    # Padded only here, for one batch at a time: a whole split padded to its longest sequence would
-    # often not fit. Zeros, which no layer reads: lengths go with every batch.
+    # Padded one batch at a time: a whole split padded to its longest sequence would often not fit
+    # in memory. No layer reads the zeros, because every batch comes with its lengths.
     out = np.zeros((*mask.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
     out[mask] = ragged.values
     return torch.from_numpy(out)
@@ -96,29 +95,29 @@ def _side_by_side(values: NDArray[Any] | Ragged, index: NDArray[np.int64]) -> Te
 def batch_randomly(
     lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Cut one epoch into batches of like lengths, in random order.
+    """Split one epoch into batches of similar lengths, in random order.
 
-    All sequences are shuffled, each run of 16 batches is sorted by length and cut, and the batches
-    are shuffled again: little padding, and yet different batches in every epoch.
+    All sequences are shuffled, each run of 16 batches is sorted by length and split, and
+    the batches are shuffled again: this needs little padding and changes the batches every epoch.
 
     Args:
         lengths: steps of each sequence, (n,).
         batch_size: B; the last batch may be smaller.
         generator: the only source of randomness.
-    Returns: indices into `lengths`, one array a batch; each sequence exactly once.
+    Returns: indices into `lengths`, one array per batch; each sequence exactly once.
     """
     order = generator.permutation(len(lengths))
-    # With equal lengths sorting only costs time; the random numbers drawn are the same.
+    # Sorting equal lengths would only cost time; skipping it draws the same random numbers.
     if len(np.unique(lengths)) > 1:
         span = batch_size * _BUCKET
         runs = [order[i : i + span] for i in range(0, len(order), span)]
         order = np.concatenate([run[np.argsort(lengths[run], kind="stable")] for run in runs])
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    # Shuffled again, or every epoch would begin with its short sequences.
+    # Shuffled again, because each sorted run starts with its short sequences.
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
 def batch_by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Cut all sequences into batches from short to long, deterministically; for inference."""
+    """Split all sequences into batches from short to long, deterministically; for inference."""
     order = np.argsort(lengths, kind="stable")
     return (order[i : i + batch_size] for i in range(0, len(order), batch_size))

@@ -1,4 +1,4 @@
-"""From a table and the roles of its columns to a dataset, every value checked."""
+"""Build a dataset from a table and the roles of its columns, and check every value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elman.tasks import TASKS
 
 
 def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset:
-    """Return the sequences of a table; what is wrong in a column that is used becomes a fault."""
+    """Return the sequences of a table; errors in the columns used are collected as faults."""
     layout = Layout(
         format=schema.format,
         kind=schema.kind,
@@ -40,14 +40,14 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
 
 
 def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
-    """Return one sequence a row: a text, or one channel of numbers over time."""
+    """Return one sequence per row: a text, or one channel of numbers over time."""
     inputs = _read_texts(table.columns[schema.text]) if schema.text else _read_series(table, schema)
     target = _build_target(table, schema, options, None)
     return _dataset(table, inputs, target, layout, _read_groups(table, schema))
 
 
 def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
-    """Return one sequence a row, which a cell or several cells side by side hold."""
+    """Return one sequence per row, stored in one cell or in several cells, one per channel."""
     inputs, names, steps = _read_cells(table, schema)
     target = _build_target(table, schema, options, steps)
     layout = dataclasses.replace(layout, values=names)
@@ -65,8 +65,8 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
     starts, deltas = None, None
     if schema.time is not None:
         times = Ragged(read_times(table, schema, offsets), offsets)
-        # Both are taken before a choice: splits by time need the starts even where no channel of
-        # differences is wanted.
+        # Computed in either case: splits by time need the starts even where time differences are
+        # not a channel.
         starts, deltas = times.values[offsets[:-1]], time_deltas(times)
         difference = _choose_difference(schema, times, difference)
     elif difference:
@@ -83,7 +83,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
             cells = to_objects([cell.strip() for cell in table.columns[name].texts()])
             # Numbers first, categories last, as Layout.channels lists them.
             steps = np.column_stack([steps.astype(object), cells])
-    # Every row of the file has a label; whether labels belong to steps is decided next.
+    # Every row has a label; whether a label belongs to a step or a sequence is decided next.
     target = _build_target(table, schema, options, None)
     if target is not None:
         target = _by_sequence(table, schema, options, flatten(target), offsets)
@@ -106,9 +106,9 @@ def _dataset(
     noun = table.rows.noun
     ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
     dataset = Dataset(inputs, target, table.faults.source, layout, lines, ids, groups)
-    # Kept in the layout, so that a later file can be compared without its labels.
+    # Stored in the layout, so that a later file can be checked without the labels of this one.
     labels = set(dataset.labels())
-    # Labels of one file are all of one type; where they are not, that is a fault already.
+    # Mixed label types are reported as a fault elsewhere, but must not break the sorting here.
     alike = len(set(map(type, labels))) < 2
     layout = dataclasses.replace(
         layout,
@@ -121,7 +121,7 @@ def _dataset(
 
 
 def _category_values(inputs: Ragged | list[str], columns: int) -> tuple[tuple[str, ...], ...]:
-    """Return the values of the last `columns` columns, sorted; a gap is none of them."""
+    """Return the distinct values of the last `columns` columns, sorted, without gaps."""
     if not columns or not isinstance(inputs, Ragged):
         return ()
     return tuple(tuple(sorted({*cells.tolist()} - {""})) for cells in inputs.values.T[-columns:])
@@ -133,12 +133,12 @@ def _category_values(inputs: Ragged | list[str], columns: int) -> tuple[tuple[st
 def _build_target(
     table: Table, schema: Schema, options: ReadOptions, steps: Steps | None
 ) -> TargetValues | None:
-    """Return the target of every row, or None where the table has none."""
+    """Return the target of every row, or None if the table has no target."""
     if not schema.target:
         return None
     columns = [table.columns[name] for name in schema.target]
     layout = options.layout
-    # A layout decides for its own target alone; one named with --target is looked at afresh.
+    # A layout determines only its own target; the task of another --target is guessed again.
     same = layout is not None and not options.target and layout.target == ",".join(schema.target)
     per_step = columns[0].nested
     if layout and same:
@@ -157,18 +157,18 @@ def _by_sequence(
     labels: NDArray[Any],
     offsets: NDArray[np.int64],
 ) -> TargetValues:
-    """Return a label a sequence where it never changes within one, else a label a step."""
+    """Return one label per sequence if labels are constant within sequences, else one per step."""
     layout = options.layout
     per_step = layout.per_step if layout and layout.target and not options.target else None
     if options.task is not None and TASKS[options.task].per_step:
         per_step = True
-    # One label a sequence is repeated in all its rows; a label that changes belongs to the steps.
+    # A sequence label is repeated in all rows of its sequence; a label that changes is per step.
     first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
     differs = labels != first
-    # Several numbers a row differ if any of them does.
+    # Rows with several numbers differ if any of the numbers differs.
     changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
     if len(labels) and isinstance(labels[0], frozenset):
-        per_step = False  # there are no sets of labels at every step
+        per_step = False  # multilabel targets at every step are not supported
     if per_step or (per_step is None and len(changed)):
         return Ragged(labels, offsets)
     for i in changed.tolist():
@@ -184,7 +184,7 @@ def _by_sequence(
 
 
 def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
-    """Return the group of every row as text; none where no column of groups is named."""
+    """Return the group of every row as text; empty if no group column is named."""
     if schema.group is None:
         return ()
     cells = table.columns[schema.group].label_cells(None, False)
@@ -194,7 +194,7 @@ def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
 
 
 def _constant_groups(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the group of each sequence, in which it must not change."""
+    """Return the group of each sequence; a group that changes within a sequence is a fault."""
     groups = _read_groups(table, schema)
     if not groups:
         return ()
@@ -212,7 +212,7 @@ def _constant_groups(table: Table, schema: Schema, offsets: NDArray[np.int64]) -
     return tuple(cells[offsets[:-1]].tolist())
 
 
-# A row a sequence.
+# One row per sequence.
 
 
 def _read_texts(column: Column) -> list[str]:
@@ -225,19 +225,19 @@ def _read_texts(column: Column) -> list[str]:
 
 
 def _read_series(table: Table, schema: Schema) -> Ragged:
-    """Return one channel over time, (N, 1); empty cells after the last full one are no steps.
+    """Return one channel over time, (N, 1); trailing empty cells are not steps.
 
-    Nor is NaN there in a file without a header: the UCR archive fills shorter sequences up with it.
+    In a file without a header trailing NaN are not steps either: the UCR archive pads with them.
     """
     names = schema.values
     columns = [table.columns[name] for name in names]
     numbers = np.column_stack([column.numbers() for column in columns])  # (n, T)
     full = ~np.column_stack([column.empty_cells() for column in columns])
-    # Without a header it is a file of the archive; with one, NaN is what a program wrote for a gap.
+    # UCR files have no header. In a file with one, a program wrote NaN for a missing value.
     if not table.header:
         full &= ~np.isnan(numbers)
     width = len(names)
-    # Gaps within a series stay steps, with NaN; only the empty cells at its end are none.
+    # Gaps within a series remain steps with the value NaN; only trailing empty cells are dropped.
     lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
     for i in np.flatnonzero(lengths == 0).tolist():
         problem = f"an empty sequence: no cell of {list_names(names, 3)} holds a number"
@@ -252,13 +252,13 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     return check_numbers(Ragged(numbers[mask][:, None], offsets), place, table.faults)
 
 
-# A cell a sequence.
+# One cell per sequence.
 
 
 def _read_cells(
     table: Table, schema: Schema
 ) -> tuple[Ragged | list[str], tuple[str, ...], Steps | None]:
-    """Return the inputs, names of their channels, and the lengths that labels must have."""
+    """Return the inputs, the names of their channels, and the lengths expected of labels."""
     if schema.text:
         column = table.columns[schema.text]
         if schema.kind == "text":
@@ -285,7 +285,7 @@ def _read_cells(
             table.columns[key].fault(i, "length", problem, remedy)
     inputs = parts[first]
     if others or schema.categories:
-        if others:  # columns of unequal length cannot be put side by side
+        if others:  # columns of unequal length cannot be stacked
             table.faults.stop()
         dtype = object if schema.categories else np.float64
         columns = [part.values.reshape(len(part.values), -1) for part in parts.values()]
@@ -293,14 +293,14 @@ def _read_cells(
     return inputs, tuple(channels), Steps(inputs.lengths, padded)
 
 
-# A row a step.
+# One row per step.
 
 
 def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return where each sequence starts, (n + 1,), and its id."""
     cells = [cell.strip() for cell in column.texts()]
-    # Consecutive rows, not all with the same id: joining rows from all over the file would hide
-    # that it was shuffled.
+    # Only consecutive rows form a sequence: collecting all rows with the same id would hide that
+    # the file was shuffled.
     starts = [i for i in range(len(cells)) if not i or cells[i] != cells[i - 1]]
     ends = [*starts[1:], len(cells)]
     last: dict[str, int] = {}
@@ -318,13 +318,13 @@ def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]
                 f"sequence {name!r} continues here; its rows had ended on {where}",
                 "Sort the file so that the rows of one sequence are together.",
             )
-        # Noted even if the name was there before, so that each later piece names the one before it.
+        # Updated for repeated ids too, so that each message names the preceding piece.
         last[name] = end - 1
     return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
 
 
 def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:
-    """Return whether the time since the last step is a channel: as asked, or if it varies."""
+    """Return whether the time since the last step is a channel: as set, or if it varies."""
     if schema.text:
         if difference:
             raise SettingsError(
@@ -359,6 +359,6 @@ def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> 
     def place(step: int, channel: int) -> Place:
         return table.rows.place(step, names[channel])
 
-    # Beside categories a step may have no number; without, a sequence needs one somewhere.
+    # With categories a sequence may lack numbers; without them it needs at least one number.
     whole = not schema.categories
     return check_numbers(Ragged(numbers, offsets), place, table.faults, whole=whole).values

@@ -1,4 +1,4 @@
-"""Labelled sequences as they were read, and how the file was understood."""
+"""Labelled sequences, and the layout in which a file was read."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file was understood. Given back to `read`, it reads another file the same way.
+    """How a file was interpreted. Pass it to `read` to read another file in the same way.
 
     Args:
-        format: `rows` (a table, one row a sequence), `steps` (a table, one row a time step),
+        format: `rows` (a table, one row per sequence), `steps` (a table, one row per time step),
             `jsonl` (objects or rows with lists), `ts` (cases of channels), `arrays`, `folder`.
-        kind: what a step is: `numbers`, `tokens`, `mixed` numbers and categories, or `text` still
-            to be cut into tokens.
-        target: column or key of the label; None where the file has none.
-        task: what is to be learned: a class or, with `tagging`, one at every step; several labels;
-            numbers, a sequence's or, with per_step, at every step.
-        per_step: whether there is a label, or number, at every step.
+        kind: content of a step: `numbers`, `tokens`, `mixed` numbers and categories, or `text` that
+            is not yet split into tokens.
+        target: column or key of the label; None if the file has no target.
+        task: task to learn: one class per sequence or, for `tagging`, per step; a set of labels; or
+            numbers, per sequence or, with per_step, per step.
+        per_step: whether there is a label or number at every step.
         text: column or key of the text or tokens.
-        values: value columns in order; for other formats of numbers, channel names.
-        id: for `steps`, the column that says which sequence a row belongs to.
+        values: columns of values in order; for formats without columns, names of the channels.
+        id: for `steps`, the column that identifies the sequence of each row.
         time: for `steps`, the column that orders the rows of a sequence.
         categories: columns or keys of categories, which follow the numbers of a step.
         time_difference: whether the time since the last step follows the values.
-        delimiter: for `rows` and `steps`, what separates two cells of a text; empty for a frame.
+        delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
         header: for `rows` and `steps`, whether the first line names the columns.
-        window, stride: steps of the windows that sequences are cut into, and from one window to the
-            next; 0 for whole sequences.
-        units: unit of each channel, None where the file names none; empty if it names no units.
-        category_values: the values of each column of `categories`, in alphabetical order.
-        class_names: the labels that occur, in order; none for numbers.
-        notes: what was guessed and the flag that overrides it, one sentence each.
+        window, stride: length of the windows cut from each sequence and distance between their
+            starts, in steps; 0 for whole sequences.
+        units: unit of each channel, None for a channel without one; empty if the file has no units.
+        category_values: distinct values of each column of `categories`, in alphabetical order.
+        class_names: labels that occur, sorted; empty for numbers.
+        notes: one sentence per guess, with the flag that overrides it.
     """
 
     format: Format
@@ -72,7 +72,7 @@ class Layout:
         return (*self.values, *elapsed, *self.categories)
 
 
-# Compared by identity: == on arrays is an array.
+# Compared by identity, because == on arrays returns an array.
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """n sequences, with or without labels.
@@ -80,17 +80,17 @@ class Dataset:
     Args:
         inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, mixed
             steps as a Ragged of (N, C) objects, numbers first, or n texts.
-        target: (n,) object array with a label a sequence, or a frozenset of several; a Ragged of
-            (N,) object labels with one a step; numbers, (n,) or (n, K) float64, or a Ragged of
-            them; or None.
-        source: the file or task, as messages should name it.
-        layout: how it was read.
-        lines: line of the file on which each sequence starts, (n,), or None where there is no file.
-        ids: a name for each sequence, or empty.
-        groups: of each sequence, where a column of groups was named, or empty.
-        starts: the time at which each sequence starts, (n,), or None where no time is known.
-        windows: for sequences cut into windows, the number of each in its sequence and its first
-            step there, both from 0, (n, 2); else None.
+        target: (n,) object array with one label, or one frozenset of labels, per sequence; a Ragged
+            of (N,) object labels, one per step; numbers, (n,) or (n, K) float64, or a Ragged of
+            numbers; or None.
+        source: name of the file or task in messages.
+        layout: how the file was read.
+        lines: line of the file on which each sequence starts, (n,), or None without a file.
+        ids: name of each sequence, or empty.
+        groups: group of each sequence, or empty if no group column was named.
+        starts: time at which each sequence starts, (n,), or None without a time column.
+        windows: for sequences cut into windows, the index of each window in its sequence and its
+            first step there, both from 0, (n, 2); else None.
     """
 
     inputs: Ragged | list[str]
@@ -108,7 +108,7 @@ class Dataset:
 
     @property
     def task(self) -> TaskName:
-        """What is to be learned, by the target; without one, as the layout has it."""
+        """The task, derived from the target; the task of the layout if there is no target."""
         if self.target is None:
             return self.layout.task
         labels = flatten(self.target)
@@ -126,7 +126,7 @@ class Dataset:
         return np.array([len(text) for text in self.inputs], dtype=np.int64)
 
     def labels(self) -> list[Any]:
-        """Return every label as often as it occurs, those of sets too; none if they are numbers."""
+        """Return every label as often as it occurs, with sets flattened; empty for numbers."""
         task = TASKS[self.task]
         if self.target is None or not task.has_classes:
             return []
@@ -145,7 +145,7 @@ class Dataset:
         return inputs.with_values(inputs.values[:, :count].astype(np.float64))
 
     def contents(self) -> list[object]:
-        """Return each sequence as a value that only an equal sequence has, without its label."""
+        """Return a comparable value for each sequence; equal sequences have equal values."""
         inputs = self.inputs
         if not isinstance(inputs, Ragged):
             return list(inputs)

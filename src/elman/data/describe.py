@@ -1,4 +1,4 @@
-"""A dataset in a few lines of text: what was read, what was guessed, and its statistics."""
+"""Text summary of a dataset: what was read, what was guessed, and statistics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def describe(dataset: Dataset) -> str:
 
 
 def summary_text(dataset: Dataset, profile: dict[str, Any]) -> str:
-    """Return what `describe` says, and the statistics of `summarize` as text below it."""
+    """Return the output of `describe`, followed by the statistics of `summarize` as text."""
     lines = [describe(dataset), ""]
     channels = profile["channels"]
     if channels:
@@ -102,7 +102,7 @@ def _format(dataset: Dataset) -> str:
 
 def _is_generated(dataset: Dataset) -> bool:
     """Whether the data comes from a built-in task, so that there is no file to name."""
-    # Every reader gives lines or ids.
+    # Every reader sets lines or ids.
     return dataset.lines is None and not dataset.ids
 
 
@@ -143,7 +143,7 @@ def _input(dataset: Dataset) -> str:
 
 
 def _numbers(layout: Layout) -> int:
-    """Columns of numbers in a step."""
+    """Return the number of numeric channels."""
     return len(layout.channels) - len(layout.categories)
 
 

@@ -1,4 +1,4 @@
-"""The faults of one file, collected and reported together; the checks that numbers need."""
+"""Faults of one file, collected and reported together, and the checks of numbers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from elman.data.ragged import Ragged
 from elman.errors import DataError, nearest
 
 REPORTED = 20  # faults listed in one error
-ALIKE = 5  # of them with the same rule
-_KEPT = 1000  # of one rule before the later ones are dropped: a bad file may have millions
+ALIKE = 5  # faults listed in one error that violate the same rule
+_KEPT = 1000  # faults stored for one rule before later ones are dropped; there may be millions
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 class Faults:
-    """Collects faults; used as a context, it raises one DataError for all of them at its end.
+    """Collects faults; used as a context manager, it raises one DataError for all of them on exit.
 
-    A DataError raised within ends the reading. If it has a line, it is added to the faults found
-    before. Without a line it may be their consequence, as when no row is left, and is dropped.
+    A DataError raised inside the context stops reading. If it has a line, it is added to the faults
+    collected so far. An error without a line may be their consequence, such as a table without
+    rows, and is dropped if there are other faults.
 
     Args:
-        source: the file, as messages name it.
+        source: name of the file in messages.
     """
 
     def __init__(self, source: str) -> None:
@@ -46,9 +47,9 @@ class Faults:
         column: str | int | None = None,
         source: str | None = None,
     ) -> DataError:
-        """Return the error for a fault after which the rest cannot be read, to be raised.
+        """Return the error for a fault that makes the rest unreadable; the caller raises it.
 
-        Args: as `DataError`; `source` where it is another file than this one.
+        Args: as for `DataError`; `source` is needed only for a file other than this one.
         """
         source = source or self.source
         return DataError(problem, remedy=remedy, source=source, line=line, column=column, rule=rule)
@@ -62,7 +63,7 @@ class Faults:
         column: str | int | None = None,
         source: str | None = None,
     ) -> None:
-        """Note a fault after which the rest can still be checked; arguments as of `error`."""
+        """Record a fault that does not prevent further checks; arguments as for `error`."""
         self._keep(self.error(rule, problem, remedy, line, column, source))
 
     def take(self, error: DataError) -> None:
@@ -72,7 +73,7 @@ class Faults:
         self.total += error.total - len(error.faults)
 
     def stop(self) -> None:
-        """Raise the collected faults, if any: later ones would only be consequences."""
+        """Raise the collected faults, if any, because later faults would be their consequences."""
         if self.total:
             self._raised = self._all()
             raise self._raised
@@ -95,7 +96,7 @@ class Faults:
 
     def _keep(self, fault: DataError) -> None:
         self.total += 1
-        # By rule, so that 1,000 faults of one kind do not hide one of another.
+        # Grouped by rule, so that many faults of one rule do not hide a fault of another.
         alike = self._rules.setdefault(fault.rule or fault.problem, [])
         alike.append(fault)
         if len(alike) > _KEPT:
@@ -103,7 +104,7 @@ class Faults:
 
     @staticmethod
     def _forget(alike: list[DataError]) -> None:
-        """Keep the first of one rule, in the order of the file."""
+        """Keep the first faults of one rule, in file order."""
         alike.sort(key=_place)
         del alike[ALIKE:]
 
@@ -119,7 +120,7 @@ def _place(fault: DataError) -> tuple[str, float]:
 
 
 class Place(NamedTuple):
-    """Where a value is in its file; `detail` is put before what is wrong with it."""
+    """Where a value is in its file; `detail` starts the message about it."""
 
     line: int | None = None
     column: str | None = None
@@ -127,18 +128,18 @@ class Place(NamedTuple):
     source: str | None = None
 
     def fault(self, faults: Faults, rule: str, problem: str, remedy: str) -> None:
-        """Note a fault of the value at this place."""
+        """Record a fault of the value at this place."""
         problem = self.detail + problem
         faults.add(rule, problem, remedy, self.line, self.column, self.source)
 
 
 def is_missing(cell: str) -> bool:
-    """Whether the cell is empty or says that there is no value."""
+    """Whether the cell is empty or one of the words for a missing value."""
     return cell.strip().lower() in MISSING
 
 
 def is_number(cell: str) -> bool:
-    """Whether the cell is a finite number; Python's 1_000 is not one."""
+    """Whether the cell is a finite number; Python's 1_000 is not accepted."""
     try:
         return math.isfinite(float(cell)) and "_" not in cell
     except ValueError:
@@ -154,10 +155,10 @@ def to_numbers(
         place: returns the place of cell i, called only for a faulty one.
         faults: collects every cell that is neither missing nor a finite number.
     """
-    # One pass in C for clean columns; the slow pass below only runs where it finds something.
+    # Valid columns are converted in one pass in C; the slow pass below finds invalid cells.
     try:
-        # float() accepts 1_000 and inf, which the slow pass refuses: they are looked for after the
-        # fast one.
+        # float() accepts 1_000 and inf, so both are checked for afterwards; the slow pass refuses
+        # them.
         numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
         if not np.isinf(numbers).any() and "_" not in "".join(cells):
             return numbers
@@ -172,7 +173,7 @@ def to_numbers(
         elif _is_infinite(cell):
             _refuse_infinite(quote(cell), place(i), faults)
         else:
-            # Not read as a decimal: 1,234 may also be a thousand, and only the user knows.
+            # Not read as a decimal: 1,234 may mean 1234 as well as 1.234.
             comma = _DECIMAL_COMMA.fullmatch(cell.strip())
             remedy = "Write decimals with a point." if comma else "Correct the cell."
             place(i).fault(faults, "number", f"{quote(cell)} is not a number", remedy)
@@ -182,11 +183,11 @@ def to_numbers(
 def check_numbers(
     values: Ragged, place: Callable[[int, int], Place], faults: Faults, *, whole: bool = True
 ) -> Ragged:
-    """Return `values`, (N, C), after noting infinite values and sequences without any value.
+    """Return `values`, (N, C), after recording infinite values and sequences without any value.
 
     Args:
-        place: returns the place of a step, from 0 to N, and channel.
-        whole: whether these are all values of a step; categories beside them are values too.
+        place: returns the place of a step, counted over all sequences, and channel.
+        whole: whether steps hold no values other than these numbers, such as categories.
     """
     numbers = values.values
     if np.isfinite(numbers).all():
@@ -194,7 +195,7 @@ def check_numbers(
     for step, channel in np.argwhere(np.isinf(numbers)).tolist():
         _refuse_infinite(repr(float(numbers[step, channel])), place(step, channel), faults)
     gaps = np.isnan(numbers) if whole else np.zeros(numbers.shape, dtype=bool)
-    # Counted by prefix sums, not by a loop over sequences.
+    # Counted by prefix sums, which avoids a loop over sequences.
     bare = np.concatenate([[0], np.cumsum(gaps.all(axis=1))])
     void = (np.diff(bare[values.offsets]) == values.lengths) & (values.lengths > 0)
     for i in np.flatnonzero(void).tolist():
@@ -216,7 +217,7 @@ def _is_infinite(cell: str) -> bool:
 
 
 def list_names(names: Sequence[object], limit: int = 8) -> str:
-    """Return the first names in quotes, and how many there are in all where some are left out."""
+    """Return the first `limit` names in quotes, with the total number if some are left out."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
 
@@ -253,7 +254,7 @@ _TYPES = (
 
 
 def describe_value(value: object) -> str:
-    """Return what kind of value this is, in words, with a short value itself: `text ('a')`."""
+    """Return the type of a value in words, followed by the value if short: `text ('a')`."""
     name = next((name for kind, name in _TYPES if isinstance(value, kind)), "null")
     short = isinstance(value, str | int | float) and len(str(value)) <= 40
     return f"{name} ({value!r})" if short and not isinstance(value, bool) else name

@@ -1,4 +1,4 @@
-"""Statistics of a dataset: channels, classes, repeated sequences, and what may spoil training."""
+"""Statistics of a dataset: channels, classes, repeated sequences, and warnings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from elman.data.ragged import Ragged, flatten
 from elman.data.targets import find_doubtful_labels
 from elman.tasks import TASKS
 
-FEW = 10  # sequences of a class; metrics of fewer are mostly chance
-LONG = 2000  # steps; gradients vanish over fewer, and every step costs time
+FEW = 10  # sequences of a class; metrics on fewer are mostly chance
+LONG = 2000  # steps; gradients vanish over shorter spans, and every step takes time
 
 
 def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
-    """Return statistics of a dataset, and how a test split relates to it, as JSON holds them."""
+    """Return statistics of a dataset and its overlap with a test split, ready for JSON."""
     lengths = dataset.lengths
     layout = dataclasses.asdict(dataset.layout)
     channels = _channels(dataset)
@@ -62,7 +62,7 @@ def _channels(dataset: Dataset) -> list[dict[str, Any]]:
         return []
     names = dataset.layout.channels
     width = inputs.values.shape[1]
-    if len(names) != width:  # a column a time step
+    if len(names) != width:  # one column per time step
         names = ("value",) if width == 1 else tuple(f"channel {c + 1}" for c in range(width))
     return [_channel(name, inputs.values[:, c]) for c, name in enumerate(names)]
 

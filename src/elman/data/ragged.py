@@ -1,7 +1,7 @@
 """Sequences of unequal length as one flat array and offsets, as Arrow stores lists.
 
-With the gaps in their numbers, and their categories: steps that mix numbers and categories are
-(N, C) arrays of objects.
+Also their missing values and categories: steps that mix numbers and categories are (N, C) object
+arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """n sequences laid end to end.
+    """n concatenated sequences.
 
     Args:
         values: the steps of all sequences, (N, ...): (N, C) numbers, (N,) tokens or tags.
@@ -59,7 +59,7 @@ class Ragged:
         lengths = self.lengths[index]
         offsets = np.zeros(len(index) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        # From a step's place in the result to its place here.
+        # Difference between the index of a step here and its index in the result.
         shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
 
@@ -77,14 +77,14 @@ class Ragged:
 
 
 def flatten(values: NDArray[Any] | Ragged) -> NDArray[Any]:
-    """Return the steps of all sequences, (N, ...), or an array of one value a sequence as it is."""
+    """Return the steps of all sequences, (N, ...); an array is returned unchanged."""
     return values.values if isinstance(values, Ragged) else values
 
 
 def to_objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Return values as an object array, (n,), each of the type it has.
+    """Return values as an object array, (n,), without changing their types.
 
-    `np.array` would turn numbers beside text into text.
+    `np.array` would convert numbers to text if the values also contain text.
     """
     array = np.empty(len(values), dtype=object)
     array[:] = values
@@ -92,7 +92,7 @@ def to_objects(values: Sequence[Any]) -> NDArray[Any]:
 
 
 class Gap(NamedTuple):
-    """A missing value: the sequence, its step and its channel, each counted from 0."""
+    """Place of a missing value: its sequence, step and channel, each counted from 0."""
 
     sequence: int
     step: int
@@ -100,7 +100,7 @@ class Gap(NamedTuple):
 
 
 def first_gap(numbers: Ragged, allowed: NDArray[np.bool_]) -> Gap | None:
-    """Return the first missing value of a channel that must have none, or None.
+    """Return the first missing value in a channel that must not have any, or None.
 
     Args:
         numbers: (N, C), NaN where a value is missing.
@@ -115,14 +115,14 @@ def first_gap(numbers: Ragged, allowed: NDArray[np.bool_]) -> Gap | None:
 
 
 def sequences_with_gaps(numbers: Ragged) -> NDArray[np.bool_]:
-    """Whether a sequence misses values in a channel, (n, C); each has one step or more."""
+    """Return whether each sequence lacks values in each channel, (n, C); lengths are >= 1."""
     if not len(numbers):
         return np.zeros((0, numbers.values.shape[1]), dtype=bool)
     return np.logical_or.reduceat(np.isnan(numbers.values), numbers.offsets[:-1])
 
 
 def sequences_without_values(numbers: Ragged) -> NDArray[np.bool_]:
-    """Whether every value of a sequence is missing, (n,); a sequence has one step or more."""
+    """Return whether all values of each sequence are missing, (n,); lengths are >= 1."""
     if not len(numbers):
         return np.zeros(0, dtype=bool)
     observed = (~np.isnan(numbers.values)).any(1)
@@ -134,7 +134,7 @@ def carry_forward(numbers: Ragged, fill: Floats) -> Floats:
 
     Args:
         numbers: (N, C), NaN where a value is missing.
-        fill: value of each channel before its first one in a sequence, (C,).
+        fill: value that replaces gaps before the first value of a sequence, one per channel, (C,).
     """
     values: Floats = numbers.values
     gaps = np.isnan(values)
@@ -145,21 +145,21 @@ def carry_forward(numbers: Ragged, fill: Floats) -> Floats:
     # A running maximum of row numbers finds the last value in one pass over all sequences.
     last = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)  # row of the last value so far
     carried = np.take_along_axis(values, last.clip(0), axis=0)
-    # A value from before the start belongs to another sequence.
+    # A value from before the start of the sequence belongs to the previous sequence.
     return np.where(last < starts, fill, carried)
 
 
-MISSING_CATEGORY = ""  # a category that is missing is one of its own
+MISSING_CATEGORY = ""  # a missing value is a category of its own
 
 
 def is_number_or_gap(value: Any) -> bool:
-    """Whether a value may stand in a column of numbers: a number, or a gap."""
+    """Whether a value is allowed in a numeric column: a number, or None for a gap."""
     return value is None or isinstance(value, float | int | np.number | np.bool_)
 
 
 def category_columns(values: NDArray[Any]) -> tuple[int, ...]:
     """Return the columns of (N, C) in which a value is neither a number nor missing."""
-    # As Python values: indexing an object array element by element is slow.
+    # Converted to lists first: indexing an object array element by element is slow.
     columns = values.T.tolist()
     return tuple(c for c, column in enumerate(columns) if not all(map(is_number_or_gap, column)))
 
@@ -170,9 +170,9 @@ def number_columns(values: NDArray[Any], categories: tuple[int, ...]) -> list[in
 
 
 def extract_numbers(mixed: Ragged, categories: tuple[int, ...]) -> Ragged:
-    """Return the columns that are no categories, (N, C), float64, NaN where a value is missing.
+    """Return the columns of numbers, (N, C) float64, NaN where a value is missing.
 
-    Raises: DataError naming a value that is no number.
+    Raises: DataError naming a value that is not a number.
     """
     columns = number_columns(mixed.values, categories)
     part = mixed.values[:, columns]
@@ -191,5 +191,5 @@ def extract_numbers(mixed: Ragged, categories: tuple[int, ...]) -> Ragged:
 
 
 def category_names(column: NDArray[Any]) -> list[str]:
-    """Return the categories in a column, (N,), as text; a missing one is the empty text."""
+    """Return the categories in a column, (N,), as text; a missing category is empty text."""
     return [MISSING_CATEGORY if v is None or v != v else str(v) for v in column.tolist()]

@@ -1,4 +1,4 @@
-"""Read a file, folder or frame as a dataset; what the caller does not say is guessed and noted."""
+"""Read a file, folder or frame as a dataset; unspecified roles are guessed and noted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from elman.data.targets import find_doubtful_labels
 from elman.errors import SettingsError, nearest
 from elman.tasks import TASKS, TaskName
 
-# The kinds of file that can hold a format; the first is what text of another ending is taken for.
+# The kinds of file that can hold each format. Text with another ending is read as the first kind.
 FORMATS = {
     "rows": ("table", "arff", "frame"),
     "steps": ("table", "arff", "frame"),
@@ -45,7 +45,7 @@ _NAMES = {
     "folder": "a folder",
 }
 _CASES = ("ts", "arrays")  # formats that differ only in how they are written
-# Endings that say nothing about the content.
+# Endings that do not determine the content.
 _OPEN = ("", ".txt", ".dat", ".data")
 
 
@@ -67,31 +67,32 @@ def read(
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
 
-    What is not said is guessed from the names and the content, and noted in `layout.notes` of the
-    result together with the flag that overrides the guess.
+    Roles that are not specified are guessed from the names and the content. Each guess is recorded
+    in `layout.notes` of the result, together with the flag that overrides it.
 
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
-            `.npy` file, all text in UTF-8; of a folder with a file a sequence in folders named as
-            the classes; or a pandas, polars or pyarrow table. A pandas frame with two levels of row
-            labels has a sequence for each value of the first, and its time in the second.
-        layout: of an earlier read, to read this file in the same way; other arguments go before it.
-        format: `rows` (a row a sequence), `steps` (a row a time step), `jsonl` (JSON lines, or rows
-            of lists), `ts`, `arrays` or `folder`.
+            `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
+            subfolders named after the classes; or a pandas, polars or pyarrow table. In a pandas
+            frame with a two-level index the first level is the sequence, the second its time.
+        layout: layout of an earlier read, to read this file in the same way; other arguments
+            override it.
+        format: `rows` (one row per sequence), `steps` (one row per time step), `jsonl` (JSON lines,
+            or rows of lists), `ts`, `arrays` or `folder`.
         target: column, key or array of the label.
         text: column or key of the text or tokens.
-        values: columns of numbers, as a sequence of names or one text with commas between; `a:b`
+        values: columns of numbers, as a sequence of names or one comma-separated string; `a:b`
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
-        id: for `steps`, the column that says which sequence a row belongs to.
-        time: for `steps`, the column that must grow from row to row of a sequence.
-        categories: for `steps` and `jsonl`, columns or keys of categories, written as `values`.
-        time_difference: whether the time since the last step becomes a channel; None means where
-            the steps of `time` are uneven.
-        group: column or key of a group that each sequence belongs to; constant within a sequence.
-        task: what is to be learned: `classification`, `multilabel`, `tagging` or `regression`.
-        labelled: True needs a target, None takes one where there is one, False ignores it.
+        id: for `steps`, the column that identifies the sequence of each row.
+        time: for `steps`, the column of times, which must increase within a sequence.
+        categories: for `steps` and `jsonl`, columns or keys of categories, written like `values`.
+        time_difference: whether the time since the last step becomes a channel; None adds it only
+            where the steps of `time` are uneven.
+        group: column or key of the group of each sequence; constant within a sequence.
+        task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
+        labelled: True requires a target, None uses one if it exists, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
-        does not have.
+        does not support.
     """
     chosen = {"values": _split_names(values), "categories": _split_names(categories)}
     _check_settings(text, chosen["values"], chosen["categories"], format)
@@ -101,14 +102,14 @@ def read(
         kind, content, note = _open(Path(data), faults, format)
     else:
         faults, kind = Faults("the frame"), "frame"
-        # pandas, polars and pyarrow have columns in common; none of them is imported to ask.
+        # Frames of pandas, polars and pyarrow all have `columns`; testing it imports none of them.
         if not hasattr(data, "columns"):
             raise refuse_type(data)
         content, levels = levels_of(data)
         id, time = (id or levels[0], time or levels[1]) if levels else (id, time)  # noqa: A001
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
-    # Another format than the layout's has other columns: nothing of the layout would fit.
+    # A format other than the layout's has other columns, so the layout would not apply.
     same = layout is not None and (format is None or format == layout.format)
     options = ReadOptions(
         target=target,
@@ -134,12 +135,12 @@ def read(
 def _read_dataset(
     kind: str, content: Any, faults: Faults, options: ReadOptions, form: str | None
 ) -> Dataset:
-    """Read an opened file or frame, and refuse a target that is not what `--task` asks for."""
+    """Read an opened file or frame, and refuse a target that does not match `--task`."""
     task = options.task
     with faults:
         refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
         table, options, form = _read_table(kind, content, faults, options, form)
-        # A frame turns out to hold records only now that it is read.
+        # Only reading a frame shows whether it holds records.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
         dataset = build_dataset(table, choose_schema(table, options, form), options)
@@ -158,7 +159,7 @@ def _read_dataset(
 
 
 def _split_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return names as a tuple; one text has commas between them."""
+    """Return names as a tuple; a string is split at commas."""
     if isinstance(names, str):
         return tuple(name.strip() for name in names.split(","))
     return tuple(names or ())
@@ -189,7 +190,8 @@ def _read_table(
 ) -> tuple[Table, ReadOptions, str | None]:
     """Read any kind of file into a table.
 
-    Returns: the table; the options with what the file itself says; and `rows` or `steps`, if known.
+    Returns: the table; the options, with the roles that the file declares; and `rows` or `steps`,
+        if known.
     """
     layout, note = options.layout, ""
     if kind == "folder":
@@ -214,7 +216,7 @@ def _read_table(
 
 
 def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
-    """Return the kind of file, its text, path or frame, and a note if the content decided."""
+    """Return the kind of file, its text, path or frame, and a note if the kind was guessed."""
     ending = path.suffix.lower()
     kind = "folder" if path.is_dir() else KINDS.get(ending, "")
     if kind in ("folder", "arrays", "frame", "arff"):
@@ -253,7 +255,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
             f"files ending in {ending!r} are not read; elman reads {READABLE}",
             "Save it as one of these, or say what it holds with --format.",
         )
-    # Text of an open ending is known by its first character; anything else is a table.
+    # Where the ending does not decide, the first character does; anything else is a table.
     first = next(line.strip() for line in content.split("\n") if line.strip())
     if first.startswith("{"):
         return "jsonl", content, "--format jsonl: the first line is an object"
@@ -263,11 +265,11 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
 
 
 def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
-    """Return what looks like a mistake among labels that are text."""
+    """Return notes on text labels that look like typing mistakes."""
     if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
     classes = list(dict.fromkeys(dataset.labels()))
-    # Labels that are numbers in the file are written by programs: no typing mistakes to look for.
+    # Numeric labels are written by programs, so they have no typing mistakes to look for.
     if not all(isinstance(label, str) for label in classes):
         return ()
     return tuple(
@@ -276,7 +278,7 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _check_kind(kind: str, layout: Layout, faults: Faults) -> None:
-    """Refuse a kind of file that cannot hold what was read before."""
+    """Refuse a kind of file that cannot hold the format of the layout."""
     formats = _CASES if layout.format in _CASES else (layout.format,)
     if any(kind in FORMATS[form] for form in formats):
         return
@@ -291,7 +293,7 @@ def _formats_of(kind: str) -> str:
     return " or ".join(name for name, kinds in FORMATS.items() if kind in kinds)
 
 
-# Settings that a format does not have: they would be ignored.
+# Settings that a format does not support; they are refused because they would be ignored.
 _REFUSED = {
     "ts": CASE_SETTINGS,
     "jsonl": ("time_difference", "id", "time"),
@@ -301,7 +303,7 @@ _REFUSED = {
 
 
 def _compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> None:
-    """Refuse sequences of another kind, with other channels or, if `same`, in another format."""
+    """Refuse sequences with another input kind, other channels or, if `same`, another format."""
     got = dataset.layout
     if same and got.format != layout.format and not {got.format, layout.format} <= set(_CASES):
         raise faults.error(
@@ -309,8 +311,8 @@ def _compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> No
             f"the layout is {got.format}, expected {layout.format} as before",
             f"Convert the file, or read it afresh with --format {got.format}.",
         )
-    # A network was built for one kind of input; another would fail in its first layer, with shapes
-    # instead of names.
+    # A network is built for one kind of input; another would fail in its first layer, with an error
+    # that shows shapes instead of column names.
     if got.kind != layout.kind:
         raise faults.error(
             "as before",

@@ -93,17 +93,17 @@ class Schema:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Add a note, if it says anything."""
+        """Add a note unless it is empty."""
         if text:
             self.notes.append(text)
 
 
 def guess_target_names(names: Sequence[str]) -> list[str]:
-    """Return the names that usually mean a label; y beside x and z is a direction in space."""
+    """Return the names that usually denote a label; y with x and z is a coordinate."""
     small = {name.lower() for name in names}
     for usual in (TARGET_NAMES, WEAKER_TARGET_NAMES):
         found = [name for name in names if name.lower() in usual]
-        # x, y, z are an accelerometer's axes; x, y with a label beside them are a position.
+        # x, y, z are the axes of an accelerometer; x and y with another label are a position.
         if "x" in small and ("z" in small or len(found) > 1):
             found = [name for name in found if name.lower() != "y"]
         if found:
@@ -112,9 +112,9 @@ def guess_target_names(names: Sequence[str]) -> list[str]:
 
 
 def split_target(target: str, names: Sequence[str]) -> list[str]:
-    """Return the columns that a target names, one or several with commas; none if one is not there.
+    """Return the columns that a comma-separated target names; empty if one does not exist.
 
-    A column whose own name has a comma in it goes first.
+    A column whose own name contains the comma takes precedence.
     """
     if target in names:
         return [target]
@@ -123,13 +123,13 @@ def split_target(target: str, names: Sequence[str]) -> list[str]:
 
 
 def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[str]:
-    """Set the target that was named, or whose name says that it is one.
+    """Set the target that was named, or the column with a usual name of a target.
 
-    Returns: every column that is a label, whether used or not.
-    Raises: DataError when the name is not there, or several names are usual ones.
+    Returns: every column that holds a label, whether used or not.
+    Raises: DataError if the named column does not exist or several columns have usual names.
     """
     layout = options.layout
-    if table.format == "ts":  # whose two columns are what they are
+    if table.format == "ts":  # the format fixes the roles of its columns
         found = [name for name in table.names if not table.columns[name].nested]
         schema.target = () if options.labelled is False else tuple(found)
         return found
@@ -137,10 +137,10 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     chosen |= {*options.values, *options.categories}
     names = list(table.names)
     if table.format == "table":
-        # A column that was named for another role is no candidate, whatever its name.
+        # A column that was named for another role is not a candidate.
         names = [name for name in names if name not in chosen or name == options.target]
     named = options.target or (layout.target if layout else None)
-    # A label column of a layout may be absent when a file is only to be predicted.
+    # The label column of a layout may be absent from a file that is only used for prediction.
     if named is not None:
         if found := split_target(named, names):
             schema.target = () if options.labelled is False else tuple(found)
@@ -168,7 +168,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
 
 
 def _meaning(table: Table, name: str) -> str:
-    """Say what learning a column would mean."""
+    """Describe the target that a column would be."""
     column = table.columns[name]
     if table.format == "table":
         return f"({len(set(column.texts())):,} different values)"
@@ -176,7 +176,7 @@ def _meaning(table: Table, name: str) -> str:
 
 
 def need_target(schema: Schema, table: Table, options: ReadOptions) -> None:
-    """Raise a DataError if labels are needed and no column has them."""
+    """Raise a DataError if labels are required and no column is the target."""
     if not schema.target and options.labelled:
         raise table.faults.error(
             "choice",
@@ -187,13 +187,12 @@ def need_target(schema: Schema, table: Table, options: ReadOptions) -> None:
 
 
 def refuse_twice(schema: Schema, table: Table) -> None:
-    """Refuse a column that does not exist or has two roles."""
+    """Refuse a column that does not exist or is named for two roles."""
     taken: dict[str, str] = {}
     roles: list[tuple[str, str | None]] = [("--target", name) for name in schema.target]
     roles += [("--id", schema.id), ("--time", schema.time), ("--group", schema.group)]
     roles += [("--text", schema.text), *(("--values", name) for name in schema.values)]
-    # Flags are listed in the order in which a message names them: the earlier role is the one named
-    # first.
+    # The order of the flags determines the message: it names the earlier role of a column first.
     roles += [("--categories", name) for name in schema.categories]
     for flag, name in roles:
         if name is None:

@@ -1,7 +1,7 @@
-"""Which column of a table is what: named by the caller, known from a layout, or guessed and noted.
+"""Choose the role of each table column: set by the caller or a layout, or guessed and noted.
 
 Every guess adds a note with the flag that overrides it. Columns are recognised by their names and
-by whether they hold numbers; each `_choose_*` is the one place for its role.
+by whether they hold numbers; each `_choose_*` function sets one role.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
     """Return the role of each column.
 
     Args:
-        form: `rows`, `steps`, or None to see whether a column of sequence ids repeats.
-    Raises: DataError when a column is not there or several could be meant.
+        form: `rows`, `steps`, or None to decide by whether a column of sequence ids repeats.
+    Raises: DataError if a column does not exist or the choice is ambiguous.
     """
     schema = Schema(group=options.group)
     if table.format == "table":
@@ -50,14 +50,14 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
         _choose_cells(schema, table, options, form)
     else:
         _choose_sequences(schema, table, options)
-    # What the reader of the file assumed comes after the roles, which more often need a correction.
+    # Notes of the file reader come last, because roles need correction more often.
     schema.notes += options.notes
     refuse_twice(schema, table)
     return schema
 
 
 def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str | None) -> None:
-    """Choose among columns with one value in a cell."""
+    """Choose the roles of columns with one value per cell."""
     layout = options.layout
     labels = choose_target(schema, table, options)
     aside = (*labels, *table.unnamed, options.group)
@@ -75,13 +75,13 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         clock = None
     else:
         _refuse_step_options(options)
-        # Refused only once it is certain that the numbers would be read as a series: a time column
-        # may be just another text.
+        # Refused below, once it is certain that the numbers would be read as a series: a column
+        # with the name of a time may also hold text.
         clock = next((name for name in rest if name.lower() in TIME_NAMES), None)
-        # Ids and counters say nothing about a sequence, unless there is nothing else.
+        # Ids and counters carry no information about a sequence; used only if nothing else is left.
         counters = (*ID_NAMES, *TIME_NAMES, "index")
         rest = [name for name in rest if name.lower() not in counters] or rest
-    # Only now: which columns are left tells which one can be the label.
+    # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
         _guess_target(schema, table, options, rest)
     need_target(schema, table, options)
@@ -105,7 +105,7 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
 
 
 def _refuse_step_options(options: ReadOptions) -> None:
-    """Refuse what only files with a row a time step have."""
+    """Refuse settings that apply only to files with one row per time step."""
     if options.id or options.time:
         raise SettingsError(
             "--id and --time are for files with a row a time step, and this one is read with"
@@ -119,9 +119,9 @@ def _refuse_step_options(options: ReadOptions) -> None:
 
 
 def _guess_id(table: Table, names: Sequence[str]) -> str | None:
-    """Return the column that usually names a sequence and whose values repeat, if there is one."""
-    # An id column that repeats is the one sign that rows are steps; its name must be usual too,
-    # since any category repeats.
+    """Return the column with a usual name of a sequence id and repeated values, if any."""
+    # Repeated ids are the only evidence that rows are steps; the name must match too, because the
+    # values of any category repeat.
     timed = any(name.lower() in TIME_NAMES for name in names)
     usual = (*ID_NAMES, *WEAKER_ID_NAMES)
     for name in sorted(names, key=lambda n: usual.index(n.lower()) if n.lower() in usual else 99):
@@ -129,7 +129,7 @@ def _guess_id(table: Table, names: Sequence[str]) -> str | None:
             continue
         cells = table.columns[name].texts()
         different = len(set(cells))
-        # A few repeats are duplicates; with a time column beside them they are time steps.
+        # A few repeats are duplicates; if there is also a time column, they are time steps.
         if different < len(cells) if timed else 2 * different <= len(cells):
             return name
     return None
@@ -138,7 +138,7 @@ def _guess_id(table: Table, names: Sequence[str]) -> str | None:
 def _choose_id_and_time(
     schema: Schema, table: Table, options: ReadOptions, rest: list[str]
 ) -> list[str]:
-    """Set the columns that say which sequence a row belongs to and when; return the others."""
+    """Set the columns of the sequence id and the time; return the others."""
     layout = options.layout
     if schema.id is None and (found := _guess_id(table, rest)) is not None:
         schema.id = found
@@ -170,10 +170,10 @@ def _choose_id_and_time(
 
 
 def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> None:
-    """Set the column that can only be the label."""
+    """Set the target if only one column can be the label."""
     rows = schema.format == "rows"
     if rows and not table.header and len(inputs) > 3 and not options.values:
-        # The UCR archive's .tsv: no header, the class as a whole number in front of the values.
+        # The .tsv files of the UCR archive: no header, and an integer class before the values.
         first = table.columns[inputs[0]]
         if first.is_numeric and _looks_like_codes(table, inputs):
             schema.target = (inputs[0],)
@@ -184,29 +184,29 @@ def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: li
             return
     chosen = [n for n in (options.text, *options.values) if n]
     free = [name for name in inputs if name not in chosen]
-    # Named inputs are no candidates for the label.
+    # Columns named as inputs are not candidates for the label.
     textual = [name for name in free if not table.columns[name].is_numeric]
     usual = TEXT_NAMES if rows else TOKEN_NAMES
-    # Inputs were named and one column is left over: it was kept in the file for some reason.
+    # If inputs were named and one column remains, it is most likely the label.
     if len(free) == 1 and chosen and (textual or rows):
         schema.target = (free[0],)
         schema.note(f"--target {free[0]}: the only other column")
     elif len(inputs) == 2 and rows:
         counts = {name: len(set(table.columns[name].texts())) for name in inputs}
         few, many = sorted(inputs, key=counts.__getitem__)
-        # Labels repeat and texts do not: half as many values or fewer are taken for labels.
+        # Labels repeat and texts do not: the label column has at most half as many distinct values.
         if 2 * counts[few] <= counts[many] and few.lower() not in usual:
             schema.target = (few,)
             schema.note(f"--target {few}: {counts[few]} values against {counts[many]} in {many!r}")
-    # Last, as the weakest sign: a remark would be taken for a label.
+    # The weakest evidence comes last: a column of remarks would be mistaken for a label.
     elif len(textual) == 1 and len(free) > 1 and textual[0].lower() not in usual:
         schema.target = (textual[0],)
         schema.note(f"--target {textual[0]}: the only column that is not numbers")
 
 
 def _looks_like_codes(table: Table, names: list[str]) -> bool:
-    """Whether the first column has few whole numbers, and another one fractions."""
-    # Cells that are no numbers are passed over; they are reported when the columns are read.
+    """Whether the first column has few whole numbers and another column has fractions."""
+    # Non-numeric cells are skipped here; they are reported when the columns are read.
     cells = ([float(c) for c in table.columns[n].texts() if is_number(c)] for n in names)
     first, *others = map(np.array, cells)
     few = 0 < 2 * len(np.unique(first)) <= len(first)
@@ -216,20 +216,20 @@ def _looks_like_codes(table: Table, names: list[str]) -> bool:
 def _choose_categories(
     schema: Schema, table: Table, options: ReadOptions, inputs: list[str]
 ) -> None:
-    """Set the columns of categories beside those of numbers."""
+    """Set the columns of categories that accompany columns of numbers."""
     layout = options.layout
     if options.categories or layout or schema.format == "rows" or options.text or options.values:
         known = layout.categories if layout and not (options.text or options.values) else ()
         schema.categories = options.categories or known
         return
-    # Only where nothing was named: the flags would otherwise be mixed with guesses.
+    # Guessed only if no input was named, so that flags and guesses are not mixed.
     numeric = [name for name in inputs if table.columns[name].is_numeric]
     textual = [name for name in inputs if name not in numeric]
-    # Without numbers the steps are tokens; a column called token is meant as such, beside numbers
-    # too.
+    # Without numbers the steps are tokens. A column with a usual name of tokens holds tokens even
+    # if there are numbers.
     if not numeric or any(name.lower() in TOKEN_NAMES for name in textual):
         return
-    # Words that repeat, twice on average; names and remarks do not.
+    # Categories occur at least twice on average, unlike names and remarks.
     cells = {name: table.columns[name].texts() for name in textual}
     found = [name for name in textual if 2 * len(set(cells[name])) <= len(cells[name])]
     if found:
@@ -255,7 +255,7 @@ def _choose_inputs(schema: Schema, table: Table, options: ReadOptions, inputs: l
     steps = schema.format == "steps"
     textual = [name for name in inputs if name not in numeric]
     usual = TOKEN_NAMES if steps else TEXT_NAMES
-    # Three columns of numbers are a series over time, whatever another is called.
+    # Three columns of numbers are a series over time, whatever the name of another column.
     named = [
         name
         for word in usual
@@ -268,7 +268,7 @@ def _choose_inputs(schema: Schema, table: Table, options: ReadOptions, inputs: l
             return
     elif named:
         used, why = named[:1], "by its name"
-    # Beside text, one or two numbers in a row are more likely codes than a series.
+    # One or two numbers in a row with text are more likely codes than a series.
     elif len(numeric) >= (1 if steps else 3) or (len(numeric) > 1 and not textual):
         used, why = numeric, ""
     elif len(textual) == 1 or len(inputs) == 1:
@@ -294,7 +294,7 @@ def _choose_inputs(schema: Schema, table: Table, options: ReadOptions, inputs: l
 
 
 def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> None:
-    """Choose among columns whose cells hold the sequence of their row."""
+    """Choose the roles of columns whose cells hold whole sequences."""
     schema.format = _FORMATS[table.format]
     labels = choose_target(schema, table, options)
     need_target(schema, table, options)
@@ -318,7 +318,7 @@ def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> Non
 
 
 def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tuple[str, ...], str]:
-    """Return the columns of numbers or text and of categories that are named, and by which flag."""
+    """Return the named columns of numbers or text, those of categories, and the flag."""
     layout = options.layout
     if options.text:
         return [options.text], (), "--text"
@@ -329,8 +329,8 @@ def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tup
         return [], (), ""
     if layout.text:
         return [layout.text], (), ""
-    # The channels of key x are called x[1], x[2], ...; a single one is called x.
-    # A layout holds channels, and the file keys.
+    # A layout lists channels, a file has keys: the channels of key x are called x[1], x[2], ..., or
+    # x if there is only one.
     whole = [
         name if name in table.columns else re.sub(r"\[\d+\]$", "", name) for name in layout.values
     ]
@@ -338,15 +338,15 @@ def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tup
 
 
 def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
-    """Return the column of the sequences, by its name or by being the only one that holds any."""
+    """Return the column of sequences, found by its name or as the only one with sequences."""
     usual = SEQUENCE_NAMES[table.format]
     free = [name for name in table.names if name not in (*labels, *schema.target)]
     found = [name for word in usual for name in free if name.lower() == word]
     why = "by its name"
-    # numpy.savez without names calls arrays arr_0, arr_1; the one with steps is the input.
+    # numpy.savez without names calls arrays arr_0, arr_1; the one with time steps is the input.
     if table.format == "arrays" and len(found) != 1:
         found, why = [name for name in free if table.columns[name].nested], "by its shape"
-    # Where a line has tokens and their text, it is the tokens; "sequence" may be either.
+    # If a line has both tokens and their text, use the tokens; "sequence" may be either.
     ambiguous = len(found) > 1 and (table.format != "jsonl" or "sequence" in found)
     if not found or ambiguous:
         columns = ", ".join(str(table.columns[name]) for name in found or table.names)
@@ -363,6 +363,6 @@ def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
     left = [name for name in (found if table.format == "jsonl" else free) if name != found[0]]
     flag = "--values" if table.columns[found[0]].guess_kind("") == "numbers" else "--text"
     left_out = f"; left out: {list_names(left)}" if left else ""
-    if table.format != "ts":  # whose parts are fixed
+    if table.format != "ts":  # the format fixes the roles of its columns
         schema.note(f"{flag} {found[0]}: {why}{left_out}")
     return found[0]

@@ -1,4 +1,4 @@
-"""How a dataset is divided: splits at random, by group or by time, and windows of sequences."""
+"""Division of a dataset: random, grouped and temporal splits, and windows of sequences."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def hold_out(
     """Divide sequences at random into two splits.
 
     Args:
-        count: n sequences.
-        share: of them in the second split, rounded up; of stratified ones at least one a class.
-        seed: of the random assignment.
+        count: number of sequences, n.
+        share: share of sequences in the second split, rounded up; if stratified, the second split
+            has at least one sequence per class.
+        seed: seed of the random assignment.
         labels: classes, (n,), to stratify by; or labels at every step, each of which must occur in
             the first split; None to ignore labels.
-        what: name of the second split, for messages.
-        gaps: whether a sequence misses values in a channel, (n, C). A channel with gaps must have
-            some in the first split: a network learns nothing about gaps that it never sees.
+        what: name of the second split in messages.
+        gaps: whether each sequence lacks values in each channel, (n, C). A channel with gaps must
+            have some in the first split: a network cannot learn about gaps it never sees.
     Returns: indices of the first and the second split, each in ascending order.
     Raises: DataError if there are too few sequences.
     """
@@ -66,7 +67,7 @@ def hold_out(
     first, second = train_test_split(
         np.arange(count), test_size=second_size, random_state=seed, stratify=strata
     )
-    # train_test_split cannot stratify by sets of labels or gaps: sequences are moved afterwards.
+    # train_test_split cannot stratify by step labels or gaps, so sequences are moved afterwards.
     traits = list_traits(count, labels if isinstance(labels, Ragged) else None, gaps)
     first, second = _keep_all(traits, first, second)
     if len(second) == 0:
@@ -81,7 +82,7 @@ def hold_out(
 def list_traits(
     count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | None
 ) -> list[set[tuple[str, Any]]]:
-    """Return the labels and channels with gaps of each sequence: traits the first split needs."""
+    """Return the traits of each sequence: its labels and its channels with gaps."""
     found: list[set[tuple[str, Any]]] = [set() for _ in range(count)]
     for own, sequence in zip(found, labels or (), strict=False):
         own.update(("label", label) for label in sequence.tolist())
@@ -91,8 +92,8 @@ def list_traits(
 
 
 def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> tuple[Ints, Ints]:
-    """Move a sequence from the second to the first split for each trait that the first misses."""
-    # Only sequences that bring a trait are moved, so the share stays as near as it can.
+    """Move sequences to the first split until it has every trait of the second."""
+    # Only sequences that add a trait are moved, to stay as close as possible to the share.
     known = set[tuple[str, Any]]().union(*(traits[i] for i in first.tolist()))
     moved = []
     for i in second.tolist():
@@ -106,7 +107,7 @@ def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> 
 def check_groups(groups: Any, count: int) -> NDArray[Any]:
     """Return the group of each of `count` sequences, (n,).
 
-    Raises: ShapeError unless there is one a sequence.
+    Raises: ShapeError unless there is one group per sequence.
     """
     found = np.asarray(groups)
     if found.shape != (count,):
@@ -124,14 +125,14 @@ def hold_out_groups(
 ) -> tuple[Ints, Ints]:
     """Divide sequences at random into two splits, without dividing a group.
 
-    Groups are tried in random order. One is taken if that brings the second split nearer to `share`
-    of each class (of all sequences, where there are no classes), unless the first split would lose
-    the last sequence with some label, or the last with gaps in a channel.
+    Groups are tried in random order. A group joins the second split if this brings the split closer
+    to `share` of each class (of all sequences if there are no classes), unless the first split
+    would lose its last sequence with a label or with gaps in a channel.
 
     Args:
-        groups: of each sequence, (n,).
-        share: of the sequences in the second split, as nearly as whole groups allow.
-        seed: of the random order.
+        groups: group of each sequence, (n,).
+        share: share of sequences in the second split, as closely as whole groups allow.
+        seed: seed of the random order.
         labels, what, gaps: as in `hold_out`.
     Returns: indices of the first and the second split, each in ascending order.
     Raises: DataError if no group can be held out.
@@ -141,7 +142,7 @@ def hold_out_groups(
         members.setdefault(group, []).append(i)
     kinds: NDArray[np.int64] = np.zeros(len(groups), np.int64)
     if labels is not None and not isinstance(labels, Ragged):
-        # Classes become numbers: sizes are counted in a table of groups by classes.
+        # Classes become column indices of the table of sizes, groups by classes.
         kinds = np.unique(np.asarray(labels), return_inverse=True)[1]
         labels = Ragged(np.asarray(labels), np.arange(len(groups) + 1))
     traits = list_traits(len(groups), labels, gaps)
@@ -154,7 +155,7 @@ def hold_out_groups(
     sizes_so_far = np.zeros(len(target_sizes))
     second: list[int] = []
 
-    # Checked group by group: which traits are left depends on the groups taken before.
+    # Checked group by group: the remaining traits depend on the groups already held out.
     def take(group: int) -> bool:
         """Hold a group out, unless the first split would lose a trait or be empty."""
         own = Counter(trait for i in lists[group] for trait in traits[i])
@@ -174,7 +175,7 @@ def hold_out_groups(
         )
         if nearer and take(group):
             sizes_so_far += sizes[group]
-    if not second:  # every group is too large: take the one whose size is nearest
+    if not second:  # every group is too large: take the one closest in size
         order.sort(key=lambda group: float(np.abs(sizes[group] - target_sizes).sum()))
         any(map(take, order))
     if not second:
@@ -191,22 +192,22 @@ def hold_out_groups(
 def hold_out_latest(
     times: NDArray[np.float64], share: float, what: str = "validation"
 ) -> tuple[Ints, Ints]:
-    """Hold out the sequences that start last; of equal ones, those that come later.
+    """Hold out the sequences that start last; ties go to those later in the file.
 
     Args:
-        times: at which each sequence starts, (n,).
-        share: of them in the second split, rounded up.
-        what: name of the second split, for messages.
+        times: time at which each sequence starts, (n,).
+        share: share of sequences in the second split, rounded up.
+        what: name of the second split in messages.
     Returns: indices of the first and the second split, each in ascending order.
     """
     second_size = math.ceil(share * len(times))
-    # At least one sequence must stay to be trained on.
+    # At least one sequence must remain for training.
     if second_size >= len(times):
         raise DataError(
             f"{len(times)} sequences are too few to hold out a {what} split",
             remedy=f"Add sequences, or provide the {what} split yourself.",
         )
-    # Stable, so that without times the order of the file decides.
+    # A stable sort keeps sequences with equal times in the order of the file.
     order = np.argsort(times, kind="stable")
     return np.sort(order[:-second_size]), np.sort(order[-second_size:])
 
@@ -214,16 +215,16 @@ def hold_out_latest(
 def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> tuple[Dataset, str]:
     """Cut each sequence into windows of the same length.
 
-    They start at steps 0, stride, 2 stride, ... as long as a whole one fits; the steps after the
-    last are dropped, as are those between windows where the stride is longer than they. A sequence
-    shorter than a window stays whole. A label a sequence goes to each of its windows; labels at
-    every step are cut along.
+    Windows start at steps 0, stride, 2 stride, ... as long as a whole window fits. Steps after the
+    last window are dropped, as are steps between windows if the stride exceeds the window. A
+    sequence shorter than a window stays whole. Each window inherits the label of its sequence;
+    labels at every step are cut in the same way as the steps.
 
     Args:
-        dataset: uncut; text must have been cut into tokens.
+        dataset: sequences that are not windows yet; text must have been split into tokens.
         window, stride: in steps, 1 or more.
-        what: what the sequences are called in the sentence.
-    Returns: the windows, and one sentence that counts them and what was dropped.
+        what: text that follows "sequences" in the returned sentence.
+    Returns: the windows, and one sentence that counts the windows and the dropped steps.
     """
     inputs, target = dataset.inputs, dataset.target
     if not isinstance(inputs, Ragged):
@@ -238,8 +239,8 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     first = numbers * stride
     taken = np.minimum(window, lengths[owners])
     offsets = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
-    # From a step's place among the windows to its place here.
-    # One index for all windows, instead of a slice for each.
+    # Difference between the index of a step in the dataset and its index among the windows: one
+    # index array for all windows is faster than a slice for each.
     shift = np.repeat(inputs.offsets[:-1][owners] + first - offsets[:-1], taken)
     places = np.arange(offsets[-1]) + shift
     cut = dataset.take(owners)
@@ -249,7 +250,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         target=Ragged(target.values[places], offsets) if isinstance(target, Ragged) else cut.target,
         windows=np.column_stack([numbers, first]),
     )
-    # Windows overlap where the stride is short, so each step is counted once.
+    # Windows overlap if the stride is shorter than the window, so count each step once.
     dropped = len(inputs.values) - len(np.unique(places))
     short = int((lengths < window).sum())
     parts = [

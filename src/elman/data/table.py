@@ -1,8 +1,8 @@
-"""The one form that every file, folder and frame is read into: named columns of cells.
+"""The common form into which every file, folder and frame is read: named columns of cells.
 
 A cell holds one value, or the sequence of a whole row (lists in JSON lines, arrays, `.ts` cases).
-What a column is used for is chosen in `schema`; only then are its cells turned into numbers, tokens
-or labels, so that a fault in a column that nobody uses is no fault.
+`schema` chooses the role of each column. Its cells are converted to numbers, tokens or labels only
+afterwards, so that errors in unused columns are not reported.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from elman.errors import nearest
 from elman.tasks import TaskName
 
 MOST_COLUMNS = 100_000
-# Cells looked at to see whether a column holds numbers; all of a million rows would take seconds.
+# Cells sampled to decide whether a column is numeric; testing a million rows would take seconds.
 _SAMPLE = 1000
 
-# In place of a label whose row is a fault already, so that it is not checked a second time.
+# Placeholder for a label whose row has a fault already, so that it is not reported twice.
 UNREADABLE = object()
 
 TableFormat = Literal["table", "jsonl", "ts", "arrays"]
@@ -44,12 +44,12 @@ class Rows:
     """Where the rows of a table are in a file, and where their faults are collected.
 
     Args:
-        faults: collects what is wrong in a cell.
-        lines: line of the file on which each row starts, (n,), or None where there are no lines.
-        files: the file of each row, where that is not `faults.source`.
-        noun: what a row without a line is called.
-        named: whether the file names the columns, so that messages can use the names.
-        faulty: rows with a fault, noted while cells are read.
+        faults: collects the faults of cells.
+        lines: line of the file on which each row starts, (n,), or None if the file has no lines.
+        files: file of each row; empty if all rows are from `faults.source`.
+        noun: word for a row in messages about rows without a line number.
+        named: whether the file names its columns, so that messages can use the names.
+        faulty: rows with a fault, recorded while cells are read.
     """
 
     faults: Faults
@@ -60,24 +60,24 @@ class Rows:
     faulty: set[int] = field(default_factory=set)
 
     def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
-        """Return where a cell is; without lines, rows are counted from 1."""
+        """Return the place of a cell; without lines, rows are counted from 1."""
         name = name if self.named else None
         if self.lines is None:
             return Place(None, name, f"{self.noun} {row + 1}: {detail}")
         return Place(int(self.lines[row]), name, detail, self.files[row] if self.files else None)
 
     def fault(self, row: int, name: str | None, rule: str, problem: str, remedy: str) -> None:
-        """Note a fault of a row, or of its cell in column `name`."""
+        """Record a fault of a row, or of its cell in column `name`."""
         self.faulty.add(row)
         self.place(row, name).fault(self.faults, rule, problem, remedy)
 
 
 class Steps(NamedTuple):
-    """How long the sequences are that labels belong to.
+    """Lengths of the sequences to which labels belong.
 
     Args:
-        lengths: steps of each, (n,).
-        padded: steps that every sequence has in the file, where shorter ones are filled up.
+        lengths: steps of each sequence, (n,).
+        padded: steps of every sequence in the file, if the file pads shorter ones.
     """
 
     lengths: NDArray[np.int64]
@@ -85,11 +85,11 @@ class Steps(NamedTuple):
 
 
 class LabelCells(NamedTuple):
-    """What a column says about the target, before it is checked.
+    """Unchecked labels of a column.
 
     Args:
-        values: labels as the file holds them, text or Python values, those of all rows in a row.
-        offsets: where the labels of each row start, (n + 1,); None for one label a row.
+        values: labels as stored in the file, text or Python values, concatenated over all rows.
+        offsets: where the labels of each row start, (n + 1,); None for one label per row.
         place: returns the place of label i.
     """
 
@@ -101,27 +101,27 @@ class LabelCells(NamedTuple):
 class Column:
     """The cells of one column.
 
-    A subclass implements what its cells can be used for; everything else is refused.
+    A subclass implements the conversions that its cells support; the others raise an error.
 
     Args:
-        name: unique in its table.
-        rows: where they are.
+        name: name, unique in its table.
+        rows: places of the rows.
     """
 
     nested = False  # whether a cell holds the sequence of its row
-    padded: int | None = None  # steps that all sequences were filled up to in the file
-    task: TaskName | None = None  # what can be learned from it, where the file declares that
-    prefix = ""  # put before what is wrong with a cell
+    padded: int | None = None  # steps to which the file pads all sequences
+    task: TaskName | None = None  # task of this target, if the file declares it
+    prefix = ""  # start of the messages about its cells
 
     def __init__(self, name: str, rows: Rows) -> None:
         self.name, self.rows = name, rows
 
     def place(self, row: int, detail: str = "") -> Place:
-        """Return where the cell of a row is."""
+        """Return the place of the cell in a row."""
         return self.rows.place(row, self.name, self.prefix + detail)
 
     def fault(self, row: int, rule: str, problem: str, remedy: str) -> None:
-        """Note a fault of the cell of a row."""
+        """Record a fault of the cell in a row."""
         self.rows.fault(row, self.name, rule, problem, remedy)
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ class Column:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether the cells are meant as numbers; a few wrong ones do not change that."""
+        """Whether the column is numeric; a few invalid cells do not change that."""
         return True
 
     def texts(self) -> list[str]:
@@ -141,19 +141,19 @@ class Column:
         self._refuse("a number a row")
 
     def empty_cells(self) -> NDArray[np.bool_]:
-        """Return which cells hold nothing at all, (n,)."""
+        """Return which cells are empty, (n,)."""
         self._refuse("a value a row")
 
     def series(self) -> tuple[Ragged, str]:
-        """Return a sequence of numbers a row, (N, C), and a note on what was assumed, or ''."""
+        """Return one sequence of numbers per row, (N, C), and a note on assumptions, or ''."""
         self._refuse("a sequence of numbers a row")
 
     def tokens(self) -> Ragged:
-        """Return a sequence of tokens a row, (N,) text."""
+        """Return one sequence of tokens per row, (N,) text."""
         self._refuse("a list of tokens a row")
 
     def categories(self) -> Ragged:
-        """Return a sequence of categories a row, (N,) text, the empty text for a gap."""
+        """Return one sequence of categories per row, (N,) text, with empty text for a gap."""
         self._refuse("a list of categories a row")
 
     def channel_names(self, count: int) -> list[str]:
@@ -161,19 +161,19 @@ class Column:
         return [f"channel {c + 1}" for c in range(count)]
 
     def guess_kind(self, named: str) -> InputKind:
-        """Return what the sequences in the cells are; `named` is the flag that chose the column."""
+        """Return the input kind of the sequences; `named` is the flag that chose the column."""
         return "numbers"
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Return one label a row or, with `per_step`, one for each of `steps`."""
+        """Return one label per row or, with `per_step`, one for each of `steps`."""
         self._refuse("labels")
 
     def label_lists(self) -> LabelCells:
-        """Return any number of labels a row."""
+        """Return any number of labels per row."""
         self._refuse("lists of labels")
 
     def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
-        """Return numbers to predict: one a row (n,), several (n, K), or one a step."""
+        """Return numbers to predict: one per row (n,), several (n, K), or one per step."""
         self._refuse("numbers to predict")
 
     def known_numbers(self) -> NDArray[np.float64] | None:
@@ -190,7 +190,7 @@ class TextColumn(Column):
     """Cells of text, as CSV files hold them.
 
     Args:
-        declared: the only values that the head of the file allows, and gaps; empty for any.
+        declared: values that the file header allows besides gaps; empty to allow any value.
     """
 
     def __init__(
@@ -207,13 +207,13 @@ class TextColumn(Column):
 
     @property
     def is_numeric(self) -> bool:
-        """Whether at least half the cells that hold something hold a number.
+        """Whether at least half of the non-missing cells hold a number.
 
-        Half, not all: one bad number must be reported, not turn its column into text. A column of
-        nothing but empty cells counts as numbers: longer sequences of another file may reach it.
+        Half, not all: one bad number must be reported, not turn its column into text. A column
+        without values counts as numeric: longer sequences of another file may reach it.
         """
         cells = self.cells
-        # Every k-th cell, not the first ones: those may all be gaps.
+        # Every k-th cell rather than the first ones, which may all be gaps.
         full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
         return 2 * sum(map(is_number, full)) >= len(full)
 
@@ -226,16 +226,16 @@ class TextColumn(Column):
         return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
 
     def empty_cells(self) -> NDArray[np.bool_]:
-        """Return which cells hold nothing at all, (n,)."""
+        """Return which cells are empty, (n,)."""
         cells = self.cells
         return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Return the label of each row, without spaces around it."""
+        """Return the label of each row, without surrounding spaces."""
         return LabelCells([cell.strip() for cell in self.texts()], None, self.place)
 
     def label_lists(self) -> LabelCells:
-        """Return the labels of each row, which `|` separates."""
+        """Return the labels of each row, separated by `|` in the cell."""
         parts = [[p.strip() for p in cell.split("|") if p.strip()] for cell in self.texts()]
         return flatten_lists(parts, self.place)
 
@@ -245,7 +245,7 @@ class TextColumn(Column):
         gaps = np.flatnonzero(np.isnan(numbers)).tolist()
         cells = self.texts() if gaps else []
         for i in gaps:
-            if is_missing(cells[i]):  # others are faults already
+            if is_missing(cells[i]):  # other cells were reported by numbers()
                 problem, remedy = "the number is missing", "Write it or remove the row."
                 self.fault(i, "no label", problem, remedy)
         return numbers
@@ -257,7 +257,7 @@ class TextColumn(Column):
 
 
 class NumberColumn(TextColumn):
-    """Cells that are numbers already, with NaN where one is missing; labels are their text."""
+    """Numeric cells, with NaN where a value is missing; used as labels, they become text."""
 
     def __init__(self, name: str, rows: Rows, values: NDArray[Any]) -> None:
         super().__init__(name, rows, [])
@@ -269,7 +269,7 @@ class NumberColumn(TextColumn):
         return True
 
     def texts(self) -> list[str]:
-        """Return the cells as a CSV file would hold them."""
+        """Return the cells as a CSV file would store them."""
         return list(map(_write_number, self.values.tolist()))
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
@@ -282,11 +282,11 @@ class NumberColumn(TextColumn):
 
 
 class SeriesColumn(Column):
-    """A sequence of numbers a row, as the cases of `.ts` and relational `.arff` files.
+    """One sequence of numbers per row, as in the cases of `.ts` and relational `.arff` files.
 
     Args:
-        sequences: (N, C).
-        at: returns the place of a step, from 0 to N, and channel.
+        sequences: steps of all sequences, (N, C).
+        at: returns the place of a step, counted over all sequences, and channel.
     """
 
     nested = True
@@ -307,14 +307,14 @@ class Table:
     """Columns of equal length.
 
     Args:
-        format: `table` has one value a cell; the others have the sequence of its row in a cell.
-        columns: by name, in the order of the file.
-        rows: where the rows are.
-        size: rows.
-        delimiter: what separates two cells of a text; empty for a frame.
-        header: whether the first line named the columns.
-        unnamed: columns the header left without a name; they are called by their number.
-        noun: what a column is called in messages.
+        format: `table` has one value per cell; the other formats have a whole sequence in a cell.
+        columns: columns by name, in the order of the file.
+        rows: places of the rows.
+        size: number of rows.
+        delimiter: separator of the cells in a text file; empty for a frame.
+        header: whether the first line names the columns.
+        unnamed: columns without a name in the header; they are named by their number.
+        noun: word for a column in messages.
     """
 
     format: TableFormat
@@ -336,7 +336,7 @@ class Table:
 
     @property
     def faults(self) -> Faults:
-        """Where the faults of the file are collected."""
+        """The collected faults of the file."""
         return self.rows.faults
 
     def column(self, name: str, flag: str) -> Column:
@@ -349,7 +349,7 @@ class Table:
         return self.columns[name]
 
     def resolve(self, items: Sequence[str], flag: str) -> tuple[str, ...]:
-        """Return the columns meant by names and by ranges `first:last`, both ends included."""
+        """Return the columns selected by names and by ranges `first:last`, both ends included."""
         names: list[str] = []
         for item in items:
             first, colon, last = item.partition(":")
@@ -363,7 +363,7 @@ class Table:
 
 
 def flatten_lists(lists: Sequence[list[Any]], place: Callable[[int], Place]) -> LabelCells:
-    """Return the labels of all rows; the place of one is that of its row."""
+    """Return the labels of all rows; each label has the place of its row."""
     offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
 
     def at(i: int) -> Place:
@@ -373,9 +373,9 @@ def flatten_lists(lists: Sequence[list[Any]], place: Callable[[int], Place]) -> 
 
 
 def _write_number(number: float) -> str:
-    """Return a number as a CSV file would hold it: whole ones without a point, NaN empty."""
+    """Return a number as CSV text: whole numbers without a decimal point, NaN as empty text."""
     if number != number:
         return ""
-    if isinstance(number, int):  # not by way of a float, which would merge large ids
+    if isinstance(number, int):  # a float would merge large ids
         return str(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -1,4 +1,4 @@
-"""What is learned: labels, sets of labels or numbers, built from columns and checked."""
+"""Targets: labels, sets of labels or numbers, built from columns and checked."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _NO, _YES = ("0", "0.0", 0), ("1", "1.0", 1)
 def build_target(
     task: TaskName, columns: Sequence[Column], steps: Steps | None, per_step: bool
 ) -> TargetValues:
-    """Return the target of every row, after noting its faults.
+    """Return the target of every row, after recording its faults.
 
     Args:
-        columns: one, or as many as values or labels.
-        steps: how long the sequences are where a cell holds all labels of one; None where each row
+        columns: one column, or one for each value or label.
+        steps: lengths of the sequences if a cell holds all labels of a sequence; None if each row
             has its own label.
         per_step: whether a cell holds a label for every step.
     """
@@ -52,7 +52,7 @@ def build_target(
 
 
 def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray[Any]:
-    """Return frozensets, (n,), of one column of lists or of a column of 0 and 1 for each label."""
+    """Return frozensets, (n,), from one column of lists or one column of 0 and 1 per label."""
     if len(columns) == 1:
         cells = columns[0].label_lists()
         check_labels(cells, columns[0].rows.faults)
@@ -62,7 +62,7 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
     sets: list[set[str]] | None = None
     for column in columns:
         cells = column.label_cells(steps, False)
-        # Sets are made by the first column, which is as long as the others.
+        # The first column creates the sets; all columns are equally long.
         sets = [set() for _ in cells.values] if sets is None else sets
         for i, cell in enumerate(cells.values):
             if cell in _YES:
@@ -90,9 +90,9 @@ def _build_numbers(columns: Sequence[Column], steps: Steps | None) -> TargetValu
 
 
 def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None:
-    """Note labels, or groups, that are empty, of a type that is no class, or of different types."""
-    # The usual case in one pass over the distinct labels; the loop below only runs where it finds a
-    # fault.
+    """Record labels or groups that are empty, of an invalid type, or of mixed types."""
+    # The usual case needs one pass over the distinct labels; the slow loop below runs only if this
+    # pass finds a fault.
     distinct = set(map(type, cells.values))
     if distinct == {str} and not any(not label.strip() for label in set(cells.values)):
         return
@@ -120,7 +120,7 @@ def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None
 
 
 def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str]:
-    """Return what the content of the target suggests, and the note where it is not classes.
+    """Return the task that the target suggests, and a note if it is not classification.
 
     Whole numbers are classes: they are more often codes than amounts, and --task says otherwise.
     """

@@ -1,4 +1,4 @@
-"""Times of steps: numbers or ISO dates in a column, which must grow within a sequence."""
+"""Times of steps: a column of numbers or ISO dates, which must increase within a sequence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from elman.data.ragged import Ragged
 from elman.data.roles import Schema
 from elman.data.table import Column, Table
 
-UNEVEN = 0.01  # of the median: less is taken for the jitter of a clock
+UNEVEN = 0.01  # of the median; smaller deviations are treated as clock jitter
 
 
 def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the times, (N,); those that do not grow from row to row are faults."""
+    """Return the times, (N,); times that do not increase within a sequence are faults."""
     assert schema.time is not None and schema.id is not None
     column = table.columns[schema.time]
     cells = column.texts()
-    # The first time decides for the column: mixed ones would be compared in different units.
+    # The first time sets the type of the column; numbers and dates are in different units.
     first = next((cell for cell in cells if not is_missing(cell)), "")
     if is_number(first):
         times = column.numbers("time: ").copy()
@@ -33,7 +33,7 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
             column.fault(i, "time", problem, "Fill it in or remove the row.")
     starts = np.zeros(len(cells), dtype=bool)
     starts[offsets[:-1]] = True
-    # A first step has no step before it; NaN compares false, and is a fault already.
+    # A first step has no predecessor. NaN compares false; its fault is recorded already.
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
     ids = table.columns[schema.id].texts() if len(wrong) else []
     for i in wrong.tolist():
@@ -50,9 +50,9 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
 
 
 def _parse_dates(column: Column, cells: list[str]) -> NDArray[np.float64]:
-    """Return ISO dates as seconds, (n,), NaN where one is missing or cannot be read, a fault.
+    """Return ISO dates as seconds, (n,), NaN if missing or invalid; invalid dates are faults.
 
-    A date without a zone is taken as UTC, as only order and differences count.
+    A date without a time zone is read as UTC, because only order and differences matter.
     """
     times = np.full(len(cells), np.nan)
     for i, cell in enumerate(cells):
@@ -81,11 +81,11 @@ def time_deltas(times: Ragged) -> NDArray[np.float64]:
 
 
 def describe_unevenness(times: Ragged) -> str:
-    """Say how unevenly the steps of sequences come; empty if none is off by more than 1 %."""
+    """Describe how uneven the time steps are; empty if all are within 1 % of the median."""
     has_previous = np.ones(len(times.values), dtype=bool)
     has_previous[times.offsets[:-1]] = False
     deltas = time_deltas(times)[has_previous]
-    # A missing time is a fault already, and has no difference.
+    # A missing time was recorded as a fault already, and its difference is unknown.
     if len(deltas) == 0 or np.isnan(deltas).any():
         return ""
     median = float(np.median(deltas))

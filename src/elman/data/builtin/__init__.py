@@ -217,15 +217,15 @@ def load_task(task_name: str, seed: int) -> tuple[Dataset, Dataset]:
 
     Args:
         task_name: its name, or `name:parameter=value,...` with parameters of `BUILTIN_TASKS[name]`.
-        seed: of what is generated.
-    Raises: SettingsError for a name not in BUILTIN_TASKS, a parameter that the task does not
-        have or a value it cannot have, and for a negative seed.
+        seed: seed of the generated data or split.
+    Raises: SettingsError for a name not in BUILTIN_TASKS, an unknown parameter of the task, an
+        invalid value, or a negative seed.
     """
     name, parameters = split_name(task_name)
     task = find_task(name)
     if seed < 0:
         raise SettingsError(f"The seed is {seed}, but must be 0 or a larger whole number.")
-    # No colon at all; an empty text is a colon with nothing after it, a mistake.
+    # None means no colon; an empty string, nothing after the colon, is an error.
     if parameters is None:
         return task.make(seed)
     if not parameters:

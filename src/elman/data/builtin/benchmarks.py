@@ -2,7 +2,7 @@
 
 Two of them ask at every step which symbols may come next, as the papers do. The papers have one
 output per symbol; here the set of legal symbols is one label, `ST` for S or T, which is
-equivalent: a string is accepted if the whole set is right at every step.
+equivalent: a string is accepted if the whole set is correct at every step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from elman.data.ragged import Ragged, to_objects
 from elman.errors import SettingsError
 from elman.validation import Help
 
-# State -> symbol -> next state. State 7 ends.
+# State -> symbol -> next state. State 7 is the end.
 REBER: dict[int, dict[str, int]] = {
     0: {"B": 1},
     1: {"T": 2, "P": 3},
@@ -51,11 +51,11 @@ def make_adding(
     train: Train = 5000,
     test: Test = 1000,
 ) -> tuple[Dataset, Dataset]:
-    """The sum of two numbers among T that a mark points to: a number a sequence to predict.
+    """Predict the sum of the two numbers among T that are marked: regression, one per sequence.
 
-    Each step has a number, uniform in [0, 1), and a mark, 1 at a random step of the first half and
-    at one of the second, else 0. The constant prediction 1 has a mean squared error of 1/6, a root
-    of 0.408: the variance of the sum of two such numbers.
+    Each step has a number, uniform in [0, 1), and a mark: 1 at one random step of each half, else
+    0. The constant prediction 1 has a mean squared error of 1/6, the variance of the sum of two
+    such numbers, and an RMSE of 0.408.
 
     Source: Hochreiter & Schmidhuber 1997, experiment 4; in this form Arjovsky, Shah & Bengio 2016,
         arXiv:1511.06464, with T from 100 to 750 and 100,000 sequences.
@@ -88,9 +88,9 @@ def make_copy_memory(
         input   random symbols   -            :        -
         label   -                -            -        the symbols in their order
 
-    No two sequences have the same symbols. Without memory the best is to predict `-` for T + items
-    steps and to guess then: a log loss of items * log(symbols) / (T + 2 * items), an accuracy of
-    (T + items + items / symbols) / (T + 2 * items).
+    No two sequences have the same symbols. The best memoryless model predicts `-` for T + items
+    steps and guesses afterwards, with a log loss of items * log(symbols) / (T + 2 * items) and
+    an accuracy of (T + items + items / symbols) / (T + 2 * items).
 
     Source: Hochreiter & Schmidhuber 1997; in this form Arjovsky, Shah & Bengio 2016,
         arXiv:1511.06464, with items 10, symbols 8 and T 100 to 500.
@@ -112,12 +112,12 @@ def make_temporal_order(
     train: Train = 2000,
     test: Test = 500,
 ) -> tuple[Dataset, Dataset]:
-    """Tell in which order X and Y came, long ago and among noise.
+    """Classify the order in which X and Y occurred, long ago and among noise.
 
-    T to 1.1 T tokens: E, then a, b, c or d by chance, at last B. Two steps (or three) are X or Y
-    instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
-    and 0.76 T). The class is the symbols there: XX, XY, YX or YY (eight classes for three). A
-    model that counts X and ignores the order is right three times in four (once in two for three).
+    T to 1.1 T tokens: E, then a, b, c or d at random, and finally B. Two (or three) of them are
+    X or Y instead: between 0.1 T and 0.2 T, and between 0.5 T and 0.6 T (0.33 T and 0.43 T, 0.66 T
+    and 0.76 T). The class is the sequence of these symbols: XX, XY, YX or YY (eight classes for
+    three). A model that counts X but ignores the order has accuracy 3/4 (1/2 for three).
 
     Source: Hochreiter & Schmidhuber 1997, experiments 6a and 6b, there with T = 100 and the classes
         called Q, R, S, U (and V, A, B, C).
@@ -138,14 +138,14 @@ def make_temporal_order(
 
 
 def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dataset, Dataset]:
-    """At every step of a string of the embedded Reber grammar: which symbols may come next.
+    """Predict which symbols may come next at every step of an embedded Reber string.
 
-    The grammar is B T (Reber string) T E or B P (Reber string) P E: to know the last but one symbol
-    is to remember the second. The last E is left out of the input, since nothing follows. Where two
-    symbols may come next, each does half the time. No string comes twice.
+    The grammar is B T (Reber string) T E or B P (Reber string) P E: the last symbol but one
+    equals the second, which must be remembered. The last E is not part of the input, since nothing
+    follows it. If two symbols may come next, both are equally likely. No string occurs twice.
 
-    A model of the Reber grammar alone, without the embedding, is right at all steps but one, and at
-    that one half the time.
+    A model of the Reber grammar without the embedding is correct at all steps but one, where it is
+    correct half the time.
 
     Source: Reber 1967, doi:10.1016/S0022-5371(67)80149-X; embedded: Fahlman 1991 (NIPS 3); in the
         set-up of Hochreiter & Schmidhuber 1997, experiment 1, there with 256 and 256 strings.
@@ -153,11 +153,11 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
     rng = np.random.default_rng(seed)
 
     def inner() -> tuple[str, list[str]]:
-        """A Reber string, and after each of its symbols what may follow within it."""
+        """Return a Reber string, and the symbols that may follow each of its symbols."""
         state, string, follow = 0, "", []
         while state != 7:
-            # Not rng.choice: it draws other numbers, and a seed must keep giving the strings it
-            # gave.
+            # Not rng.choice, which draws different random numbers: a seed must keep producing
+            # the same strings.
             symbol = list(REBER[state])[int(rng.random() * len(REBER[state]))]
             state = REBER[state][symbol]
             string += symbol
@@ -174,7 +174,7 @@ def make_reber(seed: int, *, train: Train = 1000, test: Test = 250) -> tuple[Dat
         return to_tokens(whole)
 
     drawn = draw_distinct(draw, train + test)
-    # Likely strings are drawn first: mixed, so that both splits follow the same distribution.
+    # Likely strings come first, so shuffle them to give both splits the same distribution.
     mixed = [drawn[i] for i in rng.permutation(len(drawn))]
     target = Ragged.from_list([to_objects(follows["".join(s)]) for s in mixed])
     return make_splits("reber", mixed, target, make_layout("tokens", per_step=True), train)
@@ -190,12 +190,12 @@ def make_anbn(
     letters: Annotated[int, Ge(2), Le(4), Help("2 for a^n b^n, 3 for a^n b^n c^n, and 4")] = 2,
     train: Train = 500,
 ) -> tuple[Dataset, Dataset]:
-    """At every step of S a^n b^n: which symbols may come next, T being the end.
+    """Predict which symbols may come next at every step of S a^n b^n; T is the end.
 
-    The training split has `train` strings, n drawn from 1 to n: they repeat, there are no others.
-    The test split has each n from n + 1 to stretch * n once: longer than any seen. A model that
-    knows only the current letter is wrong where a letter ends, so at letters - 1 steps of each
-    string, and has no string right.
+    The training split has `train` strings with counts drawn from 1 to n, so strings repeat. The
+    test split has each count from n + 1 to stretch * n once, all longer than the training strings.
+    A model that knows only the current letter is wrong where a letter ends, at letters - 1 steps
+    of each string, and gets no string entirely right.
 
     Source: Gers & Schmidhuber 2001, doi:10.1109/72.963769, with peephole LSTM cells; a^n b^n with
         n to 10 and tests to 1000.
@@ -241,16 +241,15 @@ def make_brackets(
     train: Train = 3000,
     test: Test = 500,
 ) -> tuple[Dataset, Dataset]:
-    """Whether brackets are balanced: class `yes` or `no`.
+    """Classify whether brackets are balanced: class `yes` or `no`.
 
     A balanced string is drawn uniformly among those of 4 to `pairs` pairs no deeper than `depth`,
-    the kind of each pair by chance. Half of them are broken: with one kind an opening bracket
-    changes places with a later closing one, so that somewhere more are closed than were open; with
-    several kinds two closing brackets of different kinds do, neither of which follows its opening
-    one at once. So both classes have the same distribution of length, of the count of each bracket,
-    of the first symbol and of the last, and with several kinds of depth: only counting, or a stack,
-    tells them apart; guessing is right half the time. Up to as many letters as pairs are
-    inserted.
+    with random kinds of brackets. Half of the strings are made unbalanced. With one kind, an
+    opening bracket is swapped with a later closing one, so that some prefix closes more than it
+    opened. With several kinds, two closing brackets of different kinds are swapped, neither of
+    which directly follows its opening bracket. Both classes therefore have the same distribution of
+    length, bracket counts, first and last symbol and, with several kinds, depth. Only counting, or
+    a stack, separates them; guessing has accuracy 1/2. Up to one letter per pair is inserted.
 
     With `stretch` above 1 the test strings have more than `pairs` and up to stretch * pairs pairs,
     and are deeper than `depth`, no deeper than stretch * depth.
@@ -273,7 +272,7 @@ def make_brackets(
             swaps = _spoiling(string, path, kinds)
             if path.cumsum().max() <= above or not swaps:
                 continue
-            # Both classes come from strings that can be spoilt; the others would give theirs away.
+            # Both classes use strings that can be made unbalanced; others would reveal their class.
             spoilt = rng.random() < 0.5
             if spoilt:
                 i, j = swaps[rng.integers(len(swaps))]
@@ -298,7 +297,7 @@ def make_brackets(
 
 
 def is_balanced(string: list[str]) -> bool:
-    """Whether every bracket is closed by its own kind, in order. Letters are passed over."""
+    """Whether every bracket is closed by its own kind, in order. Letters are ignored."""
     opened = []
     closing = {pair[1]: pair[0] for pair in PAIRS}
     for symbol in string:
@@ -311,24 +310,24 @@ def is_balanced(string: list[str]) -> bool:
 
 @cache
 def _ways(steps: int, limit: int) -> NDArray[np.float64]:
-    """Share of ways to close h open brackets with r more, never deeper than `limit`, (r, h).
+    """Return the relative number of ways to close h open brackets in r steps within `limit`.
 
-    Up to a factor of each row. Row r is for 0 <= r <= steps, column h + 1 for -1 <= h <= limit + 1.
+    Each row is scaled. Row r is for 0 <= r <= steps, column h + 1 for -1 <= h <= limit + 1.
     """
     ways = np.zeros((steps + 1, limit + 3))
     ways[0, 1] = 1
     for r in range(1, steps + 1):
         ways[r, 1:-1] = ways[r - 1, :-2] + ways[r - 1, 2:]
-        # The counts are Catalan-like and overflow beyond 500 pairs; only ratios within a row are
-        # used.
+        # The counts are Catalan-like and overflow beyond 500 pairs. Only ratios within a row
+        # are used, so rows can be scaled.
         ways[r] /= ways[r].max()
     return ways
 
 
-# Drawn by counting: rejecting random strings would favour short and flat ones, and take
+# Sampled from counts: rejecting random strings would favour short and flat strings, and take
 # exponentially long for deep ones.
 def _balanced(rng: np.random.Generator, pairs: int, limit: int) -> Steps:
-    """A balanced string, uniform among those no deeper than `limit`: (2 * pairs,) of 1 and -1."""
+    """Draw a balanced string uniformly, no deeper than `limit`: (2 * pairs,) of 1 and -1."""
     ways = _ways(2 * pairs, limit)
     path, height = [], 0
     for left in range(2 * pairs - 1, -1, -1):
@@ -339,7 +338,7 @@ def _balanced(rng: np.random.Generator, pairs: int, limit: int) -> Steps:
 
 
 def _kinds(rng: np.random.Generator, path: Steps, kinds: int) -> list[int]:
-    """The kind of each bracket: by chance where it opens, the same where it closes."""
+    """Return the kind of each bracket: random where it opens, the same where it closes."""
     opened, found = [], []
     for step in path:
         if step > 0:
@@ -349,13 +348,13 @@ def _kinds(rng: np.random.Generator, path: Steps, kinds: int) -> list[int]:
 
 
 def _spoiling(string: list[str], path: Steps, kinds: int) -> list[tuple[int, int]]:
-    """Two places whose exchange leaves a string that is not balanced, but looks like one."""
+    """Return pairs of indices; swapping a pair unbalances the string but keeps its statistics."""
     last = len(path) - 1
     if kinds > 1:
         closing = [i for i in range(1, last + 1) if path[i] < 0 and path[i - 1] < 0]
         return [(i, j) for i in closing for j in closing if i < j and string[i] != string[j]]
     depth = path.cumsum()
-    # Between the two places the depth falls by 2. The first and the last bracket stay.
+    # The swap lowers the depth between the two indices by 2. The first and last brackets stay.
     return [
         (i, j)
         for i in range(1, last)

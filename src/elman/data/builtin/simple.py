@@ -1,4 +1,4 @@
-"""Tasks for a first try, learned in seconds, and scikit-learn's digits; what all tasks share."""
+"""Simple tasks, learned in seconds, scikit-learn's digits, and helpers of all tasks."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Stretch = Annotated[
 
 
 def draw_distinct(draw: Callable[[], NDArray[Any]], count: int) -> list[NDArray[Any]]:
-    """Draw until there are `count` sequences of which no two are equal.
+    """Draw until there are `count` distinct sequences.
 
-    They come in the order of their first draw, so that likely ones come early.
-    Raises: SettingsError if there are too few of them.
+    Sequences are in the order of their first draw, so likely sequences come early.
+    Raises: SettingsError if too few distinct sequences are found.
     """
     seen: dict[bytes, NDArray[Any]] = {}
-    # Far more draws than needed where enough sequences exist; where they do not, the loop must end.
+    # Far more draws than needed if enough sequences exist; the loop must end if they do not.
     for _ in range(20 * count + 10_000):
         sequence = draw()
-        # Object arrays hold addresses; all others can be compared by their bytes.
+        # Object arrays hold addresses; other arrays can be compared by their bytes.
         seen.setdefault(
             repr(sequence.tolist()).encode() if sequence.dtype == object else sequence.tobytes(),
             sequence,
@@ -127,7 +127,7 @@ def make_running_parity(
 ) -> tuple[Dataset, Dataset]:
     """5 to T random bits; each step has a label: 1 if the ones so far are odd in number, else 0.
 
-    No sequence comes twice, so of length 5 there are at most 32, and most of them are in the
+    No sequence occurs twice, so at most 32 have length 5, and most of these are in the
     training split. With `stretch` above 1 the test sequences have more than T and up to
     stretch * T bits.
     """
@@ -152,7 +152,7 @@ def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Data
     """Noisy waves of 20 to 50 steps; the class is the shape: sawtooth, sine or square.
 
     Phase and period (8 to 16 steps) are random, and all shapes have mean 0 and variance 1, so
-    that one step says little. The noise is normal, with standard deviation 0.25.
+    that a single step reveals little. The noise is normal, with standard deviation 0.25.
     """
     rng = np.random.default_rng(seed)
     target = np.array(rng.choice(WAVES, size=train + test).tolist(), dtype=object)
@@ -165,8 +165,8 @@ def make_waves(seed: int, *, train: Train = 800, test: Test = 200) -> tuple[Data
         elif shape == "square":
             wave = np.where(turns % 1 < 0.5, 1.0, -1.0)
         else:
-            # Factors sqrt(2) and sqrt(3) give each shape variance 1, or the amplitude would tell
-            # them apart.
+            # Factors sqrt(2) and sqrt(3) give each shape variance 1; otherwise the amplitude
+            # would distinguish them.
             wave = np.sqrt(3) * (2 * (turns % 1) - 1)
         # Rounded because the last bit of a sine depends on the processor.
         noisy: NDArray[np.float64] = np.round(wave + rng.normal(0, 0.25, len(steps)), 4)
@@ -197,8 +197,8 @@ def make_sequential_digits(
 ) -> tuple[Dataset, Dataset]:
     """The same digits and splits as `digits`, one pixel a step: 64 steps of one channel.
 
-    `permuted` shuffles the pixels, in the same way for all digits, so that what is near in the
-    image is far in the sequence.
+    `permuted` shuffles the pixels, in the same way for all digits, so that neighbouring pixels are
+    far apart in the sequence.
 
     Source: Le, Jaitly & Hinton 2015, arXiv:1504.00941, there with the 784 pixels of MNIST.
     """
@@ -212,7 +212,7 @@ def make_sequential_digits(
 def _split(
     name: str, seed: int, pixels: np.ndarray | None, channels: list[str]
 ) -> tuple[Dataset, Dataset]:
-    """The stratified splits; `pixels` is the order of 64 single steps, None for 8 rows of 8."""
+    """Return stratified splits; `pixels` is the order of 64 steps, None means 8 rows of 8."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -1,4 +1,4 @@
-"""Text files read and decoded, with a reason and a remedy where that fails."""
+"""Read and decode text files, with a reason and a remedy for each failure."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ READABLE = (
     " (.parquet, .feather, .arrow), UCR/UEA .ts and .arff, NumPy .npz and .npy, and folders of"
     " files"
 )
-LONGEST_LINE = 64 << 20  # bytes; a longer one is a file without line ends, read up to here
+LONGEST_LINE = 64 << 20  # bytes; reading stops there, the file probably has no line ends
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
-# First bytes of files that people give for text; the remedy is the command that unpacks them.
+# First bytes of files often passed as text; the remedy says how to convert them.
 _MAGIC = {
     b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
     b"BZh": ("bzip2-compressed", "Unpack it first: `bunzip2 FILE`."),
@@ -52,7 +52,7 @@ _UTF8 = "Save the file as UTF-8"
 def load_text(path: Path, source: str) -> str:
     """Return the text of the file at `path`, decoded from UTF-8 and without a byte order mark.
 
-    Raises: DataError when it is missing, a folder, empty, compressed, binary or not UTF-8.
+    Raises: DataError if it is missing, a folder, empty, compressed, binary or not UTF-8.
     """
     refuse_missing(path, source)
     try:
@@ -68,13 +68,13 @@ def load_text(path: Path, source: str) -> str:
 
 
 def refuse_missing(path: Path, source: str) -> None:
-    """Raise a DataError if nothing is at `path`, naming what is near."""
+    """Raise a DataError naming similar files if nothing is at `path`."""
     if not path.exists():
         raise _missing(path, source)
 
 
 def _bytes(path: Path, source: str) -> bytes:
-    """Read the file up to a line that is too long to be one."""
+    """Read the file, stopping at a line that is longer than `LONGEST_LINE`."""
     chunks: list[bytes] = []
     since = lines = 0  # bytes since the last line end, lines before it
     with path.open("rb") as file:
@@ -110,7 +110,7 @@ def _decode(data: bytes, source: str) -> str:
             source=source,
             rule="encoding",
         )
-    # Valid in UTF-8, yet no text has one; a damaged file would otherwise be read as odd words.
+    # A zero byte is valid UTF-8, but no text contains one: the file is binary or damaged.
     at = data.find(b"\0")
     if at >= 0:
         raise DataError(
@@ -121,12 +121,12 @@ def _decode(data: bytes, source: str) -> str:
             rule="encoding",
         )
     try:
-        # Strict: to guess Latin-1 or replace what cannot be decoded would change words in silence.
-        # Spreadsheets put a byte order mark first, which would become part of the first column's
-        # name.
+        # Strict: guessing Latin-1 or replacing invalid bytes would silently change words.
+        # utf-8-sig removes the byte order mark that spreadsheets write; it would otherwise become
+        # part of the first column's name.
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # utf-8-sig counts from behind the byte order mark, lines are counted from the file's start.
+        # utf-8-sig counts from after the byte order mark; lines are counted from the file's start.
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         raise DataError(
             f"byte 0x{data[start]:02x} is not UTF-8"
@@ -147,7 +147,7 @@ def _decode(data: bytes, source: str) -> str:
 
 
 def _looks_utf16(head: bytes) -> bool:
-    # Western text without a byte order mark: every second byte is zero, and only those.
+    # In Western text without a byte order mark every second byte is zero, and no other byte.
     half = len(head) // 2
     zeros = max(head[0::2].count(0), head[1::2].count(0))
     return half > 0 and zeros > 0.4 * half and min(head[0::2].count(0), head[1::2].count(0)) == 0

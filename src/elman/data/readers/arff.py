@@ -1,4 +1,4 @@
-"""Weka's `.arff`, dense: a table, or the relational attribute of the UEA archive.
+"""Weka's dense `.arff` files: a table, or the relational attribute of the UEA archive.
 
 Source: https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/; in the archive's
 files the rows of the relational attribute are channels and its attributes are time steps.
@@ -30,7 +30,7 @@ class _Attribute(NamedTuple):
     name: str
     kind: str
     classes: tuple[str, ...] = ()
-    inner: int = 0  # attributes of a relational one
+    inner: int = 0  # number of attributes inside a relational attribute
 
 
 class _Row(NamedTuple):
@@ -43,7 +43,7 @@ def read_arff(
 ) -> tuple[Table, str]:
     """Read the text of an `.arff` file; `form` is `rows`, `steps`, `ts` or None to guess.
 
-    Returns: the table, and a note on what was left out, or an empty text.
+    Returns: the table, and a note on ignored attributes, or an empty string.
     """
     lines = text.split("\n")
     attributes, start = _read_header(lines, faults)
@@ -70,7 +70,7 @@ def read_arff(
 
 
 def _read_header(lines: list[str], faults: Faults) -> tuple[list[_Attribute], int]:
-    """Return the attributes and the number of the line of @data."""
+    """Return the attributes and the line number of @data."""
     attributes: list[_Attribute] = []
     bag: str | None = None
     inner = 0
@@ -112,8 +112,8 @@ def _read_header(lines: list[str], faults: Faults) -> tuple[list[_Attribute], in
                 bag, inner = found.name, 0
             else:
                 attributes.append(found)
-            # Checked as they come: a header of a million attributes is refused before it fills
-            # memory.
+            # Checked inside the loop, so that a header with a million attributes is refused before
+            # it fills memory.
             if max(inner, len(attributes)) > MOST_COLUMNS:
                 problem = f"over {MOST_COLUMNS:,} attributes"
                 raise faults.error("columns", problem, "Cut the sequences.", line)
@@ -147,7 +147,7 @@ def _attribute(content: str) -> _Attribute | None:
 
 
 def _cells(content: str) -> list[str] | None:
-    """Return the cells of a line, a missing one empty, or None if a quote is not closed well."""
+    """Return the cells of a line, empty if missing, or None if a quote is not closed."""
     cells = []
     at = 0
     while match := _CELL.match(content, at):
@@ -165,7 +165,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list[_Row]:
-    """Return the rows after @data; those that cannot be cut are faults and left out."""
+    """Return the rows after @data; rows that cannot be parsed are recorded and left out."""
     rows = []
     for line, content in enumerate(lines[start:], start + 1):
         content = content.strip()
@@ -208,7 +208,7 @@ def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> T
 def _cases(
     attributes: list[_Attribute], at: int, rows: list[_Row], faults: Faults, options: ReadOptions
 ) -> tuple[Table, str]:
-    """Read a sequence from the relational attribute of each row."""
+    """Read one sequence from the relational attribute of each row."""
     what = "a relational attribute: its rows are channels, and the last nominal attribute the class"
     refuse_settings(options, CASE_SETTINGS, what)
     steps = attributes[at].inner
@@ -240,10 +240,10 @@ def _cases(
             continue
         if target is not None:
             labels.append(cells[target])
-        # Rows of the attribute are channels; a step is one value of each.
+        # Rows of the attribute are channels; a step has one value from each.
         case = list(zip(*case_rows, strict=True))
         while len(case) > 1 and all(map(is_missing, case[-1])):
-            case.pop()  # the UEA archive fills shorter sequences up with ?
+            case.pop()  # the UEA archive pads shorter sequences with ?
         for step in case:
             flat += step
         ends.append(ends[-1] + len(case))

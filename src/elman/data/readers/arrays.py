@@ -1,9 +1,8 @@
 """NumPy's `.npz` and `.npy`: padded or equally long sequences, and labels, as arrays.
 
-An array is a column of the table, and its rows are the cells. Where a sequence ends is known from a
-second array or from its padding, so labels at every step are cut as their sequence was; that is all
-that this format needs beside the common form. Files that hold Python objects are refused: reading
-those would run code.
+An array is a column of the table, and its rows are the cells. The end of a sequence comes from an
+array of lengths or from its padding; labels at every step are cut at the same place. Files that
+hold Python objects are refused, because reading them would run code.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from elman.errors import DataError
 
 Array = NDArray[Any]
 _LENGTHS = ("lengths", "length", "lens")
-# In the name of a file of inputs, and in that of its labels.
+# Parts of the name of an input file, and what replaces them in the name of its label file.
 _BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
 
 
 def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions]:
-    """Read X (n, T, C) or (n, T), where given y and lengths (n,), from a `.npz` or `.npy` file.
+    """Read X (n, T, C) or (n, T), and optionally y and lengths (n,), from `.npz` or `.npy`.
 
     Returns: the table, and the options with the file of labels next to a `.npy` file.
     """
@@ -54,11 +53,11 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
 
 
 class ArrayColumn(Column):
-    """One array, a sequence or label in each row.
+    """One array, with a sequence or label in each row.
 
     Args:
         array: (n, ...).
-        ends: steps of each sequence, (n,), where the file says them.
+        ends: steps of each sequence, (n,); None if the file has no lengths.
     """
 
     def __init__(self, name: str, rows: Rows, array: Array, ends: Array | None) -> None:
@@ -71,7 +70,7 @@ class ArrayColumn(Column):
         return f"{self.name!r} {self.array.shape}"
 
     def series(self) -> tuple[Ragged, str]:
-        """Return the steps within each length, (N, C), and how many sequences end in NaN."""
+        """Return the valid steps, (N, C), and a note that counts sequences padded with NaN."""
         array = self.array
         problem = ""
         if array.dtype.kind not in "fiub":
@@ -90,8 +89,8 @@ class ArrayColumn(Column):
         steps, channels = values.shape[1:]
         lengths = self._find_ends(values)
         short = int((lengths < steps).sum()) if self.ends is None else 0
-        # Padding is cut off here; batches are padded again, as late as possible and no longer than
-        # needed.
+        # Padding is removed here; each batch is padded again, only to the length of its longest
+        # sequence.
         mask: NDArray[np.bool_] = np.arange(steps) < lengths[:, None]
         sequences, at = np.nonzero(mask)
 
@@ -106,12 +105,12 @@ class ArrayColumn(Column):
         return check_numbers(ragged, place, self.rows.faults), note
 
     def _find_ends(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the steps of each sequence, (n,): as the file says, or up to trailing NaN."""
+        """Return the length of each sequence, (n,): from the file, or without trailing NaN."""
         n, steps = values.shape[:2]
         if self.ends is None:
             full = ~np.asarray(np.isnan(values).all(axis=2))
             last = steps - np.argmax(full[:, ::-1], axis=1)
-            # A sequence of NaN alone keeps all its steps, and is refused for having no value.
+            # A sequence of only NaN keeps all its steps; it is refused because it has no value.
             return np.where(full.any(axis=1), last, steps)
         if self.ends.shape != (n,) or self.ends.dtype.kind not in "iu":
             raise self.rows.faults.error(
@@ -127,13 +126,13 @@ class ArrayColumn(Column):
         return np.clip(ends, 1, steps)
 
     def _within(self, steps: Steps, wide: bool) -> tuple[Array, NDArray[np.int64] | None]:
-        """Return labels, one a row or, with offsets, those of the steps within each length.
+        """Return labels, one per row or, with offsets, one per valid step.
 
         Args:
-            wide: whether several numbers a row, (n, K), are meant as such.
+            wide: whether an array of several numbers per row, (n, K), is allowed.
         """
         n, target = len(steps.lengths), self.array
-        # scikit-learn and pandas often give y as a column.
+        # scikit-learn and pandas often store y as a column.
         if target.ndim == 2 and target.shape == (n, 1) and steps.padded != 1:
             target = target[:, 0]
         wide = wide and target.ndim == 2 and target.shape[0] == n and target.shape[1] > 0
@@ -156,13 +155,13 @@ class ArrayColumn(Column):
         return target[mask], np.concatenate([[0], np.cumsum(steps.lengths)]).astype(np.int64)
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Return a label a sequence of y (n,), or one a step of y (n, T)."""
-        assert steps is not None  # arrays hold numbers, which have steps
+        """Return one label per sequence from y (n,), or one per step from y (n, T)."""
+        assert steps is not None  # arrays hold numbers, so their sequences have steps
         target, offsets = self._within(steps, wide=False)
         if target.dtype.kind == "S":
             target = np.char.decode(target, "utf-8")
         labels = target.tolist()
-        if target.dtype.kind == "f":  # whole numbers are classes, however they were saved
+        if target.dtype.kind == "f":  # whole numbers are classes, even if saved as floats
             # MATLAB and pandas save class codes as floats.
             labels = [int(label) if label.is_integer() else label for label in labels]
 

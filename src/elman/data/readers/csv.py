@@ -90,7 +90,7 @@ def read_csv(
             "Check that it was written to the end.",
             line=1,
         )
-    # Faulty rows are left out of the columns, so that each is reported once and not once a column.
+    # Faulty rows are left out of the columns, so that each is reported once, not once per column.
     rows = Rows(faults, np.array(starts, np.int64)[kept])
     cut = zip(*(cells for cells, keep in zip(records, kept, strict=True) if keep), strict=True)
     columns = {n: TextColumn(n, rows, list(cells)) for n, cells in zip(names, cut, strict=True)}
@@ -111,14 +111,14 @@ def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, fault
 
 
 def _find_delimiter(lines: list[str]) -> str | None:
-    """Return what cuts the first lines into the same number of cells, or None for one column."""
-    # Tab and semicolon are tried before the comma, which is also a decimal sign and in sentences.
+    """Return the delimiter that gives the first lines equally many cells, or None."""
+    # The comma is tried last, because it also occurs as a decimal sign and in sentences.
     widths = {}
     for mark in DELIMITERS:
         records = []
-        with suppress(csv.Error):  # a cell too large is reported when the whole file is cut
-            # 20 records are enough to see a steady width; they may take 200 lines where cells have
-            # newlines.
+        with suppress(csv.Error):  # an oversized cell is reported when the whole file is split
+            # 20 records show whether the width is constant; they may span 200 lines, because cells
+            # may contain newlines.
             for record in islice(_reader(lines[:200], mark), 20):
                 records += [record] if record else []
         if records and len(records[0]) > 1:
@@ -126,8 +126,8 @@ def _find_delimiter(lines: list[str]) -> str | None:
     steady = [mark for mark, counts in widths.items() if len(set(counts)) == 1]
     if steady:
         return steady[0]
-    # No mark cuts all records alike: a row has a fault. The first line, a header as a rule,
-    # decides, and the rows that differ are reported.
+    # If no delimiter gives all records the same width, some row has a fault. The first line,
+    # usually a header, decides, and rows with another width are reported.
     return max(widths, key=lambda mark: widths[mark][0], default=None)
 
 
@@ -136,7 +136,7 @@ def _reader(lines: Iterable[str], delimiter: str, strict: bool = False) -> Any:
 
 
 def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[list[str]], list[int]]:
-    """Return the records up to the first that cannot be cut, and the line each starts on."""
+    """Return the records before the first invalid one, and the line on which each starts."""
     records: list[list[str]] = []
     starts: list[int] = []
     reader = _reader(lines, delimiter, strict=True)
@@ -149,8 +149,8 @@ def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[lis
     except csv.Error:
         # The reader names the end of the record; the user needs the quote that opened it.
         _report_uncut(lines, start, delimiter, faults)
-    # Blank lines before the header and after the last row are no sequences, even in a file of one
-    # column; editors and spreadsheets leave them.
+    # Editors and spreadsheets leave blank lines before the header and after the last row; they are
+    # not sequences, even in a file with one column.
     while records and not records[0]:
         del records[0], starts[0]
     if not records:
@@ -161,7 +161,7 @@ def _records(lines: list[str], delimiter: str, faults: Faults) -> tuple[list[lis
 
 
 def _report_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) -> None:
-    """Find the quote that opened a cell of the record at line `start` and never closed it well."""
+    """Report the unclosed quote, or oversized cell, in the record at line `start`."""
     text = "".join(lines[start - 1 :])
     mark = re.escape(delimiter)
     # A quoted cell, closed before a delimiter or line end, or a cell without quotes.
@@ -207,6 +207,6 @@ def _names(
                 line=line,
                 column=i,
             )
-    # pandas writes its row labels as a first column without a name; such columns are never inputs.
+    # pandas writes the index as a first column without a name; such columns are never inputs.
     unnamed = {str(i) for i, cell in enumerate(cells, 1) if header and not cell.strip()}
     return tuple(names), frozenset(unnamed)

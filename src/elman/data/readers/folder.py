@@ -1,4 +1,4 @@
-"""A folder of one file a sequence, below folders named as the classes."""
+"""A folder with one file per sequence, in subfolders named after the classes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _READ = "CSV and TSV (.csv, .tsv, .tab), .npy and text (.txt)"
 
 
 def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions, str]:
-    """Read a sequence from each file: the rows of a table or array, or the text.
+    """Read one sequence from each file: the rows of a table or array, or the text.
 
-    Files below a folder of their class, or, where no labels are needed, directly in `path`.
+    Files are in the subfolder of their class, or directly in `path` if no labels are needed.
 
-    Returns: one table of all files, with columns for the names of file and folder; the options with
-        these two as id and target; and whether the table has `rows` or `steps`.
+    Returns: one table of all files, with columns of file and folder names; the options with these
+        two as id and target; and whether the table has `rows` or `steps`.
     """
     files, left = _list_files(path, faults)
     kinds = {ENDINGS[file.suffix.lower()] for file in files}
@@ -48,7 +48,7 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             f" {list_names([file.name for file in files], 4)}.",
         )
     text = kinds == {"text"}
-    # All files are read before any fault is raised: a user mends a folder once.
+    # All files are read before faults are raised, so that one run reports all of them.
     tables: list[tuple[Path, Table]] = []
     for file in files:
         try:
@@ -74,16 +74,16 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
 
 
 def name_sequences(dataset: Dataset, table: Table) -> Dataset:
-    """Return a dataset whose sequences are named by their files, and not by a line of them."""
+    """Return the dataset with file names as ids in place of line numbers."""
     ids = tuple(table.columns[FILE].texts()) if len(dataset) == len(table) else dataset.ids
     layout = dataclasses.replace(dataset.layout, format="folder")
     return dataclasses.replace(dataset, lines=None, ids=dataset.ids or ids, layout=layout)
 
 
 def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
-    """Return the files of sequences in the order of their names, and what else was left out."""
-    # Sorted, since file systems list in any order and splits must not depend on it. Names with a
-    # dot are the system's, as .DS_Store.
+    """Return the sequence files sorted by name, and the names of ignored files."""
+    # Sorted, because file systems list files in any order and splits must not depend on it. Names
+    # that start with a dot, such as .DS_Store, belong to the system.
     seen = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
     classes = [p for p in seen if p.is_dir()]
     files: list[Path] = []
@@ -123,19 +123,19 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
 def _read_file(
     file: Path, own: Faults, options: ReadOptions, tables: Sequence[tuple[Path, Table]]
 ) -> Table:
-    """Read one file into a table; its columns must be those of the first."""
+    """Read one file into a table with the same columns as the first file."""
     layout = options.layout
     first = tables[0][1] if tables else None
     kind = ENDINGS[file.suffix.lower()]
     if kind == "text":
-        # Editors end a file with a newline that is no character of the text.
+        # Editors end a file with a newline that is not part of the text.
         content = load_text(file, own.source).rstrip("\r\n")
         rows = Rows(own, np.ones(1, np.int64))
         return Table("table", {"text": TextColumn("text", rows, [content])}, rows, 1)
     if kind == "array":
         table = _read_array(file, own)
     else:
-        # As the first file: one with a single column or numbers alone does not show them itself.
+        # Taken from the first file: a single column or numbers alone do not reveal them.
         header = first.header if first else layout.header if layout else None
         mark = first.delimiter if first else layout.delimiter if layout else None
         table = read_csv(load_text(file, own.source), own, delimiter=mark, header=header)
@@ -166,7 +166,7 @@ def _read_array(file: Path, own: Faults) -> Table:
 def _join_tables(
     tables: Sequence[tuple[Path, Table]], names: dict[str, Callable[[Path], str]], faults: Faults
 ) -> Table:
-    """Return one table of all files; `names` makes columns of their paths, before the others."""
+    """Return one table of all files; `names` gives leading columns made from their paths."""
     first = tables[0][1]
     lines = [
         np.arange(1, len(table) + 1) if table.rows.lines is None else table.rows.lines

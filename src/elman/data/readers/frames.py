@@ -1,7 +1,7 @@
 """Data frames, and the Parquet and Arrow files that hold one, as a table or as records.
 
-narwhals is the one way into pandas, polars and pyarrow; none of them is imported here but pyarrow,
-and that for files alone.
+Frames of pandas, polars and pyarrow are read through narwhals. Only pyarrow is imported here, and
+only to read files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elman.data.roles import ReadOptions
 from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
 from elman.errors import DataError
 
-LEVELS = ("instance", "time")  # of a frame with two levels of rows, where they have no names
+LEVELS = ("instance", "time")  # names of the two levels of an index without names
 
 
 def load_frame(path: Path, source: str) -> Any:
@@ -40,7 +40,7 @@ def load_frame(path: Path, source: str) -> Any:
         )
     try:
         if magic.startswith(b"PAR1"):
-            # Else pyarrow adds columns for folders that are named key=value.
+            # By default pyarrow adds columns for folders that are named key=value.
             return pa.parquet.read_table(path, partitioning=None)
         if magic == b"ARROW1":
             return pa.feather.read_table(path)
@@ -57,9 +57,9 @@ def load_frame(path: Path, source: str) -> Any:
 
 
 def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return the frame with two levels of row labels, instance and time, as its first columns.
+    """Return the frame with its two-level index, instance and time, as the first columns.
 
-    A frame with one level of row labels, or none, is returned as it is; labels are not read.
+    A frame with a single-level index, or none, is returned unchanged; its index is not read.
     """
     index: Any = getattr(frame, "index", None)
     if getattr(index, "nlevels", 1) < 2:
@@ -76,10 +76,10 @@ def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) -> Table:
-    """Return a frame as a table, of records if `records` is set or a column holds lists.
+    """Return a frame as a table, or as records if `records` is set or a column holds lists.
 
-    Raises: DataError for a frame without rows or columns, with a name twice, or with cells of a
-        type that is no number, text, date or list.
+    Raises: DataError for a frame without rows or columns, with duplicate names, or with cells that
+        are not numbers, text, dates or lists.
     """
     import narwhals.stable.v2 as nw
 

@@ -211,7 +211,7 @@ class RecordColumn(Column):
                 if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
                     numbers += [math.nan if value is None else value for value in row]
                 else:
-                    # Keeps the places of the steps after it, whose faults are still to be found.
+                    # A placeholder keeps the indices of later steps, which are still checked.
                     numbers += [0.0] * channels
             if rows and all(map(math.isnan, numbers[ends[-1] * channels :])):
                 problem = f"every value of {self.name!r} is missing, expected numbers"
@@ -221,7 +221,7 @@ class RecordColumn(Column):
         return Ragged(values, np.array(ends, dtype=np.int64)), ""
 
     def _check_step(self, row: Any, channels: int, where: str, i: int) -> bool:
-        """Whether a step has a number or a gap in every channel; else note why not."""
+        """Return whether a step has a number or gap in every channel; record a fault if not."""
         rule, problem, remedy = "", "", "Correct the value."
         if not isinstance(row, list):
             rule, remedy = "channels", "Write every step as [...]."
@@ -233,7 +233,7 @@ class RecordColumn(Column):
         for value in row if not rule else ():
             if value is None or value != value:
                 continue
-            # Not isinstance: true and false are integers to Python, and a mistake in a list of
+            # Not isinstance: true and false are integers in Python, but a mistake in a list of
             # numbers.
             if type(value) not in (int, float):
                 rule, problem = "number", f"{where} is {describe_value(value)}, expected a number"
@@ -246,7 +246,7 @@ class RecordColumn(Column):
         return not rule
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Return a label a line, or lists with a label for each step."""
+        """Return one label per line, or lists with a label for each step."""
         if per_step:
             return flatten_lists(self._step_labels(steps), self._place_label)
         labels: list[Any] = [UNREADABLE] * len(self.records)
@@ -271,7 +271,7 @@ class RecordColumn(Column):
         remedy = "All lines need the same kind of label."
         lists = self.lists("label", "a list, a label a step", remedy)
         for i, (labels, n) in enumerate(zip(lists, steps.lengths.tolist(), strict=True)):
-            # A faulty sequence, or list of labels, is read as empty: its length says nothing.
+            # Faulty sequences and lists of labels are read as empty; their lengths mean nothing.
             if len(labels) != n and i not in self.rows.faulty:
                 count = format_count(len(labels), "label")
                 problem = f"{self.name!r} has {count}, expected {n}, one a step"
@@ -279,21 +279,21 @@ class RecordColumn(Column):
         return lists
 
     def label_lists(self) -> LabelCells:
-        """Return a list of labels a line."""
+        """Return one list of labels per line."""
         lists = self.lists("label", "a list of labels", "Write [] where there is no label.")
         return flatten_lists(lists, self._place_label)
 
     def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
-        """Return numbers to predict: (n,), or of lists a Ragged of (N,) or else (n, K).
+        """Return numbers to predict: (n,), or for lists a Ragged of (N,) or an array (n, K).
 
-        Lists as long as their sequences hold a number for each step.
+        Lists that are as long as their sequences hold one number for each step.
         """
         numbers: list[list[float]] = [[0.0] for _ in self.records]
         nested, width = self.nested, 0
         lengths = [] if steps is None else steps.lengths.tolist()
         found = [record.get(self.name) for record in self.records]
-        # Only if all lists fit their sequences: one that does not is a wrong count, not another
-        # form.
+        # Per step only if all lists match their sequences; otherwise lists of unequal length are
+        # faults.
         per_step = bool(lengths) and all(
             isinstance(value, list) and len(value) == n
             for value, n in zip(found, lengths, strict=True)

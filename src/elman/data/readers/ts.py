@@ -28,7 +28,7 @@ class _Header(NamedTuple):
 
 
 def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
-    """Read the text of a `.ts` file: a case a line, channels between `:`, steps between `,`."""
+    """Read a `.ts` file: one case per line, channels separated by `:` and steps by `,`."""
     contents = text.split("\n")
     header = _read_header(contents, faults)
     if options.labelled and not header.labelled:
@@ -42,7 +42,7 @@ def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
     lines: list[int] = []
     labels: list[str] = []
     channels = 1 if header.flags.get("univariate") else header.sizes.get("dimensions", 0)
-    # @dimensions and @seriesLength may be missing: then the first case decides.
+    # The first case decides if @dimensions or @seriesLength is missing.
     length = header.sizes.get("serieslength") if header.flags.get("equallength") else None
     for line, content in enumerate(contents[header.data_line :], header.data_line + 1):
         content = content.strip()
@@ -85,14 +85,14 @@ def table_of_cases(
     classes: tuple[str, ...],
     faults: Faults,
 ) -> Table:
-    """Return cases of a line each as a table of two columns, the series and the target.
+    """Return cases, one per line, as a table of two columns, the series and the target.
 
     Args:
-        cells: of all cases, step after step, (N * channels,).
+        cells: cells of all cases, ordered by step and channel, (N * channels,).
         ends: where each case starts, and the end, in steps from 0 to N.
-        lines: the line of each case.
-        labels: of each case, or None.
-        classes: those that the header names; none where the target is a number.
+        lines: line of each case in the file.
+        labels: label of each case, or None.
+        classes: classes declared in the header; empty if the target is a number.
     """
     rows = Rows(faults, np.array(lines, np.int64), named=False)
 
@@ -104,7 +104,7 @@ def table_of_cases(
     if labels is not None:
         columns[TARGET] = target = TextColumn(TARGET, rows, labels, classes)
         target.task = "classification" if classes else "regression"
-        # Why a number is expected there: the header says so, whatever the cells look like.
+        # Messages name the header line because it is the reason that a number is expected.
         target.prefix = "" if classes else "@targetLabel true: "
     flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults)
     sequences = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
