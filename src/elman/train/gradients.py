@@ -173,6 +173,7 @@ class OneCall(_Source):
         orders = [[place[id(p)] for p in group] for group in decay_groups(model, settings)]
         trained = [i for order in orders for i in order]
         frozen = [i for i in range(len(weights)) if i not in trained]
+        # Trained weights come first, so that norm and clipping work on one contiguous slice.
         self._gradients = ParameterGradients(native, trained + frozen)
         self._trained = [weights[i] for i in trained]
         flat = torch.cat([weight.detach().reshape(-1) for weight in self._trained])

@@ -105,7 +105,7 @@ def train(
         progress.start(gradients.description)
         run.train_epochs(history, on_epoch)
     except KeyboardInterrupt:
-        if not history.epochs:
+        if not history.epochs:  # no epoch has ended, so there are no weights to keep
             raise
         history.stopped = f"interrupted after epoch {len(history.epochs)}"
     finally:

@@ -95,6 +95,7 @@ def save_state(optimizer: torch.optim.Optimizer, name: str) -> dict[str, Tensor]
     for g, group in enumerate(optimizer.param_groups):
         states = [optimizer.state[parameter] for parameter in group["params"]]
         for key in states[0]:
+            # `step` is one count per parameter, the same for all; other tensors are concatenated.
             parts = [state[key].detach().reshape(-1).cpu() for state in states]
             saved[f"{name}.{g}.{key}"] = parts[0].clone() if key == "step" else torch.cat(parts)
     return saved
