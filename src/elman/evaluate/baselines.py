@@ -34,7 +34,7 @@ MEAN = "mean of training"
 RIDGE = "ridge regression"
 MEAN_OF_TOKEN = "mean of the token"
 
-MOST_ITERATIONS = 300  # of a logistic regression; `description` says when they did not suffice
+MOST_ITERATIONS = 300  # of a logistic regression; `description` reports a fit that reaches it
 MOST_ROWS = 20_000  # more rows hardly change the fit, but can take longer than training the network
 
 Arrays = dict[str, NDArray[Any]]
@@ -42,21 +42,21 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Rule:
-    """The two baselines for one kind of target: a row of `RULES`.
+    """The two baselines for one type of target: a row of `RULES`.
 
     Args:
         constant: name of the baseline with a constant prediction.
-        constant_words: that prediction, in words.
+        constant_words: description of that prediction.
         constant_array: name of the array that holds the prediction.
-        fit_constant: from targets and K to that array.
-        check_target: from targets and K to targets to fit; refuses a wrong shape or type.
+        fit_constant: computes that array from targets and K.
+        check_target: converts targets for the fit, given K; raises on a wrong shape or type.
         linear: name of the baseline that is a linear model.
-        linear_words: its description, the beginning of a sentence.
-        fit_linear: from features, targets and K to weights (K, F), bias (K,), iterations.
-        decide: from the linear model's outputs, (m, K), to predictions.
+        linear_words: its description, written as the beginning of a sentence.
+        fit_linear: computes weights (K, F), bias (K,) and iterations from features, targets and K.
+        decide: converts the linear model's outputs, (m, K), to predictions.
         of_token: name of the baseline that replaces the linear model where each step is a token,
-            and of the array that holds its table; None where there is none.
-        fit_tokens: from tokens, targets, vocabulary size and the constant to that table.
+            and name of the array that holds its table; None if the target has no such baseline.
+        fit_tokens: computes that table from tokens, targets, vocabulary size and the constant.
     """
 
     constant: str
@@ -76,11 +76,11 @@ class Rule:
 class Baselines:
     """Two baselines: one that always predicts the same, and one that ignores the order of steps.
 
-    The first is the majority class, the labels that more than half of the sequences have, or the
-    mean. The second, for a target of each sequence, and for a target of each step of numbers, is a
-    logistic regression (one for each of several labels), or a ridge regression of values; for a
-    target of each step of tokens it is the token's most frequent tag, or mean value. Both are
-    fitted on the training sequences alone, at the first `predict` or `to_arrays`.
+    The first predicts the majority class, the labels that more than half of the sequences have, or
+    the mean. The second is a logistic regression for classes (one per label for multilabel
+    targets) or a ridge regression for values. If each step is a token with its own target, the
+    second baseline predicts the token's most frequent tag, or its mean value. Both are fitted on
+    the training sequences alone, at the first call of `predict` or `to_arrays`.
     """
 
     def __init__(
@@ -100,16 +100,16 @@ class Baselines:
         per_step: bool | None = None,
         task: OutputName = "classification",
     ) -> Baselines:
-        """Make baselines that are fitted to the training data when they are first needed.
+        """Create baselines that are fitted to the training data on first use.
 
         Args:
-            inputs: n sequences of one step or more: (N, C) numbers, or (N,) token ids.
-            target: codes, (n,) with a label a sequence or (N,) with a label a step; or labels, 0 or
-                1, or values, (n, K) or (N, K).
-            num_classes: K; codes run from 0 to K - 1. As many labels or values.
-            vocabulary_size: token ids run from 0 to below it; None for numbers.
-            per_step: whether there is a target at every step; None decides by the size of
-                `target`, for one target a sequence where every sequence has one step.
+            inputs: n sequences with at least one step: (N, C) numbers, or (N,) token ids.
+            target: class codes, (n,) for one per sequence or (N,) for one per step; or labels (0 or
+                1) or values, (n, K) or (N, K).
+            num_classes: K, the number of classes, labels or values; codes run from 0 to K - 1.
+            vocabulary_size: token ids run from 0 to `vocabulary_size` - 1; None for numbers.
+            per_step: whether there is a target at every step; None infers it from the size of
+                `target`, and assumes one target per sequence if all sequences have one step.
             task: classification, multilabel or regression.
         """
         check_inputs(inputs, vocabulary_size)
@@ -148,14 +148,14 @@ class Baselines:
         return result
 
     def to_arrays(self) -> Arrays:
-        """Return the float64 and int64 arrays that `predict` needs; fits if needed."""
+        """Return the float64 and int64 arrays that `predict` needs; fits the baselines first."""
         self._fit()
         return dict(self._arrays)
 
     def predict(self, inputs: Ragged) -> dict[str, NDArray[Any]]:
-        """Return each baseline's codes: (n,) for a label a sequence, (N,) for a label a step.
+        """Return each baseline's predictions by its name.
 
-        Of several labels 0 or 1, and of values numbers, (n, K) or (N, K).
+        Class codes are (n,) or, per step, (N,); labels (0 or 1) and values are (n, K) or (N, K).
         """
         self._fit()
         rule, size = self._rule, self._number("vocabulary_size")
@@ -173,7 +173,7 @@ class Baselines:
 
     @property
     def description(self) -> dict[str, str]:
-        """One sentence for each baseline about its inputs; fits if needed."""
+        """One sentence per baseline about what it predicts from; fits the baselines first."""
         self._fit()
         rule = self._rule
         unit = "step" if self._number("per_step") else "sequence"
@@ -200,7 +200,7 @@ class Baselines:
 
     @property
     def _of_token(self) -> tuple[str, str] | None:
-        """Name and array of the table of tokens, where it is the second baseline."""
+        """Names of the token baseline and of its array; None if the second baseline is linear."""
         each_is_token = self._number("vocabulary_size") >= 0 and self._number("per_step")
         return self._rule.of_token if each_is_token else None
 
@@ -257,7 +257,7 @@ class Baselines:
             self._arrays["fill"] = channel_means(inputs.values.astype(np.float64))
         rows = None
         if len(targets) > MOST_ROWS:
-            # At even distances, not at random: the same rows in every run, from the whole file.
+            # Evenly spaced, not random: every run takes the same rows, from the whole file.
             rows = np.linspace(0, len(targets) - 1, MOST_ROWS).astype(np.int64)
             targets = targets[rows]
         features = self._features(inputs, rows)
@@ -269,7 +269,7 @@ class Baselines:
         self._arrays |= {"weights": weights, "bias": bias, "iterations": _int(iterations)}
 
     def _features(self, inputs: Ragged, rows: Ints | None) -> Any:
-        """Columns to regress on, (n or N, F), of some rows or all; sparse for tokens."""
+        """Features of the given rows, or of all, (n or N, F); a sparse matrix for tokens."""
         if self._number("vocabulary_size") >= 0:
             inputs = inputs if rows is None else inputs.take(rows)
             return count_tokens(inputs, self._number("vocabulary_size"))
@@ -294,7 +294,7 @@ def _check_rows(target: NDArray[Any], num_outputs: int) -> NDArray[Any]:
 
 
 def _ridge(features: Any, values: Floats, num_outputs: int) -> tuple[Floats, Floats, int]:
-    """Weights (K, F), bias (K,), and 0 iterations: it is solved at once."""
+    """Weights (K, F), bias (K,), and 0 iterations: the solution has a closed form."""
     from sklearn.linear_model import Ridge
 
     model = Ridge(solver="auto" if isinstance(features, np.ndarray) else "sparse_cg")
@@ -313,11 +313,11 @@ def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Flo
     bias[present] = 0.0
     if len(present) == 1:
         return weights, bias, 0
-    # Newton's steps are faster for many thousand sparse columns, L-BFGS for a few dense ones.
+    # Newton's method is faster for many thousand sparse columns, L-BFGS for a few dense ones.
     solver = "lbfgs" if isinstance(features, np.ndarray) else "newton-cg"
     model = LogisticRegression(solver=solver, max_iter=MOST_ITERATIONS)
     with warnings.catch_warnings():
-        # The number of iterations is bounded on purpose, and `description` says when it is reached.
+        # Reaching the limit is expected and reported by `description`, not by a warning.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, codes)
     if len(present) == 2:
@@ -328,16 +328,16 @@ def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Flo
 
 
 def _logistic_of_each(features: Any, labels: Floats, num_labels: int) -> tuple[Floats, Floats, int]:
-    """One logistic regression a label: weights (K, F), bias (K,), and the most iterations."""
+    """One logistic regression per label: weights (K, F), bias (K,), and the most iterations."""
     each = [_logistic(features, column.astype(np.int64), 2) for column in labels.T]
-    # Of two classes only the difference of their outputs matters for the decision.
+    # With two classes, the decision depends only on the difference of their outputs.
     weights = np.stack([w[1] - w[0] for w, *_ in each])
-    # A label that always, or never, occurs has one class, whose bias is infinite.
+    # A label that is always present, or always absent, has one class, so its bias is infinite.
     bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])
     return weights, bias, max(iterations for *_, iterations in each)
 
 
-# The order is that of the codes in model files.
+# Model files store the position of a row in this table, so the order must not change.
 RULES: dict[OutputName, Rule] = {
     "classification": Rule(
         constant=MAJORITY,

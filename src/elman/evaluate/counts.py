@@ -1,8 +1,10 @@
 """Counts and sums from which metrics are computed, for a data set and for its bootstrap resamples.
 
-A metric with an interval is a function of these alone, so a thousand resamples cost a thousand sums
-and not a thousand passes over the predictions. n sequences, m predictions (the sequences, or the
-steps inside them), K classes, labels or values, r resamples.
+A metric with an interval depends only on these, so a thousand resamples cost a thousand sums
+instead of a thousand passes over the predictions.
+
+Dimensions: n sequences, m predictions (one per sequence, or one per step), K classes, labels or
+values, r resamples.
 
 The bootstrap draws whole sequences with replacement: the steps of one sequence are not independent,
 and drawing steps would make the interval of a tagger too narrow.
@@ -23,7 +25,7 @@ from elman.evaluate.text import TextTable, format_share, one_line
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PIECE = 50  # resamples at once: their weights, (PIECE, n), stay small for any number of sequences
+PIECE = 50  # resamples per chunk, which keeps their weights, (PIECE, n), small
 
 OUTSIDE = "O"
 Entity = tuple[int, int, str]  # first step, step after the last, name
@@ -31,7 +33,7 @@ Entity = tuple[int, int, str]  # first step, step after the last, name
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
-    """How often each class is true, predicted, and both; each (..., K), leading axes resamples."""
+    """How often each class is true, predicted, and both; (..., K) each, leading axes resamples."""
 
     true: Floats
     predicted: Floats
@@ -39,37 +41,37 @@ class ClassCounts:
 
     @classmethod
     def of(cls, confusion: NDArray[np.number]) -> ClassCounts:
-        """Count confusion matrices, (..., K, K), rows true and columns predicted."""
+        """Compute counts from confusion matrices, (..., K, K): true rows, predicted columns."""
         counts = np.asarray(confusion, dtype=np.float64)
         both = np.diagonal(counts, axis1=-2, axis2=-1)
         return cls(counts.sum(-1), counts.sum(-2), both)
 
     @property
     def precision(self) -> Floats:
-        """Of each class, (..., K); 0 where it is never predicted, as in scikit-learn."""
+        """Precision of each class, (..., K); 0 if it is never predicted, as in scikit-learn."""
         return ratio(self.both, self.predicted)
 
     @property
     def recall(self) -> Floats:
-        """Of each class, (..., K); 0 where it is never true."""
+        """Recall of each class, (..., K); 0 if it is never true."""
         return ratio(self.both, self.true)
 
     @property
     def f1(self) -> Floats:
-        """Of each class, (..., K); 0 where it is neither true nor predicted."""
+        """F1 of each class, (..., K); 0 if it is neither true nor predicted."""
         return ratio(2 * self.both, self.true + self.predicted)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelCounts:
-    """Sums over the sequences of r resamples, for targets with any number of K labels.
+    """Sums over the sequences of r resamples, for multilabel targets.
 
     Args:
-        labels: of each label, (r, K).
-        count: sequences, (r,).
-        exact: of them with all labels right, (r,).
-        f1: sum of the F1 of each sequence's own labels, (r,).
-        wrong: sum of the share of wrong decisions in each sequence, (r,).
+        labels: counts of each label, (r, K).
+        count: number of sequences, (r,).
+        exact: number of sequences with all labels right, (r,).
+        f1: sum over sequences of the F1 of their labels, (r,).
+        wrong: sum over sequences of the share of wrong labels, (r,).
     """
 
     labels: ClassCounts
@@ -80,7 +82,7 @@ class LabelCounts:
 
     @classmethod
     def of(cls, true: Ints, predicted: Ints, weights: Floats) -> LabelCounts:
-        """Count 0 or 1, (n, K), of sequences drawn `weights` times, (r, n)."""
+        """Count labels, 0 or 1, (n, K), over sequences drawn `weights` times, (r, n)."""
         both = true * predicted
         f1 = ratio(2.0 * both.sum(1), (true + predicted).sum(1))
         return cls(
@@ -94,7 +96,7 @@ class LabelCounts:
 
 @dataclass(frozen=True, eq=False)
 class ErrorSums:
-    """Sums over the predictions of r resamples, each (r, K) but for `count`, (r, 1)."""
+    """Sums over the predictions of r resamples, each (r, K) except `count`, (r, 1)."""
 
     count: Floats
     squares: Floats
@@ -105,7 +107,7 @@ class ErrorSums:
     @classmethod
     def by_sequence(cls, true: Floats, predicted: Floats, owners: Ints, n: int) -> ErrorSums:
         """Sum over each sequence, (n, K); `owners` is the sequence of each prediction, (m,)."""
-        # The mean is subtracted first: squares of large values would lose the digits that differ.
+        # The mean is subtracted first: squaring large values would lose their significant digits.
         error, centred = predicted - true, true - true.mean(0)
 
         def sums(values: Floats) -> Floats:
@@ -117,7 +119,7 @@ class ErrorSums:
         )
 
     def resample(self, weights: Floats) -> ErrorSums:
-        """Sum over sequences, each drawn `weights` times, (r, n)."""
+        """Sum over the sequences of resamples that draw each one `weights` times, (r, n)."""
         return ErrorSums(
             (weights @ self.count[:, 0])[:, None],
             weights @ self.squares,
@@ -128,7 +130,7 @@ class ErrorSums:
 
 
 def check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
-    """Check whole numbers from 0 to `below` - 1, one for each of m rows.
+    """Check that values are m whole numbers from 0 to `below` - 1.
 
     Raises: ShapeError for another shape; DataError for other numbers or types.
     """
@@ -159,11 +161,11 @@ def ratio(top: NDArray[np.number], bottom: NDArray[np.number]) -> Floats:
 
 
 def resample_weights(n: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw n of n sequences, `resamples` times: how often each was drawn, in pieces of (r, n)."""
+    """Resample n sequences with replacement; yield how often each is drawn, (r, n) per chunk."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, PIECE):
         times = min(PIECE, resamples - start)
-        # How often each of n sequences is drawn in n draws with replacement is multinomial.
+        # The counts of n draws with replacement follow a multinomial distribution.
         yield rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
 
 
@@ -177,24 +179,24 @@ def resample_classes(
     resamples: int,
     seed: int,
 ) -> ClassCounts:
-    """Draw sequences and count their classes.
+    """Resample sequences with replacement and count their classes.
 
     Args:
         true, predicted: codes, (m,).
-        owners: sequence of each step, (m,); None where each sequence has one label.
-        count: sequences.
-        resamples: how often to draw.
+        owners: sequence of each step, (m,); None if each sequence has one label.
+        count: number of sequences.
+        resamples: number of resamples.
     """
     rng = np.random.default_rng(seed)
-    # Only cells of the confusion matrix that are in use are drawn: of 100 x 100 there are few.
+    # Only nonzero cells of the confusion matrix are drawn: most of 100 x 100 cells are empty.
     used, place = np.unique(true * num_classes + predicted, return_inverse=True)
     if owners is None:
-        # Sequences in the same cell are alike, so drawing n of n sequences is drawing cells from a
-        # multinomial: the cost does not depend on n.
+        # Sequences in the same cell are interchangeable, so resampling n sequences means drawing
+        # cell counts from a multinomial distribution, at a cost that does not depend on n.
         shares = np.bincount(place) / len(place)
         drawn = rng.multinomial(len(place), shares, size=resamples).astype(np.float64)
     else:
-        # One entry for each sequence and each cell it touches, with the steps it has there.
+        # One entry per sequence and nonzero cell: the number of the sequence's steps in that cell.
         pairs, steps = np.unique(owners * len(used) + place, return_counts=True)
         sequence, cell = np.divmod(pairs, len(used))
         drawn = np.empty((resamples, len(used)))
@@ -208,7 +210,7 @@ def resample_classes(
 
 @dataclass(frozen=True)
 class NameMetrics:
-    """Metrics of the entities of one name, or of all; `support` is how many are true."""
+    """Metrics of the entities of one name, or of all; `support` is the number of true ones."""
 
     label: str
     precision: float
@@ -219,14 +221,14 @@ class NameMetrics:
 
 @dataclass(frozen=True)
 class EntityMetrics(NameMetrics):
-    """Metrics of all entities of tags such as B-city, I-city, O; a part of one does not count.
+    """Metrics of all entities of tags such as B-city, I-city, O; only whole matches count.
 
         precision = both / predicted    recall = both / true    F1 = 2 both / (true + predicted)
 
     Source: conlleval of the CoNLL-2000 shared task (Tjong Kim Sang & Buchholz 2000).
 
     Args:
-        by_name: the same for each name, in order.
+        by_name: the metrics of each name, in order.
         interval: 95 % bootstrap interval of F1 over sequences; None without resamples.
     """
 
@@ -247,7 +249,7 @@ class EntityMetrics(NameMetrics):
 
 
 def is_entity_tags(tags: Iterable[object]) -> bool:
-    """Whether all tags are `O`, `B-name` or `I-name`, and there is one of `B-`."""
+    """Whether all tags are `O`, `B-name` or `I-name`, and at least one is `B-name`."""
     distinct = set(tags)
     return any(str(tag).startswith("B-") for tag in distinct) and all(
         tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
@@ -258,14 +260,14 @@ def is_entity_tags(tags: Iterable[object]) -> bool:
 def entities(tags: Sequence[str]) -> list[Entity]:
     """Return the entities of one sequence.
 
-    One begins at `B-`, and at an `I-` after `O` or after a step of another name; it ends before the
-    next one begins, before `O`, and at the end of the sequence.
+    An entity begins at `B-`, and at `I-` after `O` or after a step of another name. It ends before
+    the next entity, before `O`, or at the end of the sequence.
     """
     chunks: list[Entity] = []
     start, name = 0, ""
     for i, tag in enumerate([*tags, OUTSIDE]):
         current = "" if tag == OUTSIDE else tag[2:]
-        # Like conlleval: an `I-` of another name ends an entity too, and begins the next one.
+        # As in conlleval, an `I-` of another name ends the entity and begins the next one.
         if name and (tag[0] != "I" or current != name):
             chunks.append((start, i, name))
             name = ""
@@ -281,12 +283,12 @@ def entity_metrics(
     resamples: int = 0,
     seed: int = 0,
 ) -> EntityMetrics:
-    """Compare tags with tags; n sequences each, of the same lengths.
+    """Compare predicted with true tags: n sequences each, of the same lengths.
 
     Args:
-        resamples: bootstrap resamples of the sequences for the interval; 0 for none.
+        resamples: number of bootstrap resamples for the interval; 0 for no interval.
     """
-    # As sets: an entity is found only if first step, last step and name are all equal.
+    # Compared as sets: an entity counts as found only if its steps and its name are all equal.
     pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
     names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
     place = {name: i for i, name in enumerate(names)}

@@ -1,6 +1,6 @@
-"""From predictions and the truth to a report, with intervals, baselines and checks of the input.
+"""Build reports from predictions and true targets, with intervals, baselines and input checks.
 
-n sequences, m predictions (the sequences, or the steps inside them), K classes, labels or values.
+Dimensions: n sequences, m predictions (one per sequence or step), K classes, labels or values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from elman.evaluate.metrics import (
 from elman.evaluate.task_reports import ClassificationReport, MultilabelReport, RegressionReport
 from elman.tasks import OutputName
 
-THRESHOLD = 0.5  # a label is predicted where its own probability is above: odds better than even
+THRESHOLD = 0.5  # a label is predicted if its probability exceeds this: odds better than even
 DIVERGED = "If training diverged, lower the learning rate or clip gradients."
 
 
@@ -54,12 +54,12 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> ClassificationReport:
-    """Compare predicted probabilities of classes with the truth.
+    """Compare predicted class probabilities with the true classes.
 
     Args:
-        true: codes of the true classes, (m,), from 0 to K - 1; m is the sequences, or for a tagger
-            the steps.
-        probabilities: (m, K); predicted is the class with the largest, the first of equals.
+        true: codes of the true classes, (m,), from 0 to K - 1; m counts sequences, or for a
+            tagger steps.
+        probabilities: (m, K); the class with the largest one is predicted, the first of ties.
         classes: K labels, K at least 2.
         lengths: steps of each sequence, (n,).
         owners: sequence of each step, (m,), from 0 to n - 1; None where each sequence has one
@@ -67,7 +67,7 @@ def evaluate(
         baselines: name -> predicted codes, (m,).
         resamples: bootstrap resamples for the intervals; 0 for none.
         seed: of the resamples.
-    Raises: ShapeError where sizes disagree; DataError where codes or probabilities are impossible.
+    Raises: ShapeError where sizes disagree; DataError for invalid codes or probabilities.
     """
     _check_resamples(resamples)
     p = _check_probabilities(probabilities, len(classes))
@@ -81,7 +81,7 @@ def evaluate(
             f"lengths has {count} sequences but probabilities {m} rows; give owners (m,) if a row "
             "is a step"
         )
-    wide = p.astype(np.float64)  # sums over many predictions would lose digits in float32
+    wide = p.astype(np.float64)  # float32 would lose digits in sums over many predictions
     predicted = wide.argmax(1)
     matrix = confusion_matrix(codes, predicted, num_classes)
     counts = ClassCounts.of(matrix)
@@ -129,18 +129,18 @@ def evaluate_labels(
     resamples: int = 1000,
     seed: int = 0,
 ) -> MultilabelReport:
-    """Compare predicted probabilities of each label with the truth.
+    """Compare predicted label probabilities with the true labels.
 
     Args:
         true: 0 or 1, (n, K).
-        probabilities: (n, K); a label is predicted where its own is above 1/2.
+        probabilities: (n, K); a label is predicted if its probability exceeds 1/2.
         classes: K labels.
         lengths: steps of each sequence, (n,).
-        owners: None; there are no labels of steps.
+        owners: must be None; labels per step are not supported.
         baselines: name -> 0 or 1, (n, K).
         resamples: bootstrap resamples for the intervals; 0 for none.
         seed: of the resamples.
-    Raises: ShapeError where sizes disagree; DataError where there is nothing, or no probability.
+    Raises: ShapeError where sizes disagree; DataError for empty input or an invalid probability.
     """
     _check_resamples(resamples)
     p = np.asarray(probabilities, dtype=np.float64)
@@ -196,17 +196,17 @@ def evaluate_values(
     resamples: int = 1000,
     seed: int = 0,
 ) -> RegressionReport:
-    """Compare predicted numbers with the truth.
+    """Compare predicted with true numbers.
 
     Args:
         true, predicted: (m, K), in the target's unit.
-        names: of the K values.
+        names: names of the K values.
         lengths: steps of each sequence, (n,).
-        owners: sequence of each step, (m,); None where each sequence has its own values.
+        owners: sequence of each step, (m,); None if each sequence has one target.
         baselines: name -> predicted numbers, (m, K).
         resamples: bootstrap resamples for the intervals; 0 for none.
         seed: of the resamples.
-    Raises: ShapeError where sizes disagree; DataError where there is nothing, or no number.
+    Raises: ShapeError where sizes disagree; DataError for empty input or non-finite values.
     """
     _check_resamples(resamples)
     y = np.asarray(true, dtype=np.float64)
@@ -259,11 +259,11 @@ def _metrics_of_outputs(
     """Compute `OUTPUT_METRICS` of each class, label or value.
 
     Args:
-        evidence: what `needs` names.
+        evidence: the inputs of the metrics, by the names in `Metric.needs`.
         supports: how often each class or label is true; None for values.
     """
     columns: dict[str, list[float | None]] = {
-        # Of values the first axis is resamples, here one.
+        # For values, the first axis holds resamples; there is one here.
         row.name: np.asarray(row.function(evidence[row.needs]), dtype=object).ravel().tolist()
         for row in OUTPUT_METRICS[output]
     }
@@ -286,17 +286,17 @@ def _entities(
     resamples: int,
     seed: int,
 ) -> EntityMetrics | None:
-    """Compare entities where the classes of steps are tags of entities."""
+    """Compare entities if the classes of the steps are entity tags; else return None."""
     if owners is None or not is_entity_tags(classes):
         return None
-    ends = np.cumsum(lengths)[:-1]  # an entity never continues in the next sequence
+    ends = np.cumsum(lengths)[:-1]  # entities do not span sequences
     tags = np.array(classes, dtype=object)
     of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (true, predicted)]
     return entity_metrics(*of, resamples=resamples, seed=seed)
 
 
 def _check_resamples(resamples: int) -> None:
-    """Refuse a negative number of resamples."""
+    """Raise if the number of resamples is negative."""
     if resamples < 0:
         raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
 

@@ -1,4 +1,4 @@
-"""Features for the baselines: sequences of any length as rows of equal width."""
+"""Features for the baselines: fixed-size rows computed from sequences of any length."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STATISTICS = ("mean", "standard deviation", "minimum", "maximum", "first", "last
 def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
     """Summarise each channel of each sequence by STATISTICS, and add the length.
 
-    The slope is that of the least-squares line over the steps, 0 for one step.
+    The slope is that of the least-squares line over the steps; it is 0 for a single step.
 
     Args:
-        inputs: n sequences of (N, C) numbers, each of one step or more.
-        fill: what replaces a missing value in each channel, (C,).
+        inputs: n sequences of (N, C) numbers, each with at least one step.
+        fill: replacement for missing values in each channel, (C,).
     Returns: (n, 7 C + 1).
     """
     values = inputs.values.astype(np.float64)
@@ -33,7 +33,7 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
     # Numbers near the limit of float64 overflow when squared; `standardize` makes these the mean.
     with np.errstate(over="ignore", invalid="ignore"):
         centred = values - mean[owners]
-        # Two passes, mean first: the sum of squares alone cancels where the mean is large.
+        # Two passes, mean first: E[x^2] - E[x]^2 loses digits where the mean is large.
         spread = np.sqrt(np.add.reduceat(centred**2, starts) / lengths)
         time = (np.arange(len(values)) - starts[owners])[:, None] - (lengths[owners] - 1) / 2
         run = np.add.reduceat(time**2, starts)
@@ -53,14 +53,14 @@ def summarise_numbers(inputs: Ragged, fill: Floats) -> Floats:
 
 
 def one_hot_categories(inputs: Ragged, categories: int) -> Ragged:
-    """Return steps with a channel of 0 and 1 for each category instead of their codes.
+    """Replace category codes by one-hot channels.
 
-    Of each column only the 20 lowest codes get one, which are those of the most frequent
+    Each column gets channels for its 20 lowest codes only, which belong to its most frequent
     categories.
 
     Args:
         inputs: (N, C + categories).
-        categories: columns of codes at the end; 0 returns `inputs`.
+        categories: number of code columns at the end; 0 returns `inputs`.
     """
     if not categories:
         return inputs
@@ -82,12 +82,12 @@ def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
         (np.ones(len(inputs.values)), inputs.values, inputs.offsets),
         shape=(len(inputs), vocabulary_size),
     )
-    counts.sum_duplicates()  # a token that occurs twice is two entries until then
+    counts.sum_duplicates()  # until then, repeated tokens are separate entries
     return hstack([counts, csr_matrix(inputs.lengths[:, None])], format="csr")
 
 
 def channel_means(values: Floats) -> Floats:
-    """Mean of the finite values of each channel of (N, C), 0 where there is none: (C,)."""
+    """Mean of the finite values of each channel of (N, C); 0 if there are none. Shape (C,)."""
     finite = np.isfinite(values)
     total: Floats = np.where(finite, values, 0).sum(0)
     means: Floats = total / np.maximum(finite.sum(0), 1)
@@ -95,7 +95,7 @@ def channel_means(values: Floats) -> Floats:
 
 
 def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
-    """Refuse sequences that cannot be summarised.
+    """Check that sequences can be summarised.
 
     Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
     token id outside the vocabulary.
@@ -117,10 +117,10 @@ def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
 
 
 def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column; of sparse columns, what to divide by alone."""
+    """Mean and standard deviation of each column; sparse columns are only scaled."""
     if not isinstance(features, np.ndarray):
-        # Counts are not divided by their deviation, which would amplify rare tokens; the length, in
-        # the last column, is scaled to their size. Nothing is subtracted: zeros stay zeros.
+        # Dividing counts by their standard deviation would amplify rare tokens, so only the length,
+        # in the last column, is scaled, to at most 1. Subtracting means would fill in the zeros.
         scale = np.ones(features.shape[1])
         scale[-1] = features[:, -1].max()
         return np.zeros(features.shape[1]), scale
@@ -132,7 +132,7 @@ def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
 
 
 def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
-    """Subtract the mean and divide by the deviation of each column; sparse ones stay sparse."""
+    """Standardise each column; a sparse matrix is only scaled and stays sparse."""
     if not isinstance(features, np.ndarray):
         return features.multiply(1 / scale).tocsr()
     standard = (features - centre) / scale
@@ -141,11 +141,11 @@ def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
 
 
 def most_frequent_tags(tokens: Ints, tags: Ints, vocabulary_size: int, majority: Ints) -> Ints:
-    """Most frequent tag of each token, the lower of equals; `majority` where it never occurs."""
+    """Most frequent tag of each token, the lower code in a tie; `majority` if it never occurs."""
     width = int(tags.max()) + 1
     pairs, counts = np.unique(tokens * width + tags, return_counts=True)
     token, tag = np.divmod(pairs, width)
-    # By token, then the most frequent tag first, then the lowest code: the first row is the answer.
+    # Sorted by token, then by falling frequency, then by code: each token's first row is its tag.
     order = np.lexsort((tag, -counts, token))
     met, first = np.unique(token[order], return_index=True)
     table = np.full(vocabulary_size, majority[0])
@@ -154,7 +154,7 @@ def most_frequent_tags(tokens: Ints, tags: Ints, vocabulary_size: int, majority:
 
 
 def mean_values(tokens: Ints, values: Floats, vocabulary_size: int, mean: Floats) -> Floats:
-    """Mean of the values of each token; `mean` where it never occurs."""
+    """Mean of the values of each token; `mean` if it never occurs."""
     sums = np.stack([np.bincount(tokens, column, vocabulary_size) for column in values.T], 1)
     count = np.bincount(tokens, minlength=vocabulary_size)[:, None]
     return np.where(count > 0, sums / np.maximum(count, 1), mean)

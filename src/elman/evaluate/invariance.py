@@ -1,8 +1,7 @@
-"""Check that the prediction for a sequence depends on nothing but the sequence.
+"""Check that predictions do not depend on padding or on the rest of the batch.
 
-Padding and the other sequences of a batch are not part of the data of a sequence. Each check
-compares the predictions for every sequence alone with those after one change that must not
-matter.
+Each check compares the prediction for every sequence alone with the prediction after one change
+that must not matter, such as other padding or other sequences in the batch.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class Check:
 
     Args:
         name: what was changed.
-        detail: how, and against what.
-        worst: largest absolute difference of a probability from that of the sequence alone; inf
-            where one of them is not finite or the model failed.
+        detail: how it was changed, and what it was compared with.
+        worst: largest absolute difference between a probability and that of the sequence alone;
+            inf if either is not finite or the model failed.
         passed: whether `worst` is within the tolerance.
         tolerance: largest difference that passes.
     """
@@ -59,15 +58,15 @@ def check_invariance(
     """Predict every sequence alone, then in batches that must not change the prediction.
 
     Args:
-        probabilities: from padded input, (B, T, C) floating or (B, T) int64, and lengths, (B,)
-            int64, to probabilities (B, K), or (B, T, K) with a label a step; steps past a
-            sequence's end are ignored. It gets CPU tensors.
-        sequences: n of them, each (T_i, C) or (T_i,) with one step or more.
-        tolerance: largest difference that passes; 0 where the same bits are expected.
+        probabilities: function of padded input, (B, T, C) floating or (B, T) int64, and lengths,
+            (B,) int64, on the CPU. It returns probabilities, (B, K), or (B, T, K) with a label
+            per step; steps past a sequence's end are ignored.
+        sequences: n sequences, each (T_i, C) or (T_i,) with at least one step.
+        tolerance: largest difference that passes; 0 requires bit-identical results.
         pad_ids: for tokens, further valid ids to pad with, besides the smallest and largest in use.
-        seed: of the shuffled order.
-    Returns: one Check for each thing changed; a failed one is returned too, not raised.
-    Raises: DataError if there is no sequence or one has no steps.
+        seed: seed of the shuffled order.
+    Returns: one Check per change; failed checks are returned, not raised.
+    Raises: DataError if there are no sequences or a sequence has no steps.
     """
     rows = [torch.as_tensor(s) for s in sequences]
     if not rows or min(len(r) for r in rows) == 0:
@@ -95,7 +94,7 @@ def check_invariance(
         pad: float, *, index: Tensor = order, extra: int = 0, times: int = 1, strided: bool = False
     ) -> Callable[[], Iterator[tuple[int, Tensor]]]:
         def run() -> Iterator[tuple[int, Tensor]]:
-            # Chunks of even size, so that none is left with a single sequence.
+            # Chunks of about equal size, so that the last one is not a single sequence.
             for chunk in index.tensor_split(-(-len(rows) // BATCH)):
                 members = chunk.repeat(times).tolist()
                 batch = [rows[i] for i in members]
@@ -139,7 +138,7 @@ def _predict(
     dtype = rows[0].dtype if rows[0].is_floating_point() else torch.int64
     shape = (len(rows), longest * (2 if strided else 1), *rows[0].shape[1:])
     x = torch.full(shape, pad, dtype=dtype)
-    x = x[:, ::2] if strided else x  # a kernel that ignores strides reads the gaps
+    x = x[:, ::2] if strided else x  # a kernel that ignores strides would read the gaps
     for i, row in enumerate(rows):
         x[i, : len(row)] = row
     with torch.no_grad():

@@ -3,11 +3,11 @@
 A metric of `METRICS` becomes an attribute of the report, an entry of `to_dict` and metrics.json,
 and a row of the tables in the terminal, the notebook, the model card and report.html.
 
-What functions get is named by `needs`: `counts` (see `elman.evaluate.counts`; the only one that can
-be resampled, so the only one with intervals and baselines), `scores` or `bins`.
+`needs` names the input of a metric's function: `counts`, `scores` or `bins`. Only `counts` (see
+`elman.evaluate.counts`) can be resampled, so only its metrics have intervals and baselines.
 
-scikit-learn defines every value and the tests compare with it, but these few lines of NumPy are
-kept for speed. Measured at 100,000 x 10 and 2,000 x 100 predictions and classes, scikit-learn takes
+The values are those of scikit-learn, and the tests compare with it; the NumPy versions are here
+for speed. Measured at 100,000 x 10 and 2,000 x 100 predictions and classes, scikit-learn takes
 1.6 and 7 times as long for the area under ROC, 1.4 and 6 times for the average precision, 29 and
 120 times for the log loss. Its calibration curve is for two classes only.
 """
@@ -34,16 +34,16 @@ class Metric:
 
     Args:
         name: attribute of the report, and key of metrics.json.
-        title: for reading; `{average}` is replaced by what the report averages over.
-        meaning: what it is, in a sentence.
-        needs: what the function gets: `counts`, `scores` or `bins`.
-        function: gives an array whose first axis is resamples, or a number; a further axis is
-            of the outputs, over which the metric is the mean. None where it is undefined.
+        title: title for display; `{average}` is replaced by what the report averages over.
+        meaning: definition in one sentence.
+        needs: input of `function`: `counts`, `scores` or `bins`.
+        function: returns an array whose first axis is resamples, or a number. A second axis holds
+            outputs, over which the metric is averaged. None where the metric is undefined.
         better: whether a higher or a lower value is better.
         interval: whether a bootstrap interval is computed; needs `counts`.
-        baseline: whether it is computed of baselines too; needs `counts`.
-        listed: whether tables show it; else it is in `to_dict` alone.
-        text: how a value is written.
+        baseline: whether it is also computed for baselines; needs `counts`.
+        listed: whether tables show it; otherwise only `to_dict` contains it.
+        text: formats a value.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Metric:
 
 
 class Scores(NamedTuple):
-    """Truth and predictions of a model.
+    """True targets and predictions of a model.
 
     Args:
-        true: codes, (m,); of several labels 0 or 1, of values numbers, (m, K).
-        predicted: probabilities, or values, (m, K).
+        true: class codes, (m,); or labels (0 or 1) or values, (m, K).
+        predicted: probabilities or values, (m, K).
     """
 
     true: NDArray[Any]
@@ -72,12 +72,12 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CalibrationBins:
-    """Predictions grouped by their top probability, in equal widths (low, high].
+    """Predictions grouped by their top probability into bins (low, high] of equal width.
 
     Args:
-        count: predictions in each bin.
-        accuracy: share of them that is right, 0 where the bin is empty.
-        confidence: mean of their top probability, 0 where the bin is empty.
+        count: number of predictions in each bin.
+        accuracy: share of correct predictions in each bin; 0 in an empty bin.
+        confidence: mean top probability in each bin; 0 in an empty bin.
     """
 
     count: Ints
@@ -86,10 +86,10 @@ class CalibrationBins:
 
     @classmethod
     def of(cls, true: Ints, probabilities: Floats) -> CalibrationBins:
-        """Group predictions; true codes (m,), probabilities (m, K)."""
+        """Bin predictions, given true codes, (m,), and probabilities, (m, K)."""
         top = probabilities.max(1)
         right = probabilities.argmax(1) == true
-        # Closed above, so that the bin of a certain prediction, 1.0, is the last one.
+        # Closed above, so that a probability of 1.0 falls into the last bin.
         place = np.ceil(top * CALIBRATION_BINS).astype(np.int64) - 1
         place = np.clip(place, 0, CALIBRATION_BINS - 1)
         count = np.bincount(place, minlength=CALIBRATION_BINS)
@@ -101,7 +101,7 @@ class CalibrationBins:
 
     @property
     def error(self) -> float:
-        """Mean distance of a bin's accuracy from its confidence, weighted by its predictions.
+        """Expected calibration error: |accuracy - confidence| of the bins, weighted by count.
 
         Source: Guo et al. 2017, arXiv:1706.04599, equation 3.
         """
@@ -115,7 +115,8 @@ class HasMetrics:
     metrics: Mapping[str, float | None]
 
     def __getattr__(self, name: str) -> Any:
-        # By `__dict__`: while a report is copied or unpickled, it has no metrics yet.
+        # By `__dict__`: a report that is being copied or unpickled has no `metrics` yet, and
+        # `self.metrics` would recurse without end.
         values: Mapping[str, float | None] = self.__dict__.get("metrics", {})
         if name not in values:
             raise AttributeError(
@@ -133,7 +134,7 @@ class OutputMetrics(HasMetrics):
 
     Args:
         label: the class or label, or the name of the value.
-        metrics: by name; None where undefined.
+        metrics: metrics by name; None where undefined.
         support: how often the class or label is true; None for values.
     """
 
@@ -143,7 +144,7 @@ class OutputMetrics(HasMetrics):
 
 
 def compute(rows: Iterable[Metric], evidence: Mapping[str, Any]) -> dict[str, float | None]:
-    """Compute metrics once: what `needs` names is looked up in `evidence`."""
+    """Compute each metric from the input in `evidence` that its `needs` names."""
     values: dict[str, float | None] = {}
     for row in rows:
         value = row.function(evidence[row.needs])
@@ -160,7 +161,7 @@ def compute_baselines(
 
     Args:
         baselines: name -> predictions.
-        count: from the name, for messages, and the predictions to counts.
+        count: computes counts from the name, which it uses in messages, and the predictions.
     """
     rows = [row for row in rows if row.baseline]
     return {
@@ -175,7 +176,7 @@ def compute_intervals(
     """Return the 95 % percentile interval of each metric that has one.
 
     Args:
-        resamples: counts of resamples, in pieces.
+        resamples: counts of the resamples, in chunks.
     """
     rows = [row for row in rows if row.interval]
     values: dict[str, list[Floats]] = {row.name: [] for row in rows}
@@ -183,7 +184,7 @@ def compute_intervals(
         for row in rows:
             value = np.asarray(row.function(counts))
             values[row.name].append(value.reshape(len(value), -1).mean(1))
-    # Percentiles, not a normal approximation: near 0 and 1 the resamples are skewed.
+    # Percentiles, not a normal approximation: the distribution is skewed near 0 and 1.
     ends = {
         name: np.percentile(np.concatenate(pieces), [2.5, 97.5])
         for name, pieces in values.items()
@@ -197,14 +198,14 @@ def _average(
 ) -> Callable[[ClassCounts], Floats]:
     """Precision, recall or F1 averaged as scikit-learn does.
 
-    `macro` is the mean over the classes that are true or predicted somewhere: a class that neither
-    occurs nor is predicted has no value. `weighted` weighs by how often a class is true. `headline`
-    is that of the second of two classes, else macro.
+    `macro` is the mean over the classes that are true or predicted at least once; other classes
+    have no value. `weighted` weights each class by its support. `headline` is the value of the
+    second class if there are two, else `macro`.
     """
 
     def function(counts: ClassCounts) -> Floats:
         values: Floats = getattr(counts, name)
-        # Of two classes the second is the positive one, as in scikit-learn's `binary` average.
+        # With two classes, the second is the positive one, as in scikit-learn's `binary` average.
         if how == "headline" and values.shape[-1] == 2:
             return values[..., 1]
         if how == "weighted":
@@ -221,8 +222,11 @@ def _balanced_accuracy(counts: ClassCounts) -> Floats:
 
 
 def area_under_roc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
-    """Chance that a positive scores above a negative, ties counting half; None without both."""
-    # The Mann-Whitney statistic by distinct score: each negative counts below, ties by half.
+    """Probability that a positive scores above a negative, ties counting 1/2.
+
+    None unless there are both positives and negatives.
+    """
+    # The Mann-Whitney U statistic, summed over distinct scores; a tie counts 1/2.
     values, place = np.unique(scores, return_inverse=True)
     ups = np.bincount(place, weights=positive, minlength=len(values))
     downs = np.bincount(place, minlength=len(values)) - ups
@@ -234,7 +238,7 @@ def area_under_roc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
 def _roc_auc(scores: Scores) -> float | None:
     true, probabilities = scores
     num_classes = probabilities.shape[1]
-    # The areas of two classes are equal: their probabilities add up to 1.
+    # With two classes both areas are equal, because the probabilities add up to 1.
     columns = [1] if num_classes == 2 else range(num_classes)
     areas = [area_under_roc(true == k, probabilities[:, k].astype(np.float64)) for k in columns]
     defined = [area for area in areas if area is not None]
@@ -243,16 +247,17 @@ def _roc_auc(scores: Scores) -> float | None:
 
 def _log_loss(scores: Scores) -> float:
     chosen = scores.predicted[np.arange(len(scores.true)), scores.true]
-    # A probability of 0 counts as the spacing of its type, as in scikit-learn: never infinite.
+    # Probabilities are clipped at the epsilon of their dtype, as in scikit-learn, so that the loss
+    # stays finite.
     smallest = np.finfo(scores.predicted.dtype).eps
     return float(-np.log(np.clip(chosen.astype(np.float64), smallest, 1.0)).mean()) + 0.0  # not -0
 
 
 def average_precision(positive: NDArray[Any], scores: Floats) -> float | None:
-    """Area under precision over recall, as steps; None where the label never is there."""
+    """Area under the stepwise precision-recall curve; None if the label never occurs."""
     if not positive.any():
         return None
-    # A threshold lies between distinct scores only, so equal scores are accepted together.
+    # Thresholds lie between distinct scores, so equal scores are accepted together.
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     hits = np.cumsum(positive[order])[last].astype(np.float64)
@@ -266,7 +271,7 @@ def _average_precisions(scores: Scores) -> list[float | None]:
 
 def _r2(sums: ErrorSums) -> Floats:
     total = sums.values_squared - sums.values**2 / sums.count
-    # As scikit-learn: where the truth never changes it is 0, or 1 if every prediction is right.
+    # As in scikit-learn: if the true value is constant, 1 for exact predictions, else 0.
     flat = total <= 1e-12 * np.maximum(sums.values_squared, 1e-300)
     share = np.divide(sums.squares, total, out=(sums.squares > 0).astype(float), where=~flat)
     r2: Floats = 1 - share
@@ -352,7 +357,7 @@ _EACH_CLASS = (
     Metric("f1", "F1", "Harmonic mean of precision and recall.", "counts", lambda c: c.f1),
 )  # fmt: skip
 
-# Of each class, label or value: the functions give K numbers, or None where one is undefined.
+# Metrics of each class, label or value: the functions return K numbers, None where undefined.
 OUTPUT_METRICS: dict[OutputName, tuple[Metric, ...]] = {
     "classification": _EACH_CLASS,
     "multilabel": (

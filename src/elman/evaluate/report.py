@@ -1,8 +1,8 @@
 """The metrics of a model on one split of the data, with intervals and baselines.
 
-One interface for every task: a report holds the metrics and describes itself by a headline, tables
-and notes, so that the terminal, the notebook, the model card and report.html show the same content
-and none of them asks for the task.
+One interface for all tasks: a report holds the metrics and describes itself by a headline, tables
+and notes. The terminal, the notebook, the model card and report.html thus show the same content
+without knowing the task.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from elman.tasks import TASKS, OutputName
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MOST_OUTPUTS = 20  # classes, labels or values that a terminal lists
+MOST_OUTPUTS = 20  # limit of classes, labels or values listed in a terminal
 CAVEATS = {
     "validation": "The kept epoch may have been chosen on these sequences, so this value may be "
     "too optimistic.",
@@ -47,10 +47,10 @@ class Bar:
     """One bar of a comparison.
 
     Args:
-        name: `this network`, or of a baseline.
-        text: the value as it is written.
-        width: share of the track, 0 to 1.
-        interval: start and width of the interval; None where there is none.
+        name: `this network`, or the name of a baseline.
+        text: the formatted value.
+        width: length of the bar as a share of the track, 0 to 1.
+        interval: start and width of the interval as shares of the track; None without interval.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Comparison:
     """One metric of a network and of its baselines.
 
     Args:
-        metric: its row.
-        title: as it is written, with what it averages over.
-        value: of the network.
-        interval: 95 %; None where none was computed.
+        metric: row of the metric.
+        title: title of the metric, including what it averages over.
+        value: value of the network.
+        interval: 95 % interval; None if none was computed.
         baselines: name -> value.
-        constant: name of the baseline that always predicts the same.
+        constant: name of the baseline with a constant prediction.
     """
 
     metric: Metric
@@ -81,25 +81,25 @@ class Comparison:
 
     @property
     def ranked(self) -> list[str]:
-        """Baselines, the best first."""
+        """Return the names of the baselines, best first."""
         higher = self.metric.better == "higher"
         return sorted(self.baselines, key=lambda name: self.baselines[name], reverse=higher)
 
     @property
     def standing(self) -> int:
-        """1, 0 or -1: the interval is better than the best baseline, contains it, or is worse."""
+        """1 if the interval is better than the best baseline, -1 if worse, 0 if it contains it."""
         best = self.baselines[self.ranked[0]]
         low, high = self.interval or (self.value, self.value)
         above, below = low > best, high < best
         return (above - below) * (1 if self.metric.better == "higher" else -1)
 
     def write(self, value: float) -> str:
-        """Write a value with as many decimals as the interval supports."""
+        """Format a value with as many decimals as the interval supports."""
         if self.interval is None or self.interval[0] == self.interval[1]:
             text = self.metric.text(value)
         else:
             text = f"{value:.{decimals_of(*self.interval)}f}"
-        # A share below 1 is not rounded up to 1: "1.000" would say that nothing went wrong.
+        # A share below 1 is not rounded up to 1: "1.000" would suggest that there are no errors.
         if self.metric.text is format_share and value < 1 and float(text) >= 1:
             decimals = len(text.partition(".")[2]) or 1
             return "0." + "9" * decimals
@@ -137,7 +137,7 @@ class Comparison:
 
     def bars(self) -> tuple[Bar, ...]:
         """Return the network and its baselines as bars, the network first."""
-        # A share fills the track at 1. Other metrics have no maximum: the largest value fills it.
+        # A share fills the track at 1; other metrics have no maximum, so the largest value does.
         largest = 1.0
         if self.metric.text is not format_share:
             largest = max([self.value, *self.baselines.values(), *(self.interval or ())]) or 1.0
@@ -155,11 +155,11 @@ class NotableExample:
     """One sequence, and the prediction for which it was chosen.
 
     Args:
-        sequence: its place in the split that was evaluated, from 0.
-        step: of the prediction, from 0; None where it is about the whole sequence.
-        true, predicted: in words.
-        score: probability of what was predicted, the lowest of all steps where all are meant; of
-            values the error, in standard deviations of the true values.
+        sequence: index in the evaluated split, from 0.
+        step: index of the predicted step, from 0; None if the example is the whole sequence.
+        true, predicted: true target and prediction, as text.
+        score: probability of the prediction, or the lowest one over the steps of a whole sequence;
+            for values the error, in standard deviations of the true values.
     """
 
     sequence: int
@@ -179,24 +179,24 @@ class Report(HasMetrics):
     Each metric is an attribute too: `report.accuracy`, `report.rmse`; `METRICS` explains them.
 
     Args:
-        names: of the K classes, labels or values, in the order of the columns of the predictions.
-        count: sequences, n.
-        steps: labelled steps; None where each sequence has one target.
-        metrics: by name; None where undefined.
+        names: the K classes, labels or values, in the order of the columns of the predictions.
+        count: number of sequences, n.
+        steps: number of labelled steps; None if each sequence has one target.
+        metrics: metrics by name; None where undefined.
         per_output: metrics of each class, label or value, in the order of `names`.
         intervals: 95 % bootstrap intervals over sequences, by metric; empty without resamples. They
-            cannot show errors of a kind that never occurred: without any error the interval of the
-            accuracy is (1, 1), however few the sequences.
+            cannot reflect errors that never occurred: without any error the interval of the
+            accuracy is (1, 1), even for few sequences.
         baselines: name -> metrics of a baseline.
-        true, predicted: (m,) codes, or (m, K) 0 or 1, or numbers; m is the sequences, or the steps.
+        true, predicted: class codes, (m,); or labels (0 or 1) or values, (m, K).
         lengths: steps of each sequence, (n,).
-        owners: sequence of each step, (m,); None where each sequence has one target.
+        owners: sequence of each step, (m,); None if each sequence has one target.
     """
 
     output: ClassVar[OutputName]
     headline_metric: ClassVar[str]
     constant_baseline: ClassVar[str]
-    # Whether each prediction is of one class, so that supports add up to all predictions.
+    # Whether each prediction is exactly one class, so that supports add up to all predictions.
     one_class_each: ClassVar[bool] = False
     # Keys of `to_dict` for `names`, for `per_output`, and for the label of one output.
     keys: ClassVar[tuple[str, str, str]]
@@ -214,7 +214,7 @@ class Report(HasMetrics):
     owners: Ints | None = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as what JSON can hold, without the arrays of predictions."""
+        """Return the metrics in JSON-compatible types, without the arrays of predictions."""
         names, per_output, label = self.keys
         return {
             names: [to_json(name) for name in self.names],
@@ -257,7 +257,7 @@ class Report(HasMetrics):
         """Say how good the network is, and whether it beats its baselines.
 
         Args:
-            split: what was evaluated: `test`, `validation` or `train`; may be empty.
+            split: name of the evaluated split: `test`, `validation` or `train`; may be empty.
         """
         main = self.compare(self.headline_metric)
         title = f"{split} {main.title}".strip()
@@ -286,14 +286,14 @@ class Report(HasMetrics):
         return next(row for row in METRICS[self.output] if row.name == name)
 
     def title_of(self, row: Metric) -> str:
-        """Return the title of a metric, with what it averages over."""
+        """Return the title of a metric, including what it averages over."""
         return row.title
 
     def interval_of(self, name: str) -> tuple[float, float] | None:
-        """Return the interval for reading; None where there is none.
+        """Return the interval to display; None if there is none.
 
-        Where every resample gives the same value, such as a precision of 0, the bootstrap interval
-        has no width. It would look like certainty, so it is left out.
+        If every resample gives the same value, such as a precision of 0, the bootstrap interval
+        has zero width. It would suggest certainty, so it is omitted.
         """
         low, high = self.intervals.get(name, (0.0, 0.0))
         return (low, high) if low < high else None
@@ -301,11 +301,11 @@ class Report(HasMetrics):
     def metrics_table(
         self, split: str = "model", others: Mapping[str, Report] | None = None
     ) -> TextTable:
-        """Return the listed metrics of the network, of its baselines, and of other splits.
+        """Return a table of the listed metrics of the network, its baselines and other splits.
 
         Args:
-            split: head of the column of this report.
-            others: name of a split -> its report.
+            split: header of this report's column.
+            others: name of another split -> its report.
         """
         others = others or {}
         ranked = self.compare(self.headline_metric).ranked
@@ -323,7 +323,7 @@ class Report(HasMetrics):
         return TextTable("Metrics", tuple(head), tuple(rows), self._metrics_note())
 
     def outputs_table(self, most: int = MOST_OUTPUTS) -> TextTable:
-        """Return the metrics of each class, label or value; of many only the most frequent."""
+        """Return a table of the metrics of each output, at most `most`, the most frequent ones."""
         listed: Sequence[int] = range(len(self.names))
         if len(listed) > most:
             supports = [-(output.support or 0) for output in self.per_output]
@@ -344,14 +344,14 @@ class Report(HasMetrics):
         return TextTable(nouns.capitalize(), head, tuple(rows), self._hidden_note(listed))
 
     def tables(self, most: int = MOST_OUTPUTS) -> tuple[TextTable, ...]:
-        """Return the tables that follow `metrics_table`: of each class, and what a task adds."""
+        """Return the tables after `metrics_table`: one for the outputs, and those of the task."""
         return (self.outputs_table(most),) if len(self.names) > 1 else ()
 
     def notable_examples(self, most: int = 5) -> NotableExamples:
-        """Choose the sequences worth looking at, by reason, the most notable first.
+        """Choose sequences worth inspecting, grouped by reason, the most notable first.
 
         Args:
-            most: sequences for each reason; a reason without any is empty.
+            most: maximum number of sequences per reason; a reason may have none.
         """
         raise NotImplementedError
 

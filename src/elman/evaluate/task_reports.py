@@ -1,6 +1,6 @@
-"""The reports on classes, labels and numbers: what each adds to `elman.evaluate.report.Report`.
+"""Reports on classes, labels and numbers, each an extension of `elman.evaluate.report.Report`.
 
-n sequences, m predictions (the sequences, or the steps inside them), K classes, labels or values.
+Dimensions: n sequences, m predictions (one per sequence or step), K classes, labels or values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elman.evaluate.report import (
 from elman.evaluate.text import TextTable, one_line, plural
 from elman.tasks import OutputName
 
-MOST_CONFUSIONS = 5  # pairs of classes that are listed
+MOST_CONFUSIONS = 5  # limit of listed pairs of classes
 RIGHT, WRONG = "Most confident and right", "Most confident and wrong"
 UNDECIDED = "Most undecided"
 FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
@@ -31,7 +31,7 @@ FARTHEST, CLOSEST = "Largest errors", "Smallest errors"
 
 @dataclass(frozen=True, eq=False)
 class _ProbabilityReport(Report):
-    """A report on classes or labels, which are predicted by probabilities, (m, K) float64."""
+    """A report on classes or labels, predicted as probabilities, (m, K) float64."""
 
     probabilities: Floats = field(repr=False)
 
@@ -50,12 +50,13 @@ class _ProbabilityReport(Report):
 class ClassificationReport(_ProbabilityReport):
     """Metrics of predicted classes; see `Report` and `elman.evaluate.metrics.METRICS`.
 
-    `precision`, `recall` and `f1` are those of the second of two classes, else macro averages.
+    `precision`, `recall` and `f1` are those of the second class if there are two, else macro
+    averages.
 
     Args:
         confusion_matrix: (K, K) int64, rows true, columns predicted.
-        calibration_bins: predictions by their top probability.
-        entities: of tags such as B-city, I-city, O, how many entities were found whole; else None.
+        calibration_bins: predictions grouped by their top probability.
+        entities: metrics of whole entities if classes are tags such as B-city, O; else None.
         probabilities: (m, K) float64.
     """
 
@@ -76,16 +77,16 @@ class ClassificationReport(_ProbabilityReport):
 
     @property
     def average(self) -> str:
-        """`binary` where precision, recall and F1 are those of the second of two classes."""
+        """`binary` if precision, recall and F1 are those of the second of two classes."""
         return "binary" if len(self.names) == 2 else "macro"
 
     def title_of(self, row: Metric) -> str:
-        """Return the title of a metric, with the class that it is of, or `macro`."""
+        """Return the title of a metric, including its class or `macro`."""
         of = one_line(self.names[1], 16) if self.average == "binary" else "macro"
         return row.title.replace("{average}", of)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as what JSON can hold, without the arrays of predictions."""
+        """Return the metrics in JSON-compatible types, without the arrays of predictions."""
         return super().to_dict() | {
             "average": self.average,
             "confusion_matrix": self.confusion_matrix.tolist(),
@@ -93,10 +94,10 @@ class ClassificationReport(_ProbabilityReport):
         }
 
     def interval_of(self, name: str) -> tuple[float, float] | None:
-        """Return the interval for reading; None where there is none.
+        """Return the interval to display; None if there is none.
 
-        Without any error every resample is free of errors too, and the bootstrap interval has no
-        width. The rule of three bounds the accuracy instead (Hanley and Lippman-Hand 1983).
+        Without any error every resample is free of errors too, and the bootstrap interval has
+        zero width. The rule of three bounds the accuracy instead (Hanley and Lippman-Hand 1983).
         """
         if not self.intervals or self.accuracy < 1:
             return super().interval_of(name)
@@ -119,12 +120,12 @@ class ClassificationReport(_ProbabilityReport):
         return (
             *([] if self.entities is None else [self.entities.table()]),
             self.outputs_table(most),
-            # The matrix of two classes has no more to say than their table.
+            # With two classes, the confusion matrix adds nothing to the table of classes.
             *([confusions] if confusions.rows and len(self.names) > 2 else []),
         )
 
     def _confusions_table(self) -> TextTable:
-        """The largest counts off the diagonal."""
+        """The most frequent confusions: the largest counts off the diagonal."""
         k = len(self.names)
         wrong = self.confusion_matrix * ~np.eye(k, dtype=bool)
         rows = []
@@ -149,7 +150,7 @@ class ClassificationReport(_ProbabilityReport):
         return f"no error in {self.count:,} sequences, " if self.accuracy == 1 else ""
 
     def _second_opinion(self, main: Comparison) -> str:
-        """Balanced accuracy, where it judges the baselines in another way: classes are rare."""
+        """Report the balanced accuracy if its verdict differs, as it can with rare classes."""
         balanced = self.compare("balanced_accuracy")
         if main.interval is None or not main.baselines or self.accuracy == 1:
             return ""
@@ -161,14 +162,14 @@ class ClassificationReport(_ProbabilityReport):
         )
 
     def notable_examples(self, most: int = 5) -> NotableExamples:
-        """Choose the surest right and wrong predictions, and the least certain ones.
+        """Choose the most confident correct and wrong predictions, and the least certain ones.
 
-        A prediction is undecided where its two likeliest classes are close. With a class at every
-        step, a right sequence is one without an error, ranked by its least certain step; among the
-        wrong and the undecided steps each sequence occurs once.
+        A prediction is least certain if its two most likely classes are close. With a class per
+        step, a correct sequence has no wrong step and is ranked by its least confident step; each
+        sequence occurs at most once among the wrong and among the least certain steps.
 
         Args:
-            most: sequences for each reason; a reason without any is empty.
+            most: maximum number of sequences per reason; a reason may have none.
         """
         p = self.probabilities
         tagger = self.owners is not None
@@ -192,7 +193,7 @@ class ClassificationReport(_ProbabilityReport):
 
         surest = np.argsort(-confidence, kind="stable")
         errors = np.bincount(owners, weights=wrong, minlength=self.count)
-        # Ascending, so that the first step of a sequence is its least certain one; then descending.
+        # Ascending first, so that a sequence is represented by its least certain step.
         least = surest[::-1]
         least = least[np.sort(np.unique(owners[least], return_index=True)[1])]
         flawless = least[errors[owners[least]] == 0][::-1]
@@ -235,12 +236,12 @@ class MultilabelReport(_ProbabilityReport):
         )
 
     def notable_examples(self, most: int = 5) -> NotableExamples:
-        """Choose by decision, whether a label applies or not.
+        """Choose examples by single decisions: whether one label applies to one sequence.
 
         The least certain decision is the one whose probability is nearest to 1/2.
 
         Args:
-            most: sequences for each reason; a reason without any is empty.
+            most: maximum number of sequences per reason; a reason may have none.
         """
         p = self.probabilities  # (n, K)
         labels = p.shape[1]
@@ -280,7 +281,7 @@ class MultilabelReport(_ProbabilityReport):
 class RegressionReport(Report):
     """Metrics of predicted numbers; see `Report` and `elman.evaluate.metrics.METRICS`.
 
-    Of several values each metric is the mean over them.
+    With several values, each metric is the mean over them.
     """
 
     output: ClassVar[OutputName] = "regression"
@@ -290,7 +291,7 @@ class RegressionReport(Report):
 
     @property
     def per_value(self) -> tuple[OutputMetrics, ...]:
-        """Metrics of each value, in the order of `names`, in its own unit but for `r2`."""
+        """Metrics of each value, in the order of `names`, in its own unit except `r2`."""
         return self.per_output
 
     def _outputs_in_words(self) -> str:
@@ -302,10 +303,10 @@ class RegressionReport(Report):
         return "Each metric is the mean over the values, each in its own unit."
 
     def notable_examples(self, most: int = 5) -> NotableExamples:
-        """Choose the largest and the smallest errors: numbers come without a probability.
+        """Choose the sequences with the largest and the smallest errors.
 
         Args:
-            most: sequences for each reason.
+            most: maximum number of sequences per reason.
         """
         spread = self.true.std(0)
         scaled = np.abs(self.predicted - self.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
@@ -336,7 +337,7 @@ class RegressionReport(Report):
 
 
 def _first_of_each_sequence(places: Ints, owners: Ints, most: int) -> list[int]:
-    """Return the first predictions that are of different sequences."""
+    """Return the first prediction of each sequence, for at most `most` sequences."""
     first: dict[int, int] = {}
     for place in places.tolist():
         first.setdefault(int(owners[place]), place)

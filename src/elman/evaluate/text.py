@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WIDTH = 80  # columns of plain text
-HEAD_WIDTH = 14  # a longer cell of the head is broken into lines, so that five columns fit
+HEAD_WIDTH = 14  # longer header cells are wrapped, so that five columns fit
 UNDEFINED = "–"
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table for reading.
+    """A table of text for display.
 
     Args:
-        title: of what it holds.
-        head: one cell a column; the first column names the rows.
+        title: title of the table.
+        head: header cells, one per column; the first column names the rows.
         rows: cells as text.
-        note: a paragraph below it; may be empty.
+        note: paragraph below the table; may be empty.
     """
 
     title: str
@@ -37,11 +37,11 @@ class TextTable:
     note: str = ""
 
 
-Block = str | TextTable  # a paragraph, whose lines stay apart, or a table
+Block = str | TextTable  # a paragraph, whose line breaks are kept, or a table
 
 
 def to_rich(blocks: Sequence[Block]) -> RenderableType:
-    """Return paragraphs and tables as something that rich prints in any width."""
+    """Return paragraphs and tables as a rich renderable that adapts to any width."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
@@ -56,8 +56,8 @@ def to_rich(blocks: Sequence[Block]) -> RenderableType:
             heads = [[block.head[0]], *(textwrap.wrap(c, HEAD_WIDTH) for c in block.head[1:])]
             depth = max(map(len, heads))
             for k, lines in enumerate(heads):
-                # A short head is placed right above its numbers. `Text` keeps square brackets in a
-                # label from being read as rich's markup.
+                # A short header is aligned with its numbers. `Text` prevents rich from parsing
+                # square brackets in a label as markup.
                 head = Text("\n" * (depth - len(lines)) + "\n".join(lines))
                 table.add_column(head, justify="right" if k else "left", overflow="fold")
             for row in block.rows:
@@ -68,11 +68,11 @@ def to_rich(blocks: Sequence[Block]) -> RenderableType:
 
 
 def to_text(blocks: Sequence[Block]) -> str:
-    """Return paragraphs and tables as plain text of `WIDTH` columns, the same everywhere."""
+    """Return paragraphs and tables as plain text of `WIDTH` columns."""
     from rich.console import Console
 
     stream = io.StringIO()
-    # Neither colours nor the size of the terminal: the text also goes into files and model cards.
+    # No colours and a fixed width, because the text is also written to files and model cards.
     console = Console(
         file=stream, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False
     )
@@ -81,7 +81,7 @@ def to_text(blocks: Sequence[Block]) -> str:
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-    """Return paragraphs and tables as HTML that takes its colours from the page around it."""
+    """Return paragraphs and tables as HTML that inherits the colours of the page."""
     inner = "".join(
         _html_paragraphs(block)
         if isinstance(block, str)
@@ -99,14 +99,14 @@ def one_line(label: object, most: int = 24) -> str:
 
 
 def plural(word: str, count: int) -> str:
-    """Return the word, in the plural unless `count` is 1."""
+    """Return the word, as a plural unless `count` is 1."""
     if count == 1:
         return word
     return word + ("es" if word.endswith("s") else "s")
 
 
 def to_json(label: Any) -> Any:
-    """Return a label as JSON can hold it."""
+    """Return a label as a JSON-compatible value."""
     value = label.item() if isinstance(label, np.generic) else label
     if isinstance(value, float) and not np.isfinite(value):
         return None
@@ -124,9 +124,9 @@ def format_amount(value: float | None) -> str:
 
 
 def decimals_of(low: float, high: float) -> int:
-    """Return how many decimals an interval supports.
+    """Return the number of decimals that an interval supports.
 
-    Half its width keeps two digits where they are below 35, else one, as the Particle Data Group
+    Half its width keeps two digits if they are below 35, else one, as the Particle Data Group
     rounds errors (pdg.lbl.gov, "Introduction", section 5.3).
     """
     half = (high - low) / 2

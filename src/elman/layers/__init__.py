@@ -1,6 +1,6 @@
 """Recurrent layers with torch.nn's names, arguments and weights, plus `lengths`.
 
-GRUCell, LSTMCell and RNNCell are torch's own: a single step leaves nothing to make faster.
+GRUCell, LSTMCell and RNNCell are torch's own: a kernel would not make a single step faster.
 `Recurrent` runs a user's own `Cell`; `register_cell` lets models and estimators find it by name.
 """
 

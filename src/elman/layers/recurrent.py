@@ -26,9 +26,9 @@ States = tuple[Tensor, ...]
 
 
 class RecurrentBase(nn.Module):
-    """L stacked layers in one or both directions, with the attributes and weights of torch.nn's.
+    """L stacked layers in one or both directions, with the attributes and weights of torch.nn.
 
-    A subclass says which cell, makes the weights, and may have a faster path.
+    A subclass defines the cell, creates the weights, and may add a faster path.
     """
 
     input_size: int
@@ -62,15 +62,15 @@ class RecurrentBase(nn.Module):
 
         Args:
             input: (T, B, I), or (B, T, I) if batch_first; (T, I) for one sequence; or packed.
-            hx: states before the first step, (L*D, B, H), or (L*D, H) for one sequence; for a
-                cell with several, as an LSTM's hidden and cell state, a tuple; None means zeros.
+            hx: states before the first step, (L*D, B, H), or (L*D, H) for one sequence; a tuple
+                for a cell with several states, such as an LSTM's (h, c); None means zeros.
             lengths: valid steps of each row, (B,) integers on any device; None means all T.
         Returns: y (T, B, D*H), (B, T, D*H) or (T, D*H), as the input, zero past each row's end, or
             packed; h_n, for an LSTM (h_n, c_n), shaped as hx, after each row's own last step in the
             direction in which it runs. With proj_size P, hidden states and y have P units, not H.
-        Raises: ShapeError, in torch's words where torch refuses the same.
+        Raises: ShapeError, with torch's message where torch raises for the same reason.
         """
-        # No tensors of zeros without hx: a kernel skips a state that it does not get.
+        # Without hx no zeros are allocated: a kernel skips a missing state.
         states = () if hx is None else self._states(hx)
         y: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
@@ -111,14 +111,14 @@ class RecurrentBase(nn.Module):
         return self._run_layers(x, states, lengths, self.batch_first)
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
-        """Run a packed batch: padded again, because cells take lengths."""
+        """Run a packed batch by padding it, because cells take lengths."""
         data, batch_sizes, order, back = packed
         self._check_dims(states, 3, "packed")
         self._check_sizes(data, states, int(batch_sizes[0]), len(batch_sizes))
         if order is not None:
             states = tuple(s.index_select(1, order) for s in states)
-        # Without its two orders, so that rows stay sorted by length: putting x and y back into the
-        # caller's order would only be undone by packing.
+        # The sort indices are dropped, so that rows stay sorted by length: packing would only undo
+        # a return of x and y to the caller's order.
         x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
         y, final = self._run_layers(x, states, lengths, batch_first=False)
         if back is not None:
@@ -129,15 +129,15 @@ class RecurrentBase(nn.Module):
     def _run_layers(
         self, x: Tensor, states: States, lengths: Tensor | None, batch_first: bool
     ) -> tuple[Tensor, States]:
-        """Run each layer and direction by itself; x (B, T, I) or (T, B, I), states (L*D, B, H)."""
+        """Run each layer and direction separately; x (B, T, I) or (T, B, I), states (L*D, B, H)."""
         cell = self.cell
         count = len(self._all_weights)  # L*D
-        # unbind and not indexing: a single node in the graph of autograd for all layers.
+        # unbind instead of indexing: one node in the autograd graph for all layers.
         initial: list[Sequence[Tensor | None]] = [s.unbind(0) for s in states]  # (B, H) each
         initial = initial or [[None] * count] * len(cell.initial_states)
         y, ends = x, []
         for layer in range(self.num_layers):
-            # As torch.nn does: on what a layer reads from the layer below, so not after the last.
+            # As in torch.nn: on the input from the layer below, so not after the last layer.
             if layer and self.dropout and self.training:
                 y = functional.dropout(y, self.dropout, True)
             outputs = []
@@ -166,16 +166,16 @@ class RecurrentBase(nn.Module):
         reverse: bool,
         batch_first: bool,
     ) -> tuple[Tensor, States]:
-        """Run one layer in one direction; x and weights fit, and so does initial, (B, H) each."""
+        """Run one layer in one direction; x, weights and initial (B, H) have been checked."""
         W, U, *rest = weights
         b, c = rest[:2] if self.bias else (None, None)
         R = weights[-1] if self.proj_size else None
         return run_layer(cell, x, W, U, b, c, initial, lengths, reverse, batch_first, R)
 
     def _check_weights(self, cell: Cell, weights: list[Tensor], x: Tensor) -> None:
-        """Raise ShapeError unless the weights, which anyone may replace, have the right shapes.
+        """Raise ShapeError unless the weights, which users may replace, have the right shapes.
 
-        The kernels read bare memory, so a smaller weight would be read past its end.
+        The kernels read raw memory, so a smaller weight would be read past its end.
         """
         width = self.proj_size or self.hidden_size
         rows = len(cell.blocks) * self.hidden_size
@@ -187,8 +187,8 @@ class RecurrentBase(nn.Module):
                 )
 
     def _weight(self, name: str) -> Tensor:
-        """A weight by name: a parameter, or the tensor that a parametrization puts in its place."""
-        # Module.__getattr__ looks in three dictionaries and is written in Python.
+        """Return a weight by name: a parameter, or the tensor of a parametrization."""
+        # Faster than Module.__getattr__, which is Python code and searches three dictionaries.
         parameter = self._parameters.get(name)
         tensor: Tensor = getattr(self, name) if parameter is None else parameter
         return tensor
@@ -218,7 +218,7 @@ class RecurrentBase(nn.Module):
         )
 
     def _check_sizes(self, x: Tensor, states: States, batch: int, time: int) -> None:
-        """Raise ShapeError, in torch's words and ours, unless x (..., I) and (L*D, B, H) fit."""
+        """Raise ShapeError unless x (..., I) and the states (L*D, B, H) have matching sizes."""
         if x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got"
@@ -246,11 +246,11 @@ class Recurrent(RecurrentBase):
 
         h_t = step(W x_t + b_ih, U h_{t-1} + b_hh, h_{t-1})        see `elman.layers.Cell`
 
-    Weights are named and first drawn as torch.nn's, uniformly within 1/sqrt(H). A cell without a
-    kernel runs step by step in plain torch, on any device; autograd gives its gradients.
+    Weights are named and initialised as in torch.nn, uniformly in [-1/sqrt(H), 1/sqrt(H)]. A cell
+    without a kernel runs step by step in plain torch, on any device; autograd gives its gradients.
 
     Args:
-        cell: a `Cell`, or the name of one that is registered.
+        cell: a `Cell`, or the name of a registered one.
         input_size: I.
         hidden_size: H.
         num_layers: L.
@@ -258,7 +258,7 @@ class Recurrent(RecurrentBase):
         batch_first: input and output are (B, T, .) instead of (T, B, .).
         dropout: probability that an output between layers is dropped while training.
         bidirectional: also run each layer from each row's own last step to its first.
-    Raises: SettingsError for a name that is not registered, or a size that cannot be.
+    Raises: SettingsError for a name that is not registered, or an invalid size.
     """
 
     def __init__(
@@ -312,13 +312,13 @@ class Recurrent(RecurrentBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as torch.nn's layers do."""
+        """Initialise all weights again, as torch.nn's layers do."""
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def extra_repr(self) -> str:
-        """Cell, sizes and what differs from the defaults."""
+        """Cell, sizes and arguments that differ from their defaults."""
         text = f"{self.cell.name}, {self.input_size}, {self.hidden_size}"
         defaults = {
             "num_layers": 1,
@@ -337,7 +337,8 @@ class Recurrent(RecurrentBase):
 def initialise_recurrent(layer: RecurrentBase) -> None:
     """Give `layer` orthogonal recurrent weights, Xavier input weights and the cell's first biases.
 
-    Each gate's block is drawn by itself: an orthogonal (G*H, H) would make no block orthogonal.
+    Each gate's block is drawn separately: the blocks of an orthogonal (G*H, H) matrix are not
+    orthogonal themselves.
     Biases are zero except those that the cell sets, such as 1 for the forget gate of an LSTM.
 
     Source: orthogonal weights, Saxe et al. 2014, arXiv:1312.6120; Xavier's, Glorot & Bengio 2010.
@@ -358,7 +359,7 @@ def initialise_recurrent(layer: RecurrentBase) -> None:
 def _orthogonal(block: Tensor) -> None:
     """Draw an orthogonal matrix, the same for any number of threads."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the QR factorisation rounds differently on more
+    torch.set_num_threads(1)  # QR rounds differently with more threads
     try:
         nn.init.orthogonal_(block)
     finally:

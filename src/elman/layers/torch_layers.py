@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM in place of torch.nn's: the same weights and results, and `lengths`."""
+"""Drop-in replacements for torch.nn.RNN, GRU and LSTM: same weights and results, plus `lengths`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from elman.ops.torch_layer import run_packed
 
 
 class _TorchLayers(RecurrentBase, nn.RNNBase):
-    """Layers of one of torch's cells: elman's kernels where they can run, else torch's whole stack.
+    """Layers of one of torch's cells: elman's kernels if they apply, else torch's whole stack.
 
     Constructor, weights, copies, pickles and repr are torch's. The subclasses derive from RNNBase
     and not from torch.nn.RNN, GRU or LSTM, because torch.compile breaks its graph at every
-    instance of those three, whatever its forward does.
+    instance of those three, even if forward is overridden.
     """
 
     _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
@@ -33,13 +33,13 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
     def _run_padded(
         self, x: Tensor, states: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
-        # One weight is enough to ask about: `_check_weights` compares the others with the input.
+        # Testing one weight suffices: `_check_weights` compares the others with the input.
         if is_native(x, self._weight("weight_ih_l0"), *states):
             return self._run_layers(x, states, lengths, self.batch_first)
         in_dynamo = torch.compiler.is_dynamo_compiling()
         run = _run_outside_graph if in_dynamo else _TorchLayers._run_torch
         batch = x.shape[0 if self.batch_first else 1]
-        return run(self, x, states, lengths if batch else None)  # packing refuses an empty batch
+        return run(self, x, states, lengths if batch else None)  # packing raises for an empty batch
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
         if is_native(packed.data, self._weight("weight_ih_l0"), *states):
@@ -61,13 +61,13 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
     ) -> tuple[Tensor, States]:
         if self.proj_size:  # elman's kernels do not project the state
             return super()._run_one(cell, x, weights, initial, lengths, reverse, batch_first)
-        # Straight to the kernel: `_run_padded` has checked once for all layers that it takes them.
+        # No further check: `_run_padded` has tested once that the kernel takes all layers.
         W, U, *biases = weights
         b, c = biases or (None, None)
         return run_native(cell, x, W, U, b, c, initial, lengths, reverse, batch_first)
 
     def _run_torch(self, x: Any, states: States, lengths: Tensor | None) -> tuple[Any, States]:
-        """All layers by torch, cuDNN where there is one; x padded or packed."""
+        """Run all layers in torch, with cuDNN if available; x is padded or packed."""
         if lengths is not None:
             y, final = run_packed(
                 lambda packed: self._run_torch(packed, states, None),
@@ -172,8 +172,8 @@ class GRU(_TorchLayers):
 class LSTM(_TorchLayers):
     """Long short-term memory layers; equations in `elman.ops.lstm`.
 
-    Arguments, input, weights and errors as `RNN`, without `nonlinearity` and with `proj_size`: P
-    units to which the hidden state is projected, 0 for no projection.
+    Arguments, input, weights and errors as `RNN`, without `nonlinearity` and with `proj_size`: P,
+    the size to which the hidden state is projected, 0 for no projection.
     """
 
     _cell = cells.LSTM

@@ -1,6 +1,7 @@
 """The standard model: [embeddings] -> recurrent stack -> readout -> linear.
 
-Where it can, it runs in one native call (models/native.py); `native_fallback_reason` says why not.
+If possible, it runs as one native call (models/native.py); if not, `native_fallback_reason` says
+why.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K outputs.
 """
@@ -31,18 +32,18 @@ PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
 
 @dataclass(frozen=True)
 class ModelConfig(ModelSettings):
-    """Everything that fixes a network's shapes and equations: settings, and sizes of the data.
+    """Settings and data sizes that determine a network's shapes and equations.
 
     Args:
-        task: what the outputs are: logits of classes (`classification`), logits of labels that are
+        task: type of the outputs: logits of classes (`classification`), logits of labels that are
             present or absent (`multilabel`), or values (`regression`).
         num_outputs: K.
-        input_size: C channels; 0 if the model takes tokens, or categories alone.
-        vocabulary_size: tokens, counting padding and unknown; 0 if the model takes numbers.
-        category_sizes: number of categories of each category column, counting padding and unknown.
+        input_size: C channels; 0 if the model takes tokens, or only categories.
+        vocabulary_size: number of tokens, including padding and unknown; 0 for numeric input.
+        category_sizes: number of categories of each column, including padding and unknown.
         embedding_size: E of tokens; the upper limit for categories.
         readout: `last`, `mean`, `max`, or `every` for an output at every step.
-        Others as in `elman.settings.ModelSettings`.
+        Other arguments as in `elman.settings.ModelSettings`.
     Raises: SettingsError if the settings contradict each other.
     """
 
@@ -69,7 +70,7 @@ class ModelConfig(ModelSettings):
 
     @property
     def cell_definition(self) -> Cell:
-        """The entry of the table of cells that the settings name."""
+        """Definition of the cell that the settings name."""
         return find_cell(self.cell, self.nonlinearity)
 
     @property
@@ -79,7 +80,7 @@ class ModelConfig(ModelSettings):
 
     @property
     def columns(self) -> int:
-        """Numbers and category codes that a step of the input holds; 0 for tokens."""
+        """Number of channels and category codes per input step; 0 for tokens."""
         return self.input_size + len(self.category_sizes)
 
     @property
@@ -93,12 +94,12 @@ class ModelConfig(ModelSettings):
 
     @property
     def width(self) -> int:
-        """D*H: numbers that a layer outputs at a step."""
+        """D*H: number of outputs of a layer at each step."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     @property
     def dropout_between(self) -> float:
-        """Dropout rate after each layer but the last."""
+        """Dropout rate after each layer except the last."""
         return self.dropout if self.num_layers > 1 else 0.0
 
 
@@ -109,8 +110,8 @@ class SequenceModel(nn.Module):
         h_t = stack(e_1 ... e_T)_t                      recurrent layers, one or both directions
         y   = V readout(h_1 ... h_T) + b_y              or at every step, y_t = V h_t + b_y
 
-    `last` reads the top layer's final states: the forward direction's after a row's own last step,
-    the backward direction's after its first. `mean` and `max` run over a row's own steps.
+    `last` reads the top layer's final states: the forward direction's after a row's last valid
+    step, the backward direction's after its first. `mean` and `max` cover the valid steps only.
     Padding, which may be NaN, is never read.
 
     In evaluation mode under torch.no_grad, on a CPU, the whole model is one native call, and a
@@ -141,7 +142,7 @@ class SequenceModel(nn.Module):
         self.output = nn.Linear(config.width, config.num_outputs)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits, or values of a regression.
+        """Return logits, or predicted values for a regression.
 
         Args:
             x: numbers, (B, T, C), or token ids, (B, T) int64; category codes, which are whole
@@ -151,7 +152,7 @@ class SequenceModel(nn.Module):
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         config = self.config
-        # Autograd and torch.compile follow the modules; dropout's masks would need a training step.
+        # Autograd and torch.compile need the modules, and so does dropout: `logits` omits it.
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)):
             native_call = self.native()
             if not isinstance(native_call, str) and native_call[0].takes(x, lengths):
@@ -205,10 +206,10 @@ class SequenceModel(nn.Module):
         return torch.cat([x[:, :, : self.config.input_size], embedded], -1)
 
     def native(self) -> tuple[NativeModel, list[Tensor]] | str:
-        """Return what runs this model, as it is now, in one native call, and its weights.
+        """Return the native model and the current weights, or why the native call does not apply.
 
-        Or the reason why the modules must run: they do something that the call would leave out.
-        Asked before every call, because hooks, weights and modules can change at any time.
+        The modules must run if they do something that the native call would omit. This is checked
+        before every call, because hooks, weights and modules can change at any time.
         """
         reason = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
         if not reason and self.config.category_sizes:
@@ -225,11 +226,11 @@ class SequenceModel(nn.Module):
 def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
     """Return why the native path does not apply, or an empty string.
 
-    Either the modules do something that the config does not say, or no kernel computes it. Shapes
-    of parameters are checked by `NativeModel.weights`.
+    Either the modules do something that the config does not describe, or there is no kernel for
+    the cell. `NativeModel.weights` checks the shapes of the parameters.
     """
-    # Modules and parameters are read from their dictionaries, in a tenth of the time of attributes:
-    # this runs before every native call, and takes 7 us in all.
+    # Modules and parameters are read from their dictionaries, which takes a tenth of the time
+    # of attribute access: this runs before every native call, and takes 7 us in all.
     modules: dict[str, Any] = model._modules
     if config.cell not in LAYERS and not find_cell(config.cell).kernel:
         return f"cell {config.cell!r} has a step function but no kernel"
@@ -252,13 +253,13 @@ def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
 
 
 def is_training(model: nn.Module) -> bool:
-    """Whether dropout may be on; between the layers it depends on the layers' own mode."""
+    """Whether dropout may be active; between layers it depends on the mode of the layers."""
     modules: dict[str, Any] = model._modules
     return bool(model.training or modules["recurrent"].training)
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Whether hooks or replaced methods read or change what passes through this module."""
+    """Whether hooks or replaced methods read or change data that passes through this module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -270,7 +271,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
-    """Whether the modules are those that SequenceModel's constructor makes, or equal ones."""
+    """Whether the modules are those that SequenceModel's constructor makes, or equivalent ones."""
     layer: Any = modules["recurrent"]
     output = modules["output"]
     made: type[Any] = LAYERS.get(config.cell, Recurrent)

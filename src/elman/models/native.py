@@ -1,12 +1,12 @@
 """A standard model in one native call: its logits, or its loss and every gradient.
 
-Below 64 units what surrounds a recurrent layer in torch (padding masks, linear layer, loss, the
-autograd engine) takes longer than the layer. Here embedding, recurrent stack, readout, output, loss
+Below 64 units, the operations around a recurrent layer in torch (padding masks, linear layer, loss,
+autograd engine) take longer than the layer. Here embedding, recurrent stack, readout, output, loss
 and backward pass are one call of `elman._core`, with the same result.
 
-The call reads and writes memory at bare addresses and checks only what is in it: lengths, tokens
-and classes. Shapes, dtypes and devices are checked here first, and a name holds each tensor whose
-address is passed until the call returns.
+The call reads and writes raw memory addresses and checks only the values of lengths, tokens and
+classes. Shapes, dtypes and devices are checked here first, and every tensor whose address is passed
+is kept alive by a variable until the call returns.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
 """
@@ -39,7 +39,7 @@ def check_input(
     """Raise ShapeError unless x and lengths are tensors that a model of `dtype` can read.
 
     Args:
-        dtype, device: of the model's weights; x must be on that device, lengths on any.
+        dtype, device: those of the model's weights; x must be there, lengths can be on any device.
     """
     for name, value in (("x", x), ("lengths", lengths)):
         if not isinstance(value, Tensor) and (name == "x" or value is not None):
@@ -69,19 +69,19 @@ def check_shapes(config: ModelConfig, x: Tensor, lengths: Tensor | None) -> None
 def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, ...]]:
     """Shapes of dropout's masks for a batch, (B, T), in the order of their use.
 
-    (B, T, E) on embedded tokens, if there are tokens; (B, T, D*H) after each layer but the last;
-    (B, D*H), or (B, T, D*H) with an output at every step, on what the output reads.
+    (B, T, E) on embedded tokens, if there are tokens; (B, T, D*H) after each layer except the last;
+    (B, D*H), or (B, T, D*H) with an output at every step, on the input of the output layer.
     """
-    # On each element, not on whole steps or units, as torch.nn.functional.dropout acts.
+    # Each element is dropped independently, as in torch.nn.functional.dropout.
     embedded = [(batch, time, config.embedding_size)] if config.vocabulary_size else []
     between = [(batch, time, config.width)] * (config.num_layers - 1)
     return [*embedded, *between, (batch, time, config.width)[:: 1 if config.per_step else 2]]
 
 
 def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
-    """Draw the numbers that dropout keeps from torch's generator: bool, of `mask_shapes`."""
+    """Draw dropout's keep masks from torch's generator: bool, with shapes `mask_shapes`."""
     return [
-        # torch's generator, so that `torch.manual_seed` fixes a training as a whole.
+        # torch's generator, so that `torch.manual_seed` makes a whole training reproducible.
         torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(1 - config.dropout)
         for shape in mask_shapes(config, batch, time)
     ]
@@ -101,7 +101,7 @@ class ParameterGradients:
             raise ElmanError(f"order: got {list(order)}, expected each of {len(native.names)} once")
         self.native = native
         sizes = [math.prod(native.shapes[i]) for i in order]
-        # One tensor, so that clipping and the optimizer take one operation for all weights.
+        # One tensor, so that clipping and the optimizer need one operation for all weights.
         self.flat = torch.zeros(sum(sizes), dtype=native.dtype, device="cpu")
         parts = dict(zip(order, torch.split(self.flat, sizes), strict=True))
         self.views = [parts[i].view(shape) for i, shape in enumerate(native.shapes)]
@@ -109,9 +109,9 @@ class ParameterGradients:
 
 
 class NativeModel:
-    """What a `SequenceModel` of some config and dtype computes, as one native call.
+    """The computation of a `SequenceModel` of given config and dtype as one native call.
 
-    It holds no weights: they come with every call, in the order of `names`.
+    It holds no weights: they are passed to every call, in the order of `names`.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
@@ -119,7 +119,7 @@ class NativeModel:
         self.dtype = dtype
         size = config.embedding_size if config.vocabulary_size else config.input_size
         cell = config.cell_definition
-        # _core.Network is made anew for each call, so that copies and pickles hold plain Python.
+        # _core.Network is built for each call, so that copies and pickles hold only plain Python.
         self._network = (
             cell.kernel,
             dtype == torch.float64,
@@ -159,7 +159,7 @@ class NativeModel:
         modules: dict[str, Any] = model._modules
         weights = []
         for (module, name), shape in zip(self.names, self.shapes, strict=True):
-            # Looked up again each time: parameters may have been replaced, moved or converted.
+            # Looked up at every call: parameters may have been replaced, moved or converted.
             weight = modules[module]._parameters.get(name)
             if (
                 type(weight) not in _PLAIN
@@ -182,7 +182,7 @@ class NativeModel:
         return x.dtype is self.dtype
 
     def logits(self, weights: Sequence[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Logits without dropout, the same bits for a sequence in any batch, on torch's threads.
+        """Logits without dropout, bit-identical in any batch, computed on torch's threads.
 
         Args:
             weights: from `weights`.
@@ -230,9 +230,9 @@ class NativeModel:
                 ignored. Or numbers, (B, K) or (B, T, K), for the squared error.
             gradients: overwritten.
             label_smoothing, class_weight: as in torch.nn.functional.cross_entropy.
-            masks: what dropout keeps, as from `draw_masks`; kept numbers are divided by
+            masks: dropout's keep masks, as from `draw_masks`; kept elements are divided by
                 1 - dropout; None for no dropout.
-            threads: the most to use; None means as many as torch. The bits are the same.
+            threads: maximum number of threads; None means torch's. Results are bit-identical.
         Returns: the loss; logits as `logits`, with dropout.
         Raises: ShapeError; DataError for a token or class out of range.
         """
@@ -240,7 +240,7 @@ class NativeModel:
         if gradients.native is not self:
             raise ElmanError("gradients: got those of another model; make new ones for this model")
         if not self.takes(x, lengths):
-            # Of the reasons for which it does not, `check_input` raises for all but a subclass.
+            # `check_input` raises for every possible reason except a tensor subclass.
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
         weights = [weight.contiguous() for weight in weights]
@@ -250,7 +250,7 @@ class NativeModel:
                 "x: got no sequences, expected at least one: the mean loss of none is undefined"
             )
         out = self._allocate_logits(x)
-        # The target's dtype says which loss it is: class codes are integers.
+        # The target's dtype selects the loss: class codes are integers.
         squared = target.is_floating_point()
         target = self._convert("target", target, out.shape if squared else out.shape[:-1], squared)
         if class_weight is not None:
@@ -267,7 +267,7 @@ class NativeModel:
                 lengths=0 if lengths is None else lengths.data_ptr(),
                 x=_locate(x, True),
                 masks=() if masks is None else self._locate_masks(masks, x),
-                # Inverted dropout: kept numbers grow now, so that evaluation changes nothing.
+                # Inverted dropout: kept elements are scaled here, so evaluation needs no scaling.
                 keep=1.0 if masks is None else 1 / (1 - config.dropout),
                 logits=_locate(out, config.per_step),
                 threads=torch.get_num_threads() if threads is None else threads,
@@ -282,7 +282,7 @@ class NativeModel:
         return loss, out
 
     def _read_inputs(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Check x and lengths, and return them as the call reads them."""
+        """Check x and lengths, and return them in the layout that the call reads."""
         check_shapes(self.config, x, lengths)
         if self.config.vocabulary_size:
             x = x.to(torch.int64)  # the only integers that the kernels read
@@ -298,7 +298,7 @@ class NativeModel:
         return torch.empty((*shape, self.config.num_outputs), dtype=self.dtype, device="cpu")
 
     def _convert(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
-        """Check a target or class weights, and return them as the call reads them."""
+        """Check a target or class weights, and return them in the layout that the call reads."""
         dtype = self.dtype if numbers else torch.int64
         readable = tensor.dtype is dtype or (not numbers and tensor.dtype in _WHOLE)
         if tensor.shape != shape or not readable or not tensor.is_cpu or type(tensor) not in _PLAIN:
@@ -306,13 +306,13 @@ class NativeModel:
                 f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
                 f"{tuple(shape)}, {dtype} on cpu"
             )
-        # is_neg: torch negates such a view when it is read; its memory has the other sign.
+        # is_neg: torch negates such a view lazily, so its memory holds the opposite sign.
         if tensor.dtype is not dtype or tensor.is_neg():
             tensor = tensor.to(dtype).resolve_neg()
         return tensor.contiguous()
 
     def _locate_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
-        """The masks in the call's order: on embedded tokens, on what the output reads, between."""
+        """Masks in the call's order: embedded tokens, input of the output layer, between layers."""
         shapes = mask_shapes(self.config, *x.shape[:2])
         if [tuple(mask.shape) for mask in masks] != shapes:
             raise ShapeError(f"masks: got {[tuple(m.shape) for m in masks]}, expected {shapes}")
@@ -325,15 +325,15 @@ class NativeModel:
 
 
 def _locate(tensor: Tensor, steps: bool) -> _Strided:
-    """A (B, T, ...), or without steps (B, ...), as its address and strides."""
+    """Address and strides of a tensor (B, T, ...), or (B, ...) without steps."""
     strides = tensor.stride()
     return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 
 
 def _convert_error(error: IndexError) -> ElmanError:
-    """elman's error for a length, token or class that the kernels refuse.
+    """Convert the kernels' error for a length, token or class into an elman error.
 
-    csrc/network_call.cpp writes the whole message, because it has found the row and the value.
+    csrc/network_call.cpp writes the whole message, because it knows the row and the value.
     """
     text = str(error)
     return ShapeError(text) if text.startswith("lengths") else DataError(text)

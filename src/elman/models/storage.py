@@ -24,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
-        # Without it a power cut may leave the new name on an empty file.
+        # Without fsync, a power failure may leave an empty file under the new name.
         os.fsync(file.fileno())
     partial.replace(path)
 
@@ -42,7 +42,8 @@ def save_folder(
     """
     files = to_files(tensors, config)
     folder.mkdir(parents=True, exist_ok=True)
-    # The config last: its SHA-256 of the weights tells `load_folder` of a crash in between.
+    # The config is written last: its SHA-256 of the weights lets `load_folder` detect a crash in
+    # between.
     for name in (WEIGHTS, CONFIG):
         write_atomically(folder / name, files[name])
     write_atomically(folder / CARD, card.encode())
@@ -50,7 +51,7 @@ def save_folder(
 
 def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
     """Contents of the files of weights and config, by file name; arguments as `save_folder`."""
-    from safetensors.torch import save  # here, because `import elman` should not wait for it
+    from safetensors.torch import save  # imported here to keep `import elman` fast
 
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     whole = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **config}

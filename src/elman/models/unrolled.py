@@ -7,11 +7,11 @@
 A backward direction runs from x_T to x_1 and reads h_{t+1} where a forward one reads h_{t-1}. A
 layer above the first reads the concatenated directions of the layer below.
 
-This computes what the kernels compute, in plain torch and in evaluation mode. It is for explaining
-a network, too slow for training it. Autograd follows all of it. A row that has ended keeps its
-state for the remaining steps of the batch.
+This computes the same as the kernels, in plain torch and in evaluation mode. It serves to explain a
+network and is too slow to train one. Autograd follows all operations. A row that has ended keeps
+its state for the remaining steps of the batch.
 
-Dimensions: B batch, T time, I what a layer reads, H hidden, D directions, K outputs.
+Dimensions: B batch, T time, I input of a layer, H hidden, D directions, K outputs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from elman.ops.reference import Step, run_steps
 
 @dataclass(frozen=True)
 class LayerSteps:
-    """What one layer did in one direction.
+    """Inputs and steps of one layer in one direction.
 
     Args:
         layer: counted from 0, as in torch's names of the weights.
         reverse: whether it runs from each row's last step to its first.
-        inputs: what it read, (B, T, I).
-        steps: in the order in which they run.
+        inputs: input of the layer, (B, T, I).
+        steps: steps in the order of computation.
     """
 
     layer: int
@@ -44,7 +44,7 @@ class LayerSteps:
     steps: list[Step] = field(default_factory=list)
 
     def over_time(self, name: str) -> Tensor:
-        """A gate or state by name, (B, T, H), in the order of the sequence."""
+        """Return a gate or state by name, (B, T, H), in the order of the sequence."""
         ordered = sorted(self.steps, key=lambda step: step.t)
         return torch.stack([{**step.gates, **step.states}[name] for step in ordered], 1)
 
@@ -55,9 +55,9 @@ class Unrolled:
 
     Args:
         mask: True at the valid steps of each row, (B, T).
-        embedded: what the first layer reads, (B, T, I).
-        layers: from the lowest up, in each the forward direction first.
-        read: what the output reads, (B, D*H), or (B, T, D*H) with an output at every step.
+        embedded: input of the first layer, (B, T, I).
+        layers: layers from the lowest up, each with the forward direction first.
+        read: input of the output layer, (B, D*H), or (B, T, D*H) with an output at every step.
         outputs: logits or values, (B, K) or (B, T, K).
     """
 
@@ -69,7 +69,7 @@ class Unrolled:
 
 
 def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
-    """Run a batch through a model as in evaluation mode; autograd follows all of it.
+    """Run a batch through a model as in evaluation mode; autograd follows it.
 
     Args:
         x: numbers, (B, T, C), or token ids, (B, T).
@@ -96,13 +96,13 @@ def unroll_embedded(model: SequenceModel, embedded: Tensor, mask: Tensor) -> Unr
             directions.append(torch.where(mask[:, :, None], states, 0.0))
         below = torch.cat(directions, -1)  # (B, T, D*H)
     read = read_out(model, below, mask)
-    # With the weights and not by calling the module, whose hooks do not belong to the equations.
+    # Uses the weights instead of calling the module, because hooks are not part of the equations.
     outputs = functional.linear(read, model.output.weight, model.output.bias)
     return Unrolled(mask, embedded, layers, read, outputs)
 
 
 def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
-    """What the first layer reads, (B, T, I); zeros, or the embedding of padding, past each end."""
+    """Input of the first layer, (B, T, I); zeros or the padding embedding past each row's end."""
     config = model.config
     if config.vocabulary_size:
         return functional.embedding(torch.where(mask, x, PADDING), model.embedding.weight)
@@ -116,7 +116,7 @@ def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
-    """Return what the output reads of the top layer's states y, (B, T, D*H), zero past each end."""
+    """Compute the output layer's input from the states y, (B, T, D*H), zero past each end."""
     config = model.config
     if config.per_step:
         return y
@@ -124,7 +124,7 @@ def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
     if config.readout == "mean":
         return y.sum(1) / lengths[:, None].to(y)
     if config.readout == "max":
-        # -inf and not the zeros of padding, which would win over negative states.
+        # -inf, because the zeros of padding would exceed negative states.
         return torch.where(mask[:, :, None], y, -torch.inf).amax(1)
     # h_n of each direction: forward after a row's last step, backward after its first.
     rows = torch.arange(len(y), device=y.device)
@@ -149,7 +149,7 @@ def steps_of_layer(
     """Run one layer in one direction step by step.
 
     Args:
-        inputs: what the layer reads, (B, T, I), finite past each row's end.
+        inputs: input of the layer, (B, T, I), finite past each row's end.
         mask: True at the valid steps of each row, (B, T).
     """
     cell = model.config.cell_definition

@@ -1,4 +1,4 @@
-"""The table of recurrent cells: what each one computes at a step, and what its weights are.
+"""The table of recurrent cells: the equations and the weights of each one.
 
 A cell reads the product of the input, `a = W x_t + b`, and that of the previous state,
 `u = U h_{t-1} + b'`, both cut into blocks of H numbers by name, and the old states. From these its
@@ -31,26 +31,26 @@ StepFunction = Callable[
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One kind of recurrent cell.
+    """Definition of a recurrent cell.
 
     Args:
-        name: in settings, files and messages.
+        name: name in settings, files and messages.
         blocks: names of the blocks of H rows in weights and biases, from the top. A block that is
             not a state is a gate; the block of a cell without gates has the name of its state.
         step: the equations of one step in torch operations that autograd follows.
         states: in the order in which a step computes them. The last is `h`, which U multiplies and
             the layer outputs.
-        title: in reports and plots; the name in capitals if empty.
-        activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which says where a
-            gate saturates; a block without one is never called saturated.
-        biases: first value of the biases of a block, zero if left out; see `initialise_recurrent`.
-        kernel: the name by which `elman._core` knows the cell; empty if it has no kernel.
+        title: title in reports and plots; if empty, the name in capitals.
+        activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which defines where a
+            gate saturates; a block without one is never reported as saturated.
+        biases: initial value of the biases of a block, zero if omitted; see `initialise_recurrent`.
+        kernel: name of the cell in `elman._core`; empty if it has no kernel.
         torch_kernel: the function of torch._VF that runs the same cell; empty if torch has none.
-        kept: what the kernel's forward pass keeps for its backward pass, besides the output.
+        kept: values that the kernel's forward pass keeps for backward, in addition to the output.
         gates: the blocks that are gates, in the order of the weights.
         traced: every gate and state, in the order in which a step computes them.
         initial_states: the states in the order of torch's layers: h, then the others.
-    Raises: SettingsError if the names or the step do not go together.
+    Raises: SettingsError if the names and the step are inconsistent.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Cell:
 
     def _check_step(self) -> None:
         """Raise SettingsError unless one step of two rows returns what the other fields promise."""
-        # Different numbers in every tensor, below and above zero, so that no row or sign hides.
+        # Every tensor holds different numbers of both signs, so that a mixed-up row or sign shows.
         names = {"a": self.blocks, "u": self.blocks, "old": self.states}
         values = {
             which: {
@@ -144,7 +144,7 @@ class Cell:
         return self.title or self.name.upper()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        return self  # it never changes, and a copied layer must find the same cell in the table
+        return self  # immutable, and a copied layer must find the same cell in the table
 
     def split(self, sums: Tensor) -> dict[str, Tensor]:
         """Cut (..., G*H) into its blocks by name, (..., H) each."""
@@ -197,7 +197,7 @@ RNN = Cell(
     kernel="rnn_tanh",
     torch_kernel="rnn_tanh",
 )
-# Of the same name in settings and files, which say `nonlinearity` as well.
+# Both have the same name in settings and files, which also state the `nonlinearity`.
 RNN_RELU = Cell(
     "rnn",
     ("h",),
@@ -223,7 +223,7 @@ LSTM = Cell(
     _lstm_step,
     states=("c", "h"),
     activations={"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"},
-    # A forget gate that starts open lets gradients reach far before anything is learnt:
+    # A forget gate that starts open lets gradients reach far back from the first epoch on:
     # Gers et al. 2000, doi:10.1162/089976600300015015; Jozefowicz et al. 2015.
     biases={"f": 1.0},
     kernel="lstm",
@@ -241,8 +241,8 @@ def register_cell(cell: Cell, *, replace: bool = False) -> None:
     Files name the cell and hold no code, so a process that loads a model registers the cell first.
 
     Args:
-        replace: whether the cell takes the place of one registered before under its name, for
-            instance when a notebook runs again. Models of the former cell cannot be explained then.
+        replace: whether to replace a cell registered under the same name, for example when a
+            notebook is run again. Models of the former cell can then no longer be explained.
     Raises: SettingsError if another cell has that name.
     """
     known = CELLS.get(cell.name, cell)
@@ -260,7 +260,7 @@ def find_cell(name: str, nonlinearity: str = "tanh") -> Cell:
     """Return the cell of that name.
 
     Args:
-        nonlinearity: of the cell rnn, `tanh` or `relu`.
+        nonlinearity: nonlinearity of the cell `rnn`, `tanh` or `relu`.
     Raises: SettingsError that lists the names in the table.
     """
     if name == "rnn" and nonlinearity == "relu":

@@ -12,7 +12,7 @@ from elman.ops.native import run_native
 from elman.ops.reference import run_reference
 from elman.ops.torch_layer import run_torch_layer
 
-# Not a subclass, which may hold its elements anywhere, or nowhere.
+# No subclasses: they need not hold their elements in memory that a kernel can read.
 _PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 
@@ -29,7 +29,7 @@ def run_layer(
     batch_first: bool,
     weight_hr: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run one layer in one direction by the fastest path that can.
+    """Run one layer in one direction by the fastest path that applies.
 
     Args:
         initial: states before the first step, in the order of `cell.initial_states`.
@@ -37,7 +37,7 @@ def run_layer(
     Returns: y; the final states in the same order.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    # One tensor is enough to ask about: the arguments have been checked to be alike.
+    # Testing one tensor suffices: all arguments have been checked to share dtype and device.
     if cell.kernel and weight_hr is None and is_native(x):
         return run_native(cell, x, *weights, initial, lengths, reverse, batch_first)
     if cell.torch_kernel:
@@ -65,11 +65,11 @@ def is_native(x: Tensor, *others: Tensor | None) -> bool:
     # before the checks below, which would refuse the tensors with which torch compiles.
     if torch.compiler.is_compiling():
         return True
-    # A kernel works on bare memory. Fake tensors, make_fx, counters of operations (the dispatch
+    # A kernel works on raw memory. Fake tensors, make_fx, counters of operations (the dispatch
     # stack), torch.jit.trace and forward-mode derivatives would miss all that it computes.
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         return False
     if forward_ad._current_level >= 0:
         return False
-    # In C, because all() of a generator costs more than the other checks together.
+    # Runs in C: all() of a generator costs more than all other checks together.
     return _PLAIN.issuperset(map(type, (x, *others)))

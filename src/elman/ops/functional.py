@@ -179,7 +179,7 @@ def check_layer(
             raise ShapeError(f"weight_hr: got {tuple(weight_hr.shape)}, expected (P, H), P below H")
         width, hidden = weight_hr.shape
     rows = gates * hidden
-    # x sets the sizes, the dtype and the device, because it is what differs between calls.
+    # x determines sizes, dtype and device, because it is the argument that varies between calls.
     dtype, device = x.dtype, x.device
     for name, tensor, shape in (
         ("weight_ih", weight_ih, (rows, size)),
@@ -218,7 +218,7 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> None:
         )
     if torch.compiler.is_compiling() or not batch:
         return
-    # Both in one pass, and on a GPU in one wait for the device.
+    # Both in one pass, which takes a single synchronisation on a GPU.
     least, most = (int(bound) for bound in torch.aminmax(lengths))
     if least < 0 or most > time:
         raise ShapeError(f"lengths: got {least} to {most}, expected 0 to T = {time}")

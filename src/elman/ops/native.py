@@ -5,8 +5,8 @@ of an empty operator take 80 to 83 us with it, and 158 to 176 us with `torch.lib
 (docs/log.md). While torch compiles or exports, they run the operators `elman::recurrence` and
 `elman::recurrence_backward`, each one node of the graph. Both call `forward` and `backward`.
 
-A kernel receives bare addresses and checks nothing. A name must hold each tensor whose address it
-has until the call returns, above all the contiguous copies that are made here.
+A kernel receives raw addresses and checks nothing. A variable must keep each tensor alive until the
+call returns, in particular the contiguous copies that are made here.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _compact_rows(tensor: Tensor) -> Tensor:
 
     Steps and rows may have any strides: a transposed or sliced batch is read where it is.
     """
-    # The stride of a dimension of one element says nothing; torch leaves any number in it.
+    # The stride of a dimension of size 1 has no meaning; torch may leave any number in it.
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
@@ -153,9 +153,9 @@ def allocate(
 
 
 def reserve_size(x: Tensor, weight_hh: Tensor, cell: str) -> int:
-    """How many numbers forward keeps for backward.
+    """Number of values that forward keeps for backward.
 
-    The gates, and what else a step computes that backward would have to compute again. None for a
+    These are the gates and other values that backward would have to recompute. None for a
     simple RNN, whose derivative follows from y: tanh' = 1 - y^2.
     """
     width = _core.reserve_width(cell, x.dtype == torch.float64, weight_hh.shape[1])
@@ -198,14 +198,14 @@ def backward(
     reverse: bool,
     batch_first: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients that `needed` names; the four weights' come together or not at all."""
+    """Return the gradients marked in `needed`; those of the four weights come all or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
     assert x is not None and y is not None
     x, h0, c0, lengths = _compact_rows(x), _compact(h0), _compact(c0), _move_lengths(lengths)
     dy, dh_n, dc_n = gradients
     dy, dh_n, dc_n = None if dy is None else _compact_rows(dy), _compact(dh_n), _compact(dc_n)
     dx = x.new_empty(x.shape) if needed[0] else None
-    # The kernels sum all four in one pass or none: a frozen bias would save next to nothing.
+    # The kernels sum all four in one pass: skipping a frozen bias would save almost nothing.
     d_weights: list[Tensor | None] = [None] * 4
     if any(needed[1:5]):
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
@@ -235,7 +235,7 @@ def differentiable_gradients(
     reverse: bool,
     batch_first: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the inputs that `needed` names, each with a graph of its own.
+    """Return the gradients of the inputs marked in `needed`, each with its own graph.
 
     The kernels have no second derivative. Where autograd asks for one (`create_graph=True`), the
     forward pass is run again by the reference and differentiated by autograd: exact, and as slow as
@@ -244,7 +244,7 @@ def differentiable_gradients(
     Args:
         inputs: x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0; None where there is none.
         gradients: of the loss by y, h_n and c_n; None means zeros.
-        needed: for each input, whether its gradient is.
+        needed: whether each input needs its gradient.
     """
     x, weight_ih, weight_hh, bias_ih, bias_hh, *initial = inputs
     assert x is not None and weight_ih is not None and weight_hh is not None
@@ -296,6 +296,6 @@ class _Recurrence(torch.autograd.Function):
             )
         else:
             input_gradients = backward(saved, gradients, needed, *ctx.options)  # type: ignore[arg-type]
-        # The weights' gradients come together; autograd takes none that it did not ask for.
+        # All weights' gradients are computed together; autograd ignores those it did not request.
         used = (g if need else None for g, need in zip(input_gradients, needed, strict=True))
         return (None, *used, None, None, None, None)

@@ -1,6 +1,6 @@
-"""`elman::recurrence`: the kernels as operators that torch.compile and torch.export can hold.
+"""`elman::recurrence`: the kernels as operators for torch.compile and torch.export.
 
-An operator always returns the same number of tensors: what is not needed is empty.
+An operator always returns the same number of tensors; those that are not needed are empty.
 The names of the operators and of their arguments are part of exported programs, so they stay.
 """
 
@@ -39,8 +39,8 @@ _library.define(  # type: ignore[no-untyped-call]
 
 def _run(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight_hh, lengths, batch_first = (arguments[i] for i in (0, 2, 7, 10))
-    # Values were unknown while the graph was made, and the kernels trust them: a length above T
-    # would read past the end of x.
+    # Values are unknown when the graph is compiled, and the kernels do not check them: a length
+    # above T would make them read past the end of x.
     if lengths is not None:
         batch, time, _, _ = native.sizes(x, weight_hh, batch_first)
         check_lengths(lengths, batch, time)

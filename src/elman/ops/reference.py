@@ -1,7 +1,7 @@
 """Every cell as one loop over time in plain torch: read this first.
 
 The tests compare the kernels, torch's layers and everything else with it in float64. It also runs
-where no kernel does: second derivatives, and cells that have only a step function.
+where no kernel applies: second derivatives, and cells that have only a step function.
 
 Dimensions: B batch, T time, I input, H hidden, P projected, G blocks of the weights.
 """
@@ -22,10 +22,10 @@ class Step:
     """One step of one layer in one direction.
 
     Args:
-        t: place in the sequence, from 0.
-        sums: what enters the nonlinearity of each block of the weights, (B, H) each.
+        t: index in the sequence, from 0.
+        sums: input of the nonlinearity of each block of the weights, (B, H) each.
         gates: each gate's activation, (B, H).
-        states: after the step, (B, H); in a row that has ended, as they were.
+        states: states after the step, (B, H); unchanged in a row that has ended.
     """
 
     t: int

@@ -1,7 +1,7 @@
 """One layer in one direction, run by torch's own recurrent kernels, with lengths.
 
 torch takes rows of unequal length only as a PackedSequence: the steps of all rows are gathered time
-by time, so padding is never read, whatever it holds. torch has no layer that only runs backward;
+by time, so padding is never read, even if it holds NaN. torch has no layer that only runs backward;
 instead, each row is flipped within its own length.
 """
 
@@ -55,7 +55,7 @@ def run_torch_layer(
         return turned.transpose(0, 1).contiguous(), last
     batch, time, _ = x.shape
     weight_ih, weight_hh, *rest = weights
-    # Of h, which may be projected, and of a second state, which never is.
+    # Sizes of h, which may be projected, and of a second state, which never is.
     widths = (weight_hh.shape[1], weight_ih.shape[0] // len(cell.blocks))
     states = tuple(
         x.new_zeros(batch, width) if state is None else state
@@ -67,13 +67,13 @@ def run_torch_layer(
     flat = [w for w in weights if w is not None]
     biased = rest[0] is not None
     stacked = tuple(s.unsqueeze(0) for s in states)
-    # Where no row is padded, packing would only copy.
+    # If no row is padded, packing would only cost a copy.
     if lengths is None or bool((lengths == time).all()):
         hidden = stacked if len(stacked) > 1 else stacked[0]
         y, *final = kernel(
             x.flip(1) if reverse else x, hidden, flat, biased, 1, 0.0, False, False, True
         )
-        # Contiguous, as the kernels of elman return it, whichever path runs.
+        # Contiguous, so that every path returns the same layout as elman's kernels.
         y = (y.flip(1) if reverse else y).contiguous()
         return y, tuple(s.squeeze(0) for s in final)
 
@@ -107,18 +107,18 @@ def run_packed(
     states: tuple[Tensor | float, ...],
     lengths: Tensor,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run what takes a PackedSequence over x, (B, T, I), T and B at least 1.
+    """Apply a function of a PackedSequence to x, (B, T, I), with T and B at least 1.
 
-    Packing refuses empty rows: they get one step of zeros, and their own state afterwards.
+    Packing rejects empty rows, so they get one step of zeros, and their initial state afterwards.
 
     Args:
-        run: from the packed input to the packed output and the final states, (..., B, H).
-        states: where empty rows stay, (..., B, H) or 0 each.
+        run: maps the packed input to the packed output and the final states, (..., B, H).
+        states: states that empty rows keep, (..., B, H) or 0 each.
         lengths: valid steps of each row, (B,).
     Returns: y (B, T, H), zero past each row's end; final states.
     """
     empty = (lengths == 0).to(x.device)
-    # By where and not by a product with the mask, in which NaN would stay NaN.
+    # torch.where, because a product with the mask would keep NaN.
     x = torch.where(empty[:, None, None], x.new_zeros(()), x)
     steps = lengths.clamp(min=1).cpu()
     out, ends = run(pack_padded_sequence(x, steps, batch_first=True, enforce_sorted=False))

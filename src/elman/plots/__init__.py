@@ -1,7 +1,7 @@
 """Figures of a training and its evaluation; matplotlib is imported when the first one is drawn.
 
-`FIGURES` has one row for each figure: its name, the functions that draw and describe it, and the
-reason to leave it out. A new figure takes these functions in another file, and a row here.
+`FIGURES` has one row per figure: its name, the functions that draw and describe it, and the
+function that decides whether to omit it. To add a figure, write these functions and add a row.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "save_all",
 ]
 
-RARE = 0.1  # share of the rarest class, below which precision says more than the false alarm rate
+RARE = 0.1  # below this share of the rarest class, precision is more informative than ROC
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class FigureRow:
     """One row of `FIGURES`.
 
     Args:
-        name: of the file, without `.png`.
-        title: of the caption.
-        draw: from a report to a figure.
-        caption: from a report to a description of the figure and of its most notable value.
-        reason: from a report to why the figure is left out; empty where it is drawn.
+        name: file name, without `.png`.
+        title: title of the caption.
+        draw: draws the figure of a report.
+        caption: describes the figure of a report and its most notable value.
+        reason: returns why the figure of a report is omitted; empty if it is drawn.
     """
 
     name: str
@@ -82,8 +82,8 @@ def _one_class(report: Any) -> str:
 
 
 def _roc_reason(report: Any) -> str:
-    """Where the rarest class makes up less than 10 %, a small false positive rate still means many
-    false alarms for each hit; ROC does not show that and precision does."""
+    """If the rarest class makes up less than 10 %, a small false positive rate still means many
+    false alarms per hit, which precision shows and ROC does not."""
     if reason := _one_class(report):
         return reason
     share = curves.rarest_share(report)
@@ -129,14 +129,14 @@ FIGURES: dict[OutputName, tuple[FigureRow, ...]] = {
 def save_all(
     records: Records, report: Report, folder: str | Path, kept_epoch: int | None = None
 ) -> list[Path]:
-    """Write the figures that `left_out` does not name as PNG into `folder`.
+    """Write all figures except those in `left_out` to `folder` as PNG files.
 
     Args:
-        records: one an epoch, as for `history`.
-        report: as `elman.evaluate` makes them.
+        records: one per epoch, as for `history`.
+        report: a report of `elman.evaluate`.
         kept_epoch: the epoch whose weights were kept.
-    Returns: the files in the order in which they should be read: history.png, then those of
-        `FIGURES` for what the report is about.
+    Returns: the files in reading order: history.png, then those of `FIGURES` for the report's
+        task.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,9 +151,9 @@ def save_all(
 
 
 def left_out(records: Records, report: Report) -> dict[str, str]:
-    """Return the files that `save_all` does not write, each with the reason.
+    """Return the files that `save_all` omits, each with the reason.
 
-    One of roc.png and precision_recall.png is always among them.
+    They always include roc.png or precision_recall.png.
     """
     reasons = {} if records else {f"{HISTORY}.png": "no epoch was recorded"}
     rows = {f"{row.name}.png": row.reason(report) for row in FIGURES[report.output]}
@@ -164,7 +164,7 @@ def caption(name: str, records: Records, report: Report) -> tuple[str, str]:
     """Return the title and the caption of a figure that `save_all` writes.
 
     Args:
-        name: of the file, without `.png`; of another figure the title is its name.
+        name: file name, without `.png`; an unknown name is returned as the title.
     """
     if name == HISTORY:
         return curves.describe_history(records)

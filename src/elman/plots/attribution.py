@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from elman.explain.memory import Memory, MemoryCurve
 
 MAX_CHANNELS = 6
-MAX_BARS = 500  # across a panel; with more steps, one bar covers several
-MAX_LINES = 30  # of text
-LINEAR_LAGS = 64  # up to which the axis of time lags is linear
+MAX_BARS = 500  # bars per panel; with more steps, one bar covers several
+MAX_LINES = 30  # lines of text
+LINEAR_LAGS = 64  # largest time lag for which the axis is linear
 _COLUMNS = 92  # letters in a line of text
-_BAR = 4.0  # largest width of a bar, letters
+_BAR = 4.0  # maximum width of a bar, in letters
 _CURVE_STYLES: dict[str, dict[str, Any]] = {
     "past": {"color": BLUE, "linestyle": "-", "marker": "o"},
     "future": {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
@@ -43,7 +43,7 @@ _CURVE_STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw_attribution(attribution: Attribution) -> Figure:
-    """Draw the contribution of each step: bars up raised the output, bars down lowered it."""
+    """Draw the contribution of each step: bars above 0 raised the output, others lowered it."""
     return _over_tokens(attribution) if attribution.values.ndim == 1 else _under_signal(attribution)
 
 
@@ -62,7 +62,7 @@ def _title(axes: Axes, attribution: Attribution, more: str = "") -> None:
 
 
 def _ends(values: Floats) -> tuple[float, float]:
-    """Lowest and highest bar, 0 included."""
+    """Ends of the lowest and highest bar, including 0."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     return (low, high) if high > low else (0.0, 1.0)
 
@@ -105,7 +105,7 @@ def _name(axes: Axes, name: str) -> None:
 
 
 def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> None:
-    """Draw a bar for each step, or for the highest and lowest of every few steps."""
+    """Draw one bar per step; with many steps, the highest and lowest of each group of steps."""
     T = len(values)
     every = -(-T // MAX_BARS)
     at = np.arange(0, T, every)
@@ -128,7 +128,7 @@ def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, fl
     """Draw one channel and, below it, its bars on a scale that all channels share."""
     T, C = attribution.values.shape
     signal = attribution.inputs[:, c].astype(np.float64)
-    column = c - (C - len(attribution.categories))  # among the categories; negative for numbers
+    column = c - (C - len(attribution.categories))  # index of the category; negative for numbers
     low, high = float(signal.min()), float(signal.max())
     whole = (high - low or 1.0) / 0.48
     bars = axes.twinx()
@@ -161,7 +161,7 @@ def _over_tokens(attribution: Attribution) -> Figure:
     gap = 0.5 if max(widths) <= 2 else 1.0
     lines = _wrap_lines(widths, gap)
     tall = 0.6
-    if len(lines) == 1:  # there is room to spread the tokens
+    if len(lines) == 1:  # a single line leaves room to spread the tokens
         gap, tall = max(gap, min(4.0, (_COLUMNS - sum(widths)) / len(widths))), 1.3
     drawn = _lines_to_draw(lines, attribution.values)
     low, high = _ends(attribution.values)
@@ -176,7 +176,7 @@ def _over_tokens(attribution: Attribution) -> Figure:
         axes.axis("off")
         heights = 0.5 * attribution.values / (high - low)
         for row, line in enumerate(drawn):
-            # The distance from the lower edge of the bars' space to 0.
+            # Distance from the lower edge of the bars' area to 0.
             _line(axes, row, 0.5 * -low / (high - low), lines[line], words, widths, gap, heights)
         axes.set_xlim(-6, _COLUMNS + 1)
         axes.set_ylim(len(drawn), 0)
@@ -193,7 +193,7 @@ def _line(
     gap: float,
     heights: Floats,
 ) -> None:
-    """Draw one line of tokens in the room from `row` down to `row + 1`: bars, text under them."""
+    """Draw one line of tokens between `row` and `row + 1`: bars, and the text below them."""
     import matplotlib as mpl
 
     fonts = ["DejaVu Sans Mono", *mpl.rcParams["font.family"]]
@@ -204,7 +204,7 @@ def _line(
         colour = BLUE if heights[t] > 0 else VERMILION
         centre = x + widths[t] / 2
         axes.plot([x, x + widths[t]], [zero, zero], color=PALE, linewidth=0.7, zorder=1)
-        # Narrower than a long word, because heights are compared and not areas.
+        # Bars do not grow with long words, because readers should compare heights, not areas.
         wide = min(widths[t] + gap / 2, _BAR)
         axes.bar(centre, -heights[t], wide, zero, color=colour, linewidth=0)
         axes.text(
@@ -220,7 +220,7 @@ def _width(word: str) -> float:
 
 
 def _wrap_lines(widths: list[float], gap: float) -> list[range]:
-    """The tokens of each line."""
+    """Break tokens into lines; return the range of tokens of each line."""
     lines, start, x = [], 0, 0.0
     for t, width in enumerate(widths):
         if x + width > _COLUMNS and t > start:
@@ -231,7 +231,7 @@ def _wrap_lines(widths: list[float], gap: float) -> list[range]:
 
 
 def _lines_to_draw(lines: list[range], values: Floats) -> list[int]:
-    """Lines to draw: all, or those with the longest bars, in the order of the text."""
+    """Choose the lines to draw: all, or those with the longest bars, in text order."""
     if len(lines) <= MAX_LINES:
         return list(range(len(lines)))
     most = np.array([np.abs(values[line.start : line.stop]).max() for line in lines])

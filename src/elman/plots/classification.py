@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
     from elman.evaluate import ClassificationReport, MultilabelReport
 
-FEW = 6  # classes, up to which there is room for long labels
-MOST = 30  # classes or labels with a line of their own
+FEW = 6  # with up to this many classes there is room for long labels
+MOST = 30  # limit of classes or labels drawn on separate lines
 
 
 def confusion_matrix(report: ClassificationReport) -> Figure:
     """Draw the confusion matrix: colour is the share of the true class, numbers are counts.
 
-    A row is one true class, a column one predicted class, so the diagonal is the recall. Colours
-    are spaced so that shares of a few per cent can be seen. Counts are written only where all of
-    them fit; a class that is never true has an empty row.
+    Rows are true classes, columns are predicted classes, so the diagonal shows the recall. The
+    colour scale makes shares of a few per cent visible. Counts are written only if all of them
+    fit; a class that is never true has an empty row.
     """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
@@ -49,7 +49,7 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
     totals = counts.sum(1, keepdims=True)
     share = np.full(counts.shape, np.nan)
     np.divide(counts, totals, out=share, where=totals > 0)
-    cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches: 5.5 for the matrix, at most 1 a cell
+    cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches: 5.5 for the matrix, at most 1 per cell
     size = float(np.clip(cell * 72 * 0.72, 4.5, 8.5))  # points
     letter = size * 0.6 / 72  # inches, about
     names = [label(c, 36 if k <= FEW else 18 if k <= 30 else 12) for c in report.classes]
@@ -63,13 +63,13 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
         colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
         image = axes.imshow(share, cmap=colours, norm=PowerNorm(0.6, 0, 1), interpolation="nearest")
         style_axes(axes, grid="")
-        # A frame, or the white cells of a class that is never predicted would not look like cells.
+        # Without a frame, white cells of a class that is never predicted would not look like cells.
         axes.spines[:].set(visible=True, color=GRID)
         turned = longest * letter > cell
         axes.set_xticks(range(k), names, rotation=90 if turned else 0)
         axes.set_yticks(range(k), names)
         axes.tick_params(labelsize=size, pad=3)
-        # White lines between cells, as a grid on the half steps.
+        # White lines between cells: a grid at half-integer positions.
         axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#F0F0F0", linewidth=min(1.0, cell * 3))
@@ -118,7 +118,7 @@ def describe_confusion_matrix(report: ClassificationReport) -> str:
 
 
 def calibration(report: ClassificationReport) -> Figure:
-    """Draw accuracy against the predicted probability in equal bins, and how many each bin holds.
+    """Draw accuracy against predicted probability in equal bins, and the count of each bin.
 
     On the diagonal, a share p of the predictions made with probability p is correct. Whiskers are
     95 % Wilson intervals; they are left out for taggers, whose steps are not independent.
@@ -173,13 +173,13 @@ def describe_calibration(report: ClassificationReport) -> str:
 
 
 def accuracy_by_class(report: ClassificationReport) -> Figure:
-    """Draw, for each true class, the share that is found (recall) with a 95 % interval.
+    """Draw the recall of each class with a 95 % interval.
 
-    The hardest come first; of many classes only these. Intervals are Wilson's; for a tagger the
-    number of steps is first lowered, as in `accuracy_by_length`.
+    Classes are sorted by rising recall; only the first are drawn if there are many. Intervals are
+    Wilson's; for a tagger they use a reduced number of steps, as in `accuracy_by_length`.
     """
     shares = _recall_by_class(report)
-    # Of equal recalls the more frequent class comes first: it accounts for more errors.
+    # With equal recall, the more frequent class comes first: it accounts for more errors.
     listed = sorted(shares, key=lambda code: (shares[code][0], -shares[code][3]))
     drawn_codes = listed[:MOST]
     share, low, high, _ = np.array([shares[code] for code in drawn_codes]).T
@@ -231,9 +231,9 @@ def describe_accuracy_by_class(report: ClassificationReport) -> str:
 def accuracy_by_length(report: ClassificationReport) -> Figure:
     """Draw the share of correct predictions by length of the sequence, with 95 % intervals.
 
-    Bins hold about as many sequences each. Intervals are Wilson's. For a tagger the steps of a
-    sequence are not independent, so their number is first lowered to as many independent
-    predictions as vary as much as the sequences do.
+    Bins hold about equal numbers of sequences. Intervals are Wilson's. For a tagger the steps of
+    a sequence are not independent, so the interval uses their effective number; see
+    `independent_count`.
     """
     bins = bin_by_length(report)
     share, low, high = np.array(_accuracy_by_length(report)).T
@@ -265,7 +265,7 @@ def _accuracy_by_length(report: ClassificationReport) -> list[tuple[float, float
     right = (report.predicted == report.true).astype(np.float64)
     hits = np.bincount(owners, weights=right, minlength=report.count).astype(np.float64)
     count = np.bincount(owners, minlength=report.count).astype(np.float64)
-    # A sequence without a labelled step has no share, and no weight either.
+    # Sequences without labelled steps have no accuracy and are skipped.
     members = (b.members & (count > 0) for b in bin_by_length(report))
     return [share_with_interval(hits[m], count[m]) for m in members]
 

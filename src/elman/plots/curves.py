@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from elman.evaluate import ClassificationReport
 
-Records = Sequence[Mapping[str, Any]]  # of epochs
+Records = Sequence[Mapping[str, Any]]  # one per epoch
 
 PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last two by task
 MOST_COLOURED = 5
@@ -38,12 +38,12 @@ MEAN_AT = np.linspace(0, 1, 501)  # where the curves of several classes are aver
 
 
 def history(records: Records, kept_epoch: int | None = None) -> Figure:
-    """Draw loss and accuracy, or error, over the epochs, on training and validation data.
+    """Draw loss and accuracy (or RMSE) by epoch, for training and validation data.
 
     Args:
-        records: one an epoch, with the keys epoch, loss, accuracy or rmse, and maybe the two with
-            validation_ before them. A value that is missing, None or not finite leaves a gap.
-        kept_epoch: the epoch whose weights were kept, to be marked.
+        records: one per epoch, with the keys epoch, loss, accuracy or rmse, and optionally the
+            loss and metric prefixed with validation_. A missing value, None, NaN or inf is a gap.
+        kept_epoch: the epoch whose weights were kept, which is marked.
     """
     epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
     with new_figure(8.0, 3.2) as figure:
@@ -76,7 +76,7 @@ def describe_history(records: Records) -> tuple[str, str]:
     lowest, epoch = min(recorded)
     last = recorded[-1][0]
     text += f" The validation loss is lowest at epoch {epoch} ({lowest:.3g})"
-    if last > 1.02 * lowest:  # a smaller rise is within the noise from epoch to epoch
+    if last > 1.02 * lowest:  # smaller rises are within the noise between epochs
         return title, f"{text} and rises to {last:.3g}: from then on the network overfits."
     return title, f"{text} and does not rise after that: no overfitting is seen."
 
@@ -90,7 +90,7 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
         recorded = np.flatnonzero(np.isfinite(column))
         if len(recorded) == 0:
             continue
-        # A single epoch, or one between two gaps, has no line to show.
+        # A single epoch, or one between two gaps, has no line, so it needs a marker.
         marker = "o" if len(recorded) < 3 or np.isnan(column).any() else ""
         axes.plot(
             epochs, column, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name
@@ -116,7 +116,7 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
         )  # fmt: skip
     axes.margins(x=0.03, y=0.08)
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high)  # fixed, because the heights of the names are shares of this range
+    axes.set_ylim(low, high)  # fixed, because label positions are shares of this range
     heights = spread([(end - low) / (high - low) for *_, end in ends], 0.07)
     for (name, colour, _), height in zip(ends, heights, strict=True):
         axes.annotate(
@@ -143,7 +143,7 @@ class _Curve:
     x: Floats
     y: Floats
     area: float
-    steps: bool  # whether a value holds from the point before
+    steps: bool  # whether the curve is a step function, not linear between points
 
     def at(self, x: Floats) -> Floats:
         """Value at each of `x`, from 0 to 1."""
@@ -153,9 +153,9 @@ class _Curve:
 
 
 def roc(report: ClassificationReport) -> Figure:
-    """Draw the ROC curve of the second of two classes, else one-vs-rest curves and their mean.
+    """Draw the ROC curve of the second of two classes, or one-vs-rest curves and their mean.
 
-    With more than five classes the three with the smallest area are coloured, the others grey.
+    With more than five classes, the three with the smallest area are coloured, the others grey.
     """
     with new_figure(5.2, 4.9) as figure:
         axes = figure.subplots()
@@ -181,9 +181,9 @@ def describe_roc(report: ClassificationReport) -> str:
 
 
 def precision_recall(report: ClassificationReport) -> Figure:
-    """Draw precision against recall: of the rarer of two classes, else one-vs-rest and their mean.
+    """Draw precision against recall for the rarer of two classes, or one-vs-rest and the mean.
 
-    The area is the average precision. With more than five classes the three with the smallest area
+    The area is the average precision. With more than five classes, the three with the smallest area
     are coloured and the others are grey.
     """
     with new_figure(5.2, 4.9) as figure:
@@ -225,7 +225,7 @@ def rarest_share(report: ClassificationReport) -> float:
 
 
 def _positives(report: ClassificationReport) -> list[int]:
-    """Classes to draw: the second of two; else those that occur."""
+    """Classes to draw: the second of two, or all classes that occur."""
     if len(report.classes) == 2:
         return [1]
     occurring: list[int] = np.unique(report.true).tolist()
@@ -248,7 +248,7 @@ def _curves(report: ClassificationReport, points: Points, positives: list[int]) 
 def _roc_points(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float, bool]:
     from sklearn.metrics import auc, roc_curve
 
-    # With the points on straight lines: without them ties would look like a smooth curve.
+    # Collinear points are kept: without them, ties would look like a smooth curve.
     x, y, _ = roc_curve(positive, scores, drop_intermediate=False)
     return x, y, float(auc(x, y)), False
 
@@ -259,12 +259,12 @@ def _precision_recall_points(
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(positive, scores)
-    # From recall 0 up; the point that scikit-learn adds at recall 0 and precision 1 is nobody's
-    # threshold, so the first measured precision takes its place.
+    # In order of rising recall. The point that scikit-learn adds at recall 0 and precision 1 has no
+    # threshold, so it is replaced by the first measured precision.
     precision, recall = precision[::-1].copy(), recall[::-1]
     precision[0] = precision[1]
-    # The area is a sum of steps, not of trapezia, which would be too optimistic (Davis and
-    # Goadrich 2006).
+    # The area is a sum of steps; the trapezoidal rule would be too optimistic (Davis and Goadrich
+    # 2006).
     return recall, precision, float((np.diff(recall) * precision[1:]).sum()), True
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from elman.explain.bptt import Bptt, Place
 
-DECADES = 6  # of a heat map: values smaller than 1e-6 of the largest are white
-LOWEST = 1e-12  # of a logarithmic axis, relative to the largest
+DECADES = 6  # range of a heat map: values below 1e-6 of the largest are white
+LOWEST = 1e-12  # lower end of a logarithmic axis, relative to the largest value
 MOST_BARS = 24
 LEAST = 1e-12  # smallest value on a logarithmic axis
 
@@ -49,7 +49,7 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
     """Draw input, losses, dL/dh, Jacobians, and what each step contributes to every gradient.
 
     Args:
-        jacobian_norms: largest singular values by layer and direction, (T,); None leaves them out.
+        jacobian_norms: largest singular values by layer and direction, (T,); None omits the panel.
     """
     loss_at_every_step = bool((bptt.losses[:-1] != 0).any())
     contributions = bptt.contribution_norms
@@ -94,7 +94,7 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
 
 
 def draw_by_lag(bptt: Bptt) -> Figure:
-    """Draw the mean norm of a gradient against how many steps it went back."""
+    """Draw the mean gradient norm against the time lag."""
     from matplotlib.ticker import MaxNLocator
 
     with new_figure(7.2, 3.9) as figure:
@@ -116,7 +116,7 @@ def draw_by_lag(bptt: Bptt) -> Figure:
                 line_names.append((text, COLOURS[k], float(drawn[np.isfinite(drawn)][-1])))
         if line_names:
             axes.set_yscale("log")
-            # At least a power of ten, so that a constant norm is not drawn as noise.
+            # The axis spans at least a power of ten, or a constant norm would look like noise.
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, largest / 10), high)
             number_decades(axes)
@@ -129,7 +129,7 @@ def draw_by_lag(bptt: Bptt) -> Figure:
         axes.set_ylabel(f"mean norm of the gradient,\n{bptt.unit} per unit of state")
         more = len(bptt.gradient_by_lag) - len(chosen)
         axes.set_title("Gradient norm by time lag" + (f" ({more} more not drawn)" * (more > 0)))
-        figure.draw_without_rendering()  # the layout moves the axes, and names follow their lines
+        figure.draw_without_rendering()  # fixes the layout before labels are placed
         name_ends((axes, margin), line_names, lines=2)
     return figure
 
@@ -148,12 +148,12 @@ def _largest(values: Floats) -> float:
 
 
 def _top(values: Floats) -> float:
-    """Upper end of an axis from 0."""
+    """Upper end of an axis that starts at 0."""
     return 1.05 * _largest(values) or 1.0
 
 
 def _size_map(panel: Panel, values: Floats, what: str) -> None:
-    """Draw a heat map of sizes over at most six decades, from that of the smallest; 0 is white."""
+    """Draw a heat map of magnitudes over at most six decades below the largest; 0 is white."""
     from matplotlib.colors import LogNorm
 
     sizes = np.abs(values)
@@ -165,7 +165,7 @@ def _size_map(panel: Panel, values: Floats, what: str) -> None:
 
 
 def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> None:
-    """Draw a line for each layer and direction, on an axis from 0 or a logarithmic one."""
+    """Draw a line for each layer and direction, on a linear axis from 0 or a logarithmic one."""
     chosen = _topmost(values)
     table = np.stack(list(chosen.values()), 1)
     names = [_name(place) for place in chosen]
@@ -173,7 +173,7 @@ def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> 
         draw_lines(panel, table, names, bounds=(0, max(1.1, _top(table))))
         return
     largest = _largest(table) or 1.0
-    # One infinite or tiny value would squeeze all others into a line.
+    # One infinite or tiny value would flatten all other lines.
     drawn = _above_lowest(table, largest)
     low = float(np.nanmin(drawn)) if np.isfinite(drawn).any() else largest
     bounds = (min(low, largest / 10) / 1.6, largest * 1.6)
@@ -181,7 +181,7 @@ def _place_lines(panel: Panel, values: Mapping[Place, Floats], *, log: bool) -> 
 
 
 def _above_lowest(values: Floats, largest: float) -> Floats:
-    """Replace values that are too small for the axis or not finite by a gap, NaN."""
+    """Replace values that are not finite or too small for the axis by NaN, drawn as a gap."""
     return np.where(np.isfinite(values) & (values > largest * LOWEST), values, np.nan)
 
 
@@ -199,7 +199,7 @@ def plot_measurements(
     """Draw gradients by time lag, saturated gates, the variation of units, and the training.
 
     Args:
-        title: the summary of the findings, one line.
+        title: one-line summary of the findings.
         gradient_by_lag, saturation, unit_deviation, losses, rate_probe, learning_rate: as in
             `elman.explain.doctor.findings.Measurements`.
         thresholds: of vanished gradients, saturated gates and constant units, drawn as
@@ -245,19 +245,19 @@ def _place_name(place: tuple[Any, ...]) -> str:
 
 
 def _marker(points: int) -> str:
-    """The marker of a line; one of fewer than three points is easily missed without."""
+    """Marker of a line; without one, a line of fewer than three points is easily missed."""
     return "o" if points < 3 else ""
 
 
 def _draw_lines(
     axes: Axes, values: Mapping[tuple[int, str], Floats], first: int, limit: float, name: str
 ) -> None:
-    """Draw one line for each layer and direction that has room, and the threshold.
+    """Draw the threshold and one line per layer and direction, as many as fit.
 
     Args:
         values: by (layer, direction), positive numbers.
-        first: where the horizontal axis begins.
-        name: of the values below the threshold.
+        first: start of the horizontal axis.
+        name: name of the values below the threshold.
     """
     style_axes(axes)
     axes.set_yscale("log")
@@ -351,7 +351,7 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[float, float]]) -> None:
 
 
 def _write_note(axes: Axes, why: str) -> None:
-    """Write in an empty panel why it is empty."""
+    """Write the reason why a panel is empty into it."""
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 Panel = tuple[int, "Axes", Floats, Floats]  # value, its axes, true and predicted numbers
 
 MOST_POINTS = 4000
-MOST_VALUES = 4  # that are drawn side by side
+MOST_VALUES = 4  # limit of values drawn side by side
 # Translucent, so that the density shows where points overlap.
 POINTS: Any = {"color": BLUE, "markersize": 3, "alpha": 0.4, "markeredgewidth": 0}
 
 
 def predicted_over_true(report: RegressionReport) -> Figure:
-    """Draw predicted against true values; on the diagonal a prediction is right."""
+    """Draw predicted against true values; exact predictions lie on the diagonal."""
     with _panels(report, 4.2) as (figure, panels):
         for k, axes, true, predicted in panels:
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
@@ -57,7 +57,7 @@ def describe_predicted_over_true(report: RegressionReport) -> str:
 
 
 def residuals(report: RegressionReport) -> Figure:
-    """Draw the error, predicted minus true, against the prediction; no trend should be left."""
+    """Draw the error, predicted minus true, against the prediction; there should be no trend."""
     with _panels(report, 3.6) as (figure, panels):
         for k, axes, true, predicted in panels:
             axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
@@ -84,7 +84,7 @@ def describe_residuals(report: RegressionReport) -> str:
 def error_by_length(report: RegressionReport) -> Figure:
     """Draw the RMSE of each value by length of the sequence, relative to that of all sequences.
 
-    Bins hold about as many sequences each."""
+    Bins hold about equal numbers of sequences."""
     bins = bin_by_length(report)
     owners = owners_of(report)
     with new_figure(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
@@ -124,7 +124,7 @@ def describe_error_by_length(report: RegressionReport) -> str:
 def _panels(report: RegressionReport, height: float) -> Iterator[tuple[Figure, list[Panel]]]:
     """Yield a figure with one axes for each value, and what to draw in them."""
     count = min(len(report.names), MOST_VALUES)
-    # At even distances where there are too many points: more would only make the file larger.
+    # Evenly spaced points if there are too many: more would only make the file larger.
     every = max(1, len(report.true) // MOST_POINTS)
     with new_figure(max(4.6, 3.6 * count), height) as figure:
         panels: list[Panel] = []

@@ -1,7 +1,7 @@
 """Figures over the steps of a sequence: states, gates and prediction of a network.
 
 The panels of a figure are stacked and share their steps. Each has a narrow axes in the right margin
-for its colour bar or the names of its lines, so that the steps of all panels are aligned.
+for its colour bar or the names of its lines, so that the steps of all panels line up.
 
 Dimensions: T steps, C channels, H units, K outputs.
 """
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from elman.explain.trace import Direction, LayerTrace, Trace
 
 MAX_LINES = 6
-MAX_NAMED = 60  # tokens that have room for a name each
+MAX_NAMED = 60  # up to this many tokens, each one is labelled
 STYLES: tuple[Any, ...] = (
     "-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)),
 )  # fmt: skip
-# From light to dark, so that a print without colour shows the same order.
+# From light to dark, so that the order survives printing without colour.
 SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
 
 # Titles of gates and states; those of a user's cell keep their names.
@@ -65,13 +65,13 @@ def stacked(
     input_names: Sequence[str] = (),
     input_height: float = 0.0,
 ) -> Iterator[tuple[Figure, list[Panel]]]:
-    """Give a figure of panels over the steps of one sequence, with the sequence at the top.
+    """Make a figure of stacked panels over the steps of one sequence, with the input on top.
 
     Args:
-        heights: of the panels, inches.
-        inputs: tokens, (T,), which are written above the first panel; or numbers, (T, C).
-        input_names: of the C channels.
-        input_height: of an additional first panel with the numbers; 0 for none.
+        heights: heights of the panels, in inches.
+        inputs: tokens, (T,), written above the first panel; or numbers, (T, C).
+        input_names: names of the C channels.
+        input_height: height of an additional first panel with the numbers; 0 for no panel.
     """
     steps = len(inputs)
     with_input = bool(input_height) and inputs.ndim == 2
@@ -107,7 +107,7 @@ def step_axis(axes: Axes, steps: int) -> None:
 
 
 def _name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
-    """Write the tokens above a panel, one over each step, or one in several if there are many."""
+    """Write the tokens above a panel, over every step, or every few steps if there are many."""
     every = -(-len(tokens) // MAX_NAMED)
     at = np.arange(0, len(tokens), every)
     texts = [label(token, 18) for token in tokens[::every]]
@@ -121,7 +121,7 @@ def _name_tokens(axes: Axes, tokens: Sequence[object]) -> None:
 
 
 def _draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
-    """Draw channels, (T, C): a line each, or a heat map of many."""
+    """Draw channels, (T, C): one line per channel, or a heat map if there are many."""
     axes, _ = panel
     if inputs.shape[1] <= MAX_LINES:
         draw_lines(panel, inputs, names)
@@ -145,11 +145,11 @@ def heat(
     """Draw units, (T, H), as a heat map over the steps, with its colour bar.
 
     Args:
-        what: the bar's label, with its unit.
-        signed: whether the shades run from -limit, dark, over 0 to limit, light; else from 0,
-            white, to limit, dark.
-        limit: None for the largest absolute value.
-        norm: of matplotlib, in place of the limits.
+        what: label of the colour bar, with its unit.
+        signed: whether colours run from -limit (dark) to limit (light); otherwise they run from
+            0 (white) to limit (dark).
+        limit: upper end of the colours; None for the largest absolute value.
+        norm: matplotlib norm that replaces the limits.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -163,7 +163,7 @@ def heat(
         cmap=shades,
         aspect="auto",
         extent=(0.5, steps + 0.5, units + 0.5, 0.5),
-        # Colours between two decades would show sizes that no step has.
+        # Interpolated colours between two decades would show magnitudes that no step has.
         interpolation="auto" if norm is None else "nearest",
         **bounds,
     )
@@ -194,10 +194,10 @@ def draw_lines(
     bounds: tuple[float, float] | None = None,
     scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Draw up to six lines, (T, n), named at their ends, and others behind them in grey, (T, m).
+    """Draw up to six lines, (T, n), labelled at their ends, and others behind them in grey, (T, m).
 
     Args:
-        bounds: of the axis; None to fit the values.
+        bounds: limits of the axis; None to fit the values.
     """
     axes, margin = panel
     style_axes(axes, grid="y")
@@ -227,7 +227,7 @@ def draw_lines(
 def number_decades(axes: Axes) -> None:
     """Label the powers of ten of a logarithmic axis; below two decades also 2 and 5 times them.
 
-    matplotlib's own labels between them ignore the size and colour of the others.
+    matplotlib's own minor labels ignore the size and colour of the major ones.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -239,11 +239,11 @@ def number_decades(axes: Axes) -> None:
 
 
 def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int = 1) -> None:
-    """Write the names of lines in the margin, in their colours, at the heights where they end.
+    """Label lines in the margin, in their colours, at the heights where they end.
 
     Args:
-        named: text, colour, and the value at which its line ends, which may not be finite.
-        lines: of text in each name.
+        named: text, colour and last value of each line; the value may be non-finite.
+        lines: number of text lines in each label.
     """
     if not named:
         return
@@ -255,7 +255,7 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
     inches = axes.bbox.height / axes.figure.dpi
     gap = min(0.17 * lines / inches, 1 / len(named))
     placed = np.array(spread(heights.tolist(), gap))
-    # Back into the panel, without moving those that have room where they are.
+    # Move labels back into the panel, but only those that do not fit.
     order = np.argsort(placed, kind="stable")
     rising, places = placed[order], gap * np.arange(len(named))
     rising = np.maximum.accumulate(np.maximum(rising, 0) - places) + places
@@ -293,7 +293,7 @@ def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
     with stacked([1.3] * len(layer.gates), trace.inputs) as (figure, panels):
         for panel, (name, values) in zip(panels, layer.gates.items(), strict=True):
             if name in layer.sigmoid_gates:
-                # An open update gate keeps the old state, where others let something in.
+                # In a GRU, an open update gate keeps the old state; other gates let a signal in.
                 what = "keeps the old" if name == "z" else "open"
                 heat(panel, values, what, signed=False, limit=1.0)
                 unit_axis(panel[0], values.shape[1])
@@ -307,14 +307,14 @@ def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
 
 
 def _states(panel: Panel, values: Floats, what: str = "state") -> None:
-    """Draw states, which have no unit; those of tanh lie between -1 and 1."""
+    """Draw states, which are dimensionless; states of a tanh lie between -1 and 1."""
     bounded = float(np.abs(values).max()) <= 1
     heat(panel, values, what, signed=bool((values < 0).any()), limit=1.0 if bounded else None)
     unit_axis(panel[0], values.shape[1])
 
 
 def title_directions(panel: Panel, title: str, values: Floats, directions: set[Direction]) -> None:
-    """Title a panel of the top layer's units, with a line between those of its two directions."""
+    """Title a panel of the top layer's units, and draw a line between its two directions."""
     if len(directions) > 1:
         title += ": forward above, backward below"
         panel[0].axhline(values.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
@@ -322,11 +322,11 @@ def title_directions(panel: Panel, title: str, values: Floats, directions: set[D
 
 
 def _prediction(panel: Panel, trace: Trace) -> None:
-    """Draw the most prominent outputs as a line each, and the others in grey."""
+    """Draw one line for each of the most prominent outputs, and the others in grey."""
     values, has_classes = trace.distribution, TASKS[trace.task].has_classes
     finite = np.where(np.isfinite(values), values, -np.inf)
-    # Classes whose probability was high at some step, the final one among them; for values, those
-    # that are highest at the last step.
+    # The final class and classes whose probability was high at some step; for values, those that
+    # are highest at the last step.
     height = finite.max(0) if has_classes else finite[-1]
     if not trace.per_step:
         height[finite[-1].argmax()] = np.inf

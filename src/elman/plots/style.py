@@ -1,7 +1,7 @@
-"""What the figures have in common: palette, axes, PNG files, intervals of shares, bins of lengths.
+"""Shared by all figures: palette, axes, PNG files, intervals of shares, bins of lengths.
 
-Nothing here touches pyplot, so no display is needed and no figure is kept alive behind the
-caller's back. matplotlib is imported when the first figure is drawn.
+Nothing here uses pyplot, so no display is needed and pyplot keeps no reference to a figure.
+matplotlib is imported when the first figure is drawn.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 
 DPI = 150
 MOST_BINS = 8
-BIN_SIZE = 10  # sequences to aim for in a bin: with fewer, intervals hide any trend
+BIN_SIZE = 10  # target number of sequences per bin: with fewer, wide intervals hide any trend
 
 # Okabe and Ito's colours can be told apart with any colour vision: jfly.uni-koeln.de/color
 BLUE = "#0072B2"
@@ -46,8 +46,8 @@ GREY = "#767676"
 PALE = "#C8C8C8"
 GRID = "#E6E6E6"
 
-# Used if installed, for letters that matplotlib's own font lacks. Only those installed are named,
-# as matplotlib warns about others.
+# Fallback fonts for letters that matplotlib's own font lacks. Only installed ones are listed,
+# because matplotlib warns about others.
 MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei")
 
 RC: Any = {
@@ -81,14 +81,14 @@ def _figure_class() -> type[Figure]:
     class NotebookFigure(Figure):  # type: ignore[misc,unused-ignore]
         """A figure that a notebook shows without pyplot or its inline backend.
 
-        Where that backend is set up, IPython prefers its own printer for figures to this method,
-        so a figure is never shown twice.
+        If that backend is active, IPython prefers its own figure formatter to this method, so a
+        figure is never shown twice.
         """
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
             stream = io.BytesIO()
             save(self, stream)
-            # Size on the page; the image has more pixels, to be sharp on a dense screen.
+            # Display size; the image has more pixels, so that it is sharp on high-DPI screens.
             width, height = self.get_size_inches()
             return stream.getvalue(), {"width": int(width * 96), "height": int(height * 96)}
 
@@ -105,7 +105,7 @@ def _fonts() -> list[str]:
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure of a size in inches; everything drawn in the block has this style."""
+    """Yield an empty figure of the given size in inches; the style applies within the block."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -130,9 +130,9 @@ def style_axes(axes: Axes, grid: Literal["both", "x", "y", ""] = "both") -> None
 
 
 def label(text: object, most: int = 18) -> str:
-    """Return a label on one line of at most `most` characters, with no mathematics."""
+    """Return a label on one line of at most `most` characters, without math text."""
     plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    if len(plain) > most:  # cut from the middle: names of one family differ at the end
+    if len(plain) > most:  # cut in the middle: related names often differ at the end
         tail = (most - 1) // 3
         plain = plain[: most - 1 - tail] + "…" + plain[len(plain) - tail :]
     return plain.replace("$", r"\$")
@@ -142,7 +142,7 @@ def spread(heights: list[float], gap: float) -> list[float]:
     """Move `heights` apart until neighbours are at least `gap` from each other, keeping order."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     placed = list(heights)
-    # Moving one pair can push it onto the next; 50 passes settle the few lines of a panel.
+    # Separating one pair can make it overlap the next; 50 passes suffice for a panel's few lines.
     for _ in range(50):
         for low, high in itertools.pairwise(order):
             lack = gap - (placed[high] - placed[low])
@@ -161,7 +161,7 @@ def save(figure: Figure, target: Path | io.BytesIO) -> None:
 
 @dataclass(frozen=True, eq=False)
 class LengthBin:
-    """Sequences of similar length: which, (n,) bool, and how the axis names them."""
+    """Sequences of similar length: a mask, (n,) bool, and the label on the axis."""
 
     members: NDArray[np.bool_]
     first: int
@@ -169,19 +169,19 @@ class LengthBin:
 
     @property
     def span(self) -> str:
-        """Lengths from the shortest to the longest."""
+        """Range of lengths, from the shortest to the longest."""
         if self.first == self.last:
             return f"{self.first:,}"
         return f"{self.first:,} to {self.last:,}"
 
     @property
     def label(self) -> str:
-        """Lengths, and how many sequences there are."""
+        """Range of lengths and number of sequences."""
         return f"{self.span}\nn = {int(self.members.sum()):,}"
 
 
 def bin_by_length(report: Report) -> list[LengthBin]:
-    """Return at most 8 bins of about as many sequences each, without those that are empty."""
+    """Return at most 8 bins of about equal numbers of sequences, without empty bins."""
     edges = length_edges(report.lengths)
     place = np.searchsorted(edges, report.lengths, side="right") - 1
     predictions = np.bincount(owners_of(report), minlength=report.count)
@@ -195,7 +195,7 @@ def bin_by_length(report: Report) -> list[LengthBin]:
 
 
 def length_edges(lengths: Ints) -> Ints:
-    """Return the smallest length of each bin: at most 8 bins of about as many sequences each."""
+    """Return the smallest length of each of at most 8 bins of about equal counts."""
     values = np.unique(lengths)
     bins = int(np.clip(len(lengths) // BIN_SIZE, 1, MOST_BINS))
     if len(values) <= bins:
@@ -213,7 +213,7 @@ def share_with_interval(hits: Floats, count: Floats) -> tuple[float, float, floa
     """Return the share of correct predictions and its 95 % interval.
 
     Args:
-        hits, count: correct predictions and predictions of each sequence, (n,), counts over 0.
+        hits, count: number of correct and of all predictions per sequence, (n,), counts above 0.
     """
     share = float(hits.sum() / count.sum())
     worth = independent_count(hits, count)
@@ -222,26 +222,26 @@ def share_with_interval(hits: Floats, count: Floats) -> tuple[float, float, floa
 
 
 def independent_count(hits: Floats, count: Floats) -> float:
-    """Return how many independent predictions would vary as much as those of these sequences.
+    """Return the effective number of independent predictions.
 
-    The steps of one sequence are not independent, so an interval from their number would be too
-    narrow. This is their number divided by the design effect (Kish 1965).
+    The steps of one sequence are not independent, so an interval based on their number would be
+    too narrow. This is their number divided by the design effect (Kish 1965).
     """
     n, total = len(hits), float(count.sum())
-    if total == n:  # one prediction a sequence
+    if total == n:  # one prediction per sequence
         return total
     share = hits.sum() / total
-    # Variance of the ratio of two sums over sequences (linearised).
+    # Linearised variance of the ratio of two sums over sequences.
     variance = n / max(n - 1, 1) * ((hits - share * count) ** 2).sum() / total**2
-    # Where all is right or all is wrong no variance is seen: then each sequence counts once.
+    # If all predictions are right or all wrong, the variance is 0: count each sequence once.
     return float(np.clip(share * (1 - share) / variance, 1, total)) if variance > 0 else float(n)
 
 
 def wilson(right: Floats, count: Floats) -> tuple[Floats, Floats]:
     """95 % interval of a share, `right` of `count` independent predictions, each (b,), counts > 0.
 
-    Source: Wilson 1927. Not the bootstrap: it keeps its level for the small counts of a bin and for
-    shares near 0 and 1, where resamples of a bin without an error never show one.
+    Source: Wilson 1927. Unlike the bootstrap, it keeps its level for the small counts of a bin and
+    for shares near 0 and 1, where resamples of a bin without errors never contain one.
     """
     z = 1.959963984540054
     share = right / count
