@@ -4,8 +4,8 @@ Every function takes a `SequenceModel`, with sequences as it reads them, or a fi
 sequences as its `fit` takes them. None of them changes the network.
 """
 
-# All are imported at once and not on first use: four functions have the name of their module, and
-# a module that is imported later would replace the function.
+# Imported eagerly: four functions share the name of their module, and importing that module later
+# would bind the name to the module instead of the function.
 from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Watch, doctor

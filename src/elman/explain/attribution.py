@@ -3,11 +3,11 @@
     F: one number of the prediction       e: what the recurrent stack reads        e0: the baseline
     gradient x input        (e_i - e0_i) * dF/de_i at e
     integrated gradients    (e_i - e0_i) * the mean of dF/de_i on the straight line from e0 to e
-    occlusion               F at e, less F where a span of steps is replaced by the baseline
+    occlusion               F at e minus F with a span of steps replaced by the baseline
 
-The values of integrated gradients add up to F at e less F at e0 (completeness), which is checked in
-every call. Those of the other methods do so only where F is linear; the summary of the result gives
-the difference.
+The values of integrated gradients add up to F(e) - F(e0) (completeness); every call checks this.
+Those of the other methods add up to it only where F is linear; the summary of the result gives the
+difference.
 
 Dimensions: P points, T steps, C channels (and columns of categories), E numbers of a step in e.
 """
@@ -59,24 +59,24 @@ class Attribution:
     """How much each step and channel of one sequence contributed to one number of the prediction.
 
     Args:
-        method: that was used.
+        method: the attribution method.
         target: the class, label or value that is explained.
-        output: the number in words, as `log-odds of 7`.
-        unit: of that number and of all values: `nats` for logarithms, else empty.
-        step: of a network with an output at every step, which one, from 0; else None.
-        input_names: of the C channels; `("token",)` for tokens.
-        inputs: as the network reads them, (T, C), or the texts of the tokens, (T,).
-        categories: the T names of each column of categories; these columns follow the numbers.
-        values: contribution of each input, (T, C), or (T,) for tokens; above zero it raised the
-            number. With occlusion each channel is replaced alone.
+        output: the explained number in words, such as `log-odds of 7`.
+        unit: unit of that number and of all values: `nats` for logarithms, else empty.
+        step: the explained step, from 0, if the network has an output at every step; else None.
+        input_names: names of the C channels; `("token",)` for tokens.
+        inputs: the inputs as the network reads them, (T, C), or the texts of the tokens, (T,).
+        categories: T category names for each categorical column; these columns follow the numbers.
+        values: contribution of each input, (T, C), or (T,) for tokens; positive contributions
+            raise the number. With occlusion each channel is replaced alone.
         by_step: contribution of each step, (T,): the sum of `values` over channels; with occlusion
             all channels are replaced together.
         at_input: the number, F at the input.
         at_baseline: F at the baseline.
         baseline: the baseline in words.
-        points: how often the network was evaluated.
-        error: of integrated gradients, the deviation from completeness, summed over the parts of
-            the line between baseline and input; else None.
+        points: number of evaluations of the network.
+        error: for integrated gradients, the deviation from completeness, summed over the panels
+            of the line between baseline and input; else None.
         complete: whether `error` is within the tolerance; None for methods that are not complete.
     """
 
@@ -104,12 +104,12 @@ class Attribution:
 
     @property
     def difference(self) -> float:
-        """The change that is divided among the inputs: F at the input less F at the baseline."""
+        """The change that is divided among the inputs: F at the input minus F at the baseline."""
         return self.at_input - self.at_baseline
 
     @property
     def gap(self) -> float:
-        """How far the sum is from the change: total less difference."""
+        """Deviation of the sum from the change: `total` minus `difference`."""
         return self.total - self.difference
 
     def plot(self) -> Figure:
@@ -181,7 +181,7 @@ class Attribution:
         )
 
 
-@TorchThreads(1)  # torch forks and joins in every step of time: see `trace`
+@TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
 def attribute(
     model: Any,
     sequence: Any,
@@ -202,28 +202,29 @@ def attribute(
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
-        sequence: one, (T, C) or (T,), as the model reads it, or as an estimator's `fit` takes it.
-        target: a class, label or value by name (its number from 0, or `output 1`, for a
-            SequenceModel); None for the likeliest. Of several values one must be named.
+        sequence: one sequence, (T, C) or (T,): the input format of the model, or for an estimator
+            the format that its `fit` takes.
+        target: name of a class, label or value (its number from 0, or `output 1`, for a
+            SequenceModel); None for the likeliest. Required if the network predicts several values.
         method: `integrated_gradients`, `gradient_x_input` or `occlusion`.
         output: the number that is explained. `log_odds`, log p / (1 - p), is the default, because
             it does not flatten where the network is certain; `logit` is the raw output, which is
             meaningful only relative to the others; `log_probability`; `probability`. For a
             regression `value`, in the target's unit.
-        step: with an output at every step, which one, from 0 or, from the end, -1; None for the
-            last.
+        step: the step to explain, if the network has an output at every step: from 0, or negative
+            to count from the end; None for the last.
         baseline: the input that carries no information. `zero`: numbers and embeddings are 0, the
             training mean of standardised channels; `unknown`: numbers are 0, tokens and categories
-            have the embedding of the unknown one; or another sequence of T steps, in the form of
-            `sequence`. None means `unknown` for tokens and categories, else `zero`. A text that is
-            one of the two words is taken as that word.
-        span: of occlusion, how many steps are replaced at a time; None for 1.
-        stride: of occlusion, by how many steps the span is moved; None for `span`, so that spans
-            lie end to end. The effect of a span is divided equally among its steps; a step in
-            several spans gets the mean. The last span ends at the last step.
-        steps: of integrated gradients, the initial number of points; None for 64.
-        tolerance: of integrated gradients, how far the sum may be from complete, as a share of the
-            sum of absolute values; None for 1e-3. Points are added where they are needed, up to
+            have the embedding of the unknown token or category; or another sequence of T steps, in
+            the format of `sequence`. None means `unknown` for tokens and categories, else `zero`.
+            The texts 'zero' and 'unknown' always mean these options, never a sequence.
+        span: for occlusion, the number of steps that are replaced at a time; None for 1.
+        stride: for occlusion, the number of steps between the starts of two spans; None for `span`,
+            so that spans do not overlap. The effect of a span is divided equally among its steps; a
+            step in several spans gets the mean. The last span ends at the last step.
+        steps: for integrated gradients, the initial number of points; None for 64.
+        tolerance: for integrated gradients, the largest deviation from completeness, as a share of
+            the sum of absolute values; None for 1e-3. Points are added where they are needed, up to
             1024; `complete` says whether the tolerance was met.
     Raises: SettingsError for an option that the method or the network does not have; DataError or
         ShapeError for a sequence, baseline or target that does not fit.
@@ -270,11 +271,11 @@ def _share(
     e0: Tensor,
     options: dict[str, Any],
 ) -> Shares:
-    """Divide F at e less F at e0, both (T, E), by one of the three equations."""
+    """Divide F(e) - F(e0) among the inputs by one of the three equations; e and e0 are (T, E)."""
     columns = torch.from_numpy(embedded.columns).to(e.device)
     if method == "occlusion":
-        # Also all columns together: where two carry the same information, replacing one alone has
-        # no effect.
+        # All columns are also replaced together: if two carry the same information, replacing one
+        # of them alone has no effect.
         return occlude(lambda rows: evaluate(embedded, score, rows), e, e0, columns, **options)
     if method == "gradient_x_input":
         _, (gradient,) = differentiate(embedded, score, e[None])
@@ -284,7 +285,7 @@ def _share(
 
 
 def _method_options(method: str, **values: Any) -> dict[str, Any]:
-    """Return the options of this method, checked; refuse those of another."""
+    """Check and return the options of this method; raise SettingsError for those of another."""
     if method not in _METHOD_OPTIONS:
         methods = ", ".join(map(repr, _METHOD_OPTIONS))
         raise SettingsError(f"method: got {method!r:.40}, expected one of {methods}")

@@ -1,10 +1,10 @@
 """Backpropagation through time of one sequence, step by step, written out.
 
 The equations of `run_forward` are differentiated from the last step to the first; dx is short for
-dL/dx. A state acts on the loss in two ways, through what reads it (the output, or the layer above)
-and through the next state, and the two add up:
+dL/dx. A state affects the loss directly, through the output or the layer above, which read it, and
+through the next state; its gradient is the sum of both:
 
-    dh_t = direct_t + what comes back from step t+1
+    dh_t = direct_t + the gradient that comes back from step t+1
 
     rnn     da_t = dh_t * f'(a_t)              tanh: 1 - h_t^2, relu: 1 where h_t > 0
             goes back: U^T da_t
@@ -15,32 +15,32 @@ and through the next state, and the two add up:
             u_n = U_n h_{t-1} + b'_n, so that du_n = da_n * r_t; du_r = da_r, du_z = da_z
             goes back: dh_t * z_t + U^T du_t
 
-    lstm    dc_t = what comes back to c_t + dh_t * o_t * (1 - tanh(c_t)^2)
+    lstm    dc_t = the gradient that comes back to c_t + dh_t * o_t * (1 - tanh(c_t)^2)
             di_t = dc_t * g_t                  da_i = di_t * i_t * (1 - i_t)
             df_t = dc_t * c_{t-1}              da_f = df_t * f_t * (1 - f_t)
             dg_t = dc_t * i_t                  da_g = dg_t * (1 - g_t^2)
             do_t = dh_t * tanh(c_t)            da_o = do_t * o_t * (1 - o_t)
             goes back: to h_{t-1} U^T da_t, to c_{t-1} dc_t * f_t
 
-a_t is the sum inside a gate, W e_t + b + U h_{t-1} + b', da_t its gradient and du_t the same as
-seen from U. The gradients of the weights are sums over the steps of what each step contributes:
+a_t is the preactivation of a gate, W e_t + b + U h_{t-1} + b', da_t is its gradient and du_t the
+gradient of the recurrent part, U h_{t-1} + b'. The gradient of a weight is a sum over the steps:
 
     dW = sum_t da_t e_t^T    dU = sum_t du_t h_{t-1}^T    db = sum_t da_t    db' = sum_t du_t
     de_t = W^T da_t, for the layer below or the embedding
 
-These equations do not use autograd: the tests compare them with autograd and finite differences.
-Only a cell without equations here, one that a user registered, is differentiated by autograd
+These equations do not use autograd; the tests compare them with autograd and finite differences.
+Only a cell that a user registered, which has no equations here, is differentiated by autograd
 through its step function.
 
-How a gradient shrinks or grows on its way back is measured from its sources: the steps at which it
-enters a layer from above, because the output, or the next layer, reads them. Each is followed back
-through the recurrence of that layer and direction alone. It is the gradient of all states of a step
-together, h, and of an lstm c as well:
+`gradient_by_lag` measures how a gradient shrinks or grows on its way back. Its sources are the
+steps at which a gradient enters a layer from above, because the output or the next layer reads
+them. The gradient of each source is followed back through the recurrence of that layer and
+direction alone. It is the gradient of all states of a step together: h, or h and c of an lstm:
 
     g_{t-1} = J_t^T g_t        J_t = d(states_t) / d(states_{t-1})
 
-Dimensions: T steps, I what a layer reads, H hidden, G blocks of the weights, D directions, K
-outputs, S gradients that go back together, N numbers of all states (H, or 2*H of an lstm).
+Dimensions: T steps, I input size of a layer, H hidden, G blocks of the weights, D directions, K
+outputs, S gradients propagated together, N size of all states together (H, or 2*H for an lstm).
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ from elman.models import SequenceModel
 from elman.ops.cells import GRU, LSTM, RNN, RNN_RELU, Cell
 from elman.train import TorchThreads
 
-StateGradients = dict[str, Tensor]  # by name of a state, (H,) or, of S gradients at once, (S, H)
-# From (t, dL/d of the states at t) to (da, du) of that step and dL/d of the states of the step
-# before it.
+StateGradients = dict[str, Tensor]  # by name of a state: (H,), or (S, H) for S gradients at once
+# Takes t and the gradients of the states at t; returns da and du of that step, and the gradients of
+# the states of the step before it.
 StepBack = Callable[[int, StateGradients], tuple[Tensor, Tensor, StateGradients]]
 
-MAX_SOURCES = 64  # that are followed: memory stays O(T*H) where every step is a source
-_JACOBIAN_VALUES = 2**22  # numbers of the Jacobians that are in memory together
+MAX_SOURCES = 64  # followed at most: memory stays O(T*H) even if every step is a source
+_JACOBIAN_VALUES = 2**22  # most elements of Jacobians in memory at once
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class LayerBackward:
     """The backward pass of one layer and direction; row t of every array belongs to x_t.
 
     Args:
-        forward: what the layer did.
+        forward: the forward pass of the layer.
         direct: gradient that enters from above, (T, H).
-        dh: dL/dh_t, through both ways together, (T, H).
-        da: gradient of the sums inside the gates, (T, G*H).
-        du: the same as seen from U, (T, G*H); it differs for the candidate of a gru.
-        step_back: goes back one step.
+        dh: dL/dh_t, the direct gradient plus the one through the next state, (T, H).
+        da: gradient of the gates' preactivations, (T, G*H).
+        du: gradient of their recurrent part, (T, G*H); differs from da for the candidate of a gru.
+        step_back: function that propagates a gradient back by one step.
     """
 
     forward: LayerForward
@@ -92,11 +92,11 @@ class BackwardPass:
     """The backward pass of one sequence.
 
     Args:
-        losses: L_t, (T,); the loss of one output a sequence is at the last step.
-        dy: gradient of the outputs as seen from each step, (T, K); of one output, T times the same.
+        losses: L_t, (T,); with one output a sequence, its loss is at the last step.
+        dy: gradient of the outputs at each step, (T, K); one output a sequence is repeated T times.
         share: the share of each state that the output reads, (T, D*H): read = sum share_t * h_t.
-        layers: as in the forward pass.
-        embedded: gradient of what the first layer reads, (T, I).
+        layers: in the order of the forward pass.
+        embedded: gradient of the first layer's input, (T, I).
     """
 
     losses: Tensor
@@ -107,10 +107,10 @@ class BackwardPass:
 
 
 def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardPass:
-    """Go back from the loss to every state and input.
+    """Propagate the gradient of the loss back to every state and input.
 
     Args:
-        sequence: with a target.
+        sequence: a sequence with a target.
         forward: its forward pass.
     """
     model = sequence.model
@@ -129,7 +129,7 @@ def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardP
             layer_backward(layer, above[:, d * H : (d + 1) * H])
             for d, layer in enumerate(forward.layers[number * D : (number + 1) * D])
         ]
-        # What this layer read was read by both of its directions.
+        # Both directions read the same input, so its gradient is the sum over the directions.
         above = sum(
             (layer.da @ layer.forward.weights[0] for layer in both),
             start=torch.zeros_like(both[0].forward.inputs),
@@ -142,7 +142,7 @@ def output_shares(model: SequenceModel, hidden: Tensor) -> Tensor:
     """The share of each state that the output reads, (T, D*H).
 
     last: 1 at the last step of each direction; mean: 1/T; max: 1 at a unit's largest state, divided
-    among equal ones; every: 1.
+    equally among ties; every: 1.
     """
     config, H = model.config, model.config.hidden_size
     if config.per_step:
@@ -159,12 +159,12 @@ def output_shares(model: SequenceModel, hidden: Tensor) -> Tensor:
 
 
 def layer_backward(layer: LayerForward, direct: Tensor) -> LayerBackward:
-    """Go back through one layer and direction, from the gradient that enters above, (T, H)."""
+    """Backpropagate through one layer and direction; `direct` enters from above, (T, H)."""
     step_back = _STEP_BACKS.get(layer.cell, _autograd_step_back)(layer)
     dh, da, du = ([torch.empty(0)] * len(direct) for _ in range(3))
     gradients = dict.fromkeys(layer.cell.states, torch.zeros_like(direct[0]))
     for t in layer.backwards:
-        # What enters from above acts on h_t alone; the other states reach it only through time.
+        # Only h_t is read from above, so c_t of an lstm has no direct gradient.
         dh[t] = direct[t] + gradients["h"]
         da[t], du[t], gradients = step_back(t, gradients | {"h": dh[t]})
     return LayerBackward(
@@ -228,7 +228,7 @@ def _lstm(layer: LayerForward) -> StepBack:
 
 
 def _autograd_step_back(layer: LayerForward) -> StepBack:
-    """For a cell without equations above: compute each step again and differentiate by autograd.
+    """Step back by autograd, for a cell without equations above: recompute and differentiate it.
 
     a and u are separate leaves, so that their gradients are da and du.
     """
@@ -237,7 +237,7 @@ def _autograd_step_back(layer: LayerForward) -> StepBack:
     a_all, u_all = layer.inputs.detach() @ W.T + b, previous["h"] @ U.T + b_hh  # (T, G*H)
 
     def step_back(t: int, gradients: StateGradients) -> tuple[Tensor, Tensor, StateGradients]:
-        # A step acts on each row of a batch alone: a row for each gradient that goes back.
+        # The rows of a batch are independent, so each gradient that is propagated takes one row.
         rows = gradients["h"].reshape(-1, gradients["h"].shape[-1]).shape[0]
         a, u = (values[t].repeat(rows, 1).requires_grad_() for values in (a_all, u_all))
         states = {name: h[t].repeat(rows, 1).requires_grad_() for name, h in previous.items()}
@@ -271,14 +271,14 @@ _STEP_BACKS: dict[Cell, Callable[[LayerForward], StepBack]] = {
 
 @dataclass(frozen=True)
 class GradientByLag:
-    """What remains of a gradient after a number of steps back.
+    """Norm of a gradient by time lag.
 
     Args:
-        norms: mean norm by time lag, 0 to T-1, over the sources that reach it, (T,); NaN at lags
-            that none reaches.
-        remaining: the norm relative to that at lag 0, (T,): the product over the steps so far of
-            sum of norms after the step / sum of norms before it, of the sources that take it.
-        sources: steps at which a gradient enters and was followed, S.
+        norms: mean norm by time lag, 0 to T-1, over the sources that reach the lag, (T,); NaN at
+            lags that no source reaches.
+        remaining: the norm relative to that at lag 0, (T,): the cumulative product over the lags of
+            (sum of norms after a step back) / (sum before it), over the sources that take the step.
+        sources: number of sources that were followed, S.
     """
 
     norms: Tensor
@@ -289,8 +289,8 @@ class GradientByLag:
 def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
     """Follow the gradients that enter one layer and direction, all together.
 
-    Where more than 64 steps are sources, 64 of them are followed, evenly spaced, the first and the
-    last among them: time and memory stay O(T*H).
+    If more than 64 steps are sources, 64 evenly spaced ones are followed, including the first and
+    the last, so that time and memory stay O(T*H).
     """
     order = list(layer.forward.backwards)
     is_source = (layer.direct != 0).any(1).tolist()
@@ -303,7 +303,7 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
     started = 0
     for place, t in enumerate(order):
         if place in entries[started : started + 1]:
-            # It enters at h; nothing has reached the other states yet.
+            # The gradient enters at h; those of the other states are still zero.
             gradients = {
                 name: torch.cat([g, torch.zeros_like(layer.direct[t])[None]])
                 for name, g in gradients.items()
@@ -319,13 +319,13 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
     reached = ~norms.isnan()
     reaching = torch.where(reached, norms, 0.0)
     mean = reaching.sum(0) / reached.sum(0)  # 0 / 0 is NaN: no source reaches that lag
-    # A ratio of sums over the same sources, not of the means: those at lag k and k + 1 are over
-    # different sources, and a strong one that ends would look like a vanishing gradient.
+    # The ratio is of sums over the same sources. The means at lags k and k + 1 are over different
+    # sources: where a strong source ends, their ratio would look like a vanishing gradient.
     after = reaching[:, 1:].sum(0)
-    before = torch.where(reached[:, 1:], norms[:, :-1], 0.0).sum(0)  # of the same sources
+    before = torch.where(reached[:, 1:], norms[:, :-1], 0.0).sum(0)  # over the same sources
     ratio = after / before
-    # A gradient that is 0 stays 0, and one that has overflowed stays infinite: 0 / 0 and inf / inf
-    # would be NaN, which means that no source reaches that lag.
+    # A zero gradient stays zero and one that has overflowed stays infinite. 0 / 0 and inf / inf
+    # would give NaN, which is reserved for lags that no source reaches.
     ratio[before == 0] = 0.0
     ratio[before.isinf()] = torch.inf
     ratio[~reached[:, 1:].any(0)] = torch.nan
@@ -334,9 +334,9 @@ def gradient_by_lag(layer: LayerBackward) -> GradientByLag:
 
 
 def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
-    """J_t of some steps, (n, N, N): its rows are the states at t, its columns those before.
+    """Jacobians J_t of the given steps, (n, N, N): rows are states at t, columns those before.
 
-    Row i is the gradient that goes back from number i of the states, one unit vector each.
+    Row i is computed by propagating the i-th unit vector back by one step.
     """
     names = layer.forward.cell.initial_states
     unit_rows = torch.eye(layer.forward.state_size).to(layer.dh).chunk(len(names), 1)
@@ -348,9 +348,9 @@ def jacobians(layer: LayerBackward, steps: list[int]) -> Tensor:
     return torch.stack(rows)
 
 
-@TorchThreads(1)  # many small matrices: two threads wait for each other longer than they work
+@TorchThreads(1)  # for many small matrices, synchronising two threads costs more than it gains
 def jacobian_norms(layer: LayerBackward) -> Tensor:
-    """Largest singular value of J_t, (T,): the most by which each step can stretch a gradient."""
+    """Largest singular value of J_t, (T,): the most by which a step can grow a gradient."""
     batch = max(1, _JACOBIAN_VALUES // layer.forward.state_size**2)
     steps = list(range(len(layer.dh)))
     parts = [jacobians(layer, steps[i : i + batch]) for i in range(0, len(steps), batch)]

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Place = tuple[int, Direction]  # a layer, from 0, and a direction
 
-# Share of the gradient that enters a layer which remains at the far end of the sequence: below the
-# first it has vanished, above the second it has exploded, and between them it is carried.
+# Norm of a gradient at the longest lag relative to that at lag 0: below the first threshold the
+# gradient has vanished, above the second it has exploded, between them it is carried.
 VANISHED, EXPLODED = 0.01, 100.0
-# Multiplications for the Jacobians that a figure shows by default: seconds on one core.
+# Most multiplications for Jacobians that a figure computes by default: seconds on one core.
 _MAX_PRODUCTS = 10**10
 
 
@@ -42,11 +42,11 @@ class Contribution:
 
     Args:
         letter: the parameter's letter in the equations: W, U, V, b_h, b_y or E, the embeddings.
-        shape: of the parameter.
-        left: (T, m).
-        right: (T, n), for a matrix, to which step t contributes the outer product of both rows;
-            None for a bias, to which it contributes left_t.
-        rows: (T,), for a table of embeddings: step t contributes left_t to row rows_t; else None.
+        shape: shape of the parameter.
+        left: left factor, (T, m).
+        right: right factor, (T, n), for a matrix: step t contributes the outer product of left_t
+            and right_t. None for a bias: step t contributes left_t.
+        rows: (T,), for an embedding table: step t contributes left_t to row rows_t; else None.
     """
 
     letter: str
@@ -56,7 +56,7 @@ class Contribution:
     rows: Tensor | None = None
 
     def at(self, step: int) -> Tensor:
-        """The contribution of one step, of the parameter's shape."""
+        """The contribution of one step, in the shape of the parameter."""
         if self.rows is not None:
             contribution = self.left.new_zeros(self.shape)
             contribution[self.rows[step]] = self.left[step]
@@ -66,7 +66,7 @@ class Contribution:
         return torch.outer(self.left[step], self.right[step])
 
     def norms(self) -> Tensor:
-        """Frobenius norm of every step's contribution, (T,): of an outer product |left| |right|."""
+        """Frobenius norm of each step's contribution, (T,); |left| |right| for an outer product."""
         sizes = self.left.square().sum(1).sqrt()
         return sizes if self.right is None else sizes * self.right.square().sum(1).sqrt()
 
@@ -91,18 +91,18 @@ class Bptt:
 
     Args:
         losses: L_t, (T,): one for each output; with one output a sequence, its loss is at step T.
-        dh: dL/dh_t of each layer and direction, (T, H), in nats per unit of h; of an lstm with c_t
-            fixed.
-        gradient_by_lag: mean norm of a gradient by time lag, 0 to T-1 steps back from the step at
-            which it enters the layer, (T,), over the steps at which one enters; of an lstm that of
-            (h, c) together. NaN at lags that no gradient reaches.
-        remaining: the same relative to that at lag 0, from 1 at lag 0, (T,).
-        sources: how many steps at which a gradient enters a layer were followed; at most 64.
-        inputs, input_names: what was read, as in a Trace.
+        dh: dL/dh_t of each layer and direction, (T, H), in nats per unit of h; for an lstm with c_t
+            held fixed.
+        gradient_by_lag: mean gradient norm by time lag, (T,). The lag, 0 to T-1, counts steps back
+            from the step at which a gradient enters the layer; the mean is over these steps. For an
+            lstm the norm is of (h, c) together. NaN at lags that no gradient reaches.
+        remaining: the norm relative to that at lag 0, (T,); 1 at lag 0.
+        sources: number of entering gradients that were followed in each layer; at most 64.
+        inputs, input_names: as in a Trace.
         network: cell, layers and units, in words.
-        unit: of the loss: nats, or squared deviations for a regression.
-        contributions: of every parameter, by name.
-        backward_pass: the gradients of everything, as tensors.
+        unit: unit of the loss: nats, or squared deviations for a regression.
+        contributions: the contributions to the gradient of every parameter, by name.
+        backward_pass: the gradients of all states and inputs, as tensors.
     """
 
     losses: Floats
@@ -119,7 +119,7 @@ class Bptt:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Number of steps, T."""
         return len(self.losses)
 
     @property
@@ -133,11 +133,11 @@ class Bptt:
         return {name: each.letter for name, each in self.contributions.items()}
 
     def contribution(self, name: str, step: int) -> Floats:
-        """What one step contributes to the gradient of a parameter, of the parameter's shape.
+        """The contribution of one step to the gradient of a parameter, in the parameter's shape.
 
         Args:
             name: one of `gradients`.
-            step: from 0, as in arrays; -1 is the last.
+            step: from 0; -1 is the last.
         Raises: SettingsError for a name or step that does not exist.
         """
         if name not in self.contributions:
@@ -162,15 +162,15 @@ class Bptt:
 
     @functools.cached_property
     def gradients(self) -> dict[str, Floats]:
-        """dL/d of every parameter: the sum of what all steps contribute."""
+        """Gradient of the loss for every parameter: the sum of the contributions of all steps."""
         return {name: to_array(each.total()) for name, each in self.contributions.items()}
 
     @functools.cached_property
     def jacobian_norms(self) -> dict[Place, Floats]:
         """Largest singular value of d(state_t)/d(state_{t-1}), (T,), by layer and direction.
 
-        The factor by which a step can stretch a gradient at most. The state of an lstm is (h, c).
-        Computed at the first access: T decompositions of (H, H), or (2*H, 2*H).
+        It is the largest factor by which a step can grow a gradient. The state of an lstm is
+        (h, c). Computed on first access: T decompositions of (H, H), or (2*H, 2*H) for an lstm.
         """
         return {
             layer.forward.place: to_array(jacobian_norms(layer))
@@ -181,8 +181,8 @@ class Bptt:
     def verdicts(self) -> dict[Place, str]:
         """`vanishes`, `explodes` or `carries`, by layer and direction.
 
-        By `remaining` at the longest lag: below 0.01, above 100, or between. `no gradient` where
-        none enters; `single step` where there is one step only.
+        Decided by `remaining` at the longest lag: below 0.01, above 100, or between. `no gradient`
+        if no gradient enters the layer; `single step` if the longest lag is 0.
         """
         return {place: self._verdict(place) for place in self.remaining}
 
@@ -196,11 +196,11 @@ class Bptt:
         return "vanishes" if left < VANISHED else "explodes" if left > EXPLODED else "carries"
 
     def longest_lag(self, place: Place) -> int:
-        """The longest time lag that a gradient reaches in this layer and direction, steps."""
+        """The longest time lag, in steps, that a gradient reaches in this layer and direction."""
         return int(np.flatnonzero(~np.isnan(self.remaining[place]))[-1])
 
     def rate(self, place: Place) -> float:
-        """Factor by which a step back multiplies the gradient's norm, the geometric mean."""
+        """Geometric mean of the factors by which a step back multiplies the gradient norm."""
         lag = self.longest_lag(place)
         return float(self.remaining[place][lag] ** (1 / lag)) if lag else 1.0
 
@@ -223,8 +223,8 @@ class Bptt:
         """Draw, over the steps: the input, dL/dh, the Jacobians, each step's contributions.
 
         Args:
-            jacobians: whether to draw `jacobian_norms`; None draws them where they take no more
-                than seconds (for 100 steps of 256 numbers, not for 2,000).
+            jacobians: whether to draw `jacobian_norms`; None draws them if they take no more than
+                seconds (for 100 steps with 256 numbers of state, but not for 2,000 steps).
         """
         from elman.plots.gradients import draw_bptt
 
@@ -244,9 +244,9 @@ class Bptt:
         """Return a pandas DataFrame.
 
         Args:
-            by: `step`: a row a step, with the loss, |dL/dh| of each layer and direction, and the
-                norm of the step's contribution to each parameter's gradient; `lag`: a row for
-                each lag, layer and direction, with `norm` and `remaining`.
+            by: `step` for a row for each step, with the loss, |dL/dh| of each layer and direction,
+                and the norm of the step's contribution to each parameter's gradient; `lag` for a
+                row for each lag, layer and direction, with `norm` and `remaining`.
         """
         if by == "lag":
             places, count = list(self.gradient_by_lag), self.steps
@@ -292,23 +292,23 @@ class Bptt:
         )
 
 
-@TorchThreads(1)  # torch forks and joins in every step of time: see `trace`
+@TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
 def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
-    """Go back through one sequence from its loss to every state and parameter.
+    """Backpropagate the loss of one sequence to every state and parameter.
 
-    The loss is that of the task, without label smoothing, class weights or another loss chosen for
-    training: cross-entropy, in nats; for several labels the mean of their binary cross-entropies;
-    for numbers the mean squared deviation, for an estimator on the standardised target. With an
-    output at every step L is the sum over the steps, where training takes the mean.
+    The loss is the task's default, whatever loss, label smoothing or class weights the training
+    used: cross-entropy, in nats, for classes; the mean binary cross-entropy for several labels; the
+    mean squared error for numbers, on the standardised target for an estimator. With an output at
+    every step, L is the sum over the steps, whereas training uses the mean.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
-        sequence: one, as the model reads it, or for an estimator as its `fit` takes it.
-        label: its label: for a bare network a code, (K,) of 0 and 1, or (K,) values, with an output
-            at every step one a step; for an estimator as `fit` takes it.
+        sequence: one sequence, in the model's input format, or in that of an estimator's `fit`.
+        label: its label: for a bare network a class code, (K,) of 0 and 1, or (K,) values, for each
+            step if it has an output at every step; for an estimator the format of its `fit`.
     Returns: a Bptt; it prints a summary, and `.plot()` and `.plot_by_lag()` draw it.
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
-        network computes something else than its config says.
+        network computes something other than its config describes.
     """
     if label is None:
         raise SettingsError("label: got None, expected a label: without one there is no loss")
@@ -363,8 +363,8 @@ def _contributions(
         names = weight_names(layer.layer, layer.direction == "backward")
         for name, (letter, left, right) in zip(names, factors, strict=True):
             contributions[name] = Contribution(letter, shapes[f"recurrent.{name}"], left, right)
-    # What the output reads is a sum over the steps, share_t * h_t. With one output a sequence, the
-    # gradient of b_y belongs to no step in particular; it is assigned to the last.
+    # The output layer reads the sum over the steps of share_t * h_t. With one output a sequence,
+    # the gradient of b_y does not come from any one step; it is assigned to the last.
     name, dy = "output.weight", backward.dy
     contributions[name] = Contribution("V", shapes[name], dy, backward.share * hidden)
     if not config.per_step:

@@ -1,15 +1,15 @@
-"""The forms of inputs, outputs and results, shared by all explanations.
+"""Formats of inputs, outputs and results, shared by all explanations.
 
 Sequences and labels are checked before a network reads them. Results are converted for NumPy,
-pandas and JSON. `OUTPUTS` gives the meaning of a network's outputs, one row a task:
+pandas and JSON. `OUTPUTS` gives the meaning of a network's outputs, one row for each task:
 
     classification   p = softmax(y)    L = -log p[true]                      dy = p - [true]
     multilabel       p = sigmoid(y)    L = mean_k binary cross-entropy       dy = (p - target) / K
     regression       values y          L = mean_k (y_k - target_k)^2         dy = 2 (y - target) / K
 
-Logarithms are natural: cross-entropies and scores that are logarithms are in nats.
+Logarithms are natural: cross-entropies and logarithmic scores are in nats.
 
-Dimensions: T steps, C channels, K outputs; a leading ... is a batch, or the steps, or nothing.
+Dimensions: T steps, C channels, K outputs; a leading ... is any number of batch or step dimensions.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def check_input(
     """Return a sequence, (T, C) of the model's dtype or (T,) int64, on its device.
 
     Args:
-        name: of the sequence, for messages.
-        input_names: of the channels; those of a bare network if left out.
+        name: name of the sequence in messages.
+        input_names: names of the channels; by default those of a bare network.
     Raises: ShapeError or DataError unless the network can read it.
     """
     x, config = _as_tensor(values, name), model.config
@@ -78,11 +78,11 @@ def check_input(
 
 
 def check_label(model: SequenceModel, values: Any, steps: int, name: str) -> Tensor:
-    """Return a label in the form of `ExplainedSequence.target`.
+    """Return a label in the format of `ExplainedSequence.target`.
 
     Args:
-        steps: T of its sequence.
-        name: of the label, for messages.
+        steps: length T of its sequence.
+        name: name of the label in messages.
     Raises: ShapeError or DataError unless the network can learn it.
     """
     label, config = _as_tensor(values, name), model.config
@@ -120,7 +120,7 @@ def check_label(model: SequenceModel, values: Any, steps: int, name: str) -> Ten
 def check_name(option: str, name: Any, names: tuple[Any, ...], expected: str) -> int:
     """Return the index of a name.
 
-    Raises: DataError with the first names and the nearest, if it is none of them.
+    Raises: DataError listing the first names and the nearest one, if there is no such name.
     """
     for index, each in enumerate(names):
         if each == name:
@@ -144,7 +144,7 @@ def _as_tensor(values: Any, name: str) -> Tensor:
 
 def _check_codes(codes: Tensor, size: int, what: str, name: str) -> None:
     """Raise DataError unless codes, (T,), are whole numbers from 0 to size - 1."""
-    # Codes of categories are floats in the same tensor as the numbers: exact below 2^24 in float32.
+    # Category codes share a float tensor with the numbers; float32 is exact for them up to 2^24.
     bad = ~((codes >= 0) & (codes < size) & (codes == codes.floor()))
     if bool(bad.any()):
         step = int(bad.nonzero()[0])
@@ -159,16 +159,16 @@ class OutputMeaning:
     """One row of `OUTPUTS`.
 
     Args:
-        to_distribution: from outputs, (..., K), to probabilities, or to the values themselves.
-        loss: from outputs, (..., K), and a target to the loss, (...), and its gradient, (..., K);
+        to_distribution: maps outputs, (..., K), to probabilities, or to the values themselves.
+        loss: maps outputs, (..., K), and a target to the loss, (...), and its gradient, (..., K);
             written out, because the backward pass here does not use autograd.
-        loss_unit: of the loss.
-        scores: the numbers that can be explained: from outputs, (B, K), and the index
-            of one of them to one number a row, (B,), by the name of its scale; the first is the
-            default.
-        distance: from the absolute differences of two distributions, (..., K), to a number, (...).
-        distance_name: of that distance.
-        decide: from a distribution, (T, K), to the predicted class, (T,), or labels, (T, K); None
+        loss_unit: unit of the loss.
+        scores: functions for the numbers that can be explained, by the name of their scale: from
+            outputs, (B, K), and the index of one output to a number for each row, (B,). The first
+            is the default.
+        distance: maps the absolute differences of two distributions, (..., K), to a number, (...).
+        distance_name: name of that distance.
+        decide: maps a distribution, (T, K), to the predicted class, (T,), or labels, (T, K); None
             for numbers.
     """
 
@@ -188,8 +188,8 @@ def _cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _binary_cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    # softplus is -log sigmoid(y) where the label is 1 and -log(1 - sigmoid(y)) where it is 0, and
-    # finite for every y, which log(sigmoid(y)) is not.
+    # softplus gives -log sigmoid(y) for label 1 and -log(1 - sigmoid(y)) for label 0. Unlike
+    # log(sigmoid(y)), it is finite for every y.
     losses = functional.softplus(outputs * (1 - 2 * target)).mean(-1)
     return losses, (torch.sigmoid(outputs) - target) / outputs.shape[-1]
 
@@ -199,7 +199,7 @@ def _squared_error(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_odds(outputs: Tensor, index: int) -> Tensor:
-    """log p / (1 - p) of a softmax: the output less the logsumexp of the others."""
+    """log(p / (1 - p)) of a softmax: the output minus the logsumexp of the others."""
     others = torch.arange(outputs.shape[1], device=outputs.device) != index
     return outputs[:, index] - torch.logsumexp(outputs[:, others], -1)
 
@@ -219,7 +219,7 @@ OUTPUTS: dict[OutputName, OutputMeaning] = {
             "log_probability": lambda outputs, k: torch.log_softmax(outputs, -1)[:, k],
             "probability": lambda outputs, k: torch.softmax(outputs, -1)[:, k],
         },
-        # Total variation distance: 0 to 1, and the same however a class is split into two.
+        # Total variation distance: from 0 to 1, and unchanged if a class is split into two.
         distance=lambda differences: differences.sum(-1) / 2,
         distance_name="total variation distance of the probabilities",
         decide=lambda distribution: distribution.argmax(1),
@@ -229,7 +229,7 @@ OUTPUTS: dict[OutputName, OutputMeaning] = {
         loss=_binary_cross_entropy,
         loss_unit="nats",
         scores={
-            "log_odds": _output,  # of a sigmoid, log p / (1 - p) is the output itself
+            "log_odds": _output,  # for a sigmoid, log(p / (1 - p)) is the output itself
             "logit": _output,
             "log_probability": lambda outputs, k: functional.logsigmoid(outputs[:, k]),
             "probability": lambda outputs, k: torch.sigmoid(outputs[:, k]),
@@ -251,12 +251,12 @@ OUTPUTS: dict[OutputName, OutputMeaning] = {
 
 
 def to_array(values: Tensor) -> Floats:
-    """Copy a tensor to a float64 NumPy array, which no later change of the network reaches."""
+    """Copy a tensor to a float64 NumPy array that shares no memory with the network."""
     return values.detach().cpu().double().numpy().copy()
 
 
 def to_frame(columns: Mapping[str, Any]) -> Any:
-    """Return a pandas DataFrame of columns of equal length, in their order.
+    """Return a pandas DataFrame of columns of equal length, in the order of the mapping.
 
     Raises: ElmanError if pandas is missing.
     """
@@ -282,10 +282,10 @@ def to_json(value: Any) -> Any:
 
 
 def attributes_to_dict(result: Any, *names: str) -> dict[str, Any]:
-    """The named attributes of a result, JSON-ready."""
+    """Return the named attributes of a result, ready for JSON."""
     return {name: to_json(getattr(result, name)) for name in names}
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
+    """Return a number with its noun: `1 step`, `2 steps`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

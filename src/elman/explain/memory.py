@@ -1,7 +1,7 @@
 """Memory of a network: how much the output changes when one earlier input is replaced.
 
     effect at time lag k = mean over sequences of the distance between the prediction and the
-                           prediction with the input k steps before replaced
+                           prediction after replacing the input k steps earlier
 
 With one output a sequence, k counts back from the last step: lag 0 is x_T. A bidirectional network
 has a curve for the past and one for the future. The past is the effect through the forward
@@ -10,14 +10,15 @@ the effect through the backward direction, which ends at the first step, so k co
 there: lag 0 is x_1. In a stack each direction of the top layer reads both directions of the layer
 below, so the two curves are not fully separate.
 
-With an output at every step, y_t is compared when x_{t-k} is replaced, for the future x_{t+k}.
+With an output at every step, the effect is that of x_{t-k} on y_t, and for the future of x_{t+k}.
 
 The distance between predictions is, for classes, the total variation distance (half the sum of
 absolute differences of the probabilities, from 0 to 1); for several labels the mean absolute
-difference of their probabilities; for values the absolute difference. All is computed in float64.
+difference of their probabilities; for values the absolute difference. Everything is computed in
+float64.
 
-With readout `mean` or `max` every step has a direct path to the output: then the curve shows which
-steps the prediction uses, and only in part how far states carry.
+With readout `mean` or `max` every step has a direct path to the output. The curve then shows which
+steps the prediction uses, and only in part how far the states carry information.
 
 Dimensions: n sequences, T steps, D lags, R resamples.
 """
@@ -45,21 +46,21 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 _RESAMPLES = 1000  # the ends of a 95 % interval have a standard error of 2 % of its width
-_SEQUENCES = range(20, 101)  # fewest and most that are measured by default
-_STEPS = 2_000_000  # that the network runs over by default, about: seconds with 64 units
+_SEQUENCES = range(20, 101)  # smallest and largest default number of sequences to measure
+_STEPS = 2_000_000  # default budget of steps through the network: seconds with 64 units
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryCurve:
-    """The curve of the past, or of the future.
+    """Effect of replaced inputs by time lag, for the past or the future.
 
     Args:
-        lags: that were measured, (D,), from 0.
-        effect: mean over sequences, (D,).
-        low, high: 95 % interval of the mean, by resampling sequences with replacement, (D,).
-        sequences: how many are long enough, (D,).
-        reach: the largest measured lag whose effect is at least the stated share of the largest;
-            None if nothing had any effect.
+        lags: the measured time lags, from 0, (D,).
+        effect: mean effect over sequences, (D,).
+        low, high: 95 % bootstrap interval of the mean, (D,), from resampled sequences.
+        sequences: number of sequences measured at each lag, (D,).
+        reach: the largest measured lag whose effect is at least `Memory.share` of the largest
+            effect; None if no replacement had an effect.
     """
 
     lags: Ints
@@ -82,15 +83,15 @@ class Memory:
 
     Args:
         past: the effect of earlier inputs.
-        future: of later inputs, for a bidirectional network; else None.
+        future: the effect of later inputs, for a bidirectional network; else None.
         per_step: whether the network has an output at every step.
         measure: the unit of an effect, in words.
-        replacement: what replaced an input, in words.
-        share: of the largest effect, under which an input counts as forgotten.
-        used: sequences that were measured.
-        available: sequences in X.
-        longest: steps of the longest that was measured.
-        seed: of the random choices.
+        replacement: the replacement of an input, in words.
+        share: share of the largest effect below which an input counts as forgotten.
+        used: number of sequences that were measured.
+        available: number of sequences in X.
+        longest: number of steps of the longest measured sequence.
+        seed: seed of the random choices.
     """
 
     past: MemoryCurve
@@ -106,12 +107,12 @@ class Memory:
 
     @property
     def lags(self) -> Ints:
-        """Of the past, (D,)."""
+        """Measured lags of the past, (D,)."""
         return self.past.lags
 
     @property
     def effect(self) -> Floats:
-        """Of the past, (D,)."""
+        """Mean effect of the past at each lag, (D,)."""
         return self.past.effect
 
     @property
@@ -126,12 +127,12 @@ class Memory:
 
     @property
     def reach(self) -> int | None:
-        """Of the past: see `MemoryCurve.reach`."""
+        """Reach of the past; see `MemoryCurve.reach`."""
         return self.past.reach
 
     @property
     def curves(self) -> dict[str, MemoryCurve]:
-        """The curves by name: `past`, and `future` of a bidirectional network."""
+        """The curves by name: `past` and, for a bidirectional network, `future`."""
         return {"past": self.past, **({"future": self.future} if self.future else {})}
 
     def plot(self) -> Figure:
@@ -190,7 +191,7 @@ class Memory:
 _CURVE_COLUMNS = ("effect", "low", "high", "sequences")
 
 
-@TorchThreads(1)  # torch forks and joins in every step of time: see `trace`
+@TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
 def memory(
     model: Any,
     X: Any,
@@ -203,22 +204,23 @@ def memory(
 ) -> Memory:
     """Measure how far back, and in a bidirectional network how far ahead, inputs change the output.
 
-    One step of a sequence is replaced at a time. Each replacement takes a pass of the sequence
-    through the network: `lags` passes, or twice as many for both directions.
+    One step of a sequence is replaced at a time. Each replacement takes one pass of the sequence
+    through the network, so a sequence takes `lags` passes, or twice as many for both directions.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
-        X: sequences, as the model reads them, or as the estimator's `fit` takes them.
-        replace: `others`, the same step of another sequence, chosen at random from X (any step of a
-            sequence that is too short); or `baseline`, 0 for numbers, the training mean of
+        X: sequences in the model's input format, or in the format that the estimator's `fit` takes.
+        replace: `others`, the same step of another sequence, chosen at random from X (a random step
+            if that sequence is too short); or `baseline`, 0 for numbers, the training mean of
             standardised channels, and the unknown token or category.
-        sequences: how many are measured at most, chosen at random from X. None: 100, or fewer where
-            sequences are long, so that the network runs over two million steps, but at least 20.
-        lags: how many are measured at most: all that a tenth of the sequences have, and two at
-            least; if there are more, evenly spaced on a logarithmic scale. With an output at every
-            step, also how many steps of a sequence are replaced at most, chosen at random.
-        share: of the largest effect, under which an input counts as forgotten.
-        seed: of the random choices.
+        sequences: largest number of sequences to measure, chosen at random from X. None for 100, or
+            fewer if they are long: about two million steps in all, but at least 20 sequences.
+        lags: largest number of lags to measure. All lags that a tenth of the sequences, and at
+            least two, have are measured; if these are more than `lags`, a logarithmic grid of them.
+            With an output at every step, also the most steps of a sequence that are replaced,
+            chosen at random.
+        share: share of the largest effect below which an input counts as forgotten.
+        seed: seed of the random choices.
     Raises: SettingsError for a value out of range; DataError for fewer than two sequences, or one
         that the network cannot read.
     """
@@ -283,22 +285,22 @@ def _check_options(replace: str, sequences: int | None, lags: int, share: float)
 
 
 def _affordable_count(lengths: list[int], replaced: int) -> int:
-    """How many sequences are measured by default, given their lengths in the order of use."""
+    """Default number of sequences to measure, from their lengths in the order of use."""
     cost = np.cumsum([length * min(length, replaced) for length in lengths])
     return int(np.clip((cost <= _STEPS).sum(), _SEQUENCES[0], _SEQUENCES[-1]))
 
 
 def _fewest_sequences(used: int) -> int:
-    """How many sequences a lag needs: a tenth, and at least two, for the sake of the interval."""
+    """Fewest sequences for a lag: a tenth, and at least two, which the interval needs."""
     return max(2, -(-used // 10))
 
 
 def _lag_grid(lengths: list[int], most: int) -> Ints:
-    """Lags from 0 that enough sequences have: all, or `most` on a logarithmic scale."""
+    """Lags from 0 that enough sequences have: all, or at most `most` on a logarithmic scale."""
     end = sorted(lengths)[-_fewest_sequences(len(lengths))]
     if end <= most:
         return np.arange(end)
-    # Rounding repeats short lags, so that there may be fewer than `most`.
+    # Rounding maps several grid points to the same short lag, so fewer than `most` may remain.
     return np.unique(np.round(np.geomspace(1, end, most)).astype(np.int64)) - 1
 
 
@@ -322,7 +324,7 @@ def _describe_replacement(replace: Replacement, config: ModelConfig) -> str:
 
 
 def _steps_at_lags(row: Tensor, grid: Ints, bidirectional: bool) -> list[int]:
-    """Steps to replace, from 0, with one output a sequence: one for each lag of the sequence."""
+    """Steps to replace, from 0, with one output a sequence: one step for each lag."""
     lags = grid[grid < len(row)]
     ahead = lags if bidirectional else lags[:0]
     steps: list[int] = np.union1d(len(row) - 1 - lags, ahead).tolist()
@@ -349,9 +351,9 @@ def _by_lag(change: Floats, steps: list[int], grid: Ints, T: int, side: str) -> 
 def _curve(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) -> MemoryCurve:
     """Average over sequences, (n, D), with intervals.
 
-    Sequences are resampled, not steps: the effects of one sequence's steps depend on each other.
+    Sequences are resampled, not steps, because effects within one sequence are not independent.
     """
-    # A tagger's steps are chosen at random, and may miss a lag.
+    # With an output at every step the replaced steps are random, so a sequence may miss a lag.
     enough = (~np.isnan(effects)).sum(0) >= _fewest_sequences(len(effects))
     grid, effects = grid[enough], effects[:, enough]
     measured = ~np.isnan(effects)
@@ -359,14 +361,14 @@ def _curve(effects: Floats, grid: Ints, share: float, rng: np.random.Generator) 
     sums = np.where(measured, effects, 0.0)
     effect = sums.sum(0) / counts
     n = len(effects)
-    # A resample is determined by how often it holds each sequence, so that the means of all
-    # resamples are two matrix products.
+    # A resample is described by the count of each sequence in it, so two matrix products give the
+    # means of all resamples.
     times = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(np.float64)  # (R, n)
     weight = times @ measured  # (R, D)
     means = np.divide(times @ sums, weight, out=np.full(weight.shape, np.nan), where=weight > 0)
     low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     largest = effect.max()
-    # The reach is the largest such lag, even where effects in between are smaller: a network may
+    # The reach is the largest such lag even if effects at shorter lags are smaller: a network may
     # ignore some steps and use earlier ones.
     remembered = grid[effect >= share * largest] if largest > 0 else grid[:0]
     reach = int(remembered[-1]) if len(remembered) else None

@@ -1,10 +1,10 @@
-"""The network to explain: a copy of it, with sequences and labels in the form that it reads.
+"""The network to explain: a copy, with sequences and labels in its input format.
 
-A user passes a `SequenceModel`, with sequences as the model reads them, or a fitted estimator, with
-sequences and labels in the form of its `fit`. All other modules of `elman.explain` use an
-`ExplainedNetwork`, which is the same for both.
+A user passes a `SequenceModel` with sequences in its input format, or a fitted estimator with
+sequences and labels in the format that its `fit` takes. All other modules of `elman.explain` use an
+`ExplainedNetwork`, which has the same interface for both.
 
-Dimensions: n sequences, N steps of all of them, T steps of one, C channels, K outputs.
+Dimensions: n sequences, N steps in all, T steps of one sequence, C channels, K outputs.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ Texts = tuple[str, ...]
 
 @runtime_checkable
 class FittedEstimator(Protocol):
-    """The attributes that are used of a fitted estimator, whose class is a level above this one."""
+    """The part of a fitted estimator that is used here; its class is in a layer above this one."""
 
     @property
     def model_(self) -> SequenceModel:
-        """The network; one of them, if the estimator averages the predictions of several."""
+        """The network, or one of several whose predictions the estimator averages."""
 
     @property
     def encoder_(self) -> Any:
-        """Of sequences: `kind`, `read_steps(X)`, `encode(X)`, `gaps`, `categories`, `channels`."""
+        """Encodes sequences: `kind`, `read_steps`, `encode`, `gaps`, `categories`, `channels`."""
 
     @property
     def target_(self) -> Any:
-        """Of labels: `encode(labels)`, and `classes`, or `names`, `mean` and `scale`."""
+        """Encodes labels: `encode`, and `classes`, or `names`, `mean` and `scale`."""
 
     @property
     def columns_(self) -> Any:
-        """Of X: `what`, `names`."""
+        """Column names of X: has `what` and `names`."""
 
     def read_sequences(self, X: Any) -> Any:
         """Take X out of its container."""
 
     def read_labels(self, X: Any, y: Any) -> Any:
-        """Check that y has a label for each sequence, or each step, of X."""
+        """Check that y has a label for each sequence of X, or for each step."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class ExplainedNetwork:
     """A bare network, which reads tensors and arrays of numbers.
 
     Args:
-        model: a copy of the user's network, in evaluation mode, its gradients empty.
-        output_names: classes, labels, or names of the numbers that are predicted, (K,).
-        input_names: of the C channels (of an estimator numbers, which of them were observed,
-            categories); `("token",)` for tokens.
+        model: a copy of the user's network, in evaluation mode and without gradients.
+        output_names: classes, labels, or names of the predicted numbers, (K,).
+        input_names: names of the C channels; for an estimator numbers, flags of observed numbers
+            and categories, in this order. `("token",)` for tokens.
         mean, scale: (K,): a value in the target's unit is output * scale + mean; 0 and 1 for
             classes and for a bare network.
     """
@@ -86,9 +86,9 @@ class ExplainedNetwork:
         """Copy the network of `model`, a SequenceModel or a fitted estimator.
 
         Args:
-            dtype: of the copy; None for that of the user's network. float64 by default: in float32
-                the rounding of a long sequence is larger than the tolerances that are promised.
-        Raises: SettingsError for anything else.
+            dtype: dtype of the copy; None for that of the user's network. float64 by default: in
+                float32, rounding errors of a long sequence exceed the documented tolerances.
+        Raises: SettingsError unless `model` is one of these.
         """
         estimator = None
         if isinstance(model, FittedEstimator):
@@ -122,21 +122,21 @@ class ExplainedNetwork:
 
     @property
     def meaning(self) -> OutputMeaning:
-        """The meaning of the outputs: of classification, multilabel or regression."""
+        """The meaning of the outputs for the task: classification, multilabel or regression."""
         return OUTPUTS[self.model.config.task]
 
     @property
     def has_classes(self) -> bool:
-        """Whether outputs are scores of classes or labels; else they are numbers."""
+        """Whether the outputs are scores of classes or labels; if not, they are numbers."""
         return TASKS[self.model.config.task].has_classes
 
     def distribution(self, outputs: Tensor) -> Tensor:
-        """From outputs, (..., K), to probabilities, or to values in the target's unit."""
-        # Scale and mean are 1 and 0 for classes, which changes no bit of a probability.
+        """Convert outputs, (..., K), to probabilities, or to values in the target's unit."""
+        # For classes the scale is 1 and the mean 0, which leave a probability unchanged to the bit.
         return self.meaning.to_distribution(outputs) * self.scale + self.mean
 
     def describe(self) -> str:
-        """The network in a few words."""
+        """Describe the network in a few words."""
         config = self.model.config
         cell = config.cell.upper()
         if config.cell == "rnn":
@@ -149,13 +149,13 @@ class ExplainedNetwork:
         )
 
     def read_sequences(self, X: Any) -> Any:
-        """Take X out of its container, for the three methods below."""
+        """Extract the sequences from X, in the form that the three methods below take."""
         return X
 
     def encode(self, sequences: Any) -> Ragged:
-        """Sequences as the network reads them: (N, C) numbers, or (N,) int64.
+        """Convert sequences to the network's input format: (N, C) numbers, or (N,) int64.
 
-        Raises: DataError or ShapeError naming the sequence that it cannot read.
+        Raises: DataError or ShapeError naming a sequence that the network cannot read.
         """
         names = _numbered("sequence", "X", len(sequences))
         inputs = [
@@ -164,9 +164,9 @@ class ExplainedNetwork:
         return Ragged.from_list([x.cpu().numpy() for x in inputs])
 
     def encode_labels(self, sequences: Any, labels: Any) -> NDArray[Any] | Ragged:
-        """Labels as the network learns them: (n,) codes, int64, or (n, K); Ragged, one a step.
+        """Convert labels to targets: (n,) codes, int64, or (n, K); a Ragged if each step has one.
 
-        Raises: DataError or ShapeError naming the label that it cannot learn.
+        Raises: DataError or ShapeError naming a label that the network cannot learn.
         """
         names = _numbered("label", "y", len(labels))
         targets = [
@@ -176,41 +176,41 @@ class ExplainedNetwork:
         return Ragged.from_list(targets) if self.model.config.per_step else np.stack(targets)
 
     def numeric_steps(self, sequences: Any) -> Ragged:
-        """The columns of numbers, (N, C), as the user has them."""
+        """The numeric columns, (N, C), as the user passed them, before standardisation."""
         inputs = self.encode(sequences)
         numbers = inputs.values[:, : self.model.config.input_size]
         return inputs.with_values(numbers.astype(np.float64))
 
     def read(self, sequence: Any, label: Any = None) -> ExplainedSequence:
-        """Bring one sequence, and its label if it has one, to the form that the network reads.
+        """Convert one sequence, and its label if there is one, to the network's input format.
 
         Args:
             sequence: for a bare network a tensor or array, (T, C) or (T,) whole numbers; for an
-                estimator one entry of an X as `fit` takes it.
-            label: for a bare network a code; (K,) with 1 for each label that applies; (K,) values
-                or one number; with an output at every step one a step. For an estimator one entry
-                of y.
+                estimator one entry of X in the format that `fit` takes.
+            label: for a bare network a class code; (K,) with 1 for each label that applies; (K,)
+                values or one number; one of these for each step if the network has an output at
+                every step. For an estimator one entry of y.
         Raises: DataError or ShapeError, saying what was expected.
         """
         sequences = self.read_sequences([sequence])
         values = torch.from_numpy(self.encode(sequences).values)
-        # Checked for an estimator too: a user may have replaced its network by another.
+        # Also checked for an estimator, because a user may have replaced its network.
         x = check_input(self.model, values, "sequence", self.input_names)
         tokens, categories = self._texts(sequences, x)
         target = None
         if label is not None:
             self._check_class(label)
             codes = self.encode_labels(sequences, [label])
-            # With a label at every step, those of all steps; else those of the only sequence.
+            # A Ragged holds the labels of all steps; otherwise row 0 is the only sequence's label.
             codes = codes.values if isinstance(codes, Ragged) else codes[0]
             target = check_label(self.model, codes, len(x), "label")
         return ExplainedSequence(self, x[None], target, tokens, categories)
 
     def _check_class(self, label: Any) -> None:
-        """Raise DataError for a label that is none of the classes, naming the nearest."""
+        """Raise DataError, suggesting the nearest class, if the label is not a class."""
 
     def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
-        """Texts of the only sequence's tokens, None for numbers, and of its categories."""
+        """Texts of a single sequence's tokens (None for numbers) and of its categories."""
         if x.ndim == 1:
             return tuple(str(token) for token in x.tolist()), ()
         codes = x[:, self.model.config.input_size :]
@@ -219,31 +219,31 @@ class ExplainedNetwork:
 
 @dataclass(frozen=True)
 class ExplainedEstimator(ExplainedNetwork):
-    """The network of a fitted estimator, which reads what the estimator's `fit` takes.
+    """The network of a fitted estimator; it takes sequences in the format of `fit`.
 
     Args:
-        estimator: whose network it is.
+        estimator: the estimator that the network belongs to.
     """
 
     estimator: FittedEstimator
 
     def read_sequences(self, X: Any) -> Any:
-        """Take X out of its container, for the three methods below."""
+        """Extract the sequences from X, in the form that the three methods below take."""
         return self.estimator.read_sequences(X)
 
     def encode(self, sequences: Any) -> Ragged:
-        """Sequences as the network reads them: (N, C) numbers, or (N,) int64."""
+        """Convert sequences to the network's input format: (N, C) numbers, or (N,) int64."""
         encoded: Ragged = self.estimator.encoder_.encode(sequences)
         return encoded
 
     def encode_labels(self, sequences: Any, labels: Any) -> NDArray[Any] | Ragged:
-        """Labels as the network learns them: (n,) codes, int64, or (n, K); Ragged, one a step."""
+        """Convert labels to targets: (n,) codes, int64, or (n, K); Ragged if each step has one."""
         checked = self.estimator.read_labels(sequences, labels)
         targets: NDArray[Any] | Ragged = self.estimator.target_.encode(checked)
         return targets
 
     def numeric_steps(self, sequences: Any) -> Ragged:
-        """The columns of numbers, (N, C), as the user has them."""
+        """The numeric columns, (N, C), as the user passed them, before standardisation."""
         encoder = self.estimator.encoder_
         steps = encoder.read_steps(sequences)
         columns = [c for c in range(encoder.channels) if c not in encoder.categories]
@@ -251,13 +251,13 @@ class ExplainedEstimator(ExplainedNetwork):
         return numbers
 
     def _check_class(self, label: Any) -> None:
-        """Raise DataError for a label that is none of the classes, naming the nearest."""
+        """Raise DataError, suggesting the nearest class, if the label is not a class."""
         config = self.model.config
         if TASKS[config.task].single_label and not config.per_step:
             check_name("label", label, self.output_names, "one of the classes")
 
     def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
-        """Texts of the only sequence's tokens, None for numbers, and of its categories."""
+        """Texts of a single sequence's tokens (None for numbers) and of its categories."""
         encoder = self.estimator.encoder_
         if not self.model.config.vocabulary_size and not encoder.categories:
             return None, ()
@@ -270,16 +270,16 @@ class ExplainedEstimator(ExplainedNetwork):
 
 @dataclass(frozen=True)
 class ExplainedSequence:
-    """One sequence, and the network that reads it.
+    """One sequence with the network that reads it.
 
     Args:
         network: the copy that is explained.
-        x: as the network reads it, (1, T, C) of the model's dtype or (1, T) int64, on its device.
-        target: None without a label; else as the network learns it: the code, () int64; (K,) with 1
-            for each label that applies; (K,) values, standardised for an estimator; with an output
-            at every step (T,) or (T, K).
+        x: the network's input, (1, T, C) of the model's dtype or (1, T) int64, on its device.
+        target: None without a label; else the target: the class code, () int64; (K,) with 1 for
+            each label that applies; (K,) values, standardised for an estimator; with an output at
+            every step (T,) or (T, K).
         tokens: the text of each token, (T,); None for numbers.
-        categories: the T names of each column of categories; these columns follow the numbers.
+        categories: T category names for each categorical column; these columns follow the numbers.
     """
 
     network: ExplainedNetwork
@@ -295,12 +295,12 @@ class ExplainedSequence:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Number of steps, T."""
         return self.x.shape[1]
 
     @property
     def lengths(self) -> Tensor:
-        """(1,) int64: T."""
+        """The length T as the network takes it, (1,) int64."""
         return torch.tensor([self.steps])
 
     @property
@@ -319,17 +319,17 @@ class ExplainedSequence:
 def read_sequence(
     model: Any, sequence: Any, label: Any = None, dtype: torch.dtype | None = torch.float64
 ) -> ExplainedSequence:
-    """Read one sequence of a network; arguments and errors as `ExplainedNetwork.of` and `.read`."""
+    """Read one sequence; for arguments and errors see `ExplainedNetwork.of` and `.read`."""
     return ExplainedNetwork.of(model, dtype).read(sequence, label)
 
 
 def _numbered(noun: str, container: str, count: int) -> list[str]:
-    """Names of sequences or labels in messages: the only one needs no number."""
+    """Names of sequences or labels in messages; a single one gets no number."""
     return [noun] if count == 1 else [f"{container}: {noun} {i}" for i in range(count)]
 
 
 def _input_names(estimator: FittedEstimator, config: ModelConfig) -> Texts:
-    """Names of the C channels of an estimator, from its X, in the order of the encoding."""
+    """Names of an estimator's C channels, from its X, in the order of the encoding."""
     if config.vocabulary_size:
         return default_input_names(config)
     encoder, columns = estimator.encoder_, estimator.columns_

@@ -1,14 +1,13 @@
-"""The number of a prediction that is explained, as a function of what the recurrent stack reads.
+"""The number to explain, as a function of the recurrent stack's input.
 
-A token or a category can be moved towards another only between their embeddings. `EmbeddedNetwork`
-is the network from there on:
+Tokens and categories are discrete: only their embeddings can be interpolated and differentiated.
+`EmbeddedNetwork` is therefore the network without its embeddings, a function of e:
 
-    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories end to end
+    e_t = x_t, or the embedding of token x_t, or numbers and embedded categories concatenated
 
 `Score` is the number F: one output, on one of several scales.
 
-Dimensions: B rows, T steps, C channels and columns of categories, E numbers of a step in e, K
-outputs.
+Dimensions: B rows, T steps, C channels and categorical columns, E size of e_t, K outputs.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from elman.models.model import UNKNOWN
 from elman.models.unrolled import embed
 from elman.tasks import TASKS
 
-_GATE_VALUES = 2**24  # that a batch may keep for its gradient: 128 MB in float64
+_GATE_VALUES = 2**24  # most values that a batch keeps for its gradient: 128 MB in float64
 _WORDS: dict[Scale, str] = {
     "log_odds": "log-odds",
     "logit": "logit",
@@ -47,10 +46,10 @@ class Score:
     """One number of a prediction.
 
     Args:
-        network: whose prediction it is.
-        index: which output, from 0.
-        scale: see `elman.explain.attribute`.
-        step: of a network with an output at every step, which one, from 0.
+        network: the network that makes the prediction.
+        index: index of the output, from 0.
+        scale: scale of the number; see the argument `output` of `elman.explain.attribute`.
+        step: the step, from 0, if the network has an output at every step; else None.
     """
 
     network: ExplainedNetwork
@@ -60,7 +59,7 @@ class Score:
 
     @property
     def target(self) -> Any:
-        """The class, label or value that it is about."""
+        """The class, label or value to which the number belongs."""
         return self.network.output_names[self.index]
 
     @property
@@ -73,7 +72,7 @@ class Score:
         return what if self.step is None else f"{what} at step {self.step + 1}"
 
     def of(self, outputs: Tensor) -> Tensor:
-        """From outputs, (B, K), or (B, T, K) with one a step, to this number of each row, (B,)."""
+        """Compute the number for each row, (B,), from outputs, (B, K), or (B, T, K) if per step."""
         if self.step is not None:
             outputs = outputs[:, self.step]
         number = self.network.meaning.scores[self.scale](outputs, self.index)
@@ -86,10 +85,10 @@ def choose_score(
     """Choose the number to explain.
 
     Args:
-        outputs: of the sequence, (1, K) or (1, T, K).
+        outputs: outputs for the sequence, (1, K) or (1, T, K).
         target: one of `ExplainedNetwork.output_names`; None for the likeliest.
-        scale: None for log-odds, or the value of a regression.
-        step: from 0, or from the end if negative; None for the last, where there is one a step.
+        scale: None for log-odds, or for the value of a regression.
+        step: from 0, or from the end if negative; None for the last, or without outputs per step.
     Raises: SettingsError for an output or step that this network does not have; DataError for an
         unknown target.
     """
@@ -130,10 +129,10 @@ def choose_score(
 
 
 class EmbeddedNetwork:
-    """A network as a function of what its recurrent stack reads, after the embeddings.
+    """A network as a function of its embedded input.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
     """
 
     def __init__(self, network: SequenceModel) -> None:
@@ -147,18 +146,18 @@ class EmbeddedNetwork:
         widths = [table.embedding_dim for table in self.tables]
         self.numbers = config.input_size
         sizes = [1] * self.numbers + widths
-        #: For each of the E numbers, the column of the input that it comes from, (E,).
+        #: Input column of each of the E numbers, (E,).
         self.columns: NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """From input, (B, T, C), or token ids, (B, T), to what the stack reads, (B, T, E)."""
+        """Embed the input, (B, T, C), or token ids, (B, T): (B, T, E)."""
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         return embed(self.network, x, mask).detach()
 
     def outputs(self, e: Tensor) -> Tensor:
-        """Return the network's outputs, (B, K), or (B, T, K) with one a step, for e, (B, T, E).
+        """Return the network's outputs for e, (B, T, E): (B, K), or (B, T, K) if per step.
 
-        Every row has T steps. A gradient reaches e.
+        Every row has T steps. The outputs are differentiable with respect to e.
         """
         rows, steps, _ = e.shape
         lengths = torch.full((rows,), steps, device="cpu")
@@ -170,23 +169,23 @@ class EmbeddedNetwork:
         else:
             codes = e.new_zeros(rows, steps, len(self.tables))
             x = torch.cat([e[:, :, : self.numbers], codes], -1)
-        # The network runs its own forward, so that a subclass is explained as it is; only the
-        # values that its embedding tables return are replaced.
+        # The network runs its own forward, so that an overridden forward of a subclass is explained
+        # too; only the values that its embedding tables return are replaced.
         with ExitStack() as hooks:
             for table, part in zip(self.tables, parts, strict=True):
                 hooks.enter_context(_returning(table, part))
             return self._run(x, lengths)
 
     def rows_at_once(self, steps: int) -> int:
-        """How many sequences of this length go through the network together."""
+        """Number of sequences of this length to run through the network in one batch."""
         config = self.network.config
         blocks = len(config.cell_definition.blocks)
         values = steps * max(config.num_layers * config.width * blocks, len(self.columns))
         return max(1, _GATE_VALUES // values)
 
     def _run(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # cuDNN has a backward pass only in training mode, where dropout would change what is
-        # explained: torch's own kernels run instead.
+        # cuDNN's recurrent layers have a backward pass only in training mode, where dropout would
+        # change the outputs, so torch's own kernels are used instead.
         without = x.is_cuda and torch.is_grad_enabled()
         with without_cudnn() if without else nullcontext():
             outputs: Tensor = self.network(x, lengths)
@@ -195,10 +194,10 @@ class EmbeddedNetwork:
 
 @contextmanager
 def without_cudnn() -> Iterator[None]:
-    """Let torch run without cuDNN.
+    """Disable cuDNN within the context.
 
-    torch.backends.cudnn.flags would do, but it reads and writes the TF32 settings as well, and
-    fails where a user has set them for convolutions or recurrent layers alone.
+    torch.backends.cudnn.flags is not used, because it also reads and writes the TF32 settings and
+    fails if a user has set them for only convolutions or only recurrent layers.
     """
     before = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False
@@ -210,7 +209,7 @@ def without_cudnn() -> Iterator[None]:
 
 @contextmanager
 def _returning(table: nn.Embedding, values: Tensor) -> Iterator[None]:
-    """Let a table return `values`, (B, T, width), for any input."""
+    """Make an embedding table return `values`, (B, T, width), for any input, within the context."""
     hook = table.register_forward_hook(lambda *_: values)
     try:
         yield
@@ -245,20 +244,20 @@ def choose_baseline(
         what = "embeddings of zero" if has_tables else "zero"
         return torch.zeros_like(embedded.embed(explained.x)[0]), what
     x0 = torch.zeros_like(explained.x)
-    x0[..., embedded.numbers :] = UNKNOWN  # all of x0 for tokens, which have no numbers
+    x0[..., embedded.numbers :] = UNKNOWN  # for tokens, which have no numbers, all of x0
     what = "unknown in every place" if explained.tokens else "zero and unknown"
     return embedded.embed(x0)[0], what
 
 
 def evaluate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> Tensor:
-    """F of rows, (P, T, E), without gradients: (P,)."""
+    """Compute F of each row without gradients: (P, T, E) to (P,)."""
     with torch.no_grad():
         batches = torch.split(rows, embedded.rows_at_once(rows.shape[1]))
         return torch.cat([score.of(embedded.outputs(batch)) for batch in batches])
 
 
 def differentiate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """F of rows, (P, T, E), and its gradient at each: (P,) and (P, T, E)."""
+    """Compute F of each row of (P, T, E), (P,), and its gradient there, (P, T, E)."""
     values, gradients = [], []
     with torch.enable_grad():
         for batch in torch.split(rows.detach(), embedded.rows_at_once(rows.shape[1])):

@@ -1,24 +1,24 @@
-"""Sensitivity of a prediction: steps are replaced, or gradients summed along a line of inputs.
+"""Sensitivity of a prediction to its inputs: replaced steps, occlusion, integrated gradients.
 
-`change_by_step` replaces one step at a time, for the memory of a network. `occlude` replaces spans
-by a baseline (Zeiler & Fergus 2014, arXiv:1311.2901), and `integrate` sums gradients along the
-straight line from a baseline e0 to the input e, both for an attribution:
+`change_by_step` replaces one step at a time, to measure the memory of a network. For attributions,
+`occlude` replaces spans by a baseline (Zeiler & Fergus 2014, arXiv:1311.2901), and `integrate`
+integrates gradients along the straight line from a baseline e0 to the input e:
 
     values_i = (e_i - e0_i) * integral over a from 0 to 1 of dF/de_i at e0 + a (e - e0)
 
-Equation 1 of Sundararajan, Taly & Yan 2017, arXiv:1703.01365. Their completeness (proposition 1)
-says that over any part of the line the sum of `values` is the change in F between its ends, which
-two more evaluations give. So the line is cut into panels, each with a Gauss-Legendre rule, and a
-panel whose sum is not the known change is halved: the error of one panel cannot be cancelled by
-that of another, as it can where only the whole line is compared.
+This is equation 1 of Sundararajan, Taly & Yan 2017, arXiv:1703.01365. By completeness (proposition
+1 there), the sum of `values` over any part of the line is the change in F between the ends of that
+part, which two more evaluations give. The line is therefore cut into panels, each with a
+Gauss-Legendre rule, and a panel whose sum differs from the change is halved. Errors of two panels
+cannot cancel each other, as they can if only the whole line is checked.
 
-What that costs, measured on small networks and 40 steps at a tolerance of 1e-3: with tanh and
-readout `last` or `mean` the first 64 points suffice; relu or readout `max` have kinks on the line
-and take 64 to 400 points, where one rule over the whole line meets the weaker check, of the total
-alone, with 32 to 256.
+Cost, measured on small networks with 40 steps at a tolerance of 1e-3: with tanh and readout `last`
+or `mean` the first 64 points suffice; relu or readout `max` have kinks on the line and take 64 to
+400 points. One rule over the whole line takes 32 to 256 points there to meet the weaker check of
+the total alone.
 
-Dimensions: P points, T steps, S of them replaced, C columns of the input, E numbers of a step in e,
-D directions, K outputs.
+Dimensions: P points, T steps, S replaced steps, C columns of the input, E size of e_t, D
+directions, K outputs.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Replacement = Literal["others", "baseline"]
 Differentiate = Callable[[Tensor], tuple[Tensor, Tensor]]
 _Interval = tuple[float, float, int]  # start, end, nodes
 
-_UNIT_STEPS = 2**22  # steps times units that go through the network together
-# In float64 a prediction that does not depend on a step still differs in the last bits, because a
-# batch of another size is summed in another order: a difference below this is no effect.
+_UNIT_STEPS = 2**22  # most steps times units in one batch
+# Even in float64, a prediction that does not depend on a step changes in the last bits, because the
+# order of summation depends on the batch size: a difference below this counts as no effect.
 _ROUNDING = 1e-12
-_OCCLUDED_VALUES = 2**22  # numbers in the rows that are built together: 32 MB
-_MAX_OCCLUDED_STEPS = 10**8  # that the network may be run over: minutes on a CPU
-MAX_POINTS = 1024  # of the line from the baseline to the input
-_MAX_NODES = 16  # of a panel
-_MIN_NODES = 4  # of a panel that was halved
-_BATCH_POINTS = 72  # in a pass, the ends of panels included: 4 panels of 16
+_OCCLUDED_VALUES = 2**22  # most elements of the rows that are built at once: 32 MB
+_MAX_OCCLUDED_STEPS = 10**8  # most steps that occlusion runs the network over: minutes on a CPU
+MAX_POINTS = 1024  # most points on the line from the baseline to the input
+_MAX_NODES = 16  # most nodes of a panel
+_MIN_NODES = 4  # fewest nodes of a halved panel
+_BATCH_POINTS = 72  # points in a pass, including the ends of panels: 4 panels of 16
 
 
 def replacement_for(
@@ -66,8 +66,8 @@ def replacement_for(
 
     Args:
         rows: all sequences, each (T, C) or (T,).
-        number: of the sequence that is changed.
-        step: which, from 0.
+        number: index of the sequence that is changed.
+        step: the step to replace, from 0.
     """
     if replace == "baseline":
         blank = torch.zeros_like(rows[number][step])
@@ -83,12 +83,13 @@ def replacement_for(
 def change_by_step(
     network: ExplainedNetwork, row: Tensor, steps: list[int], replacements: Tensor
 ) -> list[Floats]:
-    """How much the prediction changes when each of `steps` is replaced, through each direction.
+    """Measure the change of the prediction when each of `steps` is replaced, by direction.
 
     Args:
         row: a sequence, (T, C) or (T,).
-        replacements: of each step, (S, C) or (S,).
-    Returns: (S,) for each direction; with an output at every step (S, T), twice the same.
+        steps: the S steps to replace, from 0.
+        replacements: the replacement of each step, (S, C) or (S,).
+    Returns: (S,) for each direction; with an output at every step (S, T), the same for both.
     """
     config = network.model.config
     directions = 2 if config.bidirectional else 1
@@ -98,7 +99,7 @@ def change_by_step(
         torch.split(torch.tensor(steps), size), torch.split(replacements, size), strict=True
     )
     for places, values in batches:
-        x = row.repeat(len(places) + 1, *[1] * row.ndim)  # the first stays as it is
+        x = row.repeat(len(places) + 1, *[1] * row.ndim)  # the first row stays unchanged
         x[torch.arange(1, len(x), device=row.device), places.to(row.device)] = values
         for direction, outputs in enumerate(_outputs_by_direction(network.model, x, len(row))):
             changes[direction].append(_distance_to_first(network, outputs.double().cpu()))
@@ -106,9 +107,9 @@ def change_by_step(
 
 
 def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> list[Tensor]:
-    """Outputs of rows, the first of them unchanged, (B, K) or (B, T, K), for each direction.
+    """Outputs of rows through each direction, (B, K) or (B, T, K); the first row is unchanged.
 
-    With one output a sequence, the other direction keeps the states of the unchanged first row.
+    With one output a sequence, the other direction has the states of the unchanged first row.
     """
     read: list[Tensor] = []
     hook = network.output.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
@@ -132,10 +133,10 @@ def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> lis
 
 
 def _distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
-    """Distance of each prediction but the first to the first: (B - 1,) or (B - 1, T).
+    """Distance of each prediction after the first to the first: (B - 1,) or (B - 1, T).
 
-    One value is compared in its unit, several on the scale of the network's outputs, which makes
-    them comparable.
+    A single value is compared in its unit. Several values are compared on the scale of the
+    network's outputs, where their differences are comparable.
     """
     predictions = network.meaning.to_distribution(outputs)
     differences = (predictions[1:] - predictions[:1]).abs()
@@ -147,7 +148,7 @@ def _distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shares:
-    """A change divided among the inputs; fields as in an Attribution, values (T, C)."""
+    """A change divided among the inputs; the fields are those of an Attribution, values (T, C)."""
 
     values: Floats
     by_step: Floats
@@ -157,11 +158,11 @@ class Shares:
 
 
 def spans(steps: int, span: int, stride: int) -> list[tuple[int, int]]:
-    """The start of each span and its end, which is not included.
+    """Return the start and the end (exclusive) of each span.
 
     Spans start at 0, stride, 2 * stride ..., with a stride of at most the span; the last one ends
-    at the last step. Where the steps do not divide evenly, the last span is shorter if spans lie
-    end to end, else one more whole span is added. A span longer than the sequence is cut.
+    at the last step. If the steps do not divide evenly, the last span is shorter if the stride is
+    the span; otherwise one more full span is added. A span longer than the sequence is truncated.
     """
     span = min(span, steps)
     starts = list(range(0, steps - span + 1, stride))
@@ -179,13 +180,13 @@ def occlude(
     span: int,
     stride: int,
 ) -> Shares:
-    """Replace one span after another, in each column of the input alone and in all together.
+    """Replace each span by the baseline, in each input column alone and in all columns together.
 
     Args:
-        score: from rows, (P, T, E), to F, (P,).
-        e, baseline: (T, E).
-        columns: for each of the E numbers, the column of the input that it belongs to, (E,).
-    Raises: SettingsError where that would take too long.
+        score: maps rows, (P, T, E), to F, (P,).
+        e, baseline: the embedded input and its replacement, (T, E).
+        columns: input column of each of the E numbers, (E,).
+    Raises: SettingsError if the network would run over more than 10^8 steps.
     """
     steps, count = len(e), int(columns[-1]) + 1
     windows = spans(steps, span, stride)
@@ -214,12 +215,12 @@ def occlude(
 
 
 def _share(windows: list[tuple[int, int]], effects: Floats, steps: int) -> Floats:
-    """From an effect of each span to one of each step: the mean of its equal shares, (T,)."""
+    """Divide each span's effect equally among its steps; average over spans for each step, (T,)."""
     total, times = np.zeros(steps), np.zeros(steps)
     for (start, end), effect in zip(windows, effects, strict=True):
         total[start:end] += effect / (end - start)
         times[start:end] += 1
-    shares: Floats = total / times  # every step is in one span at least
+    shares: Floats = total / times  # every step is in at least one span
     return shares
 
 
@@ -241,15 +242,15 @@ def integrate(
     steps: int,
     tolerance: float,
 ) -> Shares:
-    """Integrate with `steps` points, and more where they are not enough.
+    """Integrate with `steps` points, and with more where the error is too large.
 
     Args:
-        differentiate: from points, (P, T, E), to F, (P,), and its gradients, (P, T, E).
+        differentiate: maps points, (P, T, E), to F, (P,), and its gradients, (P, T, E).
         e, baseline: the ends of the line, (T, E).
-        columns: for each of the E numbers, the column of the input that it belongs to, (E,).
-        steps: points to begin with, shared among panels of at most 16; rounded up where they do not
-            divide. No panel is halved beyond 1024 points.
-        tolerance: the largest `error`, as a share of the sum of the absolute values reported.
+        columns: input column of each of the E numbers, (E,).
+        steps: initial number of points, divided among panels of at most 16 points and rounded up if
+            they do not divide evenly. No panel is halved beyond 1024 points in all.
+        tolerance: the largest `error`, as a share of the sum of the absolute values.
     """
     count = -(-steps // _MAX_NODES)
     nodes = -(-steps // count)
@@ -265,11 +266,11 @@ def integrate(
         allowed = tolerance * float(values.abs().sum())
         if error <= allowed:
             break
-        # The worst first, so that the points that are left go where they are needed most.
+        # The panels with the largest errors come first, so that they get the remaining points.
         todo, good = [], []
         left = MAX_POINTS - points
         for panel in sorted(panels, key=lambda panel: -panel.error):
-            # Two shorter panels and not more nodes: at a kink a rule of high order gains little.
+            # Panels are halved rather than given more nodes: at a kink a high order gains little.
             half = max(_MIN_NODES, panel.nodes // 2)
             if panel.error > allowed / len(panels) and left >= 2 * half:
                 middle = (panel.start + panel.end) / 2
@@ -291,7 +292,7 @@ def _integrate_panels(
     columns: Tensor,
     intervals: list[_Interval],
 ) -> list[_Panel]:
-    """Integrate over intervals of the line, many in a pass."""
+    """Integrate over intervals of the line, several in one pass."""
     rules = [np.polynomial.legendre.leggauss(nodes) for _, _, nodes in intervals]  # over -1 to 1
     points = [
         torch.tensor([a, *((a + b) / 2 + (b - a) / 2 * places), b], dtype=e.dtype)
@@ -316,5 +317,5 @@ def _integrate_panels(
 
 
 def sum_columns(values: Tensor, columns: Tensor) -> Tensor:
-    """Sum the numbers of each column of the input: from (T, E) to (T, C)."""
+    """Sum the values that belong to the same input column: (T, E) to (T, C)."""
     return values.new_zeros(len(values), int(columns[-1]) + 1).index_add_(1, columns, values)

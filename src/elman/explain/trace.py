@@ -1,10 +1,10 @@
-"""The forward pass of one sequence, with every gate and state kept, in the order of its steps.
+"""The forward pass of one sequence, with every gate and state, in the order of its steps.
 
 The equations are those of the cell in `elman.ops.cells`, run step by step by
-`elman.models.unrolled`. `run_forward` gives tensors, which autograd follows; `trace` gives the
-result for users. `check_forward` makes sure that the network computes what the equations say.
+`elman.models.unrolled`. `run_forward` returns differentiable tensors; `trace` returns the result
+for users. `check_forward` makes sure that the network computes what the equations say.
 
-Dimensions: T steps, C channels and columns of categories, I what a layer reads, H hidden, G blocks
+Dimensions: T steps, C channels and categorical columns, I input size of a layer, H hidden, G blocks
 of the weights, D directions, K outputs.
 """
 
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 Direction = Literal["forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
-_BATCH_STEPS = 2**18  # steps of a batch of prefixes: bounds the memory
+_BATCH_STEPS = 2**18  # most steps in a batch of prefixes, to bound the memory
 
 
 @dataclass(frozen=True)
 class LayerForward:
-    """What one layer did in one direction, in the order of the sequence: row t belongs to x_t.
+    """The forward pass of one layer and direction, in the order of the sequence: row t is for x_t.
 
     Args:
-        layer: counted from 0, as in torch's names of the weights.
+        layer: index from 0, as in torch's weight names.
         direction: `forward` or `backward`.
-        cell: its equations.
+        cell: the cell, with its equations.
         weights: W (G*H, I), U (G*H, H) and their biases b and b', (G*H,) each.
-        inputs: what it read, (T, I).
-        gates: every gate and state by name, each (T, H), all that `Cell.traced` lists.
-        previous: the states from which each step started, by name, each (T, H): those of the step
-            before in this direction, zero for the first.
+        inputs: input of the layer, (T, I).
+        gates: every gate and state in `Cell.traced`, by name, each (T, H).
+        previous: the states before each step, by name, each (T, H): those of the previous step in
+            this direction, zero for the first.
     """
 
     layer: int
@@ -67,17 +67,17 @@ class LayerForward:
 
     @property
     def place(self) -> tuple[int, Direction]:
-        """Which layer and direction this is."""
+        """The layer and the direction."""
         return self.layer, self.direction
 
     @property
     def state_size(self) -> int:
-        """N: numbers that all states of one step have together, H or, of an lstm, 2*H."""
+        """N, the size of all states of a step together: H, or 2*H for an lstm."""
         return len(self.cell.states) * self.h.shape[1]
 
     @property
     def backwards(self) -> Iterable[int]:
-        """Steps in the order in which a gradient goes back: the reverse of the layer's."""
+        """Steps in the order in which a gradient passes them: the reverse of the layer's order."""
         steps = range(len(self.h))
         return steps if self.direction == "backward" else reversed(steps)
 
@@ -87,10 +87,10 @@ class ForwardPass:
     """The whole forward pass of one sequence.
 
     Args:
-        embedded: what the first layer reads, (T, I).
-        layers: from the lowest up, in each the forward direction first.
-        hidden: the states of the top layer, both directions end to end, (T, D*H).
-        read: what the output reads, (D*H,), or (T, D*H) with an output at every step.
+        embedded: input of the first layer, (T, I).
+        layers: from the lowest up; in each layer the forward direction comes first.
+        hidden: the states of the top layer, both directions concatenated, (T, D*H).
+        read: input of the output layer, (D*H,), or (T, D*H) with an output at every step.
         outputs: logits, or values, (K,), or (T, K) with an output at every step.
     """
 
@@ -102,7 +102,7 @@ class ForwardPass:
 
 
 def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
-    """Run one sequence through the network, as in evaluation mode; autograd follows all of it.
+    """Run one sequence through the network as in evaluation mode; differentiable by autograd.
 
     Args:
         x: (T, C) numbers or (T,) token ids.
@@ -134,16 +134,16 @@ def _in_order_of_sequence(model: SequenceModel, steps: LayerSteps) -> LayerForwa
 
 
 def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
-    """Raise ElmanError unless the network itself gives the outputs of this pass.
+    """Raise ElmanError unless the network itself returns the outputs of this pass.
 
-    It may compute something that its config does not describe: through a hook, a replaced layer or
-    the forward of a subclass.
+    A hook, a replaced layer or an overridden forward can make it compute something that its config
+    does not describe.
     """
     config = sequence.model.config
     with torch.no_grad():
         outputs = sequence.model(sequence.x, lengths=sequence.lengths)[0]
         difference = (outputs - forward.outputs).abs().max()
-    # The kernels sum in another order than the equations here.
+    # The kernels sum in a different order than these equations, so rounding errors differ.
     tolerance = 1e-8 if outputs.dtype is torch.float64 else 1e-4
     if not difference <= tolerance * (1 + outputs.abs().max()):
         raise ElmanError(
@@ -155,11 +155,11 @@ def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What one layer did in one direction; row t of every array belongs to x_t.
+    """Gates and states of one layer and direction; row t of every array belongs to x_t.
 
     Args:
-        layer: from 0, the lowest, as in torch's names of the weights.
-        direction: `forward`, or `backward`, from the last step to the first.
+        layer: index from 0, the lowest, as in torch's weight names.
+        direction: `forward`, or `backward`, which runs from the last step to the first.
         cell: name of the cell.
         gates: every gate and state by name, each (T, H). rnn: h. gru: r reset, z
             update, n candidate, h. lstm: i input, f forget, g candidate, o output, c cell state, h.
@@ -178,26 +178,26 @@ class LayerTrace:
 
     @property
     def sigmoid_gates(self) -> tuple[str, ...]:
-        """Gates between 0, shut, and 1, open."""
+        """Names of the gates with values between 0 (closed) and 1 (open)."""
         cell = find_cell(self.cell)
         return tuple(name for name in cell.gates if cell.activations.get(name) == "sigmoid")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a network did with one sequence; arrays count steps from 0, texts from 1.
+    """The forward pass of one sequence as a result; arrays count steps from 0, texts from 1.
 
     Args:
-        inputs: as the network reads them: (T, C) numbers (standardised by an estimator; category
-            codes follow them), or the tokens' texts, (T,).
-        input_names: of the C channels.
-        layers: from the lowest up, in each the forward direction first; of the whole sequence.
-        hidden: states of the top layer, both directions end to end, (T, D*H); of the whole
-            sequence.
+        inputs: the network's input: (T, C) numbers (standardised for an estimator) followed by
+            category codes, or the tokens' texts, (T,).
+        input_names: names of the C channels.
+        layers: from the lowest up; in each the forward direction comes first. Computed on the whole
+            sequence, as is `hidden`.
+        hidden: states of the top layer, both directions concatenated, (T, D*H).
         outputs: logits, or values, (T, K). Row t is the output for x_1 ... x_t, as if the sequence
-            ended there: a backward direction starts at x_t, a mean or maximum runs over t steps.
-            With an output at every step it is that of step t, given the whole sequence.
-        distribution: from the outputs: probabilities, or values in the target's unit, (T, K).
+            ended there: a backward direction starts at x_t, a mean or maximum is over t steps. With
+            an output at every step, row t is the output of step t for the whole sequence.
+        distribution: probabilities, or values in the target's unit, (T, K), from the outputs.
         classes: names of the outputs, (K,).
         task: classification, multilabel or regression.
         per_step: whether the network has an output at every step.
@@ -217,7 +217,7 @@ class Trace:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Number of steps, T."""
         return len(self.outputs)
 
     @property
@@ -228,10 +228,10 @@ class Trace:
 
     @property
     def settling_step(self) -> int | None:
-        """The step, from 1, after which the prediction no longer changes.
+        """The first step, from 1, from which on the prediction no longer changes.
 
-        The prediction is the likeliest class, or the labels above 1/2; None for values, and with an
-        output at every step.
+        The prediction is the likeliest class, or the labels with a probability above 1/2. None for
+        values, and with an output at every step.
         """
         decide = OUTPUTS[self.task].decide
         if decide is None or self.per_step:
@@ -270,8 +270,8 @@ class Trace:
         """Return a pandas DataFrame.
 
         Args:
-            states: False for a row a step: the input and the prediction; True for a row a step,
-                layer, direction and unit, with a column for each gate and state.
+            states: False for one row for each step, with the input and the prediction; True for one
+                row for each step, layer, direction and unit, with a column for each gate and state.
         """
         step = np.arange(1, self.steps + 1)
         if not states:
@@ -319,19 +319,19 @@ class Trace:
         return ", ".join(f"{self.classes[k]} ({row[k]:.3f})" for k in likeliest)
 
 
-# torch forks and joins its threads within every step of time. Measured on six epochs of digits:
-# 2.0 s with one thread; with two 2.2 s, and 44 s where another process had the second core.
+# torch forks and joins its threads at every time step. Measured on six epochs of digits: 2.0 s with
+# one thread; with two threads 2.2 s, and 44 s while another process used the second core.
 @TorchThreads(1)
 def trace(model: Any, sequence: Any) -> Trace:
-    """Run one sequence through a network and keep everything that it computes.
+    """Run one sequence through a network and record its gates, states and outputs.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
-        sequence: one, as the model reads it ((T, C) numbers or (T,) token ids), or for an estimator
-            as its `fit` takes it.
+        sequence: one sequence, in the model's input format ((T, C) numbers or (T,) token ids), or
+            for an estimator in the format that its `fit` takes.
     Returns: a Trace; it prints a summary, and `.plot()` draws it.
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
-        network computes something else than its config says.
+        network computes something other than its config describes.
     """
     explained = read_sequence(model, sequence)
     network = explained.network
@@ -364,13 +364,13 @@ def trace(model: Any, sequence: Any) -> Trace:
 
 
 def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tensor:
-    """Outputs as if the sequence ended at each step, (T, K); as `Trace.outputs`."""
+    """Outputs as if the sequence ended at each step, (T, K); see `Trace.outputs`."""
     model, config = explained.model, explained.model.config
     if config.per_step:
         return forward.outputs
-    if config.bidirectional:  # where the backward direction starts changes all of its states
+    if config.bidirectional:  # all backward states depend on the step at which the sequence ends
         return _outputs_of_prefixes(explained)
-    h = forward.hidden  # (T, H): in one direction, no state depends on what comes later
+    h = forward.hidden  # (T, H): in one direction, no state depends on later steps
     if config.readout == "mean":
         h = h.cumsum(0) / torch.arange(1, len(h) + 1).to(h)[:, None]
     elif config.readout == "max":
@@ -379,7 +379,7 @@ def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tenso
 
 
 def _outputs_of_prefixes(explained: ExplainedSequence) -> Tensor:
-    """Outputs of the network for x_1, for x_1 x_2, ..., in batches, (T, K)."""
+    """Outputs of the network for every prefix of the sequence, computed in batches, (T, K)."""
     x, steps = explained.x, explained.steps
     rows = max(1, _BATCH_STEPS // steps)
     outputs = []

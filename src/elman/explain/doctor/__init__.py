@@ -1,6 +1,6 @@
-"""The diagnosis of a network, its data and its training: why it does not learn, and remedies.
+"""Diagnosis of a network, its data and its training: why it does not learn, and remedies.
 
-`doctor` examines a finished network, `Watch` one that is being trained.
+`doctor` examines a trained network, `Watch` a network during its training.
 """
 
 from __future__ import annotations
@@ -60,27 +60,27 @@ def doctor(
 ) -> Diagnosis:
     """Find out why a network does not learn; each finding has its evidence and a remedy.
 
-    Pass the part that the network was trained on, and the held-out part as `held_out`; any other
-    part can be examined too. The diagnosis looks for sequences that are empty, padding, constant or
-    unreadable, labels that the network does not know, channels out of scale, unknown tokens, and
-    sequences on both sides of a split; for saturated gates and states, dead or constant units,
-    recurrent matrices that explode, and gradients that vanish or explode on their way back; for
-    predictions that never change and labels that look wrong; and, with labels or a history, for a
-    learning rate that is too high or too low, overfitting, and a training that stopped too early.
-    The network, its gradients and the state of every random generator are not changed.
+    Pass the training split as X and y, and a held-out split as `held_out`; X and y may also be any
+    other data. The diagnosis looks for sequences that are empty, padding, constant or unreadable,
+    labels that the network does not know, channels out of scale, unknown tokens, and sequences that
+    are in both splits; for saturated gates and states, dead or constant units, recurrent matrices
+    with a large spectral radius, and vanishing or exploding gradients; for constant predictions and
+    suspicious labels; and, with labels or a training history, for a learning rate that is too high
+    or too low, overfitting, and training that stopped too early. The network, its gradients and the
+    state of every random generator are not changed.
 
     The thresholds are in `elman.explain.doctor.findings.Limits`, with their measurements.
 
     Args:
         model: a `SequenceModel`, or a fitted estimator, whose history is examined too.
-        X: sequences as `fit` takes them; for a bare network a list of (T, C) or (T,) arrays.
-        y: their labels; for a bare network codes. Without labels less is examined, and the
-            diagnosis says so.
-        held_out: (X, y), or (X,), that the network was not trained on; searched for sequences of X.
-        sequences: the largest number of sequences to predict, sampled by `seed`; gates and states
+        X: sequences in the format of `fit`; for a bare network a list of (T, C) or (T,) arrays.
+        y: their labels; for a bare network class codes. Without labels, `Diagnosis.skipped` lists
+            the checks that were not possible.
+        held_out: (X, y) or (X,) of a held-out split; searched for sequences that X contains.
+        sequences: the largest number of sequences to predict, sampled with `seed`; gates and states
             are examined on fewer if sequences are long or the network is wide.
-        probe: whether to try other learning rates: a new network, a few steps on one batch.
-        seed: of all samples.
+        probe: whether to try other learning rates, on a new network for a few steps on one batch.
+        seed: seed of all samples.
     Returns: a Diagnosis; it prints as text.
     Raises: SettingsError, ShapeError or DataError if nothing can be examined.
     """
@@ -101,7 +101,7 @@ def doctor(
             for fault in faults
         ]
         findings += diagnose_leakage(inputs, other)
-    with TorchThreads(1):  # many small steps, in which threads wait longer than they work
+    with TorchThreads(1):  # at many small steps, threads synchronise longer than they compute
         return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
 
 
@@ -114,10 +114,10 @@ def examine(
     probe: bool,
     seed: int,
 ) -> Diagnosis:
-    """Diagnose inputs that have been read, in addition to the findings from reading them.
+    """Diagnose inputs that have been read, and add to the findings from reading them.
 
-    The order is that of cause and effect, and findings of one severity keep it: data out of scale
-    saturate gates, saturated gates stop gradients, and then predictions stay constant.
+    Checks run from cause to effect, and findings of equal severity keep this order: data out of
+    scale saturate gates, saturated gates block gradients, and then predictions stay constant.
     """
     findings = [*findings, *diagnose_sequences(inputs)]
     examined = [f"{len(inputs.examples):,} sequences as they are"]
@@ -129,7 +129,7 @@ def examine(
     if inputs.labelled and CHECKS[inputs.model.config.task].diagnose_labels is None:
         skipped["label_suspects"] = "there are several labels at once"
     if origin := in_weights(inputs.model):
-        # Everything that is measured by running the network would be NaN.
+        # Running the network would give only NaN measurements.
         skipped["network"] = "its weights are not finite"
         findings.append(
             Finding(
@@ -181,18 +181,18 @@ def _print_to_stderr(text: str) -> None:
 class Watch:
     """Diagnoses a network before its training and every few epochs, and reports new findings.
 
-    Pass it to `fit(X, y, on_epoch=Watch())`. It examines a sample of the training part, changes
-    nothing and uses no random number of the training, so that the weights are the same to the last
-    bit as without it.
+    Pass it to `fit(X, y, on_epoch=Watch())`. It examines a sample of the training split. It changes
+    nothing and draws no random numbers from the training's generators, so the trained weights are
+    bitwise the same as without it.
 
     Args:
-        every: epochs between two diagnoses.
-        sequences: how many sequences are examined.
-        notify: called once with the text of each finding that is a warning or an error.
-        seed: of the sample.
+        every: number of epochs between two diagnoses.
+        sequences: number of sequences to examine.
+        notify: function called once with the text of each finding that is a warning or an error.
+        seed: seed of the sample.
 
     Attributes:
-        diagnoses: pairs of an epoch, 0 before the training, and its diagnosis.
+        diagnoses: pairs of an epoch (0 is before the training) and its diagnosis.
     """
 
     def __init__(
@@ -215,13 +215,13 @@ class Watch:
         self._model: SequenceModel | None = None
 
     def begin(self, model: SequenceModel, training: Examples, loss: Loss) -> None:
-        """Make a first diagnosis of what will be trained; called before the training."""
+        """Diagnose the network and its training data; called before the training."""
         self._model, self._training, self._loss = model, training, loss
         self._records, self._notified, self.diagnoses = [], set(), []
         self._diagnose(0)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Take the record of an epoch that has ended."""
+        """Store the record of a completed epoch, and diagnose the network every few epochs."""
         if self._model is None:
             raise ElmanError(
                 "Watch: the network that is trained is not known. Pass it to an estimator's fit as "
@@ -234,10 +234,10 @@ class Watch:
     def _diagnose(self, epoch: int) -> None:
         assert self._model is not None
         record = None
-        if self._records:  # a provisional record: how the training will end is not known yet
+        if self._records:  # a provisional record, because the training has not ended
             losses = [r.validation_loss or r.loss for r in self._records]
             record = TrainingRecord(tuple(self._records), int(np.argmin(losses)) + 1, "", {})
-        # A copy, because the network that is trained stays in training mode, with its gradients.
+        # A copy, because the network itself must stay in training mode and keep its gradients.
         model = copy.deepcopy(self._model).eval()
         model.zero_grad(set_to_none=True)
         inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
@@ -247,7 +247,7 @@ class Watch:
             )
         self.diagnoses.append((epoch, diagnosis))
         for finding in diagnosis.findings:
-            # Without its value, which changes every time, so that a lasting fault is reported once.
+            # The key leaves out the value, which changes, so that a lasting fault is reported once.
             key = (finding.name, finding.layer, finding.direction, finding.gate)
             if finding.severity != "note" and key not in self._notified:
                 self._notified.add(key)

@@ -1,4 +1,4 @@
-"""What a diagnosis says: findings, each with its evidence, its threshold and a remedy."""
+"""Results of a diagnosis: findings, each with its evidence, its threshold and a remedy."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-NAMED = 8  # sequences or units that a message names, at most
+NAMED = 8  # most sequences or units that a message lists
 
 
 class Limits:
-    """The thresholds that a value has to cross to become a finding, and where they come from.
+    """The thresholds of the findings, and the measurements that they are based on.
 
-    Measured on healthy networks: what the defaults train on the twelve built-in tasks, on 16,000
-    names by language and 13,000 questions by intent, on JapaneseVowels, ItalyPowerDemand and
-    BasicMotions, and on small networks of every cell, some with two layers in both directions, a
-    few epochs into their training. Each threshold lies well beyond what was measured there, which
-    its comment gives. In the tests, networks that are broken on purpose cross every threshold.
+    Measured on healthy networks: networks trained with the default settings on the twelve built-in
+    tasks, on 16,000 names by language and 13,000 questions by intent, on JapaneseVowels,
+    ItalyPowerDemand and BasicMotions, and small networks of every cell, some bidirectional with two
+    layers, after a few epochs of training. Each threshold lies well beyond the values measured
+    there, which its comment gives. In the tests, deliberately broken networks cross each of them.
     """
 
     # Sequences.
-    # Expected number of sequences that are constant, or zero throughout, by chance alone: sequences
-    # of zeros and ones can be, measured values are not.
+    # Expected number of sequences that are constant, or all zeros, by chance alone. That is likely
+    # for sequences of zeros and ones, but not for measured values.
     BY_CHANCE = 0.1
-    # Root mean square of a channel as the network reads it. Standardised channels have 1; pixels
-    # from 0 to 16 have 7, and train as well unscaled.
+    # Root mean square of a channel in the network's input. Standardised channels have 1; pixels
+    # from 0 to 16 have 7, and train as well without scaling.
     LOUD = 30.0
-    FAINT = 1e-3  # the same: next to channels of 1, such a channel has no effect
-    UNKNOWN_SHARE = 0.3  # of the tokens; below 0.1 for held-out names, questions and words
-    # Share of held-out sequences that the training part contains; 0 for the built-in tasks.
+    FAINT = 1e-3  # root mean square too; next to channels of 1, such a channel has no effect
+    UNKNOWN_SHARE = 0.3  # share of the tokens; below 0.1 for held-out names, questions and words
+    # Share of held-out sequences that the training split contains; 0 for the built-in tasks.
     LEAK = 0.01
 
     # Gates, states and units.
-    # A sigmoid gate is saturated below END or above 1 - END, a tanh beyond 1 - 2 END: its slope
-    # there is below 0.01, or 0.04.
+    # A sigmoid is saturated below END or above 1 - END, where its slope is below 0.01; a tanh
+    # beyond +-(1 - 2 END), where its slope is below 0.04.
     END = 0.01
-    SATURATED = 0.9  # share of a gate's or state's activations; healthy up to 0.4
+    SATURATED = 0.9  # share of a gate's or state's activations; up to 0.4 in healthy networks
     DEAD = 0.1  # share of a relu layer's units
-    STILL = 1e-4  # deviation of a unit's state over steps and sequences; healthy from 0.014
-    STILL_SHARE = 0.5  # of a layer's units
+    STILL = 1e-4  # deviation of a unit's state over steps and sequences; from 0.014 if healthy
+    STILL_SHARE = 0.5  # share of a layer's units
 
     # Recurrent matrices and gradients.
-    # Spectral radius by nonlinearity: new networks have 1, trained ones up to 1.9.
+    # Spectral radius by nonlinearity; 1 in new networks, up to 1.9 in trained ones.
     RADIUS: ClassVar[Mapping[str, float]] = {"tanh": 3.0, "relu": 1.5}
-    VANISHED = 1e-6  # of a gradient, left after the median sequence's steps
-    FACTOR = 0.5  # the same per step: new gated networks keep from 0.6 to 0.8
-    EXPLODED = 1e4  # growth on the way back; healthy up to 20
-    REACH = 1e-3  # share of a gradient; the report says after how many steps it is reached
+    VANISHED = 1e-6  # share of a gradient's norm left after the steps of the median sequence
+    FACTOR = 0.5  # share left after one step, on average; 0.6 to 0.8 in new gated networks
+    EXPLODED = 1e4  # growth of a gradient's norm on the way back; up to 20 in healthy networks
+    REACH = 1e-3  # share of a gradient's norm; the report gives the steps back until it
     LEARNT = 0.2  # share of the loss of the best constant prediction that a network removes
 
     # Predictions and labels.
-    VARIES = 1e-3  # deviation of the outputs over the sample; of new networks from 0.03
-    ONE_CLASS = 0.99  # share of the predictions that are one class
-    SURE = 0.8  # probability of another class than the label
-    NEIGHBOURS = 10
-    CONTRADICT = 0.2  # share of the nearest neighbours that have the label, at most
-    SUSPECTS = 0.03  # share of the labels; on held-out data of healthy networks up to 0.025
-    OUTLIER = 8.0  # robust standard deviations of a residual
+    VARIES = 1e-3  # deviation of the outputs over the sample; from 0.03 in new networks
+    ONE_CLASS = 0.99  # share of the predictions that are the same class
+    SURE = 0.8  # probability of a class other than the label
+    NEIGHBOURS = 10  # nearest states whose labels are compared with a suspicious label
+    CONTRADICT = 0.2  # largest share of neighbours with the same label that contradicts it
+    SUSPECTS = 0.03  # share of the labels; up to 0.025 for healthy networks on held-out data
+    OUTLIER = 8.0  # size of a residual in robust standard deviations
 
     # Training.
-    LITTLE = 0.01  # share of the loss that a few steps remove where nothing is learnt
-    # The same where something is learnt; healthy rates remove 0.26 to 0.99, running-parity's 0.03.
+    LITTLE = 0.01  # share of a batch's loss that a few steps remove if the rate does not work
+    # Share that they remove if it works; healthy rates remove 0.26 to 0.99, running-parity's 0.03.
     MORE = 0.1
-    SWING = 0.1  # of the first loss, by which a loss rises from one epoch to the next
-    SWINGS = 0.2  # share of the epochs; healthy 0
-    OVERFIT = 1.25  # validation loss of the weights that were kept, relative to its minimum
-    # Share of the first loss by which the last fifth of the epochs is below the fifth before; of
-    # whole trainings up to 0.04, of three epochs cut short by a time limit up to 0.18.
+    SWING = 0.1  # rise of the loss from one epoch to the next, as a share of the first loss
+    SWINGS = 0.2  # share of epochs with such a rise; 0 in healthy trainings
+    OVERFIT = 1.25  # validation loss of the kept weights, relative to its minimum
+    # Fall of the mean loss from the second-to-last to the last fifth of the epochs, as a share of
+    # the first loss; up to 0.04 in complete trainings, up to 0.18 in three epochs of a time limit.
     FALLING = 0.1
 
 
@@ -83,20 +83,20 @@ class Finding:
     """A fault, or something worth knowing.
 
     Args:
-        name: such as `vanishing_gradients`.
-        severity: `error`, predictions cannot be right; `warning`, it most likely does harm; `note`,
-            worth knowing, but harmless here.
+        name: name of the fault, such as `vanishing_gradients`.
+        severity: `error` if predictions cannot be right; `warning` if the fault is most likely
+            harmful; `note` if it is worth knowing, but harmless here.
         message: the fault in words.
         value: the measured number that is the evidence.
         threshold: the limit that the value crossed.
         remedy: the recommended action.
         setting: the setting of `elman.settings` that is most likely to help; empty for none.
-        layer: from 0; None where it does not apply, as for all fields below.
-        direction: `forward` or `backward`.
-        gate: gate or state by its letter.
-        units: of the layer, or channels of the input, from 0.
-        sequences: positions in the X that was given, from 0.
-        held_out: whether `sequences` are positions in the held-out part instead.
+        layer: index of the layer, from 0; None if the finding is not about a layer.
+        direction: `forward` or `backward`; None if it is not about a direction.
+        gate: letter of the gate or state; None if it is not about a gate.
+        units: units of the layer, or channels of the input if `layer` is None, from 0.
+        sequences: positions of the sequences in X, from 0.
+        held_out: whether `sequences` are positions in the held-out X instead.
     """
 
     name: str
@@ -137,23 +137,23 @@ class Finding:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with `where` in words; a value that is not finite becomes None."""
+        """Convert to a dict for JSON, with `where` in words; non-finite values become None."""
         names = [field.name for field in dataclasses.fields(self)]
         return attributes_to_dict(self, *names, "where")
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measurements of the network; keys are (layer, direction[, gate]).
+    """Measurements of the network; the keys are (layer, direction) or (layer, direction, gate).
 
     Args:
-        gradient_by_lag: share of a gradient's norm left after k steps back, (T,) from k = 0.
+        gradient_by_lag: share of a gradient's norm left after k = 0 to T - 1 steps back, (T,).
         saturation: share of a gate's or state's activations that are saturated.
         unit_deviation: standard deviation of each unit's state over steps and sequences, (H,).
-        spectral_radius: of the recurrent matrices.
-        losses: of training and validation, one pair an epoch; NaN without validation.
-        rate_probe: learning rate -> share of a batch's loss that a few steps with it removed.
-        learning_rate: that of the training.
+        spectral_radius: largest absolute eigenvalue of each recurrent matrix.
+        losses: training and validation loss of each epoch; NaN without validation.
+        rate_probe: share of a batch's loss that a few steps removed, by learning rate.
+        learning_rate: the highest learning rate of the training.
     """
 
     gradient_by_lag: dict[tuple[int, str], Floats] = field(default_factory=dict)
@@ -167,12 +167,12 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, the most severe first.
+    """All findings, with the most severe first.
 
     Args:
         findings: sorted by severity.
-        examined: a sentence for each part that was examined, with its extent.
-        skipped: the reason for each part that was not examined, by its name.
+        examined: a sentence for each part that was examined, saying how much of it.
+        skipped: the reason for each check that was skipped, by its name.
         measurements: the numbers in the figure of the diagnosis.
     """
 
@@ -183,16 +183,16 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """True without errors and warnings."""
+        """Whether there are no errors and no warnings."""
         return all(finding.severity == "note" for finding in self.findings)
 
     def by_name(self, name: str) -> tuple[Finding, ...]:
-        """The findings of one name."""
+        """The findings with this name."""
         return tuple(finding for finding in self.findings if finding.name == name)
 
     @property
     def summary(self) -> str:
-        """The number of findings of each severity, in a line."""
+        """The number of findings of each severity, in one line."""
         counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
         words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
         return f"Doctor: {', '.join(words) if words else 'nothing found'}."
@@ -205,11 +205,11 @@ class Diagnosis:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: the findings and the measurements."""
+        """Convert the findings and the measurements to a dict for JSON."""
         measured = self.measurements
 
         def rows(values: dict[Any, Any], name: str) -> list[dict[str, Any]]:
-            """One row a place, the number or list of numbers under `name`."""
+            """One row for each key, with the number or list of numbers under `name`."""
             return [
                 {
                     **dict(zip(("layer", "direction", "gate"), place, strict=False)),
@@ -234,13 +234,13 @@ class Diagnosis:
         }
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row a finding. Raises ElmanError without pandas."""
+        """Return a pandas DataFrame with a row for each finding; ElmanError without pandas."""
         rows = [finding.to_dict() for finding in self.findings]
         names = [*(f.name for f in dataclasses.fields(Finding)), "where"]
         return to_frame({name: [row[name] for row in rows] for name in names})
 
     def plot(self) -> Figure:
-        """Draw what was measured of the network, in one figure of four panels."""
+        """Draw the measurements of the network in one figure of four panels."""
         from elman.plots.gradients import plot_measurements
 
         measured = self.measurements
@@ -257,11 +257,11 @@ class Diagnosis:
 
 
 def rank(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The most severe first; findings of one severity keep their order."""
+    """Sort findings, the most severe first; those of equal severity keep their order."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def list_numbers(numbers: Sequence[int]) -> str:
-    """List the first numbers, and the count of the others."""
+    """List the first numbers and count the others."""
     listed = ", ".join(str(int(number)) for number in numbers[:NAMED])
     return f"{listed} and {len(numbers) - NAMED} more" if len(numbers) > NAMED else listed

@@ -1,10 +1,10 @@
-"""What a diagnosis examines: a copy of the network, and sequences and labels as it reads them.
+"""Input of a diagnosis: a copy of the network, with sequences and labels in its format.
 
-A sequence that cannot be read, because it is empty or has a label that the network does not know,
-becomes a finding and is left out of everything that follows. The others are examined first without
-the network: padding, constants, unknown tokens, channels out of scale, leakage between splits.
+A sequence that cannot be read, that is empty, or that has a label unknown to the network is
+reported as a finding and left out of all other checks. The others are first examined without
+running the network: padding, constants, unknown tokens, channels out of scale, leakage.
 
-Dimensions: n sequences, N steps of all of them, T steps, C channels, K outputs.
+Dimensions: n sequences, N steps in all, T steps of one sequence, C channels, K outputs.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from elman.train.losses import Loss
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How the network was trained.
+    """Record of the training of a network.
 
     Args:
-        epochs: a record each.
-        kept_epoch: the epoch whose weights the network has.
+        epochs: a record of each epoch.
+        kept_epoch: the epoch whose weights the network has, from 1.
         stopped: how the training ended; empty while it runs.
-        options: the estimator's parameters; a setting that was chosen from the data is None.
+        options: the estimator's parameters; None for a setting that was chosen from the data.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -51,14 +51,14 @@ class DiagnosisInput:
     """A network with the sequences and labels to examine.
 
     Args:
-        model: a copy in evaluation mode, of the dtype and on the device of the user's.
-        examples: sequences and labels as the network reads them, with their `places` in X. Without
-            labels the target is empty, (0,).
-        raw: the user's steps before standardisation, (N, C), if they are numbers; else None.
+        model: a copy in evaluation mode, with the dtype and device of the user's network.
+        examples: encoded sequences and labels, with their `places` in X. Without labels the target
+            is empty, (0,).
+        raw: numeric columns of all steps before standardisation, (N, C); None without such columns.
         labelled: whether labels are available.
         classes: names of the outputs, (K,).
-        loss: that of the training, without label smoothing.
-        record: how it was trained; None for a bare network.
+        loss: the training loss, without label smoothing.
+        record: record of the training; None for a bare network.
         scaled: whether the estimator standardises its inputs; None for a bare network.
     """
 
@@ -75,7 +75,7 @@ class DiagnosisInput:
     def from_training(
         cls, model: SequenceModel, training: Examples, loss: Loss, record: TrainingRecord | None
     ) -> DiagnosisInput:
-        """Make the input from a running training; the model is in evaluation mode."""
+        """Create the input during training; `model` must be in evaluation mode."""
         config = model.config
         loss = dataclasses.replace(loss, label_smoothing=0.0)
         raw, read = None, training.inputs
@@ -102,10 +102,10 @@ class DiagnosisInput:
 
 
 def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[Finding]]:
-    """Read a network, sequences and labels, and return findings about those that cannot be read.
+    """Read a network, sequences and labels; return them with findings about unreadable ones.
 
-    Raises: SettingsError for anything but a model; ShapeError or DataError if X or y do not have
-        the form that the network reads, or nothing in X can be read.
+    Raises: SettingsError if `model` is not a model; ShapeError or DataError if X or y do not have
+        the format that the network reads, or if no sequence in X can be examined.
     """
     network = ExplainedNetwork.of(model, dtype=None)
     config = network.model.config
@@ -178,9 +178,9 @@ def _as_container(values: Any) -> Any:
 
 
 def _take(values: Any, index: list[int]) -> Any:
-    """Take the values at `index`, which is sorted, in the same container."""
+    """Select the values at `index`, which is sorted, as the same type of container."""
     if len(index) == len(values):
-        return values  # the same object, which an encoder need not encode a second time
+        return values  # the same object, so that an encoder need not encode it a second time
     if isinstance(values, Ragged):
         return values.take(np.array(index, dtype=np.int64))
     return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
@@ -189,20 +189,20 @@ def _take(values: Any, index: list[int]) -> Any:
 def _left_out(
     name: str, what: str, sequences: tuple[int, ...], count: int, remedy: str, setting: str = ""
 ) -> Finding:
-    """A finding about sequences that are left out."""
+    """Make the finding about sequences that are left out."""
     message = f"{len(sequences)} of {count} sequences {what}; they are left out of what follows"
     number = float(len(sequences))
     return Finding(name, "error", message, number, 0, remedy, setting, sequences=sequences)
 
 
 def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any, dict[int, str]]:
-    """Read the sequences or labels at `index` together; one by one where that fails.
+    """Read the sequences or labels at `index` together, or one by one if that fails.
 
-    Returns: those that can be read, and the reason for each that cannot, by index.
+    Returns: those that can be read; and, by index, the reason why each of the others cannot.
     """
     try:
         return read(index), {}
-    except DataError:  # the message names one of them; reading one by one finds all
+    except DataError:  # the error names only one of them; reading one by one finds all
         failed: dict[int, str] = {}
         rows: list[Any] = []
         for i in index:
@@ -216,7 +216,7 @@ def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any,
 
 
 def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
-    """Look for padding, constants, unknown tokens and channels out of scale."""
+    """Look for padding, constant sequences, unknown tokens and channels out of scale."""
     yield from _diagnose_padding(inputs)
     yield from _diagnose_constants(inputs)
     yield from _diagnose_unknown_tokens(inputs)
@@ -224,7 +224,7 @@ def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
 
 
 def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    """Look for held-out sequences that the training part contains."""
+    """Look for held-out sequences that are also in the training split."""
     contents = {_content(sequence) for sequence in inputs.examples.inputs}
     leaked = [
         int(place)
@@ -235,8 +235,8 @@ def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterat
         return
     count, share = len(held_out.examples), len(leaked) / len(held_out.examples)
     repeated = len(inputs.examples) - len(contents)
-    # Short sequences of few values repeat although the split is correct: three bits make only eight
-    # sequences. Then they repeat as often within the training part.
+    # Short sequences with few different values repeat even if the split is correct: three bits make
+    # only eight sequences. They then repeat about as often within the training split.
     usual = share <= 2 * repeated / len(inputs.examples)
     message = (
         f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
@@ -272,10 +272,10 @@ def _diagnose_padding(inputs: DiagnosisInput) -> Iterator[Finding]:
         steps = inputs.examples.inputs
         blank = steps.values == PADDING
     else:
-        return  # categories have no value that means padding
+        return  # categorical columns have no padding value
     content_steps = np.bincount(steps.owners[~blank], minlength=len(steps))
     padding = _beyond_chance(content_steps == 0, blank, steps.owners, steps.lengths)
-    padding &= steps.lengths > 1  # in a single step, zero is a value like any other
+    padding &= steps.lengths > 1  # in a sequence of one step, zero may be an ordinary value
     if padding.any():
         yield _affected(
             "padding_sequences",
@@ -292,8 +292,8 @@ def _diagnose_constants(inputs: DiagnosisInput) -> Iterator[Finding]:
     steps = inputs.raw
     values, starts, owners = np.nan_to_num(steps.values), steps.offsets[:-1], steps.owners
     flat = (np.maximum.reduceat(values, starts) == np.minimum.reduceat(values, starts)).all(-1)
-    nonzero = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # else it is padding
-    repeats = (values[1:] == values[:-1]).all(-1)  # (N - 1,) the step before
+    nonzero = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # all zeros are padding
+    repeats = (values[1:] == values[:-1]).all(-1)  # (N - 1,): equal to the step before
     within = owners[1:] == owners[:-1]
     constant = _beyond_chance(
         flat & nonzero, repeats[within], owners[1:][within], steps.lengths - 1
@@ -331,16 +331,17 @@ def _beyond_chance(
     owners: NDArray[np.int64],
     tries: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Find the sequences that are affected in every step, unless chance explains it.
+    """Find sequences that are affected at every step, if chance is unlikely to be the reason.
 
     Args:
         whole: whether every step of a sequence is affected, (n,).
-        events: affected or not, steps of all sequences, (m,), with their owners.
-        tries: steps of each sequence that could be affected, (n,).
+        events: whether each step of any sequence is affected, (m,).
+        owners: the sequence of each of these steps, (m,).
+        tries: number of steps of each sequence that could be affected, (n,).
     """
     others = ~whole[owners]
     share = float(events[others].mean()) if others.any() else 0.0
-    expected = len(whole) * share ** np.maximum(tries, 0)  # among n sequences of this length
+    expected = len(whole) * share ** np.maximum(tries, 0)  # number expected among n sequences
     affected: NDArray[np.bool_] = whole & (tries > 0) & (expected < Limits.BY_CHANCE)
     return affected
 
@@ -367,7 +368,7 @@ def _diagnose_scale(inputs: DiagnosisInput) -> Iterator[Finding]:
         return
     values = inputs.examples.inputs.values[:, :count].astype(np.float64)
     level = np.sqrt(np.mean(values**2, 0))  # (C,)
-    moves = values.std(0) > 0  # constant channels have a finding of their own
+    moves = values.std(0) > 0  # constant channels are reported by a separate finding
     advice = (
         "Standardise every channel by mean and deviation of the training part."
         if inputs.scaled is None

@@ -1,6 +1,6 @@
 """Findings about learning: constant predictions, wrong labels, learning rate, overfitting.
 
-Dimensions: m predictions, one a sequence or one a step; K outputs; n sequences.
+Dimensions: m predictions, one for each sequence or each step; K outputs; n sequences.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Predictions:
     Args:
         outputs: (m, K) logits or values.
         target: (m,) codes or (m, K); empty without labels.
-        owners: for each prediction, its sequence among those sampled, (m,).
-        steps: and its step, from 1; 0 where there is one prediction a sequence.
-        states: the input of the output layer, (m, D*H).
-        loss: mean loss, NaN without labels.
-        baseline_loss: that of the best constant prediction.
+        owners: index of each prediction's sequence in the sample, (m,).
+        steps: step of each prediction, from 1, (m,); 0 with one prediction a sequence.
+        states: input of the output layer, (m, D*H).
+        loss: mean loss; NaN without labels.
+        baseline_loss: mean loss of the best constant prediction; NaN without labels.
     """
 
     outputs: Floats
@@ -60,7 +60,7 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
     """Predict the sequences at `index`, (B,), in batches."""
     model, examples = inputs.model, inputs.examples
     per_step, device = model.config.per_step, model.output.weight.device
-    if not inputs.labelled:  # a batch needs a target, which is not used here
+    if not inputs.labelled:  # a batch needs a target, although it is not used here
         target: Any = np.zeros(len(examples), np.int64)
         if per_step:
             target = examples.inputs.with_values(np.zeros(len(examples.inputs.values), np.int64))
@@ -102,7 +102,7 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
 def diagnose_predictions(
     inputs: DiagnosisInput, predictions: Predictions, index: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """Look for predictions that never change, and for labels that look wrong."""
+    """Look for constant predictions and for labels that look wrong."""
     places = inputs.places[index][predictions.owners]
     lost: NDArray[np.bool_] = ~np.isfinite(predictions.outputs.sum(1))
     if lost.any():
@@ -128,7 +128,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
     if len(outputs) < 2:
         return
     single_label = TASKS[inputs.model.config.task].single_label
-    # Softmax ignores what is added to all logits: only differences between classes count.
+    # Softmax is invariant to a constant added to all logits: only their differences count.
     centred = outputs - outputs.mean(1, keepdims=True) if single_label else outputs
     deviation = float(centred.std(0).max())
     if deviation < Limits.VARIES:
@@ -143,7 +143,7 @@ def _diagnose_constant(inputs: DiagnosisInput, predictions: Predictions) -> Iter
         )
         return
     if not single_label or not inputs.labelled or inputs.record is None:
-        return  # a new network may prefer one class by its random weights
+        return  # a network with random weights may predict one class only
     classes = outputs.argmax(1)
     counts = np.bincount(classes, minlength=outputs.shape[1])
     share, true_share = counts.max() / len(classes), np.mean(predictions.target == counts.argmax())
@@ -168,15 +168,15 @@ def _diagnose_class_labels(
 ) -> Iterator[Finding]:
     """Find labels that both the network and the nearest neighbours of its state contradict."""
     if (predictions.skill or 0) < Limits.LEARNT:
-        return  # a network that has not learnt is no evidence against a label
+        return  # predictions of a network that has not learnt are no evidence against a label
     target = predictions.target
     z = predictions.outputs - predictions.outputs.max(1, keepdims=True)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)  # (m, K)
     other = np.where(np.eye(p.shape[1], dtype=bool)[target], 0.0, p).max(1)
     suspects = np.flatnonzero(other > Limits.SURE)
     if len(suspects) and len(p) > 2 * Limits.NEIGHBOURS:
-        # An overconfident network is certain of its mistakes too. Where the nearest examples have
-        # this label, the network is more likely to be wrong than the label.
+        # An overconfident network is also certain of its mistakes. If the nearest examples have the
+        # same label, the network is more likely to be wrong than the label.
         states = torch.from_numpy(predictions.states)
         distance = torch.cdist(states[suspects], states)
         distance[torch.arange(len(suspects)), torch.from_numpy(suspects)] = torch.inf
@@ -187,7 +187,7 @@ def _diagnose_class_labels(
         return
     order = suspects[np.argsort(-other[suspects])]
     share = len(order) / len(p)
-    # With correct labels, a calibrated network that is 95 % certain is wrong in 5 of 100 cases.
+    # Even with correct labels, a calibrated network is wrong in 5 of 100 cases at 95 % certainty.
     expected = float((1 - p[other > Limits.SURE].max(1)).sum())
     first = order[0]
     predicted = inputs.classes[int(p[first].argmax())]
@@ -220,7 +220,7 @@ def _diagnose_values(
     spread = 1.4826 * np.median(np.abs(residual - centre), 0)
     worst = (np.abs(residual - centre) / np.maximum(spread, 1e-12)).max(1)
     outliers = np.flatnonzero((worst > Limits.OUTLIER) & (np.abs(residual).max(1) > 0.1))
-    # Skill is measured on typical values too: one outlier outweighs all others in a mean square.
+    # Skill is measured robustly too, because one outlier can dominate a mean square.
     deviation = predictions.target - np.median(predictions.target, 0)
     target_spread = 1.4826 * np.median(np.abs(deviation), 0)
     learnt = 1 - spread**2 / np.maximum(target_spread**2, 1e-12)
@@ -254,11 +254,11 @@ def _log_odds(target: Tensor, outputs: int) -> Tensor:
 
 @dataclass(frozen=True)
 class OutputChecks:
-    """Functions that depend on the type of output; a row of `CHECKS`.
+    """Functions for one type of output; a row of `CHECKS`.
 
     Args:
-        best_constant: from targets and K to the outputs, (K,), of the best constant prediction.
-        diagnose_labels: finds wrong labels; None where no method exists.
+        best_constant: maps targets and K to the outputs, (K,), of the best constant prediction.
+        diagnose_labels: finds labels that look wrong; None if there is no such check.
     """
 
     best_constant: Callable[[Tensor, int], Tensor]
@@ -275,7 +275,7 @@ CHECKS: dict[OutputName, OutputChecks] = {
 
 
 def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
-    """Losses of training and validation, one pair an epoch; NaN without validation."""
+    """Training and validation loss of each epoch; NaN without validation."""
     if inputs.record is None:
         return ()
     return tuple(
@@ -287,7 +287,7 @@ def loss_history(inputs: DiagnosisInput) -> tuple[tuple[float, float], ...]:
 def diagnose_training(
     inputs: DiagnosisInput, rate_probe: dict[float, float], rate: float, skill: float | None
 ) -> Iterator[Finding]:
-    """Diagnose the learning rate by probe and history, and the end of the training by history."""
+    """Diagnose the learning rate, overfitting and a training that ended too early."""
     yield from _diagnose_rate(inputs.record, rate_probe, rate, skill)
     if inputs.record is not None:
         yield from _diagnose_end(inputs.record)
@@ -313,8 +313,8 @@ def _diagnose_rate(
             "learning_rate",
         )
         return
-    # One batch may be hard for a rate that works in the end: if the network has learnt, the probe
-    # is no evidence.
+    # A learning rate that works over a whole training may fail on the probe's single batch, so the
+    # probe is no evidence against it if the network has learnt.
     if not rate_probe or (skill is not None and skill > Limits.LEARNT):
         return
     removed = rate_probe[rate]
@@ -338,7 +338,7 @@ def _diagnose_rate(
 
 
 def _share_of_swings(losses: Sequence[float]) -> float:
-    """Share of the epochs in which the loss rose by more than a tenth of its first value."""
+    """Share of epochs in which the loss rose by more than a tenth of its first value."""
     if len(losses) < 5:
         return 0.0
     return float((np.diff(losses) > Limits.SWING * losses[0]).mean())

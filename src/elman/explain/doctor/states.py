@@ -1,6 +1,6 @@
 """Measurements of the network: gates, units, gradients, and a probe of learning rates.
 
-Dimensions: B sequences, T steps, H hidden, N valid steps of all sequences.
+Dimensions: B sequences, T steps, H hidden.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from elman.train.loop import to_device
 from elman.train.losses import Loss
 from elman.train.optimizer import make_optimizer
 
-STEPS = 1000  # of a sequence that are examined
-NUMBERS = 20_000_000  # gates and states in memory at once, 80 MB of float32; bounds the sequences
-GRADIENT_ROWS = 32  # a backward pass keeps the graph of every step
-PROBE_STEPS = 15  # of the optimizer, for each learning rate
+STEPS = 1000  # most steps of a sequence that are examined
+NUMBERS = 20_000_000  # most gate and state values in memory, 80 MB of float32; limits the sequences
+GRADIENT_ROWS = 32  # most sequences for gradients, because autograd keeps the graph of every step
+PROBE_STEPS = 15  # optimizer steps for each learning rate
 RATE_FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-HIGHEST_RATE = 1.0  # that is tried, unless that of the training is higher
-PROBE_ROWS = 32
-PROBE_WORK = 3e8  # multiplications that one step of the probe may take
+HIGHEST_RATE = 1.0  # highest learning rate to try, unless that of the training is higher
+PROBE_ROWS = 32  # most sequences in the probe's batch
+PROBE_WORK = 3e8  # most multiplications in one step of the probe
 
 
 def measure_states(
     inputs: DiagnosisInput, index: NDArray[np.int64], seed: int
 ) -> tuple[Measurements, int]:
-    """Run the sampled sequences once forward, and some of them back; see `Measurements`.
+    """Measure gates, states and gradients on the sampled sequences; see `Measurements`.
 
     Args:
-        index: of the sequences, (B,).
-        seed: of the directions in which gradients are sent back.
-    Returns: the measurements, and how many sequences they are of.
+        index: indices of the sequences, (B,).
+        seed: seed of the random gradients that are propagated back.
+    Returns: the measurements, and the number of sequences that they were made on.
     """
     model = inputs.model
     config, cell = model.config, model.config.cell_definition
@@ -71,7 +71,7 @@ def measure_states(
                 measurements.saturation[(*place, name)] = float(saturated.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
         for name, block in cell.split(U.T).items():
-            # In float64: eigenvalues of a matrix that is not symmetric are sensitive to rounding.
+            # In float64, because eigenvalues of a nonsymmetric matrix are sensitive to rounding.
             eigenvalues = torch.linalg.eigvals(block.T.detach().double().cpu())
             measurements.spectral_radius[(*place, name)] = float(eigenvalues.abs().max())
         measurements.gradient_by_lag[place] = _gradient_by_lag(model, layer, mask, seed)
@@ -86,18 +86,18 @@ def _truncate(steps: Ragged, most: int) -> Ragged:
 
 
 def _saturated(values: Tensor, activation: str) -> Tensor | None:
-    """Which activations are saturated; None for a nonlinearity that does not saturate."""
+    """Find saturated activations; None for a nonlinearity that does not saturate."""
     if activation == "sigmoid":
         return (values < Limits.END) | (values > 1 - Limits.END)
-    # tanh(x) = 2 sigmoid(2 x) - 1: the same share of its range as for a sigmoid.
+    # tanh(x) = 2 sigmoid(2 x) - 1, so the limits are at the same shares of its range.
     return values.abs() > 1 - 2 * Limits.END if activation == "tanh" else None
 
 
 def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed: int) -> Floats:
-    """Share of a gradient left after k steps back through one layer and direction, (T,), from k=0.
+    """Share of a gradient's norm left after k steps back in one layer and direction, (T,), k >= 0.
 
-    A random gradient is sent into the last state of each row; the median over the rows that are
-    longer than k. With several states, as of an LSTM, the norm is that of all of them together.
+    A random gradient enters at the last state of each row; the result is the median over the rows
+    that are longer than k. The norm is of all states together (h and c for an LSTM).
 
     Args:
         mask: True at valid steps, (B, T).
@@ -117,12 +117,12 @@ def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed
     lengths = mask.sum(1)
     by_lag = np.full((int(lengths.max()), len(lengths)), np.nan)
     for row, length in enumerate(lengths.tolist()):
-        # Steps are in the order in which the layer computes them, so that padding comes last in the
-        # forward direction and first in the backward one.
+        # Steps are in the order in which the layer computes them, so padding comes last in the
+        # forward direction and first in the backward direction.
         valid = norms[len(norms) - length :, row] if layer.reverse else norms[:length, row]
         back = valid.flip(0).cpu().numpy()
         by_lag[:length, row] = back / max(float(back[0]), 1e-300)
-    # Not the mean, which a single row whose gradient explodes would dominate.
+    # The median, because a single row with an exploding gradient would dominate the mean.
     median: Floats = np.nanmedian(by_lag, 1)
     return median
 
@@ -165,8 +165,8 @@ def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
 def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
     relu = _activation(inputs) == "relu"
     for place, deviation in measurements.unit_deviation.items():
-        # A relu that is 0 everywhere has no gradient and never recovers; a tanh unit that is
-        # almost constant still has one, so that more of them are needed to do harm.
+        # A relu unit that is 0 everywhere has no gradient and never recovers. An almost constant
+        # tanh unit still has a gradient, so a larger share of such units is tolerated.
         still = np.flatnonzero(deviation == 0 if relu else deviation < Limits.STILL)
         if not len(still):
             continue
@@ -193,14 +193,14 @@ def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Itera
 
 
 def _activation(inputs: DiagnosisInput) -> str:
-    """The nonlinearity between recurrent sum and state; empty for a cell with gates."""
+    """The nonlinearity that computes the state; empty for a cell with gates."""
     return inputs.model.config.cell_definition.activations.get("h", "")
 
 
 def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
     activation = _activation(inputs)
     if activation not in Limits.RADIUS:
-        return  # a gate's matrix acts through the gate: its radius alone is no evidence
+        return  # in a gated cell, the radius of one gate's matrix does not decide how states grow
     for place, radius in measurements.spectral_radius.items():
         if radius > Limits.RADIUS[activation]:
             end = "tanh saturates" if activation == "tanh" else "it exceeds every bound"
@@ -248,8 +248,8 @@ def _diagnose_gradients(
                 f"{left:.1e} of a gradient is left after {back} steps back, and less than a "
                 f"thousandth after {reach}: the network hardly learns from earlier steps"
             )
-            # Before training, gates may still learn to carry a gradient further: only a decay
-            # faster than in new gated networks is a warning. After training, the result decides.
+            # Before training, only a decay faster than in new gated networks is a warning, because
+            # gates may still learn to carry gradients further. After training, the skill decides.
             by_step = max(left, 1e-300) ** (1 / back)
             harmful = not learnt and (trained or by_step < Limits.FACTOR)
             if not harmful:
@@ -273,7 +273,7 @@ def _diagnose_gradients(
 
 
 def describe_reach(measurements: Measurements) -> str:
-    """The number of steps after which each layer has lost its gradient, in words."""
+    """Describe, for each layer, how many steps back a thousandth of a gradient is left."""
     words = []
     for (layer, direction), share in measurements.gradient_by_lag.items():
         below = np.flatnonzero(share < Limits.REACH)
@@ -284,7 +284,7 @@ def describe_reach(measurements: Measurements) -> str:
 
 
 def highest_rate(inputs: DiagnosisInput) -> float:
-    """The highest learning rate that the training reached; without one, the default."""
+    """The highest learning rate of the training, or the default if there is no record."""
     if inputs.record is None:
         return TrainingPlan.learning_rate
     return max(epoch.learning_rate for epoch in inputs.record.epochs)
@@ -293,17 +293,17 @@ def highest_rate(inputs: DiagnosisInput) -> float:
 def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, float]:
     """Share of a batch's loss that a few steps from new weights remove, by learning rate.
 
-    A network of the same settings and new weights is trained on one batch, with the optimizer,
-    clipping and loss of the training; negative where the loss rose, -inf where it overflowed.
+    A network with the same settings and new weights is trained on one batch, with the optimizer,
+    clipping and loss of the training. A share is negative if the loss rose, -inf if it overflowed.
     """
     config, device = inputs.model.config, inputs.model.output.weight.device
     blocks = len(config.cell_definition.blocks)
     work = 3 * blocks * config.hidden_size * (config.hidden_size + config.width)  # forward and back
     work *= config.num_layers * (1 + config.bidirectional)
-    # Fewer rows for a wide network and long sequences: up to seven rates take 16 steps each.
+    # Fewer rows for wide networks and long sequences, as up to seven rates take 16 steps each.
     rows = max(4, min(PROBE_ROWS, int(PROBE_WORK / (work * np.median(inputs.lengths)))))
     parameters = inputs.record.options if inputs.record else {}
-    # A setting that was chosen from the data is None: then the default of the plan is used.
+    # A setting that was chosen from the data is None; the default of the plan is then used.
     options: dict[str, Any] = {
         name: parameters[name]
         for name in ("optimizer", "clip_norm")
@@ -313,7 +313,7 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     shares = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Every rate starts from the same weights, without dropout, so that losses are comparable.
+        # Each rate starts from the same weights, without dropout, so that losses are comparable.
         new = SequenceModel(dataclasses.replace(config, dropout=0.0))
         new = new.to(inputs.model.output.weight)
         batch = to_device(make_batch(inputs.examples, index), device)
