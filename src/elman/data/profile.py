@@ -114,7 +114,7 @@ def _target(dataset: Dataset) -> dict[str, Any] | None:
 
 
 def _repeats(dataset: Dataset) -> dict[str, int]:
-    """Count sequences that occur a second time, and those that occur with different labels."""
+    """Count repeated sequences, and those that repeat with different labels."""
     contents = dataset.contents()
     target = dataset.target
     # Labels are compared only if something repeats: most files have no repeats, and repr is slow.
@@ -146,7 +146,7 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
         warnings.append(f"constant, so without information: {list_names(constant, 5)}")
     labels = None
     task = TASKS[dataset.task]
-    # Sets of labels and several numbers have no single value to be compared with a channel.
+    # Sets of labels and multiple numbers have no single value to compare with a channel.
     sets = task.has_classes and not task.single_label
     if dataset.target is not None and not sets and flatten(dataset.target).ndim == 1:
         each = flatten(dataset.target)
@@ -162,7 +162,7 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
             warnings.append(
                 f"{name!r} only counts or names rows or sequences: leave it out with --values"
             )
-        # Above half, most of what the network sees is filled in.
+        # If more than half is missing, most of the values that the network sees are filled in.
         if channel["missing"] * 2 > len(column):
             warnings.append(f"{name!r} is missing in {channel['missing'] / len(column):.0%}")
         spread = channel.get("deviation")
@@ -178,25 +178,25 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
                     " mistake, or a code for a missing one?"
                 )
     spreads = [c["deviation"] for c in channels if c.get("deviation")]
-    # The sums of the gates would consist of the large channel alone.
+    # The large channel would dominate the input sums of the gates.
     if spreads and max(spreads) > 1000 * min(spreads):
         warnings.append("channels differ in scale by more than 1,000: leave --scale on")
     return warnings
 
 
 def _same(column: NDArray[Any], labels: NDArray[Any]) -> bool:
-    """Whether each value of the channel goes with one label, and each label with one value."""
+    """Whether the values of the channel and the labels correspond one to one."""
     values = column.tolist()
     pairs = set(zip(map(str, values), map(str, labels.tolist()), strict=True))
     return len(pairs) > 1 and len({v for v, _ in pairs}) == len({w for _, w in pairs}) == len(pairs)
 
 
 def _is_id(column: Ragged) -> bool:
-    """Whether whole numbers count all rows, or stay the same in a sequence and differ elsewhere."""
+    """Whether integers count all rows, or are constant in, and unique to, each sequence."""
     numbers = column.values.astype(np.float64)
     if len(column) < FEW or (numbers % 1).any():
         return False
-    # Growing over the whole file: a row counter, which tells where in the file a sequence is.
+    # Increasing over the whole file: a row counter, which reveals the position in the file.
     if len(numbers) > len(column) and bool((np.diff(numbers) > 0).all()):
         return True
     # An id of the sequence, such as a patient's number: the network would learn it instead of the
@@ -207,7 +207,7 @@ def _is_id(column: Ragged) -> bool:
 
 
 def _of_labels(target: dict[str, Any] | None) -> list[str]:
-    # Numbers have no classes, so none of these warnings.
+    # These warnings do not apply to numeric targets.
     counts: dict[str, int] = (target or {}).get("classes", {})
     if not counts:
         return []

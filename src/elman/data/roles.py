@@ -1,4 +1,4 @@
-"""Roles of columns: what the caller may name, what was chosen, and the target, first of all."""
+"""Roles of columns: settings of the caller, the chosen roles, and the choice of the target."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from elman.data.table import Table
 from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
 
-# Usual names in public data sets. A name of an earlier line wins; with two of one line the user is
-# asked.
+# Usual names in public data sets. Names in an earlier list win; if two names from one list occur,
+# the user has to choose.
 TARGET_NAMES = ("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags")
 WEAKER_TARGET_NAMES = ("language", "sentiment")
 ID_NAMES = ("id", "series_id", "sequence_id", "sample_id", "case_id", "item_id", "sentence_id")
@@ -20,20 +20,20 @@ WEAKER_ID_NAMES = ("series", "sequence", "sample", "case", "subject", "patient",
 TIME_NAMES = ("time", "timestamp", "t", "step", "time_step", "timestep", "time_idx", "date")
 TEXT_NAMES = ("text", "sentence", "utterance", "message", "review", "tweet", "sequence", "name")
 TOKEN_NAMES = ("token", "tokens", "word", "words", "symbol", "char", "character", "text")
-# Of cells that hold the sequence of their row, by format.
+# Names of columns whose cells hold whole sequences, by format.
 SEQUENCE_NAMES = {
     "jsonl": ("tokens", "text", "sequence"),
     "arrays": ("x", "data", "inputs", "values", "sequences", "series"),
     "ts": ("series",),
 }
 
-# Settings that mean nothing where the format itself says what is series and what is class.
+# Settings without meaning in formats that fix which part is the series and which the class.
 CASE_SETTINGS = ("time_difference", "categories", "target", "text", "values", "id", "time", "group")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the caller named, and the layout to follow where the caller named nothing.
+    """Settings of the caller, and the layout used for roles that the caller did not set.
 
     Args:
         target, text, values, id, time: names of columns or keys, as the flags of the same name.
@@ -41,10 +41,10 @@ class ReadOptions:
         time_difference: whether the time since the last step is a channel; None decides by the
             steps.
         group: the column or key of groups, kept with the sequences.
-        task: what is to be learned, as `Layout`; None decides by the target.
-        labelled: True needs a target, None takes one where there is one, False ignores it.
+        task: task to learn, as in `Layout`; None derives it from the target.
+        labelled: True requires a target, None uses one if it exists, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
-        notes: what the reader of the file assumed.
+        notes: assumptions of the file reader.
     """
 
     target: str | None = None
@@ -62,7 +62,7 @@ class ReadOptions:
 
 
 def refuse_settings(options: ReadOptions, names: Sequence[str], what: str) -> None:
-    """Raise a SettingsError for a setting that `what`, a format, does not have."""
+    """Raise a SettingsError for a setting that the format `what` does not support."""
     for name in names:
         if getattr(options, name):
             raise SettingsError(

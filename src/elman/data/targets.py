@@ -122,7 +122,7 @@ def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None
 def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str]:
     """Return the task that the target suggests, and a note if it is not classification.
 
-    Whole numbers are classes: they are more often codes than amounts, and --task says otherwise.
+    Whole numbers are read as classes, because they are more often codes; --task overrides this.
     """
     numbers = [column.known_numbers() for column in columns]
     known = [values for values in numbers if values is not None]
@@ -137,7 +137,7 @@ def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str
 
 
 def has_fractions(numbers: NDArray[np.float64]) -> bool:
-    """Whether finite numbers are among them that are not whole."""
+    """Whether any finite number is not whole."""
     finite = numbers[np.isfinite(numbers)]
     return bool((finite != np.round(finite)).any())
 
@@ -145,7 +145,7 @@ def has_fractions(numbers: NDArray[np.float64]) -> bool:
 def check_classes(dataset: Dataset, minimum: int = 2) -> None:
     """Refuse training data with fewer than two classes, or with a class too small to split.
 
-    Numbers to be predicted only need to be there, several labels to hold one.
+    Numeric targets only need to exist; multilabel targets need at least one label.
 
     Args:
         minimum: sequences each class must have; labels at every step are only checked to differ.
@@ -175,7 +175,7 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
         listed = ", ".join(f"{label!r} has {n}" for label, n in small[:5])
         more = f" and {len(small) - 5} more classes have too few" if len(small) > 5 else ""
         problem = f"every class needs at least {minimum} sequences; {listed}{more}"
-        # Many tiny classes: more likely a column of names or numbers than one of classes.
+        # Many tiny classes suggest that the column holds names or numbers instead of classes.
         many = len(counts) > 20 and len(small) > len(counts) // 2
         remedy = (
             "Is this the column of classes? Name another with --target NAME."
@@ -199,12 +199,12 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
     """
     numbers = dataset.numbers
     if numbers is None or numbers.values.shape[1:] != allowed.shape:
-        return  # other channels are refused elsewhere, and tokens have none
+        return  # other channels are refused elsewhere; tokens have no channels
     gap = first_gap(numbers, allowed)
     if gap is None:
         return
     layout = dataset.layout
-    # With a row a sequence the columns are steps, so the step names the column.
+    # With one row per sequence the columns are steps, so the step gives the column.
     over_time = layout.format == "rows"  # a column for each step of one channel
     at = gap.step if over_time else gap.channel
     names = layout.values if over_time else layout.channels
@@ -221,7 +221,7 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
 
 
 def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
-    """Return what looks like a mistake among classes: two that mean one, a word among numbers."""
+    """Return notes on suspicious classes: two spellings of one, or words among numbers."""
     classes = list(classes)
     folded: dict[object, list[str]] = {}
     for label in classes:

@@ -1,7 +1,7 @@
 """The built-in tasks: labelled sequences to try a network on, most of them generated.
 
-Each has a training split and a test split, the same for the same seed, which share no sequence
-unless the task says so. Generated labels follow a rule without noise, so an error is the network's.
+Each has a training and a test split, determined by the seed, which share no sequence unless the
+task says so. Generated labels follow a noise-free rule, so every error is due to the network.
 The parameters of a task follow its name: `copy-memory:T=100,train=10000`.
 """
 
@@ -42,9 +42,9 @@ class Parameter:
 
     Args:
         name: as the user types it.
-        default: what it is if it is not given, a whole number or a word.
-        meaning: a few words.
-        hint: its annotated type, which holds its bounds.
+        default: default value, a whole number or a word.
+        meaning: short description.
+        hint: annotated type, which includes the bounds.
     """
 
     name: str
@@ -58,10 +58,10 @@ class BuiltinTask:
     """A built-in data set.
 
     Args:
-        name: what the user types.
-        summary: one line on what is to be learned.
-        make: from a seed, and the parameters as keywords, to the training split and the test split.
-            Its signature is where the parameters are declared.
+        name: name that the user types.
+        summary: one line that describes what to learn.
+        make: function of a seed and keyword parameters that returns the training and test splits.
+            Its signature declares the parameters.
         source: who published the task, and where; empty for those of this project.
         known: one line on which networks learn it.
     """
@@ -75,8 +75,8 @@ class BuiltinTask:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """The keyword parameters of `make`, by name."""
-        # The signature is the one place where parameters, bounds and help are declared; list, check
-        # and command read it.
+        # Only the signature declares parameters, bounds and help; the list of tasks, the checks and
+        # the command read them from it.
         hints = typing.get_type_hints(self.make, include_extras=True)
         found = {}
         for name, default in (self.make.__kwdefaults__ or {}).items():
@@ -85,10 +85,10 @@ class BuiltinTask:
         return found
 
     def values(self, text: str) -> dict[str, int | str]:
-        """Read `T=100,train=50`; empty text is no parameter.
+        """Parse `T=100,train=50`; empty text means no parameters.
 
-        Raises: SettingsError that lists every fault: unknown names with the nearest right one,
-            values of the wrong type or out of bounds, a name that comes twice.
+        Raises: SettingsError that lists every fault: unknown names with the nearest valid one,
+            values of the wrong type or out of bounds, and duplicate names.
         """
         from pydantic import TypeAdapter, ValidationError
 

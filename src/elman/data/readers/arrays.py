@@ -203,8 +203,8 @@ def _open_npz(path: Path, source: str) -> dict[str, Array]:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            # Not numpy.load: it trusts the header's shape and would take memory before it reads the
-            # content.
+            # Not numpy.load: it trusts the shape in the header and allocates memory before it
+            # reads the content.
             for entry in archive.infolist():
                 with archive.open(entry) as file:
                     name = entry.filename.removesuffix(".npy")
@@ -222,7 +222,7 @@ def _open_npz(path: Path, source: str) -> dict[str, Array]:
 
 
 def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
-    """Read one array; what its header claims is compared with what is there before memory is taken.
+    """Read one array, after checking its header against the size of its content.
 
     Args:
         size: bytes of the whole file.
@@ -273,7 +273,7 @@ def _damaged(problem: str, source: str, what: str) -> DataError:
 def _open_npy(
     path: Path, source: str, options: ReadOptions
 ) -> tuple[dict[str, Array], ReadOptions]:
-    """Return the array of inputs, and that of labels in the file that is named or next to it."""
+    """Return the array of inputs and, from the named or a neighbouring file, the labels."""
     arrays = {path.name: load_npy(path, source)}
     options = dataclasses.replace(options, values=(path.name,))
     guess = _find_labels(path)
@@ -297,7 +297,7 @@ def _open_npy(
 
 
 def _find_labels(path: Path) -> Path | None:
-    """Return the file of labels that goes with a file of inputs, as y_test.npy with X_test.npy."""
+    """Return the label file that matches an input file, such as y_test.npy for X_test.npy."""
     stem = path.stem
     names = [stem.replace(x, y) for x, y in _BESIDE if x in stem]
     names += [f"{stem}_y", f"{stem}_labels"]

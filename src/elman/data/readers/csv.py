@@ -1,7 +1,7 @@
-"""CSV and TSV files cut into cells, with the line of every row.
+"""Split CSV and TSV files into cells, with the line of every row.
 
-Python's csv reader does it: its line counter is right within quoted newlines too, where pyarrow's
-row number is not the line, and 300,000 rows take it half a second.
+Python's csv reader is used because its line counter is correct after quoted newlines, where the row
+number of pyarrow is not the line. It reads 300,000 rows in half a second.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from elman.data.faults import Faults, format_count, is_missing, is_number, list_
 from elman.data.table import MOST_COLUMNS, Rows, Table, TextColumn
 
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma"}
-LARGEST_CELL = 1 << 20  # characters; more is a quote that is never closed, not a sequence
+LARGEST_CELL = 1 << 20  # characters; a longer cell indicates an unclosed quote
 
 
 def read_csv(
     text: str, faults: Faults, *, delimiter: str | None = None, header: bool | None = None
 ) -> Table:
-    """Cut the text of a CSV or TSV file into cells; rows of another width are faults and left out.
+    """Split a CSV or TSV text into cells; rows of another width are faults and left out.
 
     Args:
         delimiter: used when the first line does not show one.
-        header: whether the first line names the columns; None looks whether it is all numbers.
+        header: whether the first line names the columns; None means unless it is all numbers.
     Raises: DataError for a bad header.
     """
     lines = list(io.StringIO(text, newline=""))
-    # The limit is one for the whole process, so it is restored for other users of csv.
+    # The limit is global to the process, so it is restored for other users of csv.
     # Python's own limit, 128 KiB, would refuse a cell with a long text.
     limit = csv.field_size_limit(LARGEST_CELL)
     try:
-        # What the first lines show goes before what an earlier file had: people save the same table
-        # with another delimiter.
+        # The first lines take precedence over an earlier layout: the same table may be saved with
+        # another delimiter.
         found = _find_delimiter(lines) or delimiter or ","
         records, starts = _records(lines, found, faults)
     finally:
@@ -54,8 +54,8 @@ def read_csv(
         )
     # In a file of one column a blank line is a sequence without steps, so it is not skipped.
     kept = [width == 1 or len(cells) > 1 or bool("".join(cells).strip()) for cells in records]
-    # Numbers alone are data: a header has at least one name.
-    # At least one number: a first line of empty cells is a header without names.
+    # A first line of only numbers is data, because a header has at least one name. A first line of
+    # only empty cells is a header without names.
     bare = any(map(is_number, records[0])) and all(
         is_number(cell) or is_missing(cell) for cell in records[0]
     )

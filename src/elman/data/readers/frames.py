@@ -115,7 +115,7 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
 
 
 def _is_list(column: Any) -> bool:
-    """Whether a column holds lists; pandas knows no such type, so its values are looked at."""
+    """Whether a column holds lists; in pandas, which has no list type, its values decide."""
     if str(column.dtype).startswith(("List", "Array")):
         return True
     if str(column.dtype) != "Object":
@@ -134,7 +134,7 @@ def _plain(value: Any) -> Any:
 
 
 def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
-    """Return one value a row as JSON would hold it: numbers, text, true and false."""
+    """Return one value per row, of a JSON type: numbers, text, true and false."""
     if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
         return [None if gap else value for value, gap in _values(column)]
     cells = _to_column(column, name, Rows(faults)).texts()
@@ -142,12 +142,12 @@ def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
 
 
 def _values(column: Any) -> Iterator[tuple[Any, bool]]:
-    """Yield each value of a column and whether it is missing, which every library says its way."""
+    """Yield each value of a column and whether it is missing."""
     return zip(column.to_list(), column.is_null().to_list(), strict=True)
 
 
 def _to_column(column: Any, name: str, rows: Rows) -> Column:
-    """Return a column of a table: numbers as they are, everything else as a file would hold it."""
+    """Return a table column: numbers unchanged, everything else as text."""
     dtype = column.dtype
     # Integers stay integers: ids above 2**53 would merge as floats.
     if dtype.is_float() or (dtype.is_integer() and not column.null_count()):

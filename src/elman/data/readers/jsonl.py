@@ -1,4 +1,4 @@
-"""JSON lines: one object a sequence, whose keys hold lists or single values."""
+"""JSON lines: one object per sequence, whose keys hold lists or single values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table_of_records(
     Args:
         lines: the line of each object, (n,); None for the rows of a frame.
     """
-    # A column of the file would be a character of the line, so no column is named.
+    # In messages a column would mean a character of the line, so no column is named.
     rows = Rows(faults, lines, named=False)
     layout = options.layout
     target = layout.target if layout and not options.target and options.labelled is None else None
@@ -45,20 +45,20 @@ def table_of_records(
             if target in record:
                 problem = f"key {target!r} is here and not on the first line"
                 rows.fault(i, None, "key", problem, "Give it on all lines or on none.")
-    # The first object decides which keys there are, as a header does; later ones may have more.
+    # The first object defines the keys, like a header; later objects may have more keys.
     columns = {key: RecordColumn(key, rows, records) for key in records[0]}
     return Table("jsonl", columns, rows, len(records), noun="key")
 
 
 def _parse_constant(name: str) -> float:
-    """NaN, which many programs write for a gap, though JSON has no such number."""
+    """Accept NaN, which many programs write for a gap although JSON does not define it."""
     if name == "NaN":
         return math.nan
     raise ValueError(f"{name} is no number in JSON")
 
 
 def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
-    """Parse every line that is not blank into an object; the others are faults and left out."""
+    """Parse every non-blank line into an object; invalid lines are faults and left out."""
     decode = json.JSONDecoder(parse_constant=_parse_constant).decode
     records: list[Record] = []
     lines: list[int] = []
@@ -67,7 +67,7 @@ def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
             continue
         column = None
         try:
-            # decode() refuses what follows the object; two objects on a line are a lost line end.
+            # decode() refuses text after the object: two objects on a line mean a missing line end.
             value = decode(content)
             if "\\u" in content:
                 # Half a surrogate pair decodes, and fails only when it is written somewhere.
@@ -98,7 +98,7 @@ def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
 
 
 class RecordColumn(Column):
-    """One key of all objects; a value is anything that JSON has."""
+    """One key of all objects; values may have any JSON type."""
 
     def __init__(self, name: str, rows: Rows, records: list[Record]) -> None:
         super().__init__(name, rows)
@@ -119,14 +119,14 @@ class RecordColumn(Column):
                 self.fault(i, "key", problem, "Every line needs it.")
 
     def guess_kind(self, named: str) -> InputKind:
-        """Return what the first value is: text, or a list of tokens or numbers."""
+        """Return the input kind of the first value: text, or a list of tokens or numbers."""
         value = self.records[0].get(self.name)
         if named == "--values":
             return "numbers"
         if isinstance(value, str):
             return "text"
         words = isinstance(value, list) and bool(value) and isinstance(value[0], str)
-        # Only the usual key of numbers is taken for numbers; elsewhere whole numbers may be tokens.
+        # Only the usual key of numbers holds numbers; under other keys integers may be tokens.
         return "numbers" if self.name == "sequence" and not named and not words else "tokens"
 
     def channel_names(self, count: int) -> list[str]:
@@ -134,7 +134,7 @@ class RecordColumn(Column):
         return [self.name] if count == 1 else [f"{self.name}[{c + 1}]" for c in range(count)]
 
     def texts(self) -> list[str]:
-        """Return a text a line."""
+        """Return one text per line."""
         texts = [""] * len(self.records)
         for i, value in self.values():
             if not isinstance(value, str):
@@ -145,7 +145,7 @@ class RecordColumn(Column):
         return texts
 
     def lists(self, rule: str, expected: str, remedy: str) -> list[list[Any]]:
-        """Return a list a line, empty where another value is a fault."""
+        """Return one list per line, empty where the value is not a list, which is a fault."""
         lists: list[list[Any]] = [[] for _ in self.records]
         for i, value in self.values():
             if isinstance(value, list):
@@ -184,7 +184,7 @@ class RecordColumn(Column):
         return _join(lists)
 
     def categories(self) -> Ragged:
-        """Return lists of categories, (N,) text; null is the empty text, which means a gap."""
+        """Return lists of categories, (N,) text; null becomes empty text, which means a gap."""
         lists = self.sequences("categories")
         for i, values in enumerate(lists):
             for k, value in enumerate(values, 1):
