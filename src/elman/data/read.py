@@ -75,8 +75,7 @@ def read(
             `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
             subfolders named after the classes; or a pandas, polars or pyarrow table. In a pandas
             frame with a two-level index the first level is the sequence, the second its time.
-        layout: layout of an earlier read, to read this file in the same way; other arguments
-            override it.
+        layout: of an earlier read, to read this file alike; other arguments override it.
         format: `rows` (one row per sequence), `steps` (one row per time step), `jsonl` (JSON lines,
             or rows of lists), `ts`, `arrays` or `folder`.
         target: column, key or array of the label.
