@@ -25,6 +25,7 @@ from pathlib import Path
 import elman
 from elman import _core, cli
 from elman.models import native
+from elman.runs import experiment  # imported before the recording, which makes imports slow
 
 SRC = str(Path(elman.__file__).parent)
 files = []
