@@ -128,23 +128,17 @@ def test_ctrl_c_saves_the_best_model_so_far(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def train_small_run(run):
+    small = ("--epochs", 1, "--hidden-size", 2, "--no-diagnostics")
+    call("train", "waves", *small, "--out", run)  # absolute, so the working folder does not matter
+
+
 @pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, old):
     run = tmp_path / "runs" / "mine"
     before = []
     if old:
-        call(
-            "train",
-            "waves",
-            "--epochs",
-            1,
-            "--hidden-size",
-            2,
-            "--no-diagnostics",
-            "--out",
-            run,
-            cwd=tmp_path,
-        )
+        train_small_run(run)
         before = sorted(tmp_path.rglob("*"))
         assert run in before
     # An epoch of many large steps, so that the first is not over when the signal comes.
@@ -187,18 +181,7 @@ def test_ctrl_c_at_any_moment(tmp_path, delay):
 def test_killed_while_it_replaces_a_run(tmp_path):
     """SIGKILL: the next --overwrite finds the old run again, should it fail too."""
     run = tmp_path / "run"
-    call(
-        "train",
-        "waves",
-        "--epochs",
-        1,
-        "--hidden-size",
-        2,
-        "--no-diagnostics",
-        "--out",
-        run,
-        cwd=tmp_path,
-    )
+    train_small_run(run)
     old = (run / "metrics.json").read_bytes()
     process = start(*LONG, "--out", run, "--overwrite", cwd=tmp_path)
     wait_for(lambda: len(lines_of(run / "metrics.jsonl")) >= 2, process)
