@@ -68,8 +68,8 @@ class Layout:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the columns of a step of numbers, or of numbers and categories."""
-        elapsed = (TIME_DELTA,) if self.time_difference else ()
-        return (*self.values, *elapsed, *self.categories)
+        time_delta = (TIME_DELTA,) if self.time_difference else ()
+        return (*self.values, *time_delta, *self.categories)
 
 
 # Compared by identity, because == on arrays returns an array.
