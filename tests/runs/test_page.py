@@ -366,3 +366,27 @@ def test_an_unknown_picture_is_shown_by_its_name(tmp_path):
     (image,) = read.all("img")
     assert image["alt"] == "State norms, test"
     assert (image["width"], image["height"]) == ("384", "192")  # 4 by 2 inches
+
+
+def test_large_figures_keep_every_colour(tmp_path):
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from elman.runs.html import PageFigure, PageFigures
+
+    figure = Figure(figsize=(5, 4))
+    axes = figure.subplots()
+    shown = axes.imshow(np.random.default_rng(0).normal(size=(60, 60)), cmap="viridis")
+    figure.colorbar(shown)
+    path = tmp_path / "plots" / "heat.png"
+    path.parent.mkdir()
+    figure.savefig(path, dpi=style.DPI)
+    size = path.stat().st_size
+    html = str(PageFigures([path], most=int(size * 1.2)).show(PageFigure(path, "Heat", "Values.")))
+    kind, data = re.search(r'src="data:(image/\w+);base64,([^"]+)"', html).groups()
+    assert kind == "image/webp" and len(data) < size
+    with Image.open(io.BytesIO(base64.b64decode(data))) as on_page, Image.open(path) as file:
+        np.testing.assert_array_equal(
+            np.asarray(on_page.convert("RGB")), np.asarray(file.convert("RGB"))
+        )
+    assert 'width="480"' in html and 'height="384"' in html

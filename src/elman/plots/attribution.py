@@ -13,6 +13,7 @@ import numpy as np
 from elman.plots.states import step_axis
 from elman.plots.style import (
     BLUE,
+    DOTTED,
     GREY,
     INK,
     PALE,
@@ -256,7 +257,9 @@ def draw_memory(memory: Memory) -> Figure:
             legend = f"{name}: {_describe_reach(curve)}"
             axes.plot(x, curve.effect, linewidth=1.6, markersize=4, label=legend, **style)
             if curve.reach is not None:
-                axes.axvline(curve.reach + shift, color=style["color"], linewidth=1, linestyle=":")
+                axes.axvline(
+                    curve.reach + shift, color=style["color"], linewidth=1, linestyle=DOTTED
+                )
         _lag_axis(axes, longest)
         axes.set_xlabel(_lag_label(memory))
         axes.set_ylabel(label(memory.measure, 52), fontsize=8.5)

@@ -9,6 +9,7 @@ import numpy as np
 
 from elman.plots.style import (
     BLUE,
+    DASHED,
     GREY,
     GRID,
     INK,
@@ -130,7 +131,7 @@ def calibration(report: ClassificationReport) -> Figure:
     with new_figure(5.2, 5.4) as figure:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         style_axes(axes)
-        axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=DASHED, zorder=1)
         if report.steps is None:
             low, high = wilson(accuracy * count, count)
             axes.vlines(confidence, low, high, color=BLUE, linewidth=1.2, alpha=0.45)
@@ -188,7 +189,7 @@ def accuracy_by_class(report: ClassificationReport) -> Figure:
         axes = figure.subplots()
         style_axes(axes, grid="x")
         at = np.arange(len(drawn_codes))
-        axes.axvline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axvline(report.accuracy, color=GREY, linewidth=1, linestyle=DASHED, zorder=1)
         axes.hlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
         axes.plot(share, at, "o", color=BLUE, markersize=5)
         axes.set_yticks(
@@ -241,7 +242,7 @@ def accuracy_by_length(report: ClassificationReport) -> Figure:
         axes = figure.subplots()
         style_axes(axes, grid="y")
         at = np.arange(len(bins))
-        axes.axhline(report.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(report.accuracy, color=GREY, linewidth=1, linestyle=DASHED, zorder=1)
         axes.annotate(
             f"all: {report.accuracy:.3f}", (1, report.accuracy),
             xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",

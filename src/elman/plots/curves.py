@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from elman.plots.style import (
     BLUE,
     COLOURS,
+    DASHED,
+    DOTTED,
     GREY,
     INK,
     PALE,
@@ -102,7 +104,7 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
         return
     if kept_epoch is not None and kept_epoch in epochs:
         at = int(np.flatnonzero(epochs == kept_epoch)[0])
-        axes.axvline(kept_epoch, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
+        axes.axvline(kept_epoch, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=0.9)
         marked = values[1] if np.isfinite(values[1][at]) else values[0]
         colour = VERMILION if marked is values[1] else BLUE
         axes.plot(
@@ -162,7 +164,7 @@ def roc(report: ClassificationReport) -> Figure:
         curves = _curves(report, _roc_points, _positives(report))
         _draw_curves(axes, report, curves, "area", "ROC")
         if curves:
-            axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=DASHED, zorder=1)
             axes.text(0.68, 0.64, "chance", color=GREY, fontsize=8, rotation=45, ha="center",
                       va="top", rotation_mode="anchor")  # fmt: skip
             axes.legend(loc="lower right")
@@ -196,7 +198,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
         if curves and len(report.classes) == 2:
             share = float((report.true == positives[0]).mean())
             axes.axhline(
-                share, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1,
+                share, color=GREY, linewidth=1, linestyle=DASHED, zorder=1,
                 label=f"chance {share:.3f}",
             )  # fmt: skip
         if curves:

@@ -25,6 +25,7 @@ from elman.plots.states import (
 from elman.plots.style import (
     BLUE,
     COLOURS,
+    DOTTED,
     GREY,
     INK,
     VERMILION,
@@ -80,7 +81,7 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
         if jacobian_norms is not None:
             panel = next(remaining)
             _place_lines(panel, jacobian_norms, log=False)
-            panel[0].axhline(1, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)), zorder=0.9)
+            panel[0].axhline(1, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=0.9)
             panel[0].set_title("Jacobian of each step: below 1 (dotted) every gradient shrinks")
             panel[0].set_ylabel("largest\nsingular value")
         panel = panels[-1]
@@ -270,7 +271,7 @@ def _draw_lines(
         lowest, highest = min(lowest, line.min()), max(highest, line.max())
     axes.set_ylim(lowest / 3, highest * 30)  # leaves room for the legend
     axes.xaxis.set_major_locator(_whole_numbers())
-    axes.axhline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
+    axes.axhline(limit, color=GREY, linewidth=0.9, linestyle=DOTTED)
     axes.annotate(
         name, (0, limit), xycoords=("axes fraction", "data"), xytext=(3, 3), color=GREY,
         textcoords="offset points", fontsize=7.5,
@@ -300,7 +301,7 @@ def _draw_gates(axes: Axes, shares: Mapping[tuple[int, str, str], float], limit:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.axvline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
+    axes.axvline(limit, color=GREY, linewidth=0.9, linestyle=DOTTED)
     axes.set_xlabel("share of steps and units")
 
 

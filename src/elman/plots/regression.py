@@ -11,6 +11,7 @@ import numpy as np
 from elman.plots.style import (
     BLUE,
     COLOURS,
+    DASHED,
     GREY,
     PALE,
     Floats,
@@ -40,7 +41,7 @@ def predicted_over_true(report: RegressionReport) -> Figure:
     with _panels(report, 4.2) as (figure, panels):
         for k, axes, true, predicted in panels:
             low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
-            axes.plot([low, high], [low, high], color=PALE, linewidth=1, linestyle=(0, (4, 3)))
+            axes.plot([low, high], [low, high], color=PALE, linewidth=1, linestyle=DASHED)
             axes.plot(true, predicted, "o", **POINTS)
             axes.set_xlabel("true")
             axes.set_ylabel("predicted")
@@ -60,7 +61,7 @@ def residuals(report: RegressionReport) -> Figure:
     """Draw the error, predicted minus true, against the prediction; there should be no trend."""
     with _panels(report, 3.6) as (figure, panels):
         for k, axes, true, predicted in panels:
-            axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axhline(0, color=GREY, linewidth=1, linestyle=DASHED)
             axes.plot(predicted, predicted - true, "o", **POINTS)
             axes.set_xlabel("predicted")
             axes.set_ylabel("predicted minus true")
@@ -90,7 +91,7 @@ def error_by_length(report: RegressionReport) -> Figure:
     with new_figure(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
         axes = figure.subplots()
         style_axes(axes, grid="y")
-        axes.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(1, color=GREY, linewidth=1, linestyle=DASHED, zorder=1)
         for k, name in enumerate(report.names[:MOST_VALUES]):
             squares = (report.predicted[:, k] - report.true[:, k]) ** 2
             whole = np.sqrt(squares.mean()) or 1.0

@@ -46,6 +46,10 @@ GREY = "#767676"
 PALE = "#C8C8C8"
 GRID = "#E6E6E6"
 
+# Captions call these lines dashed and dotted, so all figures draw them with these.
+DASHED: Any = (0, (4, 3))
+DOTTED: Any = (0, (1, 1.8))
+
 # Fallback fonts for letters that matplotlib's own font lacks. Only installed ones are listed,
 # because matplotlib warns about others.
 MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei")

@@ -7,6 +7,7 @@ A page is one file without scripts or external resources. All pages share the la
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import io
 import struct
@@ -102,18 +103,19 @@ def findings(items: Sequence[tuple[str, str, Mapping[str, object]]]) -> Markup:
 
 
 class PageFigures:
-    """The figures of one page, read once and reduced to a maximum size.
+    """The figures of one page, read once and compressed to a maximum size without loss.
 
     Args:
         paths: PNG files, the most important first.
-        most: maximum bytes of all figures in base64. Larger ones are reduced to 256 colours; if
-            that is not enough, the last ones are omitted, and the page says where they are.
+        most: maximum bytes of all figures in base64. Larger ones are compressed as lossless WebP,
+            which keeps every pixel's colour; if that is not enough, the last ones are omitted, and
+            the page says where they are.
     """
 
     def __init__(self, paths: Sequence[Path], most: int = MOST_BYTES) -> None:
-        images = {path: path.read_bytes() for path in paths}
+        images = {path: _Image.of_png(path.read_bytes()) for path in paths}
         if _base64_size(images.values()) > most:
-            images = {path: min(png, _quantize(png), key=len) for path, png in images.items()}
+            images = {path: image.compressed() for path, image in images.items()}
         # Figures that do not fit are named on the page and remain as separate files.
         while images and _base64_size(images.values()) > most:
             images.popitem()
@@ -132,12 +134,41 @@ class PageFigures:
             "where": f"{figure.path.parent.name}/{figure.path.name}",
             "data": "",
         }
-        if png := self._images.get(figure.path):
-            # A PNG begins with 16 bytes of signature and chunk header, then its width and height.
-            width, height = (n * 96 // style.DPI for n in struct.unpack(">II", png[16:24]))
-            values |= {"width": width, "height": height, "wide": width > HALF_WIDTH}
-            values["data"] = base64.b64encode(png).decode()
+        if image := self._images.get(figure.path):
+            wide = image.width > HALF_WIDTH
+            values |= {"width": image.width, "height": image.height, "wide": wide}
+            values |= {"format": image.format, "data": base64.b64encode(image.content).decode()}
         return values
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A compressed image, its format as in its media type, and its size in CSS pixels."""
+
+    content: bytes
+    format: str
+    width: int
+    height: int
+
+    @classmethod
+    def of_png(cls, png: bytes) -> _Image:
+        # A PNG begins with 16 bytes of signature and chunk header, then its width and height.
+        width, height = (n * 96 // style.DPI for n in struct.unpack(">II", png[16:24]))
+        return cls(png, "png", width, height)
+
+    def compressed(self) -> _Image:
+        """Return the same pixels as WebP, which takes about half of a PNG's bytes."""
+        from PIL import Image, features  # installed with matplotlib
+
+        if not features.check("webp"):
+            return self
+        stream = io.BytesIO()
+        with Image.open(io.BytesIO(self.content)) as image:
+            # Without `exact`, colours of transparent pixels may change.
+            image.save(stream, format="webp", lossless=True, exact=True, quality=60, method=4)
+        if len(stream.getvalue()) >= len(self.content):
+            return self
+        return dataclasses.replace(self, content=stream.getvalue(), format="webp")
 
 
 @functools.cache
@@ -169,18 +200,6 @@ def _clean(value: Any) -> Any:
     )
 
 
-def _base64_size(images: Iterable[bytes]) -> int:
+def _base64_size(images: Iterable[_Image]) -> int:
     """Return the size of images in base64, in bytes."""
-    return sum(-(-len(png) // 3) * 4 for png in images)
-
-
-def _quantize(png: bytes) -> bytes:
-    """Return the image with at most 256 colours."""
-    from PIL import Image  # installed with matplotlib
-
-    stream = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        # Dithering would turn flat areas into noise, which PNG cannot compress.
-        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        few.save(stream, format="png", optimize=True)
-    return stream.getvalue()
+    return sum(-(-len(image.content) // 3) * 4 for image in images)
