@@ -39,7 +39,7 @@ def test_as_text():
         "[value 0.95, threshold 0.9] Open."
     )
     assert "units 1, 2" in lines[3] and "not examined: labels: none given" in lines[-1]
-    assert str(made(())).startswith("Doctor: nothing found.")
+    assert str(made(())).startswith("Doctor: no fault was found.")
 
 
 def test_as_json_and_as_a_table():

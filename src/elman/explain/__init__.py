@@ -8,7 +8,7 @@ sequences as its `fit` takes them. None of them changes the network.
 # would bind the name to the module instead of the function.
 from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
-from elman.explain.doctor import Diagnosis, Finding, Watch, doctor
+from elman.explain.doctor import Diagnosis, Finding, Score, Watch, doctor
 from elman.explain.memory import Memory, memory
 from elman.explain.network import ExplainedNetwork, ExplainedSequence, read_sequence
 from elman.explain.trace import ForwardPass, LayerTrace, Trace, run_forward, trace
@@ -23,6 +23,7 @@ __all__ = [
     "ForwardPass",
     "LayerTrace",
     "Memory",
+    "Score",
     "Trace",
     "Watch",
     "attribute",

@@ -22,6 +22,7 @@ from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
 from elman.estimators.estimators import ESTIMATORS
 from elman.evaluate import Report
+from elman.explain import Diagnosis
 from elman.runs import report_page
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
@@ -138,6 +139,8 @@ def run(
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
+    if diagnostics is not None and isinstance(diagnostics.diagnosis, Diagnosis):
+        echo(diagnostics.diagnosis.summary)
     interrupted = history.stopped.startswith("interrupted")
     return Run(folder, estimator, reports, interrupted, seconds)
 

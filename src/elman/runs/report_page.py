@@ -29,7 +29,6 @@ MOST_OPEN = 20  # rows; longer tables are collapsed
 MOST_LISTED = 500  # classes; of more, only the most frequent are listed
 LONGEST_CELL = 60  # letters
 DIAGNOSIS, MEMORY, NOTABLE = "Diagnosis", "Memory", "Notable sequences"
-HEALTHY = "Nothing was found that keeps this network from learning."
 SWITCHED_OFF = (
     "The diagnostics were switched off (diagnostics = false, --no-diagnostics), so the network was "
     "not examined. To have the diagnosis, the memory and the trace of a sequence, run: elman "
@@ -213,9 +212,7 @@ def diagnosis_section(diagnosis: Diagnosis, sequences: Sequence[str]) -> Markup:
     Args:
         sequences: for each finding, the names of its sequences.
     """
-    words = [HEALTHY] if diagnosis.healthy else []
-    if diagnosis.healthy and diagnosis.findings:
-        words.append("These notes point to no fault of this network:")
+    words = [diagnosis.summary]
     items = [_finding(*pair) for pair in zip(diagnosis.findings, sequences, strict=True)]
     examined = f"Examined: {'; '.join(diagnosis.examined)}."
     skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())

@@ -16,7 +16,7 @@ import torch
 
 from elman.data.batches import Examples
 from elman.errors import ElmanError, SettingsError
-from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, rank
+from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, Score, rank
 from elman.explain.doctor.inputs import (
     DiagnosisInput,
     TrainingRecord,
@@ -31,6 +31,7 @@ from elman.explain.doctor.learning import (
     loss_history,
     predict_sample,
 )
+from elman.explain.doctor.score import judge_network
 from elman.explain.doctor.states import (
     GRADIENT_ROWS,
     PROBE_STEPS,
@@ -45,7 +46,7 @@ from elman.train import EpochRecord, TorchThreads
 from elman.train.losses import Loss
 from elman.train.nonfinite import in_weights
 
-__all__ = ["Diagnosis", "Finding", "Watch", "doctor"]
+__all__ = ["Diagnosis", "Finding", "Score", "Watch", "doctor"]
 
 
 def doctor(
@@ -54,7 +55,7 @@ def doctor(
     y: Any = None,
     *,
     held_out: Any = None,
-    sequences: int = 256,
+    sequences: int = 500,
     probe: bool = True,
     seed: int = 0,
 ) -> Diagnosis:
@@ -113,11 +114,15 @@ def examine(
     sequences: int,
     probe: bool,
     seed: int,
+    judged: bool = True,
 ) -> Diagnosis:
     """Diagnose inputs that have been read, and add to the findings from reading them.
 
     Checks run from cause to effect, and findings of equal severity keep this order: data out of
     scale saturate gates, saturated gates block gradients, and then predictions stay constant.
+
+    Args:
+        judged: whether to score the network; not while it is trained.
     """
     findings = [*findings, *diagnose_sequences(inputs)]
     examined = [f"{len(inputs.examples):,} sequences as they are"]
@@ -148,8 +153,11 @@ def examine(
         return Diagnosis(rank(findings), tuple(examined), skipped, Measurements())
     index = inputs.sample(sequences, seed)
     predictions = predict_sample(inputs, index)
-    findings += diagnose_predictions(inputs, predictions, index)
     examined.append(f"predictions for {len(index):,} of them, sampled by seed {seed}")
+    score = None
+    if judged and inputs.labelled and np.isfinite(predictions.outputs).all():
+        score = judge_network(inputs, predictions, index, held_out, sequences, seed)
+    findings += diagnose_predictions(inputs, predictions, index)
     measurements, count = measure_states(inputs, index, seed)
     findings += diagnose_states(inputs, measurements, predictions.skill)
     examined.append(
@@ -171,7 +179,7 @@ def examine(
     measurements = dataclasses.replace(
         measurements, losses=loss_history(inputs), rate_probe=rate_probe, learning_rate=rate
     )
-    return Diagnosis(rank(findings), tuple(examined), skipped, measurements)
+    return Diagnosis(rank(findings), tuple(examined), skipped, measurements, score)
 
 
 def _print_to_stderr(text: str) -> None:
@@ -243,7 +251,13 @@ class Watch:
         inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
         with torch.random.fork_rng(devices=[]):  # the training's dropout uses the same generator
             diagnosis = examine(
-                inputs, [], None, sequences=self.sequences, probe=False, seed=self.seed
+                inputs,
+                [],
+                None,
+                sequences=self.sequences,
+                probe=False,
+                seed=self.seed,
+                judged=False,
             )
         self.diagnoses.append((epoch, diagnosis))
         for finding in diagnosis.findings:

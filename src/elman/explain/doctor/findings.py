@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+Verdict = Literal[
+    "learnt nothing",
+    "overfits",
+    "held-out data differ",
+    "does not beat the baseline",
+    "fine",
+]
 NAMED = 8  # most sequences or units that a message lists
 
 
@@ -166,6 +173,33 @@ class Measurements:
 
 
 @dataclass(frozen=True)
+class Score:
+    """How well a network answers, and how well simpler answers do.
+
+    Args:
+        metric: name of the metric: `accuracy`, `accuracy per label` or `RMSE`.
+        better: which values of it are better.
+        constant: the metric of the best constant answer, on the held-out part if there is one.
+        baseline: name of the best baseline; empty if none was fitted.
+        reference: the metric of that baseline, on the same part as `constant`; NaN without one.
+        training: the metric of the network on the training part.
+        held_out: the metric of the network on the held-out part; None without one with labels.
+        verdict: what follows from them.
+        sentence: the verdict and its numbers, in words.
+    """
+
+    metric: str
+    better: Literal["higher", "lower"]
+    constant: float
+    baseline: str
+    reference: float
+    training: float
+    held_out: float | None
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """All findings, with the most severe first.
 
@@ -174,12 +208,14 @@ class Diagnosis:
         examined: a sentence for each part that was examined, saying how much of it.
         skipped: the reason for each check that was skipped, by its name.
         measurements: the numbers in the figure of the diagnosis.
+        score: whether the network has learnt; None without labels and during a training.
     """
 
     findings: tuple[Finding, ...]
     examined: tuple[str, ...]
     skipped: dict[str, str]
     measurements: Measurements
+    score: Score | None = None
 
     @property
     def healthy(self) -> bool:
@@ -192,10 +228,11 @@ class Diagnosis:
 
     @property
     def summary(self) -> str:
-        """The number of findings of each severity, in one line."""
+        """What the score says, and the number of findings of each severity."""
         counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
         words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
-        return f"Doctor: {', '.join(words) if words else 'nothing found'}."
+        counted = f"Doctor: {', '.join(words) if words else 'no fault was found'}."
+        return counted if self.score is None else f"{self.score.sentence} {counted}"
 
     def __str__(self) -> str:
         lines = [self.summary]
@@ -220,6 +257,9 @@ class Diagnosis:
 
         return {
             "healthy": self.healthy,
+            "score": None
+            if self.score is None
+            else {name: to_json(value) for name, value in vars(self.score).items()},
             "findings": [finding.to_dict() for finding in self.findings],
             "examined": list(self.examined),
             "skipped": dict(self.skipped),

@@ -21,6 +21,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 from elman.explain.doctor.findings import Finding, Limits
+from elman.explain.forms import Floats, default_input_names
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import SequenceModel
 from elman.models.model import PADDING, UNKNOWN
@@ -60,6 +61,8 @@ class DiagnosisInput:
         loss: the training loss, without label smoothing.
         record: record of the training; None for a bare network.
         scaled: whether the estimator standardises its inputs; None for a bare network.
+        unit: size of 1 output in the unit of the target, (K,); ones for classes.
+        channels: names of the numeric columns, (C,).
     """
 
     model: SequenceModel
@@ -70,6 +73,8 @@ class DiagnosisInput:
     loss: Loss
     record: TrainingRecord | None
     scaled: bool | None
+    unit: Floats
+    channels: tuple[str, ...]
 
     @classmethod
     def from_training(
@@ -81,7 +86,10 @@ class DiagnosisInput:
         raw, read = None, training.inputs
         if config.input_size:
             raw = read.with_values(read.values[:, : config.input_size].astype(np.float64))
-        return cls(model, training, raw, True, tuple(range(config.num_outputs)), loss, record, None)
+        names = default_input_names(config)[: config.input_size]
+        outputs = tuple(range(config.num_outputs))
+        unit = np.ones(config.num_outputs)
+        return cls(model, training, raw, True, outputs, loss, record, None, unit, names)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -166,6 +174,8 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         loss=Loss(config.task, task.losses[0] if loss == "auto" else loss),
         record=record,
         scaled=scaled,
+        unit=network.scale.detach().cpu().double().numpy(),
+        channels=network.input_names[: config.input_size],
     )
     return read, findings
 
