@@ -180,6 +180,7 @@ def test_no_cuda(elman, tree, tmp_path):
         (["evaluate", "run"], "Missing argument 'DATA'"),
         (["predict", "run", "new.csv"], "Missing option '-o'"),
         (["predict", "run", "new.csv", "-o", "no/p.csv"], "there is no folder no. Make it first"),
+        (["predict", "run", "new.csv", "-o", "p.xlsx"], "the ending '.xlsx' is no format of pred"),
         (["tasks", "waves", "more"], "Got unexpected extra argument"),
         (["check", "run", "new.csv", "--targt", "x"], "--target"),
         (["evaluate", "nowhere", "new.csv"], "nowhere"),
@@ -248,7 +249,7 @@ def test_a_damaged_model(elman, tree, tmp_path, trained, others, damage):
     data = others / "text.csv"
     for words in (
         ["evaluate", "run", data],
-        ["predict", "run", data, "-o", "p"],
+        ["predict", "run", data, "-o", "p.csv"],
         ["check", "run", data],
     ):
         refused(elman, tree, tmp_path, words, "run")

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 LAYOUTS = {
@@ -73,7 +75,7 @@ def test_the_whole_command(elman, trained, others, tmp_path, name, tree):
         if per_step:
             sizes = steps_of(others / name)
             assert len(rows) == sum(sizes)
-            assert [int(r["step"]) for r in rows] == [t for n in sizes for t in range(n)]
+            assert [int(r["step"]) for r in rows] == [t + 1 for n in sizes for t in range(n)]
         else:
             assert len(rows) == 12
         if truth:
@@ -95,6 +97,32 @@ def test_evaluating_what_has_no_labels(elman, trained, others, name, tmp_path):
     assert done.code == 2
     assert done.err.startswith(f"Error: {others / 'bare' / name}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ending_chooses_the_format(elman, tmp_path, trained, others):
+    """Every format of predictions holds what the CSV file holds."""
+    run, data = trained("tags.jsonl"), others / "tags.jsonl"
+    tables = {}
+    for ending in ("csv", "tsv", "jsonl", "parquet", "arrow"):
+        done = elman("predict", run, data, "-o", f"p.{ending}")
+        assert done.out == f"12 sequences predicted, written to p.{ending}\n"
+        tables[ending] = (tmp_path / f"p.{ending}").read_bytes()
+    rows = list(csv.DictReader(tables["csv"].decode().splitlines()))
+    assert tables["tsv"] == tables["csv"].replace(b",", b"\t")
+    records = [json.loads(line) for line in tables["jsonl"].decode().splitlines()]
+    assert [r["sequence"] for r in records] == list(dict.fromkeys(r["sequence"] for r in rows))
+    tags = [tag for record in records for tag in record["predicted"]]
+    assert tags == [row["predicted"] for row in rows]
+    for record in records:
+        spelt = [s["label"] for s in record["spans"] for _ in range(s["start"], s["end"] + 1)]
+        assert spelt == record["predicted"]
+    for table in (
+        pyarrow.parquet.read_table(tmp_path / "p.parquet", partitioning=None),
+        pyarrow.feather.read_table(tmp_path / "p.arrow"),
+    ):
+        assert table.column_names == list(rows[0])
+        assert [str(step) for step in table["step"].to_pylist()] == [r["step"] for r in rows]
+        assert table["predicted"].to_pylist() == tags
 
 
 def test_predicting_to_the_terminal(elman, trained, others):

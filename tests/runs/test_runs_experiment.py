@@ -404,18 +404,18 @@ def test_the_default_place_of_an_evaluation(settings, files, tmp_path, monkeypat
 def test_predict_labelled_or_not(trained, files, tmp_path):
     done, _ = trained
     (tmp_path / "new.csv").write_text("text\na good day\na strange zebra\n")
-    text, count, notes = predict(done.folder, str(tmp_path / "new.csv"), {})
-    rows = list(csv.DictReader(text.splitlines()))
-    assert count == len(rows) == 2
+    predictions, notes = predict(done.folder, str(tmp_path / "new.csv"), {})
+    rows = list(csv.DictReader(predictions.to_csv().splitlines()))
+    assert len(predictions) == len(rows) == 2
     assert list(rows[0]) == ["sequence", "predicted", "probability", "p(no)", "p(yes)"]
     assert [r["sequence"] for r in rows] == ["line 2", "line 3"]
     assert len(notes) == 1
     assert re.search(
         r"of 6 tokens \(\d+\.\d\d%\) of .*new\.csv were not seen in training", notes[0]
     )
-    labelled, count, notes = predict(done.folder, str(files / "text.csv"), {})
-    assert labelled.splitlines()[0].startswith("sequence,true,predicted")
-    assert (count, notes) == (30, ())
+    labelled, notes = predict(done.folder, str(files / "text.csv"), {})
+    assert labelled.to_csv().splitlines()[0].startswith("sequence,true,predicted")
+    assert (len(labelled), notes) == (30, ())
 
 
 def test_check(trained, files):

@@ -1,16 +1,12 @@
 """The run folder: never over something else, never half of it, and the old run safe to the end."""
 
-import csv
 import datetime
-import io
 import json
 import os
 
-import numpy as np
 import pytest
 
 from elman import SettingsError
-from elman.data import Ragged
 from elman.runs.folder import (
     EVALUATION,
     RUN,
@@ -18,7 +14,6 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
-    predictions_csv,
     unused_path,
     write_json,
 )
@@ -248,54 +243,3 @@ def test_a_line_is_there_to_be_read(tmp_path):
             append_line(file, {"loss": float("nan")})
     write_json(tmp_path / "j", {"ä": [1, None]})
     assert json.loads((tmp_path / "j").read_text(encoding="utf-8")) == {"ä": [1, None]}
-
-
-def rows(text):
-    return list(csv.reader(io.StringIO(text)))
-
-
-def test_predictions_of_sequences():
-    odd = ["true", "ja, nein", 'say "x"', "日\n本"]
-    p = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
-    text = predictions_csv(
-        "classification",
-        odd,
-        p,
-        names=["line 2", "s,1"],
-        true=np.array(odd[:2], dtype=object),
-        steps=None,
-    )
-    header, first, second = rows(text)
-    assert header == ["sequence", "true", "predicted", "probability", *(f"p({c})" for c in odd)]
-    assert len(set(header)) == len(header)
-    assert first[:4] == ["line 2", "true", odd[3], "0.400000"]
-    assert first[4:] == ["0.100000", "0.200000", "0.300000", "0.400000"]
-    assert second[:4] == ["s,1", "ja, nein", "true", "0.700000"]
-    header, first, _ = rows(
-        predictions_csv("classification", odd, p, names=[0, 1], true=None, steps=None)
-    )
-    assert header[:3] == ["sequence", "predicted", "probability"]
-    assert first[0] == "0"
-
-
-def test_predictions_of_steps():
-    steps = Ragged.from_list([np.array(["a", "b"]), np.array(["c"])], object)
-    tags = Ragged.from_list([["X", "Y"], ["X"]], object)
-    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    found = rows(
-        predictions_csv("classification", ["X", "Y"], p, names=["s1", "s2"], true=tags, steps=steps)
-    )
-    assert found == [
-        ["sequence", "step", "token", "true", "predicted", "probability"],
-        ["s1", "0", "a", "X", "X", "0.900000"],
-        ["s1", "1", "b", "Y", "Y", "0.800000"],
-        ["s2", "0", "c", "X", "X", "0.600000"],
-    ]
-    numbers = Ragged(np.zeros((3, 2)), steps.offsets)
-    found = rows(
-        predictions_csv("classification", ["X", "Y"], p, names=[0, 1], true=None, steps=numbers)
-    )
-    assert found[:2] == [
-        ["sequence", "step", "predicted", "probability"],
-        ["0", "0", "X", "0.900000"],
-    ]

@@ -38,9 +38,10 @@ def test_train_predict_check_evaluate(tmp_path, per_step):
     assert done.estimator.encoder_.kind == "mixed"
     assert done.estimator.model_.config.input_size == 3  # level, whether observed, time passed
     assert "--time-difference" in said[0]
-    text, count, _ = predict(tmp_path / "run", str(path), {})
-    assert count == 30 and len(list(csv.DictReader(text.splitlines()))) >= 30
+    predictions, _ = predict(tmp_path / "run", str(path), {})
+    rows = list(csv.DictReader(predictions.to_csv().splitlines()))
+    assert len(predictions) == 30 and len(rows) >= 30
     assert all(entry.passed for entry in check(tmp_path / "run", str(path), {}))
     assert evaluate(tmp_path / "run", str(path), {}, tmp_path / "out", False)[0].accuracy >= 0
     path.write_text(path.read_text().replace("on", "idle"))
-    assert any("'idle'" in note for note in predict(tmp_path / "run", str(path), {})[2])
+    assert any("'idle'" in note for note in predict(tmp_path / "run", str(path), {})[1])

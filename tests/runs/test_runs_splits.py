@@ -138,12 +138,12 @@ def test_a_model_trained_on_windows_cuts_again(walks, tmp_path, every):
         }
     )
     run(settings, out=tmp_path / "run", verbose=0, echo=lambda text: None)
-    text, count, notes = predict(tmp_path / "run", str(walks), {})
-    rows = list(csv.DictReader(text.splitlines()))
+    predictions, notes = predict(tmp_path / "run", str(walks), {})
+    count, rows = len(predictions), list(csv.DictReader(predictions.to_csv().splitlines()))
     expected = sum((5 + i % 8) // 4 for i in range(24))
     assert count == expected and f"24 sequences became {expected} windows of 4 steps" in notes[0]
     names = list(dict.fromkeys(row["sequence"] for row in rows))
-    assert names[:2] == ["w0 window 0 from step 0", "w1 window 0 from step 0"]
-    assert "w3 window 1 from step 4" in names and len(names) == expected
+    assert names[:2] == ["w0 window 1 from step 1", "w1 window 1 from step 1"]
+    assert "w3 window 2 from step 5" in names and len(names) == expected
     _, _, notes = evaluate(tmp_path / "run", str(walks), {}, tmp_path / "out", False)
     assert f"became {expected} windows" in notes[0]

@@ -9,35 +9,37 @@ import click
 
 from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options
+from elman.runs.prediction_files import WRITABLE, prediction_format
 
 
 @click.command("predict")
 @model_argument
 @data_argument
 @click.option(
-    "-o", "--out", required=True, help="CSV file to write, or - for the terminal.", metavar="FILE"
+    "-o",
+    "--out",
+    required=True,
+    help=f"File to write; its ending chooses the format: {WRITABLE}. - prints CSV.",
+    metavar="FILE",
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @reading_options
 def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -> None:
-    """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder."""
-    from elman.errors import SettingsError
+    """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder.
 
+    A table (CSV, TSV, Parquet, Arrow) has one row per sequence, or one per step where the model
+    predicts every step; JSON lines have one object per sequence, with the spans of its tags.
+    """
+    path = None if out == "-" else Path(out)
+    if path is not None:
+        prediction_format(path, overwrite)  # before torch is imported, which takes seconds
     with uninterrupted():
         from elman.runs.evaluation import predict
 
-    path = Path(out)
-    if out != "-" and path.is_dir():
-        raise SettingsError(f"{path}: is a folder, expected a file to write. Name one with --out")
-    if out != "-" and path.exists() and not overwrite:
-        raise SettingsError(f"{path}: exists already. Name another with --out, or use --overwrite")
-    if out != "-" and not path.parent.is_dir():
-        raise SettingsError(f"{path}: there is no folder {path.parent}. Make it first")
-    text, count, notes = predict(model, data, options)
-    if out == "-":
-        click.echo(text, nl=False)
+    predictions, notes = predict(model, data, options, path, overwrite)
+    if path is None:
+        click.echo(predictions.to_csv(), nl=False)
     else:
-        path.write_text(text, encoding="utf-8")
-        click.echo(f"{count:,} sequences predicted, written to {path}")
+        click.echo(f"{len(predictions):,} sequences predicted, written to {path}")
     for note in notes:
-        click.echo(note, err=out == "-")
+        click.echo(note, err=path is None)

@@ -23,7 +23,7 @@ from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
 from elman.runs.data_splits import DataSplits
-from elman.runs.folder import sequence_names
+from elman.runs.predictions import sequence_names
 
 T = TypeVar("T")
 

@@ -26,8 +26,9 @@ from elman.runs.folder import (
     new_folder,
     note_unknown_tokens,
     write_json,
-    write_predictions,
 )
+from elman.runs.prediction_files import prediction_format, write_predictions
+from elman.runs.predictions import Predictions, collect_predictions
 from elman.tasks import TASKS, TaskName
 
 
@@ -55,8 +56,8 @@ def evaluate(
     report = estimator.evaluate(encoded, dataset.target)
     notes += note_unknown_tokens(encoded, dataset.source)
     with new_folder(out, overwrite, EVALUATION):
-        predictions = write_predictions(estimator, dataset, encoded, report.predictions)
-        (out / "predictions.csv").write_text(predictions, encoding="utf-8")
+        predictions = collect_predictions(estimator, dataset, encoded, report.predictions)
+        (out / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
         plots.save_all([], report, out / "plots")
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
         write_json(out / "metrics.json", metrics)
@@ -64,17 +65,29 @@ def evaluate(
 
 
 def predict(
-    model: Path, data: str, reading: Mapping[str, str | None]
-) -> tuple[str, int, tuple[str, ...]]:
+    model: Path,
+    data: str,
+    reading: Mapping[str, str | None],
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> tuple[Predictions, tuple[str, ...]]:
     """Predict labelled or unlabelled sequences.
 
-    Args: as for `evaluate`.
-    Returns: predictions as CSV, the number of sequences, and notes for the user.
+    Args:
+        model, data, reading: as for `evaluate`.
+        out: file to write, in the format of its ending (`prediction_files.FORMATS`); None for none.
+        overwrite: replace an existing file.
+    Returns: the predictions, and notes for the user.
+    Raises: SettingsError, before anything is read, if the file cannot be written.
     """
+    file_format = None if out is None else prediction_format(out, overwrite)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     encoded = estimator.encode(dataset.inputs)
-    text = write_predictions(estimator, dataset, encoded, estimator.predict_encoded(encoded))
-    return text, len(dataset), notes + note_unknown_tokens(encoded, dataset.source)
+    values = estimator.predict_encoded(encoded)
+    predictions = collect_predictions(estimator, dataset, encoded, values)
+    if out is not None and file_format is not None:
+        write_predictions(predictions, out, file_format)
+    return predictions, notes + note_unknown_tokens(encoded, dataset.source)
 
 
 def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Check]:

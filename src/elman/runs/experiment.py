@@ -34,8 +34,8 @@ from elman.runs.folder import (
     new_folder,
     note_unknown_tokens,
     write_json,
-    write_predictions,
 )
+from elman.runs.predictions import collect_predictions
 from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord, History
@@ -109,8 +109,8 @@ def run(
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
         predicted = reports["test"].predictions
-        predictions = write_predictions(estimator, splits.test, sequences["test"], predicted)
-        (folder / "predictions.csv").write_text(predictions, encoding="utf-8")
+        predictions = collect_predictions(estimator, splits.test, sequences["test"], predicted)
+        (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
         records = [record.to_dict() for record in history.epochs]
         figures = plots.save_all(records, reports["test"], folder / "plots", history.kept_epoch)
         diagnostics = None

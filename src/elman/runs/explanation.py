@@ -35,8 +35,8 @@ from elman.runs.folder import (
     default_output,
     folder_name,
     new_folder,
-    sequence_names,
 )
+from elman.runs.predictions import sequence_names
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,19 @@
-"""Run folders and their files, which never overwrite another run or stay half-written.
-
-Dimensions: n sequences, N steps in total, m predictions, K outputs.
-"""
+"""Run folders and their files, which never overwrite another run or stay half-written."""
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from elman.data import Dataset, Ragged
-from elman.data.ragged import flatten
 from elman.errors import SettingsError
-from elman.estimators import EncodedSequences, Estimator
-from elman.tasks import TASKS, OutputName
-
-Floats = NDArray[np.float64]
+from elman.estimators import EncodedSequences
 
 
 @dataclass(frozen=True)
@@ -181,147 +168,6 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write indented JSON."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def sequence_names(dataset: Dataset) -> list[Any]:
-    """Name sequences by their ids in the file, else their first lines, else numbers from 0.
-
-    A window is named after its sequence, its number and its first step, both from 0.
-    """
-    names: list[Any] = list(range(len(dataset)))
-    if dataset.ids:
-        names = list(dataset.ids)
-    elif dataset.lines is not None:
-        names = [f"line {line}" for line in dataset.lines.tolist()]
-    if dataset.windows is None:
-        return names
-    windows = zip(names, dataset.windows.tolist(), strict=True)
-    return [f"{name} window {number} from step {first}" for name, (number, first) in windows]
-
-
-def write_predictions(
-    estimator: Estimator, dataset: Dataset, encoded: EncodedSequences, predictions: Floats
-) -> str:
-    """Return a data set's predictions as CSV text.
-
-    Args:
-        encoded: the data set's sequences as the estimator reads them.
-        predictions: the estimator's predictions: probabilities or numbers, (n, K), or (N, K)
-            with one per step.
-    """
-    return predictions_csv(
-        estimator.target_.task,
-        estimator.target_.output_names,
-        predictions,
-        names=sequence_names(dataset),
-        true=dataset.target,
-        steps=encoded.steps if estimator.per_step else None,
-    )
-
-
-def predictions_csv(
-    task: OutputName,
-    outputs: Sequence[Any],
-    predictions: Floats,
-    *,
-    names: Sequence[Any],
-    true: NDArray[Any] | Ragged | None,
-    steps: Ragged | None,
-) -> str:
-    """Return predictions as CSV text, one row per sequence, or one per step.
-
-    Columns: `sequence`; with one prediction per step also `step`, from 0, and for classes of tokens
-    `token`; then the true values if they are known, and the predicted ones. For classes and labels
-    these are `true` and `predicted`, followed by `probability` of the predicted class and `p(NAME)`
-    of each class or label (not with one prediction per step); several labels are joined by `|`. For
-    numbers they are `true NAME` and `predicted NAME` for each.
-
-    Args:
-        task: kind of the outputs.
-        outputs: the K classes or labels, or names of numbers.
-        predictions: probabilities or numbers, (n, K), or (N, K) with one per step.
-        names: names of the sequences, (n,).
-        true: true labels or numbers, or None.
-        steps: with one prediction per step, the sequences; only tokens in them are written.
-    """
-    columns = COLUMNS[task](outputs, steps is not None)
-    targets = None if true is None else flatten(true)
-    tokens = None
-    if steps is not None and steps.values.ndim == 1 and TASKS[task].has_classes:
-        tokens = steps.values
-    places: list[list[Any]] = [[name] for name in names]
-    if steps is not None:
-        places = [
-            [names[owner], step - int(steps.offsets[owner])]
-            for step, owner in enumerate(steps.owners.tolist())
-        ]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    head = ["sequence", *["step"] * (steps is not None), *["token"] * (tokens is not None)]
-    writer.writerow([*head, *(columns.true if true is not None else []), *columns.predicted])
-    for row, (place, prediction) in enumerate(zip(places, predictions, strict=True)):
-        token = [] if tokens is None else [tokens[row]]
-        truth = [] if targets is None else columns.write_true(targets[row])
-        writer.writerow([*place, *token, *truth, *columns.write_predicted(prediction)])
-    return out.getvalue()
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns for the targets and predictions of one kind of output.
-
-    Args:
-        true, predicted: names of the columns.
-        write_true: converts a target to its cells.
-        write_predicted: converts outputs, (K,), to their cells.
-    """
-
-    true: list[str]
-    predicted: list[str]
-    write_true: Callable[[Any], list[Any]]
-    write_predicted: Callable[[Floats], list[Any]]
-
-
-def _class_columns(classes: Sequence[Any], per_step: bool) -> Columns:
-    every = [] if per_step else [f"p({label})" for label in classes]
-
-    def write_predicted(p: Floats) -> list[Any]:
-        best = int(p.argmax())
-        numbers = [p[best]] if per_step else [p[best], *p]
-        return [classes[best], *(f"{number:.6f}" for number in numbers)]
-
-    header = ["predicted", "probability", *every]
-    return Columns(["true"], header, lambda label: [label], write_predicted)
-
-
-def _label_columns(labels: Sequence[Any], per_step: bool) -> Columns:
-    def write_predicted(p: Floats) -> list[Any]:
-        chosen = [str(label) for label, each in zip(labels, p, strict=True) if each > 0.5]
-        return ["|".join(chosen), *(f"{each:.6f}" for each in p)]
-
-    return Columns(
-        ["true"],
-        ["predicted", *(f"p({label})" for label in labels)],
-        lambda chosen: ["|".join(sorted(map(str, chosen)))],
-        write_predicted,
-    )
-
-
-def _value_columns(names: Sequence[Any], per_step: bool) -> Columns:
-    return Columns(
-        [f"true {name}" for name in names],
-        [f"predicted {name}" for name in names],
-        lambda numbers: np.atleast_1d(numbers).tolist(),
-        lambda numbers: [f"{number:.9g}" for number in numbers],  # distinguishes all float32
-    )
-
-
-# By kind of output: makes the columns from the output names and whether there is one per step.
-COLUMNS: dict[OutputName, Callable[[Sequence[Any], bool], Columns]] = {
-    "classification": _class_columns,
-    "multilabel": _label_columns,
-    "regression": _value_columns,
-}
 
 
 def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ...]:
