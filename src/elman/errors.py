@@ -91,6 +91,22 @@ class DataError(ElmanError, ValueError):
         error.args = ("\n".join([f"{source}: {total:,} faults", *listed, *more]),)
         return error
 
+    def preceded_by(self, sentences: Sequence[str]) -> DataError:
+        """Return the error with its message after `sentences`, the guesses it may follow from."""
+        message = str(self).removeprefix(self.source).lstrip(",: ")
+        error = type(self)(
+            self.problem,
+            remedy=self.remedy,
+            source=self.source,
+            line=self.line,
+            column=self.column,
+            rule=self.rule,
+        )
+        error.faults, error.total = self.faults, self.total
+        start = f"{self.source}: " if self.source else ""
+        error.args = ("\n".join([start + sentences[0], *sentences[1:], message]),)
+        return error
+
 
 class KindError(DataError, TypeError):
     """The type of the sequences is unsupported: a sparse matrix, or a table of other objects."""

@@ -14,6 +14,57 @@ from elman.tasks import TASKS, TaskName
 TIME_DELTA = "time since the last step"  # name of that channel
 InputKind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
+Sure = Literal["sure", "likely", "unsure"]
+
+_READ_AS = {
+    "target": "the label",
+    "id": "the sequence that a row belongs to",
+    "time": "the time",
+    "values": "numbers of the sequence",
+    "text": "the text or tokens of the sequence",
+    "categories": "categories",
+    "unused": "no input",
+}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A choice that the reader made because the caller did not.
+
+    Args:
+        role: what was chosen: `target`, `id`, `time`, `values`, `text`, `categories`, `format`,
+            `task`, `unused` (a column that is left out), or another property of the file.
+        columns: the columns that were chosen; empty if the choice is about the whole file.
+        reason: why, as a phrase: "by its name".
+        flag: the flag with the value that was guessed: "--target label".
+        change: the flag that overrides the guess: "--target NAME".
+        sure: `sure` if name and content agree, `likely` if one of them decides, else `unsure`.
+    """
+
+    role: str
+    columns: tuple[str, ...]
+    reason: str
+    flag: str
+    change: str
+    sure: Sure = "likely"
+
+    @property
+    def line(self) -> str:
+        """The guess in one line of the description of a file."""
+        return f"{self.flag}: {self.reason} ({self.sure})"
+
+    @property
+    def sentence(self) -> str:
+        """The guess in one sentence, for the error that may follow from it."""
+        if self.role in _READ_AS and self.columns:
+            first, *others = self.columns
+            names = f"column {first!r}"
+            if others:
+                names = f"columns {first!r} to {others[-1]!r}"
+            what = f"{names} {'were' if others else 'was'} read as {_READ_AS[self.role]}"
+        else:
+            what = f"the file was read as if with {self.flag}"
+        return f"{what}, a guess ({self.sure}: {self.reason}). {self.change} changes it."
 
 
 @dataclass(frozen=True)
@@ -42,7 +93,10 @@ class Layout:
         units: unit of each channel, None for a channel without one; empty if the file has no units.
         category_values: distinct values of each column of `categories`, in alphabetical order.
         class_names: labels that occur, sorted; empty for numbers.
-        notes: one sentence per guess, with the flag that overrides it.
+        wide: for `rows`, names of the channels if each has its own columns, which `values` lists
+            channel by channel; empty for one channel.
+        guesses: what the caller did not say, so that the reader had to guess it.
+        notes: remarks on the file, one sentence each.
     """
 
     format: Format
@@ -63,6 +117,8 @@ class Layout:
     units: tuple[str | None, ...] = ()
     category_values: tuple[tuple[str, ...], ...] = ()
     class_names: tuple[str | int | bool, ...] = ()
+    wide: tuple[str, ...] = ()
+    guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.dataset import Guess
 from elman.data.ragged import Ragged
 from elman.errors import DataError, nearest
 
 REPORTED = 20  # faults listed in one error
 ALIKE = 5  # faults listed in one error that violate the same rule
+_MANY = 0.1  # share of the rows from which on faults speak against the role of a column
 _KEPT = 1000  # faults stored for one rule before later ones are dropped; there may be millions
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -28,13 +31,23 @@ class Faults:
     collected so far. An error without a line may be their consequence, such as a table without
     rows, and is dropped if there are other faults.
 
+    A fault of a column whose role was guessed may follow from the guess. Such an error starts with
+    the guess, unless name and content of the column agree and only few of its cells are faulty.
+
     Args:
         source: name of the file in messages.
+
+    Attributes:
+        guesses: guesses made so far; whoever guesses appends to it.
+        rows: number of rows of the file, once it is known.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.total = 0
+        self.guesses: list[Guess] = []
+        self.rows = 0
+        self._following: Counter[str | int | None] = Counter()  # faults by column
         self._rules: dict[str, list[DataError]] = {}
         self._raised: DataError | None = None
 
@@ -93,9 +106,14 @@ class Faults:
             if error.line is not None:
                 self._keep(error)
             raise self._all() from None
+        elif isinstance(error, DataError) and error is not self._raised and self.guesses:
+            # A choice that cannot be made may follow from any choice before it.
+            causes = [g for g in self.guesses if g.sure != "sure" or error.column in g.columns]
+            raise tell_guesses(error, causes if error.rule == "choice" else ()) from None
 
     def _keep(self, fault: DataError) -> None:
         self.total += 1
+        self._following[fault.column] += 1
         # Grouped by rule, so that many faults of one rule do not hide a fault of another.
         alike = self._rules.setdefault(fault.rule or fault.problem, [])
         alike.append(fault)
@@ -112,7 +130,24 @@ class Faults:
         for alike in self._rules.values():
             self._forget(alike)
         faults = sorted((f for alike in self._rules.values() for f in alike), key=_place)
-        return DataError.of_many(faults[:REPORTED], self.total, self.source)
+        error = DataError.of_many(faults[:REPORTED], self.total, self.source)
+        return tell_guesses(error, self._causes())
+
+    def _causes(self) -> list[Guess]:
+        """Return the guesses from which collected faults may follow."""
+        causes = []
+        for guess in self.guesses:
+            count = sum(self._following[name] for name in guess.columns)
+            # Where name and content agree, a few bad cells are what they seem to be.
+            if count and (guess.sure != "sure" or count > max(1, _MANY * self.rows)):
+                causes.append(guess)
+        return causes
+
+
+def tell_guesses(error: DataError, guesses: Iterable[Guess]) -> DataError:
+    """Return the error with its message preceded by the guesses that it may follow from."""
+    told = [guess.sentence for guess in guesses]
+    return error.preceded_by(told) if told else error
 
 
 def _place(fault: DataError) -> tuple[str, float]:
