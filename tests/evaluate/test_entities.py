@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.evaluate import evaluate
-from elman.evaluate.counts import NameMetrics, entities, entity_metrics, is_entity_tags
+from elman.evaluate.counts import Resampling
+from elman.evaluate.entities import NameMetrics, entities, entity_metrics, is_entity_tags
 
 CASES = [
     ("O O", []),
@@ -36,7 +37,7 @@ def test_figures_by_hand():
         NameMetrics("y", 0.0, 0.0, 0.0, 1),
     )
     assert found.interval is None
-    nothing = entity_metrics([["O"]], [["O"]], resamples=5)
+    nothing = entity_metrics([["O"]], [["O"]], Resampling.of(1, None, None, 5, 0))
     assert (nothing.f1, nothing.support, nothing.by_name) == (0.0, 0, ())
 
 
@@ -44,7 +45,7 @@ def test_the_interval_draws_sequences():
     """Of two kinds of sequences, right and wrong, F1 is the share of the right ones."""
     true = [["B-x"]] * 100
     predicted = [["B-x"] if i % 5 else ["B-y"] for i in range(100)]
-    found = entity_metrics(true, predicted, resamples=2000)
+    found = entity_metrics(true, predicted, Resampling.of(100, None, None, 2000, 0))
     assert found.f1 == pytest.approx(0.8)
     deviation = (0.8 * 0.2 / 100) ** 0.5
     assert found.interval == pytest.approx(
@@ -62,7 +63,7 @@ def test_the_report_of_a_tagger_has_them():
     split = [
         [[classes[c] for c in codes[owners == i]] for i in range(3)] for codes in (true, predicted)
     ]
-    assert report.entities == entity_metrics(*split, resamples=1000)
+    assert report.entities == entity_metrics(*split, Resampling.of(3, owners, None, 1000, 0))
     assert report.to_dict()["entities"]["by_name"][0]["label"] == "x"
     assert "entity" in str(report) and "entity" in report._repr_html_()
     plain = evaluate(true, np.eye(3)[predicted], ["a", "b", "c"], lengths=lengths, owners=owners)

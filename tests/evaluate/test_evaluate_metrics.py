@@ -13,7 +13,6 @@ NEW = Metric(
     "counts",
     lambda counts: counts.predicted[..., 0] / counts.predicted.sum(-1),
     interval=True,
-    baseline=True,
 )
 
 
@@ -37,8 +36,7 @@ def test_rows_keep_their_own_rules(output):
     assert len({row.name for row in rows}) == len({row.title for row in rows}) == len(rows)
     for row in rows:
         assert row.meaning.endswith(".")
-        # Only counts can be resampled, or computed of a baseline, which has no probabilities.
-        assert row.needs == "counts" or not (row.interval or row.baseline)
+        assert row.needs == "counts" or not row.interval  # only counts can be resampled
 
 
 def test_what_a_report_lacks_is_an_attribute_error():

@@ -151,12 +151,19 @@ def test_calibration_error_is_small_for_honest_probabilities_only():
 
 def test_baselines_are_judged_like_the_model():
     true, p = draw(5, 300, 4)
-    report = evaluate(
-        true, p, range(4), lengths=np.ones(300), baselines={"same": p.argmax(1)}, resamples=0
-    )
-    for name, value in report.baselines["same"].items():
-        assert value == getattr(report, name)
-    assert set(report.baselines["same"]) == {"accuracy", "balanced_accuracy", "recall", "f1"}
+    report = evaluate(true, p, range(4), lengths=np.ones(300), baselines={"same": p}, resamples=0)
+    assert report.baselines["same"] == report.metrics
+    assert report.log_loss and report.roc_auc and report.precision
+
+
+def test_codes_of_a_baseline_leave_the_metrics_of_probabilities_undefined():
+    true, p = draw(5, 300, 4)
+    codes = {"same": p.argmax(1)}
+    report = evaluate(true, p, range(4), lengths=np.ones(300), baselines=codes, resamples=0)
+    undefined = {name for name, value in report.baselines["same"].items() if value is None}
+    assert undefined == {"roc_auc", "log_loss", "calibration_error"}
+    for name in set(report.metrics) - undefined:
+        assert report.baselines["same"][name] == getattr(report, name)
 
 
 def test_to_dict_is_json_without_nan():

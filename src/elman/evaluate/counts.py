@@ -3,32 +3,30 @@
 A metric with an interval depends only on these, so a thousand resamples cost a thousand sums
 instead of a thousand passes over the predictions.
 
-Dimensions: n sequences, m predictions (one per sequence, or one per step), K classes, labels or
-values, r resamples.
+The bootstrap draws whole sequences with replacement, or whole groups of them: the steps of one
+sequence, and the sequences of one subject, are not independent, and drawing them singly would make
+the intervals too narrow.
 
-The bootstrap draws whole sequences with replacement: the steps of one sequence are not independent,
-and drawing steps would make the interval of a tagger too narrow.
+Dimensions: n sequences, m predictions (one per sequence, or one per step), K classes, labels or
+values, u drawn units (sequences or groups), r resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elman.errors import DataError, ShapeError
-from elman.evaluate.text import TextTable, format_share, one_line
+from elman.errors import DataError, SettingsError, ShapeError
+
+DIVERGED = "If training diverged, lower the learning rate or clip gradients."
+PIECE = 50  # resamples per chunk, which keeps their weights, (PIECE, u), small
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-PIECE = 50  # resamples per chunk, which keeps their weights, (PIECE, n), small
-
-OUTSIDE = "O"
-Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +103,16 @@ class ErrorSums:
     values_squared: Floats
 
     @classmethod
-    def by_sequence(cls, true: Floats, predicted: Floats, owners: Ints, n: int) -> ErrorSums:
-        """Sum over each sequence, (n, K); `owners` is the sequence of each prediction, (m,)."""
+    def by_unit(cls, true: Floats, predicted: Floats, units: Ints, u: int) -> ErrorSums:
+        """Sum over each unit, (u, K); `units` is the unit of each prediction, (m,)."""
         # The mean is subtracted first: squaring large values would lose their significant digits.
         error, centred = predicted - true, true - true.mean(0)
 
         def sums(values: Floats) -> Floats:
-            return np.stack([np.bincount(owners, column, n) for column in values.T], 1)
+            return np.stack([np.bincount(units, column, u) for column in values.T], 1)
 
         return cls(
-            np.bincount(owners, minlength=n).astype(np.float64)[:, None],
+            np.bincount(units, minlength=u).astype(np.float64)[:, None],
             *map(sums, (error**2, np.abs(error), centred, centred**2)),
         )
 
@@ -127,6 +125,124 @@ class ErrorSums:
             weights @ self.values,
             weights @ self.values_squared,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """What a bootstrap draws, and how often.
+
+    Args:
+        owners: sequence of each prediction, (m,); None if each sequence has one.
+        group_of: group of each sequence, (n,), from 0; None if sequences are drawn.
+        count: number of units that are drawn, u: groups or sequences.
+        resamples: number of resamples, r; 0 for none.
+        seed: of the resamples.
+    """
+
+    owners: Ints | None
+    group_of: Ints | None
+    count: int
+    resamples: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        count: int,
+        owners: Ints | None,
+        groups: Sequence[Hashable] | NDArray[Any] | None,
+        resamples: int,
+        seed: int,
+    ) -> Resampling:
+        """Draw whole groups, or whole sequences where there are no groups.
+
+        Args:
+            count: number of sequences, n.
+            owners: sequence of each prediction, (m,); None if each sequence has one.
+            groups: group of each sequence, (n,); None for none.
+        Raises: SettingsError if `resamples` is negative; ShapeError for another number of groups.
+        """
+        if resamples < 0:
+            raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
+        if groups is None:
+            return cls(owners, None, count, resamples, seed)
+        if len(groups) != count:
+            raise ShapeError(
+                f"groups holds {len(groups)} entries; expected {count}, one a sequence"
+            )
+        number: dict[Hashable, int] = {}
+        codes = np.array([number.setdefault(group, len(number)) for group in groups], np.int64)
+        return cls(owners, codes, len(number), resamples, seed)
+
+    @property
+    def units(self) -> Ints | None:
+        """Unit of each prediction, (m,); None if each prediction is one."""
+        if self.group_of is None or self.owners is None:
+            return self.group_of if self.owners is None else self.owners
+        return self.group_of[self.owners]
+
+    @property
+    def groups(self) -> int | None:
+        """The number of groups; None if sequences are drawn."""
+        return None if self.group_of is None else self.count
+
+
+def interval_levels(units: int) -> tuple[float, float]:
+    """Percentiles of resamples that make a 95 % interval for this number of units.
+
+    Plain percentiles, 2.5 and 97.5, are too narrow for few units. The levels are widened as a t
+    interval is wider than a normal one, by t and by the factor sqrt(u / (u - 1)).
+
+    Source: Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3, the
+    expanded percentile interval.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if units < 2:
+        return 0.0, 100.0
+    reach = stdtrit(units - 1, 0.975) * np.sqrt(units / (units - 1))
+    level = 100 * float(ndtr(-reach))
+    return level, 100 - level
+
+
+def resample_weights(resampling: Resampling) -> Iterator[Floats]:
+    """Resample u units with replacement; yield how often each is drawn, (r, u) per chunk."""
+    rng, n = np.random.default_rng(resampling.seed), resampling.count
+    for start in range(0, resampling.resamples, PIECE):
+        times = min(PIECE, resampling.resamples - start)
+        # The counts of n draws with replacement follow a multinomial distribution.
+        yield rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
+
+
+def resample_classes(
+    true: Ints, predicted: Ints, num_classes: int, resampling: Resampling
+) -> ClassCounts:
+    """Resample sequences or groups with replacement and count their classes.
+
+    Args:
+        true, predicted: codes, (m,).
+        resampling: what is drawn.
+    """
+    rng = np.random.default_rng(resampling.seed)
+    units, count, resamples = resampling.units, resampling.count, resampling.resamples
+    # Only nonzero cells of the confusion matrix are drawn: most of 100 x 100 cells are empty.
+    used, place = np.unique(true * num_classes + predicted, return_inverse=True)
+    if units is None:
+        # Sequences in the same cell are interchangeable, so resampling n sequences means drawing
+        # cell counts from a multinomial distribution, at a cost that does not depend on n.
+        shares = np.bincount(place) / len(place)
+        drawn = rng.multinomial(len(place), shares, size=resamples).astype(np.float64)
+    else:
+        # One entry per unit and nonzero cell: the number of the unit's predictions in that cell.
+        pairs, numbers = np.unique(units * len(used) + place, return_counts=True)
+        unit, cell = np.divmod(pairs, len(used))
+        drawn = np.empty((resamples, len(used)))
+        for row in drawn:
+            weights = np.bincount(rng.integers(count, size=count), minlength=count)
+            row[:] = np.bincount(cell, weights=weights[unit] * numbers, minlength=len(used))
+    of_true, of_predicted = np.divmod(used, num_classes)
+    rows, columns = np.eye(num_classes)[of_true], np.eye(num_classes)[of_predicted]
+    return ClassCounts(drawn @ rows, drawn @ columns, drawn @ (rows * columns))
 
 
 def check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
@@ -160,170 +276,71 @@ def ratio(top: NDArray[np.number], bottom: NDArray[np.number]) -> Floats:
     return result
 
 
-def resample_weights(n: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Resample n sequences with replacement; yield how often each is drawn, (r, n) per chunk."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, PIECE):
-        times = min(PIECE, resamples - start)
-        # The counts of n draws with replacement follow a multinomial distribution.
-        yield rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
+def check_answers(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Check a baseline's codes, (m,), or probabilities, (m, K)."""
+    m, num_classes = shape
+    answers = np.asarray(values)
+    if answers.ndim == 1:
+        return check_codes(name, answers, m, num_classes)
+    p = check_probabilities(name, answers, num_classes)
+    if len(p) != m:
+        raise ShapeError(f"{name} has {len(p)} rows; expected {m}")
+    return p
 
 
-def resample_classes(
-    true: Ints,
-    predicted: Ints,
-    num_classes: int,
-    *,
-    owners: Ints | None,
-    count: int,
-    resamples: int,
-    seed: int,
-) -> ClassCounts:
-    """Resample sequences with replacement and count their classes.
-
-    Args:
-        true, predicted: codes, (m,).
-        owners: sequence of each step, (m,); None if each sequence has one label.
-        count: number of sequences.
-        resamples: number of resamples.
-    """
-    rng = np.random.default_rng(seed)
-    # Only nonzero cells of the confusion matrix are drawn: most of 100 x 100 cells are empty.
-    used, place = np.unique(true * num_classes + predicted, return_inverse=True)
-    if owners is None:
-        # Sequences in the same cell are interchangeable, so resampling n sequences means drawing
-        # cell counts from a multinomial distribution, at a cost that does not depend on n.
-        shares = np.bincount(place) / len(place)
-        drawn = rng.multinomial(len(place), shares, size=resamples).astype(np.float64)
-    else:
-        # One entry per sequence and nonzero cell: the number of the sequence's steps in that cell.
-        pairs, steps = np.unique(owners * len(used) + place, return_counts=True)
-        sequence, cell = np.divmod(pairs, len(used))
-        drawn = np.empty((resamples, len(used)))
-        for row in drawn:
-            weights = np.bincount(rng.integers(count, size=count), minlength=count)
-            row[:] = np.bincount(cell, weights=weights[sequence] * steps, minlength=len(used))
-    of_true, of_predicted = np.divmod(used, num_classes)
-    rows, columns = np.eye(num_classes)[of_true], np.eye(num_classes)[of_predicted]
-    return ClassCounts(drawn @ rows, drawn @ columns, drawn @ (rows * columns))
+def check_shares(name: str, values: ArrayLike, shape: tuple[int, ...], remedy: str = "") -> Floats:
+    """Check one probability for each label, which need not add up to 1."""
+    p = np.asarray(values, dtype=np.float64)
+    if p.shape != shape:
+        raise ShapeError(f"{name} has shape {p.shape}; expected {shape}")
+    if not (np.isfinite(p) & (p >= 0) & (p <= 1)).all():
+        raise DataError(f"{name} hold NaN or values outside 0 to 1", remedy=remedy)
+    return p
 
 
-@dataclass(frozen=True)
-class NameMetrics:
-    """Metrics of the entities of one name, or of all; `support` is the number of true ones."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True)
-class EntityMetrics(NameMetrics):
-    """Metrics of all entities of tags such as B-city, I-city, O; only whole matches count.
-
-        precision = both / predicted    recall = both / true    F1 = 2 both / (true + predicted)
-
-    Source: conlleval of the CoNLL-2000 shared task (Tjong Kim Sang & Buchholz 2000).
-
-    Args:
-        by_name: the metrics of each name, in order.
-        interval: 95 % bootstrap interval of F1 over sequences; None without resamples.
-    """
-
-    by_name: tuple[NameMetrics, ...]
-    interval: tuple[float, float] | None
-
-    def table(self) -> TextTable:
-        """Return the metrics of all entities, and of each name."""
-        rows = [
-            (name, *map(format_share, (row.precision, row.recall, row.f1)), f"{row.support:,}")
-            for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
-        ]
-        note = "An entity is found if its first step, its last step and its name are right."
-        if self.interval is not None:
-            note += " F1 of all: 95 % interval {:.3f} to {:.3f}.".format(*self.interval)
-        head = ("entity", "precision", "recall", "F1", "entities")
-        return TextTable("Entities", head, tuple(rows), note)
+def check_probabilities(
+    name: str, values: ArrayLike, num_classes: int
+) -> NDArray[np.floating[Any]]:
+    """Check probabilities of K classes, (m, K)."""
+    p: NDArray[Any] = np.asarray(values)
+    p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
+    if p.ndim != 2 or num_classes < 2 or p.shape[1] != num_classes:
+        raise ShapeError(
+            f"{name}: got shape {p.shape} for {num_classes} classes; "
+            "expected (m, K) with K = len(classes), at least 2"
+        )
+    if len(p) == 0:
+        raise DataError("nothing to evaluate: there are no predictions")
+    # A float32 softmax can exceed 1 by rounding.
+    invalid = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + 1e-6)).all(1)
+    if invalid.any():
+        row = int(np.flatnonzero(invalid)[0])
+        raise DataError(
+            f"{int(invalid.sum())} of {len(p)} rows of {name} hold NaN or values outside 0 "
+            f"to 1, first row {row}: {p[row].tolist()[:5]}",
+            remedy=DIVERGED,
+        )
+    return p
 
 
-def is_entity_tags(tags: Iterable[object]) -> bool:
-    """Whether all tags are `O`, `B-name` or `I-name`, and at least one is `B-name`."""
-    distinct = set(tags)
-    return any(str(tag).startswith("B-") for tag in distinct) and all(
-        tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
-        for tag in distinct
-    )
+def check_indicator(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Ints:
+    """Check labels, 0 or 1, (n, K)."""
+    indicator = np.asarray(values)
+    if indicator.shape != shape:
+        raise ShapeError(f"{name} has shape {indicator.shape}; expected {shape}")
+    if not np.isin(indicator, (0, 1)).all():
+        raise DataError(f"{name} holds other numbers than 0 and 1")
+    return indicator.astype(np.int64)
 
 
-def entities(tags: Sequence[str]) -> list[Entity]:
-    """Return the entities of one sequence.
-
-    An entity begins at `B-`, and at `I-` after `O` or after a step of another name. It ends before
-    the next entity, before `O`, or at the end of the sequence.
-    """
-    chunks: list[Entity] = []
-    start, name = 0, ""
-    for i, tag in enumerate([*tags, OUTSIDE]):
-        current = "" if tag == OUTSIDE else tag[2:]
-        # As in conlleval, an `I-` of another name ends the entity and begins the next one.
-        if name and (tag[0] != "I" or current != name):
-            chunks.append((start, i, name))
-            name = ""
-        if current and not name:
-            start, name = i, current
-    return chunks
-
-
-def entity_metrics(
-    true: Sequence[Sequence[str]],
-    predicted: Sequence[Sequence[str]],
-    *,
-    resamples: int = 0,
-    seed: int = 0,
-) -> EntityMetrics:
-    """Compare predicted with true tags: n sequences each, of the same lengths.
-
-    Args:
-        resamples: number of bootstrap resamples for the interval; 0 for no interval.
-    """
-    # Compared as sets: an entity counts as found only if its steps and its name are all equal.
-    pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
-    names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
-    place = {name: i for i, name in enumerate(names)}
-    counts = np.zeros((3, len(pairs), len(names)), dtype=np.int64)  # both, predicted, true
-    for i, (in_truth, in_prediction) in enumerate(pairs):
-        both = in_truth & in_prediction
-        for row, chunks in zip(counts, (both, in_prediction, in_truth), strict=True):
-            for _, _, name in chunks:
-                row[i, place[name]] += 1
-    totals = counts.sum(1)  # (3, names)
-    whole = _entity_metrics("", totals.sum(1))
-    interval = None
-    if resamples:
-        rng = np.random.default_rng(seed)
-        each = counts.sum(2)  # (3, n); whole sequences are drawn, as for all other intervals
-        scores = [
-            _entity_metrics("", each[:, rng.integers(len(pairs), size=len(pairs))].sum(1)).f1
-            for _ in range(resamples)
-        ]
-        low, high = np.percentile(scores, [2.5, 97.5])
-        interval = float(low), float(high)
-    return EntityMetrics(
-        **vars(whole),
-        by_name=tuple(_entity_metrics(name, totals[:, i]) for i, name in enumerate(names)),
-        interval=interval,
-    )
-
-
-def _entity_metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
-    """Compute metrics from counts of both, predicted and true; 0 where a denominator is 0."""
-    both, predicted, true = (int(n) for n in counts)
-    return NameMetrics(
-        label,
-        precision=both / predicted if predicted else 0.0,
-        recall=both / true if true else 0.0,
-        f1=2 * both / (predicted + true) if predicted + true else 0.0,
-        support=true,
-    )
+def check_numbers(name: str, values: ArrayLike, like: Floats) -> Floats:
+    """Check finite numbers of the shape of `like`."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != like.shape:
+        raise ShapeError(f"{name} has shape {numbers.shape}; expected {like.shape}")
+    if not np.isfinite(numbers).all():
+        raise DataError(
+            f"{name} holds numbers that are not finite",
+            remedy=DIVERGED,
+        )
+    return numbers

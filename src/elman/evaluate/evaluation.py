@@ -5,27 +5,34 @@ Dimensions: n sequences, m predictions (one per sequence or step), K classes, la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elman.errors import DataError, SettingsError, ShapeError
+from elman.errors import DataError, ShapeError
+from elman.evaluate.comparison import SUMS, compare
 from elman.evaluate.counts import (
+    DIVERGED,
     ClassCounts,
-    EntityMetrics,
     ErrorSums,
     Floats,
     Ints,
     LabelCounts,
+    Resampling,
+    check_answers,
     check_codes,
+    check_indicator,
+    check_numbers,
+    check_probabilities,
+    check_shares,
     confusion_matrix,
-    entity_metrics,
-    is_entity_tags,
     resample_classes,
     resample_weights,
 )
+from elman.evaluate.entities import EntityMetrics, entity_metrics, is_entity_tags
 from elman.evaluate.metrics import (
     METRICS,
     OUTPUT_METRICS,
@@ -33,14 +40,16 @@ from elman.evaluate.metrics import (
     OutputMetrics,
     Scores,
     compute,
-    compute_baselines,
     compute_intervals,
 )
+from elman.evaluate.report import Report
 from elman.evaluate.task_reports import ClassificationReport, MultilabelReport, RegressionReport
 from elman.tasks import OutputName
 
 THRESHOLD = 0.5  # a label is predicted if its probability exceeds this: odds better than even
-DIVERGED = "If training diverged, lower the learning rate or clip gradients."
+
+Groups = Sequence[Hashable] | NDArray[Any]
+R = TypeVar("R", bound=Report)
 
 
 def evaluate(
@@ -51,6 +60,8 @@ def evaluate(
     lengths: ArrayLike,
     owners: ArrayLike | None = None,
     baselines: Mapping[str, ArrayLike] | None = None,
+    groups: Groups | None = None,
+    duplicates: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> ClassificationReport:
@@ -64,13 +75,17 @@ def evaluate(
         lengths: steps of each sequence, (n,).
         owners: sequence of each step, (m,), from 0 to n - 1; None where each sequence has one
             label.
-        baselines: name -> predicted codes, (m,).
+        baselines: name -> probabilities, (m, K); or predicted codes, (m,), for which the metrics
+            of probabilities are undefined.
+        groups: group of each sequence, (n,), such as its subject: the resamples then draw whole
+            groups, because the sequences of one group are not independent.
+        duplicates: whether each sequence is also in the training data, (n,); the report is then
+            made without these sequences too.
         resamples: bootstrap resamples for the intervals; 0 for none.
         seed: of the resamples.
     Raises: ShapeError where sizes disagree; DataError for invalid codes or probabilities.
     """
-    _check_resamples(resamples)
-    p = _check_probabilities(probabilities, len(classes))
+    p = check_probabilities("probabilities", probabilities, len(classes))
     m, num_classes = p.shape
     codes = check_codes("true", true, m, num_classes)
     steps_of = np.asarray(lengths, dtype=np.int64)
@@ -81,41 +96,42 @@ def evaluate(
             f"lengths has {count} sequences but probabilities {m} rows; give owners (m,) if a row "
             "is a step"
         )
-    wide = p.astype(np.float64)  # float32 would lose digits in sums over many predictions
-    predicted = wide.argmax(1)
-    matrix = confusion_matrix(codes, predicted, num_classes)
-    counts = ClassCounts.of(matrix)
-    bins = CalibrationBins.of(codes, wide)
-    # Not `wide`: the log loss clips probabilities at the spacing of their own type.
-    evidence = {"counts": counts, "scores": Scores(codes, p), "bins": bins}
-    rows = METRICS["classification"]
-    sizes: dict[str, Any] = {"owners": owner_of, "count": count}
-    resampled = (
-        resample_classes(codes, predicted, num_classes, **sizes, resamples=resamples, seed=seed)
-        for _ in range(resamples > 0)
-    )
-
-    def count_of(name: str, values: ArrayLike) -> ClassCounts:
-        theirs = check_codes(name, values, m, num_classes)
-        return ClassCounts.of(confusion_matrix(codes, theirs, num_classes))
-
-    return ClassificationReport(
+    resampling = Resampling.of(count, owner_of, groups, resamples, seed)
+    answers = {
+        name: check_answers(f"baseline {name!r}", values, p.shape)
+        for name, values in (baselines or {}).items()
+    }
+    evidence = _class_evidence(codes, p)
+    predicted = p.argmax(1)
+    report = ClassificationReport(
         names=tuple(classes),
         count=count,
         steps=None if owner_of is None else m,
-        metrics=compute(rows, evidence),
-        per_output=_metrics_of_outputs("classification", classes, evidence, counts.true.tolist()),
-        intervals=compute_intervals(rows, resampled),
-        baselines=compute_baselines(rows, baselines, count_of),
+        metrics=compute(METRICS["classification"], evidence),
+        per_output=_metrics_of_outputs(
+            "classification", classes, evidence, evidence["counts"].true.tolist()
+        ),
+        intervals=compute_intervals(
+            METRICS["classification"],
+            (
+                resample_classes(codes, predicted, num_classes, resampling)
+                for _ in range(resamples > 0)
+            ),
+            resampling.count,
+        ),
+        baselines=_of_baselines("classification", answers, lambda a: _class_evidence(codes, a)),
         true=codes,
         predicted=predicted,
         lengths=steps_of,
         owners=owner_of,
-        confusion_matrix=matrix,
-        calibration_bins=bins,
-        entities=_entities(classes, codes, predicted, steps_of, owner_of, resamples, seed),
-        probabilities=wide,
+        groups=resampling.groups,
+        confusion_matrix=confusion_matrix(codes, predicted, num_classes),
+        calibration_bins=evidence["bins"],
+        entities=_entities(classes, codes, predicted, steps_of, resampling),
+        probabilities=p.astype(np.float64),
     )
+    decided = {name: a if a.ndim == 1 else a.argmax(1) for name, a in answers.items()}
+    return _finish(report, decided, answers, groups, duplicates, resampling, evaluate)
 
 
 def evaluate_labels(
@@ -126,6 +142,8 @@ def evaluate_labels(
     lengths: ArrayLike,
     owners: None = None,
     baselines: Mapping[str, ArrayLike] | None = None,
+    groups: Groups | None = None,
+    duplicates: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> MultilabelReport:
@@ -137,52 +155,57 @@ def evaluate_labels(
         classes: K labels.
         lengths: steps of each sequence, (n,).
         owners: must be None; labels per step are not supported.
-        baselines: name -> 0 or 1, (n, K).
-        resamples: bootstrap resamples for the intervals; 0 for none.
-        seed: of the resamples.
+        baselines: name -> probabilities, (n, K).
+        groups, duplicates, resamples, seed: as for `evaluate`.
     Raises: ShapeError where sizes disagree; DataError for empty input or an invalid probability.
     """
-    _check_resamples(resamples)
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] != len(classes):
         raise ShapeError(f"probabilities have shape {p.shape}; expected (n, {len(classes)})")
     if len(p) == 0:
         raise DataError("nothing to evaluate: there are no predictions")
-    if not (np.isfinite(p) & (p >= 0) & (p <= 1)).all():
-        raise DataError(
-            "probabilities hold NaN or values outside 0 to 1",
-            remedy=DIVERGED,
-        )
+    p = check_shares("probabilities", p, p.shape, DIVERGED)
     steps_of = np.asarray(lengths, dtype=np.int64)
-    y = _check_indicator("true", true, p.shape)
+    y = check_indicator("true", true, p.shape)
     n = len(p)
     if len(steps_of) != n:
         raise ShapeError(f"lengths has {len(steps_of)} sequences but probabilities {n} rows")
+    resampling = Resampling.of(n, None, groups, resamples, seed)
+    answers = {
+        name: check_shares(f"baseline {name!r}", values, p.shape)
+        for name, values in (baselines or {}).items()
+    }
     predicted = (p > THRESHOLD).astype(np.int64)
-    rows, once = METRICS["multilabel"], np.ones((1, n))
+    once = np.ones((1, n))
 
-    def count_of(name: str, values: ArrayLike) -> LabelCounts:
-        return LabelCounts.of(y, _check_indicator(name, values, p.shape), once)
+    def evidence(shares: Floats) -> dict[str, Any]:
+        return {"counts": LabelCounts.of(y, (shares > THRESHOLD).astype(np.int64), once)}
 
     labels = ClassCounts(*(a.sum(0).astype(np.float64) for a in (y, predicted, y * predicted)))
     of_each = {"counts": labels, "scores": Scores(y, p)}
-    return MultilabelReport(
+    drawn = (
+        LabelCounts.of(
+            y, predicted, w if resampling.group_of is None else w[:, resampling.group_of]
+        )
+        for w in resample_weights(resampling)
+    )
+    report = MultilabelReport(
         names=tuple(classes),
         count=n,
         steps=None,
-        metrics=compute(rows, {"counts": LabelCounts.of(y, predicted, once)}),
+        metrics=compute(METRICS["multilabel"], evidence(p)),
         per_output=_metrics_of_outputs("multilabel", classes, of_each, labels.true.tolist()),
-        intervals=compute_intervals(
-            rows,
-            (LabelCounts.of(y, predicted, w) for w in resample_weights(n, resamples, seed)),
-        ),
-        baselines=compute_baselines(rows, baselines, count_of),
+        intervals=compute_intervals(METRICS["multilabel"], drawn, resampling.count),
+        baselines=_of_baselines("multilabel", answers, evidence),
         true=y,
         predicted=predicted,
         lengths=steps_of,
         owners=None,
+        groups=resampling.groups,
         probabilities=p,
     )
+    decided = {name: (a > THRESHOLD).astype(np.int64) for name, a in answers.items()}
+    return _finish(report, decided, answers, groups, duplicates, resampling, evaluate_labels)
 
 
 def evaluate_values(
@@ -193,6 +216,8 @@ def evaluate_values(
     lengths: ArrayLike,
     owners: ArrayLike | None = None,
     baselines: Mapping[str, ArrayLike] | None = None,
+    groups: Groups | None = None,
+    duplicates: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> RegressionReport:
@@ -204,18 +229,16 @@ def evaluate_values(
         lengths: steps of each sequence, (n,).
         owners: sequence of each step, (m,); None if each sequence has one target.
         baselines: name -> predicted numbers, (m, K).
-        resamples: bootstrap resamples for the intervals; 0 for none.
-        seed: of the resamples.
+        groups, duplicates, resamples, seed: as for `evaluate`.
     Raises: ShapeError where sizes disagree; DataError for empty input or non-finite values.
     """
-    _check_resamples(resamples)
     y = np.asarray(true, dtype=np.float64)
     if y.ndim != 2 or y.shape[1] != len(names):
         raise ShapeError(f"true has shape {y.shape}; expected (m, {len(names)})")
     if len(y) == 0:
         raise DataError("nothing to evaluate: there are no predictions")
-    z = _check_numbers("predicted", predicted, y)
-    _check_numbers("true", y, y)
+    z = check_numbers("predicted", predicted, y)
+    check_numbers("true", y, y)
     steps_of = np.asarray(lengths, dtype=np.int64)
     owner_of = None if owners is None else np.asarray(owners, dtype=np.int64)
     n = len(steps_of)
@@ -224,30 +247,107 @@ def evaluate_values(
             f"lengths has {n} sequences but there are {len(y)} predictions; give owners (m,) if a "
             "prediction is a step's"
         )
-    sequences = np.arange(len(y)) if owner_of is None else owner_of
-    sums = ErrorSums.by_sequence(y, z, sequences, n)
-    rows, once = METRICS["regression"], np.ones((1, n))
-    evidence = {"counts": sums.resample(once), "scores": Scores(y, z)}
+    resampling = Resampling.of(n, owner_of, groups, resamples, seed)
+    answers = {
+        name: check_numbers(f"baseline {name!r}", values, y)
+        for name, values in (baselines or {}).items()
+    }
+    units = np.arange(len(y)) if resampling.units is None else resampling.units
 
-    def count_of(name: str, values: ArrayLike) -> ErrorSums:
-        numbers = _check_numbers(name, values, y)
-        return ErrorSums.by_sequence(y, numbers, sequences, n).resample(once)
+    def evidence(numbers: Floats) -> dict[str, Any]:
+        sums = ErrorSums.by_unit(y, numbers, np.zeros(len(y), dtype=np.int64), 1)
+        return {"counts": sums, "scores": Scores(y, numbers)}
 
-    return RegressionReport(
+    sums = ErrorSums.by_unit(y, z, units, resampling.count)
+    drawn = (sums.resample(weights) for weights in resample_weights(resampling))
+    report = RegressionReport(
         names=tuple(names),
         count=n,
         steps=None if owner_of is None else len(y),
-        metrics=compute(rows, evidence),
-        per_output=_metrics_of_outputs("regression", names, evidence),
-        intervals=compute_intervals(
-            rows, (sums.resample(weights) for weights in resample_weights(n, resamples, seed))
-        ),
-        baselines=compute_baselines(rows, baselines, count_of),
+        metrics=compute(METRICS["regression"], evidence(z)),
+        per_output=_metrics_of_outputs("regression", names, evidence(z)),
+        intervals=compute_intervals(METRICS["regression"], drawn, resampling.count),
+        baselines=_of_baselines("regression", answers, evidence),
         true=y,
         predicted=z,
         lengths=steps_of,
         owners=owner_of,
+        groups=resampling.groups,
     )
+    return _finish(report, answers, answers, groups, duplicates, resampling, evaluate_values)
+
+
+def _finish(
+    report: R,
+    decided: Mapping[str, NDArray[Any]],
+    answers: Mapping[str, NDArray[Any]],
+    groups: Groups | None,
+    duplicates: ArrayLike | None,
+    resampling: Resampling,
+    again: Callable[..., R],
+) -> R:
+    """Add the comparisons with the best baseline, and the report without repeated sequences.
+
+    Args:
+        decided: name -> predictions of a baseline, in the form of `report.predicted`.
+        answers: name -> probabilities or values of a baseline, as the caller gave them.
+        groups, duplicates: as for `evaluate`.
+        again: the function that makes a report of this kind.
+    """
+    comparisons = {}
+    for row in METRICS[report.output]:
+        if row.name in SUMS and row.name in report.compared:
+            title = report.title_of(row)
+            arrays = report.true, report.predicted, decided
+            if (found := compare(row, title, *arrays, resampling)) is not None:
+                comparisons[row.name] = found
+    report = dataclasses.replace(report, comparisons=comparisons)
+    if duplicates is None:
+        return report
+    keep = ~np.asarray(duplicates, dtype=bool)
+    if keep.shape != (report.count,):
+        raise ShapeError(f"duplicates has shape {keep.shape}; expected ({report.count},)")
+    number = report.count - int(keep.sum())
+    rest = None
+    if 0 < number < report.count:
+        owners = report.owners
+        rows = keep if owners is None else keep[owners]
+        rest = again(
+            report.true[rows],
+            report.predictions[rows],
+            report.names,
+            lengths=report.lengths[keep],
+            owners=None if owners is None else (np.cumsum(keep) - 1)[owners[rows]],
+            baselines={name: answer[rows] for name, answer in answers.items()},
+            groups=None if groups is None else [g for g, k in zip(groups, keep, strict=True) if k],
+            resamples=resampling.resamples,
+            seed=resampling.seed,
+        )
+    return dataclasses.replace(report, duplicates=number, without_duplicates=rest)
+
+
+def _of_baselines(
+    output: OutputName,
+    answers: Mapping[str, NDArray[Any]],
+    evidence: Callable[[NDArray[Any]], Mapping[str, Any]],
+) -> dict[str, dict[str, float | None]]:
+    """Compute every metric of each baseline, None where its answers do not suffice."""
+    return {name: compute(METRICS[output], evidence(a)) for name, a in answers.items()}
+
+
+def _class_evidence(codes: Ints, answers: NDArray[Any]) -> dict[str, Any]:
+    """Inputs of the metrics of classes, given probabilities, (m, K), or counts alone, for codes."""
+    if answers.ndim == 1:
+        size = int(max(codes.max(), answers.max())) + 1
+        return {"counts": ClassCounts.of(confusion_matrix(codes, answers, size))}
+    matrix = confusion_matrix(codes, answers.argmax(1), answers.shape[1])
+    # The scores keep their type: the log loss clips probabilities at its spacing. The bins are sums
+    # over many predictions, in which float32 would lose digits.
+    return {
+        "counts": ClassCounts.of(matrix),
+        "scores": Scores(codes, answers),
+        "bins": CalibrationBins.of(codes, answers.astype(np.float64)),
+    }
 
 
 def _metrics_of_outputs(
@@ -278,67 +378,14 @@ def _metrics_of_outputs(
 
 
 def _entities(
-    classes: Sequence[Any],
-    true: Ints,
-    predicted: Ints,
-    lengths: Ints,
-    owners: Ints | None,
-    resamples: int,
-    seed: int,
+    classes: Sequence[Any], true: Ints, predicted: Ints, lengths: Ints, resampling: Resampling
 ) -> EntityMetrics | None:
     """Compare entities if the classes of the steps are entity tags; else return None."""
-    if owners is None or not is_entity_tags(classes):
+    if resampling.owners is None or not is_entity_tags(classes):
         return None
     ends = np.cumsum(lengths)[:-1]  # entities do not span sequences
     tags = np.array(classes, dtype=object)
-    of = [[row.tolist() for row in np.split(tags[c], ends)] for c in (true, predicted)]
-    return entity_metrics(*of, resamples=resamples, seed=seed)
-
-
-def _check_resamples(resamples: int) -> None:
-    """Raise if the number of resamples is negative."""
-    if resamples < 0:
-        raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
-
-
-def _check_probabilities(values: ArrayLike, num_classes: int) -> NDArray[np.floating[Any]]:
-    p: NDArray[Any] = np.asarray(values)
-    p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
-    if p.ndim != 2 or num_classes < 2 or p.shape[1] != num_classes:
-        raise ShapeError(
-            f"probabilities have shape {p.shape} for {num_classes} classes; "
-            "expected (m, K) with K = len(classes), at least 2"
-        )
-    if len(p) == 0:
-        raise DataError("nothing to evaluate: there are no predictions")
-    # A float32 softmax can exceed 1 by rounding.
-    invalid = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + 1e-6)).all(1)
-    if invalid.any():
-        row = int(np.flatnonzero(invalid)[0])
-        raise DataError(
-            f"{int(invalid.sum())} of {len(p)} rows of probabilities hold NaN or values outside 0 "
-            f"to 1, first row {row}: {p[row].tolist()[:5]}",
-            remedy=DIVERGED,
-        )
-    return p
-
-
-def _check_indicator(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Ints:
-    indicator = np.asarray(values)
-    if indicator.shape != shape:
-        raise ShapeError(f"{name} has shape {indicator.shape}; expected {shape}")
-    if not np.isin(indicator, (0, 1)).all():
-        raise DataError(f"{name} holds other numbers than 0 and 1")
-    return indicator.astype(np.int64)
-
-
-def _check_numbers(name: str, values: ArrayLike, like: Floats) -> Floats:
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.shape != like.shape:
-        raise ShapeError(f"{name} has shape {numbers.shape}; expected {like.shape}")
-    if not np.isfinite(numbers).all():
-        raise DataError(
-            f"{name} holds numbers that are not finite",
-            remedy=DIVERGED,
-        )
-    return numbers
+    true_tags, predicted_tags = (
+        [row.tolist() for row in np.split(tags[codes], ends)] for codes in (true, predicted)
+    )
+    return entity_metrics(true_tags, predicted_tags, resampling)

@@ -4,7 +4,7 @@ A metric of `METRICS` becomes an attribute of the report, an entry of `to_dict` 
 and a row of the tables in the terminal, the notebook, the model card and report.html.
 
 `needs` names the input of a metric's function: `counts`, `scores` or `bins`. Only `counts` (see
-`elman.evaluate.counts`) can be resampled, so only its metrics have intervals and baselines.
+`elman.evaluate.counts`) can be resampled, so only its metrics have intervals.
 
 The values are those of scikit-learn, and the tests compare with it; the NumPy versions are here
 for speed. Measured at 100,000 x 10 and 2,000 x 100 predictions and classes, scikit-learn takes
@@ -21,7 +21,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.evaluate.counts import ClassCounts, ErrorSums, Floats, Ints, LabelCounts, ratio
+from elman.evaluate.counts import (
+    ClassCounts,
+    ErrorSums,
+    Floats,
+    Ints,
+    LabelCounts,
+    interval_levels,
+    ratio,
+)
 from elman.evaluate.text import format_amount, format_share
 from elman.tasks import OutputName
 
@@ -41,7 +49,6 @@ class Metric:
             outputs, over which the metric is averaged. None where the metric is undefined.
         better: whether a higher or a lower value is better.
         interval: whether a bootstrap interval is computed; needs `counts`.
-        baseline: whether it is also computed for baselines; needs `counts`.
         listed: whether tables show it; otherwise only `to_dict` contains it.
         text: formats a value.
     """
@@ -53,7 +60,6 @@ class Metric:
     function: Callable[[Any], Any]
     better: Literal["higher", "lower"] = "higher"
     interval: bool = False
-    baseline: bool = False
     listed: bool = True
     text: Callable[[float | None], str] = format_share
 
@@ -144,39 +150,22 @@ class OutputMetrics(HasMetrics):
 
 
 def compute(rows: Iterable[Metric], evidence: Mapping[str, Any]) -> dict[str, float | None]:
-    """Compute each metric from the input in `evidence` that its `needs` names."""
+    """Compute each metric from the input in `evidence` that its `needs` names; None without it."""
     values: dict[str, float | None] = {}
     for row in rows:
-        value = row.function(evidence[row.needs])
+        value = row.function(evidence[row.needs]) if row.needs in evidence else None
         values[row.name] = None if value is None else float(np.mean(value))
     return values
 
 
-def compute_baselines(
-    rows: Iterable[Metric],
-    baselines: Mapping[str, Any] | None,
-    count: Callable[[str, Any], Any],
-) -> dict[str, dict[str, float | None]]:
-    """Compute the metrics of each baseline.
-
-    Args:
-        baselines: name -> predictions.
-        count: computes counts from the name, which it uses in messages, and the predictions.
-    """
-    rows = [row for row in rows if row.baseline]
-    return {
-        name: compute(rows, {"counts": count(f"baseline {name!r}", predictions)})
-        for name, predictions in (baselines or {}).items()
-    }
-
-
 def compute_intervals(
-    rows: Sequence[Metric], resamples: Iterator[Any]
+    rows: Sequence[Metric], resamples: Iterator[Any], units: int
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % percentile interval of each metric that has one.
 
     Args:
         resamples: counts of the resamples, in chunks.
+        units: number of sequences or groups that each resample draws.
     """
     rows = [row for row in rows if row.interval]
     values: dict[str, list[Floats]] = {row.name: [] for row in rows}
@@ -186,7 +175,7 @@ def compute_intervals(
             values[row.name].append(value.reshape(len(value), -1).mean(1))
     # Percentiles, not a normal approximation: the distribution is skewed near 0 and 1.
     ends = {
-        name: np.percentile(np.concatenate(pieces), [2.5, 97.5])
+        name: np.percentile(np.concatenate(pieces), interval_levels(units))
         for name, pieces in values.items()
         if pieces
     }
@@ -285,15 +274,15 @@ def _micro_f1(counts: LabelCounts) -> Floats:
 
 _CLASSES = (
     Metric("accuracy", "accuracy", "Share of correct predictions.", "counts",
-        lambda c: ratio(c.both.sum(-1), c.true.sum(-1)), interval=True, baseline=True),
+        lambda c: ratio(c.both.sum(-1), c.true.sum(-1)), interval=True),
     Metric("balanced_accuracy", "balanced accuracy", "Mean recall of the classes that occur.",
-        "counts", _balanced_accuracy, interval=True, baseline=True),
+        "counts", _balanced_accuracy, interval=True),
     Metric("precision", "precision ({average})", "Share of the predictions of a class that is "
         "correct.", "counts", _average("precision", "headline"), interval=True),
     Metric("recall", "recall ({average})", "Share of a class that is found.", "counts",
-        _average("recall", "headline"), interval=True, baseline=True),
+        _average("recall", "headline"), interval=True),
     Metric("f1", "F1 ({average})", "Harmonic mean of precision and recall.", "counts",
-        _average("f1", "headline"), interval=True, baseline=True),
+        _average("f1", "headline"), interval=True),
     Metric("macro_precision", "precision (macro)", "Mean precision of the classes that are true or "
         "predicted somewhere.", "counts", _average("precision", "macro"), listed=False),
     Metric("macro_recall", "recall (macro)", "Mean recall of the same classes.", "counts",
@@ -318,26 +307,26 @@ _CLASSES = (
 
 _LABELS = (
     Metric("accuracy", "all labels right", "Share of sequences with every label right (subset "
-        "accuracy).", "counts", lambda c: c.exact / c.count, interval=True, baseline=True),
+        "accuracy).", "counts", lambda c: c.exact / c.count, interval=True),
     Metric("micro_f1", "F1 (micro)", "F1 of all decisions together.", "counts", _micro_f1,
-        interval=True, baseline=True),
+        interval=True),
     Metric("macro_f1", "F1 (macro)", "Mean F1 of the labels.", "counts",
-        lambda c: c.labels.f1.mean(1), interval=True, baseline=True),
+        lambda c: c.labels.f1.mean(1), interval=True),
     Metric("samples_f1", "F1 (samples)", "Mean F1 of the sequences.", "counts",
-        lambda c: c.f1 / c.count, interval=True, baseline=True),
+        lambda c: c.f1 / c.count, interval=True),
     Metric("hamming_loss", "Hamming loss", "Share of wrong decisions.", "counts",
-        lambda c: c.wrong / c.count, better="lower", interval=True, baseline=True),
+        lambda c: c.wrong / c.count, better="lower", interval=True),
 )  # fmt: skip
 
 _VALUES = (
     Metric("rmse", "RMSE", "Root of the mean squared error, in the target's own unit.", "counts",
-        lambda s: np.sqrt(s.squares / s.count), better="lower", interval=True, baseline=True,
+        lambda s: np.sqrt(s.squares / s.count), better="lower", interval=True,
         text=format_amount),
     Metric("mae", "MAE", "Mean absolute error, in the target's own unit.", "counts",
-        lambda s: s.distances / s.count, better="lower", interval=True, baseline=True,
+        lambda s: s.distances / s.count, better="lower", interval=True,
         text=format_amount),
     Metric("r2", "R2", "Share of the variance that is explained; 0 for the constant prediction of "
-        "the true mean.", "counts", _r2, interval=True, baseline=True),
+        "the true mean.", "counts", _r2, interval=True),
     Metric("median_absolute_error", "median abs. error", "Half of the absolute errors are smaller, "
         "in the target's own unit.", "scores",
         lambda s: np.median(np.abs(s.predicted - s.true), axis=0)[None], better="lower",

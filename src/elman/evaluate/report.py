@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.evaluate.comparison import Comparison, write_value
 from elman.evaluate.counts import Ints
 from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, HasMetrics, Metric, OutputMetrics
 from elman.evaluate.text import (
     UNDEFINED,
     Block,
     TextTable,
-    decimals_of,
     format_share,
     one_line,
     plural,
@@ -60,7 +60,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RankedMetric:
     """One metric of a network and of its baselines.
 
     Args:
@@ -69,7 +69,6 @@ class Comparison:
         value: value of the network.
         interval: 95 % interval; None if none was computed.
         baselines: name -> value.
-        constant: name of the baseline with a constant prediction.
     """
 
     metric: Metric
@@ -77,7 +76,6 @@ class Comparison:
     value: float
     interval: tuple[float, float] | None
     baselines: Mapping[str, float]
-    constant: str
 
     @property
     def ranked(self) -> list[str]:
@@ -85,55 +83,9 @@ class Comparison:
         higher = self.metric.better == "higher"
         return sorted(self.baselines, key=lambda name: self.baselines[name], reverse=higher)
 
-    @property
-    def standing(self) -> int:
-        """1 if the interval is better than the best baseline, -1 if worse, 0 if it contains it."""
-        best = self.baselines[self.ranked[0]]
-        low, high = self.interval or (self.value, self.value)
-        above, below = low > best, high < best
-        return (above - below) * (1 if self.metric.better == "higher" else -1)
-
     def write(self, value: float) -> str:
         """Format a value with as many decimals as the interval supports."""
-        if self.interval is None or self.interval[0] == self.interval[1]:
-            text = self.metric.text(value)
-        else:
-            text = f"{value:.{decimals_of(*self.interval)}f}"
-        # A share below 1 is not rounded up to 1: "1.000" would suggest that there are no errors.
-        if self.metric.text is format_share and value < 1 and float(text) >= 1:
-            decimals = len(text.partition(".")[2]) or 1
-            return "0." + "9" * decimals
-        return text
-
-    def verdict(self) -> str:
-        """Say whether the network beats its baselines."""
-        if not self.baselines:
-            return "No baseline was evaluated, so it is not known whether a recurrence is needed."
-        ranked = self.ranked
-        values = ", ".join(f"{name} {self.write(self.baselines[name])}" for name in ranked)
-        best = "its baseline" if len(ranked) == 1 else "its best baseline"
-        if self.interval is None:
-            more = self.value - self.baselines[ranked[0]]
-            ahead = more > 0 if self.metric.better == "higher" else more < 0
-            return (
-                f"The network is {'' if ahead else 'not '}ahead of {best} ({values}), but without "
-                "an interval it is not known how much of this is chance."
-            )
-        if self.standing < 0:
-            side = "above" if self.metric.better == "higher" else "below"
-            return f"The network does worse than {best}, which is {side} the interval ({values})."
-        if self.standing == 0:
-            return (
-                f"The network is not shown to beat {best}, which is within the interval ({values})."
-            )
-        gain = self.write(abs(self.value - self.baselines[ranked[0]]))
-        if ranked == [self.constant]:
-            return (
-                f"The network beats its baseline by {gain} {self.title} ({values}); no stronger "
-                "baseline was evaluated, so it is not known whether this takes a recurrence."
-            )
-        which = "its baselines" if len(ranked) > 1 else "its baseline"
-        return f"The network beats {which} by {gain} {self.title} ({values})."
+        return write_value(value, self.interval, self.metric.text)
 
     def bars(self) -> tuple[Bar, ...]:
         """Return the network and its baselines as bars, the network first."""
@@ -188,13 +140,20 @@ class Report(HasMetrics):
             cannot reflect errors that never occurred: without any error the interval of the
             accuracy is (1, 1), even for few sequences.
         baselines: name -> metrics of a baseline.
+        groups: number of groups that the resamples draw; None if they draw sequences.
         true, predicted: class codes, (m,); or labels (0 or 1) or values, (m, K).
         lengths: steps of each sequence, (n,).
         owners: sequence of each step, (m,); None if each sequence has one target.
+        groups: number of groups that the resamples draw; None if they draw sequences.
+        comparisons: comparison with the best baseline, by the names of the metrics in `compared`;
+            empty without baselines.
+        duplicates: number of sequences that are in the training data too, as far as is known.
+        without_duplicates: report on the other sequences; None if there are none, or none repeated.
     """
 
     output: ClassVar[OutputName]
     headline_metric: ClassVar[str]
+    compared: ClassVar[tuple[str, ...]]  # metrics by which it is compared with the best baseline
     constant_baseline: ClassVar[str]
     # Whether each prediction is exactly one class, so that supports add up to all predictions.
     one_class_each: ClassVar[bool] = False
@@ -212,6 +171,10 @@ class Report(HasMetrics):
     predicted: NDArray[Any] = field(repr=False)
     lengths: Ints = field(repr=False)
     owners: Ints | None = field(repr=False)
+    groups: int | None
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict, repr=False, kw_only=True)
+    duplicates: int = field(default=0, kw_only=True)
+    without_duplicates: Report | None = field(default=None, repr=False, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics in JSON-compatible types, without the arrays of predictions."""
@@ -223,12 +186,23 @@ class Report(HasMetrics):
             **self.metrics,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
+            "comparison": None if self.comparison is None else self.comparison.to_dict(),
+            "groups": self.groups,
+            "duplicates": self.duplicates,
+            "without_duplicates": None
+            if self.without_duplicates is None
+            else self.without_duplicates.to_dict(),
             per_output: [
                 {label: to_json(output.label), **output.metrics}
                 | ({} if output.support is None else {"support": output.support})
                 for output in self.per_output
             ],
         }
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Comparison with the best baseline by the headline metric; None without baselines."""
+        return self.comparisons.get(self.headline_metric)
 
     @property
     def predictions(self) -> NDArray[np.float64]:
@@ -259,26 +233,40 @@ class Report(HasMetrics):
         Args:
             split: name of the evaluated split: `test`, `validation` or `train`; may be empty.
         """
-        main = self.compare(self.headline_metric)
+        main = self.ranked(self.headline_metric)
         title = f"{split} {main.title}".strip()
         text = f"{title[0].upper()}{title[1:]}{' over steps' * (self.steps is not None)} "
         text += main.write(main.value)
         if main.interval is not None:
             low, high = map(main.write, main.interval)
-            text += f" ({self._interval_note()}95 % interval {low} to {high})"
-        sentences = [f"{text}.", main.verdict(), self._second_opinion(main), CAVEATS.get(split, "")]
+            of_groups = f" over {self.groups:,} groups" if self.groups is not None else ""
+            text += f" ({self._interval_note()}95 % interval{of_groups} {low} to {high})"
+        comparison = self.comparison
+        if comparison is not None:
+            reference = comparison.write(comparison.reference)
+            text += f", {comparison.phrase} ({reference}; {comparison.margin})"
+        missing = ""
+        if comparison is None:
+            missing = (
+                "No baseline was evaluated, so it is not known whether a recurrence is needed."
+            )
+        elif main.ranked == [self.constant_baseline]:
+            missing = (
+                "No stronger baseline was evaluated, so it is not known whether this takes a "
+                "recurrence."
+            )
+        sentences = [f"{text}.", missing, self._second_opinion(), CAVEATS.get(split, "")]
         return " ".join(sentence for sentence in sentences if sentence)
 
-    def compare(self, name: str) -> Comparison:
+    def ranked(self, name: str) -> RankedMetric:
         """Return one metric of the network and its baselines."""
         row = self.metric(name)
-        return Comparison(
+        return RankedMetric(
             metric=row,
             title=self.title_of(row),
             value=self.metrics[name] or 0.0,
             interval=self.interval_of(name),
             baselines={b: values[name] or 0.0 for b, values in self.baselines.items()},
-            constant=self.constant_baseline,
         )
 
     def metric(self, name: str) -> Metric:
@@ -308,7 +296,7 @@ class Report(HasMetrics):
             others: name of another split -> its report.
         """
         others = others or {}
-        ranked = self.compare(self.headline_metric).ranked
+        ranked = self.ranked(self.headline_metric).ranked
         head = ["", split, *["95 % interval"] * bool(self.intervals), *ranked, *others]
         rows = []
         for row in METRICS[self.output]:
@@ -380,7 +368,7 @@ class Report(HasMetrics):
         """Text before the interval in the headline."""
         return ""
 
-    def _second_opinion(self, main: Comparison) -> str:
+    def _second_opinion(self) -> str:
         """A sentence about another metric where it disagrees with the main one."""
         return ""
 

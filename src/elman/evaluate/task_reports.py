@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from elman.evaluate.baselines import FREQUENT, MAJORITY, MEAN
-from elman.evaluate.counts import EntityMetrics, Floats, Ints
+from elman.evaluate.counts import Floats, Ints
+from elman.evaluate.entities import EntityMetrics
 from elman.evaluate.metrics import CalibrationBins, Metric, OutputMetrics
 from elman.evaluate.report import (
     MOST_OUTPUTS,
-    Comparison,
     NotableExample,
     NotableExamples,
     Report,
@@ -62,6 +62,7 @@ class ClassificationReport(_ProbabilityReport):
 
     output: ClassVar[OutputName] = "classification"
     headline_metric: ClassVar[str] = "accuracy"
+    compared: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy")
     constant_baseline: ClassVar[str] = MAJORITY
     one_class_each: ClassVar[bool] = True
     keys: ClassVar[tuple[str, str, str]] = ("classes", "per_class", "label")
@@ -101,7 +102,7 @@ class ClassificationReport(_ProbabilityReport):
         """
         if not self.intervals or self.accuracy < 1:
             return super().interval_of(name)
-        return (max(0.0, 1 - 3 / self.count), 1.0) if name == "accuracy" else None
+        return (max(0.0, 1 - 3 / (self.groups or self.count)), 1.0) if name == "accuracy" else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,16 +150,15 @@ class ClassificationReport(_ProbabilityReport):
     def _interval_note(self) -> str:
         return f"no error in {self.count:,} sequences, " if self.accuracy == 1 else ""
 
-    def _second_opinion(self, main: Comparison) -> str:
+    def _second_opinion(self) -> str:
         """Report the balanced accuracy if its verdict differs, as it can with rare classes."""
-        balanced = self.compare("balanced_accuracy")
-        if main.interval is None or not main.baselines or self.accuracy == 1:
+        main, balanced = self.comparison, self.comparisons.get("balanced_accuracy")
+        if main is None or balanced is None or main.verdict == balanced.verdict:
             return ""
-        if (main.standing == 1) == (balanced.standing == 1):
-            return ""
+        network, reference = balanced.write(balanced.network), balanced.write(balanced.reference)
         return (
-            f"By balanced accuracy ({balanced.write(balanced.value)}), which counts every class "
-            f"the same, it is {'' if balanced.standing == 1 else 'not '}clearly ahead."
+            f"By balanced accuracy, which counts every class the same, it is {balanced.phrase} "
+            f"({network} against {reference}; {balanced.margin})."
         )
 
     def notable_examples(self, most: int = 5) -> NotableExamples:
@@ -221,6 +221,7 @@ class MultilabelReport(_ProbabilityReport):
 
     output: ClassVar[OutputName] = "multilabel"
     headline_metric: ClassVar[str] = "micro_f1"
+    compared: ClassVar[tuple[str, ...]] = ("micro_f1",)
     constant_baseline: ClassVar[str] = FREQUENT
     keys: ClassVar[tuple[str, str, str]] = ("classes", "per_label", "label")
 
@@ -286,6 +287,7 @@ class RegressionReport(Report):
 
     output: ClassVar[OutputName] = "regression"
     headline_metric: ClassVar[str] = "rmse"
+    compared: ClassVar[tuple[str, ...]] = ("rmse",)
     constant_baseline: ClassVar[str] = MEAN
     keys: ClassVar[tuple[str, str, str]] = ("names", "per_value", "name")
 

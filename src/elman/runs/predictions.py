@@ -19,7 +19,7 @@ from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
 from elman.estimators import EncodedSequences, Estimator
 from elman.estimators.inputs import Unit, cut
-from elman.evaluate.counts import OUTSIDE, entities, is_entity_tags
+from elman.evaluate.entities import OUTSIDE, entities, is_entity_tags
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]

@@ -111,7 +111,7 @@ def render(page: Page) -> str:
         created=page.created,
         title=page.title,
         lead=report.headline(split),
-        bars=report.compare(report.headline_metric).bars(),
+        bars=report.ranked(report.headline_metric).bars(),
         notes=[*page.notes, *report.notes],
         sections=sections,
         version=page.version,

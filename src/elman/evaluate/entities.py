@@ -1,0 +1,133 @@
+"""Whole entities of tags such as B-city, I-city, O: precision, recall and F1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.evaluate.counts import Resampling, interval_levels, ratio, resample_weights
+from elman.evaluate.text import TextTable, format_share, one_line
+
+OUTSIDE = "O"
+Entity = tuple[int, int, str]  # first step, step after the last, name
+
+
+@dataclass(frozen=True)
+class NameMetrics:
+    """Metrics of the entities of one name, or of all; `support` is the number of true ones."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class EntityMetrics(NameMetrics):
+    """Metrics of all entities of tags such as B-city, I-city, O; only whole matches count.
+
+        precision = both / predicted    recall = both / true    F1 = 2 both / (true + predicted)
+
+    Source: conlleval of the CoNLL-2000 shared task (Tjong Kim Sang & Buchholz 2000).
+
+    Args:
+        by_name: the metrics of each name, in order.
+        interval: 95 % bootstrap interval of F1 over sequences; None without resamples.
+    """
+
+    by_name: tuple[NameMetrics, ...]
+    interval: tuple[float, float] | None
+
+    def table(self) -> TextTable:
+        """Return the metrics of all entities, and of each name."""
+        rows = [
+            (name, *map(format_share, (row.precision, row.recall, row.f1)), f"{row.support:,}")
+            for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
+        ]
+        note = "An entity is found if its first step, its last step and its name are right."
+        if self.interval is not None:
+            note += " F1 of all: 95 % interval {:.3f} to {:.3f}.".format(*self.interval)
+        head = ("entity", "precision", "recall", "F1", "entities")
+        return TextTable("Entities", head, tuple(rows), note)
+
+
+def is_entity_tags(tags: Iterable[object]) -> bool:
+    """Whether all tags are `O`, `B-name` or `I-name`, and at least one is `B-name`."""
+    distinct = set(tags)
+    return any(str(tag).startswith("B-") for tag in distinct) and all(
+        tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
+        for tag in distinct
+    )
+
+
+def entities(tags: Sequence[str]) -> list[Entity]:
+    """Return the entities of one sequence.
+
+    An entity begins at `B-`, and at `I-` after `O` or after a step of another name. It ends before
+    the next entity, before `O`, or at the end of the sequence.
+    """
+    chunks: list[Entity] = []
+    start, name = 0, ""
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        current = "" if tag == OUTSIDE else tag[2:]
+        # As in conlleval, an `I-` of another name ends the entity and begins the next one.
+        if name and (tag[0] != "I" or current != name):
+            chunks.append((start, i, name))
+            name = ""
+        if current and not name:
+            start, name = i, current
+    return chunks
+
+
+def entity_metrics(
+    true: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    resampling: Resampling | None = None,
+) -> EntityMetrics:
+    """Compare predicted with true tags: n sequences each, of the same lengths.
+
+    Args:
+        resampling: what is drawn for the interval; None, or no resamples, for no interval.
+    """
+    # Compared as sets: an entity counts as found only if its steps and its name are all equal.
+    pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
+    names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
+    place = {name: i for i, name in enumerate(names)}
+    counts = np.zeros((3, len(pairs), len(names)), dtype=np.int64)  # both, predicted, true
+    for i, (in_truth, in_prediction) in enumerate(pairs):
+        both = in_truth & in_prediction
+        for row, chunks in zip(counts, (both, in_prediction, in_truth), strict=True):
+            for _, _, name in chunks:
+                row[i, place[name]] += 1
+    totals = counts.sum(1)  # (3, names)
+    whole = _entity_metrics("", totals.sum(1))
+    interval = None
+    if resampling is not None and resampling.resamples:
+        each = counts.sum(2).astype(np.float64)  # (3, n)
+        if (group_of := resampling.group_of) is not None:
+            each = np.stack([np.bincount(group_of, row, resampling.count) for row in each])
+        sums = np.concatenate([weights @ each.T for weights in resample_weights(resampling)])
+        scores = ratio(2 * sums[:, 0], sums[:, 1] + sums[:, 2])
+        low, high = np.percentile(scores, interval_levels(resampling.count))
+        interval = float(low), float(high)
+    return EntityMetrics(
+        **vars(whole),
+        by_name=tuple(_entity_metrics(name, totals[:, i]) for i, name in enumerate(names)),
+        interval=interval,
+    )
+
+
+def _entity_metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
+    """Compute metrics from counts of both, predicted and true; 0 where a denominator is 0."""
+    both, predicted, true = (int(n) for n in counts)
+    return NameMetrics(
+        label,
+        precision=both / predicted if predicted else 0.0,
+        recall=both / true if true else 0.0,
+        f1=2 * both / (predicted + true) if predicted + true else 0.0,
+        support=true,
+    )
