@@ -67,3 +67,49 @@ def test_calibration_says_on_which_side_the_network_is(probability, says):
     p = np.where(right[:, None], [1 - probability, probability], [probability, 1 - probability])
     report = evaluate(np.ones(100, int), p, ["a", "b"], lengths=np.ones(100), resamples=0)
     assert says in words(report, "calibration")
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ([36, 37, 35, 37, 36, 36, 36, 36, 35, 36], "each of the 10 classes makes up about 10 %"),
+        ([100, 100, 9], "the rarest class makes up 4.3 %"),
+    ],
+)
+def test_a_class_is_called_rare_only_if_it_is(random_report, make_report, counts, says):
+    true = np.repeat(np.arange(len(counts)), counts)
+    report = make_report(true, np.eye(len(counts))[true])
+    assert says in words(report, "precision_recall")
+    assert says in plots.left_out([{"loss": 1.0}], report)["roc.png"]
+
+
+def test_of_many_classes_the_most_confused_are_drawn(make_report, tmp_path):
+    k = 800
+    true = np.repeat(np.arange(k), 2)
+    predicted = true.copy()
+    predicted[[2, 3]] = 700  # both sequences of class 1
+    report = make_report(true, np.eye(k)[predicted])
+    figure = plots.confusion_matrix(report)
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert len(names) == 50 and {"c1", "c700"} <= set(names)
+    assert max(figure.get_size_inches()) < 12
+    assert "Of 800 classes, the 50 with the most errors are drawn" in words(
+        report, "confusion_matrix"
+    )
+    assert "c1 predicted as c700: 2 times, 100%" in words(report, "confusion_matrix")
+
+
+def test_labels_predicted_in_error_are_named():
+    true = np.array([[1, 0, 0]] * 6 + [[0, 1, 0]] * 4)
+    predicted = true.copy()
+    predicted[:3, 2] = 1  # c, for half of the sequences with a
+    lengths = np.arange(10) + 1
+    report = evaluate_labels(true, 0.1 + 0.8 * predicted, ["a", "b", "c"], lengths=lengths)
+    assert "50%: c, for sequences with a." in words(report, "label_matrix")
+    shares = plots.label_matrix(report).axes[0].images[0].get_array()
+    assert shares[0].tolist() == [1.0, 0.0, 0.5] and shares[1].tolist() == [0.0, 1.0, 0.0]
+    assert np.ma.getmaskarray(shares)[2].all()  # no sequence has label c
+    assert "too low" not in words(report, "calibration")
+    assert "for 1 steps" not in words(report, "exact_by_length")
+    none = evaluate_labels(0 * true, 0.1 + 0 * true, ["a", "b", "c"], lengths=lengths)
+    assert plots.left_out([], none)["label_matrix.png"] == "no sequence has a label"

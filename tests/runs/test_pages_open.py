@@ -30,7 +30,9 @@ addEventListener('error', e => seen.failed.push(String(e.target.src || e.message
 addEventListener('securitypolicyviolation', e => seen.refused.push(e.blockedURI));
 addEventListener('load', () => {
   seen.fetched = performance.getEntriesByType('resource').map(e => e.name);
+  seen.overflow = document.documentElement.scrollWidth - innerWidth;
   seen.images = [...document.images].map(i => [i.alt, i.complete ? i.naturalWidth : 0]);
+  seen.widths = [...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width]);
   const dump = document.createElement('pre');
   dump.id = 'seen';
   dump.textContent = JSON.stringify(seen);
@@ -40,7 +42,7 @@ addEventListener('load', () => {
 POLICY = "default-src 'none'; "
 
 
-def opened(page, folder):
+def opened(page, folder, width=1000):
     """What a browser saw of a page: `failed`, `refused`, `fetched`, `images`; and its log."""
     text = page if isinstance(page, str) else page.read_text(encoding="utf-8")
     assert POLICY in text
@@ -50,7 +52,8 @@ def opened(page, folder):
     (folder / "copy.html").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
-         f"--log-net-log={folder / 'net.json'}", "--dump-dom", (folder / "copy.html").as_uri()],
+         f"--log-net-log={folder / 'net.json'}", f"--window-size={width},900", "--dump-dom",
+         (folder / "copy.html").as_uri()],
         capture_output=True, text=True, timeout=300, env={**os.environ, "HOME": str(folder)},
     )  # fmt: skip
     found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
@@ -90,6 +93,16 @@ def test_opens_without_a_fault_and_alone(explained, tmp_path, which):
     for alt, width in seen["images"]:
         assert alt and width > 300, (alt, width)
     assert page.stat().st_size <= 3_000_000
+
+
+@pytest.mark.parametrize("which", ["report", "explanation"])
+def test_fits_the_width_of_a_phone(explained, tmp_path, which):
+    run, explanation = explained
+    page = run / "report.html" if which == "report" else explanation / "index.html"
+    seen = opened(page, tmp_path, width=500)  # the narrowest window of a headless browser
+    assert seen["overflow"] <= 0
+    # Letters keep their size: a figure is not shrunk, it scrolls in its own frame.
+    assert all(shown >= width * 96 // 150 - 1 for width, shown in seen["widths"])
 
 
 def test_the_watch_sees_what_would_be_wrong(explained, tmp_path):

@@ -93,8 +93,11 @@ class CalibrationBins:
     @classmethod
     def of(cls, true: Ints, probabilities: Floats) -> CalibrationBins:
         """Bin predictions, given true codes, (m,), and probabilities, (m, K)."""
-        top = probabilities.max(1)
-        right = probabilities.argmax(1) == true
+        return cls.of_events(probabilities.argmax(1) == true, probabilities.max(1))
+
+    @classmethod
+    def of_events(cls, right: NDArray[np.bool_], top: Floats) -> CalibrationBins:
+        """Bin events, (m,), by the probabilities they were given, (m,)."""
         # Closed above, so that a probability of 1.0 falls into the last bin.
         place = np.ceil(top * CALIBRATION_BINS).astype(np.int64) - 1
         place = np.clip(place, 0, CALIBRATION_BINS - 1)

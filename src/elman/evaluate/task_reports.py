@@ -230,6 +230,11 @@ class MultilabelReport(_ProbabilityReport):
         """Metrics of each label, in the order of `classes`."""
         return self.per_output
 
+    @property
+    def calibration_bins(self) -> CalibrationBins:
+        """Decisions, one for each sequence and label, grouped by the label's probability."""
+        return CalibrationBins.of_events(self.true.ravel() > 0, self.probabilities.ravel())
+
     def _metrics_note(self) -> str:
         return (
             "Micro is over all decisions together, macro the mean over the labels, samples the "

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots import classification, curves, regression
+from elman.plots import classification, curves, multilabel, regression
 from elman.plots.classification import (
     accuracy_by_class,
     accuracy_by_length,
     calibration,
     confusion_matrix,
-    metrics_by_label,
 )
 from elman.plots.curves import Records, history, precision_recall, roc
+from elman.plots.multilabel import (
+    calibration_of_labels,
+    exact_by_length,
+    label_matrix,
+    metrics_by_label,
+)
 from elman.plots.regression import error_by_length, predicted_over_true, residuals
 from elman.plots.style import save
 
@@ -37,10 +42,13 @@ __all__ = [
     "accuracy_by_class",
     "accuracy_by_length",
     "calibration",
+    "calibration_of_labels",
     "caption",
     "confusion_matrix",
     "error_by_length",
+    "exact_by_length",
     "history",
+    "label_matrix",
     "left_out",
     "metrics_by_label",
     "precision_recall",
@@ -81,22 +89,24 @@ def _one_class(report: Any) -> str:
     return "only one class occurs" if len(np.unique(report.true)) < 2 else ""
 
 
+def _no_label(report: Any) -> str:
+    return "" if report.true.any() else "no sequence has a label"
+
+
 def _roc_reason(report: Any) -> str:
     """If the rarest class makes up less than 10 %, a small false positive rate still means many
     false alarms per hit, which precision shows and ROC does not."""
     if reason := _one_class(report):
         return reason
-    share = curves.rarest_share(report)
-    if share >= RARE:
+    if curves.rarest_share(report) >= RARE:
         return ""
-    return f"the rarest class makes up {share:.1%}, under 10 %: precision and recall say more"
+    return f"{curves.describe_rarity(report)}: precision and recall say more"
 
 
 def _precision_recall_reason(report: Any) -> str:
     if (reason := _one_class(report)) or _roc_reason(report):
         return reason
-    share = curves.rarest_share(report)
-    return f"the rarest class makes up {share:.1%}, 10 % or more: ROC says as much"
+    return f"{curves.describe_rarity(report)}, 10 % or more: ROC says as much"
 
 
 HISTORY = "history"
@@ -114,7 +124,13 @@ FIGURES: dict[OutputName, tuple[FigureRow, ...]] = {
             classification.describe_accuracy_by_length, _one_length),
     ),
     "multilabel": (
-        FigureRow("labels", "Labels", metrics_by_label, classification.describe_metrics_by_label),
+        FigureRow("labels", "Labels", metrics_by_label, multilabel.describe_metrics_by_label),
+        FigureRow("label_matrix", "Labels predicted in error", label_matrix,
+            multilabel.describe_label_matrix, _no_label),
+        FigureRow("calibration", "Calibration", calibration_of_labels,
+            multilabel.describe_calibration_of_labels),
+        FigureRow("exact_by_length", "Exact matches by length", exact_by_length,
+            multilabel.describe_exact_by_length, _one_length),
     ),
     "regression": (
         FigureRow("predicted", "Predicted over true", predicted_over_true,

@@ -1,4 +1,4 @@
-"""Figures of predicted classes and labels, each with its caption."""
+"""Figures of predicted classes, each with its caption."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from elman.plots.style import (
     GRID,
     INK,
     PALE,
-    VERMILION,
     Floats,
     Ints,
+    LengthBin,
+    add_share_bar,
     bin_by_length,
     label,
     new_figure,
     owners_of,
+    share_colours,
     share_with_interval,
     style_axes,
     wilson,
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from elman.evaluate import ClassificationReport, MultilabelReport
+    from elman.evaluate import ClassificationReport
+    from elman.evaluate.metrics import CalibrationBins
 
 FEW = 6  # with up to this many classes there is room for long labels
-MOST = 30  # limit of classes or labels drawn on separate lines
+MOST_CLASSES = 50  # of the confusion matrix: with more, neither cells nor names can be read
+MOST = 30  # limit of classes drawn on separate lines
 
 
 def confusion_matrix(report: ClassificationReport) -> Figure:
@@ -41,28 +45,28 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
 
     Rows are true classes, columns are predicted classes, so the diagonal shows the recall. The
     colour scale makes shares of a few per cent visible. Counts are written only if all of them
-    fit; a class that is never true has an empty row.
+    fit; a class that is never true has an empty row. Of many classes, those with the most errors
+    are drawn.
     """
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-
-    counts = report.confusion_matrix
+    codes = _most_confused(report)
+    counts = report.confusion_matrix[np.ix_(codes, codes)]
     k = len(counts)
-    totals = counts.sum(1, keepdims=True)
+    totals = report.confusion_matrix[codes].sum(1, keepdims=True)
     share = np.full(counts.shape, np.nan)
     np.divide(counts, totals, out=share, where=totals > 0)
     cell = float(np.clip(5.5 / k, 0.125, 1.0))  # inches: 5.5 for the matrix, at most 1 per cell
     size = float(np.clip(cell * 72 * 0.72, 4.5, 8.5))  # points
     letter = size * 0.6 / 72  # inches, about
-    names = [label(c, 36 if k <= FEW else 18 if k <= 30 else 12) for c in report.classes]
+    most = 36 if k <= FEW else 18 if k <= 30 else 12
+    names = [label(report.classes[code], most) for code in codes]
     if k <= FEW:  # room for a second line
         names = [textwrap.fill(n, max(8, int(cell / letter))) for n in names]
     longest = max(len(line) for n in names for line in n.split("\n"))
     margin = 0.9 + longest * letter
     with new_figure(k * cell + margin + 0.8, k * cell + margin + 0.3) as figure:
         axes = figure.subplots()
-        shades = ["#FFFFFF", "#9CCBE6", BLUE, "#00304D"]
-        colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
-        image = axes.imshow(share, cmap=colours, norm=PowerNorm(0.6, 0, 1), interpolation="nearest")
+        colours, norm = share_colours()
+        image = axes.imshow(share, cmap=colours, norm=norm, interpolation="nearest")
         style_axes(axes, grid="")
         # Without a frame, white cells of a class that is never predicted would not look like cells.
         axes.spines[:].set(visible=True, color=GRID)
@@ -77,14 +81,24 @@ def confusion_matrix(report: ClassificationReport) -> Figure:
         axes.tick_params(which="minor", length=0)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        axes.set_title(f"Confusion matrix of {int(counts.sum()):,} {report.unit}")
+        part = "" if k == len(report.classes) else f", {k} of {len(report.classes):,} classes"
+        total = int(report.confusion_matrix.sum())
+        axes.set_title(f"Confusion matrix of {total:,} {report.unit}{part}")
         _write_counts(axes, counts, share, cell)
-        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=22, pad=0.02)
-        bar.outline.set_visible(False)
-        bar.set_ticks([0, 0.1, 0.5, 1], labels=["0 %", "10 %", "50 %", "100 %"])
-        bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
-        bar.set_label("share of the true class", fontsize=8, color=GREY)
+        add_share_bar(figure, axes, image, "share of the true class")
     return figure
+
+
+def _most_confused(report: ClassificationReport) -> list[int]:
+    """Codes of the classes to draw: all, or of many those with the most errors."""
+    counts = report.confusion_matrix
+    if len(counts) <= MOST_CLASSES:
+        return list(range(len(counts)))
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    errors = wrong.sum(0) + wrong.sum(1)
+    # Of classes with equally many errors, the more frequent one.
+    order = np.lexsort((-counts.sum(1), -errors))[:MOST_CLASSES]
+    return sorted(order.tolist())
 
 
 def _write_counts(axes: Axes, counts: Ints, share: Floats, cell: float) -> None:
@@ -106,14 +120,18 @@ def describe_confusion_matrix(report: ClassificationReport) -> str:
         "A row is a true class, a column a predicted one; the diagonal is correct. Colour is the "
         "share of the row."
     )
-    counts = report.confusion_matrix * ~np.eye(len(report.classes), dtype=bool)
+    if (classes := len(report.classes)) > MOST_CLASSES:
+        text += f" Of {classes:,} classes, the {MOST_CLASSES} with the most errors are drawn."
+    counts = report.confusion_matrix * ~np.eye(classes, dtype=bool)
     if not counts.any():
         return f"{text} Nothing is off the diagonal."
     true, predicted = np.unravel_index(int(counts.argmax()), counts.shape)
     share = counts[true, predicted] / report.confusion_matrix[true].sum()
+    number = int(counts[true, predicted])
+    times = "once" if number == 1 else f"{number:,} times"
     return (
         f"{text} The most frequent confusion is {report.classes[int(true)]} predicted as "
-        f"{report.classes[int(predicted)]}: {counts[true, predicted]:,} times, {share:.0%} of the "
+        f"{report.classes[int(predicted)]}: {times}, {share:.0%} of the "
         "true class."
     )
 
@@ -124,7 +142,24 @@ def calibration(report: ClassificationReport) -> Figure:
     On the diagonal, a share p of the predictions made with probability p is correct. Whiskers are
     95 % Wilson intervals; they are left out for taggers, whose steps are not independent.
     """
-    bins = report.calibration_bins
+    return draw_calibration(
+        report.calibration_bins,
+        "share of correct predictions",
+        "probability of the predicted class",
+        report.unit,
+        independent=report.steps is None,
+    )
+
+
+def draw_calibration(
+    bins: CalibrationBins, share: str, probability: str, unit: str, *, independent: bool
+) -> Figure:
+    """Draw the share of events against their probability, and the count of each bin.
+
+    Args:
+        share, probability, unit: names of the two axes and of what is counted.
+        independent: whether the events are independent, so that their intervals hold.
+    """
     used = bins.count > 0
     count: Floats = bins.count[used].astype(np.float64)
     confidence, accuracy = bins.confidence[used], bins.accuracy[used]
@@ -132,7 +167,7 @@ def calibration(report: ClassificationReport) -> Figure:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         style_axes(axes)
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=DASHED, zorder=1)
-        if report.steps is None:
+        if independent:
             low, high = wilson(accuracy * count, count)
             axes.vlines(confidence, low, high, color=BLUE, linewidth=1.2, alpha=0.45)
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1, alpha=0.4)
@@ -141,16 +176,16 @@ def calibration(report: ClassificationReport) -> Figure:
         axes.set_ylim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-        axes.set_ylabel("share of correct predictions")
-        axes.set_title(f"Calibration: expected error {report.calibration_error:.3f}")
+        axes.set_ylabel(share)
+        axes.set_title(f"Calibration: expected error {bins.error:.3f}")
         axes.text(0.03, 0.95, "underconfident", color=GREY, fontsize=8, va="top")
         axes.text(0.97, 0.03, "overconfident", color=GREY, fontsize=8, ha="right")
         style_axes(below, grid="")
         edges = np.linspace(0, 1, len(used) + 1)
         below.bar(edges[:-1], bins.count, width=1 / len(used), align="edge", color=BLUE, alpha=0.55,
                   edgecolor="white", linewidth=0.8)  # fmt: skip
-        below.set_xlabel("probability of the predicted class")
-        below.set_ylabel(report.unit)
+        below.set_xlabel(probability)
+        below.set_ylabel(unit)
         below.set_yticks([0, int(bins.count.max())], labels=["0", f"{int(bins.count.max()):,}"])
     return figure
 
@@ -236,27 +271,41 @@ def accuracy_by_length(report: ClassificationReport) -> Figure:
     a sequence are not independent, so the interval uses their effective number; see
     `independent_count`.
     """
+    what = "accuracy" if report.steps is None else "accuracy over steps"
     bins = bin_by_length(report)
-    share, low, high = np.array(_accuracy_by_length(report)).T
+    return draw_by_length(bins, _accuracy_by_length(report), report.accuracy, what)
+
+
+def draw_by_length(
+    bins: list[LengthBin], shares: list[tuple[float, float, float]], overall: float, what: str
+) -> Figure:
+    """Draw a share, with its 95 % interval, for each bin of lengths, and the share of all.
+
+    Args:
+        shares: for each bin, the share and the ends of its interval.
+        what: name of the share on its axis, such as "accuracy over steps".
+    """
+    name = what.split(" over ")[0].split(",")[0]
+    share, low, high = np.array(shares).T
     with new_figure(max(4.6, 1.6 + 0.75 * len(bins)), 3.4) as figure:
         axes = figure.subplots()
         style_axes(axes, grid="y")
         at = np.arange(len(bins))
-        axes.axhline(report.accuracy, color=GREY, linewidth=1, linestyle=DASHED, zorder=1)
+        axes.axhline(overall, color=GREY, linewidth=1, linestyle=DASHED, zorder=1)
         axes.annotate(
-            f"all: {report.accuracy:.3f}", (1, report.accuracy),
+            f"all: {overall:.3f}", (1, overall),
             xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=8, color=GREY,
         )  # fmt: skip
         axes.vlines(at, low, high, color=BLUE, linewidth=6, alpha=0.25)
-        axes.plot(at, share, "o", color=BLUE, markersize=6, label="accuracy")
+        axes.plot(at, share, "o", color=BLUE, markersize=6, label=name)
         axes.set_xticks(at, [b.label for b in bins])
         axes.set_xlim(-0.6, len(bins) - 0.4)
-        bottom = max(0.0, float(min(low.min(), report.accuracy)) - 0.05)
+        bottom = max(0.0, float(min(low.min(), overall)) - 0.05)
         axes.set_ylim(bottom, min(1.02, float(high.max()) + 0.05))
         axes.set_xlabel("steps of the sequence, and number of sequences")
-        axes.set_ylabel("accuracy" if report.steps is None else "accuracy over steps")
-        axes.set_title("Accuracy by length")
+        axes.set_ylabel(what)
+        axes.set_title(f"{name.capitalize()} by length")
     return figure
 
 
@@ -282,38 +331,3 @@ def describe_accuracy_by_length(report: ClassificationReport) -> str:
         f"{first:.2f} for {bins[0].span} steps, {last:.2f} for {bins[-1].span}. A fall beyond the "
         "intervals means that long sequences are harder."
     )
-
-
-def metrics_by_label(report: MultilabelReport) -> Figure:
-    """Draw precision, recall and F1 of each label, the most frequent first."""
-    each = sorted(report.per_label, key=lambda output: -(output.support or 0))[:MOST]
-    at = np.arange(len(each))
-    with new_figure(6.4, 1.6 + 0.28 * len(each)) as figure:
-        axes = figure.subplots()
-        style_axes(axes, grid="x")
-        axes.barh(at, [f.f1 for f in each], color=BLUE, alpha=0.35, height=0.7, label="F1")
-        axes.plot([f.precision for f in each], at, "|", color=VERMILION, markersize=11,
-                  markeredgewidth=2, label="precision")  # fmt: skip
-        axes.plot([f.recall for f in each], at, "o", color=BLUE, markersize=5, label="recall")
-        axes.set_yticks(at, [f"{label(f.label)}  ({f.support:,})" for f in each])
-        axes.invert_yaxis()
-        axes.set_xlim(-0.02, 1.02)
-        more = len(report.per_label) - len(each)
-        axes.set_xlabel("share" + (f"; {more} rarer labels are not shown" if more else ""))
-        axes.set_title(f"Labels: macro F1 {report.macro_f1:.3f}")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=GREY)
-    return figure
-
-
-def describe_metrics_by_label(report: MultilabelReport) -> str:
-    """Describe the metrics by label, and name the label with the lowest F1."""
-    frequent = [row for row in report.per_label if row.support]
-    text = (
-        "Bars show the F1 of each label, the most frequent label first. A label whose recall is "
-        "below its precision is missed too often; one whose recall is above it is predicted too "
-        "often."
-    )
-    if not frequent:
-        return text
-    hardest = min(frequent, key=lambda row: row.f1)
-    return f"{text} The lowest F1 is that of {hardest.label}, {hardest.f1:.2f}."

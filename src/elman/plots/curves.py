@@ -36,6 +36,7 @@ Records = Sequence[Mapping[str, Any]]  # one per epoch
 PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last two by task
 MOST_COLOURED = 5
 MOST_POINTS = 1000
+BALANCED = 0.8  # classes are called equal in size if the rarest has this share of the mean size
 MEAN_AT = np.linspace(0, 1, 501)  # where the curves of several classes are averaged
 
 
@@ -159,7 +160,7 @@ def roc(report: ClassificationReport) -> Figure:
 
     With more than five classes, the three with the smallest area are coloured, the others grey.
     """
-    with new_figure(5.2, 4.9) as figure:
+    with new_figure(5.2, 5.6) as figure:
         axes = figure.subplots()
         curves = _curves(report, _roc_points, _positives(report))
         _draw_curves(axes, report, curves, "area", "ROC")
@@ -167,7 +168,7 @@ def roc(report: ClassificationReport) -> Figure:
             axes.plot([0, 1], [0, 1], color=PALE, linewidth=1, linestyle=DASHED, zorder=1)
             axes.text(0.68, 0.64, "chance", color=GREY, fontsize=8, rotation=45, ha="center",
                       va="top", rotation_mode="anchor")  # fmt: skip
-            axes.legend(loc="lower right")
+            _legend(figure, axes)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
     return figure
@@ -188,7 +189,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
     The area is the average precision. With more than five classes, the three with the smallest area
     are coloured and the others are grey.
     """
-    with new_figure(5.2, 4.9) as figure:
+    with new_figure(5.2, 5.6) as figure:
         axes = figure.subplots()
         positives = _positives(report)
         if len(report.classes) == 2:
@@ -202,9 +203,7 @@ def precision_recall(report: ClassificationReport) -> Figure:
                 label=f"chance {share:.3f}",
             )  # fmt: skip
         if curves:
-            axes.legend(
-                loc="lower left", bbox_to_anchor=(0.0, 0.06), frameon=True, edgecolor="none"
-            )
+            _legend(figure, axes)
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
     return figure
@@ -215,8 +214,8 @@ def describe_precision_recall(report: ClassificationReport) -> str:
     return (
         "The share of the predictions of a class that is correct (precision) against the share of "
         "the class that is found (recall), for every threshold. It replaces the ROC curve, which "
-        "looks too good where a class is rare: the rarest class makes up "
-        f"{rarest_share(report):.1%} of the true ones."
+        "hardly shows false positives where a class is much smaller than the rest: "
+        f"{describe_rarity(report)}."
     )
 
 
@@ -224,6 +223,19 @@ def rarest_share(report: ClassificationReport) -> float:
     """Share of the rarest class among those that occur."""
     counts = np.bincount(report.true)
     return float(counts[counts > 0].min() / len(report.true))
+
+
+def describe_rarity(report: ClassificationReport) -> str:
+    """Say how small the classes are; with many classes of equal size, none of them is rare."""
+    classes, share = len(np.unique(report.true)), rarest_share(report)
+    if share * classes >= BALANCED:
+        mean = _percent(1 / classes)
+        return f"each of the {classes} classes makes up about {mean} of the {report.unit}"
+    return f"the rarest class makes up {_percent(share)} of the {report.unit}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
 
 
 def _positives(report: ClassificationReport) -> list[int]:
@@ -302,6 +314,11 @@ def _draw_curves(
     _line(
         axes, _Curve("mean", MEAN_AT, mean, overall, False), INK, 2.2, f"mean {area} {overall:.3f}"
     )
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Name the curves below the axes, where the legend cannot cover a curve."""
+    figure.legend(handles=axes.get_legend_handles_labels()[0], loc="outside lower center", ncols=2)
 
 
 def _line(axes: Axes, curve: _Curve, colour: str, width: float, name: str) -> None:

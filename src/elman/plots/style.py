@@ -142,6 +142,24 @@ def label(text: object, most: int = 18) -> str:
     return plain.replace("$", r"\$")
 
 
+def share_colours() -> tuple[Any, Any]:
+    """Return the colours of shares, from white to dark blue, and a norm that shows small ones."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    shades = ["#FFFFFF", "#9CCBE6", BLUE, "#00304D"]
+    colours = LinearSegmentedColormap.from_list("share", shades).with_extremes(bad="#F2F2F2")
+    return colours, PowerNorm(0.6, 0, 1)
+
+
+def add_share_bar(figure: Figure, axes: Axes, image: Any, what: str) -> None:
+    """Draw the colour bar of an image of shares with the colours of `share_colours`."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=22, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, 0.1, 0.5, 1], labels=["0 %", "10 %", "50 %", "100 %"])
+    bar.ax.tick_params(length=0, labelsize=8, colors=GREY)
+    bar.set_label(what, fontsize=8, color=GREY)
+
+
 def spread(heights: list[float], gap: float) -> list[float]:
     """Move `heights` apart until neighbours are at least `gap` from each other, keeping order."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
