@@ -51,20 +51,24 @@ def test_text_is_read_letter_by_letter():
     assert explained.tokens == ("a", "b", "z")
     assert explained.x[0, 2] == 1  # unknown
     assert explained.inputs.tolist() == ["a", "b", "z"]
-    assert explained.network.input_names == ("token",)
+    assert explained.network.channel_names == ("token",)
     assert explained.network.output_names == ("down", "up")
 
 
 def test_columns_of_mixed_steps_are_named():
     est, X, _ = fitted("mixed")
     explained = read_sequence(est, X[0])
-    assert explained.network.input_names == (
+    assert explained.network.channel_names == (
         "channel 1",
         "channel 3",
-        "channel 3 observed",
+        "whether channel 3 is missing",
         "channel 2",
     )
-    assert explained.categories == (tuple(X[0][:, 1]),)
+    assert explained.network.category_values[:2] == ((), ())
+    assert explained.network.category_values[2] == ("missing", "observed")
+    assert explained.network.category_values[3][:2] == ("padding", "unknown")
+    assert explained.categories[1] == tuple(X[0][:, 1])
+    assert explained.categories[0][:2] == ("observed", "missing")
     assert explained.inputs.shape == (len(X[0]), 4)
     assert explained.inputs[1, 2] == 0  # not observed
 
@@ -74,7 +78,7 @@ def test_channels_of_frames_have_their_names():
     rng = np.random.default_rng(0)
     X = [pandas.DataFrame(rng.normal(size=(4, 2)), columns=["ax", "ay"]) for _ in range(8)]
     est = SequenceClassifier(epochs=1, validation=0).fit(X, ["a", "b"] * 4)
-    assert read_sequence(est, X[0]).network.input_names == ("ax", "ay")
+    assert read_sequence(est, X[0]).network.channel_names == ("ax", "ay")
 
 
 def test_series_of_one_channel():
@@ -82,7 +86,7 @@ def test_series_of_one_channel():
     rows = [x[:, 0] for x in X]
     one = SequenceClassifier(epochs=1, validation=0).fit(rows, y)
     explained = read_sequence(one, rows[0])
-    assert explained.network.input_names == ("value",)
+    assert explained.network.channel_names == ("value",)
     assert explained.x.shape == (1, len(rows[0]), 1)
 
 
@@ -96,7 +100,7 @@ def test_a_bare_network_takes_arrays_and_tensors(kind):
     assert one.network.output_names == (0, 1, 2)
     assert (one.tokens is None) == (kind != "tokens")
     assert len(one.categories) == (2 if kind == "mixed" else 0)
-    assert len(one.network.input_names) == {"numbers": 2, "tokens": 1, "mixed": 4}[kind]
+    assert len(one.network.channel_names) == {"numbers": 2, "tokens": 1, "mixed": 4}[kind]
 
 
 def test_the_callers_network_and_random_state_stay_as_they_were():

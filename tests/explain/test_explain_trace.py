@@ -211,7 +211,7 @@ def test_frames():
     est, X, _ = fitted("mixed")
     result = trace(est, X[0])
     short = result.to_frame()
-    assert list(short) == ["step", *result.input_names, "p(down)", "p(up)"]
+    assert list(short) == ["step", *result.channel_names, "p(down)", "p(up)"]
     assert short["step"].tolist() == list(range(1, len(X[0]) + 1))
     assert short["p(up)"].tolist() == result.distribution[:, 1].tolist()
     long = result.to_frame(states=True)

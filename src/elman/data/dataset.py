@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,26 @@ from elman.tasks import TASKS, TaskName
 TIME_DELTA = "time since the last step"  # name of that channel
 InputKind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
+# A unit at the end of a column's name. In square brackets any text with a letter, % or a degree
+# sign is a unit, but not the [1] that numbers the channels of a key; in parentheses or after an
+# underscore only a usual unit, because `acc (left)` and `acc_x` have none.
+_USUAL_UNIT = (
+    r"(?:[munµkMG]?(?:s|m|g|A|V|W|Wh|Hz|Pa|bar|J|N|L|l|mol|Ω|ohm|T|K|lx|cd|F|H|C)|min|h|d|days?|"
+    r"°C|°F|degC|degF|°|deg|rad|%|pct|ppm|ppb|dB|rpm|bpm|mmHg|psi|cm|hPa|knots?|a\.?u\.?)"
+)
+_UNIT = re.compile(
+    r".+?(?:\s*\[(?P<square>[^\[\]]*[^\W\d_][^\[\]]*|[^\[\]]*[%°][^\[\]]*)\]"
+    rf"|\s*\((?P<round>{_USUAL_UNIT}(?:[/·* ]?{_USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)\)"
+    r"|_(?P<suffix>[kmhM]?Pa|deg[CF]|[kM]?Hz|[mk]?Wh|mV|mA|ms|mm|cm|km|kg|rpm|bpm|mmHg|psi|ppm|pct))"
+)
+
+
+def unit_of(name: str) -> str | None:
+    """Return the unit in a column's name, as in `temp [°C]`, `speed (m/s)` or `pressure_kPa`."""
+    found = _UNIT.fullmatch(name)
+    return found and (found["square"] or found["round"] or found["suffix"])
+
+
 Sure = Literal["sure", "likely", "unsure"]
 
 _READ_AS = {
@@ -90,7 +111,6 @@ class Layout:
         header: for `rows` and `steps`, whether the first line names the columns.
         window, stride: length of the windows cut from each sequence and distance between their
             starts, in steps; 0 for whole sequences.
-        units: unit of each channel, None for a channel without one; empty if the file has no units.
         category_values: distinct values of each column of `categories`, in alphabetical order.
         class_names: labels that occur, sorted; empty for numbers.
         wide: for `rows`, names of the channels if each has its own columns, which `values` lists
@@ -114,7 +134,6 @@ class Layout:
     time_difference: bool = False
     window: int = 0
     stride: int = 0
-    units: tuple[str | None, ...] = ()
     category_values: tuple[tuple[str, ...], ...] = ()
     class_names: tuple[str | int | bool, ...] = ()
     wide: tuple[str, ...] = ()
@@ -126,6 +145,11 @@ class Layout:
         """Names of the columns of a step of numbers, or of numbers and categories."""
         time_delta = (TIME_DELTA,) if self.time_difference else ()
         return (*self.values, *time_delta, *self.categories)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels; empty for a row per sequence of one channel."""
+        return self.wide if self.format == "rows" else self.channels
 
 
 # Compared by identity, because == on arrays returns an array.
@@ -180,6 +204,27 @@ class Dataset:
         if isinstance(self.inputs, Ragged):
             return self.inputs.lengths
         return np.array([len(text) for text in self.inputs], dtype=np.int64)
+
+    @property
+    def names(self) -> list[Any]:
+        """Names of the sequences: their ids in the file, else first lines, else numbers from 0.
+
+        A window is named after its sequence, its number and its first step, both from 1.
+        """
+        names: list[Any] = list(range(len(self)))
+        if self.ids:
+            names = list(self.ids)
+        elif self.lines is not None:
+            names = [f"line {line}" for line in self.lines.tolist()]
+        if self.windows is None:
+            return names
+        windows = zip(names, self.windows.tolist(), strict=True)
+        return [f"{name} window {k + 1} from step {step + 1}" for name, (k, step) in windows]
+
+    def name_sequences(self) -> tuple[str, ...]:
+        """Return `names` as text; empty if they are only numbers, as without a file."""
+        named = self.ids or self.lines is not None
+        return tuple(map(str, self.names)) if named else ()
 
     def labels(self) -> list[Any]:
         """Return every label as often as it occurs, with sets flattened; empty for numbers."""

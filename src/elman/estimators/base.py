@@ -236,8 +236,13 @@ class SequenceEstimator(FittedState):
         Raises: DataError or ShapeError if X does not have the form of the training data; DataError
             if it was encoded for another model.
         """
-        sequences = self.read_sequences(X)
-        return self.encoder_.encode_sequences(sequences)
+        encoded = self.encoder_.encode_sequences(self.read_sequences(X))
+        ids = self.name_sequences(X)
+        return dataclasses.replace(encoded, ids=ids) if ids else encoded
+
+    def name_sequences(self, X: Any) -> tuple[str, ...]:
+        """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
+        return X.ids if isinstance(X, EncodedSequences) else open_container(X).ids
 
     def predict_encoded(self, encoded: EncodedSequences) -> NDArray[np.float64]:
         """Return probabilities or values: (n, K), one row per sequence, or (N, K), one per step."""

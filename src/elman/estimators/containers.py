@@ -8,7 +8,8 @@ and sktime store arrays channels first; `from_channels_first` transposes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from elman.data.dataset import Dataset, unit_of
 from elman.data.ragged import Ragged
 from elman.errors import DataError, KindError, ShapeError
 
@@ -32,11 +34,16 @@ class Columns:
             None if X had no columns that later inputs must match.
         count: `n_features_in_`.
         names: `feature_names_in_`; None if there were none, or not all were strings.
+        units: unit of each column that `names` lists, None where its name has no unit.
+        category_values: for each channel, its categories in the training split, in the order of
+            their codes; empty for a channel of numbers, and for the steps of a table.
     """
 
     what: ColumnRole | None = None
     count: int | None = None
     names: tuple[str, ...] | None = None
+    units: tuple[str | None, ...] = ()
+    category_values: tuple[tuple[str, ...], ...] = ()
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -45,8 +52,20 @@ class Columns:
 
     @classmethod
     def of_channels(cls, names: Sequence[str], count: int) -> Columns:
-        """Return columns with these names, or an empty `Columns` if there are not `count` names."""
-        return cls("channels", count, tuple(names)) if len(names) == count else cls()
+        """Return columns with these names, or an empty `Columns` if there are not `count` names.
+
+        Names that only number the channels, which readers give to the channels of files without
+        names, are no names: a frame's columns could not be matched with them.
+        """
+        numbered = [f"channel {c + 1}" for c in range(count)]
+        if len(names) != count or list(names) == numbered:
+            return cls()
+        return cls("channels", count, tuple(names), tuple(map(unit_of, names)))
+
+    def with_categories(self, categories: Mapping[int, Iterable[str]], channels: int) -> Columns:
+        """Return the columns with the categories of each categorical channel, by its index."""
+        values = tuple(tuple(categories.get(c, ())) for c in range(channels))
+        return dataclasses.replace(self, category_values=values)
 
 
 @dataclass(frozen=True)
@@ -58,12 +77,14 @@ class InputContainer:
         what: same as in `Columns`.
         table: the frame or array with these columns, or an empty array of the same width.
         loose: whether a later X in this form may have different columns.
+        ids: name of each sequence; empty if they have none.
     """
 
     sequences: Any
     what: ColumnRole | None = None
     table: Any = None
     loose: bool = False
+    ids: tuple[str, ...] = ()
 
     def columns(self) -> Columns:
         """Return the columns that a fitted estimator stores, as scikit-learn determines them."""
@@ -75,21 +96,24 @@ class InputContainer:
         except TypeError as error:  # column names of several types
             raise KindError(f"X: {error}") from None
         names = getattr(checked, "feature_names_in_", None)
-        return Columns(
-            self.what, checked.n_features_in_, None if names is None else tuple(names.tolist())
-        )
+        names = None if names is None else tuple(names.tolist())
+        units = tuple(map(unit_of, names or ()))
+        return Columns(self.what, checked.n_features_in_, names, units)
 
 
 def open_container(X: Any) -> InputContainer:
     """Take X out of its container.
 
     Args:
-        X: anything `SequenceClassifier.fit` takes; frames of pandas, polars, pyarrow and others.
+        X: anything `SequenceClassifier.fit` takes; frames of pandas, polars, pyarrow and others; a
+            Dataset.
     Raises: KindError for sparse matrices, and for tables of neither numbers nor text; ShapeError
         for one number per sequence; DataError for complex numbers, and for unsorted frames.
     """
     if isinstance(X, Ragged | str | bytes):
         return InputContainer(X)
+    if isinstance(X, Dataset):
+        return InputContainer(X.inputs, ids=X.name_sequences())
     if isinstance(X, list | tuple):
         return _from_list(X)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -215,9 +239,10 @@ def _from_multi_index(X: Any) -> InputContainer:
             f"X: row {row}, instance {first[row]}, time {time[row]}: not after the row before it",
             remedy="Sort the frame by its index, and y with it.",
         )
+    ids = tuple(map(str, first[starts]))
     if X.ndim == 1:
-        return InputContainer(Ragged(_table(X.to_numpy()[:, None]), offsets))
-    return InputContainer(Ragged(_cells(_frame(X)), offsets), "channels", X)
+        return InputContainer(Ragged(_table(X.to_numpy()[:, None]), offsets), ids=ids)
+    return InputContainer(Ragged(_cells(_frame(X)), offsets), "channels", X, ids=ids)
 
 
 def _cells(frame: Any) -> NDArray[Any]:

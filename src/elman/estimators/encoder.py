@@ -49,12 +49,14 @@ class EncodedSequences(Sequence[Any]):
         steps: numbers (N, C), mixed columns (N, C), or tokens (N,).
         inputs: inputs of the network; see `Encoder.encode_steps`.
         encoder: the encoder that made it.
+        ids: name of each sequence; empty if they have none.
     """
 
     sequences: Any
     steps: Ragged
     inputs: Ragged
     encoder: Encoder
+    ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -64,8 +66,13 @@ class EncodedSequences(Sequence[Any]):
 
     def take(self, index: NDArray[np.int64]) -> EncodedSequences:
         """Return the sequences at `index`, (m,), in that order."""
-        steps, inputs = self.steps.take(index), self.inputs.take(index)
-        return EncodedSequences(take_rows(self.sequences, index), steps, inputs, self.encoder)
+        return EncodedSequences(
+            take_rows(self.sequences, index),
+            self.steps.take(index),
+            self.inputs.take(index),
+            self.encoder,
+            tuple(self.ids[i] for i in index) if self.ids else (),
+        )
 
 
 @dataclass(frozen=True)

@@ -256,8 +256,11 @@ def prepare(
         target = target.fit_scaling(labelled.labels).with_names(target_names)
     names = columns.channel_names if columns.what else column_names
     sequences = _encode_training(labelled, kind, settings, previous, names)
-    if previous is None and columns.what is None and sequences.encoder.channels:
-        columns = Columns.of_channels(column_names, sequences.encoder.channels)
+    if previous is None:
+        encoder = sequences.encoder
+        if columns.what is None and encoder.channels:
+            columns = Columns.of_channels(column_names, encoder.channels)
+        columns = columns.with_categories(encoder.categories, encoder.channels)
     examples = labelled.to_examples(sequences, target)
     network, training, chosen = _choose_settings(
         settings, sequences, target, per_step, previous, passes

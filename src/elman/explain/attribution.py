@@ -64,9 +64,10 @@ class Attribution:
         output: the explained number in words, such as `log-odds of 7`.
         unit: unit of that number and of all values: `nats` for logarithms, else empty.
         step: the explained step, from 0, if the network has an output at every step; else None.
-        input_names: names of the C channels; `("token",)` for tokens.
+        channel_names: names of the C channels; `("token",)` for tokens.
         inputs: the inputs as the network reads them, (T, C), or the texts of the tokens, (T,).
-        categories: T category names for each categorical column; these columns follow the numbers.
+        categories: texts of the last channels, each (T,): whether a number is missing, and the
+            values of categories.
         values: contribution of each input, (T, C), or (T,) for tokens; positive contributions
             raise the number. With occlusion each channel is replaced alone.
         by_step: contribution of each step, (T,): the sum of `values` over channels; with occlusion
@@ -78,6 +79,7 @@ class Attribution:
         error: for integrated gradients, the deviation from completeness, summed over the panels
             of the line between baseline and input; else None.
         complete: whether `error` is within the tolerance; None for methods that are not complete.
+        name: name of the sequence in its file; empty if it has none.
     """
 
     method: Method
@@ -85,7 +87,7 @@ class Attribution:
     output: str
     unit: str
     step: int | None
-    input_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
     inputs: NDArray[Any]
     categories: tuple[tuple[str, ...], ...]
     values: Floats
@@ -96,6 +98,7 @@ class Attribution:
     points: int
     error: float | None
     complete: bool | None
+    name: str = ""
 
     @property
     def total(self) -> float:
@@ -129,7 +132,7 @@ class Attribution:
             inputs[:, C - len(self.categories) + k] = names
         columns = {
             "step": np.repeat(steps, C),
-            "channel": np.tile(np.array(self.input_names, dtype=object), T),
+            "channel": np.tile(np.array(self.channel_names, dtype=object), T),
             "input": inputs.ravel(),
             "value": self.values.ravel(),
         }
@@ -137,7 +140,7 @@ class Attribution:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the target as text, the step counted from 1."""
-        names = ("method", "output", "unit", "input_names", "values", "by_step", "at_input")
+        names = ("method", "output", "unit", "channel_names", "values", "by_step", "at_input")
         more = ("at_baseline", "baseline", "difference", "total", "gap", "complete")
         step = None if self.step is None else self.step + 1
         return {
@@ -159,7 +162,7 @@ class Attribution:
         if self.values.ndim == 2 and self.values.shape[1] > 1:
             sums = self.values.sum(0)
             order = np.argsort(-np.abs(self.values).sum(0), kind="stable")[:5]
-            most = ", ".join(f"{self.input_names[c]} {sums[c]:+.3g}" for c in order)
+            most = ", ".join(f"{self.channel_names[c]} {sums[c]:+.3g}" for c in order)
             lines.append(f"Most by channel: {most}.")
         missed = f"The values of all steps add up to {self.total:+.4g}, {abs(self.gap):.1e} "
         missed += "from the change" if self.gap else "from it"
@@ -249,7 +252,7 @@ def attribute(
         output=str(score),
         unit=score.unit,
         step=score.step,
-        input_names=explained.network.input_names,
+        channel_names=explained.network.channel_names,
         inputs=explained.inputs,
         categories=explained.categories,
         values=shares.values[:, 0] if explained.tokens is not None else shares.values,
@@ -260,6 +263,7 @@ def attribute(
         points=shares.points,
         error=shares.error,
         complete=shares.complete,
+        name=explained.name,
     )
 
 

@@ -98,7 +98,7 @@ class Bptt:
             lstm the norm is of (h, c) together. NaN at lags that no gradient reaches.
         remaining: the norm relative to that at lag 0, (T,); 1 at lag 0.
         sources: number of entering gradients that were followed in each layer; at most 64.
-        inputs, input_names: as in a Trace.
+        inputs, channel_names, categories, name: as in a Trace.
         network: cell, layers and units, in words.
         unit: unit of the loss: nats, or squared deviations for a regression.
         contributions: the contributions to the gradient of every parameter, by name.
@@ -111,7 +111,9 @@ class Bptt:
     remaining: dict[Place, Floats]
     sources: dict[Place, int]
     inputs: NDArray[Any]
-    input_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    name: str
     network: str
     unit: str
     contributions: dict[str, Contribution] = field(repr=False)
@@ -327,7 +329,9 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
         remaining={place: to_array(each.remaining) for place, each in by_lag.items()},
         sources={place: each.sources for place, each in by_lag.items()},
         inputs=explained.inputs,
-        input_names=network.input_names,
+        channel_names=network.channel_names,
+        categories=explained.categories,
+        name=explained.name,
         network=network.describe(),
         unit=network.meaning.loss_unit,
         contributions=contributions,

@@ -33,7 +33,7 @@ Scale = Literal["log_odds", "logit", "log_probability", "probability", "value"]
 ScoreFunction = Callable[[Tensor, int], Tensor]
 
 
-def default_input_names(config: ModelConfig) -> tuple[str, ...]:
+def default_channel_names(config: ModelConfig) -> tuple[str, ...]:
     """Numbered names of the C channels of a bare network; `("token",)` for tokens."""
     if config.vocabulary_size:
         return ("token",)
@@ -41,13 +41,13 @@ def default_input_names(config: ModelConfig) -> tuple[str, ...]:
 
 
 def check_input(
-    model: SequenceModel, values: Any, name: str, input_names: tuple[str, ...] = ()
+    model: SequenceModel, values: Any, name: str, channel_names: tuple[str, ...] = ()
 ) -> Tensor:
     """Return a sequence, (T, C) of the model's dtype or (T,) int64, on its device.
 
     Args:
         name: name of the sequence in messages.
-        input_names: names of the channels; by default those of a bare network.
+        channel_names: names of the channels; by default those of a bare network.
     Raises: ShapeError or DataError unless the network can read it.
     """
     x, config = _as_tensor(values, name), model.config
@@ -67,9 +67,9 @@ def check_input(
     x = x.to(model.output.weight.dtype)
     if not bool(torch.isfinite(x).all()):
         step, channel = (int(i) for i in (~torch.isfinite(x)).nonzero()[0])
+        names = channel_names or default_channel_names(config)
         raise DataError(
-            f"{name}: step {step + 1}, channel "
-            f"{(input_names or default_input_names(config))[channel]} is {float(x[step, channel])}",
+            f"{name}: step {step + 1}, channel {names[channel]} is {float(x[step, channel])}",
             remedy="Expected finite numbers: fill the gap.",
         )
     for k, size in enumerate(config.category_sizes):

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.ragged import Ragged
-from elman.errors import SettingsError
+from elman.data.dataset import Dataset
+from elman.data.ragged import MISSING_CATEGORY, Ragged, category_names
+from elman.errors import SettingsError, ShapeError
 from elman.explain.forms import (
     OUTPUTS,
     OutputMeaning,
@@ -27,12 +28,14 @@ from elman.explain.forms import (
     check_label,
     check_name,
     count_of,
-    default_input_names,
+    default_channel_names,
 )
 from elman.models import ModelConfig, SequenceModel
 from elman.tasks import TASKS
 
 Texts = tuple[str, ...]
+# Texts of the two values of a channel that tells whether a number is missing.
+FLAG_VALUES = ("missing", "observed")
 
 
 @runtime_checkable
@@ -58,6 +61,9 @@ class FittedEstimator(Protocol):
     def read_sequences(self, X: Any) -> Any:
         """Take X out of its container."""
 
+    def name_sequences(self, X: Any) -> tuple[str, ...]:
+        """Return the name of each sequence of X; empty if it has none."""
+
     def read_labels(self, X: Any, y: Any) -> Any:
         """Check that y has a label for each sequence of X, or for each step."""
 
@@ -69,15 +75,20 @@ class ExplainedNetwork:
     Args:
         model: a copy of the user's network, in evaluation mode and without gradients.
         output_names: classes, labels, or names of the predicted numbers, (K,).
-        input_names: names of the C channels; for an estimator numbers, flags of observed numbers
-            and categories, in this order. `("token",)` for tokens.
+        channel_names: names of the C channels, with their units where the file has them. For an
+            estimator: numbers, then for each number with gaps in training whether it is missing,
+            then categories. `("token",)` for tokens.
+        category_values: for each channel the text of each code from 0: `missing` and `observed`
+            where the channel tells whether a number is missing, the values of a category; empty for
+            numbers and tokens.
         mean, scale: (K,): a value in the target's unit is output * scale + mean; 0 and 1 for
             classes and for a bare network.
     """
 
     model: SequenceModel
     output_names: tuple[Any, ...]
-    input_names: Texts
+    channel_names: Texts
+    category_values: tuple[Texts, ...]
     mean: Tensor
     scale: Tensor
 
@@ -110,15 +121,14 @@ class ExplainedNetwork:
         if estimator is None:
             numbers = range(network.config.num_outputs)
             names = tuple(numbers) if has_classes else tuple(f"output {k + 1}" for k in numbers)
-            return ExplainedNetwork(
-                network, names, default_input_names(network.config), mean, scale
-            )
+            inputs, values = default_channel_names(network.config), _numbered_codes(network.config)
+            return ExplainedNetwork(network, names, inputs, values, mean, scale)
         target = estimator.target_
         names = tuple(target.classes.tolist() if has_classes else target.names)
         if not has_classes:
             mean, scale = (torch.tensor(v).to(bias) for v in (target.mean, target.scale))
-        inputs = _input_names(estimator, network.config)
-        return ExplainedEstimator(network, names, inputs, mean, scale, estimator)
+        inputs, values = _channels(estimator, network.config)
+        return ExplainedEstimator(network, names, inputs, values, mean, scale, estimator)
 
     @property
     def meaning(self) -> OutputMeaning:
@@ -150,7 +160,11 @@ class ExplainedNetwork:
 
     def read_sequences(self, X: Any) -> Any:
         """Extract the sequences from X, in the form that the three methods below take."""
-        return X
+        return X.inputs if isinstance(X, Dataset) else X
+
+    def name_sequences(self, X: Any) -> tuple[str, ...]:
+        """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
+        return X.name_sequences() if isinstance(X, Dataset) else ()
 
     def encode(self, sequences: Any) -> Ragged:
         """Convert sequences to the network's input format: (N, C) numbers, or (N,) int64.
@@ -186,16 +200,23 @@ class ExplainedNetwork:
 
         Args:
             sequence: for a bare network a tensor or array, (T, C) or (T,) whole numbers; for an
-                estimator one entry of X in the format that `fit` takes.
+                estimator one entry of X in the format that `fit` takes. Also a Dataset of one
+                sequence, whose name is then known.
             label: for a bare network a class code; (K,) with 1 for each label that applies; (K,)
                 values or one number; one of these for each step if the network has an output at
                 every step. For an estimator one entry of y.
         Raises: DataError or ShapeError, saying what was expected.
         """
-        sequences = self.read_sequences([sequence])
+        X = sequence if isinstance(sequence, Dataset) else [sequence]
+        if len(X) != 1:
+            raise ShapeError(
+                f"sequence: got a data set of {len(X):,} sequences, expected one. Choose one with "
+                "dataset.take([index])"
+            )
+        sequences, names = self.read_sequences(X), self.name_sequences(X)
         values = torch.from_numpy(self.encode(sequences).values)
         # Also checked for an estimator, because a user may have replaced its network.
-        x = check_input(self.model, values, "sequence", self.input_names)
+        x = check_input(self.model, values, "sequence", self.channel_names)
         tokens, categories = self._texts(sequences, x)
         target = None
         if label is not None:
@@ -204,7 +225,7 @@ class ExplainedNetwork:
             # A Ragged holds the labels of all steps; otherwise row 0 is the only sequence's label.
             codes = codes.values if isinstance(codes, Ragged) else codes[0]
             target = check_label(self.model, codes, len(x), "label")
-        return ExplainedSequence(self, x[None], target, tokens, categories)
+        return ExplainedSequence(self, x[None], target, tokens, categories, "".join(names))
 
     def _check_class(self, label: Any) -> None:
         """Raise DataError, suggesting the nearest class, if the label is not a class."""
@@ -213,8 +234,8 @@ class ExplainedNetwork:
         """Texts of a single sequence's tokens (None for numbers) and of its categories."""
         if x.ndim == 1:
             return tuple(str(token) for token in x.tolist()), ()
-        codes = x[:, self.model.config.input_size :]
-        return None, tuple(tuple(f"{code:g}" for code in column) for column in codes.T.tolist())
+        coded = [(x[:, c], texts) for c, texts in enumerate(self.category_values) if texts]
+        return None, tuple(tuple(texts[int(k)] for k in codes.tolist()) for codes, texts in coded)
 
 
 @dataclass(frozen=True)
@@ -230,6 +251,10 @@ class ExplainedEstimator(ExplainedNetwork):
     def read_sequences(self, X: Any) -> Any:
         """Extract the sequences from X, in the form that the three methods below take."""
         return self.estimator.read_sequences(X)
+
+    def name_sequences(self, X: Any) -> tuple[str, ...]:
+        """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
+        return self.estimator.name_sequences(X)
 
     def encode(self, sequences: Any) -> Ragged:
         """Convert sequences to the network's input format: (N, C) numbers, or (N,) int64."""
@@ -259,13 +284,23 @@ class ExplainedEstimator(ExplainedNetwork):
     def _texts(self, sequences: Any, x: Tensor) -> tuple[Texts | None, tuple[Texts, ...]]:
         """Texts of a single sequence's tokens (None for numbers) and of its categories."""
         encoder = self.estimator.encoder_
-        if not self.model.config.vocabulary_size and not encoder.categories:
-            return None, ()
-        steps = encoder.read_steps(sequences).values
         if self.model.config.vocabulary_size:
-            return tuple(str(token) for token in steps.tolist()), ()
-        columns = (steps[:, c].tolist() for c in encoder.categories)
-        return None, tuple(tuple(str(value) for value in column) for column in columns)
+            return tuple(str(token) for token in encoder.read_steps(sequences).values.tolist()), ()
+        _, texts = super()._texts(sequences, x)
+        if not encoder.categories:
+            return None, texts
+        # An unknown category has the same code as every other one, but a text of its own.
+        steps = encoder.read_steps(sequences).values
+        columns = [
+            tuple(
+                "missing" if name == MISSING_CATEGORY
+                else name if name in known
+                else f"{name} (unknown)"
+                for name in category_names(steps[:, c])
+            )
+            for c, known in encoder.categories.items()
+        ]  # fmt: skip
+        return None, (*texts[: -len(columns)], *columns)
 
 
 @dataclass(frozen=True)
@@ -279,7 +314,9 @@ class ExplainedSequence:
             each label that applies; (K,) values, standardised for an estimator; with an output at
             every step (T,) or (T, K).
         tokens: the text of each token, (T,); None for numbers.
-        categories: T category names for each categorical column; these columns follow the numbers.
+        categories: for each channel with `category_values`, its T texts; these channels follow the
+            numbers.
+        name: name of the sequence in its file; empty if it has none.
     """
 
     network: ExplainedNetwork
@@ -287,6 +324,7 @@ class ExplainedSequence:
     target: Tensor | None
     tokens: Texts | None
     categories: tuple[Texts, ...]
+    name: str = ""
 
     @property
     def model(self) -> SequenceModel:
@@ -328,15 +366,35 @@ def _numbered(noun: str, container: str, count: int) -> list[str]:
     return [noun] if count == 1 else [f"{container}: {noun} {i}" for i in range(count)]
 
 
-def _input_names(estimator: FittedEstimator, config: ModelConfig) -> Texts:
-    """Names of an estimator's C channels, from its X, in the order of the encoding."""
+def _numbered_codes(config: ModelConfig) -> tuple[Texts, ...]:
+    """Texts of the codes of a bare network's channels, which are the codes themselves."""
     if config.vocabulary_size:
-        return default_input_names(config)
+        return ((),)
+    codes = (tuple(map(str, range(size))) for size in config.category_sizes)
+    return (*((),) * config.input_size, *codes)
+
+
+def _channels(
+    estimator: FittedEstimator, config: ModelConfig
+) -> tuple[tuple[str, ...], tuple[Texts, ...]]:
+    """Names of an estimator's C channels in the order of the encoding, and texts of their codes."""
+    if config.vocabulary_size:
+        return default_channel_names(config), ((),)
     encoder, columns = estimator.encoder_, estimator.columns_
     count = encoder.channels
     names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
     if columns.what == "channels" and columns.names:
         names = list(columns.names)
     numbers = [names[c] for c in range(count) if c not in encoder.categories]
-    flags = [f"{name} observed" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap]
-    return (*numbers, *flags, *(names[c] for c in encoder.categories))
+    flags = [
+        f"whether {name} is missing" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap
+    ]
+    values = [
+        # The first codes are those of padding, which no step has, and of unknown categories.
+        ("padding", "unknown", *(name or "missing" for name in known))
+        for known in encoder.categories.values()
+    ]
+    return (
+        (*numbers, *flags, *(names[c] for c in encoder.categories)),
+        (*((),) * len(numbers), *(FLAG_VALUES,) * len(flags), *values),
+    )

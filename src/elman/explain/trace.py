@@ -190,7 +190,7 @@ class Trace:
     Args:
         inputs: the network's input: (T, C) numbers (standardised for an estimator) followed by
             category codes, or the tokens' texts, (T,).
-        input_names: names of the C channels.
+        channel_names: names of the C channels.
         layers: from the lowest up; in each the forward direction comes first. Computed on the whole
             sequence, as is `hidden`.
         hidden: states of the top layer, both directions concatenated, (T, D*H).
@@ -202,10 +202,13 @@ class Trace:
         task: classification, multilabel or regression.
         per_step: whether the network has an output at every step.
         network: cell, layers and units, in words.
+        categories: texts of the last channels, each (T,): whether a number is missing, and the
+            values of categories.
+        name: name of the sequence in its file; empty if it has none.
     """
 
     inputs: NDArray[Any]
-    input_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
     layers: tuple[LayerTrace, ...]
     hidden: Floats
     outputs: Floats
@@ -214,6 +217,8 @@ class Trace:
     task: OutputName
     per_step: bool
     network: str
+    categories: tuple[tuple[str, ...], ...] = ()
+    name: str = ""
 
     @property
     def steps(self) -> int:
@@ -277,9 +282,9 @@ class Trace:
         if not states:
             rows = {"step": step}
             if self.inputs.ndim == 1:
-                rows |= {self.input_names[0]: self.inputs}
+                rows |= {self.channel_names[0]: self.inputs}
             else:
-                rows |= dict(zip(self.input_names, self.inputs.T, strict=True))
+                rows |= dict(zip(self.channel_names, self.inputs.T, strict=True))
             form = "p({})" if TASKS[self.task].has_classes else "{}"
             columns = zip(self.classes, self.distribution.T, strict=True)
             return to_frame(rows | {form.format(name): values for name, values in columns})
@@ -297,7 +302,7 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: input, distribution and settling step; not the states."""
-        names = ("network", "task", "inputs", "input_names", "classes", "distribution")
+        names = ("network", "task", "inputs", "channel_names", "classes", "distribution")
         return attributes_to_dict(self, *names, "settling_step")
 
     def __str__(self) -> str:
@@ -351,7 +356,7 @@ def trace(model: Any, sequence: Any) -> Trace:
     ]
     return Trace(
         inputs=explained.inputs,
-        input_names=network.input_names,
+        channel_names=network.channel_names,
         layers=tuple(layers),
         hidden=to_array(forward.hidden),
         outputs=to_array(outputs),
@@ -360,6 +365,8 @@ def trace(model: Any, sequence: Any) -> Trace:
         task=network.model.config.task,
         per_step=explained.per_step,
         network=network.describe(),
+        categories=explained.categories,
+        name=explained.name,
     )
 
 

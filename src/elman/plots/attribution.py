@@ -90,7 +90,7 @@ def _under_signal(attribution: Attribution) -> Figure:
             share = np.abs(attribution.values[:, rest]).sum() / (
                 np.abs(attribution.values).sum() or 1.0
             )
-            names = ", ".join(label(attribution.input_names[c], 14) for c in rest[:6])
+            names = ", ".join(label(attribution.channel_names[c], 14) for c in rest[:6])
             more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
             note = f"not drawn, with {share:.0%} of the total length of all bars: {names}{more}"
             figure.supxlabel(note, fontsize=8, color=GREY)
@@ -147,7 +147,7 @@ def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, fl
         axes.set_yticks(codes, [label(names[code], 12) for code in codes])
     else:
         axes.set_yticks(sorted({low, high}), [f"{v:.3g}" for v in sorted({low, high})])
-    _name(axes, label(attribution.input_names[c], 40))
+    _name(axes, label(attribution.channel_names[c], 40))
     _bars(bars, attribution.values[:, c], ends, attribution.unit)
     below, above = bars.get_ylim()
     bars.set_ylim(below, below + (above - below) / 0.42)

@@ -60,7 +60,7 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
         float(np.clip(0.17 * len(contributions), 0.8, 4.5)),
     ]  # fmt: skip
     per_h = f"{bptt.unit} per unit of h"
-    with stacked(heights, bptt.inputs, bptt.input_names, 1.2) as (figure, panels):
+    with stacked(heights, bptt.inputs, bptt.channel_names, 1.2) as (figure, panels):
         remaining = iter(panels)
         if loss_at_every_step:
             panel = next(remaining)

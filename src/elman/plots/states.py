@@ -62,7 +62,7 @@ Panel = tuple["Axes", "Axes"]  # axes of the data, and of the right margin
 def stacked(
     heights: Sequence[float],
     inputs: NDArray[Any],
-    input_names: Sequence[str] = (),
+    channel_names: Sequence[str] = (),
     input_height: float = 0.0,
 ) -> Iterator[tuple[Figure, list[Panel]]]:
     """Make a figure of stacked panels over the steps of one sequence, with the input on top.
@@ -70,7 +70,7 @@ def stacked(
     Args:
         heights: heights of the panels, in inches.
         inputs: tokens, (T,), written above the first panel; or numbers, (T, C).
-        input_names: names of the C channels.
+        channel_names: names of the C channels.
         input_height: height of an additional first panel with the numbers; 0 for no panel.
     """
     steps = len(inputs)
@@ -89,7 +89,7 @@ def stacked(
             if axes is not panels[-1][0]:
                 axes.tick_params(labelbottom=False)
         if with_input:
-            _draw_input(panels[0], inputs, input_names)
+            _draw_input(panels[0], inputs, channel_names)
             panels[0][0].set_title("Input, as the network reads it")
         yield figure, panels[with_input:]
         if inputs.ndim == 1:
@@ -272,7 +272,7 @@ def draw_trace(trace: Trace) -> Figure:
     top = trace.layers[-1].layer
     gated = [e for e in trace.layers if e.layer == top and e.sigmoid_gates]
     heights = [2.0, *[1.3] * len(gated), 2.0]
-    with stacked(heights, trace.inputs, trace.input_names, 1.3) as (figure, panels):
+    with stacked(heights, trace.inputs, trace.channel_names, 1.3) as (figure, panels):
         directions = {layer.direction for layer in trace.layers}
         _states(panels[0], trace.hidden)
         title_directions(panels[0], "Hidden states of the top layer", trace.hidden, directions)

@@ -23,7 +23,6 @@ from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
 from elman.runs.data_splits import DataSplits
-from elman.runs.predictions import sequence_names
 
 T = TypeVar("T")
 
@@ -132,7 +131,7 @@ def run_diagnostics(
     )
     names: tuple[str, ...] = ()
     if isinstance(diagnosis, Diagnosis):
-        training_names, test_names = sequence_names(training), sequence_names(test)
+        training_names, test_names = training.names, test.names
         names = tuple(
             join_sequence_names(finding, test_names if finding.held_out else training_names)
             for finding in diagnosis.findings
@@ -144,7 +143,7 @@ def run_diagnostics(
     if isinstance(remembered, Memory):
         figures["memory"] = folder / "memory.png"
         save(remembered.plot(), figures["memory"])
-    test_names = sequence_names(splits.test)
+    test_names = splits.test.names
     examples = {
         kind: tuple(_example_row(each, test_names, splits.test, lengths) for each in chosen)
         for kind, chosen in report.notable_examples(EXAMPLES).items()
@@ -239,7 +238,7 @@ def _trace(
     row = next((row for row in short if row.notable.sequence not in drawn), None)
     if row is None:
         return "The figures above show these sequences already."
-    sequence = split.inputs[row.notable.sequence]
+    sequence = split.take(np.array([row.notable.sequence]))
     traced = _reason_or_result(lambda: trace(estimator, sequence))
     if isinstance(traced, str):
         return traced

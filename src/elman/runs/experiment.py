@@ -169,7 +169,7 @@ def prepare(
         splits.training.inputs,
         splits.training.target,
         validation_data=None if watched is None else (watched.inputs, watched.target),
-        column_names=layout.channels if layout.format != "rows" else (),  # rows: columns are steps
+        column_names=layout.values if is_builtin(data.data) else layout.channel_names,
         target_names=_target_names(splits.training),
         layout=None if is_builtin(data.data) else layout,
     )
@@ -262,8 +262,13 @@ def _encode_splits(
     if prepared.validation_sequences is not None:
         sequences["validation"] = prepared.validation_sequences
     same = splits.validation is splits.test
-    sequences["test"] = sequences["validation"] if same else estimator.encode(splits.test.inputs)
-    return sequences
+    sequences["test"] = sequences["validation"] if same else estimator.encode(splits.test)
+    parts = {"train": splits.training, "validation": splits.validation, "test": splits.test}
+    return {
+        part: dataclasses.replace(each, ids=split.name_sequences())
+        for part, each in sequences.items()
+        if (split := parts[part]) is not None
+    }
 
 
 def _evaluate(

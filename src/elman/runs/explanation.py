@@ -36,7 +36,6 @@ from elman.runs.folder import (
     folder_name,
     new_folder,
 )
-from elman.runs.predictions import sequence_names
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ def explain_sequence(
 
     Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
-    names = sequence_names(dataset)
+    names = dataset.names
     number = find_row(options.row, names)
-    sequence = dataset.inputs[number]
+    sequence = dataset.take(np.array([number]))
     traced = trace(estimator, sequence)
     output = OUTPUTS[traced.task]
     true = None if dataset.target is None else dataset.target[number]
@@ -137,10 +136,10 @@ def explain_sequence(
     few: dict[str, Any] = {} if options.sequences is None else {"sequences": options.sequences}
     remembered: Memory | str = "Memory: left out, because it takes two sequences"
     if len(dataset) > 1:
-        remembered = memory(estimator, dataset.inputs, seed=options.seed, **few)
+        remembered = memory(estimator, dataset, seed=options.seed, **few)
     elif few:
         raise SettingsError("sequences: the data holds one. Leave it out")
-    diagnosis = doctor(estimator, dataset.inputs, dataset.target, seed=options.seed, **few)
+    diagnosis = doctor(estimator, dataset, dataset.target, seed=options.seed, **few)
     return Explanation(
         name=one_line(names[number], 60),
         number=number,

@@ -164,29 +164,13 @@ def collect_predictions(
         estimator.target_.task,
         estimator.target_.output_names,
         predictions,
-        sequence_names(dataset),
+        dataset.names,
         true=dataset.target,
         steps=encoded.steps if estimator.per_step else None,
         groups=dataset.groups,
         texts=texts,
         unit=encoded.encoder.unit,
     )
-
-
-def sequence_names(dataset: Dataset) -> list[Any]:
-    """Name sequences by their ids in the file, else their first lines, else numbers from 0.
-
-    A window is named after its sequence, its number and its first step, both from 1.
-    """
-    names: list[Any] = list(range(len(dataset)))
-    if dataset.ids:
-        names = list(dataset.ids)
-    elif dataset.lines is not None:
-        names = [f"line {line}" for line in dataset.lines.tolist()]
-    if dataset.windows is None:
-        return names
-    windows = zip(names, (dataset.windows + 1).tolist(), strict=True)
-    return [f"{name} window {number} from step {first}" for name, (number, first) in windows]
 
 
 # The table: columns of the true and the predicted values of each kind of output.

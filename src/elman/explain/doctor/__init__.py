@@ -150,7 +150,9 @@ def examine(
                 origin.gate,
             )
         )
-        return Diagnosis(rank(findings), tuple(examined), skipped, Measurements())
+        return Diagnosis(
+            rank(_named(findings, inputs, held_out)), tuple(examined), skipped, Measurements()
+        )
     index = inputs.sample(sequences, seed)
     predictions = predict_sample(inputs, index)
     examined.append(f"predictions for {len(index):,} of them, sampled by seed {seed}")
@@ -179,7 +181,15 @@ def examine(
     measurements = dataclasses.replace(
         measurements, losses=loss_history(inputs), rate_probe=rate_probe, learning_rate=rate
     )
-    return Diagnosis(rank(findings), tuple(examined), skipped, measurements, score)
+    ranked = rank(_named(findings, inputs, held_out))
+    return Diagnosis(ranked, tuple(examined), skipped, measurements, score)
+
+
+def _named(
+    findings: list[Finding], inputs: DiagnosisInput, held_out: DiagnosisInput | None
+) -> list[Finding]:
+    """Return the findings with the names of their channels and sequences."""
+    return [(held_out if f.held_out and held_out else inputs).name(f) for f in findings]
 
 
 def _print_to_stderr(text: str) -> None:

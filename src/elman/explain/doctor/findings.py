@@ -104,6 +104,8 @@ class Finding:
         units: units of the layer, or channels of the input if `layer` is None, from 0.
         sequences: positions of the sequences in X, from 0.
         held_out: whether `sequences` are positions in the held-out X instead.
+        channel_names: names of the channels in `units`.
+        sequence_names: names of the sequences in `sequences`; empty if X has no names.
     """
 
     name: str
@@ -119,6 +121,8 @@ class Finding:
     units: tuple[int, ...] = ()
     sequences: tuple[int, ...] = ()
     held_out: bool = False
+    channel_names: tuple[str, ...] = ()
+    sequence_names: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -127,9 +131,12 @@ class Finding:
             "" if self.layer is None else f"layer {self.layer}",
             f"{self.direction} direction" if self.direction else "",
             f"{'state' if self.gate in ('h', 'c') else 'gate'} {self.gate}" if self.gate else "",
-            f"units {list_numbers(self.units)}" if self.units and self.layer is not None else "",
-            f"channels {list_numbers(self.units)}" if self.units and self.layer is None else "",
-            "held-out " * self.held_out + f"sequences {list_numbers(self.sequences)}"
+            f"units {list_some(self.units)}" if self.units and self.layer is not None else "",
+            f"channels {list_some(self.channel_names or self.units)}"
+            if self.units and self.layer is None
+            else "",
+            "held-out " * self.held_out
+            + f"sequences {list_some(self.sequence_names or self.sequences)}"
             if self.sequences
             else "",
         ]
@@ -301,7 +308,7 @@ def rank(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def list_numbers(numbers: Sequence[int]) -> str:
-    """List the first numbers and count the others."""
-    listed = ", ".join(str(int(number)) for number in numbers[:NAMED])
-    return f"{listed} and {len(numbers) - NAMED} more" if len(numbers) > NAMED else listed
+def list_some(values: Sequence[object]) -> str:
+    """List the first numbers or names and count the others."""
+    listed = ", ".join(map(str, values[:NAMED]))
+    return f"{listed} and {len(values) - NAMED} more" if len(values) > NAMED else listed

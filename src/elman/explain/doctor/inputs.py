@@ -21,7 +21,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
 from elman.explain.doctor.findings import Finding, Limits
-from elman.explain.forms import Floats, default_input_names
+from elman.explain.forms import Floats, default_channel_names
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import SequenceModel
 from elman.models.model import PADDING, UNKNOWN
@@ -63,6 +63,7 @@ class DiagnosisInput:
         scaled: whether the estimator standardises its inputs; None for a bare network.
         unit: size of 1 output in the unit of the target, (K,); ones for classes.
         channels: names of the numeric columns, (C,).
+        sequence_names: name of each sequence of X, by its position there; empty if X has no names.
     """
 
     model: SequenceModel
@@ -75,6 +76,7 @@ class DiagnosisInput:
     scaled: bool | None
     unit: Floats
     channels: tuple[str, ...]
+    sequence_names: tuple[str, ...] = ()
 
     @classmethod
     def from_training(
@@ -86,7 +88,7 @@ class DiagnosisInput:
         raw, read = None, training.inputs
         if config.input_size:
             raw = read.with_values(read.values[:, : config.input_size].astype(np.float64))
-        names = default_input_names(config)[: config.input_size]
+        names = default_channel_names(config)[: config.input_size]
         outputs = tuple(range(config.num_outputs))
         unit = np.ones(config.num_outputs)
         return cls(model, training, raw, True, outputs, loss, record, None, unit, names)
@@ -100,6 +102,16 @@ class DiagnosisInput:
     def lengths(self) -> NDArray[np.int64]:
         """Steps of each sequence, (n,)."""
         return self.examples.inputs.lengths
+
+    def name(self, finding: Finding) -> Finding:
+        """Return the finding with the names of its channels and sequences."""
+        channels = finding.units if finding.layer is None else ()
+        sequences = finding.sequences if self.sequence_names else ()
+        return dataclasses.replace(
+            finding,
+            channel_names=tuple(self.channels[c] for c in channels),
+            sequence_names=tuple(self.sequence_names[i] for i in sequences),
+        )
 
     def sample(self, most: int, seed: int) -> NDArray[np.int64]:
         """Sample at most `most` sequences, as sorted indices."""
@@ -175,7 +187,8 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         record=record,
         scaled=scaled,
         unit=network.scale.detach().cpu().double().numpy(),
-        channels=network.input_names[: config.input_size],
+        channels=network.channel_names[: config.input_size],
+        sequence_names=network.name_sequences(X),
     )
     return read, findings
 
