@@ -16,6 +16,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 LEVELS = {
     "errors": -2,
+    "formats": -2,
     "tasks": -2,
     "validation": -1.5,
     "settings": -1,

@@ -10,7 +10,7 @@
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
 A message says what is wrong, what the value is, what was expected and what to do about it. The
-command prints it without a traceback and exits with 2.
+command prints it without a traceback and exits with 2; with 1 where a training has diverged.
 """
 
 from __future__ import annotations
@@ -157,7 +157,60 @@ class NonFiniteError(ElmanError, ArithmeticError):
         self.layer, self.direction, self.gate, self.unit = layer, direction, gate, unit
 
 
+# What other libraries call it: these words are not similar to the name here.
+_SYNONYMS = {
+    "gpu": "cuda",
+    "cuda:0": "cuda",
+    "nvidia": "cuda",
+    "simplernn": "rnn",
+    "elman": "rnn",
+    "vanilla": "rnn",
+    "mse": "squared_error",
+    "l2": "squared_error",
+    "mae": "absolute",
+    "l1": "absolute",
+    "ce": "cross_entropy",
+    "nll": "cross_entropy",
+    "byte": "bytes",
+    "word": "words",
+    "ner": "tagging",
+    "binary": "classification",
+    "multiclass": "classification",
+    "multi-label": "multilabel",
+    "forecasting": "regression",
+    "csv": "rows",
+    "tsv": "rows",
+    "json": "jsonl",
+    "npz": "arrays",
+    "npy": "arrays",
+    "ig": "integrated_gradients",
+    "lr": "learning_rate",
+    "test_size": "test",
+    "layers": "num_layers",
+    "hidden": "hidden_size",
+    "n_layers": "num_layers",
+    "n_epochs": "epochs",
+    "embedding_dim": "embedding_size",
+    "class_weights": "class_weight",
+}
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the name nearest to `word`, or an empty string."""
-    matches = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    found = find_nearest(word, names)
+    return "" if found is None else f" Did you mean {found!r}?"
+
+
+def find_nearest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name nearest to `word`, or None if none is near.
+
+    A name that differs only in case, or that another library uses for the same thing, goes first.
+    """
+    names = list(names)
+    by_lower = {name.lower(): name for name in names}
+    lower = word.lower()
+    meant = by_lower.get(lower) or by_lower.get(_SYNONYMS.get(lower, ""))
+    if meant is not None and meant != word:
+        return meant
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return matches[0] if matches else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,4 +116,7 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
         expected = [e["msg"].removeprefix("Input should be ") for e in error.errors()]
         # For a union, pydantic lists what each member expects; "a valid string" is no help there.
         specific = [text for text in expected if text != "a valid string"]
-        return None, " or ".join(dict.fromkeys(specific or expected))
+        text = " or ".join(dict.fromkeys(specific or expected))
+        return None, text + (
+            nearest(value, re.findall(r"'(\w+)'", text)) if isinstance(value, str) else ""
+        )

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from conftest import SMALL
 
 TEXT = "text,label\n" + "".join(f"{w} day,{c}\n" for w, c in [("good", "x"), ("bad", "y")] * 10)
 
@@ -298,12 +299,32 @@ def test_a_failing_prediction_leaves_the_old_file(elman, tree, tmp_path, trained
 def test_a_training_that_diverges(elman, tree, tmp_path, files):
     call = ["train", files / "values.csv", "--cell", "rnn", "--nonlinearity", "relu"]
     call += ["--optimizer", "sgd", "--learning-rate", 1e9, "--clip-norm", 0, "--quiet"]
-    before = tree(tmp_path)
-    done = elman(*call)
-    assert done.code == 2
+    done = elman(*call, "--out", "r")
+    assert done.code == 1
     assert "training has diverged" in done.err
     assert "Lower the learning rate" in done.err
-    assert tree(tmp_path) == before
+    # What was written is kept, and the message says what it is.
+    assert f"{tmp_path / 'r'} is kept. It holds the settings (config.toml)" in done.err
+    assert "but no model" in done.err
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {"config.toml", "metrics.jsonl"}
+    # It can be replaced, and if that diverges too, the complete run before it stays.
+    again = ["train", files / "values.csv", *SMALL, "--out", "r", "--overwrite"]
+    assert elman(*again).code == 0
+    before = tree(tmp_path / "r")
+    done = elman(*call, "--out", "r", "--overwrite")
+    assert done.code == 1 and "r-unfinished is kept" in done.err
+    assert tree(tmp_path / "r") == before
+
+
+def test_a_training_whose_loss_ends_far_above_that_of_an_untrained_network(elman, tmp_path, files):
+    call = ["train", files / "values.csv", *SMALL, "--learning-rate", 30, "--out", "r"]
+    done = elman(*call)
+    assert done.code == 1
+    assert done.err.startswith("Error: The training has diverged: its loss is ")
+    assert "Try a learning rate of 3 instead of 30" in done.err
+    assert "The run folder is complete" in done.err
+    assert "The training has diverged" in (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["epochs"] == 2
 
 
 def test_a_name_that_is_not_unicode(elman, tree, tmp_path):

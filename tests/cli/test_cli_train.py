@@ -171,7 +171,7 @@ def test_a_wrong_key_names_the_nearest(elman, tmp_path):
 
 
 def test_whole_numbers_stand_for_shares(elman, files, tmp_path, small):
-    (tmp_path / "c.toml").write_text("[data]\nvalidation = 0\n[training]\nlearning_rate = 1\n")
+    (tmp_path / "c.toml").write_text("[data]\nvalidation = 0\n[training]\nweight_decay = 1\n")
     done = elman("train", files / "text.csv", "--config", "c.toml", *small, "--out", "r")
     assert done.code == 0, done.err
     assert "validation" not in json.loads((tmp_path / "r" / "metrics.json").read_text())
@@ -316,4 +316,5 @@ def test_a_check_that_fails(elman, trained, files, monkeypatch):
         "ok     0.0e+00  order: in another order",
         "FAIL       inf  pad value: padded with nan",
         "2 of 3 checks failed: predictions depend on other sequences",
+        "The bound is 0",
     ]

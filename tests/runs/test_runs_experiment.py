@@ -420,7 +420,7 @@ def test_predict_labelled_or_not(trained, files, tmp_path):
 
 def test_check(trained, files):
     done, _ = trained
-    assert all(c.passed for c in check(done.folder, str(files / "text.csv"), {}))
+    assert all(c.passed for c in check(done.folder, str(files / "text.csv"), {})[0])
 
 
 def test_a_model_from_python_reads_a_file(tmp_path, files):

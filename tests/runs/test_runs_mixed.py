@@ -41,7 +41,7 @@ def test_train_predict_check_evaluate(tmp_path, per_step):
     predictions, _ = predict(tmp_path / "run", str(path), {})
     rows = list(csv.DictReader(predictions.to_csv().splitlines()))
     assert len(predictions) == 30 and len(rows) >= 30
-    assert all(entry.passed for entry in check(tmp_path / "run", str(path), {}))
+    assert all(entry.passed for entry in check(tmp_path / "run", str(path), {})[0])
     assert evaluate(tmp_path / "run", str(path), {}, tmp_path / "out", False)[0].accuracy >= 0
     path.write_text(path.read_text().replace("on", "idle"))
     assert any("'idle'" in note for note in predict(tmp_path / "run", str(path), {})[1])

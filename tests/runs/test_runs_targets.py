@@ -96,7 +96,7 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     predictions, _ = predict(done.folder, data["data"], {})
     assert len(predictions) == 40
     assert predictions.to_csv().splitlines()[0].split(",") == HEADS[name]
-    assert all(found.worst == 0 for found in check(done.folder, data["data"], {}))
+    assert all(found.worst == 0 for found in check(done.folder, data["data"], {})[0])
 
 
 def test_a_task_of_numbers_runs(tmp_path):

@@ -1,5 +1,7 @@
 """Plain lines of progress."""
 
+import dataclasses
+
 import pytest
 
 from elman.train import EpochRecord
@@ -41,6 +43,15 @@ def test_first_and_last_are_always_shown(every, last, shown, capsys):
             progress.epoch(record(epoch))
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[1].split("/")[0]) for line in lines] == shown
+
+
+def test_lines_have_the_time_left(capsys):
+    with Lines(100, 1) as progress:
+        for epoch in (1, 2, 100):
+            progress.epoch(dataclasses.replace(record(epoch), seconds=2.0))
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("  3:18 left") and second.endswith("  3:16 left")
+    assert "left" not in last
 
 
 def test_silence(capsys):

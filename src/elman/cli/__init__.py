@@ -9,12 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from elman.errors import ElmanError, nearest
+from elman.errors import ElmanError, NonFiniteError, find_nearest, nearest
 
 _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate it and plot the results.",
@@ -25,6 +26,8 @@ _COMMANDS = {
     "check": "Check that predictions do not depend on padding or batch.",
     "tasks": "List the built-in tasks.",
     "info": "Show which kernels, threads and devices are used here, and why.",
+    "help": "Show this page, or that of a command.",
+    "version": "Show the version.",
 }
 
 
@@ -37,13 +40,15 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name in _INLINE:
+            return _INLINE[cmd_name]
         module = importlib.import_module(f"elman.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            raise click.UsageError(f"No such command {args[0]!r}.{nearest(args[0], _COMMANDS)}")
+            raise _no_such_command(args[0])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -51,8 +56,41 @@ class _Group(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
+def _no_such_command(name: str) -> click.UsageError:
+    hint = nearest(name, _COMMANDS) or f" Expected one of {', '.join(_COMMANDS)}."
+    if Path(name).exists():
+        hint = f" To train on the file: elman train {name}"
+    return click.UsageError(f"No such command {name!r}.{hint}")
+
+
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def _help(ctx: click.Context, command: str | None) -> None:
+    """Show the page of COMMAND, or the list of commands."""
+    assert ctx.parent is not None  # it is a command of the group
+    if command is None:
+        click.echo(ctx.parent.get_help())
+        return
+    found = cli.get_command(ctx.parent, command)
+    if found is None:
+        raise _no_such_command(command)
+    click.echo(found.get_help(click.Context(found, info_name=command, parent=ctx.parent)))
+
+
+@click.command("version")
+def _version() -> None:
+    """Show the version of elman."""
+    click.echo(f"elman {version('elman')}")
+
+
+_INLINE = {"help": _help, "version": _version}
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "--version", package_name="elman", message="elman %(version)s")
+@click.version_option(
+    None, "-v", "-V", "--version", package_name="elman", message="elman %(version)s"
+)
 def cli() -> None:
     """Recurrent neural networks for labelled sequences.
 
@@ -67,7 +105,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; user errors print one message and exit with code 2."""
+    """Run the command; user errors print one message and exit with 2, a diverged run with 1."""
     _use_unicode()
     try:
         cli.main(prog_name="elman", standalone_mode=False)
@@ -75,10 +113,13 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption):
-            likely = get_close_matches(error.option_name, error.possibilities or (), 1)
-            error = click.NoSuchOption(error.option_name, possibilities=likely, ctx=error.ctx)
+            error = click.UsageError(
+                f"No such option {error.option_name!r}.{_nearest_option(error)}", error.ctx
+            )
         error.show()
         sys.exit(error.exit_code)
+    except NonFiniteError as error:
+        _end(f"Error: {error}", error, 1)
     except ElmanError as error:
         _end(f"Error: {error}", error, 2)
     except (KeyboardInterrupt, click.Abort) as error:
@@ -92,6 +133,14 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         _end(f"Error: not enough memory: {error}. Use a smaller network, or batch_size", error, 2)
+
+
+def _nearest_option(error: click.NoSuchOption) -> str:
+    """Return ` Did you mean '--x'?` for the nearest option, or an empty string."""
+    options = [o for p in error.ctx.command.params for o in p.opts] if error.ctx else []
+    by_name = {option.lstrip("-").replace("-", "_"): option for option in options}
+    found = find_nearest(error.option_name.lstrip("-").replace("-", "_"), by_name)
+    return "" if found is None else f" Did you mean {by_name[found]!r}?"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from elman.cli import uninterrupted
-from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.options import Choice, data_argument, model_argument, reading_options
 from elman.settings import READING_SETTINGS
 
 _METHODS = ("integrated_gradients", "gradient_x_input", "occlusion")
@@ -25,12 +25,12 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
 )
 @click.option(
     "--label",
-    type=click.Choice(["true", "predicted"]),
+    type=Choice(["true", "predicted"]),
     help="Label of the loss whose gradient is shown. [default: true where DATA has labels]",
 )
 @click.option(
     "--method",
-    type=click.Choice(_METHODS),
+    type=Choice(_METHODS),
     default="integrated_gradients",
     help="Attribution method. [default: integrated_gradients]",
 )
@@ -41,12 +41,12 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
 )
 @click.option(
     "--output",
-    type=click.Choice(_OUTPUTS),
+    type=Choice(_OUTPUTS),
     help="Number that is attributed. [default: log_odds, or value]",
 )
 @click.option(
     "--baseline",
-    type=click.Choice(["zero", "unknown"]),
+    type=Choice(["zero", "unknown"]),
     help="Attribution baseline. [default: unknown for tokens and categories, else zero]",
 )
 @click.option(

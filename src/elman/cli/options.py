@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from elman.errors import nearest
 from elman.settings import READING_SETTINGS, Setting, list_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +34,17 @@ class _Value(click.ParamType[Any]):
         if str in self.setting.types:
             return value
         return self.fail(f"{value!r} is not {self.name}.", param, ctx)
+
+
+class Choice(click.Choice[str]):
+    """Click choice whose message names the nearest choice."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the choice."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            return self.fail(f"{error.message}{nearest(str(value), self.choices)}", param, ctx)
 
 
 def setting_options(function: F) -> F:
@@ -68,7 +80,7 @@ def _flag(setting: Setting, default: str) -> Callable[[F], F]:
         flag, kind = f"{word}/--no-{word}", bool
         default = {"True": word, "False": f"no-{word}"}.get(default, default)
     elif not setting.types:
-        kind = click.Choice(setting.choices)
+        kind = Choice(setting.choices)
     else:
         kind = _Value(setting)
     text = f"{setting.help} [default: {default}]" if default else setting.help

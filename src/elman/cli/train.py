@@ -12,13 +12,21 @@ import click
 
 from elman.cli import uninterrupted
 from elman.cli.options import setting_options
+from elman.formats import READABLE
 from elman.settings import list_settings
 
 if TYPE_CHECKING:
     from elman.runs.config import RunSettings
 
 
-@click.command("train")
+@click.command(
+    "train",
+    help=f"""Train a network on DATA, evaluate it on held-out sequences, and plot the results.
+
+    DATA is a file, a folder of files, or a built-in task (`elman tasks` lists them). The files that
+    elman reads: {READABLE}.
+    """,
+)
 @click.argument("data", required=False)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags override it."
@@ -46,10 +54,7 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Train a network on DATA, evaluate it on held-out sequences, and plot the results.
-
-    DATA is a file (.csv, .tsv, .jsonl, .ts) or a built-in task (`elman tasks` lists them).
-    """
+    """Train a network, evaluate it on held-out sequences, and plot the results."""
     from elman.runs.config import to_toml
 
     settings = settings_from({"data": data, **flags}, config)
@@ -76,6 +81,9 @@ def command(
     echo(
         f"{done.seconds:.1f} s. Everything is in {done.folder}; open {done.folder / 'report.html'}"
     )
+    if done.diverged:
+        click.echo(f"Error: {done.diverged}", err=True)
+        sys.exit(1)
     if done.interrupted:
         click.echo("Interrupted: the best model so far was evaluated and saved.", err=True)
         sys.exit(130)

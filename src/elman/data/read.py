@@ -11,7 +11,7 @@ from typing import Any
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
-from elman.data.readers import KINDS, READABLE, load_text, refuse_missing
+from elman.data.readers import load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
@@ -24,6 +24,7 @@ from elman.data.schema import choose_schema
 from elman.data.table import Table
 from elman.data.targets import find_doubtful_labels
 from elman.errors import SettingsError, nearest
+from elman.formats import KINDS, READABLE
 from elman.tasks import TASKS, TaskName
 
 # The kinds of file that can hold each format. Text with another ending is read as the first kind.

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from elman.data.batches import batch_by_length, pad
 from elman.data.dataset import Layout
-from elman.errors import DataError, SettingsError
+from elman.errors import DataError
 from elman.estimators.card import describe_model, make_card
 from elman.estimators.containers import InputContainer, check_columns, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, refuse_other_lengths
-from elman.estimators.parameters import Settings
+from elman.estimators.parameters import Settings, refuse_missing_device
 from elman.estimators.prepare import Prepared, Previous, prepare, read_labels
 from elman.estimators.storage import FittedState, write_card, write_folder
 from elman.evaluate import Check, Report, check_invariance
@@ -164,10 +164,7 @@ class SequenceEstimator(FittedState):
     ) -> tuple[InputContainer, Settings]:
         """Check the parameters and the columns of X, before any sequence is read."""
         settings = self.check_parameters(self.readout)
-        if settings.training.device == "cuda" and not torch.cuda.is_available():
-            raise SettingsError(
-                "device: got 'cuda', but torch finds no CUDA device here. Use 'cpu'"
-            )
+        refuse_missing_device(settings.training.device)
         if y is None:
             raise DataError(
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",

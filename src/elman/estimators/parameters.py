@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
+
 from elman.data.dataset import InputKind
 from elman.errors import SettingsError
 from elman.settings import (
@@ -159,6 +161,15 @@ def check_parameters(
     if faults:
         raise SettingsError("\n".join(faults))
     return Settings(model, training, data, parameters["inputs"])
+
+
+def refuse_missing_device(device: str) -> None:
+    """Raise SettingsError if torch does not find the device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device: got 'cuda', but torch finds no CUDA device here (`elman info` says what it "
+            "finds). Use 'cpu'"
+        )
 
 
 def refuse_unused(settings: Settings, kind: InputKind) -> None:

@@ -90,13 +90,15 @@ def predict(
     return predictions, notes + note_unknown_tokens(encoded, dataset.source)
 
 
-def check(model: Path, data: str, reading: Mapping[str, str | None]) -> list[Check]:
+def check(model: Path, data: str, reading: Mapping[str, str | None]) -> tuple[list[Check], str]:
     """Check for a model and data that predictions do not depend on padding or batch.
 
     Args: as for `evaluate`.
+    Returns: the checks, and why torch computes the network; empty if elman's kernels do.
     """
     estimator, dataset, _ = load_model_and_data(model, data, reading, labelled=None)
-    return estimator.check(dataset.inputs)
+    native = estimator.model_.native()
+    return estimator.check(dataset.inputs), native if isinstance(native, str) else ""
 
 
 def load_model_and_data(

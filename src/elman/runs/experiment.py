@@ -21,8 +21,10 @@ from elman.data.ragged import flatten
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
 from elman.estimators.estimators import ESTIMATORS
+from elman.estimators.parameters import refuse_missing_device
 from elman.evaluate import Report
 from elman.explain import Diagnosis
+from elman.formats import KINDS
 from elman.runs import report_page
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
@@ -39,7 +41,9 @@ from elman.runs.predictions import collect_predictions
 from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord, History
+from elman.train.losses import Loss
 
+DIVERGED = 1.5  # times the loss of an untrained network
 # Task if the settings name none, by whether there is a target at every step.
 _DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
 
@@ -54,6 +58,7 @@ class Run:
         reports: reports by split; `test` is always present.
         interrupted: whether Ctrl-C ended training.
         seconds: duration of the whole run.
+        diverged: how the training diverged and what to try, in words; empty if it did not.
     """
 
     folder: Path
@@ -61,6 +66,7 @@ class Run:
     reports: dict[str, Report]
     interrupted: bool
     seconds: float
+    diverged: str = ""
 
 
 def run(
@@ -85,8 +91,7 @@ def run(
     """
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
-    if out is not None:
-        check_output_folder(out, overwrite)
+    refuse_early(settings, out, overwrite)
     splits = read_splits(settings.data, settings.training.seed, settings.training)
     estimator, prepared, settings = prepare(settings, splits, verbose)
     summary = describe(splits.whole)
@@ -108,6 +113,7 @@ def run(
         reports = _evaluate(estimator, sequences, splits)
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
+        diverged = describe_divergence(prepared, history)
         predicted = reports["test"].predictions
         predictions = collect_predictions(estimator, splits.test, sequences["test"], predicted)
         (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
@@ -131,7 +137,7 @@ def run(
             reports=reports,
             figures=figures,
             config=to_toml(settings),
-            notes=notes,
+            notes=[*filter(None, [diverged]), *notes],
             diagnostics=diagnostics,
         )
         (folder / "report.html").write_text(report_page.render(document), encoding="utf-8")
@@ -142,7 +148,59 @@ def run(
     if diagnostics is not None and isinstance(diagnostics.diagnosis, Diagnosis):
         echo(diagnostics.diagnosis.summary)
     interrupted = history.stopped.startswith("interrupted")
-    return Run(folder, estimator, reports, interrupted, seconds)
+    return Run(folder, estimator, reports, interrupted, seconds, diverged)
+
+
+def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> None:
+    """Raise SettingsError for what is wrong whatever the data hold.
+
+    Reading a large file takes minutes, after which nobody wants to hear of a missing device.
+    """
+    if out is not None:
+        check_output_folder(out, overwrite)
+    refuse_missing_device(settings.training.device)
+    data = settings.data
+    ending = Path(data.data).suffix.lower()
+    numbers = data.format == "ts" or KINDS.get(ending) == "ts" or (data.values and not data.text)
+    if numbers and not data.categories and settings.model.embedding_size is not None:
+        raise SettingsError(
+            f"embedding_size: got {settings.model.embedding_size!r}, but the sequences are "
+            "numbers, which have no embedding. Leave it out"
+        )
+
+
+def describe_divergence(prepared: Prepared, history: History) -> str:
+    """Return that the training loss ended far above that of a network that has learnt nothing.
+
+    Returns: what happened and what to try, in words; empty if the training did not diverge.
+    """
+    # A network that answers 0 everywhere: equal probabilities, or the mean of the values.
+    target = torch.from_numpy(flatten(prepared.examples.target))
+    weight = prepared.examples.weight
+    by_class = None if prepared.class_weight is None else torch.as_tensor(prepared.class_weight)
+    loss = Loss.of(prepared.config.task, prepared.plan, by_class)
+    untrained, _ = loss.mean(
+        torch.zeros(len(target), prepared.config.num_outputs),
+        target,
+        None if weight is None else torch.from_numpy(flatten(weight)),
+    )
+    last, plan = history.epochs[-1], prepared.plan
+    if last.loss <= DIVERGED * float(untrained):
+        return ""
+    remedies = [
+        f"a learning rate of {plan.learning_rate / 10:.2g} instead of {plan.learning_rate:g}"
+    ]
+    if not plan.clip_norm:
+        remedies.append("gradient clipping (--clip-norm 1)")
+    if prepared.model.nonlinearity == "relu":
+        remedies.append("--nonlinearity tanh")
+    kept = history.epochs[(history.kept_epoch or len(history.epochs)) - 1]
+    return (
+        f"The training has diverged: its loss is {last.loss:.3g} in epoch {last.epoch}, and that "
+        f"of an untrained network {float(untrained):.3g}. Try {', or '.join(remedies)}. The run "
+        f"folder is complete; its network is that of epoch {kept.epoch}, with a loss of "
+        f"{kept.loss:.3g}"
+    )
 
 
 def prepare(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from elman.errors import SettingsError
+from elman.errors import NonFiniteError, SettingsError
 from elman.estimators import EncodedSequences
 
 
@@ -99,9 +99,9 @@ def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterato
     """Make `folder` for the duration of a `with` block; undo everything if the block fails.
 
     A folder to be replaced is kept next to the new one until that is complete. If the block fails
-    after a model was saved, the new folder is kept, without a metrics.json, so that the training
-    is not lost, and is renamed if the name belongs to an older run. A note on the exception says
-    where it is.
+    after a model was saved, or because the training diverged, the new folder is kept, without a
+    metrics.json, so that the training is not lost, and is renamed if the name belongs to an older
+    run. A note on the exception says where it is.
     """
     check_output_folder(folder, overwrite, kind)
     where = folder.resolve()  # a link or "." cannot be renamed, but its target can
@@ -117,12 +117,18 @@ def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterato
         try:
             yield folder
         except BaseException as error:
-            if (where / "model" / "config.json").is_file():
+            trained = (where / "model" / "config.json").is_file()
+            if trained or isinstance(error, NonFiniteError):
                 if replaced is None:
                     undo.pop_all()
                 else:
                     where = where.replace(unused_path(where.with_name(f"{where.name}-unfinished")))
-                error.add_note(f"The model trained so far is in {where / 'model'}")
+                error.add_note(
+                    f"The model trained so far is in {where / 'model'}"
+                    if trained
+                    else f"{where} is kept. It holds the settings (config.toml) and the epochs "
+                    "before this (metrics.jsonl), but no model"
+                )
             raise
         undo.pop_all()
     if replaced is not None:

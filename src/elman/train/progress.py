@@ -18,9 +18,14 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     """Return one line for an epoch: losses in nats with accuracies, or losses with RMSE."""
     training, validation = _metric(record.accuracy, record.rmse), ""
     if record.validation_loss is not None:
-        validation = f"  validation loss {record.validation_loss:.4f}"
+        validation = f"  validation loss {_loss(record.validation_loss)}"
         validation += _metric(record.validation_accuracy, record.validation_rmse)
-    return f"epoch {record.epoch}/{epochs}  loss {record.loss:.4f}{training}{validation}"
+    return f"epoch {record.epoch}/{epochs}  loss {_loss(record.loss)}{training}{validation}"
+
+
+def _loss(loss: float) -> str:
+    """Return four decimals, or an exponent for the loss of a training that diverges."""
+    return f"{loss:.4f}" if loss < 1e6 else f"{loss:.3e}"
 
 
 def _metric(accuracy: float | None, rmse: float | None) -> str:
@@ -53,6 +58,7 @@ class Lines(Progress):
         self.epochs = epochs
         self.every = every
         self._unshown: EpochRecord | None = None
+        self._seconds = 0.0  # of all epochs so far
 
     def __exit__(self, *exception: object) -> None:
         if self._unshown is not None:  # the last epoch, after early stopping or Ctrl-C
@@ -66,8 +72,14 @@ class Lines(Progress):
         """Show the epoch's line if it is due."""
         due = record.epoch % self.every == 0 or record.epoch in (1, self.epochs)
         self._unshown = None if due else record
+        self._seconds += record.seconds
         if due:
-            self.write(epoch_line(record, self.epochs))
+            self.write(epoch_line(record, self.epochs) + self.time_left(record.epoch))
+
+    def time_left(self, epoch: int) -> str:
+        """Return the time that the epochs after `epoch` will take; empty if it is under 1 s."""
+        left = self._seconds / epoch * (self.epochs - epoch)
+        return f"  {_clock(left)} left" if left >= 1 else ""
 
     def write(self, line: str) -> None:
         """Show a line."""
@@ -113,6 +125,10 @@ class Terminal(Lines):
         """Count the epoch, and show its line if it is due."""
         self._complete = record.epoch
         super().epoch(record)
+
+    def time_left(self, epoch: int) -> str:
+        """Return nothing, because the bar shows the time."""
+        return ""
 
     def redraw(self) -> None:
         """Show the current bar; in a terminal, rich refreshes it by itself."""

@@ -6,29 +6,8 @@ import difflib
 from pathlib import Path
 
 from elman.errors import DataError
+from elman.formats import KINDS, READABLE
 
-KINDS = {
-    ".csv": "table",
-    ".tsv": "table",
-    ".tab": "table",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".ts": "ts",
-    ".arff": "arff",
-    ".parquet": "frame",
-    ".pq": "frame",
-    ".feather": "frame",
-    ".arrow": "frame",
-    ".ipc": "frame",
-    ".npz": "arrays",
-    ".npy": "arrays",
-}
-READABLE = (
-    "CSV and TSV (.csv, .tsv, .tab), JSON lines (.jsonl, .ndjson, .json), Parquet and Arrow"
-    " (.parquet, .feather, .arrow), UCR/UEA .ts and .arff, NumPy .npz and .npy, and folders of"
-    " files"
-)
 LONGEST_LINE = 64 << 20  # bytes; reading stops there, the file probably has no line ends
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
 # First bytes of files often passed as text; the remedy says how to convert them.

@@ -1,0 +1,39 @@
+"""The table of file formats that elman reads: their names and endings.
+
+It is separate from the readers because `elman train --help` prints it without importing NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of data files.
+
+    Args:
+        name: its name in messages and `--help`.
+        kind: the reader: `table`, `jsonl`, `frame`, `ts`, `arff`, `arrays`.
+        endings: endings of its files.
+    """
+
+    name: str
+    kind: str
+    endings: tuple[str, ...]
+
+
+FILE_FORMATS = (
+    FileFormat("CSV", "table", (".csv",)),
+    FileFormat("TSV", "table", (".tsv", ".tab")),
+    FileFormat("JSON lines", "jsonl", (".jsonl", ".ndjson", ".json")),
+    FileFormat("Parquet", "frame", (".parquet", ".pq")),
+    FileFormat("Arrow", "frame", (".feather", ".arrow", ".ipc")),
+    FileFormat("UCR/UEA time series", "ts", (".ts",)),
+    FileFormat("ARFF", "arff", (".arff",)),
+    FileFormat("NumPy arrays", "arrays", (".npz", ".npy")),
+)
+KINDS = {ending: f.kind for f in FILE_FORMATS for ending in f.endings}
+READABLE = ", ".join(f"{f.name} ({', '.join(f.endings)})" for f in FILE_FORMATS) + (
+    ", and folders of files"
+)
