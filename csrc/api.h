@@ -128,14 +128,25 @@ struct BackwardChunk {
 enum class Readout { last, mean, max, every };
 enum class Loss { cross_entropy, squared_error };
 
-// [embedding] -> recurrent layers -> readout -> linear: the standard model, elman.models.
+// An embedding: `width` numbers for each of `size` tokens, or codes of categories.
+struct Table {
+    Index size, width;
+};
+
+// [embeddings] -> recurrent layers -> readout -> linear: the standard model, elman.models.
 struct Network {
     Cell cell;
-    Index I;           // channels, or the embedding's width for tokens
+    Index I;  // of the first layer: numbers, then the embeddings of the step's tokens
     Index H, layers, directions, K;
-    Index vocabulary;  // 0: numeric input, no embedding
     Readout readout;
+    const Table* tables = nullptr;
+    Index table_count = 0;  // tokens of a step; 0: numbers only
 
+    Index numbers() const {
+        Index n = I;
+        for (Index k = 0; k < table_count; ++k) n -= tables[k].width;
+        return n;
+    }
     Index width() const { return directions * H; }  // of a layer's output
     Layer layer(Index l, Index d) const { return {cell, l ? width() : I, H, d == 1}; }
     bool every() const { return readout == Readout::every; }
@@ -146,14 +157,14 @@ template <class T>
 struct NetworkChunk {
     Network net;
     Chunk chunk;
-    const T* embedding = nullptr;               // (vocabulary, I)
+    const T* const* embeddings = nullptr;       // (table_count) of (size, width)
     const PackedWeights<T>* layers = nullptr;   // (layers * directions)
     const T *output = nullptr, *output_bias = nullptr, *output_back = nullptr;  // `pack_output`
-    View<const T> x;                            // (T, rows, I)
-    View<const std::int64_t> tokens;            // (T, rows, 1)
+    View<const T> x;                            // (T, rows, numbers)
+    const std::int64_t* tokens = nullptr;       // (N, table_count), in the tables' ranges
     // Dropout: 1 where an element is kept; kept elements are multiplied by `keep`. Null: no
     // dropout.
-    View<const std::uint8_t> mask_input;        // (T, rows, I), of embedded tokens
+    View<const std::uint8_t> mask_input;        // (T, rows, I - numbers), of embedded tokens
     const View<const std::uint8_t>* masks = nullptr;  // (layers - 1) of (T, rows, D*H)
     View<const std::uint8_t> mask_output;       // (rows, D*H), or (T, rows, D*H) if every
     T keep = 1;
@@ -167,7 +178,7 @@ struct NetworkChunk {
     T smoothing = 0;                      // share of the target spread over all classes
     double scale = 1;                     // weight of an item's loss, before its class weight
     double* total = nullptr;              // out: this chunk's share of the loss
-    T* d_embedded = nullptr;              // out: (N, I), dL/d embedded tokens
+    T* d_embedded = nullptr;              // out: (N, I), dL/d input if there are tables
     T* scratch = nullptr;                 // network_scratch elements
 };
 

@@ -152,11 +152,12 @@ Loss loss_of(std::string_view name) {
 
 // A network's shape; the parameters come with every call.
 struct PyNetwork {
-    bool is_double;
+    bool is_double, tokens;
     Network net;
+    std::vector<Table> tables;
 
     std::size_t parameters() const {
-        return std::size_t(net.vocabulary ? 1 : 0) + 4 * net.layers * net.directions + 2;
+        return tables.size() + 4 * net.layers * net.directions + 2;
     }
 };
 
@@ -183,11 +184,12 @@ template <class N>
 double run(const PyNetwork& network, const NetworkInputs& in, const NetworkTargets& to) {
     NetworkCall<N> b;
     b.net = network.net;
+    b.net.tables = network.tables.data();
     b.rows = in.rows;
     b.steps = in.steps;
     b.lengths = at<const std::int64_t>(in.lengths);
     for (const Address p : in.parameters) b.parameters.push_back(at<const N>(p));
-    if (network.net.vocabulary) {
+    if (network.tokens) {
         b.tokens = in.x.of<const std::int64_t>();
     } else {
         b.x = in.x.of<const N>();
@@ -335,18 +337,26 @@ void bind_network(nb::module_& m) {
     nb::class_<PyNetwork>(m, "Network", "A standard model's shape: see network_call.h.")
         .def(
             "__init__",
-            [](PyNetwork* self, std::string_view cell, bool is_double, Index input_size,
-               Index hidden_size, Index layers, Index directions, Index outputs, Index vocabulary,
+            [](PyNetwork* self, std::string_view cell, bool is_double, Index channels,
+               Index hidden_size, Index layers, Index directions, Index outputs,
+               const std::vector<std::array<Index, 2>>& tables, bool tokens,
                std::string_view readout) {
-                new (self) PyNetwork{is_double,
-                                     {cell_of(cell), input_size, hidden_size, layers, directions,
-                                      outputs, vocabulary, readout_of(readout)}};
+                if (tokens && (tables.size() != 1 || channels)) {
+                    throw std::invalid_argument("tables: expected one, of all tokens");
+                }
+                new (self) PyNetwork{is_double, tokens, {}, {}};
+                for (const auto& [size, width] : tables) {
+                    self->tables.push_back({size, width});
+                    channels += width;
+                }
+                self->net = {cell_of(cell), channels, hidden_size, layers, directions, outputs,
+                             readout_of(readout), nullptr, Index(tables.size())};
             },
             nb::arg("cell").noconvert(), nb::arg("is_double").noconvert(),
-            nb::arg("input_size").noconvert(), nb::arg("hidden_size").noconvert(),
+            nb::arg("channels").noconvert(), nb::arg("hidden_size").noconvert(),
             nb::arg("layers").noconvert(), nb::arg("directions").noconvert(),
-            nb::arg("outputs").noconvert(), nb::arg("vocabulary").noconvert(),
-            nb::arg("readout").noconvert())
+            nb::arg("outputs").noconvert(), nb::arg("tables").noconvert(),
+            nb::arg("tokens").noconvert(), nb::arg("readout").noconvert())
         .def(
             "forward",
             [](const PyNetwork& network, std::vector<Address> parameters, const nb::tuple& sizes,

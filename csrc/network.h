@@ -36,7 +36,7 @@ class NetworkScratch {
         const bool in_place = net.every() && !call.mask_output;  // the output layer reads y
         gates_width_ = backward_ ? gates_width<T>(net.cell, net.H) : 0;
         cells_width_ = backward_ ? cells_width<T>(net.cell, net.H) : 0;
-        embedded = take(net.vocabulary ? N * net.I : 0);
+        embedded = take(net.table_count ? N * net.I : 0);
         y_ = take(outputs * N * W);
         dropped_ = take(call.masks ? outputs * N * W : 0);
         gates_ = take(net.layers * directions_ * N * gates_width_);
@@ -96,7 +96,7 @@ class NetworkRun {
         : call_(call), net_(call.net), chunk_(call.chunk), m_(call) {}
 
     void forward() {
-        if (net_.vocabulary) embed();
+        if (net_.table_count) embed();
         for (Index l = 0; l < net_.layers; ++l) {
             for (Index d = 0; d < net_.directions; ++d) forward_layer(l, d);
             if (has_dropout(l)) {
@@ -134,10 +134,7 @@ class NetworkRun {
             d_input = d_output;
             d_output = swap;
         }
-        if (net_.vocabulary && call_.mask_input) {
-            const View<T> d_embedded = packed(call_.d_embedded, net_.I);
-            drop<T>(chunk_, true, call_.mask_input, call_.keep, net_.I, d_embedded, d_embedded);
-        }
+        if (net_.table_count) drop_embedded(call_.d_embedded);
     }
 
   private:
@@ -181,17 +178,31 @@ class NetworkRun {
         }
     }
 
+    // The first layer's input: each step's numbers, then the embeddings of its tokens.
     void embed() {
+        const Index numbers = net_.numbers();
+        const std::int64_t* token = call_.tokens;
         T* to = m_.embedded;
         for (Index t = 0; t < chunk_.steps; ++t) {
-            for (Index r = 0; r < chunk_.active[t]; ++r, to += net_.I) {
-                copy(net_.I, call_.embedding + *call_.tokens.at(t, r) * net_.I, to);
+            for (Index r = 0; r < chunk_.active[t]; ++r) {
+                if (numbers) copy(numbers, call_.x.at(t, r), to);
+                to += numbers;
+                for (Index k = 0; k < net_.table_count; ++k, ++token) {
+                    const Index width = net_.tables[k].width;
+                    copy(width, call_.embeddings[k] + *token * width, to);
+                    to += width;
+                }
             }
         }
-        if (call_.mask_input) {
-            const View<T> embedded = packed(m_.embedded, net_.I);
-            drop<T>(chunk_, true, call_.mask_input, call_.keep, net_.I, embedded, embedded);
-        }
+        drop_embedded(m_.embedded);
+    }
+
+    // Dropout of the embedded tokens in rows (N, I), or of their gradients; numbers stay.
+    void drop_embedded(T* rows) const {
+        if (!call_.mask_input) return;
+        const Index numbers = net_.numbers();
+        const View<T> embedded = packed(rows + numbers, net_.I);
+        drop<T>(chunk_, true, call_.mask_input, call_.keep, net_.I - numbers, embedded, embedded);
     }
 
     // The output layer's input from the top layer's states; forward_layer has written the last
@@ -257,7 +268,7 @@ class NetworkRun {
 
     View<const T> input(Index l) const {
         if (l > 0) return packed<const T>(has_dropout(l - 1) ? m_.dropped(l - 1) : m_.y(l - 1));
-        return net_.vocabulary ? packed<const T>(m_.embedded, net_.I) : call_.x;
+        return net_.table_count ? packed<const T>(m_.embedded, net_.I) : call_.x;
     }
 
     void forward_layer(Index l, Index d) {
@@ -290,7 +301,7 @@ class NetworkRun {
         c.dh_n = direction(dh_n, d);
         if (l > 0) {
             c.dx = packed(d_input);
-        } else if (net_.vocabulary) {
+        } else if (net_.table_count) {
             c.dx = packed(call_.d_embedded, net_.I);
         }
         c.add_dx = d > 0;  // both directions read the same input

@@ -29,7 +29,7 @@ std::vector<PackedWeights<T>> pack(const NetworkCall<T>& b, bool backward, Netwo
     const Kernels<T>& kernels = active_kernels<T>();
     const Network& net = b.net;
     const auto products = [&](Index l) {
-        return Products{true, backward, backward && (l > 0 || net.vocabulary > 0)};
+        return Products{true, backward, backward && (l > 0 || net.table_count > 0)};
     };
     Index size = kernels.output_size(net.K, net.width(), backward);
     for (Index l = 0; l < net.layers; ++l) {
@@ -38,7 +38,8 @@ std::vector<PackedWeights<T>> pack(const NetworkCall<T>& b, bool backward, Netwo
     T* into = workspace().weights.elements<T>(size);
     std::vector<PackedWeights<T>> packed;
     const T* const* p = b.parameters.data();
-    if (net.vocabulary) call->embedding = *p++;
+    call->embeddings = p;
+    p += net.table_count;
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
@@ -56,15 +57,44 @@ void check_lengths(const Batch& batch) {
     }
 }
 
-// Here and not in Python: a token indexes memory, and the range of a large batch costs a pass over
-// it.
-void check_tokens(const Batch& batch, const Strided<const std::int64_t>& tokens, Index vocabulary) {
-    for (Index b = 0; b < batch.rows(); ++b) {
-        for (Index t = 0; t < batch.length(b); ++t) {
-            const std::int64_t token = *tokens.at(t, b);
-            if (token < 0 || token >= vocabulary) {
-                throw std::out_of_range("x: got token " + std::to_string(token) +
-                                        ", expected 0 to " + std::to_string(vocabulary - 1));
+// A whole number as one, anything else as it is.
+template <class N>
+std::string text(N value) {
+    return value == std::floor(value) && std::fabs(double(value)) < 1e15
+               ? std::to_string(std::int64_t(value))
+               : std::to_string(value);
+}
+
+// The token that `value` is, or the code in a column; fractions are cut off, as by Tensor.long().
+template <class N>
+std::int64_t checked(N value, const Table& table, Index column = -1) {
+    if (value > N(-1) && value < N(table.size)) return std::int64_t(value);
+    throw std::out_of_range(
+        (column < 0 ? "x: got token " + text(value)
+                    : "x: got category code " + text(value) + " in column " +
+                          std::to_string(column)) +
+        ", expected 0 to " + std::to_string(table.size - 1));
+}
+
+// Every valid step's tokens (N, table_count), as the chunks are packed. Here and not in Python: a
+// token indexes memory, and the range of a large batch costs a pass over it.
+template <class T>
+void read_tokens(const NetworkCall<T>& b, const Batch& batch, std::int64_t* into) {
+    const Network& net = b.net;
+    const Index numbers = net.numbers();
+    for (Index i = 0; i < batch.chunks(); ++i) {
+        const Chunk& chunk = batch.chunk(i);
+        const Index* const row = batch.order().data() + batch.first_row(i);
+        for (Index t = 0; t < chunk.steps; ++t) {
+            for (Index r = 0; r < chunk.active[t]; ++r) {
+                if (b.tokens.data) {
+                    *into++ = checked(*b.tokens.at(t, row[r]), net.tables[0]);
+                    continue;
+                }
+                const T* const step = b.x.at(t, row[r]);
+                for (Index k = 0; k < net.table_count; ++k) {
+                    *into++ = checked(step[numbers + k], net.tables[k], numbers + k);
+                }
             }
         }
     }
@@ -106,7 +136,7 @@ template <class T>
 void unpack(const NetworkCall<T>& b, const T* from) {
     const Kernels<T>& kernels = active_kernels<T>();
     const Network& net = b.net;
-    T* const* p = b.gradients.data() + (net.vocabulary ? 1 : 0);
+    T* const* p = b.gradients.data() + net.table_count;
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
@@ -117,22 +147,22 @@ void unpack(const NetworkCall<T>& b, const T* from) {
     kernels.unpack_output(net.K, net.width(), from, p[0], p[1]);
 }
 
-// Gradient of the embedding: steps that hold the same token add up, in the order of the batch.
+// Gradients of the embeddings: steps that hold the same token add up, in the order of the chunks.
 template <class T>
-void add_embedded(const NetworkCall<T>& b, const Batch& batch, const T* d_embedded) {
-    const Index I = b.net.I;
-    T* const into = b.gradients[0];
-    std::fill(into, into + b.net.vocabulary * I, T(0));
-    const ChunkViews<const std::int64_t> tokens(b.tokens, batch);
-    for (Index i = 0; i < batch.chunks(); ++i) {
-        const Chunk& chunk = batch.chunk(i);
-        const View<const std::int64_t> view = tokens.view(i);
-        for (Index t = 0; t < chunk.steps; ++t) {
-            for (Index r = 0; r < chunk.active[t]; ++r, d_embedded += I) {
-                T* const row = into + *view.at(t, r) * I;
-                for (Index n = 0; n < I; ++n) row[n] += d_embedded[n];
-            }
+void add_embedded(const NetworkCall<T>& b, Index steps, const std::int64_t* tokens,
+                  const T* d_embedded) {
+    const Network& net = b.net;
+    Index column = net.numbers();
+    for (Index k = 0; k < net.table_count; ++k) {
+        const Index size = net.tables[k].size, width = net.tables[k].width;
+        T* const into = b.gradients[k];
+        std::fill(into, into + size * width, T(0));
+        for (Index n = 0; n < steps; ++n) {
+            const T* const from = d_embedded + n * net.I + column;
+            T* const row = into + tokens[n * net.table_count + k] * width;
+            for (Index u = 0; u < width; ++u) row[u] += from[u];
         }
+        column += width;
     }
 }
 
@@ -143,7 +173,6 @@ class NetworkViews {
     NetworkViews(const NetworkCall<T>& b, const Batch& batch)
         : x_(b.x, batch),
           values_(b.values, batch),
-          tokens_(b.tokens, batch),
           codes_(b.codes, batch),
           mask_input_(b.mask_input, batch),
           mask_output_(b.mask_output, batch),
@@ -157,7 +186,6 @@ class NetworkViews {
 
     void set(Index i, NetworkChunk<T>* c) const {
         c->x = x_.view(i);
-        c->tokens = tokens_.view(i);
         c->mask_input = mask_input_.view(i);
         c->masks = masks_ ? mask_views_.data() + i * masks_ : nullptr;
         c->mask_output = mask_output_.view(i);
@@ -168,7 +196,7 @@ class NetworkViews {
 
   private:
     const ChunkViews<const T> x_, values_;
-    const ChunkViews<const std::int64_t> tokens_, codes_;
+    const ChunkViews<const std::int64_t> codes_;
     const ChunkViews<const std::uint8_t> mask_input_, mask_output_;
     const ChunkViews<T> logits_;
     const Index masks_;
@@ -186,7 +214,12 @@ double run_network(const NetworkCall<T>& b) {
     const Batch batch(b.rows, b.steps, b.lengths,
                       train ? gradient_chunks(b.rows) : forward_chunks(b.rows, b.threads));
     check_lengths(batch);
-    if (net.vocabulary) check_tokens(batch, b.tokens, net.vocabulary);
+    std::int64_t* tokens = nullptr;
+    if (net.table_count) {
+        const Index count = batch.valid_steps() * net.table_count;
+        tokens = workspace().tokens.elements<std::int64_t>(count);
+        read_tokens(b, batch, tokens);
+    }
     NetworkChunk<T> shared;
     const std::vector<PackedWeights<T>> packed = pack(b, train, &shared);
     shared.net = net;
@@ -200,7 +233,7 @@ double run_network(const NetworkCall<T>& b) {
     T* d_embedded = nullptr;
     std::vector<double> totals(batch.chunks(), 0.0);
     if (train) {
-        if (net.vocabulary) {
+        if (net.table_count) {
             d_embedded = workspace().embedded.elements<T>(batch.valid_steps() * net.I);
         }
         shared.scale = 1.0 / total_weight(b, batch);
@@ -211,6 +244,7 @@ double run_network(const NetworkCall<T>& b) {
         NetworkChunk<T> c = shared;
         c.chunk = batch.chunk(i);
         views.set(i, &c);
+        if (tokens) c.tokens = tokens + batch.steps_before(i) * net.table_count;
         if (train) {
             c.gradients = sum.begin();
             c.total = &totals[i];
@@ -225,11 +259,13 @@ double run_network(const NetworkCall<T>& b) {
 
     workspace().weights.trim();
     if (net.every() && b.lengths) zero_padding(batch, b.logits, net.K);
-    if (!train) return 0;
-    unpack(b, sum.total());
-    // After the chunks and on one thread: rows of different chunks may hold the same token.
-    if (net.vocabulary) add_embedded(b, batch, d_embedded);
+    if (train) {
+        unpack(b, sum.total());
+        // After the chunks and on one thread: rows of different chunks may hold the same token.
+        if (tokens) add_embedded(b, batch.valid_steps(), tokens, d_embedded);
+    }
     workspace().embedded.trim();
+    workspace().tokens.trim();
     double total = 0;
     for (const double t : totals) total += t;
     return total;

@@ -12,11 +12,11 @@ struct NetworkCall {
     Network net;
     Index rows, steps;                      // B, T
     const std::int64_t* lengths = nullptr;  // (B), 1 to T, or null for T
-    // In the order of torch's model: embedding, then weight_ih, weight_hh, bias_ih, bias_hh of each
+    // In the order of torch's model: embeddings, then weight_ih, weight_hh, bias_ih, bias_hh of each
     // layer and direction (biases null if there are none), then the output's weight and bias.
     std::vector<const T*> parameters;
-    Strided<const T> x;                      // (T, B, I) if there is no vocabulary
-    Strided<const std::int64_t> tokens;      // (T, B), at valid steps from 0 to vocabulary - 1
+    Strided<const T> x;                      // (T, B, C): numbers, then a code for each table
+    Strided<const std::int64_t> tokens;      // or (T, B), ids for the only table
     Strided<const std::uint8_t> mask_input;  // dropout as in NetworkChunk, or none
     std::vector<Strided<const std::uint8_t>> masks;
     Strided<const std::uint8_t> mask_output;
@@ -33,7 +33,7 @@ struct NetworkCall {
 };
 
 // The mean loss, as torch.nn.functional.cross_entropy or mse_loss; 0 if forward only.
-// Raises std::out_of_range for a token or class that the network does not have.
+// Raises std::out_of_range for a token, code or class that the network does not have.
 template <class T>
 double run_network(const NetworkCall<T>& batch);
 

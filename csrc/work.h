@@ -27,7 +27,7 @@ inline Index forward_chunks(Index B, int threads) {
 // One for each thread of the program. Arenas apart because their lifetimes overlap: a caller's
 // packed weights are in use while it works on a chunk like any other thread.
 struct Workspace {
-    Arena weights, scratch, embedded;
+    Arena weights, scratch, embedded, tokens;
 };
 inline Workspace& workspace() {
     thread_local Workspace workspace;

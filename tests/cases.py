@@ -215,6 +215,7 @@ def padded_with(x: Tensor, lengths: Tensor | None, value: float) -> Tensor:
 
 
 CLASSES, CHANNELS, VOCABULARY = 3, 2, 9
+CATEGORIES = (7, 3)  # sizes of the columns of codes that follow the channels in mixed input
 
 
 def make_model(
@@ -222,6 +223,7 @@ def make_model(
     readout: str = "last",
     *,
     tokens: bool = False,
+    mixed: bool = False,
     seed: int = 0,
     kind: type[SequenceModel] = SequenceModel,
     **options: Any,
@@ -232,6 +234,8 @@ def make_model(
     reading them would go unnoticed.
     """
     sizes = {"vocabulary_size": VOCABULARY} if tokens else {"input_size": CHANNELS}
+    if mixed:
+        sizes["category_sizes"] = CATEGORIES
     small = {"num_outputs": CLASSES, "hidden_size": 6, "embedding_size": 4, "bidirectional": False}
     config = ModelConfig(
         **{**small, **sizes, **options},
@@ -247,12 +251,21 @@ def make_model(
     return model
 
 
-def make_sequences(lengths: list[int], *, tokens: bool = False, seed: int = 0) -> list[Tensor]:
+def add_categories(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """x (..., C) with a random code of each column of `CATEGORIES` after its channels."""
+    codes = [torch.randint(0, n, x.shape[:-1], generator=generator) for n in CATEGORIES]
+    return torch.cat([x, torch.stack(codes, -1).to(x)], -1)
+
+
+def make_sequences(
+    lengths: list[int], *, tokens: bool = False, mixed: bool = False, seed: int = 0
+) -> list[Tensor]:
     """Random sequences, each (T_i, C) float32 or (T_i,) int64 without padding and unknown."""
     generator = torch.Generator().manual_seed(seed)
     if tokens:
         return [torch.randint(2, VOCABULARY, (n,), generator=generator) for n in lengths]
-    return [torch.randn(n, CHANNELS, generator=generator) for n in lengths]
+    rows = [torch.randn(n, CHANNELS, generator=generator) for n in lengths]
+    return [add_categories(row, generator) for row in rows] if mixed else rows
 
 
 def stack_rows(rows: list[Tensor], *, extra: int = 0, pad: float = 0) -> tuple[Tensor, Tensor]:
@@ -265,7 +278,13 @@ def stack_rows(rows: list[Tensor], *, extra: int = 0, pad: float = 0) -> tuple[T
 
 
 def make_examples(
-    n: int = 40, *, tokens: bool = False, per_step: bool = False, seed: int = 0, longest: int = 9
+    n: int = 40,
+    *,
+    tokens: bool = False,
+    mixed: bool = False,
+    per_step: bool = False,
+    seed: int = 0,
+    longest: int = 9,
 ) -> Examples:
     """Sequences that can be learnt: the class is the sign of the first channel's, or token's, mean.
 
@@ -279,6 +298,9 @@ def make_examples(
     else:
         rows = [rng.normal(size=(m, CHANNELS)).astype(np.float32) for m in lengths]
         steps = [(r[:, 0] > 0).astype(np.int64) for r in rows]
+    if mixed:
+        generator = torch.Generator().manual_seed(seed)
+        rows = [add_categories(torch.from_numpy(r), generator).numpy() for r in rows]
     if per_step:
         return Examples(Ragged.from_list(rows), Ragged.from_list(steps))
     return Examples(Ragged.from_list(rows), np.array([int(s.mean() > 0.5) for s in steps]))

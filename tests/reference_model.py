@@ -30,6 +30,11 @@ def reference_logits(
     mask = ~past_end(x, lengths)  # (B, T)
     if config.vocabulary_size:
         x = keep(model.embedding.weight[torch.where(mask, x, 0)])
+    elif config.category_sizes:
+        channels, codes = x.tensor_split([config.input_size], -1)
+        codes = torch.where(mask[:, :, None], codes, 0).long()
+        parts = [table.weight[codes[..., k]] for k, table in enumerate(model.embeddings)]
+        x = torch.cat([channels, keep(torch.cat(parts, -1))], -1)
     start = torch.zeros(len(x), config.hidden_size, dtype=model.output.weight.dtype)
     y, finals = x, []
     for layer in range(config.num_layers):

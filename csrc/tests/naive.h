@@ -156,14 +156,14 @@ inline Weights zeros_like(const Weights& w) {
 // The standard network. Masks multiply: 0, or what a kept number is multiplied by; empty: no mask.
 struct Model {
     Network net;
-    Numbers embedding;            // (vocabulary, I)
+    std::vector<Numbers> embeddings;  // (size, width) each
     std::vector<Weights> layers;  // layers * directions
     Numbers V, output_bias;       // (K, W), (K)
 
     // Every parameter, in the order of network_call.h.
     std::vector<Numbers*> parameters() {
         std::vector<Numbers*> all;
-        if (net.vocabulary) all.push_back(&embedding);
+        for (Numbers& table : embeddings) all.push_back(&table);
         for (Weights& w : layers) all.insert(all.end(), {&w.W, &w.U, &w.b, &w.v});
         all.insert(all.end(), {&V, &output_bias});
         return all;
@@ -172,9 +172,9 @@ struct Model {
 
 struct Sequence {
     Index steps;
-    Numbers x;                         // (steps, I)
-    std::vector<std::int64_t> tokens;  // (steps)
-    Numbers mask_input;                // (steps, I)
+    Numbers x;                         // (steps, numbers)
+    std::vector<std::int64_t> tokens;  // (steps, tables)
+    Numbers mask_input;                // (steps, I - numbers)
     std::vector<Numbers> masks;        // (steps, W) each
     Numbers mask_output;               // (W), or (steps, W) if every
     std::vector<std::int64_t> codes;   // one, or (steps)
@@ -196,6 +196,12 @@ inline Numbers times(const Numbers& x, const Numbers& mask) {
     Numbers result = x;
     for (std::size_t n = 0; n < mask.size(); ++n) result[n] = mask[n] ? x[n] * mask[n] : 0;
     return result;
+}
+
+// Step t's part of a mask (steps, width), which may be empty.
+inline Numbers step_of(const Numbers& mask, Index t, Index width) {
+    if (mask.empty()) return mask;
+    return Numbers(mask.begin() + t * width, mask.begin() + (t + 1) * width);
 }
 
 // The loss of one item and, in the place of its logits, their gradient.
@@ -237,13 +243,20 @@ inline double run_model(const Model& model, const Sequence& in, const Target& ta
     const Index H = net.H, W = net.width(), K = net.K, n = in.steps, D = net.directions;
     const States start{Numbers(H), Numbers(H)};
     Numbers x = in.x;
-    if (net.vocabulary) {
+    const Index numbers = net.numbers(), tables = net.table_count;
+    if (tables) {
         x.clear();
-        for (const std::int64_t token : in.tokens) {
-            const auto row = model.embedding.begin() + token * net.I;
-            x.insert(x.end(), row, row + net.I);
+        for (Index t = 0; t < n; ++t) {
+            x.insert(x.end(), in.x.begin() + t * numbers, in.x.begin() + (t + 1) * numbers);
+            Numbers embedded;
+            for (Index k = 0; k < tables; ++k) {
+                const Index width = net.tables[k].width;
+                const auto row = model.embeddings[k].begin() + in.tokens[t * tables + k] * width;
+                embedded.insert(embedded.end(), row, row + width);
+            }
+            embedded = times(embedded, step_of(in.mask_input, t, net.I - numbers));
+            x.insert(x.end(), embedded.begin(), embedded.end());
         }
-        x = times(x, in.mask_input);
     }
     std::vector<Run> runs;
     Numbers top;
@@ -323,12 +336,13 @@ inline double run_model(const Model& model, const Sequence& in, const Target& ta
             for (std::size_t j = 0; j < part.size(); ++j) dx[j] += part[j];
         }
         if (l > 0) dy = in.masks.empty() ? dx : times(dx, in.masks[l - 1]);
-        if (l == 0 && net.vocabulary) {
-            dx = times(dx, in.mask_input);
-            for (Index t = 0; t < n; ++t) {
-                for (Index i = 0; i < net.I; ++i) {
-                    into->embedding[in.tokens[t] * net.I + i] += dx[t * net.I + i];
-                }
+        for (Index t = 0; l == 0 && tables && t < n; ++t) {
+            const auto begin = dx.begin() + t * net.I + numbers;
+            const Numbers d = times(Numbers(begin, begin + net.I - numbers),
+                                    step_of(in.mask_input, t, net.I - numbers));
+            for (Index k = 0, at = 0; k < tables; ++k) {
+                const Index width = net.tables[k].width, token = in.tokens[t * tables + k];
+                for (Index i = 0; i < width; ++i) into->embeddings[k][token * width + i] += d[at++];
             }
         }
     }

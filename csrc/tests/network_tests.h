@@ -21,8 +21,9 @@ struct NetworkCase {
         return std::string(isa) + (is_double ? " double " : " float ") + name_of(net.cell) + " " +
                readouts[int(net.readout)] + " I=" + std::to_string(net.I) + " H=" +
                std::to_string(net.H) + " layers=" + std::to_string(net.layers) + " directions=" +
-               std::to_string(net.directions) + " K=" + std::to_string(net.K) + " vocabulary=" +
-               std::to_string(net.vocabulary) + " B=" + std::to_string(B) + " T=" +
+               std::to_string(net.directions) + " K=" + std::to_string(net.K) + " numbers=" +
+               std::to_string(net.numbers()) + " tables=" + std::to_string(net.table_count) +
+               " B=" + std::to_string(B) + " T=" +
                std::to_string(T) + " ragged " + std::to_string(ragged) + " dropout " +
                std::to_string(dropout) + " loss " + std::to_string(int(loss)) + " weighted " +
                std::to_string(weighted) + " bias " + std::to_string(bias) + " seed " +
@@ -38,7 +39,9 @@ class NetworkProblem {
         const Network& net = c.net;
         const Index W = net.width(), G = gate_count(net.cell);
         model_.net = net;
-        if (net.vocabulary) model_.embedding = draw(net.vocabulary * net.I, 1);
+        for (Index k = 0; k < net.table_count; ++k) {
+            model_.embeddings.push_back(draw(net.tables[k].size * net.tables[k].width, 1));
+        }
         for (Index l = 0; l < net.layers; ++l) {
             for (Index d = 0; d < net.directions; ++d) {
                 const Layer layer = net.layer(l, d);
@@ -193,15 +196,22 @@ class NetworkProblem {
         const Network& net = c_.net;
         const Index items = net.every() ? c_.T : 1, W = net.width();
         const auto draw_mask = [&] { return std::uint8_t(random_.below(4) != 0); };
-        if (net.vocabulary) {
-            const auto draw_token = [&] { return random_.below(net.vocabulary); };
+        const Index numbers = net.numbers(), tables = net.table_count;
+        if (tables == 1 && !numbers && c_.seed % 2) {  // ids of their own; else codes in x
+            const auto draw_token = [&] { return random_.below(net.tables[0].size); };
             tokens_ = random_rows<std::int64_t>(c_.T, 1, draw_token);
         } else {
-            x_ = random_rows<T>(c_.T, net.I, [&] { return T(random_.uniform()); });
+            Index column = 0;
+            x_ = random_rows<T>(c_.T, numbers + tables, [&] {
+                const Index k = column++ % (numbers + tables) - numbers;
+                return k < 0 ? T(random_.uniform()) : T(random_.below(net.tables[k].size));
+            });
         }
         if (c_.dropout) {
             keep_ = T(1 / 0.75);
-            if (net.vocabulary) mask_input_ = random_rows<std::uint8_t>(c_.T, net.I, draw_mask);
+            if (tables) {
+                mask_input_ = random_rows<std::uint8_t>(c_.T, net.I - numbers, draw_mask);
+            }
             for (Index l = 0; l + 1 < net.layers; ++l) {
                 masks_.push_back(random_rows<std::uint8_t>(c_.T, W, draw_mask));
             }
@@ -229,7 +239,11 @@ class NetworkProblem {
         s.steps = n;
         for (Index t = 0; t < n; ++t) {
             if (tokens_) s.tokens.push_back(tokens_.at(t, r, 0));
-            for (Index i = 0; i < x_.width; ++i) s.x.push_back(double(x_.at(t, r, i)));
+            for (Index i = 0; i < x_.width; ++i) {
+                const double value = double(x_.at(t, r, i));
+                if (i < c_.net.numbers()) s.x.push_back(value);
+                else s.tokens.push_back(std::int64_t(value));
+            }
         }
         s.mask_input = multipliers(mask_input_, r, n);
         for (const auto& mask : masks_) s.masks.push_back(multipliers(mask, r, n));
@@ -267,13 +281,28 @@ class NetworkProblem {
     T keep_ = 1;
 };
 
+// What a network may read: numbers; ids, or a column of codes; numbers and columns of codes.
+struct Inputs {
+    Index I;
+    std::vector<Table> tables;
+};
+inline const Inputs inputs[] = {
+    {1, {}}, {4, {}}, {5, {{7, 5}}}, {3, {{2, 1}, {5, 2}}}, {9, {{7, 4}, {3, 2}}},
+};
+
+inline Network network(Cell cell, const Inputs& in, Index H, Index layers, Index directions,
+                       Index K, Readout readout) {
+    return {cell, in.I, H, layers, directions, K, readout, in.tables.data(),
+            Index(in.tables.size())};
+}
+
 constexpr Readout readouts[] = {Readout::last, Readout::mean, Readout::max, Readout::every};
 
 inline NetworkCase draw_network(Cell cell, Readout readout, std::uint64_t seed) {
     Random random(seed * 4 + std::uint64_t(readout));
     NetworkCase c;
-    c.net = {cell, 1 + random.below(5), 1 + random.below(20), 1 + random.below(3),
-             1 + random.below(2), 1 + random.below(5), random.below(2) ? 7 : 0, readout};
+    c.net = network(cell, inputs[random.below(5)], 1 + random.below(20), 1 + random.below(3),
+                    1 + random.below(2), 1 + random.below(5), readout);
     c.B = random.below(3) ? 1 + random.below(12) : 33;
     c.T = 1 + random.below(7);
     c.ragged = random.below(3);
@@ -305,13 +334,14 @@ void test_networks(int count) {
 
 inline void test_naive_network() {
     for (const Readout readout : readouts) {
-        for (const Index vocabulary : {0, 5}) {
+        for (const Inputs& in : inputs) {
+            const bool embeds = !in.tables.empty();
             NetworkCase c;
-            c.net = {vocabulary ? Cell::gru : Cell::lstm, 2, 3, 2, 2, 3, vocabulary, readout};
+            c.net = network(embeds ? Cell::gru : Cell::lstm, in, 3, 2, 2, 3, readout);
             c.B = 3;
             c.T = 4;
             c.ragged = c.dropout = c.weighted = c.bias = true;
-            c.loss = vocabulary ? Loss::cross_entropy : Loss::squared_error;
+            c.loss = embeds ? Loss::cross_entropy : Loss::squared_error;
             c.seed = 1;
             trying = "naive " + c.text("", true);
             NetworkProblem<double>(c).check_naive();

@@ -31,7 +31,7 @@ Case large_case(Cell cell, std::uint64_t seed) {
 
 NetworkCase large_network(Cell cell) {
     NetworkCase c;
-    c.net = {cell, 6, 40, 2, 2, 3, 11, Readout::mean};
+    c.net = network(cell, inputs[4], 40, 2, 2, 3, Readout::mean);
     c.B = 50;
     c.T = 30;
     c.ragged = c.dropout = c.weighted = c.bias = true;

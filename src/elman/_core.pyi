@@ -68,21 +68,23 @@ class LayerCall:
         """Compute the gradients from those of the outputs and last states."""
 
 class Network:
-    """A standard model's shape: embedding or none, recurrent layers, readout, linear layer."""
+    """A standard model's shape: embeddings, recurrent layers, readout, linear layer."""
 
     def __init__(
         self,
         cell: str,
         is_double: bool,
-        input_size: int,
+        channels: int,
         hidden_size: int,
         layers: int,
         directions: int,
         outputs: int,
-        vocabulary: int,
+        tables: Sequence[tuple[int, int]],
+        tokens: bool,
         readout: str,
     ) -> None:
-        """Args: input_size is the embedding's width where vocabulary is not 0."""
+        """Args: tables are sizes and widths of the embeddings, whose codes follow the channels in
+        x; or of the only one, whose ids are x if tokens."""
 
     def forward(
         self,

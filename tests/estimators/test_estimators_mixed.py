@@ -58,8 +58,9 @@ def test_train_check_save_load(kind, cell, tmp_path):
     X, y = make_mixed()
     y = [t[:, 0] for t in X] if kind is SequenceTagger else y
     model = kind(**SMALL, cell=cell, dropout=0.1).fit(X, y)
-    assert "categories are embedded next to numbers" in model.history_.gradients
-    assert all(check.passed for check in model.check(X))
+    assert "one native call a batch" in model.history_.gradients
+    checks = model.check(X)
+    assert all(check.passed and check.worst == 0 for check in checks), checks
     assert model.evaluate(X, y).baselines["logistic regression"]["accuracy"] == 1.0
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
@@ -73,7 +74,7 @@ def test_the_answer_ignores_company():
     model = SequenceClassifier(**SMALL).fit(X, y)
     together = model.predict_proba(X)
     alone = np.concatenate([model.predict_proba([x]) for x in X])
-    np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_categories_can_be_learnt_from():

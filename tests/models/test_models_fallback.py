@@ -133,6 +133,36 @@ CHANGES = {
 }
 
 
+MIXED_CHANGES = {
+    "an embedding's hook": (
+        lambda m: m.embeddings[1].register_forward_hook(lambda *_: None),
+        HOOKS,
+    ),
+    "the list's hook": (lambda m: m.embeddings.register_forward_hook(lambda *_: None), HOOKS),
+    "an embedding's parametrization": (
+        lambda m: parametrize.register_parametrization(m.embeddings[0], "weight", Halved()),
+        HOOKS,
+    ),
+    "padding_idx": (
+        lambda m: m.embeddings.__setitem__(1, nn.Embedding(3, 3, padding_idx=0)),
+        OTHER,
+    ),
+    "one more embedding": (lambda m: m.embeddings.append(nn.Embedding(3, 3)), OTHER),
+    "no list": (lambda m: setattr(m, "embeddings", nn.Sequential(*m.embeddings)), OTHER),
+    "more codes": (lambda m: m.embeddings.__setitem__(1, nn.Embedding(600, 3)), PARAMETER),
+    "mixed dtypes": (lambda m: m.embeddings[0].double(), PARAMETER),
+}
+
+
+@pytest.mark.parametrize("change", MIXED_CHANGES)
+def test_each_reason_is_named_for_categories(change):
+    model = make_model(mixed=True)
+    assert not isinstance(model.native(), str)
+    apply, reason = MIXED_CHANGES[change]
+    apply(model)
+    assert model.native() == reason
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_reason_is_named(change):
     model = make_model(tokens=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from cases import CHANNELS, VOCABULARY, make_model, past_end
+from cases import CHANNELS, VOCABULARY, add_categories, make_model, past_end
 from reference_model import native_loss, native_of, reference_logits, reference_loss
 from tolerances import assert_close
 
@@ -19,7 +19,7 @@ CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
 LAYERS = [1, 2, 3]
 DIRECTIONS = [False, True]
 READOUTS = ["last", "mean", "max", "every"]
-TOKENS = [False, True]
+INPUTS = ["numbers", "tokens", "mixed"]
 LOSSES = ["plain", "weights", "smoothing", "both", "squared"]
 DROPOUT = [0.0, 0.4]
 DTYPES = [torch.float64, torch.float32]
@@ -43,7 +43,7 @@ class Case:
     layers: int
     bidirectional: bool
     readout: str
-    tokens: bool
+    inputs: str
     loss: str
     dropout: float
     dtype: torch.dtype
@@ -56,7 +56,8 @@ class Case:
         return make_model(
             self.cell,
             self.readout,
-            tokens=self.tokens,
+            tokens=self.inputs == "tokens",
+            mixed=self.inputs == "mixed",
             nonlinearity=self.nonlinearity,
             num_layers=self.layers,
             bidirectional=self.bidirectional,
@@ -72,10 +73,11 @@ class Case:
         lengths = torch.randint(1, T + 1, (B,))
         lengths[self.number % B] = T
         outside = torch.arange(T) >= lengths[:, None]
-        if self.tokens:
+        if self.inputs == "tokens":
             x = torch.randint(0, VOCABULARY, (B, T)).masked_fill(outside, -(10**9))
         else:
             x = torch.randn(B, T, CHANNELS, dtype=self.dtype)
+            x = add_categories(x) if self.inputs == "mixed" else x
             x[outside] = float("nan")
         items = (B, T) if every else (B,)
         if self.loss == "squared":
@@ -99,7 +101,7 @@ class Case:
 
 def every_case():
     choices = itertools.product(
-        CELLS, LAYERS, DIRECTIONS, READOUTS, TOKENS, LOSSES, DROPOUT, DTYPES
+        CELLS, LAYERS, DIRECTIONS, READOUTS, INPUTS, LOSSES, DROPOUT, DTYPES
     )
     return [Case(i, *cell, *rest) for i, (cell, *rest) in enumerate(choices)]
 
@@ -115,7 +117,9 @@ def compare(case):
 
     double = model.double()
     wide = {n: o.double() if isinstance(o, torch.Tensor) else o for n, o in options.items()}
-    expected = reference_logits(double, x if case.tokens else x.double(), lengths, masks)
+    expected = reference_logits(
+        double, x if case.inputs == "tokens" else x.double(), lengths, masks
+    )
     target = target.double() if target.is_floating_point() else target
     expected_loss = reference_loss(expected, target, lengths, **wide)
     wanted = torch.autograd.grad(expected_loss, list(double.parameters()))
@@ -168,7 +172,7 @@ def test_the_sample_has_every_pair_of_choices():
                 ("layers", c.layers),
                 ("both", c.bidirectional),
                 ("readout", c.readout),
-                ("tokens", c.tokens),
+                ("inputs", c.inputs),
                 ("loss", c.loss),
                 ("dropout", c.dropout),
                 ("dtype", c.dtype),
@@ -195,7 +199,7 @@ def test_sizes_off_the_vector_width_and_many_chunks(B, H, dtype):
                 1 + number % 2,
                 bool(H % 2),
                 readout,
-                bool(number % 2),
+                INPUTS[number % 3],
                 LOSSES[(number + H) % 4],
                 0.0,
                 dtype,
@@ -211,7 +215,7 @@ def test_sizes_off_the_vector_width_and_many_chunks(B, H, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_numbers_of_classes(K, loss, dtype):
     """One class leaves nothing to learn: its loss is 0, and so is its gradient."""
-    compare(Case(1, "gru", "tanh", 1, True, "last", False, loss, 0.0, dtype, K=K))
+    compare(Case(1, "gru", "tanh", 1, True, "last", "numbers", loss, 0.0, dtype, K=K))
 
 
 @pytest.mark.parametrize("isa", _core.isas())
@@ -227,7 +231,7 @@ def test_each_instruction_set(isa, cell, layers, bidirectional):
 
 
 def long_case(dtype):
-    return Case(3, "lstm", "tanh", 2, True, "max", False, "plain", 0.4, dtype, T=63)
+    return Case(3, "lstm", "tanh", 2, True, "max", "mixed", "plain", 0.4, dtype, T=63)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -240,21 +244,24 @@ def test_many_steps(dtype):
 def test_few_steps(readout, T):
     for number, (cell, nonlinearity) in enumerate(CELLS):
         case = Case(
-            number, cell, nonlinearity, 2, True, readout, True, "plain", 0.4, DTYPES[0], T=T
+            number, cell, nonlinearity, 2, True, readout, "tokens", "plain", 0.4, DTYPES[0], T=T
         )
         compare(case)
 
 
-@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("readout", ["last", "every"])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_masks_keep_the_stated_share(layers, readout, tokens):
+def test_masks_keep_the_stated_share(layers, readout, inputs):
     """Drawn by torch's generator, each by itself, in the shapes of what they fall on."""
-    model = make_model("gru", readout, tokens=tokens, num_layers=layers, dropout=0.2)
+    kind = {} if inputs == "numbers" else {inputs: True}
+    model = make_model("gru", readout, **kind, num_layers=layers, dropout=0.2)
     torch.manual_seed(1)
     masks = draw_masks(model.config, 200, 30)
     steps, read = (200, 30, 6), (200, 6)
-    expected = [(200, 30, 4)] * tokens + [steps] * (layers - 1)
+    # The two columns of categories have embeddings of 4 and 3, and one mask.
+    embedded = {"numbers": [], "tokens": [(200, 30, 4)], "mixed": [(200, 30, 4 + 3)]}[inputs]
+    expected = embedded + [steps] * (layers - 1)
     assert [mask.shape for mask in masks] == [*expected, steps if readout == "every" else read]
     for mask in masks:
         assert abs(float(mask.float().mean()) - 0.8) < 5 * (0.16 / mask.numel()) ** 0.5
@@ -269,7 +276,7 @@ def test_masks_keep_the_stated_share(layers, readout, tokens):
 @pytest.mark.parametrize("absent", [-1, -100, -(2**62)])
 def test_codes_below_0_count_for_nothing(readout, loss, absent):
     """As torch's ignore_index, but every negative code."""
-    case = Case(5, "gru", "tanh", 1, True, readout, False, loss, 0.0, torch.float64)
+    case = Case(5, "gru", "tanh", 1, True, readout, "numbers", loss, 0.0, torch.float64)
     model = case.model()
     x, lengths, target = case.batch(model)
     options = case.options(model.config.num_outputs)
@@ -332,10 +339,11 @@ def layouts(x):
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 6, 1, 6]], ids=["full", "ragged"])
-@pytest.mark.parametrize("channels", [1, CHANNELS])
-def test_memory_layouts_of_numbers(lengths, channels):
-    model = make_model("gru", "every", bidirectional=True, input_size=channels)
+@pytest.mark.parametrize(("channels", "mixed"), [(1, False), (CHANNELS, False), (1, True)])
+def test_memory_layouts_of_numbers(lengths, channels, mixed):
+    model = make_model("gru", "every", bidirectional=True, input_size=channels, mixed=mixed)
     x = torch.randn(4, 6, channels)
+    x = add_categories(x) if mixed else x
     ends = None if lengths is None else torch.tensor(lengths)
     target = torch.randint(0, 3, (4, 6))
     loss, logits, gradients = native_loss(model, x, ends, target)
@@ -379,6 +387,29 @@ def test_memory_layouts_of_the_rest(readout):
     found = native_loss(model, x, lengths, target)
     assert found[0] == loss
     assert all(torch.equal(found[2][n], gradients[n]) for n in gradients)
+
+
+def test_gradients_of_embeddings_by_finite_differences():
+    """Both tables beside numbers, codes that repeat within a row and one that never occurs."""
+    model = make_model("lstm", "mean", mixed=True, bidirectional=True).double()
+    x, lengths = add_categories(torch.randn(5, 4, CHANNELS).double()), torch.tensor([4, 1, 2, 3, 4])
+    x[x[..., CHANNELS] == 6] = 5
+    target = torch.randint(0, 3, (5,))
+    _, _, gradients = native_loss(model, x, lengths, target)
+    step = 1e-6
+    for k, table in enumerate(model.embeddings):
+        found = gradients[f"embeddings.{k}.weight"]
+        differences = torch.zeros_like(found)
+        for place in itertools.product(*map(range, found.shape)):
+            losses = []
+            for change in (step, -2 * step, step):  # up, down, and back where it was
+                with torch.no_grad():
+                    table.weight[place] += change
+                losses.append(native_loss(model, x, lengths, target)[0])
+            differences[place] = (losses[0] - losses[1]) / (2 * step)
+        assert torch.allclose(found, differences, atol=1e-8, rtol=1e-5), k
+        assert found.abs().max() > 1e-3
+    assert (gradients["embeddings.0.weight"][6] == 0).all()
 
 
 def test_gradients_in_any_order():

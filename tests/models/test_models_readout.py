@@ -24,7 +24,7 @@ LENGTHS = [4, 1, 7, 2]
 TORCH = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 each_cell = pytest.mark.parametrize("cell", TORCH)
 each_direction = pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "both"])
-each_input = pytest.mark.parametrize("tokens", [False, True], ids=["numbers", "tokens"])
+each_input = pytest.mark.parametrize("inputs", ["numbers", "tokens", "mixed"])
 
 
 def one_direction(model, cell, suffix, layer):
@@ -43,6 +43,10 @@ def states_alone(model, cell, row):
     The backward direction is the forward layer over the flipped sequence, flipped back.
     """
     x = model.embedding(row) if model.config.vocabulary_size else row
+    if model.config.category_sizes:
+        numbers, *codes = row.tensor_split([CHANNELS, CHANNELS + 1], -1)
+        parts = [table(c[:, 0].long()) for table, c in zip(model.embeddings, codes, strict=True)]
+        x = torch.cat([numbers, *parts], -1)
     both = []
     for layer in range(model.config.num_layers):
         forward = one_direction(model, cell, "", layer)(x[None])[0][0]
@@ -72,11 +76,13 @@ def read(states, how):
 @each_input
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("readout", READOUTS)
-def test_explicit_construction(cell, bidirectional, tokens, layers, readout):
+def test_explicit_construction(cell, bidirectional, inputs, layers, readout):
+    tokens = inputs == "tokens"
+    kind = {} if inputs == "numbers" else {inputs: True}
     model = make_model(
-        cell, readout, tokens=tokens, bidirectional=bidirectional, num_layers=layers
+        cell, readout, **kind, bidirectional=bidirectional, num_layers=layers
     ).double()
-    rows = make_sequences(LENGTHS, tokens=tokens)
+    rows = make_sequences(LENGTHS, **kind)
     if not tokens:
         rows = [row.double() for row in rows]
     x, lengths = stack_rows(rows, extra=2, pad=0 if tokens else float("nan"))

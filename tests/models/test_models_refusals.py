@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from cases import CHANNELS, CLASSES, VOCABULARY, make_model
+from cases import CATEGORIES, CHANNELS, CLASSES, VOCABULARY, make_model
 from reference_model import native_loss, native_of
 
 from elman import _core
@@ -31,6 +31,12 @@ def _poison():
 def token(value, row=0, step=0):
     x = K.clone()
     x[row, step] = value
+    return x
+
+
+def mixed(code, row=0, step=0, column=1):
+    x = torch.zeros(3, 4, CHANNELS + len(CATEGORIES))
+    x[row, step, CHANNELS + column] = code
     return x
 
 
@@ -66,6 +72,12 @@ INPUT = [
     ("tokens", token(HUGE), L, DataError, "x: got "),
     ("tokens", token(VOCABULARY, 2, 1), L, DataError, "x: got "),
     ("tokens", token(VOCABULARY, 1, 3), None, DataError, "x: got "),
+    ("mixed", mixed(3), L, DataError, "x: got "),
+    ("mixed", mixed(-1), L, DataError, "x: got "),
+    ("mixed", mixed(7, 2, 1, column=0), L, DataError, "x: got "),
+    ("mixed", mixed(2.0**62), L, DataError, "x: got "),
+    ("mixed", mixed(float("nan")), L, DataError, "x: got "),
+    ("mixed", X, L, ShapeError, f"x: got (3, 4, {CHANNELS}), expected (B, T, {CHANNELS + 2})"),
     ("tokens", K[..., None], L, ShapeError, "x: got (3, 4, 1), expected token ids (B, T)"),
     ("tokens", K[0], None, ShapeError, "x: got (4,), expected token ids (B, T)"),
     ("tokens", K.float(), L, ShapeError, "x: got torch.float32, expected torch.int64 or"),
@@ -79,7 +91,8 @@ INPUT = [
 @pytest.mark.parametrize("path", ["native", "modules", "training"])
 @pytest.mark.parametrize(("kind", "x", "lengths", "error", "message"), INPUT)
 def test_input_that_cannot_be(kind, x, lengths, error, message, path, readout):
-    model = make_model("lstm", readout, tokens=kind == "tokens", bidirectional=True)
+    inputs = {} if kind == "numbers" else {kind: True}
+    model = make_model("lstm", readout, **inputs, bidirectional=True)
     ends = torch.tensor(lengths) if isinstance(lengths, list | int) else lengths
     with pytest.raises(error, match=re.escape(message)):
         if path == "training":
@@ -105,6 +118,15 @@ def test_the_first_token_that_is_none_is_named():
     model = make_model(tokens=True)
     with torch.no_grad(), pytest.raises(DataError, match="x: got token 12, expected 0 to 8"):
         model(token(12, 1), L)
+
+
+@pytest.mark.parametrize("code", [3, -1, 12.5, float("nan"), float("inf")])
+def test_the_first_code_that_is_none_is_named(code):
+    model = make_model(mixed=True)
+    shown = f"{code:f}" if isinstance(code, float) else code
+    message = f"x: got category code {shown} in column 3, expected 0 to 2"
+    with torch.no_grad(), pytest.raises(DataError, match=message):
+        model(mixed(code, 1), L)
 
 
 @pytest.mark.parametrize("readout", ["last", "mean", "max", "every"])
@@ -244,8 +266,8 @@ def test_weights_that_the_call_cannot_read():
 
 
 def test_the_order_of_names_is_torchs():
-    for tokens in (False, True):
-        model = make_model("lstm", tokens=tokens, bidirectional=True, num_layers=2)
+    for kind in ({}, {"tokens": True}, {"mixed": True}):
+        model = make_model("lstm", **kind, bidirectional=True, num_layers=2)
         native, weights = native_of(model)
         names, parameters = zip(*model.named_parameters(), strict=True)
         assert tuple(".".join(name) for name in native.names) == names

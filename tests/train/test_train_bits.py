@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import CHANNELS, make_model, past_end
+from cases import CHANNELS, add_categories, make_model, past_end
 from reference_model import native_loss
 
 from elman import SequenceClassifier, SequenceTagger, _core
@@ -30,11 +30,12 @@ def _one_thread_after():
     torch.set_num_threads(1)
 
 
-def large_batch(tokens, every, B=70, T=30):
+def large_batch(tokens, every, B=70, T=30, mixed=False):
     """Ragged rows, some far shorter than others."""
     lengths = torch.randint(1, T + 1, (B,))
     lengths[B // 2] = T
     x = torch.randint(0, 9, (B, T)) if tokens else torch.randn(B, T, CHANNELS)
+    x = add_categories(x) if mixed else x
     target = torch.randint(0, 3, (B, T) if every else (B,))
     return x, lengths, target
 
@@ -65,11 +66,10 @@ def test_work_of_this_size_is_shared_out():
 )
 def test_loss_and_gradients_for_any_number_of_threads(cell, nonlinearity, dtype, isa):
     readout = {"rnn": "every", "gru": "mean", "lstm": "max"}[cell]
-    tokens = cell == "gru" or nonlinearity == "relu"
-    model = make_model(
-        cell, readout, tokens=tokens, nonlinearity=nonlinearity, dropout=0.3, **LARGE
-    ).to(dtype)
-    x, lengths, target = large_batch(tokens, readout == "every")
+    tokens, mixed = cell == "gru" or nonlinearity == "relu", cell == "lstm"
+    options = {"nonlinearity": nonlinearity, "dropout": 0.3, **LARGE}
+    model = make_model(cell, readout, tokens=tokens, mixed=mixed, **options).to(dtype)
+    x, lengths, target = large_batch(tokens, readout == "every", mixed=mixed)
     x = x if tokens else x.to(dtype)
     masks = draw_masks(model.config, *x.shape[:2])
     before = _core.isa()

@@ -110,14 +110,14 @@ def test_hooks_and_subclasses_take_part_in_training():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-@pytest.mark.parametrize("tokens", [False, True], ids=["numbers", "tokens"])
+@pytest.mark.parametrize("kind", [{}, {"tokens": True}, {"mixed": True}], ids=str)
 @pytest.mark.parametrize("readout", ["last", "every"])
-def test_both_sources_train_alike(readout, tokens, optimizer):
-    data = make_examples(tokens=tokens, per_step=readout == "every")
+def test_both_sources_train_alike(readout, kind, optimizer):
+    data = make_examples(**kind, per_step=readout == "every")
     chosen = settings(optimizer=optimizer, label_smoothing=0.1, clip_norm=0.5, epochs=2)
     models, histories = [], []
     for modules in (False, True):
-        model = make_model("lstm", readout, tokens=tokens, bidirectional=True)
+        model = make_model("lstm", readout, **kind, bidirectional=True)
         models.append(by_modules(model) if modules else model)
         histories.append(train(models[-1], data, data, dataclasses.replace(chosen, keep="last")))
     for one, other in zip(*(history.epochs for history in histories), strict=True):

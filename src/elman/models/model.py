@@ -93,6 +93,20 @@ class ModelConfig(ModelSettings):
         return tuple(min(self.embedding_size, width) for width in widths)
 
     @property
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """Size and width of each embedding: that of the tokens, or one for each category column."""
+        if self.vocabulary_size:
+            return ((self.vocabulary_size, self.embedding_size),)
+        return tuple(zip(self.category_sizes, self.category_widths, strict=True))
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of the modules that hold the embeddings, in the order of `tables`."""
+        if self.vocabulary_size:
+            return ("embedding",)
+        return tuple(f"embeddings.{k}" for k in range(len(self.category_sizes)))
+
+    @property
     def width(self) -> int:
         """D*H: number of outputs of a layer at each step."""
         return self.hidden_size * (2 if self.bidirectional else 1)
@@ -121,14 +135,12 @@ class SequenceModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        size = config.input_size
+        tables = [nn.Embedding(size, width) for size, width in config.tables]
         if config.vocabulary_size:
-            self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
-            size = config.embedding_size
-        elif config.category_sizes:
-            pairs = zip(config.category_sizes, config.category_widths, strict=True)
-            self.embeddings = nn.ModuleList(nn.Embedding(n, width) for n, width in pairs)
-            size += sum(config.category_widths)
+            self.embedding = tables[0]
+        elif tables:
+            self.embeddings = nn.ModuleList(tables)
+        size = config.input_size + sum(width for _, width in config.tables)
         self.recurrent = make_recurrent(
             config.cell_definition,
             size,
@@ -211,10 +223,9 @@ class SequenceModel(nn.Module):
         The modules must run if they do something that the native call would omit. This is checked
         before every call, because hooks, weights and modules can change at any time.
         """
-        reason = f"{type(self).__name__} is a subclass" if type(self) is not SequenceModel else ""
-        if not reason and self.config.category_sizes:
-            reason = "categories are embedded next to numbers"
-        if reason := reason or native_fallback_reason(self, self.config):
+        if type(self) is not SequenceModel:
+            return f"{type(self).__name__} is a subclass"
+        if reason := native_fallback_reason(self, self.config):
             return reason
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]
         weights = native.weights(self)
@@ -234,7 +245,8 @@ def native_fallback_reason(model: nn.Module, config: ModelConfig) -> str:
     modules: dict[str, Any] = model._modules
     if config.cell not in LAYERS and not find_cell(config.cell).kernel:
         return f"cell {config.cell!r} has a step function but no kernel"
-    if _has_any_global_hook() or any(map(_is_watched, (model, *modules.values()))):  # type: ignore[no-untyped-call]
+    tables = modules["embeddings"]._modules.values() if config.category_sizes else ()
+    if _has_any_global_hook() or any(map(_is_watched, (model, *modules.values(), *tables))):  # type: ignore[no-untyped-call]
         return "a module has hooks or a parametrization"
     if not _is_as_made(modules, config):
         return "a module is not the one that the config asks for"
@@ -289,9 +301,16 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
         return False
     if config.cell == "rnn" and layer.nonlinearity != config.nonlinearity:
         return False
-    if not config.vocabulary_size:
-        return True
-    table = modules["embedding"]
+    tables = [modules["embedding"]] if config.vocabulary_size else []
+    if config.category_sizes:
+        if type(modules["embeddings"]) is not nn.ModuleList:
+            return False
+        tables = list(modules["embeddings"]._modules.values())
+    return len(tables) == len(config.tables) and all(map(_is_plain_embedding, tables))
+
+
+def _is_plain_embedding(table: nn.Module) -> bool:
+    """Whether this is an embedding without torch's further options."""
     return (
         type(table) is nn.Embedding
         and table.padding_idx is None

@@ -69,11 +69,12 @@ def check_shapes(config: ModelConfig, x: Tensor, lengths: Tensor | None) -> None
 def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, ...]]:
     """Shapes of dropout's masks for a batch, (B, T), in the order of their use.
 
-    (B, T, E) on embedded tokens, if there are tokens; (B, T, D*H) after each layer except the last;
-    (B, D*H), or (B, T, D*H) with an output at every step, on the input of the output layer.
+    (B, T, E) on the embeddings of a step, if there are any; (B, T, D*H) after each layer except the
+    last; (B, D*H), or (B, T, D*H) with an output at every step, on the input of the output layer.
     """
     # Each element is dropped independently, as in torch.nn.functional.dropout.
-    embedded = [(batch, time, config.embedding_size)] if config.vocabulary_size else []
+    width = sum(width for _, width in config.tables)
+    embedded = [(batch, time, width)] if config.tables else []
     between = [(batch, time, config.width)] * (config.num_layers - 1)
     return [*embedded, *between, (batch, time, config.width)[:: 1 if config.per_step else 2]]
 
@@ -117,24 +118,25 @@ class NativeModel:
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         self.config = config
         self.dtype = dtype
-        size = config.embedding_size if config.vocabulary_size else config.input_size
+        size = config.input_size + sum(width for _, width in config.tables)
         cell = config.cell_definition
         # _core.Network is built for each call, so that copies and pickles hold only plain Python.
         self._network = (
             cell.kernel,
             dtype == torch.float64,
-            size,
+            config.input_size,
             config.hidden_size,
             config.num_layers,
             1 + config.bidirectional,
             config.num_outputs,
-            config.vocabulary_size,
+            config.tables,
+            config.vocabulary_size > 0,
             config.readout,
         )
         rows = config.hidden_size * len(cell.blocks)
         shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-        if config.vocabulary_size:
-            shapes["embedding", "weight"] = (config.vocabulary_size, size)
+        for name, table in zip(config.table_names, config.tables, strict=True):
+            shapes[name, "weight"] = table
         for layer in range(config.num_layers):
             for end in ("", "_reverse")[: 1 + config.bidirectional]:
                 name = f"l{layer}{end}"
@@ -157,6 +159,9 @@ class NativeModel:
     def weights(self, model: nn.Module) -> list[Tensor] | None:
         """The model's weights as they are now, or None if the call cannot read one of them."""
         modules: dict[str, Any] = model._modules
+        if self.config.category_sizes:
+            tables = modules["embeddings"]._modules.values()
+            modules = modules | dict(zip(self.config.table_names, tables, strict=True))
         weights = []
         for (module, name), shape in zip(self.names, self.shapes, strict=True):
             # Looked up at every call: parameters may have been replaced, moved or converted.
@@ -189,7 +194,7 @@ class NativeModel:
             x: numbers, (B, T, C), or token ids, (B, T), that it `takes`.
             lengths: valid steps of each row, (B,), from 1 to T; None means all T.
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
-        Raises: ShapeError; DataError for a token outside the vocabulary.
+        Raises: ShapeError; DataError for a token or category code out of range.
         """
         weights = [weight.contiguous() for weight in weights]  # a copy lives until the call returns
         x, lengths = self._read_inputs(x, lengths)
@@ -234,7 +239,7 @@ class NativeModel:
                 1 - dropout; None for no dropout.
             threads: maximum number of threads; None means torch's. Results are bit-identical.
         Returns: the loss; logits as `logits`, with dropout.
-        Raises: ShapeError; DataError for a token or class out of range.
+        Raises: ShapeError; DataError for a token, category code or class out of range.
         """
         config = self.config
         if gradients.native is not self:
@@ -312,16 +317,16 @@ class NativeModel:
         return tensor.contiguous()
 
     def _locate_masks(self, masks: Sequence[Tensor], x: Tensor) -> tuple[_Strided, ...]:
-        """Masks in the call's order: embedded tokens, input of the output layer, between layers."""
+        """Masks in the call's order: embeddings, input of the output layer, between layers."""
         shapes = mask_shapes(self.config, *x.shape[:2])
         if [tuple(mask.shape) for mask in masks] != shapes:
             raise ShapeError(f"masks: got {[tuple(m.shape) for m in masks]}, expected {shapes}")
         if not all(m.dtype is torch.bool and m.is_cpu and m.is_contiguous() for m in masks):
             raise ShapeError("masks: expected contiguous bool tensors on the CPU")
-        tokens = self.config.vocabulary_size > 0
-        embedded = _locate(masks[0], True) if tokens else _NO_TENSOR
+        embeds = bool(self.config.tables)
+        embedded = _locate(masks[0], True) if embeds else _NO_TENSOR
         read = _locate(masks[-1], self.config.per_step)
-        return (embedded, read, *(_locate(mask, True) for mask in masks[tokens:-1]))
+        return (embedded, read, *(_locate(mask, True) for mask in masks[embeds:-1]))
 
 
 def _locate(tensor: Tensor, steps: bool) -> _Strided:
@@ -331,7 +336,7 @@ def _locate(tensor: Tensor, steps: bool) -> _Strided:
 
 
 def _convert_error(error: IndexError) -> ElmanError:
-    """Convert the kernels' error for a length, token or class into an elman error.
+    """Convert the kernels' error for a length, token, code or class into an elman error.
 
     csrc/network_call.cpp writes the whole message, because it knows the row and the value.
     """
