@@ -1,5 +1,7 @@
 """How a training is shown: lines, a bar in a terminal, the output of a notebook's cell."""
 
+import dataclasses
+import re
 import sys
 import types
 
@@ -26,6 +28,12 @@ def record(epoch, watched=True):
 
 
 BAR = " left"  # stands beside it
+
+
+def without_time(line):
+    return re.sub(r"  \d+:\d\d left$", "", line)
+
+
 ONE_CALL = f"gradients by one native call a batch ({_core.isa()})"
 
 
@@ -54,7 +62,30 @@ def test_which_lines(capsys, epochs, every, ran, shown):
             progress.batch(1, 1, RunningMetrics(0.5, 1, 1))
             progress.epoch(record(epoch))
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [epoch_line(record(e), epochs) for e in shown]
+    assert [without_time(line) for line in lines] == [epoch_line(record(e), epochs) for e in shown]
+
+
+def watched_test(epoch, loss=None, accuracy=None):
+    whole = record(epoch, watched=False)
+    return dataclasses.replace(whole, test_loss=loss, test_accuracy=accuracy)
+
+
+def test_a_line_has_the_last_figure_of_the_test_split(capsys):
+    with Lines(4, 1) as progress:
+        for each in (
+            watched_test(1, 0.9, 0.5),
+            watched_test(2),
+            watched_test(3, 0.8, 0.625),
+            watched_test(4),
+        ):
+            progress.epoch(each)
+    found = [without_time(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition("accuracy 0.7000  ")[2] for line in found] == [
+        "test loss 0.9000  accuracy 0.5000",
+        "test loss 0.9000  accuracy 0.5000 (epoch 1)",
+        "test loss 0.8000  accuracy 0.6250",
+        "test loss 0.8000  accuracy 0.6250 (epoch 3)",
+    ]
 
 
 def test_the_last_line_is_shown_after_ctrl_c(capsys):
@@ -86,7 +117,7 @@ def test_the_estimator_shows_lines(capsys, monkeypatch):
     model.fit(X, y)
     assert capsys.readouterr().out == ""
     model.set_params(verbose=2).fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
+    lines = [without_time(line) for line in capsys.readouterr().out.splitlines()]
     expected = [epoch_line(e, 4) for e in model.history_.epochs]
     assert lines == [ONE_CALL, expected[0], expected[1], expected[3]]
     assert model.history_.gradients == ONE_CALL

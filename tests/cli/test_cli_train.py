@@ -16,7 +16,7 @@ from elman.settings import list_settings
 
 EPOCH = re.compile(
     r"^epoch (\d+)/(\d+)  loss (\d+\.\d{4})  accuracy ([01]\.\d{4})"
-    r"  validation loss (\d+\.\d{4})  accuracy ([01]\.\d{4})$",
+    r"  (?:validation|test) loss (\d+\.\d{4})  accuracy ([01]\.\d{4})(?:  \d+:\d\d left)?$",
     re.MULTILINE,
 )
 
@@ -90,7 +90,10 @@ def test_recipe_b(elman, tmp_path):
     ]
     found = json.loads((tmp_path / "b" / "metrics.json").read_text())
     assert 0.88 <= found["test"]["accuracy"] <= 0.98
-    assert found["validation"]["accuracy"] == found["test"]["accuracy"]
+    assert "validation" not in found
+    lines = read_lines(tmp_path / "b" / "metrics.jsonl")
+    assert all(line["test_loss"] and line["validation_loss"] is None for line in lines)
+    assert lines[-1]["test_accuracy"] == found["test"]["accuracy"]
     assert found["kept_epoch"] == found["epochs"] == 50  # nothing is chosen by the test part
     settings = tomllib.loads((tmp_path / "b" / "config.toml").read_text())
     training = settings["training"]

@@ -26,7 +26,6 @@ def test_parts_do_not_overlap(files, name):
     assert sum(map(len, three)) == 30
     assert lines(parts(files, name).test) == three[2]
     assert lines(parts(files, name, seed=1).test) != three[2]
-    assert found.can_choose
     assert [n.split(":")[0] for n in found.notes[:3]] == [
         "test split",
         "validation split",
@@ -76,8 +75,8 @@ def test_files_of_ones_own(files, tmp_path):
     found = parts(files, test=other, validation=0.0)
     assert found.validation is None
     found = parts(files, validation="test")
-    assert found.validation is found.test
-    assert not found.can_choose
+    assert found.validation is None  # the test split is monitored, which is no validation
+    assert found.validation_source == "test"
 
 
 def few(tmp_path, name, count):

@@ -315,7 +315,11 @@ def test_records_are_json_ready():
         "learning_rate",
         "gradient_norm",
         "seconds",
+        "test_loss",
+        "test_accuracy",
     }
+    tested = {record.pop("test_loss"), record.pop("test_accuracy")}
+    assert tested == {None}
     assert all(math.isfinite(v) for v in record.values())
     assert all(type(v) in (int, float) for v in record.values())
 

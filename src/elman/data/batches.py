@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,16 @@ class Examples:
         """Return the indices in the caller's data of the sequences at `index`."""
         return index if self.places is None else self.places[index]
 
+    def take(self, index: NDArray[np.int64]) -> Examples:
+        """Return the sequences at `index`, (m,), in that order."""
+        return dataclasses.replace(
+            self,
+            inputs=self.inputs.take(index),
+            target=_at(self.target, index),
+            weight=None if self.weight is None else _at(self.weight, index),
+            places=self.places_of(index),
+        )
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -84,6 +95,10 @@ def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:
         target=_side_by_side(examples.target, index),
         weight=None if examples.weight is None else _side_by_side(examples.weight, index),
     )
+
+
+def _at(values: Any, index: NDArray[np.int64]) -> Any:
+    return values.take(index) if isinstance(values, Ragged) else values[index]
 
 
 def _side_by_side(values: NDArray[Any] | Ragged, index: NDArray[np.int64]) -> Tensor:

@@ -21,12 +21,13 @@ from elman.estimators.containers import InputContainer, check_columns, open_cont
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, refuse_other_lengths
 from elman.estimators.parameters import Settings, refuse_missing_device
-from elman.estimators.prepare import Prepared, Previous, prepare, read_labels
+from elman.estimators.prepare import Prepared, Previous, prepare, read_labels, read_split
 from elman.estimators.storage import FittedState, write_card, write_folder
 from elman.evaluate import Check, Report, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel
 from elman.train import EpochCallback, History, TorchThreads, train
+from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
 _BATCH = 256  # sequences per batch in prediction
@@ -50,6 +51,7 @@ class SequenceEstimator(FittedState):
         validation_data: tuple[Any, ...] | None = None,
         on_epoch: EpochCallback | None = None,
         groups: Any = None,
+        test_data: tuple[Any, ...] | None = None,
     ) -> Self:
         """Train on labelled sequences.
 
@@ -68,9 +70,15 @@ class SequenceEstimator(FittedState):
                 `elman.explain.Watch`, which has access to the network itself.
             groups: n group labels, one per sequence; the validation split consists of whole
                 groups.
+            test_data: (X, y), evaluated during the training for its curve in `history_` and
+                `plot_history`. Nothing is chosen by it and the weights are the same bits without
+                it. The evaluations cost at most 3 % of the training: a large test split is
+                evaluated every few epochs, or a fixed sample of it; see `history_.monitored`.
         Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
         prepared = self.prepare(X, y, sample_weight, validation_data, groups)
+        if test_data is not None:
+            prepared = self.monitor(prepared, test_data)
         return self.fit_prepared(prepared, on_epoch)
 
     def prepare(
@@ -110,6 +118,28 @@ class SequenceEstimator(FittedState):
             target_names=target_names,
             layout=layout,
         )
+
+    def monitor(
+        self, prepared: Prepared, test_data: tuple[Any, ...], *, every_epoch: bool = False
+    ) -> Prepared:
+        """Return `prepared` with the test split, which `fit_prepared` then monitors.
+
+        Args:
+            prepared: the result of `prepare`.
+            test_data: as for `fit`.
+            every_epoch: evaluate all of it after every epoch, whatever that costs.
+        Raises: the same errors as `fit`.
+        """
+        test = read_split(test_data, prepared.columns, self.targets, self.per_step)
+        sequences = prepared.encoder.encode_sequences(test.X)
+        monitor = Monitor.plan(
+            test.to_examples(sequences, prepared.target),
+            prepared.examples,
+            prepared.config,
+            prepared.plan,
+            every_epoch=every_epoch,
+        )
+        return dataclasses.replace(prepared, test_sequences=sequences, monitor=monitor)
 
     def fit_prepared(self, prepared: Prepared, on_epoch: EpochCallback | None = None) -> Self:
         """Train on the result of `prepare`; `on_epoch` is the same as for `fit`."""
@@ -202,6 +232,7 @@ class SequenceEstimator(FittedState):
                 plan,
                 class_weight=prepared.class_weight,
                 optimizer_state=memory,
+                monitor=prepared.monitor,
                 progress=progress,
                 on_epoch=on_epoch,
             )

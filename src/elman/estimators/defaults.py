@@ -9,13 +9,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elman.data.faults import format_count
 from elman.errors import SettingsError
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
+
+if TYPE_CHECKING:
+    from elman.estimators.encoder import EncodedSequences
+    from elman.estimators.targets import Target
 
 # With fewer training sequences, none are held out for validation: a small data set cannot spare a
 # tenth, and with a cosine schedule the last weights need no selection.
@@ -62,6 +66,24 @@ class DataStatistics:
     per_step: bool
     task: OutputName = "classification"
     scaled: bool = True
+
+    @classmethod
+    def of(
+        cls, sequences: EncodedSequences, target: Target, *, per_step: bool, scaled: bool
+    ) -> DataStatistics:
+        """Return the statistics of encoded training sequences and their target."""
+        encoder, lengths = sequences.encoder, sequences.inputs.lengths
+        return cls(
+            sequences=len(lengths),
+            steps=float(lengths.mean()),
+            channels=encoder.input_size,
+            categories=len(encoder.category_sizes),
+            vocabulary=encoder.vocabulary_size,
+            outputs=target.num_outputs,
+            per_step=per_step,
+            task=target.task,
+            scaled=scaled,
+        )
 
     def __str__(self) -> str:
         tokens = self.vocabulary

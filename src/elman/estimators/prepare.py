@@ -51,6 +51,7 @@ from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingPlan, TrainingSettings
 from elman.tasks import TASKS, OutputName
 from elman.train.losses import check_loss
+from elman.train.monitor import Monitor
 
 _Targets = tuple[type[Target], ...]
 
@@ -160,6 +161,8 @@ class Prepared:
         class_weight: weight of each class in the loss, (K,), or None.
         continues: the network to continue training from; None for a new one.
         one_pass: whether this is one pass of `partial_fit`.
+        test_sequences, monitor: the test split, and when how much of it is evaluated during the
+            training, for a curve only; None if it is not.
     """
 
     labelled: LabelledSequences
@@ -178,6 +181,8 @@ class Prepared:
     class_weight: NDArray[np.float64] | None
     continues: SequenceModel | None
     one_pass: bool
+    test_sequences: EncodedSequences | None = None
+    monitor: Monitor | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -247,10 +252,7 @@ def prepare(
     labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
     columns = container.columns() if previous is None else previous.columns
     if validation_data is not None:
-        X, y, weights = validation_data if len(validation_data) > 2 else (*validation_data, None)
-        container = open_container(X)
-        refuse_other_columns(container, columns)
-        held_out = _label(container.sequences, y, targets, per_step, weights)
+        held_out = read_split(validation_data, columns, targets, per_step)
     if previous is None:
         # Fit after the split, so that nothing is learnt from the validation data.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
@@ -289,6 +291,16 @@ def prepare(
     )
 
 
+def read_split(
+    data: tuple[Any, ...], columns: Columns, targets: _Targets, per_step: bool
+) -> LabelledSequences:
+    """Return (X, y) or (X, y, sample_weight) as labelled sequences with the training's columns."""
+    X, y, weights = data if len(data) > 2 else (*data, None)
+    container = open_container(X)
+    refuse_other_columns(container, columns)
+    return _label(container.sequences, y, targets, per_step, weights)
+
+
 def _encode_training(
     labelled: LabelledSequences,
     kind: InputKind,
@@ -315,18 +327,8 @@ def _choose_settings(
 
     Returns: see `elman.estimators.defaults.choose`.
     """
-    encoder, lengths = sequences.encoder, sequences.inputs.lengths
-    statistics = DataStatistics(
-        sequences=len(lengths),
-        steps=float(np.mean(lengths)),
-        channels=encoder.input_size,
-        categories=len(encoder.category_sizes),
-        vocabulary=encoder.vocabulary_size,
-        outputs=target.num_outputs,
-        per_step=per_step,
-        task=target.task,
-        scaled=settings.data.scale,
-    )
+    scaled = settings.data.scale
+    statistics = DataStatistics.of(sequences, target, per_step=per_step, scaled=scaled)
     network = settings.model
     if previous is not None:
         network = keep_present_settings(network, previous.model.config)

@@ -146,6 +146,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
                 "kept_epoch": self.history_.kept_epoch,
                 "stopped": self.history_.stopped,
                 "gradients": self.history_.gradients,
+                "monitored": self.history_.monitored,
             },
             "layout": None if self.layout_ is None else dataclasses.asdict(self.layout_),
         }
@@ -191,6 +192,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             kept_epoch=_checked(int, history["kept_epoch"]),
             stopped=_checked(str, history["stopped"]),
             gradients=_checked(str, history["gradients"]),
+            monitored=_checked(str, history["monitored"]),
         )
         self.chosen_ = _checked(str, config["chosen"])
         arrays = {k: v.numpy() for k, v in _strip(tensors, _BASELINE).items()}

@@ -32,10 +32,10 @@ class DataSplits:
     Args:
         whole: the data as read, before holding out splits; used for the description.
         training: data to fit the network.
-        validation: data to monitor the training, or None.
+        validation: data to choose the epoch by, or None; never the test split.
         test: data to evaluate the network.
-        validation_source: origin of `validation`: a file, `test`, or a fraction of the training
-            split.
+        validation_source: the setting: a file, a fraction of the training split, or `test` for
+            none, but the curve of the whole test split.
         notes: how the splits were made, one sentence each.
     """
 
@@ -45,11 +45,6 @@ class DataSplits:
     test: Dataset
     validation_source: str | float
     notes: tuple[str, ...]
-
-    @property
-    def can_choose(self) -> bool:
-        """Whether the validation split may select an epoch: it exists and is not the test."""
-        return self.validation is not None and self.validation_source != "test"
 
 
 def is_builtin(data: str) -> bool:
@@ -78,8 +73,7 @@ def read_splits(
     validation: Dataset | None = None
     source = _validation_source(settings, len(training), training_settings)
     if source == "test":
-        validation = test
-        notes.append("validation split: the test split, for its curve; nothing is chosen by it")
+        notes.append("validation split: none; the test split gives a curve, and no choice")
     elif isinstance(source, str):
         validation = read(source, layout=whole.layout, labelled=True)
         notes.append(f"validation split: {len(validation):,} sequences of {source}")
@@ -199,9 +193,7 @@ def _cut_into_windows(splits: DataSplits, window: int, stride: int) -> DataSplit
 
     training, test = cut(splits.training, "training"), cut(splits.test, "test")
     validation = splits.validation
-    if splits.validation_source == "test":
-        validation = test
-    elif validation is not None:
+    if validation is not None:
         validation = cut(validation, "validation")
     source = splits.validation_source
     return DataSplits(whole, training, validation, test, source, tuple(notes))

@@ -216,21 +216,23 @@ def prepare(
     data = resolve_data(settings.data, layout)
     data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
     model = _settle_readout(settings.model, splits.whole)
-    # Resolve patience and keep here: the estimator cannot know whether the validation split is also
-    # the test split, which must not be used for model selection.
-    plan = settings.training.resolve(splits.can_choose)
+    plan = settings.training.resolve(splits.validation is not None)
     training = dataclasses.replace(settings.training, patience=plan.patience, keep=plan.keep)
     settings = RunSettings(data, model, training, settings.report)
     estimator = make_estimator(settings, verbose)
-    watched = splits.validation
+    validation, test = splits.validation, splits.test
     prepared = estimator.prepare(
         splits.training.inputs,
         splits.training.target,
-        validation_data=None if watched is None else (watched.inputs, watched.target),
+        validation_data=None if validation is None else (validation.inputs, validation.target),
         column_names=layout.values if is_builtin(data.data) else layout.channel_names,
         target_names=_target_names(splits.training),
         layout=None if is_builtin(data.data) else layout,
     )
+    if validation is None:
+        every_epoch = splits.validation_source == "test"
+        tested = (test.inputs, test.target)
+        prepared = estimator.monitor(prepared, tested, every_epoch=every_epoch)
     settings = RunSettings(
         dataclasses.replace(data, tokens=prepared.encoder.unit or data.tokens),
         prepared.model,
@@ -315,12 +317,11 @@ def task_of(estimator: Estimator) -> TaskName:
 def _encode_splits(
     estimator: Estimator, prepared: Prepared, splits: DataSplits
 ) -> dict[str, EncodedSequences]:
-    """Return encoded sequences by split; only those of the test split still need encoding."""
+    """Return encoded sequences by split; the test split is encoded if it was not monitored."""
     sequences = {"train": prepared.sequences}
     if prepared.validation_sequences is not None:
         sequences["validation"] = prepared.validation_sequences
-    same = splits.validation is splits.test
-    sequences["test"] = sequences["validation"] if same else estimator.encode(splits.test)
+    sequences["test"] = prepared.test_sequences or estimator.encode(splits.test)
     parts = {"train": splits.training, "validation": splits.validation, "test": splits.test}
     return {
         part: dataclasses.replace(each, ids=split.name_sequences())

@@ -21,11 +21,10 @@ from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, batch_loss, gradient_source
 from elman.train.losses import Loss
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer, RunningMetrics
+from elman.train.monitor import INFERENCE_BATCH, Monitor
 from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
 from elman.train.progress import Progress
-
-_INFERENCE_BATCH = 256
 
 
 @torch.no_grad()
@@ -36,7 +35,7 @@ def validate(
     model.eval()
     metrics = RunningMetrics(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in batch_by_length(examples.inputs.lengths, _INFERENCE_BATCH):
+    for index in batch_by_length(examples.inputs.lengths, INFERENCE_BATCH):
         batch = to_device(make_batch(examples, index), device)
         mean, outputs, target, weight = batch_loss(model, batch, loss)
         metrics.add(float(mean), outputs, target, weight)
@@ -59,6 +58,7 @@ def train(
     *,
     class_weight: NDArray[np.float64] | None = None,
     optimizer_state: dict[str, Tensor] | None = None,
+    monitor: Monitor | None = None,
     progress: Progress | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> History:
@@ -75,6 +75,7 @@ def train(
         settings: values of None are replaced by the defaults of `TrainingSettings.resolve`.
         class_weight: the values for `settings.class_weight`, (K,); None if that is None.
         optimizer_state: state to continue from, unless empty; updated in place.
+        monitor: sequences of the test split that are evaluated for a curve and change nothing.
         progress: display of the training, updated after every batch.
         on_epoch: called after each epoch with its record, after `progress`; or an `Observer`.
     Raises: SettingsError if `best` or patience is set without a validation split, or if there is
@@ -91,18 +92,22 @@ def train(
     check_examples(model.config, training, "training")
     if validation is not None:
         check_examples(model.config, validation, "validation")
+    if monitor is not None:
+        check_examples(model.config, monitor.examples, "test")
     progress = progress or Progress()
     if isinstance(on_epoch, Observer):
         on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
     gradients = gradient_source(model, plan, loss, weighted=training.weight is not None)
     history = History(gradients=gradients.description)
+    if monitor is not None:
+        history.monitored = str(monitor)
     try:
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
-        run = _Run(model, training, validation, plan, loss, gradients, optimizer, progress)
-        progress.start(gradients.description)
+        run = _Run(model, training, validation, monitor, plan, loss, gradients, optimizer, progress)
+        progress.start("\n".join(filter(None, (gradients.description, history.monitored))))
         run.train_epochs(history, on_epoch)
     except KeyboardInterrupt:
         if not history.epochs:  # no epoch has ended, so there are no weights to keep
@@ -125,6 +130,7 @@ class _Run:
         model: SequenceModel,
         training: Examples,
         validation: Examples | None,
+        monitor: Monitor | None,
         plan: TrainingPlan,
         loss: Loss,
         gradients: GradientSource,
@@ -132,7 +138,7 @@ class _Run:
         progress: Progress,
     ) -> None:
         self.model, self.training, self.validation = model, training, validation
-        self.plan, self.loss, self.progress = plan, loss, progress
+        self.monitor, self.plan, self.loss, self.progress = monitor, plan, loss, progress
         self.gradients, self.optimizer = gradients, optimizer
         self.device = next(model.parameters()).device
         self.augment = Augmentation(training, plan, model.config.input_size)
@@ -152,6 +158,7 @@ class _Run:
             metrics, rate, norm = self.train_batches(epoch)
             self.gradients.check()
             validated = self.validate(epoch)
+            tested = self.evaluate_test(epoch)
             record = EpochRecord(
                 epoch=epoch,
                 loss=metrics.mean_loss,
@@ -163,6 +170,9 @@ class _Run:
                 seconds=time.perf_counter() - started,
                 rmse=metrics.rmse,
                 validation_rmse=validated.rmse if validated else None,
+                test_loss=tested.mean_loss if tested else None,
+                test_accuracy=tested.accuracy if tested else None,
+                test_rmse=tested.rmse if tested else None,
             )
             history.epochs.append(record)
             better = validated is not None and validated.mean_loss < best_loss
@@ -218,3 +228,14 @@ class _Run:
             where = f"epoch {epoch}: validation loss {metrics.mean_loss}"
             raise diverged_split(where, self.model, self.validation, self.loss, self.plan)
         return metrics
+
+    def evaluate_test(self, epoch: int) -> RunningMetrics | None:
+        """Return metrics of the monitored sequences; None if they are not due or not finite."""
+        if self.monitor is None or not self.monitor.is_due(epoch):
+            return None
+        training = self.model.training
+        # A cell of the user's own may draw random numbers, which must not change the training.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            metrics = validate(self.model, self.monitor.examples, self.loss, self.device)
+        self.model.train(training)
+        return metrics if math.isfinite(metrics.mean_loss) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -110,6 +110,9 @@ class EpochRecord:
     `loss`, `accuracy` and `rmse` are means over the epoch's batches, each computed before its
     optimizer step and with dropout. For numeric targets, `accuracy` is None, the loss is that of
     standardised numbers and `rmse` is in the target's unit.
+
+    `validation_*` are of the validation split. `test_*` are of the test split or a sample of it,
+    which is monitored and never used for a choice; they are None at epochs without an evaluation.
     """
 
     epoch: int
@@ -122,13 +125,14 @@ class EpochRecord:
     seconds: float
     rmse: float | None = None
     validation_rmse: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    test_rmse: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the metric of the task: accuracy or rmse."""
-        other = ("rmse", "validation_rmse")
-        if self.rmse is not None:
-            other = ("accuracy", "validation_accuracy")
-        return {name: value for name, value in asdict(self).items() if name not in other}
+        other = "rmse" if self.rmse is None else "accuracy"
+        return {name: value for name, value in asdict(self).items() if not name.endswith(other)}
 
 
 @dataclass
@@ -140,12 +144,24 @@ class History:
         kept_epoch: the epoch whose weights were kept.
         stopped: why the training ended.
         gradients: how the gradients were computed, in words.
+        monitored: which sequences of the test split were evaluated and when, in words.
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
     kept_epoch: int = 0
     stopped: str = "all epochs done"
     gradients: str = ""
+    monitored: str = ""
+
+    @property
+    def held_out(self) -> Literal["validation", "test"] | None:
+        """The split of the held-out curve; None if nothing was evaluated during the training.
+
+        `validation` may have chosen the epoch; `test` is only monitored.
+        """
+        if any(record.validation_loss is not None for record in self.epochs):
+            return "validation"
+        return "test" if any(record.test_loss is not None for record in self.epochs) else None
 
 
 @runtime_checkable

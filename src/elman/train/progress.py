@@ -14,13 +14,26 @@ if TYPE_CHECKING:
 _NOTEBOOK_LINES = 8  # the last lines, shown above the bar in a cell's output
 
 
-def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """Return one line for an epoch: losses in nats with accuracies, or losses with RMSE."""
-    training, validation = _metric(record.accuracy, record.rmse), ""
+def epoch_line(record: EpochRecord, epochs: int, tested: EpochRecord | None = None) -> str:
+    """Return one line for an epoch: losses in nats with accuracies, or losses with RMSE.
+
+    Args:
+        tested: the last epoch whose weights were evaluated on the test split, if there is one.
+    """
+    line = f"epoch {record.epoch}/{epochs}  loss {_loss(record.loss)}"
+    return line + _metric(record.accuracy, record.rmse) + _held_out(record, tested)
+
+
+def _held_out(record: EpochRecord, tested: EpochRecord | None) -> str:
+    """Return the validation loss and metric, or those of the test split with their epoch."""
     if record.validation_loss is not None:
-        validation = f"  validation loss {_loss(record.validation_loss)}"
-        validation += _metric(record.validation_accuracy, record.validation_rmse)
-    return f"epoch {record.epoch}/{epochs}  loss {_loss(record.loss)}{training}{validation}"
+        values = _metric(record.validation_accuracy, record.validation_rmse)
+        return f"  validation loss {_loss(record.validation_loss)}{values}"
+    if tested is None or tested.test_loss is None:
+        return ""
+    values = _metric(tested.test_accuracy, tested.test_rmse)
+    at = "" if tested.epoch == record.epoch else f" (epoch {tested.epoch})"
+    return f"  test loss {_loss(tested.test_loss)}{values}{at}"
 
 
 def _loss(loss: float) -> str:
@@ -58,11 +71,12 @@ class Lines(Progress):
         self.epochs = epochs
         self.every = every
         self._unshown: EpochRecord | None = None
+        self._tested: EpochRecord | None = None
         self._seconds = 0.0  # of all epochs so far
 
     def __exit__(self, *exception: object) -> None:
         if self._unshown is not None:  # the last epoch, after early stopping or Ctrl-C
-            self.write(epoch_line(self._unshown, self.epochs))
+            self.write(epoch_line(self._unshown, self.epochs, self._tested))
 
     def start(self, description: str) -> None:
         """Show how the gradients are computed."""
@@ -70,11 +84,14 @@ class Lines(Progress):
 
     def epoch(self, record: EpochRecord) -> None:
         """Show the epoch's line if it is due."""
+        if record.test_loss is not None:
+            self._tested = record
         due = record.epoch % self.every == 0 or record.epoch in (1, self.epochs)
         self._unshown = None if due else record
         self._seconds += record.seconds
         if due:
-            self.write(epoch_line(record, self.epochs) + self.time_left(record.epoch))
+            line = epoch_line(record, self.epochs, self._tested)
+            self.write(line + self.time_left(record.epoch))
 
     def time_left(self, epoch: int) -> str:
         """Return the time that the epochs after `epoch` will take; empty if it is under 1 s."""
