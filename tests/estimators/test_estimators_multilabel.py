@@ -50,7 +50,7 @@ def test_every_form(form, tmp_path):
     report = model.evaluate(X, given)
     assert isinstance(report, MultilabelReport)
     assert report.accuracy == pytest.approx(model.score(X, given))
-    assert len(report.baselines) == 2
+    assert len(report.baselines) >= 2
     assert all(check.worst == 0 for check in model.check(X[:9]))
     model.save(tmp_path, report=report)
     again = load(tmp_path)

@@ -65,7 +65,9 @@ def test_the_files_hold_no_pickle(saved):
         files = {p.name for p in (root / kind).iterdir()}
         assert files == {"model.safetensors", "config.json", "README.md"}
         for path in (root / kind).iterdir():
-            assert not path.read_bytes().startswith(b"\x80")
+            # A pickle begins with 0x80 and its protocol, 2 to 5; the size of a header may be 0x80.
+            start = path.read_bytes()[:2]
+            assert not (start[0] == 0x80 and start[1] <= 5)
         json.loads((root / kind / "config.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -208,7 +210,10 @@ DAMAGE = [
         tensor("wide", lambda t: t.update({"model.output.bias": torch.ones(9)})),
         "do not fit config.json",
     ),
-    (tensor("no baseline", lambda t: t.pop("baseline.weights")), "baselines: array 'weights'"),
+    (
+        tensor("no baseline", lambda t: t.pop("baseline.summaries.weights")),
+        "array 'summaries.weights'",
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge  # noqa: TID253
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
 from elman.evaluate import Baselines, evaluate_values
-from elman.evaluate.baselines import MEAN, MEAN_OF_TOKEN, RIDGE
+from elman.evaluate.rules import MEAN, MEAN_OF_TOKEN, RIDGE
 
 M, K = 57, 3
 
@@ -127,8 +127,14 @@ def test_baselines_of_values(tokens, per_step):
         inputs, values, 2, vocabulary_size=size, per_step=per_step, task="regression"
     )
     found = fitted.predict(inputs)
-    second = MEAN_OF_TOKEN if tokens and per_step else RIDGE
-    assert list(found) == [MEAN, second] == list(fitted.description)
+    names = {
+        (False, False): [f"{RIDGE} on summaries"],
+        (False, True): [f"{RIDGE} on the step", f"{RIDGE} on 5 steps"],
+        (True, False): [f"{RIDGE} on token counts", f"{RIDGE} on token pairs"],
+        (True, True): [MEAN_OF_TOKEN, f"{MEAN_OF_TOKEN} pair"],
+    }[tokens, per_step]
+    assert list(found) == [MEAN, *names] == list(fitted.description)
+    second = names[0]
     np.testing.assert_allclose(found[MEAN], np.broadcast_to(values.mean(0), values.shape))
     if tokens and per_step:
         np.testing.assert_allclose(found[second][:, 0], inputs.values)
@@ -154,5 +160,5 @@ def test_ridge_on_summaries_finds_what_is_in_them():
     fitted = Baselines.from_training(
         inputs, last @ [[2.0], [1.0]], 1, vocabulary_size=None, per_step=False, task="regression"
     )
-    found = fitted.predict(inputs)[RIDGE]
+    found = fitted.predict(inputs)[f"{RIDGE} on summaries"]
     assert metrics.r2_score(last @ [[2.0], [1.0]], found) > 0.99

@@ -90,7 +90,12 @@ def test_metrics(trained, files):
     data = files / "text.csv"
     assert found["data_sha256"] == {str(data): hashlib.sha256(data.read_bytes()).hexdigest()}
     assert set(found["versions"]) == {"elman", "python", "torch"}
-    assert set(found["test"]["baselines"]) == {"majority class", "logistic regression"}
+    assert set(found["test"]["baselines"]) == {
+        "majority class",
+        "logistic regression on token counts",
+        "logistic regression on token pairs",
+        "logistic regression by position",
+    }
 
 
 def test_epochs_are_lines(trained):

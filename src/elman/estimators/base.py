@@ -151,7 +151,10 @@ class SequenceEstimator(FittedState):
             last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
             history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
         # Keep the baselines of the first pass: a later pass may see only a small part of the data.
-        baselines = self.baselines_ if continues else prepared.make_baselines()
+        if continues:
+            baselines = self.baselines_
+        else:
+            baselines = prepared.make_baselines(model, len(history.epochs))
         # Assign only now, so that the estimator is unchanged if training fails.
         self.encoder_, self.target_ = prepared.encoder, prepared.target
         self.columns_, self.layout_ = prepared.columns, prepared.layout
@@ -307,15 +310,27 @@ class SequenceEstimator(FittedState):
         encoded = self.encode(X)
         return self.split_steps(encoded, self.target_.decide(self.predict_encoded(encoded)))
 
-    def evaluate(self, X: Any, y: Any, *, resamples: int = 1000) -> Any:
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        groups: Any = None,
+        duplicates: Any = None,
+        resamples: int = 1000,
+    ) -> Any:
         """Compare predictions with y, and with baselines fitted on the training split.
 
         Args:
             X: sequences in the same form as for `fit`, or the result of `encode`.
             y: their targets, in the same form as for `fit`.
+            groups: n group labels, one per sequence, such as subjects; the intervals are then
+                computed over whole groups.
+            duplicates: n truth values, whether each sequence is in the training data too; the
+                report then also has the metrics without these sequences.
             resamples: number of bootstrap resamples for the 95 % intervals; 0 for no intervals.
-        Returns: a Report, MultilabelReport or RegressionReport; it is displayed as a table in the
-            terminal and in a notebook.
+        Returns: a ClassificationReport, MultilabelReport or RegressionReport; it is displayed as
+            tables in the terminal and in a notebook.
         Raises: DataError if y contains a class that does not occur in the training data.
         """
         encoded = self.encode(X)
@@ -329,6 +344,8 @@ class SequenceEstimator(FittedState):
             baselines=self.baselines_.predict(
                 one_hot_categories(inputs, len(self.encoder_.category_sizes))
             ),
+            groups=groups,
+            duplicates=duplicates,
             resamples=resamples,
         )
 

@@ -45,7 +45,7 @@ from elman.estimators.labels import (
 )
 from elman.estimators.parameters import Settings, refuse_unused
 from elman.estimators.targets import Target
-from elman.evaluate import Baselines
+from elman.evaluate.baselines import BUDGET, BUDGET_SHARE, Baselines
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingPlan, TrainingSettings
@@ -198,8 +198,15 @@ class Prepared:
             return SequenceModel(self.config)
         return copy_for_training(self.continues, self.config)
 
-    def make_baselines(self) -> Baselines:
-        """Fit the baselines on the training split."""
+    def make_baselines(self, model: SequenceModel, epochs: int) -> Baselines:
+        """Make the baselines, to be fitted on the training split.
+
+        Args:
+            model, epochs: the trained network; the fit may cost a small share of its training.
+        """
+        # A step back through time costs two forward.
+        steps = 3.0 * epochs * len(self.sequences.inputs.values)
+        multiplications = steps * sum(p.numel() for p in model.recurrent.parameters())
         return Baselines.from_training(
             one_hot_categories(self.sequences.inputs, len(self.encoder.category_sizes)),
             self.target.to_array(self.labelled.labels),
@@ -207,6 +214,8 @@ class Prepared:
             vocabulary_size=self.encoder.vocabulary_size or None,
             per_step=self.config.per_step,
             task=self.target.task,
+            both_sides=self.config.bidirectional,
+            budget=max(BUDGET, BUDGET_SHARE * multiplications),
         )
 
 

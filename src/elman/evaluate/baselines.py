@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,82 +10,54 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError, ShapeError
-from elman.evaluate.counts import Floats, Ints, check_codes
+from elman.evaluate.counts import Floats, Ints, check_inputs
 from elman.evaluate.features import (
-    STATISTICS,
+    FEATURES,
+    FeatureMap,
+    Form,
+    adjacent_pairs,
     centre_and_scale,
-    channel_means,
-    check_inputs,
-    count_tokens,
-    mean_values,
-    most_frequent_tags,
+    frequent,
+    look_up,
     standardize,
-    summarise_numbers,
 )
+from elman.evaluate.rules import RULES, Rule
 from elman.tasks import OutputName
 
-MAJORITY = "majority class"
-LOGISTIC = "logistic regression"
-TAG_OF_TOKEN = "most frequent tag of the token"
-FREQUENT = "most frequent labels"
-MEAN = "mean of training"
-RIDGE = "ridge regression"
-MEAN_OF_TOKEN = "mean of the token"
+TOKEN, TOKEN_PAIR = "token", "token_pair"  # prefixes of the arrays of their tables
 
 MOST_ITERATIONS = 300  # of a logistic regression; `description` reports a fit that reaches it
+LEAST_ITERATIONS = 100  # rather fewer rows than fewer iterations
 MOST_ROWS = 20_000  # more rows hardly change the fit, but can take longer than training the network
+# Multiplications allowed for all linear models together, about a second.
+BUDGET = 2e9
+BUDGET_SHARE = 0.05  # of the multiplications of the network's training, if these are more
 
 Arrays = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """The two baselines for one type of target: a row of `RULES`.
-
-    Args:
-        constant: name of the baseline with a constant prediction.
-        constant_words: description of that prediction.
-        constant_array: name of the array that holds the prediction.
-        fit_constant: computes that array from targets and K.
-        check_target: converts targets for the fit, given K; raises on a wrong shape or type.
-        linear: name of the baseline that is a linear model.
-        linear_words: its description, written as the beginning of a sentence.
-        fit_linear: computes weights (K, F), bias (K,) and iterations from features, targets and K.
-        decide: converts the linear model's outputs, (m, K), to predictions.
-        of_token: name of the baseline that replaces the linear model where each step is a token,
-            and name of the array that holds its table; None if the target has no such baseline.
-        fit_tokens: computes that table from tokens, targets, vocabulary size and the constant.
-    """
-
-    constant: str
-    constant_words: str
-    constant_array: str
-    fit_constant: Callable[[NDArray[Any], int], NDArray[Any]]
-    check_target: Callable[[NDArray[Any], int], NDArray[Any]]
-    linear: str
-    linear_words: str
-    fit_linear: Callable[[Any, NDArray[Any], int], tuple[Floats, Floats, int]]
-    decide: Callable[[Floats], NDArray[Any]]
-    of_token: tuple[str, str] | None = None
-    of_token_words: str = ""
-    fit_tokens: Callable[[Ints, NDArray[Any], int, NDArray[Any]], NDArray[Any]] | None = None
-
-
 class Baselines:
-    """Two baselines: one that always predicts the same, and one that ignores the order of steps.
+    """Predictions without a recurrence: a constant one, and simple models of fixed-size features.
 
-    The first predicts the majority class, the labels that more than half of the sequences have, or
-    the mean. The second is a logistic regression for classes (one per label for multilabel
-    targets) or a ridge regression for values. If each step is a token with its own target, the
-    second baseline predicts the token's most frequent tag, or its mean value. Both are fitted on
-    the training sequences alone, at the first call of `predict` or `to_arrays`.
+    The constant one predicts the majority class, the labels that more than half of the sequences
+    have, or the mean. The others are a logistic regression for classes (one per label for
+    multilabel targets) or a ridge regression for values, one on each row of
+    `elman.evaluate.features.FEATURES` that applies to the data: on summaries of the sequence, on
+    its values by position if the sequences have about the same length, on counts of tokens and of
+    their pairs, on a window of steps. If each step is a token with its own target, they predict
+    what the token, and the pair of it and the token before, mostly have. All are fitted on the
+    training sequences alone, at the first call of `predict` or `to_arrays`.
     """
 
     def __init__(
-        self, arrays: Arrays | None, training: tuple[Ragged, NDArray[Any]] | None = None
+        self,
+        arrays: Arrays | None,
+        training: tuple[Ragged, NDArray[Any], Form] | None = None,
+        budget: float = BUDGET,
     ) -> None:
         self._arrays = arrays or {}
         self._training = training
+        self._budget = budget
 
     @classmethod
     def from_training(
@@ -99,6 +69,8 @@ class Baselines:
         vocabulary_size: int | None,
         per_step: bool | None = None,
         task: OutputName = "classification",
+        both_sides: bool = False,
+        budget: float = BUDGET,
     ) -> Baselines:
         """Create baselines that are fitted to the training data on first use.
 
@@ -111,6 +83,9 @@ class Baselines:
             per_step: whether there is a target at every step; None infers it from the size of
                 `target`, and assumes one target per sequence if all sequences have one step.
             task: classification, multilabel or regression.
+            both_sides: whether a prediction at a step may use the steps after it.
+            budget: multiplications allowed for fitting the linear models, all together; the rows
+                and iterations of large data sets are reduced to keep it.
         """
         check_inputs(inputs, vocabulary_size)
         targets = np.asarray(target)
@@ -122,15 +97,17 @@ class Baselines:
                 f"{steps:,}, one a step"
             )
         rule = RULES[task]
+        targets = rule.check_target(targets, num_classes)
+        whole = np.zeros(len(targets), dtype=np.int64)
         arrays: Arrays = {
             "task": _int(list(RULES).index(task)),
             "num_classes": _int(num_classes),
             "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
             "per_step": _int(tagger),
+            "constant": rule.sum_by(whole, targets, 1, num_classes)[0] / len(targets),
         }
-        targets = rule.check_target(targets, num_classes)
-        arrays[rule.constant_array] = rule.fit_constant(targets, num_classes)
-        return cls(arrays, (inputs, targets))
+        form = Form.of(inputs, vocabulary_size, tagger, both_sides)
+        return cls(arrays, (inputs, targets, form), budget)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Baselines:
@@ -140,9 +117,12 @@ class Baselines:
         """
         result = cls({name: np.asarray(a) for name, a in arrays.items()})
         try:
-            for name, shape in result._shapes().items():
-                if (got := result._arrays[name].shape) != shape:
-                    raise ModelFileError(f"baselines: {name} has shape {got}; expected {shape}")
+            for name in ("task", "num_classes", "vocabulary_size", "per_step"):
+                _check_shape(name, result._arrays[name], (1,))
+            if not 0 <= result._number("task") < len(RULES):
+                raise ModelFileError(f"baselines: task is {result._number('task')}, expected a row")
+            for name, shape in result._shapes():
+                _check_shape(name, result._arrays[name], shape)
         except KeyError as missing:
             raise ModelFileError(f"baselines: array {missing} is missing") from None
         return result
@@ -152,24 +132,39 @@ class Baselines:
         self._fit()
         return dict(self._arrays)
 
-    def predict(self, inputs: Ragged) -> dict[str, NDArray[Any]]:
-        """Return each baseline's predictions by its name.
+    def predict(self, inputs: Ragged) -> dict[str, Floats]:
+        """Return each baseline's predictions by its name, the constant one first.
 
-        Class codes are (n,) or, per step, (N,); labels (0 or 1) and values are (n, K) or (N, K).
+        Returns: probabilities of the classes or labels, or values: (n, K) or, per step, (N, K).
         """
         self._fit()
         rule, size = self._rule, self._number("vocabulary_size")
         check_inputs(inputs, None if size < 0 else size)
-        if self._of_token is not None:
-            second = self._arrays[self._of_token[1]][inputs.values]
-        else:
-            self._check_channels(inputs)
-            features = self._standardize(self._features(inputs, None))
-            second = rule.decide(features @ self._arrays["weights"].T + self._arrays["bias"])
-        constant = self._arrays[rule.constant_array]
-        if second.ndim == 1:  # codes
-            constant = constant[0]
-        return {rule.constant: np.broadcast_to(constant, second.shape), self._second: second}
+        rows = len(inputs.values) if self._number("per_step") else len(inputs)
+        constant = self._arrays["constant"]
+        answers: dict[str, Floats] = {rule.constant: np.tile(constant, (rows, 1))}
+        if TOKEN in self._kinds:
+            answers[rule.of_token] = self._arrays[f"{TOKEN}.table"][inputs.values]
+        if TOKEN_PAIR in self._kinds:
+            pairs, second = adjacent_pairs(inputs, size)
+            found = look_up(pairs, self._arrays[f"{TOKEN_PAIR}.pairs"])
+            of_pair = answers[rule.of_token].copy()
+            of_pair[second[found >= 0]] = self._arrays[f"{TOKEN_PAIR}.table"][found[found >= 0]]
+            answers[_of_pair(rule)] = of_pair
+        for kind in self._linear:
+            own = self._of(kind)
+            features = FEATURES[kind].transform(inputs, own, None)
+            features = standardize(features, own["centre"], own["scale"])
+            outputs = features @ own["weights"].T + own["bias"]
+            answers[f"{rule.linear} {FEATURES[kind].phrase}"] = rule.answer(outputs)
+        return answers
+
+    def decide(self, inputs: Ragged) -> dict[str, NDArray[Any]]:
+        """Return each baseline's decisions by its name, the constant one first.
+
+        Returns: class codes, (n,) or, per step, (N,); or labels (0 or 1) or values, with an axis K.
+        """
+        return {name: self._rule.decide(p) for name, p in self.predict(inputs).items()}
 
     @property
     def description(self) -> dict[str, str]:
@@ -177,208 +172,178 @@ class Baselines:
         self._fit()
         rule = self._rule
         unit = "step" if self._number("per_step") else "sequence"
-        first = f"Predicts for every {unit} the {rule.constant_words} of the training data."
-        if self._of_token is not None:
-            return {rule.constant: first, self._second: rule.of_token_words}
-        uses = (
-            "the step's own values, without its neighbours"
-            if self._number("per_step")
-            else f"the {', '.join(STATISTICS)} of each channel and the length"
-            if self._number("vocabulary_size") < 0
-            else "how often each token occurs and the length, but not the order"
-        )
-        second = f"{rule.linear_words} on {uses}"
-        if self._number("rows"):
-            second += f", fitted on {self._number('rows'):,} {unit}s at even distances"
-        if self._number("iterations") >= MOST_ITERATIONS:
-            second += f", stopped after {MOST_ITERATIONS} iterations"
-        return {rule.constant: first, self._second: second + "."}
+        words = {
+            rule.constant: f"Predicts for every {unit} the {rule.constant_words} of the training "
+            "data."
+        }
+        seen = "has in the training data; where it was not seen there,"
+        if TOKEN in self._kinds:
+            words[rule.of_token] = f"Predicts for each step what its token mostly {seen} the "
+            words[rule.of_token] += f"{rule.constant_words} of all."
+        if TOKEN_PAIR in self._kinds:
+            words[_of_pair(rule)] = (
+                "Predicts for each step what the pair of its token and the token before mostly "
+                f"{seen} as the {rule.of_token}."
+            )
+        for kind, feature in FEATURES.items():
+            name = f"{rule.linear} {feature.phrase}"
+            if f"{kind}.failed" in self._arrays:
+                words[name] = "It could not be fitted to these data and is left out."
+            elif kind in self._linear:
+                words[name] = self._describe_linear(feature, self._of(kind), unit)
+        return words
+
+    def _describe_linear(self, feature: FeatureMap, own: Arrays, unit: str) -> str:
+        text = f"{self._rule.linear_words} on {feature.words}"
+        if rows := int(own["rows"][0]):
+            text += f", fitted on {rows:,} {unit}s at even distances"
+        if (iterations := int(own["iterations"][0])) >= int(own["limit"][0]) > 0:
+            text += f", stopped after {iterations} iterations"
+        return f"{text}."
 
     @property
     def _rule(self) -> Rule:
         return list(RULES.values())[self._number("task")]
 
     @property
-    def _of_token(self) -> tuple[str, str] | None:
-        """Names of the token baseline and of its array; None if the second baseline is linear."""
-        each_is_token = self._number("vocabulary_size") >= 0 and self._number("per_step")
-        return self._rule.of_token if each_is_token else None
+    def _kinds(self) -> set[str]:
+        """The prefixes of the arrays: rows of `FEATURES`, and tables of tokens."""
+        return {name.partition(".")[0] for name in self._arrays if "." in name}
 
     @property
-    def _second(self) -> str:
-        return self._rule.linear if self._of_token is None else self._of_token[0]
+    def _linear(self) -> list[str]:
+        """The rows of `FEATURES` on which a linear model was fitted."""
+        return [k for k in FEATURES if k in self._kinds and f"{k}.failed" not in self._arrays]
+
+    def _of(self, kind: str) -> Arrays:
+        """The arrays of one kind, by their names without the prefix."""
+        prefix = f"{kind}."
+        return {n.removeprefix(prefix): a for n, a in self._arrays.items() if n.startswith(prefix)}
 
     def _number(self, name: str) -> int:
         return int(self._arrays[name][0])
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the arrays that a fit adds, and of the constant."""
-        rule, k, size = self._rule, self._number("num_classes"), self._number("vocabulary_size")
-        constant = (1,) if rule.constant_array == "majority" else (k,)
-        if self._of_token is not None:
-            of_each = () if rule.constant_array == "majority" else (k,)
-            return {self._of_token[1]: (size, *of_each), rule.constant_array: constant}
-        if size >= 0:
-            width = size + 1
-        else:
-            channels = len(self._arrays["fill"])
-            width = channels if self._number("per_step") else len(STATISTICS) * channels + 1
-        return {
-            "weights": (k, width),
-            "bias": (k,),
-            "centre": (width,),
-            "scale": (width,),
-            "iterations": (1,),
-            "rows": (1,),
-            rule.constant_array: constant,
-        }
-
-    def _check_channels(self, inputs: Ragged) -> None:
-        if self._number("vocabulary_size") < 0:
-            got, expected = inputs.values.shape[1], len(self._arrays["fill"])
-            if got != expected:
-                raise ShapeError(f"inputs have {got} channels; expected {expected} as in training")
+    def _shapes(self) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+        """Expected shapes of the arrays; None for an axis of any length."""
+        k, size = self._number("num_classes"), self._number("vocabulary_size")
+        yield "constant", (k,)
+        if size >= 0 and self._number("per_step"):
+            yield f"{TOKEN}.table", (size, k)
+            yield f"{TOKEN_PAIR}.pairs", (None,)
+            yield f"{TOKEN_PAIR}.table", (len(self._arrays[f"{TOKEN_PAIR}.pairs"]), k)
+            return
+        if not self._kinds & FEATURES.keys():
+            raise KeyError("weights")
+        for kind in self._linear:
+            for name, shape in FEATURES[kind].shapes.items():
+                yield f"{kind}.{name}", shape
+            width = FEATURES[kind].width(self._of(kind))
+            yield f"{kind}.weights", (k, width)
+            yield f"{kind}.bias", (k,)
+            for name in ("centre", "scale"):
+                yield f"{kind}.{name}", (width,)
+            for name in ("iterations", "limit", "rows"):
+                yield f"{kind}.{name}", (1,)
 
     def _fit(self) -> None:
         if self._training is None:
             return
-        inputs, targets = self._training
-        rule = self._rule
-        if self._of_token is not None and rule.fit_tokens is not None:
-            size, constant = self._number("vocabulary_size"), self._arrays[rule.constant_array]
-            table = rule.fit_tokens(inputs.values, targets, size, constant)
-            self._arrays[self._of_token[1]] = table
-        else:
-            self._fit_linear(inputs, targets)
+        inputs, targets, form = self._training
+        if form.vocabulary_size and form.per_step:
+            self._fit_tables(inputs, targets)
+        kinds = [kind for kind, feature in FEATURES.items() if feature.applies(form)]
+        for kind in kinds:
+            try:
+                fitted = self._fit_linear(FEATURES[kind], inputs, targets, form, len(kinds))
+            except (ValueError, np.linalg.LinAlgError):
+                # Numbers near the limit of float64, say. The network was trained: a baseline that
+                # cannot be is left out, and `description` says so.
+                fitted = {"failed": _int(1)}
+            self._arrays |= {f"{kind}.{name}": array for name, array in fitted.items()}
         self._training = None  # a fitted estimator must not keep its training data alive
 
-    def _fit_linear(self, inputs: Ragged, targets: NDArray[Any]) -> None:
-        if self._number("vocabulary_size") < 0:
-            self._arrays["fill"] = channel_means(inputs.values.astype(np.float64))
-        rows = None
-        if len(targets) > MOST_ROWS:
-            # Evenly spaced, not random: every run takes the same rows, from the whole file.
-            rows = np.linspace(0, len(targets) - 1, MOST_ROWS).astype(np.int64)
+    def _fit_tables(self, inputs: Ragged, targets: NDArray[Any]) -> None:
+        """Mean targets of each token and of each frequent pair of neighbours, smoothed."""
+        rule, k, size = self._rule, self._number("num_classes"), self._number("vocabulary_size")
+
+        def table(index: Ints, values: NDArray[Any], count: int, prior: Floats) -> Floats:
+            numbers = np.bincount(index, minlength=count)[:, None]
+            weight = np.where(numbers > 0, rule.smoothing, 1.0)
+            sums = rule.sum_by(index, values, count, k) + weight * prior
+            means: Floats = sums / (numbers + weight)
+            return means
+
+        of_token = table(inputs.values, targets, size, self._arrays["constant"])
+        pairs, second = adjacent_pairs(inputs, size)
+        known = frequent(pairs)
+        place = look_up(pairs, known)
+        # A pair that was seen once says little, so it is smoothed towards its second token.
+        prior = of_token[known % size] if len(known) else np.zeros((0, k))
+        kept = place >= 0
+        of_pair = table(place[kept], targets[second[kept]], len(known), prior)
+        self._arrays |= {
+            f"{TOKEN}.table": of_token,
+            f"{TOKEN_PAIR}.pairs": known,
+            f"{TOKEN_PAIR}.table": of_pair,
+        }
+
+    def _fit_linear(
+        self,
+        feature: FeatureMap,
+        inputs: Ragged,
+        targets: NDArray[Any],
+        form: Form,
+        share: int,
+    ) -> Arrays:
+        """Fit a linear model on one kind of features, within its share of the budget."""
+        own = dict(feature.fit(inputs, form))
+        k, width = self._number("num_classes"), feature.width(own)
+        # Sparse rows have as many entries as the sequence has steps, and twice that with pairs.
+        # Newton's method multiplies about ten times as often in an iteration as L-BFGS.
+        entries = width if form.channels else 20 * min(width, 2 * form.longest + 1)
+        each = 2.0 * entries * k  # multiplications of one row in one iteration
+        most = int(self._budget / share / (each * LEAST_ITERATIONS))
+        rows = _evenly(len(targets), max(100, min(MOST_ROWS, most)))
+        if rows is not None:
             targets = targets[rows]
-        features = self._features(inputs, rows)
-        self._arrays["rows"] = _int(0 if rows is None else MOST_ROWS)
-        self._arrays["centre"], self._arrays["scale"] = centre_and_scale(features)
-        num_classes = self._number("num_classes")
-        fitted = self._rule.fit_linear(self._standardize(features), targets, num_classes)
-        weights, bias, iterations = fitted
-        self._arrays |= {"weights": weights, "bias": bias, "iterations": _int(iterations)}
+            if not form.per_step:
+                inputs = inputs.take(rows)
+        features = feature.transform(inputs, own, rows if form.per_step else None)
+        centre, scale = centre_and_scale(features)
+        afford = int(self._budget / share / (each * len(targets)))
+        limit = min(MOST_ITERATIONS, max(10, afford))
+        weights, bias, iterations = self._rule.fit_linear(
+            standardize(features, centre, scale), targets, k, limit
+        )
+        numbers = {
+            "iterations": iterations,
+            "limit": limit,
+            "rows": 0 if rows is None else len(rows),
+        }
+        return (
+            own
+            | {"centre": centre, "scale": scale, "weights": weights, "bias": bias}
+            | {name: _int(value) for name, value in numbers.items()}
+        )
 
-    def _features(self, inputs: Ragged, rows: Ints | None) -> Any:
-        """Features of the given rows, or of all, (n or N, F); a sparse matrix for tokens."""
-        if self._number("vocabulary_size") >= 0:
-            inputs = inputs if rows is None else inputs.take(rows)
-            return count_tokens(inputs, self._number("vocabulary_size"))
-        fill = self._arrays["fill"]
-        if self._number("per_step"):
-            values = inputs.values if rows is None else inputs.values[rows]
-            return np.where(np.isfinite(values), values, fill).astype(np.float64)
-        return summarise_numbers(inputs if rows is None else inputs.take(rows), fill)
 
-    def _standardize(self, features: Any) -> Any:
-        return standardize(features, self._arrays["centre"], self._arrays["scale"])
+def _evenly(count: int, most: int) -> Ints | None:
+    """At most `most` of `count` rows; None for all of them.
+
+    Evenly spaced, not random: every run takes the same rows, from the whole file.
+    """
+    return None if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
+
+
+def _of_pair(rule: Rule) -> str:
+    return f"{rule.of_token} pair"
 
 
 def _int(value: Any) -> Ints:
     return np.array([value], dtype=np.int64)
 
 
-def _check_rows(target: NDArray[Any], num_outputs: int) -> NDArray[Any]:
-    if target.shape != (shape := (len(target), num_outputs)):
-        raise ShapeError(f"target has shape {target.shape}; expected {shape}")
-    return target.astype(np.float64)
-
-
-def _ridge(features: Any, values: Floats, num_outputs: int) -> tuple[Floats, Floats, int]:
-    """Weights (K, F), bias (K,), and 0 iterations: the solution has a closed form."""
-    from sklearn.linear_model import Ridge
-
-    model = Ridge(solver="auto" if isinstance(features, np.ndarray) else "sparse_cg")
-    model.fit(features, values)
-    return np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), 0
-
-
-def _logistic(features: Any, codes: Ints, num_classes: int) -> tuple[Floats, Floats, int]:
-    """Weights (K, F), bias (K,), -inf for classes not in `codes`, and the iterations used."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    present = np.unique(codes)
-    weights = np.zeros((num_classes, features.shape[1]))
-    bias = np.full(num_classes, -np.inf)
-    bias[present] = 0.0
-    if len(present) == 1:
-        return weights, bias, 0
-    # Newton's method is faster for many thousand sparse columns, L-BFGS for a few dense ones.
-    solver = "lbfgs" if isinstance(features, np.ndarray) else "newton-cg"
-    model = LogisticRegression(solver=solver, max_iter=MOST_ITERATIONS)
-    with warnings.catch_warnings():
-        # Reaching the limit is expected and reported by `description`, not by a warning.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, codes)
-    if len(present) == 2:
-        weights[present[1]], bias[present[1]] = model.coef_[0], model.intercept_[0]
-    else:
-        weights[present], bias[present] = model.coef_, model.intercept_
-    return weights, bias, int(np.max(model.n_iter_))
-
-
-def _logistic_of_each(features: Any, labels: Floats, num_labels: int) -> tuple[Floats, Floats, int]:
-    """One logistic regression per label: weights (K, F), bias (K,), and the most iterations."""
-    each = [_logistic(features, column.astype(np.int64), 2) for column in labels.T]
-    # With two classes, the decision depends only on the difference of their outputs.
-    weights = np.stack([w[1] - w[0] for w, *_ in each])
-    # A label that is always present, or always absent, has one class, so its bias is infinite.
-    bias = np.array([np.clip(b[1] - b[0], -1e9, 1e9) for _, b, _ in each])
-    return weights, bias, max(iterations for *_, iterations in each)
-
-
-# Model files store the position of a row in this table, so the order must not change.
-RULES: dict[OutputName, Rule] = {
-    "classification": Rule(
-        constant=MAJORITY,
-        constant_words="most frequent class",
-        constant_array="majority",
-        fit_constant=lambda codes, k: _int(np.bincount(codes, minlength=k).argmax()),
-        check_target=lambda codes, k: check_codes("target", codes, len(codes), k),
-        linear=LOGISTIC,
-        linear_words="Logistic regression (L2, C = 1)",
-        fit_linear=_logistic,
-        # A class that does not occur in training is never predicted: its bias is -inf.
-        decide=lambda outputs: outputs.argmax(1),
-        of_token=(TAG_OF_TOKEN, "tag_of_token"),
-        of_token_words="Predicts for each step the most frequent tag of its token in the training "
-        "data, and for tokens not seen there the most frequent tag of all.",
-        fit_tokens=most_frequent_tags,
-    ),
-    "multilabel": Rule(
-        constant=FREQUENT,
-        constant_words="labels that more than half have",
-        constant_array="constant",
-        fit_constant=lambda labels, k: (labels.mean(0) > 0.5).astype(np.float64),
-        check_target=_check_rows,
-        linear=LOGISTIC,
-        linear_words="Logistic regression (L2, C = 1), one a label,",
-        fit_linear=_logistic_of_each,
-        decide=lambda outputs: (outputs > 0).astype(np.int64),
-    ),
-    "regression": Rule(
-        constant=MEAN,
-        constant_words="mean value",
-        constant_array="constant",
-        fit_constant=lambda values, k: values.mean(0),
-        check_target=_check_rows,
-        linear=RIDGE,
-        linear_words="Ridge regression (alpha = 1)",
-        fit_linear=_ridge,
-        decide=lambda outputs: outputs,
-        of_token=(MEAN_OF_TOKEN, "mean_of_token"),
-        of_token_words="Predicts for each step the mean value of its token in the training data, "
-        "and for tokens not seen there the mean of all.",
-        fit_tokens=mean_values,
-    ),
-}
+def _check_shape(name: str, array: NDArray[Any], shape: tuple[int | None, ...]) -> None:
+    got = array.shape
+    if len(got) != len(shape) or any(b not in (None, a) for a, b in zip(got, shape, strict=True)):
+        raise ModelFileError(f"baselines: {name} has shape {got}; expected {shape}")

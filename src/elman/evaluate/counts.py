@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elman.data.ragged import Ragged
 from elman.errors import DataError, SettingsError, ShapeError
 
 DIVERGED = "If training diverged, lower the learning rate or clip gradients."
@@ -344,3 +345,25 @@ def check_numbers(name: str, values: ArrayLike, like: Floats) -> Floats:
             remedy=DIVERGED,
         )
     return numbers
+
+
+def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
+    """Check that sequences can be summarised.
+
+    Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
+    token id outside the vocabulary.
+    """
+    axes = 2 if vocabulary_size is None else 1
+    if inputs.values.ndim != axes:
+        shape = "(N, C) numbers" if axes == 2 else "(N,) token ids"
+        raise ShapeError(f"inputs hold values of shape {inputs.values.shape}; expected {shape}")
+    if len(inputs) == 0 or inputs.lengths.min() < 1:
+        raise DataError("a sequence has no steps, or there are no sequences")
+    if vocabulary_size is not None:
+        ids: Ints = inputs.values
+        if ids.min() < 0 or ids.max() >= vocabulary_size:
+            raise DataError(
+                f"token ids run from {ids.min()} to {ids.max()}; "
+                f"expected 0 to {vocabulary_size - 1}"
+            )
+    return inputs

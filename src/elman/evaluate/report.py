@@ -287,16 +287,27 @@ class Report(HasMetrics):
         return (low, high) if low < high else None
 
     def metrics_table(
-        self, split: str = "model", others: Mapping[str, Report] | None = None
+        self,
+        split: str = "model",
+        others: Mapping[str, Report] | None = None,
+        *,
+        all_baselines: bool = True,
     ) -> TextTable:
         """Return a table of the listed metrics of the network, its baselines and other splits.
 
         Args:
             split: header of this report's column.
             others: name of another split -> its report.
+            all_baselines: whether every baseline has a column; otherwise the best and the constant
+                one have, and the note has the headline metric of the others.
         """
         others = others or {}
-        ranked = self.ranked(self.headline_metric).ranked
+        main = self.ranked(self.headline_metric)
+        ranked, hidden = main.ranked, list[str]()
+        if not all_baselines:
+            shown = {ranked[0], self.constant_baseline} if ranked else set[str]()
+            hidden = [name for name in ranked if name not in shown]
+            ranked = [name for name in ranked if name in shown]
         head = ["", split, *["95 % interval"] * bool(self.intervals), *ranked, *others]
         rows = []
         for row in METRICS[self.output]:
@@ -308,7 +319,10 @@ class Report(HasMetrics):
                 cells.append(UNDEFINED if ends is None else " to ".join(map(row.text, ends)))
             cells += [row.text(self.baselines[name].get(row.name)) for name in ranked]
             rows.append((*cells, *(row.text(other.metrics[row.name]) for other in others.values())))
-        return TextTable("Metrics", tuple(head), tuple(rows), self._metrics_note())
+        values = ", ".join(f"{name} {main.write(main.baselines[name])}" for name in hidden)
+        also = f"Other baselines, {main.title}: {values}." if hidden else ""
+        note = " ".join(filter(None, (self._metrics_note(), also)))
+        return TextTable("Metrics", tuple(head), tuple(rows), note)
 
     def outputs_table(self, most: int = MOST_OUTPUTS) -> TextTable:
         """Return a table of the metrics of each output, at most `most`, the most frequent ones."""
@@ -353,7 +367,7 @@ class Report(HasMetrics):
         return to_html(self._blocks())
 
     def _blocks(self) -> list[Block]:
-        metrics = self.metrics_table()
+        metrics = self.metrics_table(all_baselines=False)
         return [self.size, self.headline(), metrics, *self.tables(), *self.notes]
 
     def _outputs_in_words(self) -> str:

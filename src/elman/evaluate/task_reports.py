@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from elman.evaluate.baselines import FREQUENT, MAJORITY, MEAN
 from elman.evaluate.counts import Floats, Ints
 from elman.evaluate.entities import EntityMetrics
 from elman.evaluate.metrics import CalibrationBins, Metric, OutputMetrics
@@ -20,6 +19,7 @@ from elman.evaluate.report import (
     NotableExamples,
     Report,
 )
+from elman.evaluate.rules import FREQUENT, MAJORITY, MEAN
 from elman.evaluate.text import TextTable, one_line, plural
 from elman.tasks import OutputName
 

@@ -242,7 +242,7 @@ def _baseline_answers(
     if inputs.model.config.per_step:
         place = steps.offsets[:-1][predictions.owners] + predictions.steps - 1
     # The first is the constant answer, which is scored for itself.
-    named = list(baselines.predict(steps).items())[1:]
+    named = list(baselines.decide(steps).items())[1:]
     return {name: answers[place] for name, answers in named}
 
 
