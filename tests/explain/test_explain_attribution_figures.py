@@ -10,12 +10,12 @@ from explain_cases import WHAT, fitted, network, sequence
 
 from elman.explain import attribute, memory
 from elman.plots.attribution import (
-    MAX_BARS,
     MAX_CHANNELS,
     MAX_LINES,
     _lines_to_draw,
     _wrap_lines,
 )
+from elman.plots.states import MAX_BARS
 from elman.plots.style import save
 
 GRU = (("gru", "tanh"), 1, False)

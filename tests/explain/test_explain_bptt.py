@@ -85,6 +85,85 @@ def test_every_task_with_every_readout(task, readout):
         assert_near_relative(result.gradients[name], gradient)
 
 
+@each_stack
+@pytest.mark.parametrize("readout", READOUTS)
+def test_signed_shares_are_inner_products_and_add_up(stack, readout):
+    """<g_t, G> / |G| from the matrices themselves; the sum over the steps is |G|."""
+    for kind, task in zip(KINDS, TASKS, strict=True):
+        result = bptt(network(stack, readout, kind, task), sequence(kind), label(task, readout))
+        whole = np.zeros(5)
+        for name, gradient in result.gradients.items():
+            products = [(result.contribution(name, t) * gradient).sum() for t in range(5)]
+            norm = np.linalg.norm(gradient)
+            whole += products
+            if norm > 0:
+                assert_near_relative(result.signed_shares[name], np.array(products) / norm)
+                assert result.signed_shares[name].sum() == pytest.approx(norm)
+        total = sum((g * g).sum() for g in result.gradients.values())
+        assert_near_relative(result.step_shares, whole / total)
+        assert result.step_shares.sum() == pytest.approx(1)
+        assert result.gradient_norm == pytest.approx(total**0.5)
+
+
+def linear_network(u=1.0):
+    """h_t = x_t + u h_{t-1} with one unit, and the value h_T: contributions are known by hand."""
+    model = network(
+        (("rnn", "relu"), 1, False), task="regression", hidden_size=1, num_outputs=1, input_size=1
+    )
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.fill_(
+                {"weight_ih_l0": 1.0, "weight_hh_l0": u}.get(name.removeprefix("recurrent."), 0)
+            )
+        model.output.weight.fill_(1.0)
+    return model
+
+
+def test_a_step_that_works_against_the_others_is_named():
+    """dL/dW = 2 (h_T - y) sum_t x_t: the step with the negative input works against the rest."""
+    x = torch.tensor([[4.0], [-1.0], [2.0]], dtype=torch.float64)
+    result = bptt(linear_network(), x, torch.tensor(4.0))
+    error = 2 * (5 - 4)
+    np.testing.assert_allclose(result.signed_shares["weight_ih_l0"], [4 * error, -error, 2 * error])
+    assert (result.contribution_norms["weight_ih_l0"] > 0).all()
+    result = bptt(network(STACKS[0], "every"), sequence(steps=9), label(readout="every", steps=9))
+    against = result.step_shares[result.step_shares < 0]
+    assert 0 < len(against) < 9  # else this tests nothing
+    many = "steps work" if len(against) > 1 else "steps works"
+    text = f"{len(against)} of 9 {many} against the rest, {against.sum():+.0%} in all"
+    assert text in str(result)
+
+
+def test_a_loss_of_zero_is_confident_and_correct():
+    model = network(STACKS[4], task="classification")
+    with torch.no_grad():
+        model.output.bias.copy_(torch.tensor([0.0, 900.0, 0.0]))
+    result = bptt(model, sequence(), 1)
+    assert result.loss == 0 and result.is_certain and not result.has_gradient
+    assert "no gradient: the network is confident and correct" in str(result)
+    assert not result.plot().axes and not result.plot_by_lag().axes
+    assert np.isnan(result.step_shares).all() and "nan" not in str(result)
+    with torch.no_grad():
+        model.output.bias.copy_(torch.tensor([0.0, 14.0, 0.0]))
+    nearly = bptt(model, sequence(), 1)
+    assert 0 < nearly.loss < 1e-4 and nearly.is_certain and nearly.plot().axes
+    assert "confident and correct, so hardly any gradient is left" in str(nearly)
+    wrong = bptt(model, sequence(), 0)  # as confident, and wrong
+    assert not wrong.is_certain and "confident" not in str(wrong)
+    exact = bptt(linear_network(), torch.ones(2, 1, dtype=torch.float64), torch.tensor(2.0))
+    assert "the prediction is exact" in str(exact)
+
+
+def test_the_doctor_has_the_same_limits():
+    from elman.explain.backward import EXPLODED, VANISHED, describe_remaining
+    from elman.explain.doctor.findings import Limits
+
+    assert (Limits.VANISHED, Limits.EXPLODED) == (VANISHED, EXPLODED)
+    assert describe_remaining(0.9 * VANISHED) == "vanishes"
+    assert describe_remaining(1.1 * VANISHED) == "shrinks"
+    assert describe_remaining(1.1 * EXPLODED) == "explodes"
+
+
 def test_finite_differences():
     """Without any calculus: the loss a little above and below, for a sample of all weights."""
     model = network(STACKS[-1], "mean", "mixed")
@@ -228,8 +307,8 @@ def test_figures(kind, readout, steps):
     figure.canvas.draw()
     shown = panel_titles(figure)
     assert ("Loss of each step" in shown) == (readout == "every" and steps > 1)
-    assert shown[-1] == "What each step contributes to the gradient of each weight"
-    parts = figure.axes[-2]
+    assert shown[-3].startswith("What each step contributes to the gradient of each weight")
+    parts, signed, total = (figure.axes[i] for i in (-6, -4, -2))
     rows = [text.get_text() for text in parts.get_yticklabels()]
     assert rows == [f"{result.letters[n]}  {n}" for n in result.gradients]
     drawn = np.asarray(parts.images[0].get_array())
@@ -237,11 +316,21 @@ def test_figures(kind, readout, steps):
     low = parts.images[0].norm.vmin
     assert sizes.max() * 1e-6 <= low <= max(sizes[sizes > 0].min(), sizes.max() * 1e-6)
     np.testing.assert_allclose(drawn, np.maximum(sizes, low))
+    gradients = np.stack([np.linalg.norm(g) for g in result.gradients.values()])[:, None]
+    shares = np.stack(list(result.signed_shares.values()))
+    expected = np.divide(shares, gradients, out=np.zeros_like(shares), where=gradients > 0)
+    np.testing.assert_allclose(signed.images[0].get_array(), expected, atol=1e-12)
+    heights = [bar.get_height() for bar in total.patches]
+    drawn = np.add(heights[:steps], heights[steps:])
+    np.testing.assert_allclose(drawn, 100 * result.step_shares, atol=1e-10)
     without = result.plot(jacobians=False)
     without.canvas.draw()
     assert len(shown) == len(panel_titles(without)) + 1
     distance = result.plot_by_lag()
     distance.canvas.draw()
+    if steps == 1:
+        assert not distance.axes
+        return
     lines = distance.axes[0].lines
     assert len(lines) == 6
     for line, norms in zip(lines, result.gradient_by_lag.values(), strict=True):

@@ -23,7 +23,7 @@ from explain_cases import (
 
 from elman.errors import ElmanError
 from elman.explain import read_sequence, run_forward, trace
-from elman.explain.trace import check_forward
+from elman.explain.forward import check_forward
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=STACK_IDS)
@@ -129,7 +129,7 @@ def test_with_an_output_at_every_step_it_is_given_the_whole_sequence(stack):
 def test_many_prefixes_come_in_batches(monkeypatch):
     model, x = network(STACKS[-1]), sequence(steps=11)
     whole = trace(model, x).outputs
-    monkeypatch.setattr(sys.modules["elman.explain.trace"], "_BATCH_STEPS", 33)  # three rows each
+    monkeypatch.setattr(sys.modules["elman.explain.forward"], "_BATCH_STEPS", 33)  # three rows each
     assert_near(trace(model, x).outputs, whole)
 
 
@@ -193,12 +193,14 @@ def test_when_the_prediction_settles():
 def test_the_summary_in_words():
     est, X, _ = fitted("text")
     result = trace(est, X[0])
-    first, second, _, last = str(result).split("\n")
+    first, second, _, same, votes = str(result).split("\n")
     assert first.startswith(f"{est.model_.config.cell.upper()}, 2 layers of 5 units")
     assert f"a sequence of {len(X[0])} steps" in first
     likeliest = est.predict([X[0]])[0]
     assert second.startswith(f"prediction: {likeliest} ({result.prediction.max():.3f})")
-    assert last == f"unchanged from step {result.settling_step} of {len(X[0])} on"
+    step = result.settling_step
+    assert same == f"the prediction is the same from step {step} of {len(X[0])} on"
+    assert votes.startswith(f"votes of the units for the logit of {likeliest}: unit ")
     assert str(trace(*_one_step())).count("a sequence of 1 step\n") == 1
 
 

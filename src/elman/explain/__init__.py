@@ -9,9 +9,10 @@ sequences as its `fit` takes them. None of them changes the network.
 from elman.explain.attribution import Attribution, attribute
 from elman.explain.bptt import Bptt, bptt
 from elman.explain.doctor import Diagnosis, Finding, Score, Watch, doctor
+from elman.explain.forward import ForwardPass, LayerTrace, run_forward
 from elman.explain.memory import Memory, memory
 from elman.explain.network import ExplainedNetwork, ExplainedSequence, read_sequence
-from elman.explain.trace import ForwardPass, LayerTrace, Trace, run_forward, trace
+from elman.explain.trace import Trace, trace
 
 __all__ = [
     "Attribution",

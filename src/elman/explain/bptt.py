@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from elman.errors import SettingsError, nearest
-from elman.explain.backward import BackwardPass, gradient_by_lag, jacobian_norms, run_backward
+from elman.explain.backward import (
+    BackwardPass,
+    describe_remaining,
+    gradient_by_lag,
+    jacobian_norms,
+    run_backward,
+)
+from elman.explain.contributions import Contribution, contributions_of
 from elman.explain.forms import Floats, attributes_to_dict, count_of, to_array, to_frame, to_json
-from elman.explain.network import ExplainedSequence, read_sequence
-from elman.explain.trace import Direction, check_forward, run_forward
-from elman.models.unrolled import weight_names
+from elman.explain.forward import Direction, check_forward, run_forward
+from elman.explain.network import read_sequence
 from elman.train import TorchThreads
 
 if TYPE_CHECKING:
@@ -27,57 +32,10 @@ if TYPE_CHECKING:
 
 Place = tuple[int, Direction]  # a layer, from 0, and a direction
 
-# Norm of a gradient at the longest lag relative to that at lag 0: below the first threshold the
-# gradient has vanished, above the second it has exploded, between them it is carried.
-VANISHED, EXPLODED = 0.01, 100.0
+# Loss of one output, in nats, below which the network is confident and correct: p > 0.9999.
+CERTAIN = 1e-4
 # Most multiplications for Jacobians that a figure computes by default: seconds on one core.
 _MAX_PRODUCTS = 10**10
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """What every step contributes to the gradient of one parameter, in O(T*(m+n)) numbers.
-
-    The contributions themselves would take O(T*m*n), so their factors are stored.
-
-    Args:
-        letter: the parameter's letter in the equations: W, U, V, b_h, b_y or E, the embeddings.
-        shape: shape of the parameter.
-        left: left factor, (T, m).
-        right: right factor, (T, n), for a matrix: step t contributes the outer product of left_t
-            and right_t. None for a bias: step t contributes left_t.
-        rows: (T,), for an embedding table: step t contributes left_t to row rows_t; else None.
-    """
-
-    letter: str
-    shape: tuple[int, ...]
-    left: Tensor
-    right: Tensor | None = None
-    rows: Tensor | None = None
-
-    def at(self, step: int) -> Tensor:
-        """The contribution of one step, in the shape of the parameter."""
-        if self.rows is not None:
-            contribution = self.left.new_zeros(self.shape)
-            contribution[self.rows[step]] = self.left[step]
-            return contribution
-        if self.right is None:
-            return self.left[step]
-        return torch.outer(self.left[step], self.right[step])
-
-    def norms(self) -> Tensor:
-        """Frobenius norm of each step's contribution, (T,); |left| |right| for an outer product."""
-        sizes = self.left.square().sum(1).sqrt()
-        return sizes if self.right is None else sizes * self.right.square().sum(1).sqrt()
-
-    def total(self) -> Tensor:
-        """The gradient: the sum of all contributions."""
-        if self.rows is not None:
-            return self.left.new_zeros(self.shape).index_add(0, self.rows, self.left)
-        if self.right is None:
-            return self.left.sum(0)
-        total: Tensor = self.left.T @ self.right
-        return total
 
 
 @dataclass(frozen=True)
@@ -101,6 +59,8 @@ class Bptt:
         inputs, channel_names, categories, name: as in a Trace.
         network: cell, layers and units, in words.
         unit: unit of the loss: nats, or squared deviations for a regression.
+        is_certain: whether the network is confident and correct at every output: the loss of each
+            is below 1e-4 nats, and so close to 0 that hardly any gradient is left.
         contributions: the contributions to the gradient of every parameter, by name.
         backward_pass: the gradients of all states and inputs, as tensors.
     """
@@ -116,6 +76,7 @@ class Bptt:
     name: str
     network: str
     unit: str
+    is_certain: bool
     contributions: dict[str, Contribution] = field(repr=False)
     backward_pass: BackwardPass = field(repr=False)
 
@@ -163,6 +124,40 @@ class Bptt:
         return {name: to_array(each.norms()) for name, each in self.contributions.items()}
 
     @functools.cached_property
+    def signed_shares(self) -> dict[str, Floats]:
+        """<g_t, G> / |G| by parameter, (T,): the part of |G| that each step contributes.
+
+        G is the gradient of the parameter and g_t the contribution of step t. The shares add up to
+        |G|. A negative share is that of a step that works against the sum of the others, which the
+        norm |g_t| does not show. All are 0 if G is 0.
+        """
+        shares = {}
+        for name, each in self.contributions.items():
+            gradient = each.total()
+            norm = gradient.norm()
+            unit = gradient / norm if bool(norm > 0) else gradient
+            shares[name] = to_array(each.along(unit))
+        return shares
+
+    @functools.cached_property
+    def step_shares(self) -> Floats:
+        """The part of the gradient of all parameters together that each step contributes, (T,).
+
+        <g_t, G> / |G|^2, over all parameters: the shares add up to 1. NaN if G is 0 or overflows.
+        """
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            norms = {name: np.sqrt((g * g).sum()) for name, g in self.gradients.items()}
+            products = np.sum([norms[name] * s for name, s in self.signed_shares.items()], axis=0)
+            shares: Floats = products / sum(norm**2 for norm in norms.values())
+        return shares if np.isfinite(shares).all() else np.full(self.steps, np.nan)
+
+    @functools.cached_property
+    def gradient_norm(self) -> float:
+        """|G|, the norm of the gradient of all parameters together."""
+        with np.errstate(over="ignore"):
+            return float(np.sqrt(sum(float((g * g).sum()) for g in self.gradients.values())))
+
+    @functools.cached_property
     def gradients(self) -> dict[str, Floats]:
         """Gradient of the loss for every parameter: the sum of the contributions of all steps."""
         return {name: to_array(each.total()) for name, each in self.contributions.items()}
@@ -181,10 +176,12 @@ class Bptt:
 
     @property
     def verdicts(self) -> dict[Place, str]:
-        """`vanishes`, `explodes` or `carries`, by layer and direction.
+        """What becomes of the gradient on its way back, by layer and direction.
 
-        Decided by `remaining` at the longest lag: below 0.01, above 100, or between. `no gradient`
-        if no gradient enters the layer; `single step` if the longest lag is 0.
+        Decided by `remaining` at the longest lag: `vanishes` below 1e-6, `shrinks` below 0.01,
+        `survives` up to 100, `grows` up to 1e4, and `explodes` above. The first and the last limit
+        are also those of the doctor. `no gradient` if no gradient enters the layer; `single step`
+        if the longest lag is 0.
         """
         return {place: self._verdict(place) for place in self.remaining}
 
@@ -194,8 +191,7 @@ class Bptt:
         lag = self.longest_lag(place)
         if lag == 0:
             return "single step"
-        left = self.remaining[place][lag]
-        return "vanishes" if left < VANISHED else "explodes" if left > EXPLODED else "carries"
+        return describe_remaining(float(self.remaining[place][lag]))
 
     def longest_lag(self, place: Place) -> int:
         """The longest time lag, in steps, that a gradient reaches in this layer and direction."""
@@ -208,47 +204,85 @@ class Bptt:
 
     @property
     def verdict(self) -> str:
-        """A line for each layer and direction: does the gradient vanish, explode or carry?"""
-        lines = []
-        for place, word in self.verdicts.items():
-            line = f"layer {place[0]}, {place[1]}: {word}"
-            if word in ("vanishes", "explodes", "carries"):
-                lag = self.longest_lag(place)
-                line += (
-                    f": after {count_of(lag, 'step')} back {self.remaining[place][lag]:.2g} of "
-                    f"the gradient is left, x {self.rate(place):.3f} a step"
-                )
-            lines.append(line)
-        return "\n".join(lines)
+        """A line for each layer and direction: what becomes of the gradient on its way back?"""
+        if not self.has_gradient:
+            return f"no gradient: {self._why_no_gradient()}"
+        return "\n".join(self._describe_place(place) for place in self.verdicts)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the gradient of any parameter is not 0."""
+        return any(bool(each.left.any()) for each in self.contributions.values())
+
+    def _why_no_gradient(self) -> str:
+        if self.is_certain:
+            return "the network is confident and correct, and its loss is 0"
+        if self.loss == 0:
+            return "the prediction is exact, and its loss is 0"
+        return "the loss does not change with any parameter"
+
+    def _describe_place(self, place: Place) -> str:
+        where, word = f"layer {place[0]}, {place[1]}", self.verdicts[place]
+        if word == "no gradient":
+            return f"{where}: no gradient enters this layer"
+        if word == "single step":
+            return f"{where}: the gradient enters at the first step and goes no further back"
+        lag = self.longest_lag(place)
+        return (
+            f"{where}: the gradient {word}: after {count_of(lag, 'step')} back its norm is "
+            f"{self.remaining[place][lag]:.2g} of what it was, x {self.rate(place):.3f} per step"
+        )
 
     def plot(self, *, jacobians: bool | None = None) -> Figure:
         """Draw, over the steps: the input, dL/dh, the Jacobians, each step's contributions.
+
+        Without a gradient, the figure holds a sentence that says why.
 
         Args:
             jacobians: whether to draw `jacobian_norms`; None draws them if they take no more than
                 seconds (for 100 steps with 256 numbers of state, but not for 2,000 steps).
         """
         from elman.plots.gradients import draw_bptt
+        from elman.plots.states import note_figure
 
+        if not self.has_gradient:
+            return note_figure(f"No gradient: {self._why_no_gradient()}.")
         if jacobians is None:
             layers = self.backward_pass.layers
             products = len(layers) * self.steps * layers[0].forward.state_size ** 3
             jacobians = products < _MAX_PRODUCTS
         return draw_bptt(self, self.jacobian_norms if jacobians else None)
 
-    def plot_by_lag(self) -> Figure:
-        """Draw the gradient's norm against the time lag, on a logarithmic axis."""
-        from elman.plots.gradients import draw_by_lag
+    @property
+    def why_no_lags(self) -> str:
+        """Why there is nothing to draw against the time lag; empty if there is."""
+        if not self.has_gradient:
+            return f"No gradient: {self._why_no_gradient()}."
+        if all(self.sources[place] == 0 or self.longest_lag(place) == 0 for place in self.sources):
+            return (
+                "No gradient goes back by even one step, so there is nothing to draw by time lag."
+            )
+        return ""
 
-        return draw_by_lag(self)
+    def plot_by_lag(self) -> Figure:
+        """Draw the gradient's norm against the time lag, on a logarithmic axis.
+
+        Where no gradient goes back, the figure holds a sentence that says so.
+        """
+        from elman.plots.gradients import draw_by_lag
+        from elman.plots.states import note_figure
+
+        reason = self.why_no_lags
+        return note_figure(reason) if reason else draw_by_lag(self)
 
     def to_frame(self, *, by: str = "step") -> Any:
         """Return a pandas DataFrame.
 
         Args:
-            by: `step` for a row for each step, with the loss, |dL/dh| of each layer and direction,
-                and the norm of the step's contribution to each parameter's gradient; `lag` for a
-                row for each lag, layer and direction, with `norm` and `remaining`.
+            by: `step` for a row for each step, with the loss, its share of the gradient, |dL/dh| of
+                each layer and direction, and the norm and the signed share of the step's
+                contribution to each parameter's gradient; `lag` for a row for each lag, layer and
+                direction, with `norm` and `remaining`.
         """
         if by == "lag":
             places, count = list(self.gradient_by_lag), self.steps
@@ -264,9 +298,11 @@ class Bptt:
         if by != "step":
             raise SettingsError(f"by: got {by!r}, expected 'step' or 'lag'")
         columns: dict[str, Any] = {"step": np.arange(1, self.steps + 1), "loss": self.losses}
+        columns["share of the gradient"] = self.step_shares
         for (layer, direction), norms in self.dh_norms.items():
             columns[f"|dL/dh| layer {layer} {direction}"] = norms
-        return to_frame(columns | self.contribution_norms)
+        signed = {f"signed share {name}": s for name, s in self.signed_shares.items()}
+        return to_frame(columns | self.contribution_norms | signed)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: losses, norms (None where not finite) and verdicts; not the gradients."""
@@ -277,21 +313,44 @@ class Bptt:
             }
             for name in ("dh_norms", "gradient_by_lag", "verdicts")
         }
-        norms = {name: to_json(values) for name, values in self.contribution_norms.items()}
-        return {
-            **attributes_to_dict(self, "network", "unit", "loss", "losses", "verdict"),
-            **by_place,
-            "contribution_norms": norms,
+        by_parameter = {
+            key: {name: to_json(values) for name, values in getattr(self, key).items()}
+            for key in ("contribution_norms", "signed_shares")
         }
+        names = ("network", "unit", "loss", "losses", "is_certain", "verdict", "step_shares")
+        return {**attributes_to_dict(self, *names), **by_place, **by_parameter}
 
     def __str__(self) -> str:
-        with np.errstate(over="ignore"):
-            size = np.sqrt(sum(float((g * g).sum()) for g in self.gradients.values()))
-        return (
-            f"{self.network}; a sequence of {count_of(self.steps, 'step')}\n"
-            f"loss {self.loss:.4g} {self.unit}, gradient of all parameters {size:.3g}\n"
-            f"{self.verdict}"
-        )
+        lines = [
+            f"{self.network}; a sequence of {count_of(self.steps, 'step')}",
+            f"loss {self.loss:.4g} {self.unit}; norm of the gradient of all parameters "
+            f"{self.gradient_norm:.3g}",
+        ]
+        if self.is_certain and self.has_gradient:
+            lines.append(
+                "the network is confident and correct, so hardly any gradient is left: a sequence "
+                "that it gets wrong shows more"
+            )
+        if np.isfinite(self.step_shares).all():
+            lines.append(self._describe_shares())
+        return "\n".join([*lines, self.verdict])
+
+    def _describe_shares(self) -> str:
+        """The steps that contribute most to the gradient, and those that work against it."""
+        shares = self.step_shares
+        order = np.argsort(-np.abs(shares), kind="stable")[:5]
+        most = ", ".join(f"step {t + 1} {shares[t]:+.0%}" for t in order)
+        against = shares < 0
+        text = f"share of each step in that gradient: {most}"
+        if len(shares) > len(order):
+            text += ", the others less"
+        if against.any():
+            text += (
+                f"; {int(against.sum()):,} of {count_of(self.steps, 'step')} "
+                f"{'works' if against.sum() == 1 else 'work'} against the rest, "
+                f"{shares[against].sum():+.0%} in all"
+            )
+        return text
 
 
 @TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
@@ -321,7 +380,7 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
         check_forward(explained, forward)
         backward = run_backward(explained, forward)
         by_lag = {layer.forward.place: gradient_by_lag(layer) for layer in backward.layers}
-        contributions = _contributions(explained, backward, forward.hidden)
+        contributions = contributions_of(explained, backward, forward.hidden)
     return Bptt(
         losses=to_array(backward.losses),
         dh={layer.forward.place: to_array(layer.dh) for layer in backward.layers},
@@ -334,44 +393,7 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
         name=explained.name,
         network=network.describe(),
         unit=network.meaning.loss_unit,
+        is_certain=network.has_classes and bool((backward.losses < CERTAIN).all()),
         contributions=contributions,
         backward_pass=backward,
     )
-
-
-def _contributions(
-    explained: ExplainedSequence, backward: BackwardPass, hidden: Tensor
-) -> dict[str, Contribution]:
-    """The factors of every parameter's gradient, in the order of the forward pass."""
-    config, x = explained.model.config, explained.x[0]
-    shapes = {name: tuple(p.shape) for name, p in explained.model.named_parameters()}
-    contributions: dict[str, Contribution] = {}
-    if config.vocabulary_size:
-        name = "embedding.weight"
-        contributions[name] = Contribution("E", shapes[name], backward.embedded, rows=x)
-    start = config.input_size
-    for k, width in enumerate(config.category_widths):
-        name = f"embeddings.{k}.weight"
-        columns = backward.embedded[:, start : start + width]
-        codes = x[:, config.input_size + k].long()
-        contributions[name] = Contribution("E", shapes[name], columns, rows=codes)
-        start += width
-    for each in backward.layers:
-        layer = each.forward
-        factors = (
-            ("W", each.da, layer.inputs),
-            ("U", each.du, layer.previous["h"]),
-            ("b_h", each.da, None),
-            ("b_h", each.du, None),
-        )
-        names = weight_names(layer.layer, layer.direction == "backward")
-        for name, (letter, left, right) in zip(names, factors, strict=True):
-            contributions[name] = Contribution(letter, shapes[f"recurrent.{name}"], left, right)
-    # The output layer reads the sum over the steps of share_t * h_t. With one output a sequence,
-    # the gradient of b_y does not come from any one step; it is assigned to the last.
-    name, dy = "output.weight", backward.dy
-    contributions[name] = Contribution("V", shapes[name], dy, backward.share * hidden)
-    if not config.per_step:
-        dy = torch.cat([torch.zeros_like(dy[1:]), dy[-1:]])
-    contributions["output.bias"] = Contribution("b_y", shapes["output.bias"], dy)
-    return contributions

@@ -1,186 +1,44 @@
-"""The forward pass of one sequence, with every gate and state, in the order of its steps.
+"""The states, gates and predictions of one sequence as a result.
 
-The equations are those of the cell in `elman.ops.cells`, run step by step by
-`elman.models.unrolled`. `run_forward` returns differentiable tensors; `trace` returns the result
-for users. `check_forward` makes sure that the network computes what the equations say.
+    votes of unit j for output k at step t    V_kj h_tj, so that sum_j V_kj h_tj + b_k is the output
 
-Dimensions: T steps, C channels and categorical columns, I input size of a layer, H hidden, G blocks
-of the weights, D directions, K outputs.
+Dimensions: T steps, C channels, H hidden units, D directions, K outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from elman.errors import ElmanError, SettingsError
-from elman.explain.forms import OUTPUTS, Floats, attributes_to_dict, count_of, to_array, to_frame
-from elman.explain.network import ExplainedSequence, read_sequence
-from elman.models import SequenceModel
-from elman.models.unrolled import LayerSteps, unroll, weights_of
-from elman.ops.cells import Cell, find_cell
+from elman.errors import SettingsError
+from elman.explain.forms import (
+    OUTPUTS,
+    Floats,
+    attributes_to_dict,
+    check_name,
+    count_of,
+    to_array,
+    to_frame,
+)
+from elman.explain.forward import (
+    Direction,
+    LayerTrace,
+    check_forward,
+    order_by_peak,
+    outputs_by_step,
+    run_forward,
+)
+from elman.explain.network import read_sequence
 from elman.tasks import TASKS, OutputName
 from elman.train import TorchThreads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Direction = Literal["forward", "backward"]
-DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
-
-_BATCH_STEPS = 2**18  # most steps in a batch of prefixes, to bound the memory
-
-
-@dataclass(frozen=True)
-class LayerForward:
-    """The forward pass of one layer and direction, in the order of the sequence: row t is for x_t.
-
-    Args:
-        layer: index from 0, as in torch's weight names.
-        direction: `forward` or `backward`.
-        cell: the cell, with its equations.
-        weights: W (G*H, I), U (G*H, H) and their biases b and b', (G*H,) each.
-        inputs: input of the layer, (T, I).
-        gates: every gate and state in `Cell.traced`, by name, each (T, H).
-        previous: the states before each step, by name, each (T, H): those of the previous step in
-            this direction, zero for the first.
-    """
-
-    layer: int
-    direction: Direction
-    cell: Cell
-    weights: tuple[Tensor, Tensor, Tensor, Tensor]
-    inputs: Tensor
-    gates: dict[str, Tensor]
-    previous: dict[str, Tensor]
-
-    @property
-    def h(self) -> Tensor:
-        """Hidden states, (T, H)."""
-        return self.gates["h"]
-
-    @property
-    def place(self) -> tuple[int, Direction]:
-        """The layer and the direction."""
-        return self.layer, self.direction
-
-    @property
-    def state_size(self) -> int:
-        """N, the size of all states of a step together: H, or 2*H for an lstm."""
-        return len(self.cell.states) * self.h.shape[1]
-
-    @property
-    def backwards(self) -> Iterable[int]:
-        """Steps in the order in which a gradient passes them: the reverse of the layer's order."""
-        steps = range(len(self.h))
-        return steps if self.direction == "backward" else reversed(steps)
-
-
-@dataclass(frozen=True)
-class ForwardPass:
-    """The whole forward pass of one sequence.
-
-    Args:
-        embedded: input of the first layer, (T, I).
-        layers: from the lowest up; in each layer the forward direction comes first.
-        hidden: the states of the top layer, both directions concatenated, (T, D*H).
-        read: input of the output layer, (D*H,), or (T, D*H) with an output at every step.
-        outputs: logits, or values, (K,), or (T, K) with an output at every step.
-    """
-
-    embedded: Tensor
-    layers: tuple[LayerForward, ...]
-    hidden: Tensor
-    read: Tensor
-    outputs: Tensor
-
-
-def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
-    """Run one sequence through the network as in evaluation mode; differentiable by autograd.
-
-    Args:
-        x: (T, C) numbers or (T,) token ids.
-    """
-    steps = unroll(model, x[None], torch.tensor([len(x)]))
-    layers = tuple(_in_order_of_sequence(model, layer) for layer in steps.layers)
-    top = layers[-1 - model.config.bidirectional :]
-    hidden = torch.cat([layer.h for layer in top], -1)
-    return ForwardPass(steps.embedded[0], layers, hidden, steps.read[0], steps.outputs[0])
-
-
-def _in_order_of_sequence(model: SequenceModel, steps: LayerSteps) -> LayerForward:
-    cell = model.config.cell_definition
-    gates = {name: steps.over_time(name)[0] for name in cell.traced}
-    previous = {}
-    for name in cell.states:
-        start, state = torch.zeros_like(gates[name][:1]), gates[name]
-        previous[name] = torch.cat([state[1:], start] if steps.reverse else [start, state[:-1]])
-    W, U, b, b_hh = weights_of(model, steps.layer, steps.reverse)
-    return LayerForward(
-        steps.layer,
-        DIRECTIONS[steps.reverse],
-        cell,
-        (W, U, b, b_hh),
-        steps.inputs[0],
-        gates,
-        previous,
-    )
-
-
-def check_forward(sequence: ExplainedSequence, forward: ForwardPass) -> None:
-    """Raise ElmanError unless the network itself returns the outputs of this pass.
-
-    A hook, a replaced layer or an overridden forward can make it compute something that its config
-    does not describe.
-    """
-    config = sequence.model.config
-    with torch.no_grad():
-        outputs = sequence.model(sequence.x, lengths=sequence.lengths)[0]
-        difference = (outputs - forward.outputs).abs().max()
-    # The kernels sum in a different order than these equations, so rounding errors differ.
-    tolerance = 1e-8 if outputs.dtype is torch.float64 else 1e-4
-    if not difference <= tolerance * (1 + outputs.abs().max()):
-        raise ElmanError(
-            f"model: its own forward pass differs by {float(difference):.1e} from the equations of "
-            f"its config ({config.cell}, {config.num_layers} layers). Only a network that computes "
-            "what its config says can be explained: remove hooks and replaced parts"
-        )
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """Gates and states of one layer and direction; row t of every array belongs to x_t.
-
-    Args:
-        layer: index from 0, the lowest, as in torch's weight names.
-        direction: `forward`, or `backward`, which runs from the last step to the first.
-        cell: name of the cell.
-        gates: every gate and state by name, each (T, H). rnn: h. gru: r reset, z
-            update, n candidate, h. lstm: i input, f forget, g candidate, o output, c cell state, h.
-            h is the hidden state.
-    """
-
-    layer: int
-    direction: Direction
-    cell: str
-    gates: dict[str, Floats]
-
-    @property
-    def h(self) -> Floats:
-        """Hidden states, (T, H)."""
-        return self.gates["h"]
-
-    @property
-    def sigmoid_gates(self) -> tuple[str, ...]:
-        """Names of the gates with values between 0 (closed) and 1 (open)."""
-        cell = find_cell(self.cell)
-        return tuple(name for name in cell.gates if cell.activations.get(name) == "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -199,6 +57,11 @@ class Trace:
             an output at every step, row t is the output of step t for the whole sequence.
         distribution: probabilities, or values in the target's unit, (T, K), from the outputs.
         classes: names of the outputs, (K,).
+        target: the true label if one was passed: the class code, (); (K,) with 1 for each label
+            that applies; (K,) values in the target's unit; with an output at every step (T,) or
+            (T, K).
+        output_weight: V, (K, D*H); for numbers scaled, so that votes have the target's unit.
+        read: what the output layer reads, (D*H,); with an output at every step, at the last step.
         task: classification, multilabel or regression.
         per_step: whether the network has an output at every step.
         network: cell, layers and units, in words.
@@ -214,6 +77,9 @@ class Trace:
     outputs: Floats
     distribution: Floats
     classes: tuple[Any, ...]
+    target: NDArray[Any] | None
+    output_weight: Floats
+    read: Floats
     task: OutputName
     per_step: bool
     network: str
@@ -245,9 +111,84 @@ class Trace:
         same = (decisions == decisions[-1]).all(1)
         return 1 if same.all() else int(np.flatnonzero(~same)[-1]) + 2
 
+    @property
+    def predicted(self) -> NDArray[Any] | None:
+        """The prediction in the form of `target`; None for numbers."""
+        decide = OUTPUTS[self.task].decide
+        if decide is None:
+            return None
+        decisions = decide(self.distribution)
+        chosen: NDArray[Any] = decisions if self.per_step else decisions[-1]
+        return chosen
+
+    @functools.cached_property
+    def is_wrong(self) -> NDArray[np.bool_] | None:
+        """Whether the predicted class or labels differ from the true ones, () or (T,).
+
+        None without a label, and for numbers.
+        """
+        predicted = self.predicted
+        if self.target is None or predicted is None:
+            return None
+        wrong: NDArray[np.bool_] = np.asarray(predicted != self.target)
+        return wrong if TASKS[self.task].single_label else np.asarray(wrong.any(-1))
+
+    def votes(self, name: Any) -> Floats:
+        """What each unit adds to an output if the output layer reads one step alone, (T, D*H).
+
+        The vote of unit j at step t is V_kj h_tj; the votes of a step and the bias add up to the
+        output: the logit of a class or label, or a number in the target's unit. All classes can
+        share a part of their votes, which cancels in the softmax.
+
+        Args:
+            name: one of `classes`.
+        Raises: DataError for a name that does not exist.
+        """
+        index = check_name("name", name, self.classes, "one of")
+        votes: Floats = self.hidden * self.output_weight[index]
+        return votes
+
+    def shown_votes(self) -> list[tuple[str, Floats]]:
+        """The votes in the figure, with what they are for: for the predicted class, and the true
+        one if it is another; for several labels and numbers, where the prediction is most wrong."""
+        final, target = self.prediction, self.target
+        if not TASKS[self.task].has_classes:
+            error = 0.0 if target is None else np.abs(final - target[-1 if self.per_step else ...])
+            worst = int(np.argmax(np.broadcast_to(error, final.shape)))
+            return [(str(self.classes[worst]), self.hidden * self.output_weight[worst])]
+        if not TASKS[self.task].single_label:
+            shown = [(int(final.argmax()), "likeliest")]
+            last = final > 0.5 if target is None else target[-1] if self.per_step else target
+            if ((final > 0.5) != last).any():
+                worst = int(np.abs(final - last).argmax())
+                shown.append((worst, "missed" if last[worst] else "wrongly predicted"))
+            return [
+                (f"{self.classes[k]}, {why}", self.hidden * self.output_weight[k])
+                for k, why in shown
+            ]
+        predicted = np.asarray(self.predicted)
+        shown_codes = [(predicted, "predicted")]
+        if target is not None and bool(np.any(self.is_wrong)):
+            shown_codes.append((target, "true"))
+        return [
+            (
+                f"the {why} class of each step" if self.per_step else f"{self.classes[k]}, {why}",
+                self.hidden * self.output_weight[k],
+            )
+            for k, why in shown_codes
+        ]
+
+    @functools.cached_property
+    def unit_order(self) -> NDArray[np.int64]:
+        """Units of the top layer, (D*H,), by the step at which their vote is largest.
+
+        The vote is that for the predicted class, of either sign. The forward direction is first.
+        """
+        return order_by_peak(self.shown_votes()[0][1], self.layers[0].h.shape[1])
+
     def plot(self) -> Figure:
-        """Draw input, hidden states, gates and the prediction as it forms, over the steps."""
-        from elman.plots.states import draw_trace
+        """Draw input, states, votes, gates and the prediction as it forms, over the steps."""
+        from elman.plots.trace import draw_trace
 
         return draw_trace(self)
 
@@ -258,14 +199,14 @@ class Trace:
             layer: from 0; -1 is the top one.
         Raises: SettingsError for a layer or direction that the network does not have.
         """
-        from elman.plots.states import draw_gates
+        from elman.plots.trace import draw_gates
 
         count = self.layers[-1].layer + 1
         if not -count <= layer < count:
             raise SettingsError(f"layer: got {layer}, expected 0 to {count - 1}, or -1 for the top")
         for each in self.layers:
             if (each.layer, each.direction) == (layer % count, direction):
-                return draw_gates(self, each)
+                return draw_gates(self, each, order_by_peak(each.h, each.h.shape[1]))
         raise SettingsError(
             f"direction: got {direction!r}, but the network has no such direction. Use "
             f"{self.layers[0].direction!r}"
@@ -301,8 +242,8 @@ class Trace:
         return to_frame({name: np.concatenate(parts) for name, parts in long.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: input, distribution and settling step; not the states."""
-        names = ("network", "task", "inputs", "channel_names", "classes", "distribution")
+        """JSON-ready: input, distribution, label and settling step; not the states."""
+        names = ("network", "task", "inputs", "channel_names", "classes", "distribution", "target")
         return attributes_to_dict(self, *names, "settling_step")
 
     def __str__(self) -> str:
@@ -312,8 +253,13 @@ class Trace:
         else:
             lines.append(f"prediction: {self._describe_step(-1)}")
             lines.append(f"after step 1: {self._describe_step(0)}")
+        if self.target is not None:
+            lines.insert(2, self._describe_target(self.target))
         if self.settling_step is not None:
-            lines.append(f"unchanged from step {self.settling_step} of {self.steps} on")
+            lines.append(
+                f"the prediction is the same from step {self.settling_step} of {self.steps} on"
+            )
+        lines.append(self._describe_votes())
         return "\n".join(lines)
 
     def _describe_step(self, step: int) -> str:
@@ -323,28 +269,105 @@ class Trace:
         likeliest = np.argsort(-row, kind="stable")[:3]
         return ", ".join(f"{self.classes[k]} ({row[k]:.3f})" for k in likeliest)
 
+    def _describe_target(self, target: NDArray[Any]) -> str:
+        wrong = self.is_wrong
+        if wrong is None:
+            return self._describe_error(target)
+        if self.per_step:
+            places = np.flatnonzero(wrong)
+            if not len(places):
+                return f"all {count_of(self.steps, 'step')} are predicted correctly"
+            named = ", ".join(self._describe_wrong_step(int(t), target) for t in places[:5])
+            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+            verb = "is" if len(places) == 1 else "are"
+            return f"{len(places):,} of {count_of(self.steps, 'step')} {verb} wrong: {named}{more}"
+        if TASKS[self.task].single_label:
+            code = int(target)
+            rank = 1 + int((self.prediction > self.prediction[code]).sum())
+            verdict = f"the prediction is wrong; the true class is number {rank} by probability"
+            return f"true: {self.classes[code]} ({self.prediction[code]:.3f}): " + (
+                verdict if wrong else "the prediction is correct"
+            )
+        predicted = np.asarray(self.predicted)
+        parts = [f"true: {self._list_classes(target == 1)}"]
+        for what, mask in (
+            ("missed", (target == 1) & ~predicted),
+            ("wrongly predicted", (target == 0) & predicted),
+        ):
+            parts += [f"{what}: {self._list_classes(mask)}"] if mask.any() else []
+        return "; ".join(parts if wrong else [*parts, "all labels are correct"])
+
+    def _list_classes(self, mask: NDArray[np.bool_]) -> str:
+        listed = [
+            f"{self.classes[k]} ({self.prediction[k]:.3f})" for k in np.flatnonzero(mask).tolist()
+        ]
+        return ", ".join(listed) or "none"
+
+    def _describe_wrong_step(self, t: int, target: NDArray[Any]) -> str:
+        if not TASKS[self.task].single_label:
+            return f"step {t + 1}"
+        row, true = self.distribution[t], int(target[t])
+        said = int(row.argmax())
+        return (
+            f"step {t + 1} (true {self.classes[true]} {row[true]:.3f}, predicted "
+            f"{self.classes[said]} {row[said]:.3f})"
+        )
+
+    def _describe_error(self, target: NDArray[Any]) -> str:
+        if not self.per_step:
+            values = zip(self.classes, target, self.prediction - target, strict=True)
+            return ", ".join(f"true: {c} {v:.4g}, error {e:+.4g}" for c, v, e in values)
+        errors = self.distribution - target
+        t, k = (int(i) for i in np.unravel_index(np.abs(errors).argmax(), errors.shape))
+        return (
+            f"largest error at step {t + 1}: true {self.classes[k]} {target[t, k]:.4g}, error "
+            f"{errors[t, k]:+.4g}"
+        )
+
+    def _describe_votes(self) -> str:
+        """The units that add most to the predicted output, in what the output layer reads."""
+        k = int(self.prediction.argmax()) if TASKS[self.task].has_classes else 0
+        votes = self.read * self.output_weight[k]
+        order = np.argsort(-np.abs(votes), kind="stable")[:4]
+        units = ", ".join(f"{self._name_unit(int(i))} {votes[i]:+.3g}" for i in order)
+        what = "logit of " if TASKS[self.task].has_classes else ""
+        when = " at the last step" if self.per_step else ""
+        return f"votes of the units for the {what}{self.classes[k]}{when}: {units}"
+
+    def _name_unit(self, index: int) -> str:
+        units = self.layers[0].h.shape[1]
+        side = ("", " backward")[index // units] if len(self.hidden[0]) > units else ""
+        return f"unit {index % units + 1}{side}"
+
 
 # torch forks and joins its threads at every time step. Measured on six epochs of digits: 2.0 s with
 # one thread; with two threads 2.2 s, and 44 s while another process used the second core.
 @TorchThreads(1)
-def trace(model: Any, sequence: Any) -> Trace:
+def trace(model: Any, sequence: Any, label: Any = None) -> Trace:
     """Run one sequence through a network and record its gates, states and outputs.
 
     Args:
         model: a SequenceModel or a fitted estimator; it is not changed.
         sequence: one sequence, in the model's input format ((T, C) numbers or (T,) token ids), or
             for an estimator in the format that its `fit` takes.
+        label: its true label, if it is known: summary and figure then show the true class next to
+            the predicted one, and what is wrong. In the format of `bptt`.
     Returns: a Trace; it prints a summary, and `.plot()` draws it.
     Raises: DataError, ShapeError or SettingsError, saying what was expected; ElmanError if the
         network computes something other than its config describes.
     """
-    explained = read_sequence(model, sequence)
+    explained = read_sequence(model, sequence, label)
     network = explained.network
     with torch.no_grad():
         forward = run_forward(explained.model, explained.x[0])
         check_forward(explained, forward)
         outputs = outputs_by_step(explained, forward)
         distribution = network.distribution(outputs)
+        target = explained.target
+        if target is not None and not network.has_classes:
+            target = target * network.scale + network.mean
+        read = forward.read[-1] if explained.per_step else forward.read
+        weight = explained.model.output.weight * network.scale[:, None]
     layers = [
         LayerTrace(
             layer.layer,
@@ -362,37 +385,12 @@ def trace(model: Any, sequence: Any) -> Trace:
         outputs=to_array(outputs),
         distribution=to_array(distribution),
         classes=network.output_names,
+        target=None if target is None else target.cpu().numpy(),
+        output_weight=to_array(weight),
+        read=to_array(read),
         task=network.model.config.task,
         per_step=explained.per_step,
         network=network.describe(),
         categories=explained.categories,
         name=explained.name,
     )
-
-
-def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tensor:
-    """Outputs as if the sequence ended at each step, (T, K); see `Trace.outputs`."""
-    model, config = explained.model, explained.model.config
-    if config.per_step:
-        return forward.outputs
-    if config.bidirectional:  # all backward states depend on the step at which the sequence ends
-        return _outputs_of_prefixes(explained)
-    h = forward.hidden  # (T, H): in one direction, no state depends on later steps
-    if config.readout == "mean":
-        h = h.cumsum(0) / torch.arange(1, len(h) + 1).to(h)[:, None]
-    elif config.readout == "max":
-        h = h.cummax(0).values
-    return h @ model.output.weight.T + model.output.bias
-
-
-def _outputs_of_prefixes(explained: ExplainedSequence) -> Tensor:
-    """Outputs of the network for every prefix of the sequence, computed in batches, (T, K)."""
-    x, steps = explained.x, explained.steps
-    rows = max(1, _BATCH_STEPS // steps)
-    outputs = []
-    for first in range(0, steps, rows):
-        lengths = torch.arange(first, min(first + rows, steps)) + 1
-        longest = int(lengths[-1])
-        batch = x[:, :longest].expand(len(lengths), *x[:, :longest].shape[1:])
-        outputs.append(explained.model(batch, lengths=lengths))
-    return torch.cat(outputs)

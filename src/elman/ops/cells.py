@@ -44,6 +44,8 @@ class Cell:
         activations: nonlinearity of each block, `sigmoid`, `tanh` or `relu`, which defines where a
             gate saturates; a block without one is never reported as saturated.
         biases: initial value of the biases of a block, zero if omitted; see `initialise_recurrent`.
+        gate_ends: what a sigmoid gate does at 0 and what it does at 1, in words for figures and
+            messages; a gate without words is named only.
         kernel: name of the cell in `elman._core`; empty if it has no kernel.
         torch_kernel: the function of torch._VF that runs the same cell; empty if torch has none.
         kept: values that the kernel's forward pass keeps for backward, in addition to the output.
@@ -60,6 +62,7 @@ class Cell:
     title: str = ""
     activations: Mapping[str, str] = field(default_factory=dict)
     biases: Mapping[str, float] = field(default_factory=dict)
+    gate_ends: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     kernel: str = ""
     torch_kernel: str = ""
     kept: tuple[str, ...] = ()
@@ -84,7 +87,11 @@ class Cell:
                 f"cell {self.name}: states: got {self.states}, expected h as the last: the layer "
                 "outputs it and U multiplies it"
             )
-        for what, named in (("activations", self.activations), ("biases", self.biases)):
+        for what, named in (
+            ("activations", self.activations),
+            ("biases", self.biases),
+            ("gate_ends", self.gate_ends),
+        ):
             for name in named:
                 if name not in self.blocks:
                     raise SettingsError(
@@ -212,6 +219,10 @@ GRU = Cell(
     ("r", "z", "n"),
     _gru_step,
     activations={"r": "sigmoid", "z": "sigmoid", "n": "tanh"},
+    gate_ends={
+        "r": ("ignores the old state", "reads the old state"),
+        "z": ("replaces the old state", "keeps the old state"),
+    },
     kernel="gru",
     torch_kernel="gru",
     # u_n = U_n h_{t-1} + b'_n, the factor of r in dr; everything else follows from the gates and y.
@@ -223,6 +234,11 @@ LSTM = Cell(
     _lstm_step,
     states=("c", "h"),
     activations={"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"},
+    gate_ends={
+        "i": ("writes nothing", "writes the candidate"),
+        "f": ("erases the old state", "keeps the old state"),
+        "o": ("outputs nothing", "outputs the state"),
+    },
     # A forget gate that starts open lets gradients reach far back from the first epoch on:
     # Gers et al. 2000, doi:10.1162/089976600300015015; Jozefowicz et al. 2015.
     biases={"f": 1.0},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.plots.states import step_axis
+from elman.plots.states import step_axis, step_bars
 from elman.plots.style import (
     BLUE,
     DOTTED,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from elman.explain.memory import Memory, MemoryCurve
 
 MAX_CHANNELS = 6
-MAX_BARS = 500  # bars per panel; with more steps, one bar covers several
 MAX_LINES = 30  # lines of text
 LINEAR_LAGS = 64  # largest time lag for which the axis is linear
 _COLUMNS = 92  # letters in a line of text
@@ -106,17 +105,8 @@ def _name(axes: Axes, name: str) -> None:
 
 
 def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> None:
-    """Draw one bar per step; with many steps, the highest and lowest of each group of steps."""
-    T = len(values)
-    every = -(-T // MAX_BARS)
-    at = np.arange(0, T, every)
-    up = np.maximum.reduceat(np.maximum(values, 0), at)
-    down = np.minimum.reduceat(np.minimum(values, 0), at)
-    where = (at + 1 + np.minimum(at + every, T)) / 2
-    width = every * (0.8 if T <= MAX_BARS // 2 else 1.0)
-    axes.bar(where, up, width, color=BLUE, linewidth=0)
-    axes.bar(where, down, width, color=VERMILION, linewidth=0)
-    axes.axhline(0, color=GREY, linewidth=0.6)
+    """Draw one bar per step, on an axis from the lowest to the highest bar of the figure."""
+    step_bars(axes, values)
     low, high = ends
     room = 0.06 * (high - low)
     axes.set_ylim(low - room, high + room)

@@ -19,6 +19,7 @@ from elman.plots.states import (
     name_ends,
     number_decades,
     stacked,
+    step_bars,
     title_directions,
     unit_axis,
 )
@@ -58,9 +59,13 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
         *([1.1] if loss_at_every_step else []), 1.6, 1.5,
         *([] if jacobian_norms is None else [1.3]),
         float(np.clip(0.17 * len(contributions), 0.8, 4.5)),
+        float(np.clip(0.17 * len(contributions), 0.8, 4.5)), 1.1,
     ]  # fmt: skip
     per_h = f"{bptt.unit} per unit of h"
-    with stacked(heights, bptt.inputs, bptt.channel_names, 1.2) as (figure, panels):
+    with stacked(heights, bptt.inputs, bptt.channel_names, 1.2, bptt.categories) as (
+        figure,
+        panels,
+    ):
         remaining = iter(panels)
         if loss_at_every_step:
             panel = next(remaining)
@@ -71,8 +76,8 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
         top = max(layer for layer, _ in bptt.dh)
         dh = np.concatenate([values for (layer, _), values in bptt.dh.items() if layer == top], 1)
         _size_map(panel, dh, f"|dL/dh|, {per_h}")
-        unit_axis(panel[0], dh.shape[1])
         directions = {direction for _, direction in bptt.dh}
+        unit_axis(panel[0], [*range(1, dh.shape[1] // len(directions) + 1)] * len(directions))
         title_directions(panel, "Gradient of each state of the top layer", dh, directions)
         panel = next(remaining)
         _place_lines(panel, bptt.dh_norms, log=True)
@@ -84,14 +89,29 @@ def draw_bptt(bptt: Bptt, jacobian_norms: Mapping[Place, Floats] | None) -> Figu
             panel[0].axhline(1, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=0.9)
             panel[0].set_title("Jacobian of each step: below 1 (dotted) every gradient shrinks")
             panel[0].set_ylabel("largest\nsingular value")
-        panel = panels[-1]
-        norms = np.stack(list(contributions.values()), 1)
-        _size_map(panel, norms, f"norm, {bptt.unit}\nper unit of weight")
-        names = [f"{bptt.letters[name]}  {name}" for name in contributions]
-        panel[0].set_yticks(range(1, len(names) + 1), names)
-        panel[0].tick_params(axis="y", labelsize=7)
-        panel[0].set_title("What each step contributes to the gradient of each weight")
+        _contributions(panels[-3:], bptt)
     return figure
+
+
+def _contributions(panels: Sequence[Panel], bptt: Bptt) -> None:
+    """Draw what each step contributes: its norm, its signed share, and that of all weights."""
+    names = [f"{bptt.letters[name]}  {name}" for name in bptt.contribution_norms]
+    norms = np.stack(list(bptt.contribution_norms.values()), 1)
+    _size_map(panels[0], norms, f"norm, {bptt.unit}\nper unit of weight")
+    panels[0][0].set_title("What each step contributes to the gradient of each weight: its size")
+    signed = np.stack(list(bptt.signed_shares.values()), 1)
+    sizes = np.abs(signed.sum(0))  # |G| of each parameter
+    shares = np.divide(signed, sizes, out=np.zeros_like(signed), where=sizes > 0)
+    heat(panels[1], np.nan_to_num(shares), "share of the\nweight's gradient", diverging=True)
+    panels[1][0].set_title("The same with its sign: orange steps work against the sum of the rest")
+    for axes, _ in panels[:2]:
+        axes.set_yticks(range(1, len(names) + 1), names)
+        axes.tick_params(axis="y", labelsize=7)
+    axes, _ = panels[2]
+    style_axes(axes, grid="y")
+    step_bars(axes, np.nan_to_num(100 * bptt.step_shares))
+    axes.set_ylabel("%")
+    axes.set_title("Share of each step in the gradient of all weights together")
 
 
 def draw_by_lag(bptt: Bptt) -> Figure:

@@ -1,14 +1,15 @@
-"""Figures over the steps of a sequence: states, gates and prediction of a network.
+"""Panels over the steps of a sequence, of which the figures of a network are made.
 
 The panels of a figure are stacked and share their steps. Each has a narrow axes in the right margin
 for its colour bar or the names of its lines, so that the steps of all panels line up.
 
-Dimensions: T steps, C channels, H units, K outputs.
+Dimensions: T steps, C channels, H units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,44 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.plots.style import (
+    BLUE,
     COLOURS,
     GREY,
     INK,
     PALE,
+    VERMILION,
     Floats,
     label,
     new_figure,
     spread,
     style_axes,
 )
-from elman.tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from elman.explain.trace import Direction, LayerTrace, Trace
+    from elman.explain.forward import Direction
 
 MAX_LINES = 6
+MOST_ROWS = 12  # most rows of a strip
+LETTER = 0.072  # width of a letter in a strip, in inches
 MAX_NAMED = 60  # up to this many tokens, each one is labelled
 STYLES: tuple[Any, ...] = (
     "-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)),
 )  # fmt: skip
 # From light to dark, so that the order survives printing without colour.
 SHADES = ["#FFFFFF", "#9CCBE6", "#0072B2", "#00304D"]
-
-# Titles of gates and states; those of a user's cell keep their names.
-NAMES = {
-    "r": "reset gate r",
-    "z": "update gate z",
-    "n": "candidate n",
-    "i": "input gate i",
-    "f": "forget gate f",
-    "g": "candidate g",
-    "o": "output gate o",
-    "c": "cell state c",
-    "h": "hidden state h",
-}
+# From against to for, white at 0; the same colours as bars below and above 0.
+DIVERGING = ["#7A3000", VERMILION, "#FFFFFF", BLUE, "#00304D"]
+MAX_BARS = 500  # bars per panel; with more steps, one bar covers several
 
 Panel = tuple["Axes", "Axes"]  # axes of the data, and of the right margin
 
@@ -64,6 +58,7 @@ def stacked(
     inputs: NDArray[Any],
     channel_names: Sequence[str] = (),
     input_height: float = 0.0,
+    categories: Sequence[Sequence[str]] = (),
 ) -> Iterator[tuple[Figure, list[Panel]]]:
     """Make a figure of stacked panels over the steps of one sequence, with the input on top.
 
@@ -72,11 +67,15 @@ def stacked(
         inputs: tokens, (T,), written above the first panel; or numbers, (T, C).
         channel_names: names of the C channels.
         input_height: height of an additional first panel with the numbers; 0 for no panel.
+        categories: texts of the last channels, each (T,); they get a panel of their own.
     """
     steps = len(inputs)
-    with_input = bool(input_height) and inputs.ndim == 2
-    every = [*([input_height] if with_input else []), *heights]
-    width = float(np.clip(2.0 + 0.16 * steps, 6.4, 11.0))
+    numbers = inputs.shape[1] - len(categories) if inputs.ndim == 2 else 0
+    with_input = [input_height] if input_height and numbers else []
+    strip = dict(zip(channel_names[numbers:], categories, strict=False)) if input_height else {}
+    strip = dict(list(strip.items())[:MOST_ROWS])
+    every = [*with_input, *([strip_height(strip)] if strip else []), *heights]
+    width = _width(steps)
     with new_figure(width + 1.2, sum(every) + 0.45 * len(every) + 0.3) as figure:
         grid = figure.subplots(
             len(every), 2, squeeze=False, width_ratios=[width, 0.12], height_ratios=every
@@ -89,12 +88,66 @@ def stacked(
             if axes is not panels[-1][0]:
                 axes.tick_params(labelbottom=False)
         if with_input:
-            _draw_input(panels[0], inputs, channel_names)
+            _draw_input(panels[0], inputs[:, :numbers], channel_names[:numbers])
             panels[0][0].set_title("Input, as the network reads it")
-        yield figure, panels[with_input:]
+        if strip:
+            panel = panels[len(with_input)]
+            draw_strip(panel, strip)
+            some = f", the first {len(strip)} of {len(categories)}" * (len(strip) < len(categories))
+            panel[0].set_title(f"Categories of the input{some}")
+        yield figure, panels[len(with_input) + bool(strip) :]
         if inputs.ndim == 1:
             _name_tokens(panels[0][0], [str(token) for token in inputs])
         step_axis(panels[-1][0], steps)
+
+
+def _width(steps: int) -> float:
+    """Width of the panels, in inches."""
+    return float(np.clip(2.0 + 0.16 * steps, 6.4, 11.0))
+
+
+def _runs(texts: Sequence[Any]) -> list[tuple[int, int, str]]:
+    """Runs of equal texts: the first step, the end (exclusive), and the text."""
+    runs, start = [], 0
+    for text, group in itertools.groupby(texts):
+        end = start + len(list(group))
+        runs.append((start, end, label(text, 12)))
+        start = end
+    return runs
+
+
+def strip_height(rows: Mapping[str, Sequence[Any]]) -> float:
+    """Height of a strip in inches: texts that are wider than their runs are turned."""
+    steps = len(next(iter(rows.values())))
+    inch = _width(steps) / steps
+    turned = [
+        len(text) * LETTER
+        for texts in rows.values()
+        for start, end, text in _runs(texts)
+        if len(text) * LETTER > (end - start) * inch > 0.12
+    ]
+    return len(rows) * max([0.24, *turned])
+
+
+def draw_strip(panel: Panel, rows: Mapping[str, Sequence[Any]]) -> None:
+    """Draw rows of texts, (T,) each, as runs of equal ones, with the text where it fits."""
+    axes, margin = panel
+    margin.set_axis_off()
+    for place, texts in enumerate(rows.values()):
+        inch = _width(len(texts)) / len(texts)
+        for start, end, text in _runs(texts):
+            axes.barh(
+                place, end - start, 0.9, left=start + 0.5, color="#EEF3F7", edgecolor=PALE,
+                linewidth=0.6,
+            )  # fmt: skip
+            fits = len(text) * LETTER <= (end - start) * inch
+            if fits or (end - start) * inch > 0.12:
+                axes.text(
+                    (start + end + 1) / 2, place, text, ha="center", va="center", fontsize=7.5,
+                    color=INK, rotation=0 if fits else 90,
+                )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [label(name, 24) for name in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def step_axis(axes: Axes, steps: int) -> None:
@@ -138,9 +191,11 @@ def heat(
     values: Floats,
     what: str,
     *,
-    signed: bool,
+    signed: bool = False,
+    diverging: bool = False,
     limit: float | None = None,
     norm: Any = None,
+    ends: tuple[str, str] | None = None,
 ) -> None:
     """Draw units, (T, H), as a heat map over the steps, with its colour bar.
 
@@ -148,14 +203,18 @@ def heat(
         what: label of the colour bar, with its unit.
         signed: whether colours run from -limit (dark) to limit (light); otherwise they run from
             0 (white) to limit (dark).
+        diverging: whether they run from -limit (orange) over 0 (white) to limit (blue).
         limit: upper end of the colours; None for the largest absolute value.
         norm: matplotlib norm that replaces the limits.
+        ends: what the values 0 and `limit` mean, written beside the ends of the colour bar.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
     axes, margin = panel
     top = limit or float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
-    shades: Any = "cividis" if signed else LinearSegmentedColormap.from_list("shade", SHADES)
+    colours = DIVERGING if diverging else SHADES
+    shades: Any = "cividis" if signed else LinearSegmentedColormap.from_list("shade", colours)
+    signed = signed or diverging
     bounds = {"vmin": -top if signed else 0.0, "vmax": top} if norm is None else {"norm": norm}
     steps, units = values.shape
     image = axes.imshow(
@@ -176,13 +235,36 @@ def heat(
     bar.set_label(what, fontsize=8, color=GREY)
     if norm is None:
         bar.set_ticks([-top, 0, top] if signed else [0, top / 2, top])
-        bar.ax.set_yticklabels([f"{v:.3g}" for v in bar.get_ticks()])
+        texts = [f"{v:.3g}" for v in bar.get_ticks()]
+        if ends is not None:
+            texts = [f"0 {ends[0]}", "", f"{top:g} {ends[1]}"]
+        bar.ax.set_yticklabels(texts)
 
 
-def unit_axis(axes: Axes, units: int) -> None:
-    """Number the units from 1."""
-    axes.set_yticks(sorted({1, units}))
+def unit_axis(axes: Axes, numbers: Sequence[int]) -> None:
+    """Write the numbers of the units, from 1, in the order of the rows; of many, only some."""
+    every = -(-len(numbers) // max(2, int(8 * axes.bbox.height / axes.figure.dpi)))
+    places = range(0, len(numbers), every)
+    axes.set_yticks([place + 1 for place in places], [str(numbers[place]) for place in places])
+    axes.tick_params(axis="y", labelsize=6.5 if len(numbers) > 4 else 8)
     axes.set_ylabel("unit", labelpad=2)
+
+
+def step_bars(axes: Axes, values: Floats) -> None:
+    """Draw one bar per step, above 0 in blue and below in orange, (T,).
+
+    With many steps, a bar covers several, with their highest and their lowest value.
+    """
+    T = len(values)
+    every = -(-T // MAX_BARS)
+    at = np.arange(0, T, every)
+    up = np.maximum.reduceat(np.maximum(values, 0), at)
+    down = np.minimum.reduceat(np.minimum(values, 0), at)
+    where = (at + 1 + np.minimum(at + every, T)) / 2
+    width = every * (0.8 if T <= MAX_BARS // 2 else 1.0)
+    axes.bar(where, up, width, color=BLUE, linewidth=0)
+    axes.bar(where, down, width, color=VERMILION, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.6)
 
 
 def draw_lines(
@@ -192,11 +274,13 @@ def draw_lines(
     *,
     behind: Floats | None = None,
     bounds: tuple[float, float] | None = None,
+    strong: Sequence[int] = (),
     scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Draw up to six lines, (T, n), labelled at their ends, and others behind them in grey, (T, m).
+    """Draw lines, (T, n), labelled at their ends, and others behind them in grey, (T, m).
 
     Args:
+        strong: the lines to draw with a wider stroke.
         bounds: limits of the axis; None to fit the values.
     """
     axes, margin = panel
@@ -208,20 +292,25 @@ def draw_lines(
         axes.plot(steps, behind, color=PALE, linewidth=0.7)
     for k, name in enumerate(names):
         axes.plot(
-            steps, values[:, k], color=COLOURS[k], linestyle=STYLES[k], linewidth=1.6,
-            marker=marker, markersize=3.0, label=str(name),
+            steps, values[:, k], color=line_colour(k), linestyle=STYLES[(k + k // 6) % 6],
+            linewidth=2.4 if k in strong else 1.6, marker=marker, markersize=3.0, label=str(name),
         )  # fmt: skip
     if bounds is not None:
         axes.set_ylim(*bounds)
     if scale == "log":
         number_decades(axes)
     named: list[tuple[str, str, float]] = [
-        (label(name, 18), COLOURS[k], float(values[-1, k])) for k, name in enumerate(names)
+        (label(name, 30), line_colour(k), float(values[-1, k])) for k, name in enumerate(names)
     ]
     if behind is not None and behind.shape[1]:
         named.append((f"{behind.shape[1]} others", GREY, float(np.nanmedian(behind[-1]))))
     name_ends(panel, named)
     margin.set_axis_off()
+
+
+def line_colour(k: int) -> str:
+    """Colour of the k-th line; beyond six, lines differ by their strokes too."""
+    return COLOURS[k % len(COLOURS)]
 
 
 def number_decades(axes: Axes) -> None:
@@ -267,81 +356,16 @@ def name_ends(panel: Panel, named: Sequence[tuple[str, str, float]], lines: int 
         )
 
 
-def draw_trace(trace: Trace) -> Figure:
-    """Draw input, hidden states of the top layer, its gates, and the prediction as it forms."""
-    top = trace.layers[-1].layer
-    gated = [e for e in trace.layers if e.layer == top and e.sigmoid_gates]
-    heights = [2.0, *[1.3] * len(gated), 2.0]
-    with stacked(heights, trace.inputs, trace.channel_names, 1.3) as (figure, panels):
-        directions = {layer.direction for layer in trace.layers}
-        _states(panels[0], trace.hidden)
-        title_directions(panels[0], "Hidden states of the top layer", trace.hidden, directions)
-        for layer, panel in zip(gated, panels[1:-1], strict=True):
-            names = layer.sigmoid_gates
-            means = np.stack([layer.gates[name].mean(1) for name in names], 1)
-            titles = [NAMES.get(name, name) for name in names]
-            draw_lines(panel, means, titles, bounds=(-0.03, 1.03))
-            which = f", {layer.direction}" if len(directions) > 1 else ""
-            panel[0].set_title(f"Gates of the top layer{which}, mean over the units")
-            panel[0].set_ylabel("open")
-        _prediction(panels[-1], trace)
-    return figure
-
-
-def draw_gates(trace: Trace, layer: LayerTrace) -> Figure:
-    """Draw every gate and state of one layer and direction, unit by unit."""
-    with stacked([1.3] * len(layer.gates), trace.inputs) as (figure, panels):
-        for panel, (name, values) in zip(panels, layer.gates.items(), strict=True):
-            if name in layer.sigmoid_gates:
-                # In a GRU, an open update gate keeps the old state; other gates let a signal in.
-                what = "keeps the old" if name == "z" else "open"
-                heat(panel, values, what, signed=False, limit=1.0)
-                unit_axis(panel[0], values.shape[1])
-            else:
-                _states(panel, values, "cell" if name == "c" else "state")
-            title = NAMES.get(name, name)
-            panel[0].set_title(title[0].upper() + title[1:])
-        text = f"layer {layer.layer}, {layer.direction}"
-        panels[0][0].set_title(text, loc="right", color=GREY, fontsize=8.5)
-    return figure
-
-
-def _states(panel: Panel, values: Floats, what: str = "state") -> None:
-    """Draw states, which are dimensionless; states of a tanh lie between -1 and 1."""
-    bounded = float(np.abs(values).max()) <= 1
-    heat(panel, values, what, signed=bool((values < 0).any()), limit=1.0 if bounded else None)
-    unit_axis(panel[0], values.shape[1])
-
-
 def title_directions(panel: Panel, title: str, values: Floats, directions: set[Direction]) -> None:
     """Title a panel of the top layer's units, and draw a line between its two directions."""
     if len(directions) > 1:
         title += ": forward above, backward below"
-        panel[0].axhline(values.shape[1] / 2 + 0.5, color="white", linewidth=1.6)
+        panel[0].axhline(values.shape[1] / 2 + 0.5, color="black", linewidth=1.0)
     panel[0].set_title(title)
 
 
-def _prediction(panel: Panel, trace: Trace) -> None:
-    """Draw one line for each of the most prominent outputs, and the others in grey."""
-    values, has_classes = trace.distribution, TASKS[trace.task].has_classes
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    # The final class and classes whose probability was high at some step; for values, those that
-    # are highest at the last step.
-    height = finite.max(0) if has_classes else finite[-1]
-    if not trace.per_step:
-        height[finite[-1].argmax()] = np.inf
-    prominent = np.argsort(-height, kind="stable")
-    chosen = np.arange(values.shape[1]) if values.shape[1] <= MAX_LINES else prominent[:5]
-    rest = np.setdiff1d(np.arange(values.shape[1]), chosen)
-    names = [trace.classes[k] for k in chosen.tolist()]
-    bounds = None
-    if has_classes:
-        top = 1.0 if values.max() > 0.5 else 1.3 * float(values.max())
-        bounds = (-0.03 * top, 1.03 * top)
-    draw_lines(panel, values[:, chosen], names, behind=values[:, rest], bounds=bounds)
-    what, axis = (
-        ("Probabilities", "probability") if has_classes else ("Values", "value, target's unit")
-    )
-    panel[0].set_ylabel(axis)
-    when = "given the whole sequence" if trace.per_step else "as if the sequence ended there"
-    panel[0].set_title(f"{what} at each step, {when}")
+def note_figure(text: str) -> Figure:
+    """A small figure that holds a sentence, where there is nothing to draw."""
+    with new_figure(6.4, 0.9) as figure:
+        figure.text(0.02, 0.5, text, va="center", wrap=True, color=INK)
+    return figure

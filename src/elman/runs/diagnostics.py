@@ -239,7 +239,8 @@ def _trace(
     if row is None:
         return "The figures above show these sequences already."
     sequence = split.take(np.array([row.notable.sequence]))
-    traced = _reason_or_result(lambda: trace(estimator, sequence))
+    label = None if split.target is None else split.target[row.notable.sequence]
+    traced = _reason_or_result(lambda: trace(estimator, sequence, label))
     if isinstance(traced, str):
         return traced
     save(traced.plot(), path)

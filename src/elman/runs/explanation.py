@@ -111,9 +111,9 @@ def explain_sequence(
     names = dataset.names
     number = find_row(options.row, names)
     sequence = dataset.take(np.array([number]))
-    traced = trace(estimator, sequence)
-    output = OUTPUTS[traced.task]
     true = None if dataset.target is None else dataset.target[number]
+    traced = _trace(estimator, sequence, true)
+    output = OUTPUTS[traced.task]
     if options.label == "true" and true is None:
         raise SettingsError(
             f"label: got 'true', but {dataset.source} has no labels. Leave it out, or name their "
@@ -191,6 +191,16 @@ def _choose_label(traced: Trace, true: Any, choice: str | None) -> tuple[Any, st
     label = output.likeliest(traced)
     why = ", because the true one is not known" if true is None else ""
     return label, f"from the loss of the predicted label, {output.describe(traced, label)}{why}"
+
+
+def _trace(estimator: Estimator, sequence: Any, true: Any) -> Trace:
+    """Trace a sequence with its true label, or without one that the network does not know."""
+    try:
+        return trace(estimator, sequence, true)
+    except DataError:
+        if true is None:
+            raise
+        return trace(estimator, sequence)  # `bptt` then says what is wrong with the label
 
 
 def _go_back(estimator: Estimator, sequence: Any, label: Any, is_true: bool) -> Bptt:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from elman.explain.backward import EXPLODED as GRADIENT_EXPLODED
+from elman.explain.backward import VANISHED as GRADIENT_VANISHED
 from elman.explain.forms import Floats, attributes_to_dict, to_frame, to_json
 
 if TYPE_CHECKING:
@@ -58,9 +60,11 @@ class Limits:
     # Recurrent matrices and gradients.
     # Spectral radius by nonlinearity; 1 in new networks, up to 1.9 in trained ones.
     RADIUS: ClassVar[Mapping[str, float]] = {"tanh": 3.0, "relu": 1.5}
-    VANISHED = 1e-6  # share of a gradient's norm left after the steps of the median sequence
+    # Share of a gradient's norm left after the steps of the median sequence; also that of `bptt`.
+    VANISHED = GRADIENT_VANISHED
     FACTOR = 0.5  # share left after one step, on average; 0.6 to 0.8 in new gated networks
-    EXPLODED = 1e4  # growth of a gradient's norm on the way back; up to 20 in healthy networks
+    # Growth of a gradient's norm on the way back, as for `bptt`; up to 20 in healthy networks.
+    EXPLODED = GRADIENT_EXPLODED
     REACH = 1e-3  # share of a gradient's norm; the report gives the steps back until it
     LEARNT = 0.2  # share of the loss of the best constant prediction that a network removes
 
