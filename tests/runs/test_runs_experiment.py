@@ -377,7 +377,8 @@ def test_evaluate(trained, files, tmp_path):
         done.folder, str(files / "text.csv"), {}, tmp_path / "e", False
     )
     assert folder == tmp_path / "e"
-    assert {p.name for p in folder.iterdir()} == {"metrics.json", "predictions.csv", "plots"}
+    expected = {"metrics.json", "predictions.csv", "plots", "report.html"}
+    assert {p.name for p in folder.iterdir()} == expected
     found = json.loads((folder / "metrics.json").read_text())
     assert found["evaluation"]["accuracy"] == report.accuracy
     assert found["evaluation"]["count"] == 30
@@ -386,6 +387,24 @@ def test_evaluate(trained, files, tmp_path):
         evaluate(done.folder, str(files / "text.csv"), {}, tmp_path / "e", False)
     evaluate(done.folder, str(files / "text.csv"), {}, tmp_path / "e", True)
     assert {p.name for p in tmp_path.iterdir()} == {"e"}
+
+
+def test_the_page_of_an_evaluation_is_that_of_a_training(trained, files, tmp_path):
+    """The same sections; the diagnosis, which needs the training split, says why it is missing."""
+    done, _ = trained
+    call = done.folder, str(files / "text.csv"), {}
+    _, folder, _ = evaluate(*call, tmp_path / "e", False)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    sections = re.findall(r"<h2>(.*?)</h2>", page)
+    for heading in ("Metrics", "Figures", "Diagnosis", "Memory", "Notable sequences", "Training"):
+        assert heading in sections
+    assert "an evaluation has no training split" in page
+    assert "text.csv" in page and "elman evaluate" in page and "config.toml" in page
+    assert {p.name for p in (folder / "plots").iterdir()} >= {"history.png", "memory.png"}
+    _, folder, _ = evaluate(*call, tmp_path / "plain", False, diagnostics=False)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The diagnostics were switched off" in page
+    assert not (folder / "plots" / "memory.png").exists()
 
 
 def test_evaluate_never_replaces_the_run_it_reads(trained, files):
@@ -400,10 +419,20 @@ def test_the_default_place_of_an_evaluation(settings, files, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     done = quiet_run(settings(), out=tmp_path / "r")
     data = str(files / "text.csv")
-    found = [evaluate(done.folder, data, {}, None, False)[1] for _ in range(2)]
-    assert found == [done.folder / "evaluations" / "text", done.folder / "evaluations" / "text-2"]
+    (_, first, notes), (_, second, renamed) = (
+        evaluate(done.folder, data, {}, None, False, diagnostics=False) for _ in range(2)
+    )
+    assert [first, second] == [done.folder / "evaluations" / name for name in ("text", "text-2")]
+    # Another name than the usual one is said, and --overwrite keeps the usual one.
+    assert notes == () and "so this evaluation is called text-2; --overwrite" in renamed[0]
+    (first / "metrics.json").write_text("old")
+    assert evaluate(done.folder, data, {}, None, True, diagnostics=False)[1:] == (first, ())
+    assert (first / "metrics.json").read_text() != "old"
     done.estimator.save(tmp_path / "m")
-    assert str(evaluate(tmp_path / "m", data, {}, None, False)[1]) == "evaluation-text"
+    assert (
+        str(evaluate(tmp_path / "m", data, {}, None, False, diagnostics=False)[1])
+        == "evaluation-text"
+    )
 
 
 def test_predict_labelled_or_not(trained, files, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,38 @@ from elman.cli.options import data_argument, model_argument, reading_options
     help="Folder to write. [default: MODEL/evaluations/<name of DATA>]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing evaluation.")
+@click.option(
+    "--diagnostics/--no-diagnostics",
+    default=True,
+    help="Report memory, notable sequences and their traces. [default: diagnostics]",
+)
 @reading_options
-def command(model: Path, data: str, out: Path | None, overwrite: bool, **options: Any) -> None:
+def command(
+    model: Path,
+    data: str,
+    out: Path | None,
+    overwrite: bool,
+    diagnostics: bool,
+    **options: Any,
+) -> None:
     """Evaluate MODEL, a run or model folder, on labelled DATA it was not trained on.
 
-    Prints the metrics, and writes them with predictions and plots.
+    Prints the metrics, and writes report.html, the page that `elman train` writes too, with the
+    metrics, predictions and plots.
     """
     with uninterrupted():
         from elman.runs.evaluation import evaluate
 
-    report, folder, notes = evaluate(model, data, options, out, overwrite)
+    report, folder, notes = evaluate(
+        model,
+        data,
+        options,
+        out,
+        overwrite,
+        diagnostics=diagnostics,
+        command=shlex.join(["elman", *sys.argv[1:]]),
+    )
     click.echo(f"{report}\n")
     for note in notes:
         click.echo(note)
-    click.echo(f"Written to {folder}")
+    click.echo(f"Written to {folder}; open {folder / 'report.html'}")

@@ -6,7 +6,7 @@ training the bound is what a small network computes in about a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from elman.evaluate import NotableExample, Report
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
-from elman.runs.data_splits import DataSplits
 
 T = TypeVar("T")
+Part = tuple[Dataset, EncodedSequences]  # a split, and its sequences as the network reads them
 
 # Multiplications allowed for each of memory, learning rates and traces: SHARE of the training's, so
 # that diagnostics add little to a long training, but at least LEAST, so that a short training is
@@ -35,6 +35,10 @@ EXAMPLES = 5  # sequences listed per kind of notable example; the first is trace
 SEQUENCES = 64  # sequences that the doctor predicts
 SAMPLE = (2000, 200_000)  # maximum sequences and steps of a split that the doctor reads
 # Sequences for the memory curve; its interval narrows with the square root of their number.
+NO_TRAINING_SPLIT = (
+    "Left out: the diagnosis compares the training split with held-out data, and an evaluation has "
+    "no training split. The report of the run has it, and elman explain makes one of other data."
+)
 MEMORY = (20, 40)
 LONGEST = 2000  # maximum steps in the figure of a trace
 PROBE = 90 * 32  # rows that the network reads when the doctor tries learning rates
@@ -97,8 +101,8 @@ class Diagnostics:
 
 def run_diagnostics(
     estimator: Estimator,
-    splits: DataSplits,
-    sequences: Mapping[str, EncodedSequences],
+    training_part: Part | None,
+    test_part: Part,
     report: Report,
     folder: Path,
 ) -> Diagnostics:
@@ -107,45 +111,48 @@ def run_diagnostics(
     A result that cannot be computed is replaced by the reason, so that a report is always written.
 
     Args:
-        sequences: sequences of the splits `train` and `test`, as the network reads them.
-        report: report on the test split.
+        training_part: the training split; None if it is not at hand, as in an evaluation, which has
+            no diagnosis then.
+        test_part: the evaluated sequences.
+        report: report on the evaluated sequences.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
-    training_steps = int(sequences["train"].inputs.lengths.sum())
+    training_steps = 0 if training_part is None else int(training_part[1].inputs.lengths.sum())
     passes = 3.0 * len(estimator.history_.epochs)  # a step back costs two forward
     allowed_steps = max(LEAST / multiplications, SHARE * passes * training_steps)
-    lengths = sequences["test"].inputs.lengths
+    split, sequences = test_part
+    lengths = sequences.inputs.lengths
     median = float(np.median(lengths))
-    training, training_sequences = _sample(splits.training, sequences["train"])
-    test, test_sequences = _sample(splits.test, sequences["test"])
+    test, test_sequences = _sample(split, sequences)
     figures: dict[str, Path] = {}
-    diagnosis = _reason_or_result(
-        lambda: doctor(
-            estimator,
-            training_sequences,
-            training.target,
-            held_out=(test_sequences, test.target),
-            sequences=SEQUENCES,
-            probe=PROBE * 3.0 * median <= allowed_steps,
-        )
-    )
+    diagnosis: Diagnosis | str = NO_TRAINING_SPLIT
     names: tuple[str, ...] = ()
-    if isinstance(diagnosis, Diagnosis):
-        training_names, test_names = training.names, test.names
-        names = tuple(
-            join_sequence_names(finding, test_names if finding.held_out else training_names)
-            for finding in diagnosis.findings
+    if training_part is not None:
+        training, training_sequences = _sample(*training_part)
+        diagnosis = _reason_or_result(
+            lambda: doctor(
+                estimator,
+                training_sequences,
+                training.target,
+                held_out=(test_sequences, test.target),
+                sequences=SEQUENCES,
+                probe=PROBE * 3.0 * median <= allowed_steps,
+            )
         )
-        if not diagnosis.healthy:
-            figures["doctor"] = folder / "doctor.png"
-            save(diagnosis.plot(), figures["doctor"])
+        if isinstance(diagnosis, Diagnosis):
+            names = tuple(
+                join_sequence_names(finding, test.names if finding.held_out else training.names)
+                for finding in diagnosis.findings
+            )
+            if not diagnosis.healthy:
+                figures["doctor"] = folder / "doctor.png"
+                save(diagnosis.plot(), figures["doctor"])
     remembered = _measure_memory(estimator, test_sequences, median, allowed_steps)
     if isinstance(remembered, Memory):
         figures["memory"] = folder / "memory.png"
         save(remembered.plot(), figures["memory"])
-    test_names = splits.test.names
     examples = {
-        kind: tuple(_example_row(each, test_names, splits.test, lengths) for each in chosen)
+        kind: tuple(_example_row(each, split.names, split, lengths) for each in chosen)
         for kind, chosen in report.notable_examples(EXAMPLES).items()
     }
     longest = LONGEST
@@ -156,7 +163,7 @@ def run_diagnostics(
     for kind, rows in examples.items():
         if rows:
             path = folder / f"trace_{_file_stem(kind)}.png"
-            traces[kind] = _trace(estimator, splits.test, rows, longest, path, [*traces.values()])
+            traces[kind] = _trace(estimator, split, rows, longest, path, [*traces.values()])
     return Diagnostics(diagnosis, names, remembered, examples, traces, figures)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elman import plots
-from elman.data import Dataset, Ragged, check_gaps, read
+from elman import __version__, plots
+from elman.data import Dataset, Ragged, check_gaps, describe, read
 from elman.data.builtin import load_task
 from elman.data.ragged import flatten
 from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator, load
 from elman.evaluate import Check, Report
+from elman.runs import report_page
 from elman.runs.data_splits import check_known, is_builtin
+from elman.runs.diagnostics import run_diagnostics
 from elman.runs.experiment import task_of
 from elman.runs.folder import (
     EVALUATION,
@@ -33,9 +36,16 @@ from elman.tasks import TASKS, TaskName
 
 
 def evaluate(
-    model: Path, data: str, reading: Mapping[str, str | None], out: Path | None, overwrite: bool
+    model: Path,
+    data: str,
+    reading: Mapping[str, str | None],
+    out: Path | None,
+    overwrite: bool,
+    *,
+    diagnostics: bool = True,
+    command: str = "",
 ) -> tuple[Report, Path, tuple[str, ...]]:
-    """Evaluate a model on labelled data and write metrics.json, predictions.csv and plots.
+    """Evaluate a model on labelled data; write report.html, metrics.json, predictions.csv, plots.
 
     Args:
         model: model or run folder.
@@ -44,24 +54,50 @@ def evaluate(
         out: folder; None means below the run's evaluations/; for a model without a run,
             evaluation-<name of data> in the current folder.
         overwrite: replace an existing evaluation.
+        diagnostics: whether the report shows memory, notable sequences and their traces.
+        command: the command line, for the report.
     Returns: the report, the folder, and notes for the user.
     """
+    created = datetime.datetime.now().astimezone()
     if out is not None:
         check_output_folder(out, overwrite, EVALUATION)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
     if TASKS[dataset.task].has_classes:
         check_known(dataset, set(estimator.target_.output_names))
-    out = out or default_output(model, EVALUATION, Path(data).stem)
+    renamed: tuple[str, ...] = ()
+    if out is None:
+        out, renamed = default_output(model, EVALUATION, Path(data).stem, overwrite)
     encoded = estimator.encode(dataset.inputs)
     report = estimator.evaluate(encoded, dataset.target)
     notes += note_unknown_tokens(encoded, dataset.source)
+    history = estimator.history_
+    records = [record.to_dict() for record in history.epochs]
+    config = model / "config.toml"
     with new_folder(out, overwrite, EVALUATION):
         predictions = collect_predictions(estimator, dataset, encoded, report.predictions)
         (out / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
-        plots.save_all([], report, out / "plots")
+        figures = plots.save_all(records, report, out / "plots", history.kept_epoch)
+        page = report_page.Page(
+            title=Path(data).name,
+            created=created.isoformat(timespec="seconds"),
+            command=command or f"elman evaluate {model} {data}",
+            version=__version__,
+            seconds=sum(record.seconds for record in history.epochs),
+            data=describe(dataset),
+            model=estimator.describe_model(),
+            history=history,
+            reports={Path(data).name: report},
+            figures=figures,
+            config=config.read_text(encoding="utf-8") if config.is_file() else "",
+            notes=notes,
+            diagnostics=run_diagnostics(estimator, None, (dataset, encoded), report, out / "plots")
+            if diagnostics
+            else None,
+        )
+        (out / "report.html").write_text(report_page.render(page), encoding="utf-8")
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
         write_json(out / "metrics.json", metrics)
-    return report, out, notes
+    return report, out, notes + renamed
 
 
 def predict(

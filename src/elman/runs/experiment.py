@@ -121,9 +121,8 @@ def run(
         figures = plots.save_all(records, reports["test"], folder / "plots", history.kept_epoch)
         diagnostics = None
         if settings.report.diagnostics:
-            diagnostics = run_diagnostics(
-                estimator, splits, sequences, reports["test"], folder / "plots"
-            )
+            parts = (splits.training, sequences["train"]), (splits.test, sequences["test"])
+            diagnostics = run_diagnostics(estimator, *parts, reports["test"], folder / "plots")
         seconds = time.perf_counter() - started
         document = report_page.Page(
             title=Path(settings.data.data).name,

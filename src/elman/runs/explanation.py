@@ -94,7 +94,9 @@ def explain(
     explanation = explain_sequence(estimator, dataset, options)
     if out is None:
         row = folder_name(options.row or "0")[:60] or str(explanation.number)
-        out = default_output(model, EXPLANATION, f"{folder_name(Path(data).stem)}-row-{row}")
+        name = f"{folder_name(Path(data).stem)}-row-{row}"
+        out, renamed = default_output(model, EXPLANATION, name, overwrite)
+        notes += renamed
     with new_folder(out, overwrite, EXPLANATION):
         page = render_page(explanation, save_figures(explanation, out), notes, str(model))
         (out / "index.html").write_text(page, encoding="utf-8")

@@ -35,7 +35,9 @@ RUN = FolderKind(
     | {"evaluations", "explanations"},
 )
 EVALUATION = FolderKind(
-    "evaluation", frozenset({"metrics.json", "predictions.csv"}), frozenset({"plots"})
+    "evaluation",
+    frozenset({"metrics.json", "predictions.csv"}),
+    frozenset({"plots", "report.html"}),
 )
 EXPLANATION = FolderKind(
     "explanation",
@@ -50,10 +52,24 @@ def default_folder(data: str, today: datetime.date) -> Path:
     return unused_path(Path("runs") / f"{today.isoformat()}-{name}")
 
 
-def default_output(model: Path, kind: FolderKind, name: str) -> Path:
-    """Return the default folder of an evaluation or explanation: in the model's run, else here."""
+def default_output(
+    model: Path, kind: FolderKind, name: str, overwrite: bool
+) -> tuple[Path, tuple[str, ...]]:
+    """Return the default folder of an evaluation or explanation: in the model's run, else here.
+
+    Returns: the folder, with a number appended if it exists and is not to be overwritten; and then
+        a note that says so.
+    """
     in_run = (model / "config.toml").is_file()
-    return unused_path(model / f"{kind.name}s" / name if in_run else Path(f"{kind.name}-{name}"))
+    name = folder_name(name) or "data"
+    wanted = model / f"{kind.name}s" / name if in_run else Path(f"{kind.name}-{name}")
+    if overwrite or not wanted.exists():
+        return wanted, ()
+    free = unused_path(wanted)
+    return free, (
+        f"{wanted} exists already, so this {kind.name} is called {free.name}; --overwrite replaces "
+        "it, --out names another folder",
+    )
 
 
 def folder_name(text: str) -> str:

@@ -69,7 +69,7 @@ class Page:
         history: history of the training.
         reports: reports by split, at least one; the page is about the first, test.
         figures: PNG files with the names of `elman.plots.save_all`.
-        config: text of config.toml.
+        config: text of config.toml; empty if there is none.
         notes: caveats about the metrics.
         diagnostics: diagnostics of the network; None if they were switched off.
     """
@@ -103,7 +103,11 @@ def render(page: Page) -> str:
         "Data as read": html.verbatim(page.data, "data"),
         "Training": html.facts(_training(page)),
         "Reproduce": html.verbatim(page.command, "command")
-        + html.folded("config.toml", html.verbatim(page.config, "config.toml")),
+        + (
+            html.folded("config.toml", html.verbatim(page.config, "config.toml"))
+            if page.config
+            else ""
+        ),
     }
     return html.render(
         "report.html.jinja",
