@@ -1,6 +1,10 @@
 """`elman explain`: one sequence of a file laid open, on runs of every kind of data."""
 
+import dataclasses
+
 import pytest
+
+from elman.runs import explanation
 
 PICTURES = {
     "trace.png", "bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png",
@@ -36,6 +40,55 @@ def test_a_labelled_file(elman, trained, others, tmp_path):
     assert "line 2 of" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
 
 
+def test_parts_can_be_left_out(elman, trained, others, tmp_path):
+    """What is left out is not computed, drawn or reported, and the page says so."""
+    flags = ["--no-gradient", "--no-attribution", "--no-memory", "--no-diagnosis"]
+    run, data = trained("text.csv"), others / "text.csv"
+    done = elman("explain", run, data, *flags, "--out", "page")
+    assert done.code == 0, done.err
+    assert {p.split("/")[0] for p in written(tmp_path / "page")} == {
+        "trace.png",
+        "gates",
+        "index.html",
+    }
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    for flag in flags:
+        assert f"left out ({flag})" in done.out.lower() and f"({flag})" in page
+    assert [line.split(" s  ")[1] for line in done.err.splitlines()] == [
+        "model and data ...",
+        "trace ...",
+        "figures ...",
+    ]
+    # It can be replaced by a complete one, which says what it computes while it does.
+    done = elman("explain", run, data, "--out", "page", "--overwrite")
+    for part in ("gradient through time", "attribution", "memory of", "diagnosis of"):
+        assert part in done.err
+
+
+def test_every_finding_is_printed(elman, trained, others, monkeypatch):
+    """With its whole message and its remedy, however many there are."""
+    from elman.explain import Diagnosis
+    from elman.explain.doctor.findings import Finding
+
+    real = explanation.doctor
+    found = tuple(
+        Finding(f"finding_{i}", "note", f"message {i} " + "x" * 300, 1.0, 0.5, f"remedy {i}")
+        for i in range(7)
+    )
+
+    def many(*arguments, **options):
+        diagnosis = real(*arguments, **options)
+        assert isinstance(diagnosis, Diagnosis)
+        return dataclasses.replace(diagnosis, findings=found)
+
+    monkeypatch.setattr(explanation, "doctor", many)
+    done = elman("explain", trained("text.csv"), others / "text.csv", "--out", "page")
+    assert done.code == 0, done.err
+    for i in range(7):
+        assert f"message {i} " + "x" * 300 in done.out.lower().replace("\n", " ")
+        assert f"remedy {i}" in done.out.lower()
+
+
 def test_an_unlabelled_file_below_the_run(elman, trained, others):
     run = trained("values.csv")
     data = others / "bare" / "values.csv"
@@ -67,7 +120,14 @@ REFUSED = [
     (["--span", 2], ["span: got 2", "belongs to occlusion"]),
     (["--method", "occlusion", "--stride", 3], ["stride: got 3"]),
     (["--output", "value"], ["output: got 'value'"]),
-    (["--sequences", 1], ["sequences: got 1"]),
+    (["--sequences", 1], ["sequences: got 1, expected 2 to 12"]),
+    (["--sequences", 9999], ["sequences: got 9999, expected 2 to 12, as the data hold 12"]),
+    (["--method", "occlusion", "--span", 9999], ["span: got 9999, expected at most 3, the steps"]),
+    (["--method", "occlusion", "--span", 0], ["span: got 0"]),
+    (["--method", "ig"], ["Invalid value for '--method'", "Did you mean 'integrated_gradients'?"]),
+    (["--no-attribution", "--about", "x"], ["about: got 'x', but --no-attribution leaves out"]),
+    (["--no-gradient", "--label", "true"], ["label: got 'true', but --no-gradient leaves out"]),
+    (["--no-memory", "--no-diagnosis", "--sequences", 5], ["sequences: got 5, but --no-memory"]),
     (["--out", "."], ["exists already"]),
 ]
 
@@ -88,7 +148,7 @@ def test_mistakes_about_the_data(elman, trained, others, tmp_path):
     done = elman("explain", run, others / "bare" / "text.csv", "--label", "true")
     assert done.code == 2 and "label: got 'true'" in done.err and "no labels" in done.err
     done = elman("explain", run, others / "values.csv")
-    assert done.code == 2 and done.err.startswith("Error: ")
+    assert done.code == 2 and "\nError: " in done.err
     (tmp_path / "new.csv").write_text("text,label\na good day,z\na bad day,x\n")
     done = elman("explain", run, "new.csv")
     assert done.code == 2 and "'z'" in done.err and "--label predicted" in done.err

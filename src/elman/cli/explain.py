@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,26 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
     "--seed", type=click.IntRange(0), default=0, help="Seed of the random sample. [default: 0]"
 )
 @click.option(
+    "--gradient/--no-gradient",
+    default=True,
+    help="Show the gradient through time. [default: gradient]",
+)
+@click.option(
+    "--attribution/--no-attribution",
+    default=True,
+    help="Attribute the prediction to the steps. [default: attribution]",
+)
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    help="Measure how far back the network's memory reaches. [default: memory]",
+)
+@click.option(
+    "--diagnosis/--no-diagnosis",
+    default=True,
+    help="Let the doctor examine the network. [default: diagnosis]",
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
@@ -77,14 +98,22 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **values:
 
     Shows every state and gate, the gradient through time and the attribution of each step; and for
     the network as a whole, how far back its memory reaches and the findings of the doctor. Prints a
-    summary and writes a page with all figures.
+    summary with all findings, and writes a page with all figures. What is being computed is shown
+    on the standard error output; --no-memory and --no-diagnosis leave out the slowest parts.
     """
     with uninterrupted():
         from elman.runs.explanation import ExplainOptions, explain
 
     options = {name: values.pop(name) for name in READING_SETTINGS}
     explain_options = ExplainOptions(**values)
-    explanation, folder, notes = explain(model, data, options, explain_options, out, overwrite)
+    started = time.perf_counter()
+
+    def progress(part: str) -> None:
+        click.echo(f"{time.perf_counter() - started:5.1f} s  {part} ...", err=True)
+
+    explanation, folder, notes = explain(
+        model, data, options, explain_options, out, overwrite, progress
+    )
     click.echo(f"{explanation}\n")
     for note in notes:
         click.echo(note)

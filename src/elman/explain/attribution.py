@@ -277,6 +277,10 @@ def _share(
 ) -> Shares:
     """Divide F(e) - F(e0) among the inputs by one of the three equations; e and e0 are (T, E)."""
     columns = torch.from_numpy(embedded.columns).to(e.device)
+    if options.get("span", 1) > len(e):
+        raise SettingsError(
+            f"span: got {options['span']}, expected at most {len(e)}, the steps of the sequence"
+        )
     if method == "occlusion":
         # All columns are also replaced together: if two carry the same information, replacing one
         # of them alone has no effect.

@@ -18,6 +18,7 @@ from elman.evaluate.text import one_line
 from elman.explain import (
     Attribution,
     Bptt,
+    Diagnosis,
     Memory,
     Trace,
     attribute,
@@ -52,6 +53,8 @@ class ExplainOptions:
             its defaults.
         sequences: number of sequences for the memory and the doctor; None for their defaults.
         seed: random seed of the samples.
+        gradient, attribution, memory, diagnosis: whether this part is computed. All but the
+            gradient take longer than the rest together.
     """
 
     row: str | None = None
@@ -65,6 +68,10 @@ class ExplainOptions:
     stride: int | None = None
     sequences: int | None = None
     seed: int = 0
+    gradient: bool = True
+    attribution: bool = True
+    memory: bool = True
+    diagnosis: bool = True
 
 
 def explain(
@@ -74,6 +81,7 @@ def explain(
     options: ExplainOptions,
     out: Path | None = None,
     overwrite: bool = False,
+    progress: Callable[[str], None] = lambda part: None,
 ) -> tuple[Explanation, Path, tuple[str, ...]]:
     """Explain one sequence and write a page with its figures.
 
@@ -85,18 +93,21 @@ def explain(
         out: folder; None means below the run's explanations/; for a model without a run,
             explanation-<name of data>-row-<row> in the current folder.
         overwrite: replace an existing explanation.
+        progress: called with the name of each part before it is computed.
     Returns: the explanation, the folder, and notes for the user.
     Raises: ElmanError, before anything is written.
     """
     if out is not None:  # checked here too, as the work before the folder is made can take minutes
         check_output_folder(out, overwrite, EXPLANATION)
+    progress("model and data")
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
-    explanation = explain_sequence(estimator, dataset, options)
+    explanation = explain_sequence(estimator, dataset, options, progress)
     if out is None:
         row = folder_name(options.row or "0")[:60] or str(explanation.number)
         name = f"{folder_name(Path(data).stem)}-row-{row}"
         out, renamed = default_output(model, EXPLANATION, name, overwrite)
         notes += renamed
+    progress("figures")
     with new_folder(out, overwrite, EXPLANATION):
         page = render_page(explanation, save_figures(explanation, out), notes, str(model))
         (out / "index.html").write_text(page, encoding="utf-8")
@@ -104,9 +115,12 @@ def explain(
 
 
 def explain_sequence(
-    estimator: Estimator, dataset: Dataset, options: ExplainOptions
+    estimator: Estimator,
+    dataset: Dataset,
+    options: ExplainOptions,
+    progress: Callable[[str], None] = lambda part: None,
 ) -> Explanation:
-    """Compute every explanation of one sequence.
+    """Compute every explanation of one sequence that the options ask for.
 
     Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
@@ -114,6 +128,8 @@ def explain_sequence(
     number = find_row(options.row, names)
     sequence = dataset.take(np.array([number]))
     true = None if dataset.target is None else dataset.target[number]
+    _check_options(options, len(dataset), estimator.per_step)
+    progress("trace")
     traced = _trace(estimator, sequence, true)
     output = OUTPUTS[traced.task]
     if options.label == "true" and true is None:
@@ -123,7 +139,10 @@ def explain_sequence(
         )
     label, loss_of = _choose_label(traced, true, options.label)
     back: Bptt | str = "left out, because without a true value there is no loss"
-    if label is not None:
+    if not options.gradient:
+        back, loss_of = "left out (--no-gradient)", ""
+    elif label is not None:
+        progress("gradient through time")
         back = _go_back(estimator, sequence, label, is_true=label is true)
     elif options.label == "predicted":
         raise SettingsError(
@@ -133,15 +152,24 @@ def explain_sequence(
     attribution: Attribution | str = (
         "Attribution: left out, because this network predicts several values; name one with --about"
     )
-    if output.likeliest is not None or len(traced.classes) == 1 or options.about is not None:
+    if not options.attribution:
+        attribution = "Attribution: left out (--no-attribution)"
+    elif output.likeliest is not None or len(traced.classes) == 1 or options.about is not None:
+        progress("attribution to steps")
         attribution = _attribute(estimator, sequence, options, traced)
     few: dict[str, Any] = {} if options.sequences is None else {"sequences": options.sequences}
     remembered: Memory | str = "Memory: left out, because it takes two sequences"
-    if len(dataset) > 1:
+    if not options.memory:
+        remembered = "Memory: left out (--no-memory)"
+    elif len(dataset) > 1:
+        progress("memory of the network")
         remembered = memory(estimator, dataset, seed=options.seed, **few)
-    elif few:
-        raise SettingsError("sequences: the data holds one. Leave it out")
-    diagnosis = doctor(estimator, dataset, dataset.target, seed=options.seed, **few)
+    diagnosis: Diagnosis | str = "Doctor: left out (--no-diagnosis)"
+    findings: tuple[str, ...] = ()
+    if options.diagnosis:
+        progress("diagnosis of the network")
+        diagnosis = doctor(estimator, dataset, dataset.target, seed=options.seed, **few)
+        findings = tuple(join_sequence_names(f, names) for f in diagnosis.findings)
     return Explanation(
         name=one_line(names[number], 60),
         number=number,
@@ -155,8 +183,39 @@ def explain_sequence(
         attribution=attribution,
         memory=remembered,
         diagnosis=diagnosis,
-        finding_sequences=tuple(join_sequence_names(f, names) for f in diagnosis.findings),
+        finding_sequences=findings,
     )
+
+
+# Options that only one part reads; they are refused without it because they would be ignored.
+_OPTIONS_OF = {
+    "gradient": ("label",),
+    "attribution": ("about", "step", "output", "baseline", "span", "stride"),
+}
+
+
+def _check_options(options: ExplainOptions, count: int, per_step: bool) -> None:
+    """Refuse options that are out of range or would be ignored, before anything is computed."""
+    for part, names in _OPTIONS_OF.items():
+        for name in names:
+            if getattr(options, name) is not None and not getattr(options, part):
+                raise SettingsError(
+                    f"{name}: got {getattr(options, name)!r}, but --no-{part} leaves out what "
+                    "reads it. Leave one of them out"
+                )
+    if options.sequences is not None and not (options.memory or options.diagnosis):
+        raise SettingsError(
+            f"sequences: got {options.sequences}, but --no-memory and --no-diagnosis leave out "
+            "what reads it. Leave it out"
+        )
+    wanted = options.sequences
+    if wanted is not None and not 2 <= wanted <= count:
+        expected = f"2 to {count}, as the data hold {count} sequences" if count > 1 else "none"
+        raise SettingsError(f"sequences: got {wanted}, expected {expected}. Leave it out for all")
+    if options.step is not None and not per_step:
+        raise SettingsError(
+            f"step: got {options.step}, but this network has one output a sequence. Leave it out"
+        )
 
 
 def find_row(row: str | None, names: list[Any]) -> int:

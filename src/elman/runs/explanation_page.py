@@ -81,7 +81,7 @@ class Explanation:
     bptt: Bptt | str
     attribution: Attribution | str
     memory: Memory | str
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | str
     finding_sequences: tuple[str, ...]
 
     @property
@@ -93,7 +93,8 @@ class Explanation:
     def __str__(self) -> str:
         back = self.bptt
         gradient = back if isinstance(back, str) else f"{self.loss_of}\n{_sentences(back)}"
-        findings = self.diagnosis.findings
+        diagnosis = self.diagnosis
+        findings = [] if isinstance(diagnosis, str) else [f"  {f}" for f in diagnosis.findings]
         texts = [
             f"Sequence {self.name} of {self.source} (number {self.number}, counted from 0)",
             self.lead,
@@ -101,11 +102,11 @@ class Explanation:
             f"\nGradient: {gradient}",
             f"\n{self.attribution}",
             f"\n{self.memory}",
-            f"\n{self.diagnosis.summary}",
-            *(f"  {f.severity}: {f.name}: {f.message}" for f in findings[:3]),
-            *[f"  and {len(findings) - 3} more, on the page"] * (len(findings) > 3),
+            f"\n{diagnosis if isinstance(diagnosis, str) else diagnosis.summary}",
+            *findings,
         ]
-        return "\n".join(one_line(line, 200) for text in texts for line in text.split("\n"))
+        # Cut only where a line is no longer readable, such as one with a token of 10,000 letters.
+        return "\n".join(one_line(line, 1000) for text in texts for line in text.split("\n"))
 
 
 def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
@@ -121,7 +122,8 @@ def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
         plots["attribution"] = explanation.attribution.plot
     if isinstance(explanation.memory, Memory):
         plots["memory"] = explanation.memory.plot
-    plots["doctor"] = explanation.diagnosis.plot
+    if isinstance(explanation.diagnosis, Diagnosis):
+        plots["doctor"] = explanation.diagnosis.plot
     (folder / "gates").mkdir()
     paths = {name: folder / f"{name}.png" for name in plots}
     for name, plot in plots.items():
@@ -176,7 +178,9 @@ def render_page(
         "Which steps decided": describe(explanation.attribution)
         + draw("attribution", explanation.attribution),
         MEMORY: describe(explanation.memory) + draw("memory", explanation.memory),
-        DIAGNOSIS: diagnosis_section(diagnosis, explanation.finding_sequences)
+        DIAGNOSIS: html.paragraphs(diagnosis)
+        if isinstance(diagnosis, str)
+        else diagnosis_section(diagnosis, explanation.finding_sequences)
         + draw("doctor", diagnosis.summary),
         "Every gate and state": figures.show(*gates),
         "What was explained": html.facts(
