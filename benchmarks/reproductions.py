@@ -159,9 +159,7 @@ def network_b(seeds: int) -> list[str]:
     for epoch, figures in zip(range(10, 51, 10), reference, strict=True):
         records = [r["epochs"][epoch - 1] for r in runs]
         losses = [r.loss for r in records]
-        rows.append(
-            [str(epoch), figures, spread(losses), spread([r.validation_loss for r in records])]
-        )
+        rows.append([str(epoch), figures, spread(losses), spread([r.test_loss for r in records])])
     ablations = []
     for name, flags in ABLATIONS.items():
         runs = [train(f"sum-threshold {flags}", seed) for seed in range(seeds)]

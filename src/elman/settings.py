@@ -42,8 +42,8 @@ class DataSettings:
         str | Annotated[float, Ge(0), Lt(1)] | None,
         Help(
             "Share of the training split that is held out for validation; a file; 0 for none; or "
-            "'test' to plot the curve of the test split beside that of training, without choosing "
-            "anything by it.",
+            "'test' for none, but the curve of the whole test split after every epoch. Nothing is "
+            "chosen by the test split.",
             CHOSEN,
         ),
     ] = None

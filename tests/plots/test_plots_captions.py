@@ -42,7 +42,34 @@ def test_history_says_whether_the_network_overfits(random_report):
         [1.0, 0.5, 0.9]
     )
     assert "no overfitting is seen" in text([1.0, 0.5, 0.4])
-    assert "Without validation data, overfitting cannot be seen" in text([None, None])
+    assert "no overfitting is seen" in text([1.0, 0.0010, 0.0011])  # a rise of nothing
+    unseen = text([None, None])
+    assert "Neither a validation split nor the test split was evaluated" in unseen
+
+
+def test_history_says_what_the_test_curve_is(random_report):
+    def text(losses, accuracies=None, metric="accuracy"):
+        records = [
+            {"epoch": i + 1, "loss": 1.0, metric: 0.5, "test_loss": loss, "validation_loss": None}
+            for i, loss in enumerate(losses)
+        ]
+        for record, value in zip(records, accuracies or (), strict=False):
+            record[f"test_{metric}"] = value
+        found = words(random_report(2), "history", records)
+        assert "validation loss" not in found and "cannot be seen" not in found
+        return found
+
+    seen = text([1.0, None, 0.5, None, 0.9])
+    assert "The test loss (not used for any choice) is lowest at epoch 3 (0.5)" in seen
+    assert "rises to 0.9: from then on the network overfits" in seen
+    assert "hold out a validation split (--validation 0.1)" in seen
+    assert "It was evaluated at 3 of the 5 epochs." in seen
+    assert "evaluated at" not in text([1.0, 0.5, 0.9])
+    confident = text([1.0, 0.5, 0.9], [0.5, 0.90, 0.91])
+    assert "but the accuracy does not fall (0.9 there, 0.91 at the end)" in confident
+    assert "from then on the network overfits" in text([1.0, 0.5, 0.9], [0.5, 0.90, 0.80])
+    assert "from then on the network overfits" in text([1.0, 0.5, 0.9], [5.0, 4.0, 6.0], "rmse")
+    assert "The test loss (not used for any choice) is 0.7 after epoch 2" in text([None, 0.7])
 
 
 def test_the_most_frequent_confusion_and_the_hardest_class_are_named():

@@ -31,6 +31,25 @@ def test_history_draws_both_figures_of_both_parts(records):
             assert part in texts(axes)
 
 
+def test_history_names_the_test_split_and_connects_its_points(records):
+    """The split of the held-out curve is never called validation when it is the test split."""
+    sparse = []
+    for record in records:
+        values = {k.replace("validation_", "test_"): v for k, v in record.items()}
+        if record["epoch"] % 3 != 1:
+            values |= {"test_loss": None, "test_accuracy": None}
+        sparse.append({"validation_loss": None, "validation_accuracy": None, **values})
+    for axes, key in zip(
+        plots.history(sparse, kept_epoch=8).axes, ("loss", "accuracy"), strict=True
+    ):
+        line = lines(axes)["test (not used\nfor any choice)"]
+        assert line.get_xdata().tolist() == [1, 4, 7]
+        assert line.get_ydata().tolist() == [records[i][f"validation_{key}"] for i in (0, 3, 6)]
+        assert "validation" not in lines(axes)
+        assert not any("validation" in text for text in texts(axes))
+        assert lines(axes)["kept epoch"].get_ydata() == [sparse[7][key]]  # on the training line
+
+
 def test_history_marks_the_kept_epoch_on_the_validation_line(records):
     loss, accuracy = plots.history(records, kept_epoch=3).axes
     for axes, key in ((loss, "validation_loss"), (accuracy, "validation_accuracy")):

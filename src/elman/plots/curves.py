@@ -14,6 +14,7 @@ from elman.plots.style import (
     COLOURS,
     DASHED,
     DOTTED,
+    GREEN,
     GREY,
     INK,
     PALE,
@@ -37,24 +38,26 @@ PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last tw
 MOST_COLOURED = 5
 MOST_POINTS = 1000
 BALANCED = 0.8  # classes are called equal in size if the rarest has this share of the mean size
+TEST = "test (not used\nfor any choice)"
+_LINES = {"training": BLUE, "validation": VERMILION, TEST: GREEN}  # of the history
 MEAN_AT = np.linspace(0, 1, 501)  # where the curves of several classes are averaged
 
 
 def history(records: Records, kept_epoch: int | None = None) -> Figure:
-    """Draw loss and accuracy (or RMSE) by epoch, for training and validation data.
+    """Draw loss and accuracy (or RMSE) by epoch, for training and held-out data.
 
     Args:
         records: one per epoch, with the keys epoch, loss, accuracy or rmse, and optionally the
-            loss and metric prefixed with validation_. A missing value, None, NaN or inf is a gap.
+            loss and metric prefixed with validation_ or test_. A missing value, None, NaN or inf is
+            a gap; the test split's line connects the epochs at which it was evaluated.
         kept_epoch: the epoch whose weights were kept, which is marked.
     """
     epochs = np.array([r["epoch"] for r in records], dtype=np.float64)
     with new_figure(8.0, 3.2) as figure:
-        second = "rmse" if any("rmse" in record for record in records) else "accuracy"
-        for axes, name in zip(figure.subplots(1, 2), ("loss", second), strict=True):
+        for axes, name in zip(figure.subplots(1, 2), ("loss", _metric(records)), strict=True):
             axes.set_title(PANELS[name], pad=10 if kept_epoch is None else 18)
             axes.set_xlabel("epoch")
-            columns = [_column(records, part + name) for part in ("", "validation_")]
+            columns = [_column(records, part + name) for part in ("", "validation_", "test_")]
             _draw_epochs(axes, epochs, columns, kept_epoch)
             axes.yaxis.set_major_locator(_ticks(5, whole=False))
             axes.xaxis.set_major_locator(_ticks(6, whole=True))
@@ -63,41 +66,68 @@ def history(records: Records, kept_epoch: int | None = None) -> Figure:
 
 def describe_history(records: Records) -> tuple[str, str]:
     """Return title and caption of loss and metric by epoch."""
-    title = "Loss and accuracy by epoch"
-    if any("rmse" in record for record in records):
-        title = "Loss and error by epoch"
+    metric = _metric(records)
+    title = "Loss and error by epoch" if metric == "rmse" else "Loss and accuracy by epoch"
     text = (
-        "Training values are averages over an epoch, while weights change and dropout is on, so "
-        "they can look worse than they are."
+        "Training values are averages over an epoch, while the weights change, and include the "
+        "training's dropout, noise and label smoothing if it has any, so they can look worse than "
+        "they are."
     )
-    losses = [record.get("validation_loss") for record in records]
-    recorded = [
-        (loss, r["epoch"]) for loss, r in zip(losses, records, strict=True) if loss is not None
-    ]
-    if not recorded:
-        return title, f"{text} Without validation data, overfitting cannot be seen here."
-    lowest, epoch = min(recorded)
-    last = recorded[-1][0]
-    text += f" The validation loss is lowest at epoch {epoch} ({lowest:.3g})"
-    if last > 1.02 * lowest:  # smaller rises are within the noise between epochs
-        return title, f"{text} and rises to {last:.3g}: from then on the network overfits."
-    return title, f"{text} and does not rise after that: no overfitting is seen."
+    for split in ("validation", "test"):
+        losses = _column(records, f"{split}_loss")
+        recorded = np.flatnonzero(np.isfinite(losses))
+        if len(recorded):
+            epochs = [int(records[i]["epoch"]) for i in recorded]
+            values = _column(records, f"{split}_{metric}")[recorded]
+            seen = _describe_held_out(split, epochs, losses[recorded], values, metric)
+            evaluated = f" It was evaluated at {len(recorded)} of the {len(records)} epochs."
+            return title, f"{text} {seen}{evaluated if len(recorded) < len(records) else ''}"
+    return title, (
+        f"{text} Neither a validation split nor the test split was evaluated during this training, "
+        "so overfitting cannot be seen here."
+    )
+
+
+def _describe_held_out(
+    split: str, epochs: list[int], losses: Floats, values: Floats, metric: str
+) -> str:
+    """Describe a held-out curve, given its epochs, losses and values of the metric."""
+    name = {"test": "test loss (not used for any choice)"}.get(split, f"{split} loss")
+    if len(epochs) < 2:
+        return f"The {name} is {losses[0]:.3g} after epoch {epochs[0]}."
+    low = int(np.argmin(losses))
+    text = f"The {name} is lowest at epoch {epochs[low]} ({losses[low]:.3g})"
+    # Smaller rises are within the noise between epochs.
+    if losses[-1] <= losses[low] + max(0.02 * losses[low], 0.01 * (losses[0] - losses[low])):
+        return f"{text} and does not rise after that: no overfitting is seen."
+    text += f" and rises to {losses[-1]:.3g}"
+    if metric == "accuracy" and values[-1] >= values[low]:
+        return (
+            f"{text}, but the accuracy does not fall ({values[low]:.3g} there, {values[-1]:.3g} at "
+            "the end): later epochs make the errors more confident, not more frequent."
+        )
+    advice = " To stop there, hold out a validation split (--validation 0.1)."
+    return f"{text}: from then on the network overfits.{advice if split == 'test' else ''}"
+
+
+def _metric(records: Records) -> str:
+    return "rmse" if any("rmse" in record for record in records) else "accuracy"
 
 
 def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: int | None) -> None:
     style_axes(axes, grid="y")
     ends: list[tuple[str, str, float]] = []
-    for name, colour, column in zip(
-        ("training", "validation"), (BLUE, VERMILION), values, strict=True
-    ):
+    for (name, colour), column in zip(_LINES.items(), values, strict=True):
         recorded = np.flatnonzero(np.isfinite(column))
         if len(recorded) == 0:
             continue
         # A single epoch, or one between two gaps, has no line, so it needs a marker.
         marker = "o" if len(recorded) < 3 or np.isnan(column).any() else ""
+        shown = recorded if name == TEST else np.arange(len(column))
         axes.plot(
-            epochs, column, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name
-        )
+            epochs[shown], column[shown], color=colour, linewidth=1.8, marker=marker,
+            markersize=3.5, label=name,
+        )  # fmt: skip
         ends.append((name, colour, float(column[recorded[-1]])))
     if not ends:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
@@ -120,7 +150,8 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
     axes.margins(x=0.03, y=0.08)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # fixed, because label positions are shares of this range
-    heights = spread([(end - low) / (high - low) for *_, end in ends], 0.07)
+    gap = 0.13 if any("\n" in name for name, *_ in ends) else 0.07
+    heights = spread([(end - low) / (high - low) for *_, end in ends], gap)
     for (name, colour, _), height in zip(ends, heights, strict=True):
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(4, 0),

@@ -167,6 +167,7 @@ def _training(page: Page) -> dict[str, object]:
         "Epoch kept": which,
         "Stopped": page.history.stopped,
         "Gradients": page.history.gradients.removeprefix("gradients "),
+        "Monitored": page.history.monitored,
         "Time": _duration(page.seconds),
     }
 
