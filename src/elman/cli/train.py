@@ -77,7 +77,7 @@ def command(
         verbose=0 if quiet else log_every,
         echo=echo,
     )
-    echo(f"\n{done.reports['test']}\n")
+    echo(f"\n{done.reports['test']}\n\n{done.result}")
     echo(
         f"{done.seconds:.1f} s. Everything is in {done.folder}; open {done.folder / 'report.html'}"
     )

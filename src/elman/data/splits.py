@@ -212,6 +212,31 @@ def hold_out_latest(
     return np.sort(order[:-second_size]), np.sort(order[-second_size:])
 
 
+def resampling_groups(dataset: Dataset, *, by_content: bool = False) -> list[Hashable] | None:
+    """Return the group of each sequence for intervals: sequences of a group are not independent.
+
+    These are the groups of the file, the sequences that windows were cut from, or equal sequences.
+
+    Args:
+        by_content: whether equal sequences are a group, if there are no others.
+    Returns: None if each sequence is a group of its own.
+    """
+    groups: list[Hashable] = []
+    if dataset.groups:
+        groups = list(dataset.groups)
+    elif dataset.windows is not None:
+        groups = np.cumsum(dataset.windows[:, 0] == 0).tolist()
+    elif by_content:
+        groups = dataset.contents()
+    return groups if len(set(groups)) < len(groups) else None
+
+
+def find_duplicates(dataset: Dataset, training: Dataset) -> NDArray[np.bool_]:
+    """Return whether each sequence is also in the training data, (n,)."""
+    known = set(training.contents())
+    return np.array([content in known for content in dataset.contents()], dtype=bool)
+
+
 def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> tuple[Dataset, str]:
     """Cut each sequence into windows of the same length.
 

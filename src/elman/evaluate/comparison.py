@@ -278,6 +278,66 @@ SUMS: dict[str, tuple[Callable[..., Floats], Callable[[Floats], Floats]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a comparison.
+
+    Args:
+        name: `this network`, or the name of a baseline.
+        text: the formatted value.
+        width: length of the bar as a share of the track, 0 to 1.
+        interval: start and width of the interval as shares of the track; None without interval.
+    """
+
+    name: str
+    text: str
+    width: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class RankedMetric:
+    """One metric of a network and of its baselines.
+
+    Args:
+        metric: row of the metric.
+        title: title of the metric, including what it averages over.
+        value: value of the network.
+        interval: 95 % interval; None if none was computed.
+        baselines: name -> value.
+    """
+
+    metric: Metric
+    title: str
+    value: float
+    interval: tuple[float, float] | None
+    baselines: Mapping[str, float]
+
+    @property
+    def ranked(self) -> list[str]:
+        """Return the names of the baselines, best first."""
+        higher = self.metric.better == "higher"
+        return sorted(self.baselines, key=lambda name: self.baselines[name], reverse=higher)
+
+    def write(self, value: float) -> str:
+        """Format a value with as many decimals as the interval supports."""
+        return write_value(value, self.interval, self.metric.text)
+
+    def bars(self) -> tuple[Bar, ...]:
+        """Return the network and its baselines as bars, the network first."""
+        # A share fills the track at 1; other metrics have no maximum, so the largest value does.
+        largest = 1.0
+        if self.metric.text is not format_share:
+            largest = max([self.value, *self.baselines.values(), *(self.interval or ())]) or 1.0
+        interval: tuple[float, float] | None = None
+        if self.interval is not None and self.interval[1] > self.interval[0]:
+            low, high = self.interval
+            interval = (low / largest, (high - low) / largest)
+        first = Bar("this network", self.write(self.value), self.value / largest, interval)
+        others = [(name, self.baselines[name]) for name in self.ranked]
+        return (first, *(Bar(n, self.write(v), max(0.0, v) / largest) for n, v in others))
+
+
 def write_value(
     value: float,
     interval: tuple[float, float] | None,

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.evaluate.comparison import Comparison, write_value
+from elman.evaluate.comparison import Comparison, RankedMetric
 from elman.evaluate.counts import Ints
 from elman.evaluate.metrics import METRICS, OUTPUT_METRICS, HasMetrics, Metric, OutputMetrics
 from elman.evaluate.text import (
     UNDEFINED,
     Block,
     TextTable,
-    format_share,
     one_line,
     plural,
     to_html,
@@ -40,66 +39,6 @@ CAVEATS = {
     "too optimistic.",
     "train": "The network was trained on these sequences: this value says nothing about new ones.",
 }
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar of a comparison.
-
-    Args:
-        name: `this network`, or the name of a baseline.
-        text: the formatted value.
-        width: length of the bar as a share of the track, 0 to 1.
-        interval: start and width of the interval as shares of the track; None without interval.
-    """
-
-    name: str
-    text: str
-    width: float
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class RankedMetric:
-    """One metric of a network and of its baselines.
-
-    Args:
-        metric: row of the metric.
-        title: title of the metric, including what it averages over.
-        value: value of the network.
-        interval: 95 % interval; None if none was computed.
-        baselines: name -> value.
-    """
-
-    metric: Metric
-    title: str
-    value: float
-    interval: tuple[float, float] | None
-    baselines: Mapping[str, float]
-
-    @property
-    def ranked(self) -> list[str]:
-        """Return the names of the baselines, best first."""
-        higher = self.metric.better == "higher"
-        return sorted(self.baselines, key=lambda name: self.baselines[name], reverse=higher)
-
-    def write(self, value: float) -> str:
-        """Format a value with as many decimals as the interval supports."""
-        return write_value(value, self.interval, self.metric.text)
-
-    def bars(self) -> tuple[Bar, ...]:
-        """Return the network and its baselines as bars, the network first."""
-        # A share fills the track at 1; other metrics have no maximum, so the largest value does.
-        largest = 1.0
-        if self.metric.text is not format_share:
-            largest = max([self.value, *self.baselines.values(), *(self.interval or ())]) or 1.0
-        interval: tuple[float, float] | None = None
-        if self.interval is not None and self.interval[1] > self.interval[0]:
-            low, high = self.interval
-            interval = (low / largest, (high - low) / largest)
-        first = Bar("this network", self.write(self.value), self.value / largest, interval)
-        others = [(name, self.baselines[name]) for name in self.ranked]
-        return (first, *(Bar(n, self.write(v), max(0.0, v) / largest) for n, v in others))
 
 
 @dataclass(frozen=True)
@@ -205,6 +144,16 @@ class Report(HasMetrics):
         return self.comparisons.get(self.headline_metric)
 
     @property
+    def duplicates_in_words(self) -> str:
+        """The beginning of a sentence about the metrics without duplicates; empty without any."""
+        if not self.duplicates:
+            return ""
+        if self.without_duplicates is None:
+            return f"All {self.count:,} sequences are also in the training part"
+        are = "sequence that is" if self.duplicates == 1 else "sequences that are"
+        return f"Without the {self.duplicates:,} {are} also in the training part"
+
+    @property
     def predictions(self) -> NDArray[np.float64]:
         """Probabilities, or predicted numbers, (m, K)."""
         return self.predicted
@@ -233,6 +182,21 @@ class Report(HasMetrics):
         Args:
             split: name of the evaluated split: `test`, `validation` or `train`; may be empty.
         """
+        sentences = [f"{self._first_sentence(split)}.", self._duplicates_sentence()]
+        if self.comparison is None:
+            sentences.append(
+                "No baseline was evaluated, so it is not known whether a recurrence is needed."
+            )
+        elif list(self.baselines) == [self.constant_baseline]:
+            sentences.append(
+                "No stronger baseline was evaluated, so it is not known whether this takes a "
+                "recurrence."
+            )
+        sentences += [self._second_opinion(), CAVEATS.get(split, "")]
+        return " ".join(sentence for sentence in sentences if sentence)
+
+    def _first_sentence(self, split: str = "") -> str:
+        """Return the headline metric, its interval and the verdict, without a full stop."""
         main = self.ranked(self.headline_metric)
         title = f"{split} {main.title}".strip()
         text = f"{title[0].upper()}{title[1:]}{' over steps' * (self.steps is not None)} "
@@ -241,22 +205,17 @@ class Report(HasMetrics):
             low, high = map(main.write, main.interval)
             of_groups = f" over {self.groups:,} groups" if self.groups is not None else ""
             text += f" ({self._interval_note()}95 % interval{of_groups} {low} to {high})"
-        comparison = self.comparison
-        if comparison is not None:
+        if (comparison := self.comparison) is not None:
             reference = comparison.write(comparison.reference)
             text += f", {comparison.phrase} ({reference}; {comparison.margin})"
-        missing = ""
-        if comparison is None:
-            missing = (
-                "No baseline was evaluated, so it is not known whether a recurrence is needed."
-            )
-        elif main.ranked == [self.constant_baseline]:
-            missing = (
-                "No stronger baseline was evaluated, so it is not known whether this takes a "
-                "recurrence."
-            )
-        sentences = [f"{text}.", missing, self._second_opinion(), CAVEATS.get(split, "")]
-        return " ".join(sentence for sentence in sentences if sentence)
+        return text
+
+    def _duplicates_sentence(self) -> str:
+        if not self.duplicates:
+            return ""
+        if self.without_duplicates is None:
+            return f"{self.duplicates_in_words}, so this says nothing about new ones."
+        return f"{self.duplicates_in_words}: {self.without_duplicates._first_sentence()}."
 
     def ranked(self, name: str) -> RankedMetric:
         """Return one metric of the network and its baselines."""
@@ -321,7 +280,13 @@ class Report(HasMetrics):
             rows.append((*cells, *(row.text(other.metrics[row.name]) for other in others.values())))
         values = ", ".join(f"{name} {main.write(main.baselines[name])}" for name in hidden)
         also = f"Other baselines, {main.title}: {values}." if hidden else ""
-        note = " ".join(filter(None, (self._metrics_note(), also)))
+        drawn = (
+            f"Intervals come from resampling {self.groups:,} whole groups, because the sequences "
+            "of a group are not independent."
+            if self.groups is not None and self.intervals
+            else ""
+        )
+        note = " ".join(filter(None, (self._metrics_note(), drawn, also)))
         return TextTable("Metrics", tuple(head), tuple(rows), note)
 
     def outputs_table(self, most: int = MOST_OUTPUTS) -> TextTable:

@@ -109,10 +109,16 @@ class ClassificationReport(_ProbabilityReport):
         """Caveats about the metrics."""
         if self.accuracy < 1:
             return ()
+        sequences = f"No error in {self.count:,} {plural('sequence', self.count)}"
+        if self.groups is not None:
+            return (
+                f"{sequences} of {self.groups:,} {plural('group', self.groups)}: up to "
+                f"{min(1.0, 3 / self.groups):.1%} of groups like these may still have errors "
+                "(rule of three).",
+            )
         return (
-            f"No error in {self.count:,} {plural('sequence', self.count)}: up to "
-            f"{min(1.0, 3 / self.count):.1%} of sequences like these may still be misclassified "
-            "(rule of three).",
+            f"{sequences}: up to {min(1.0, 3 / self.count):.1%} of sequences like these may still "
+            "be misclassified (rule of three).",
         )
 
     def tables(self, most: int = MOST_OUTPUTS) -> tuple[TextTable, ...]:
@@ -142,7 +148,8 @@ class ClassificationReport(_ProbabilityReport):
     def _metrics_note(self) -> str:
         notes = []
         if self.steps is not None:
-            notes.append("All metrics are over steps; intervals come from resampling sequences.")
+            of = "; intervals come from resampling sequences" if self.groups is None else ""
+            notes.append(f"All metrics are over steps{of}.")
         if self.roc_auc is None:
             notes.append("The ROC AUC is undefined: only one class occurs.")
         return " ".join(notes)

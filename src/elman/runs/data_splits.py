@@ -22,7 +22,7 @@ from elman.tasks import TASKS
 
 _DEFAULTS = TrainingSettings()
 _TEST_SHARE = 0.2
-_CONTENT = "content"  # every sequence is its own group
+CONTENT = "content"  # every sequence is its own group
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _read_builtin(
     names = (*READING_SETTINGS, "test", "window", "time_difference", "group")
     for name in names:
         value = getattr(settings, name)
-        if value is not None and (name, value) != ("group", _CONTENT):
+        if value is not None and (name, value) != ("group", CONTENT):
             raise SettingsError(
                 f"{name}: got {value!r}, but {settings.data} is a built-in task, which brings "
                 "its own layout and test split. Leave it out"
@@ -128,7 +128,7 @@ def _read_files(
         settings.data,
         labelled=True,
         task=settings.task,
-        group=None if settings.group == _CONTENT else settings.group,
+        group=None if settings.group == CONTENT else settings.group,
         time_difference=settings.time_difference,
         **{name: value for name in READING_SETTINGS if (value := getattr(settings, name))},
     )
@@ -267,7 +267,7 @@ def _hold_out(
     gaps, method, how = _gaps(dataset), _method(settings), ""
     try:
         if method == "group":
-            groups = dataset.contents() if settings.group == _CONTENT else dataset.groups
+            groups = dataset.contents() if settings.group == CONTENT else dataset.groups
             first, second = hold_out_groups(groups, share, seed, labels, name, gaps)
             held_out = len({groups[i] for i in second.tolist()})
             how = f", {held_out:,} of {len(set(groups)):,} groups by {settings.group}"

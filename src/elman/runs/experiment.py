@@ -18,6 +18,7 @@ import torch
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
 from elman.data.ragged import flatten
+from elman.data.splits import find_duplicates, resampling_groups
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
 from elman.estimators.estimators import ESTIMATORS
@@ -26,8 +27,9 @@ from elman.evaluate import Report
 from elman.explain import Diagnosis
 from elman.formats import KINDS
 from elman.runs import report_page
+from elman.runs.advice import Situation, describe_divergence, last_lines, suggest
 from elman.runs.config import RunSettings, settings_hash, to_toml
-from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
+from elman.runs.data_splits import CONTENT, DataSplits, is_builtin, read_splits, resolve_data
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     append_line,
@@ -38,12 +40,10 @@ from elman.runs.folder import (
     write_json,
 )
 from elman.runs.predictions import collect_predictions
-from elman.settings import ModelSettings
+from elman.settings import DataSettings, ModelSettings
 from elman.tasks import TASKS, TaskName
 from elman.train import EpochRecord, History
-from elman.train.losses import Loss
 
-DIVERGED = 1.5  # times the loss of an untrained network
 # Task if the settings name none, by whether there is a target at every step.
 _DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
 
@@ -59,6 +59,8 @@ class Run:
         interrupted: whether Ctrl-C ended training.
         seconds: duration of the whole run.
         diverged: how the training diverged and what to try, in words; empty if it did not.
+        result: whether the network beats its best baseline and, if not, what to try: lines for the
+            end of a terminal's output.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Run:
     interrupted: bool
     seconds: float
     diverged: str = ""
+    result: str = ""
 
 
 def run(
@@ -110,10 +113,12 @@ def run(
         # during evaluation; afterwards only the card is rewritten, to include the metrics.
         estimator.save(folder / "model", data=card)
         sequences = _encode_splits(estimator, prepared, splits)
-        reports = _evaluate(estimator, sequences, splits)
+        reports = _evaluate(estimator, sequences, splits, settings.data)
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
         diverged = describe_divergence(prepared, history)
+        situation = Situation(reports["test"], reports["train"], history, settings)
+        suggestions = () if diverged else suggest(situation)
         predicted = reports["test"].predictions
         predictions = collect_predictions(estimator, splits.test, sequences["test"], predicted)
         (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
@@ -138,6 +143,7 @@ def run(
             config=to_toml(settings),
             notes=[*filter(None, [diverged]), *notes],
             diagnostics=diagnostics,
+            suggestions=suggestions,
         )
         (folder / "report.html").write_text(report_page.render(document), encoding="utf-8")
         # Written last: the presence of this file means that the run is complete.
@@ -147,7 +153,8 @@ def run(
     if diagnostics is not None and isinstance(diagnostics.diagnosis, Diagnosis):
         echo(diagnostics.diagnosis.summary)
     interrupted = history.stopped.startswith("interrupted")
-    return Run(folder, estimator, reports, interrupted, seconds, diverged)
+    result = last_lines(reports["test"], suggestions)
+    return Run(folder, estimator, reports, interrupted, seconds, diverged, result)
 
 
 def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> None:
@@ -166,40 +173,6 @@ def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> No
             f"embedding_size: got {settings.model.embedding_size!r}, but the sequences are "
             "numbers, which have no embedding. Leave it out"
         )
-
-
-def describe_divergence(prepared: Prepared, history: History) -> str:
-    """Return that the training loss ended far above that of a network that has learnt nothing.
-
-    Returns: what happened and what to try, in words; empty if the training did not diverge.
-    """
-    # A network that answers 0 everywhere: equal probabilities, or the mean of the values.
-    target = torch.from_numpy(flatten(prepared.examples.target))
-    weight = prepared.examples.weight
-    by_class = None if prepared.class_weight is None else torch.as_tensor(prepared.class_weight)
-    loss = Loss.of(prepared.config.task, prepared.plan, by_class)
-    untrained, _ = loss.mean(
-        torch.zeros(len(target), prepared.config.num_outputs),
-        target,
-        None if weight is None else torch.from_numpy(flatten(weight)),
-    )
-    last, plan = history.epochs[-1], prepared.plan
-    if last.loss <= DIVERGED * float(untrained):
-        return ""
-    remedies = [
-        f"a learning rate of {plan.learning_rate / 10:.2g} instead of {plan.learning_rate:g}"
-    ]
-    if not plan.clip_norm:
-        remedies.append("gradient clipping (--clip-norm 1)")
-    if prepared.model.nonlinearity == "relu":
-        remedies.append("--nonlinearity tanh")
-    kept = history.epochs[(history.kept_epoch or len(history.epochs)) - 1]
-    return (
-        f"The training has diverged: its loss is {last.loss:.3g} in epoch {last.epoch}, and that "
-        f"of an untrained network {float(untrained):.3g}. Try {', or '.join(remedies)}. The run "
-        f"folder is complete; its network is that of epoch {kept.epoch}, with a loss of "
-        f"{kept.loss:.3g}"
-    )
 
 
 def prepare(
@@ -330,10 +303,19 @@ def _encode_splits(
 
 
 def _evaluate(
-    estimator: Estimator, sequences: Mapping[str, EncodedSequences], splits: DataSplits
+    estimator: Estimator,
+    sequences: Mapping[str, EncodedSequences],
+    splits: DataSplits,
+    data: DataSettings,
 ) -> dict[str, Report]:
     """Return reports by split; only the test split gets intervals, which take time."""
-    reports = {"test": estimator.evaluate(sequences["test"], splits.test.target)}
+    report = estimator.evaluate(
+        sequences["test"],
+        splits.test.target,
+        groups=resampling_groups(splits.test, by_content=data.group == CONTENT),
+        duplicates=find_duplicates(splits.test, splits.training),
+    )
+    reports = {"test": report}
     for name, part in (("validation", splits.validation), ("train", splits.training)):
         if part is not None:
             reports[name] = estimator.evaluate(sequences[name], part.target, resamples=0)

@@ -72,6 +72,7 @@ class Page:
         config: text of config.toml; empty if there is none.
         notes: caveats about the metrics.
         diagnostics: diagnostics of the network; None if they were switched off.
+        suggestions: what to try, one sentence each, if the network does not beat its best baseline.
     """
 
     title: str
@@ -87,6 +88,7 @@ class Page:
     config: str
     notes: Sequence[str] = ()
     diagnostics: Diagnostics | None = None
+    suggestions: Sequence[str] = ()
 
 
 def render(page: Page) -> str:
@@ -116,7 +118,7 @@ def render(page: Page) -> str:
         title=page.title,
         lead=report.headline(split),
         bars=report.ranked(report.headline_metric).bars(),
-        notes=[*page.notes, *report.notes],
+        notes=[*page.notes, *report.notes, *(f"To try: {text}." for text in page.suggestions)],
         sections=sections,
         version=page.version,
     )
