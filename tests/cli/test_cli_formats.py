@@ -138,3 +138,27 @@ def test_the_whole_command(elman, tmp_path, write, small):
     assert (tmp_path / "again" / "predictions.csv").read_bytes() == (
         tmp_path / "r" / "predictions.csv"
     ).read_bytes()
+
+
+def test_a_gap_that_training_did_not_have(elman, tmp_path, small):
+    rng = np.random.default_rng(0)
+    rows = [f"s{i},{t},{rng.normal(i % 2):.3f},{'ab'[i % 2]}" for i in range(30) for t in range(3)]
+    head = "id,t,level,label"
+    (tmp_path / "train.csv").write_text("\n".join([head, *rows]))
+    rows[4] = "s1,1,,b"
+    (tmp_path / "new.csv").write_text("\n".join([head, *rows]))
+    assert elman("train", "train.csv", "--id", "id", "--time", "t", *small, "--out", "r").code == 0
+    for words in (["evaluate"], ["check"], ["predict", "-o", "p.csv"], ["explain", "--row", "s1"]):
+        call = [words[0], "r", "new.csv", *words[1:]]
+        done = elman(*call)
+        assert done.code == 2
+        assert "step 2 of the sequence that starts here is missing in channel 'level'" in done.err
+        assert "Fill the gap (--fill previous, mean, zero)" in done.err
+        for how in ("previous", "zero") if words[0] == "predict" else ("mean",):
+            done = elman(*call, "--fill", how, *(["--overwrite"] if words[0] == "predict" else []))
+            assert done.code == 0, done.err
+            if words[0] != "check":
+                note = f"were filled: 1 in 'level' (--fill {how})"
+                assert note in done.out, done.out
+    done = elman("predict", "r", "new.csv", "-o", "p.csv", "--fill", "means", "--overwrite")
+    assert done.code == 2 and "Did you mean 'mean'?" in done.err

@@ -8,6 +8,7 @@ from elman.data import Ragged, check_gaps, describe, read
 from elman.data.ragged import (
     Gap,
     carry_forward,
+    fill_gaps,
     first_gap,
     sequences_with_gaps,
     sequences_without_values,
@@ -110,3 +111,22 @@ def test_what_has_the_only_gaps_stays_in_the_training_part(seed):
     first, second = hold_out(10, 0.5, seed, np.array(list("ab") * 5), gaps=gaps)
     assert 3 in first
     assert sorted([*first, *second]) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("refuse", [NAN, 1.0, NAN, NAN, 4.0, NAN]),
+        ("previous", [1.0, 1.0, 1.0, NAN, 4.0, 4.0]),
+        ("mean", [7.0, 1.0, 7.0, 7.0, 4.0, 7.0]),
+        ("zero", [0.0, 1.0, 0.0, 0.0, 4.0, 0.0]),
+    ],
+)
+def test_gaps_are_filled_within_a_sequence(how, expected):
+    """Sequences of 3, 1 and 2 steps; the second has no value at all, the second channel may not."""
+    first = np.array([NAN, 1.0, NAN, NAN, 4.0, NAN])
+    numbers = Ragged(np.column_stack([first, first]), np.array([0, 3, 4, 6]))
+    filled = fill_gaps(numbers, np.array([False, True]), how, np.array([7.0, 8.0]))
+    assert np.array_equal(filled.values[:, 0], expected, equal_nan=True)
+    assert np.array_equal(filled.values[:, 1], first, equal_nan=True)
+    assert np.array_equal(numbers.values[:, 0], first, equal_nan=True)

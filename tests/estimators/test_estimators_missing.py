@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from elman import DataError, SequenceClassifier, SequenceTagger, load
+from elman import DataError, SequenceClassifier, SequenceTagger, SettingsError, load
 from elman.data.ragged import carry_forward
 from elman.estimators.encoder import Encoder
 
@@ -71,7 +71,7 @@ def test_a_model_trained_with_gaps(kind, numbers, tags, tmp_path):
     for one, other in zip(model.predict_proba(X), again.predict_proba(X), strict=True):
         np.testing.assert_array_equal(one, other)
     assert "what was observed" in (tmp_path / "model/README.md").read_text()
-    with pytest.raises(DataError, match="sequence 1: step 0, channel 0 is missing, but that"):
+    with pytest.raises(DataError, match="sequence 1: step 1, channel 0 is missing, but that"):
         again.predict([np.ones((2, 2)), np.array([[NAN, 1.0]])])
 
 
@@ -100,3 +100,37 @@ def test_the_only_gap_is_learnt_from_whatever_is_held_out(numbers):
     for seed in range(5):
         model = SequenceClassifier(**SMALL | {"random_state": seed, "validation": 0.4})
         assert model.fit(X, numbers[1]).encoder_.gaps.tolist() == [True, False]
+
+
+def test_a_gap_that_training_did_not_have_is_filled_on_request(numbers):
+    X, y = numbers
+    clf = SequenceClassifier(**SMALL).fit(X, y)
+    gap = [x.copy() for x in X[:3]]
+    gap[1][2, 0] = NAN
+    by_hand = [x.copy() for x in gap]
+    values = {"previous": gap[1][1, 0], "mean": clf.encoder_.mean[0], "zero": 0.0}
+    for how, value in values.items():
+        by_hand[1][2, 0] = value
+        found = clf.predict_proba(clf.encode(gap, fill=how))
+        assert np.array_equal(found, clf.predict_proba(by_hand)), how
+    with pytest.raises(DataError, match=r"step 3, channel 0 is missing.*fill='previous'"):
+        clf.predict(gap)
+    with pytest.raises(SettingsError, match=r"fill: got 'median', expected one of refuse, prev"):
+        clf.encode(gap, fill="median")
+    plain = SequenceClassifier(scale=False, **SMALL).fit(X, y)
+    with pytest.raises(SettingsError, match="trained without scaling, so it has no means"):
+        plain.encode(gap, fill="mean")
+    gap[1][:, 0] = NAN
+    with pytest.raises(DataError, match="channel 0 is missing"):
+        clf.encode(gap, fill="previous")
+
+
+def test_gaps_beside_categories_are_filled():
+    X = [np.array([[1.0, "on"], [2.0, "off"]], dtype=object) for _ in range(6)]
+    clf = SequenceClassifier(**SMALL).fit(X, ["a", "b"] * 3)
+    gap = [np.array([[None, "on"], [2.0, "off"]], dtype=object)]
+    filled = [np.array([[2.0, "on"], [2.0, "off"]], dtype=object)]
+    found = clf.predict_proba(clf.encode(gap, fill="previous"))
+    assert np.array_equal(found, clf.predict_proba(filled))
+    with pytest.raises(DataError, match="is missing"):
+        clf.predict(gap)

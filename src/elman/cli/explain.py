@@ -104,7 +104,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **values:
     with uninterrupted():
         from elman.runs.explanation import ExplainOptions, explain
 
-    options = {name: values.pop(name) for name in READING_SETTINGS}
+    options = {name: values.pop(name) for name in (*READING_SETTINGS, "fill")}
     explain_options = ExplainOptions(**values)
     started = time.perf_counter()
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from elman.errors import nearest
-from elman.settings import READING_SETTINGS, Setting, list_settings
+from elman.settings import FILLS, READING_SETTINGS, Setting, list_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +57,14 @@ def setting_options(function: F) -> F:
 
 def reading_options(function: F) -> F:
     """Add the flags that say how a file is read; unset flags are as in training."""
-    return _reading_options(function, "as in training")
+    option = click.option(
+        "--fill",
+        type=Choice(FILLS),
+        help="What to do with a missing value in a channel that had none in training: refuse the "
+        "file; or fill in the previous value of the sequence (at its start the next), the mean of "
+        "the training split, or zero. [default: refuse]",
+    )
+    return _reading_options(option(function), "as in training")
 
 
 def guessing_options(function: F) -> F:

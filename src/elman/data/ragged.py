@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +149,37 @@ def carry_forward(numbers: Ragged, fill: Floats) -> Floats:
     return np.where(last < starts, fill, carried)
 
 
+Fill = Literal["refuse", "previous", "mean", "zero"]
+
+
+def fill_gaps(numbers: Ragged, allowed: NDArray[np.bool_], how: Fill, mean: Floats) -> Ragged:
+    """Return numbers without the gaps that `first_gap` finds.
+
+    Args:
+        numbers: (N, C), NaN where a value is missing.
+        allowed: whether a channel may have gaps, (C,); those are left as they are.
+        how: `previous`, the last value of the channel in the sequence, or at its start the next
+            one; a channel without any value in the sequence stays a gap. `mean`; or `zero`.
+            `refuse` changes nothing.
+        mean: mean of each channel in the training split, (C,).
+    """
+    values = numbers.values
+    wrong = np.isnan(values) & ~allowed
+    if how == "refuse" or not wrong.any():
+        return numbers
+    if how == "previous":
+        nothing = np.full(values.shape[1], np.nan)
+        # Reversed in time within each sequence, the next value is the previous one.
+        rows = np.arange(len(values))
+        back = (numbers.offsets[:-1] + numbers.offsets[1:] - 1)[numbers.owners] - rows
+        following = carry_forward(numbers.with_values(values[back]), nothing)[back]
+        filled = carry_forward(numbers, nothing)
+        filled = np.where(np.isnan(filled), following, filled)
+    else:
+        filled = np.broadcast_to(mean if how == "mean" else np.zeros_like(mean), values.shape)
+    return numbers.with_values(np.where(wrong, filled, values))
+
+
 MISSING_CATEGORY = ""  # a missing value is a category of its own
 
 
@@ -182,7 +213,7 @@ def extract_numbers(mixed: Ragged, categories: tuple[int, ...]) -> Ragged:
             if not is_number_or_gap(value):
                 sequence = int(mixed.owners[row])
                 raise DataError(
-                    f"sequence {sequence}: step {row - mixed.offsets[sequence]}, channel "
+                    f"sequence {sequence}: step {row - mixed.offsets[sequence] + 1}, channel "
                     f"{columns[at]} is {value!r:.40}, expected a number as in training",
                     remedy="Correct the value, or give NaN where it is missing.",
                 )

@@ -190,11 +190,12 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
         raise DataError(problem, remedy=remedy, source=dataset.source, line=line, column=column)
 
 
-def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
+def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_], hint: str = "") -> None:
     """Refuse a missing value in a channel that had none in the training split.
 
     Args:
         allowed: whether a channel may have gaps, (C,).
+        hint: how to fill it, for the message.
     Raises: DataError naming the sequence, its step and the column.
     """
     numbers = dataset.numbers
@@ -213,7 +214,7 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_]) -> None:
         f"step {gap.step + 1} of the sequence that starts here is missing"
         + (", " if over_time else f" in channel {name!r}, ")
         + "which had no gaps in the training split",
-        remedy="Fill the gap, or train on sequences with gaps there.",
+        remedy=f"Fill the gap{hint}, or train on sequences with gaps there.",
         source=dataset.source,
         line=None if dataset.lines is None else int(dataset.lines[gap.sequence]),
         column=name if layout.format in ("rows", "steps") else None,

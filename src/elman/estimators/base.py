@@ -15,6 +15,7 @@ from torch import Tensor
 
 from elman.data.batches import batch_by_length, pad
 from elman.data.dataset import Layout
+from elman.data.ragged import Fill
 from elman.errors import DataError
 from elman.estimators.card import describe_model, make_card
 from elman.estimators.containers import InputContainer, check_columns, open_container
@@ -40,8 +41,6 @@ class SequenceEstimator(FittedState):
     def per_step(self) -> bool:
         """Whether there is a prediction at every step."""
         return self.readouts == ("every",)
-
-    # -- training ------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -241,8 +240,6 @@ class SequenceEstimator(FittedState):
             )
         return model.cpu(), history
 
-    # -- prediction ----------------------------------------------------------------------------
-
     def read_sequences(self, X: Any) -> Any:
         """Take X out of its container, and check its columns against those of the training data.
 
@@ -259,15 +256,17 @@ class SequenceEstimator(FittedState):
         """Return y, checked to have a label for each sequence or each step of X."""
         return read_labels(X, y, self.targets, per_step=self.per_step)
 
-    def encode(self, X: Any) -> EncodedSequences:
+    def encode(self, X: Any, *, fill: Fill = "refuse") -> EncodedSequences:
         """Return X as network inputs, which every method accepts in place of X.
 
         To predict, evaluate and explain the same sequences, encode them only once.
 
+        Args:
+            fill: for gaps in channels that had none in training; see `data.ragged.fill_gaps`.
         Raises: DataError or ShapeError if X does not have the form of the training data; DataError
             if it was encoded for another model.
         """
-        encoded = self.encoder_.encode_sequences(self.read_sequences(X))
+        encoded = self.encoder_.encode_sequences(self.read_sequences(X), fill)
         ids = self.name_sequences(X)
         return dataclasses.replace(encoded, ids=ids) if ids else encoded
 
@@ -375,8 +374,6 @@ class SequenceEstimator(FittedState):
             return check_invariance(
                 self._predict_batch, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
             )
-
-    # -- model folder --------------------------------------------------------------------------
 
     def describe_model(self) -> str:
         """Return a one-line description of the network."""

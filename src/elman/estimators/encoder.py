@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
 from elman.data.ragged import (
+    Fill,
     Ragged,
     carry_forward,
     category_columns,
@@ -29,6 +30,7 @@ from elman.estimators.inputs import (
     as_tokens,
     choose_unit,
     cut,
+    fill_steps,
     input_kind,
     take_rows,
 )
@@ -184,11 +186,12 @@ class Encoder:
         """
         return self.encode_sequences(X).inputs
 
-    def encode_sequences(self, X: Any) -> EncodedSequences:
+    def encode_sequences(self, X: Any, fill: Fill = "refuse") -> EncodedSequences:
         """Return X encoded; sequences that are already encoded are returned unchanged."""
         steps = self.read_steps(X)
         if isinstance(X, EncodedSequences):
             return X
+        steps = self.fill_gaps(steps, fill)
         return EncodedSequences(X, steps, self.encode_steps(steps), self)
 
     def encode_steps(self, steps: Ragged) -> Ragged:
@@ -209,13 +212,23 @@ class Encoder:
         ids = [self.vocabulary.get(token, UNKNOWN) for token in steps.values.tolist()]
         return steps.with_values(np.array(ids, dtype=np.int64))
 
+    def fill_gaps(self, steps: Ragged, how: Fill) -> Ragged:
+        """Fill the gaps of channels that had none in training; see `fill_steps`."""
+        if self.kind in ("tokens", "text"):
+            return steps
+        scaled = self.mean.any() or (self.scale != 1).any()
+        return fill_steps(
+            steps, how, self.gaps, self.mean if scaled else None, tuple(self.categories)
+        )
+
     def _encode_numbers(self, numbers: Ragged) -> Ragged:
         if gap := first_gap(numbers, self.gaps):
             channel_name = self._name_channel(gap.channel)
             raise DataError(
-                f"sequence {gap.sequence}: step {gap.step}, channel {channel_name} is "
+                f"sequence {gap.sequence}: step {gap.step + 1}, channel {channel_name} is "
                 "missing, but that channel had no gaps in training",
-                remedy="Fill the gap, or train on sequences with gaps in that channel.",
+                remedy="Fill the gap (encode(X, fill='previous')), or train on sequences with gaps "
+                "in that channel.",
             )
         filled = carry_forward(numbers, self.fill)
         with np.errstate(over="ignore"):

@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
-from elman.data.ragged import Ragged, category_columns, sequences_without_values
-from elman.errors import DataError, ShapeError
+from elman.data.ragged import (
+    Fill,
+    Ragged,
+    category_columns,
+    extract_numbers,
+    fill_gaps,
+    number_columns,
+    sequences_without_values,
+)
+from elman.errors import DataError, SettingsError, ShapeError, nearest
+from elman.settings import FILLS
 
 Unit = Literal["characters", "words", "bytes"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -118,7 +127,7 @@ def as_numbers(X: Any) -> Ragged:
         step, channel = (int(i) for i in np.argwhere(infinite)[0])
         owner = int(ragged.owners[step])
         raise DataError(
-            f"sequence {owner}: step {step - ragged.offsets[owner]}, channel {channel} is "
+            f"sequence {owner}: step {step - ragged.offsets[owner] + 1}, channel {channel} is "
             f"{ragged.values[step, channel]}, expected finite numbers",
             remedy="Replace it with a number, or with NaN where a value is missing.",
         )
@@ -209,6 +218,42 @@ def cut(texts: Sequence[str], unit: str) -> Ragged:
     if unit == "bytes":
         return as_tokens([[_BYTES[b] for b in t.encode()] for t in texts])
     return as_tokens([list(t) for t in texts])
+
+
+def fill_steps(
+    steps: Ragged,
+    how: Fill,
+    allowed: NDArray[np.bool_],
+    mean: NDArray[np.float64] | None,
+    categories: tuple[int, ...],
+) -> Ragged:
+    """Fill gaps in the columns of numbers; see `elman.data.ragged.fill_gaps`.
+
+    Args:
+        steps: numbers or mixed columns, (N, C).
+        allowed: whether each column of numbers may have gaps.
+        mean: mean of each column of numbers in the training split; None if it is not known.
+        categories: indices of the columns of categories, which stay as they are.
+    Raises: SettingsError for an unknown `how`, and for `mean` if it is not known.
+    """
+    if how not in FILLS:
+        raise SettingsError(
+            f"fill: got {how!r}, expected one of {', '.join(FILLS)}.{nearest(str(how), FILLS)}"
+        )
+    if how == "mean" and mean is None:
+        raise SettingsError(
+            "fill: got 'mean', but the model was trained without scaling, so it has no means. Use "
+            "'previous' or 'zero'"
+        )
+    if how == "refuse":
+        return steps
+    mean = np.zeros(len(allowed)) if mean is None else mean
+    if not categories:
+        return fill_gaps(steps, allowed, how, mean)
+    values = steps.values.copy()
+    filled = fill_gaps(extract_numbers(steps, categories), allowed, how, mean)
+    values[:, number_columns(steps.values, categories)] = filled.values
+    return steps.with_values(values)
 
 
 def refuse_empty(lengths: NDArray[np.int64]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, check_gaps, describe, read
 from elman.data.builtin import load_task
-from elman.data.ragged import flatten
+from elman.data.ragged import Fill, flatten
 from elman.data.splits import cut_windows
 from elman.errors import DataError, SettingsError
 from elman.estimators import Estimator, load
@@ -32,6 +32,7 @@ from elman.runs.folder import (
 )
 from elman.runs.prediction_files import prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
+from elman.settings import FILLS
 from elman.tasks import TASKS, TaskName
 
 
@@ -149,6 +150,7 @@ def load_model_and_data(
     estimator = load(model)
     layout = estimator.layout_
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
+    fill = options.pop("fill", "refuse")
     if is_builtin(data):
         if options:
             raise SettingsError(f"--{next(iter(options))}: {data} is a built-in task. Leave it out")
@@ -171,13 +173,38 @@ def load_model_and_data(
             remedy="Name another with --target.",
             source=dataset.source,
         )
-    check_gaps(dataset, estimator.encoder_.gaps)
-    notes: tuple[str, ...] = ()
+    dataset, notes = _fill_gaps(estimator, dataset, fill)
     dataset = _restore_labels(dataset, estimator)
     if layout is not None and layout.window:
         dataset, note = cut_windows(dataset, layout.window, layout.stride)
-        notes = (note,)
+        notes = (*notes, note)
     return estimator, dataset, notes
+
+
+def _fill_gaps(
+    estimator: Estimator, dataset: Dataset, how: Fill
+) -> tuple[Dataset, tuple[str, ...]]:
+    """Fill gaps in channels that had none in training, or refuse them; and say so in a note."""
+    encoder = estimator.encoder_
+    notes: tuple[str, ...] = ()
+    before = dataset.numbers
+    if isinstance(dataset.inputs, Ragged):
+        inputs = encoder.fill_gaps(dataset.inputs, how)
+        dataset = dataclasses.replace(dataset, inputs=inputs)
+    check_gaps(dataset, encoder.gaps, f" (--fill {', '.join(FILLS[1:])})")
+    after = dataset.numbers
+    if before is not None and after is not None:
+        filled = (np.isnan(before.values) & ~np.isnan(after.values)).sum(0).tolist()
+        counts = ", ".join(
+            f"{count:,} in {name!r}"
+            for name, count in zip(dataset.layout.channels, filled, strict=False)
+            if count
+        )
+        if any(filled):
+            notes = (
+                f"missing values that training did not have were filled: {counts} (--fill {how})",
+            )
+    return dataset, notes
 
 
 def _describe_target(task: TaskName, per_step: bool) -> str:
