@@ -96,6 +96,13 @@ class DataSettings:
         None
     )
     time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
+    channels: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Help("Channels into which the values of a row are divided.", "by the column names"),
+    ] = None
+    decimal: Annotated[
+        Literal[".", ","] | None, Help("Decimal mark of the numbers in a text file.", "guessed")
+    ] = None
     time_difference: Annotated[
         bool | None,
         Help(
@@ -324,7 +331,10 @@ class ReportSettings:
 # What to do with a missing value in a channel that had none in training.
 FILLS = ("refuse", "previous", "mean", "zero")
 # The settings of DataSettings that say how a file is read, for any purpose.
-READING_SETTINGS = ("format", "target", "text", "values", "categories", "id", "time")
+READING_SETTINGS = (
+    *("format", "target", "text", "values", "categories", "id", "time"),
+    *("channels", "decimal"),
+)
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]
 SECTIONS: dict[str, Section] = {

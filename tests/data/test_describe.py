@@ -14,7 +14,7 @@ def described(content: str, name: str, tmp_path: Path) -> list[str]:
     path = tmp_path / name
     path.write_text(content)
     text = describe(read(path)).replace(str(path), name)
-    assert len(text.splitlines()) <= 13
+    assert len(text.splitlines()) <= 14
     assert max(map(len, text.splitlines())) <= 100
     return text.splitlines()
 
@@ -29,9 +29,9 @@ def test_rows_of_text(tmp_path: Path) -> None:
         "             ru (1), en (1), zh (1)",
         "  first      line 2: 'Ivanov' -> ru",
         "Guessed; each flag overrides its guess:",
-        "  --target language: by its name",
-        "  --format rows: no column of sequence ids repeats",
-        "  --text name: by its name",
+        "  --target language: by its name (sure)",
+        "  --format rows: no column of sequence ids repeats (likely)",
+        "  --text name: by its name (sure)",
     ]
 
 
@@ -46,11 +46,11 @@ def test_steps(tmp_path: Path) -> None:
         "             u (1), v (1)",
         "  first      line 2: [0.1, 2], [0.2, 3] -> u",
         "Guessed; each flag overrides its guess:",
-        "  --target label: by its name",
-        "  --format steps: column 'id' repeats",
-        "  --id id: by its name",
-        "  --time time: by its name",
-        "  --values a,b: the columns of numbers; left out: 'note'",
+        "  --target label: by its name (sure)",
+        "  --format steps: column 'id' repeats (sure)",
+        "  --id id: by its name (sure)",
+        "  --time time: by its name (sure)",
+        "  --values a,b: the columns of numbers; left out: 'note' (likely)",
     ]
 
 

@@ -195,8 +195,8 @@ def test_contract(name: str, tmp_path: Path) -> None:
     tested = read(labelled, layout=dataset.layout, labelled=True)
     assert back(tested) == SECOND and labels_of(tested) == ["down", "up"]
     assert (
-        dataclasses.replace(tested.layout, notes=())
-        == dataclasses.replace(dataset.layout, notes=())
+        dataclasses.replace(tested.layout, notes=(), guesses=())
+        == dataclasses.replace(dataset.layout, notes=(), guesses=())
         or name == "npy"
     )  # the file of labels has a name of its own
 

@@ -96,7 +96,7 @@ FAULTS = [
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,-inf,3,b\n", 3, "v2", ("'-inf' is not finite",)),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,1e999,3,b\n", 3, "v2", ("'1e999' is not finite",)),
     Fault("a.csv", "v1,v2,v3,label\n1,2,3,a\n1,1_0,3,b\n", 3, "v2", ("'1_0' is not a number",)),
-    Fault("a.csv", "v1;v2;v3;label\n1;2;3;a\n1;2,5;3;b\n", 3, "v2", ("'2,5'", "with a point")),
+    Fault("a.csv", "v1;v2;v3;label\n1;2;3.5;a\n1;2,5;3;b\n", 3, "v2", ("'2,5'", "with a point")),
     Fault("a.csv", 'v1,v2,v3,label\n1,2,3,"a\nb"\n1,x,3,c\n', 4, "v2", ("'x' is not a number",)),
     Fault("a.csv", "label\na\nb\n", None, None, ("no column is left", "--text NAME")),
     Fault(

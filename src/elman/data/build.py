@@ -18,6 +18,8 @@ from elman.data.times import describe_unevenness, read_times, time_deltas
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 
+_RECORDING = "recording"  # id of the only sequence of a file without a column of ids
+
 
 def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset:
     """Return the sequences of a table; errors in the columns used are collected as faults."""
@@ -30,13 +32,15 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         id=schema.id,
         time=schema.time,
         categories=schema.categories,
+        wide=schema.wide,
         delimiter=table.delimiter,
         header=table.header,
     )
     build = {"rows": _build_rows, "steps": _build_steps}.get(schema.format, _build_sequences)
     dataset = build(table, schema, options, layout)
-    notes = tuple(schema.notes)
-    return dataclasses.replace(dataset, layout=dataclasses.replace(dataset.layout, notes=notes))
+    guesses, notes = tuple(schema.guesses), tuple(schema.notes)
+    layout = dataclasses.replace(dataset.layout, guesses=guesses, notes=notes)
+    return dataclasses.replace(dataset, layout=layout)
 
 
 def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
@@ -56,8 +60,7 @@ def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout:
 
 def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
     """Return sequences whose steps are rows: consecutive rows with the same id."""
-    assert schema.id is not None
-    offsets, ids = _find_sequences(table.columns[schema.id])
+    offsets, ids = _find_sequences(table, schema)
     known = options.layout
     difference = options.time_difference
     if difference is None and known:
@@ -145,8 +148,9 @@ def _build_target(
         per_step = layout.per_step
     task = columns[0].task or options.task or (layout.task if layout and same else None)
     if task is None:
-        task, note = guess_task(columns, per_step)
-        schema.note(note)
+        task, why = guess_task(columns, per_step)
+        if why:
+            schema.guess("task", (), why, flag=f"--task {task}", change="--task classification")
     return build_target(task, columns, steps, per_step)
 
 
@@ -225,18 +229,23 @@ def _read_texts(column: Column) -> list[str]:
 
 
 def _read_series(table: Table, schema: Schema) -> Ragged:
-    """Return one channel over time, (N, 1); trailing empty cells are not steps.
+    """Return the channels over time, (N, C); trailing steps whose cells are all empty are none.
 
     In a file without a header trailing NaN are not steps either: the UCR archive pads with them.
     """
     names = schema.values
     columns = [table.columns[name] for name in names]
-    numbers = np.column_stack([column.numbers() for column in columns])  # (n, T)
-    full = ~np.column_stack([column.empty_cells() for column in columns])
+    channels = max(1, len(schema.wide))
+    width = len(names) // channels
+    # The columns are channel by channel: (n, C, T) to (n, T, C).
+    shape = (len(table), channels, width)
+    numbers = np.column_stack([column.numbers() for column in columns])
+    numbers = numbers.reshape(shape).swapaxes(1, 2)
+    empty = np.column_stack([column.empty_cells() for column in columns])
+    full = np.logical_not(empty.reshape(shape).all(axis=1))
     # UCR files have no header. In a file with one, a program wrote NaN for a missing value.
     if not table.header:
-        full &= ~np.isnan(numbers)
-    width = len(names)
+        full = full & ~np.isnan(numbers).all(axis=2)
     # Gaps within a series remain steps with the value NaN; only trailing empty cells are dropped.
     lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
     for i in np.flatnonzero(lengths == 0).tolist():
@@ -247,9 +256,9 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     rows, steps = np.nonzero(mask)
 
     def place(step: int, channel: int) -> Place:
-        return table.rows.place(int(rows[step]), names[steps[step]])
+        return table.rows.place(int(rows[step]), names[channel * width + steps[step]])
 
-    return check_numbers(Ragged(numbers[mask][:, None], offsets), place, table.faults)
+    return check_numbers(Ragged(numbers[mask], offsets), place, table.faults)
 
 
 # One cell per sequence.
@@ -271,7 +280,7 @@ def _read_cells(
     for name in schema.values:
         column = table.columns[name]
         parts[name], note = column.series()
-        schema.note(note)
+        schema.notes += [note] if note else []
         padded = column.padded
         channels += column.channel_names(parts[name].values.shape[1])
     for name in schema.categories:
@@ -296,8 +305,11 @@ def _read_cells(
 # One row per step.
 
 
-def _find_sequences(column: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return where each sequence starts, (n + 1,), and its id."""
+def _find_sequences(table: Table, schema: Schema) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return where each sequence starts, (n + 1,), and its id; one sequence if there are no ids."""
+    if schema.id is None:
+        return np.array([0, len(table)], np.int64), (_RECORDING,)
+    column = table.columns[schema.id]
     cells = [cell.strip() for cell in column.texts()]
     # Only consecutive rows form a sequence: collecting all rows with the same id would hide that
     # the file was shuffled.
@@ -336,7 +348,14 @@ def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -
         return difference
     uneven = describe_unevenness(times)
     if uneven:
-        schema.note(f"--time-difference: steps are {uneven}; the time since the last is a channel")
+        schema.guess(
+            "time_difference",
+            (),
+            f"steps are {uneven}; the time since the last is a channel",
+            "sure",
+            flag="--time-difference",
+            change="--no-time-difference",
+        )
     return bool(uneven)
 
 

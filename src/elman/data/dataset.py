@@ -72,7 +72,8 @@ class Guess:
     @property
     def line(self) -> str:
         """The guess in one line of the description of a file."""
-        return f"{self.flag}: {self.reason} ({self.sure})"
+        change = f"; {self.change}" if self.role == "unused" else ""
+        return f"{self.flag}: {self.reason} ({self.sure}){change}"
 
     @property
     def sentence(self) -> str:
@@ -143,6 +144,8 @@ class Layout:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the columns of a step of numbers, or of numbers and categories."""
+        if self.wide:
+            return self.wide
         time_delta = (TIME_DELTA,) if self.time_difference else ()
         return (*self.values, *time_delta, *self.categories)
 

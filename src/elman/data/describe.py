@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -38,9 +39,14 @@ def describe(dataset: Dataset) -> str:
         ("first", _first(dataset)),
     ]
     lines += [_cut(f"  {name:<10} {fact}", 100) for name, fact in facts if fact]
-    if dataset.layout.notes:
+    guesses, notes = dataset.layout.guesses, dataset.layout.notes
+    if guesses:
         lines.append("Guessed; each flag overrides its guess:")
-        lines += [_cut(f"  {note}", 100) for note in dataset.layout.notes]
+        for guess in guesses:
+            lines += textwrap.wrap(guess.line, 98, initial_indent="  ", subsequent_indent="    ")
+    if notes:
+        lines.append("Noted:")
+        lines += [_cut(f"  {note}", 100) for note in notes]
     return "\n".join(lines)
 
 
@@ -129,7 +135,7 @@ def _input(dataset: Dataset) -> str:
         inputs = dataset.inputs
         values = inputs.values.tolist() if isinstance(inputs, Ragged) else []
         return f"tokens, {place} {layout.text!r}, {len(set(values)):,} different"
-    names = layout.values if layout.format == "rows" else layout.channels[: _numbers(layout)]
+    names = layout.channels[: _numbers(layout)]
     count = len(names)
     names = names if count <= 6 else (*names[:3], "...", names[-1])
     listed = _cut(", ".join(names))
@@ -137,6 +143,9 @@ def _input(dataset: Dataset) -> str:
         both = f"{format_count(count, 'channel')}: {listed}" if count else "no numbers"
         kinds = "column" if len(layout.categories) == 1 else "columns"
         return f"{both}; categories, {kinds} {_cut(', '.join(layout.categories), 40)}"
+    if layout.wide and not _is_generated(dataset):
+        width = len(layout.values) // count
+        return f"numbers, {format_count(count, 'channel')} over {width} columns each: {listed}"
     if layout.format == "rows" and not _is_generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {format_count(count, 'channel')}: {listed}"

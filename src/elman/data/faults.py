@@ -107,8 +107,8 @@ class Faults:
                 self._keep(error)
             raise self._all() from None
         elif isinstance(error, DataError) and error is not self._raised and self.guesses:
-            # A choice that cannot be made may follow from any choice before it.
-            causes = [g for g in self.guesses if g.sure != "sure" or error.column in g.columns]
+            # A choice that cannot be made may follow from any choice of a column before it.
+            causes = [g for g in self.guesses if g.sure != "sure" and g.columns]
             raise tell_guesses(error, causes if error.rule == "choice" else ()) from None
 
     def _keep(self, fault: DataError) -> None:
@@ -137,9 +137,9 @@ class Faults:
         """Return the guesses from which collected faults may follow."""
         causes = []
         for guess in self.guesses:
-            count = sum(self._following[name] for name in guess.columns)
+            count = max((self._following[name] for name in guess.columns), default=0)
             # Where name and content agree, a few bad cells are what they seem to be.
-            if count and (guess.sure != "sure" or count > max(1, _MANY * self.rows)):
+            if count and (guess.sure != "sure" or count > max(2, _MANY * self.rows)):
                 causes.append(guess)
         return causes
 

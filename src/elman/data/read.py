@@ -16,7 +16,7 @@ from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
 from elman.data.readers.folder import name_sequences, read_folder
-from elman.data.readers.frames import levels_of, load_frame, read_frame, refuse_type
+from elman.data.readers.frames import levels_of, load_frame, read_frame
 from elman.data.readers.jsonl import read_jsonl
 from elman.data.readers.ts import read_ts
 from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
@@ -63,32 +63,34 @@ def read(
     categories: str | Sequence[str] | None = None,
     time_difference: bool | None = None,
     group: str | None = None,
+    channels: int | None = None,
+    decimal: str | None = None,
     task: TaskName | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
 
-    Roles that are not specified are guessed from the names and the content. Each guess is recorded
-    in `layout.notes` of the result, together with the flag that overrides it.
+    Roles that are not specified are guessed from names and content; see `layout.guesses`.
 
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
             `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
-            subfolders named after the classes; or a pandas, polars or pyarrow table. In a pandas
-            frame with a two-level index the first level is the sequence, the second its time.
+            subfolders named after the classes; or a pandas, polars or pyarrow table. The levels of
+            a two-level index are the sequence and its time.
         layout: of an earlier read, to read this file alike; other arguments override it.
         format: `rows` (one row per sequence), `steps` (one row per time step), `jsonl` (JSON lines,
             or rows of lists), `ts`, `arrays` or `folder`.
-        target: column, key or array of the label.
-        text: column or key of the text or tokens.
+        target, text: column or key of the label, and of the text or tokens.
         values: columns of numbers, as a sequence of names or one comma-separated string; `a:b`
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
-        id: for `steps`, the column that identifies the sequence of each row.
-        time: for `steps`, the column of times, which must increase within a sequence.
+        id, time: for `steps`, the column that identifies the sequence of each row, and the column
+            of times, which must increase within a sequence.
         categories: for `steps` and `jsonl`, columns or keys of categories, written like `values`.
         time_difference: whether the time since the last step becomes a channel; None adds it only
             where the steps of `time` are uneven.
         group: column or key of the group of each sequence; constant within a sequence.
+        channels: for `rows`, channels into which the values are divided; None reads their names.
+        decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an argument that the format
@@ -96,17 +98,13 @@ def read(
     """
     chosen = {"values": _split_names(values), "categories": _split_names(categories)}
     _check_settings(text, chosen["values"], chosen["categories"], format)
-    note, content = "", data
+    levels: tuple[str | None, str | None] = (None, None)
     if isinstance(data, str | os.PathLike):
         faults = Faults(str(Path(data)))
         kind, content, note = _open(Path(data), faults, format)
     else:
-        faults, kind = Faults("the frame"), "frame"
-        # Frames of pandas, polars and pyarrow all have `columns`; testing it imports none of them.
-        if not hasattr(data, "columns"):
-            raise refuse_type(data)
+        faults, kind, note = Faults("the frame"), "frame", ""
         content, levels = levels_of(data)
-        id, time = (id or levels[0], time or levels[1]) if levels else (id, time)  # noqa: A001
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
     # A format other than the layout's has other columns, so the layout would not apply.
@@ -114,11 +112,13 @@ def read(
     options = ReadOptions(
         target=target,
         text=text,
-        id=id,
-        time=time,
+        id=id or levels[0],
+        time=time or levels[1],
         **chosen,
         time_difference=time_difference,
         group=group,
+        channels=channels,
+        decimal=decimal,
         task=task,
         labelled=labelled,
         layout=layout if same else None,
@@ -209,7 +209,8 @@ def _read_table(
     else:
         delimiter = layout.delimiter or None if layout else None
         header = layout.header if layout else None
-        table = read_csv(content, faults, delimiter=delimiter, header=header)
+        decimal = options.decimal
+        table = read_csv(content, faults, delimiter=delimiter, header=header, decimal=decimal)
     if note:
         options = dataclasses.replace(options, notes=(*options.notes, note))
     return table, options, form
@@ -296,8 +297,10 @@ def _formats_of(kind: str) -> str:
 # Settings that a format does not support; they are refused because they would be ignored.
 _REFUSED = {
     "ts": CASE_SETTINGS,
-    "jsonl": ("time_difference", "id", "time"),
-    "arrays": ("time_difference", "categories", "text", "id", "time", "group"),
+    "jsonl": ("time_difference", "id", "time", "channels", "decimal"),
+    "arrays": (
+        *("time_difference", "categories", "text", "id", "time", "group", "channels", "decimal"),
+    ),
     "folder": ("group",),
 }
 
@@ -337,4 +340,4 @@ def _compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> No
 
 
 def _channels(layout: Layout) -> int:
-    return 1 if layout.format == "rows" else len(layout.channels)
+    return max(1, len(layout.wide)) if layout.format == "rows" else len(layout.channels)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from elman.data.dataset import Format, InputKind, Layout
-from elman.data.faults import list_names, unknown_name
+from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
+from elman.data.evidence import Evidence, id_tier, split_words
+from elman.data.faults import is_missing, list_names, unknown_name
 from elman.data.table import Table
 from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
 
 # Usual names in public data sets. Names in an earlier list win; if two names from one list occur,
-# the user has to choose.
-TARGET_NAMES = ("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags")
-WEAKER_TARGET_NAMES = ("language", "sentiment")
-ID_NAMES = ("id", "series_id", "sequence_id", "sample_id", "case_id", "item_id", "sentence_id")
-WEAKER_ID_NAMES = ("series", "sequence", "sample", "case", "subject", "patient", "trial", "group")
-TIME_NAMES = ("time", "timestamp", "t", "step", "time_step", "timestep", "time_idx", "date")
+# the user has to choose. Names of the last list also occur as inputs, so the content has to agree.
+TARGET_NAMES = (
+    *("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags"),
+    *("klasse", "ziel", "zielwert", "etikett"),
+)
+WEAKER_TARGET_NAMES = ("language", "sentiment", "activity", "outcome", "diagnosis", "aktivität")
+LEAST_TARGET_NAMES = (
+    *("state", "status", "zustand", "result", "ergebnis", "condition", "species", "diagnose"),
+    *("emotion", "gesture", "anomaly", "fault", "failure", "rating", "stars", "genre", "topic"),
+    *("fraud", "churn", "response"),
+)
 TEXT_NAMES = ("text", "sentence", "utterance", "message", "review", "tweet", "sequence", "name")
 TOKEN_NAMES = ("token", "tokens", "word", "words", "symbol", "char", "character", "text")
 # Names of columns whose cells hold whole sequences, by format.
@@ -28,7 +34,10 @@ SEQUENCE_NAMES = {
 }
 
 # Settings without meaning in formats that fix which part is the series and which the class.
-CASE_SETTINGS = ("time_difference", "categories", "target", "text", "values", "id", "time", "group")
+CASE_SETTINGS = (
+    *("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
+    *("channels", "decimal"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class ReadOptions:
         time_difference: whether the time since the last step is a channel; None decides by the
             steps.
         group: the column or key of groups, kept with the sequences.
+        channels: for `rows`, number of channels; None decides by the names of the columns.
+        decimal: decimal mark of the file; None decides by its cells.
         task: task to learn, as in `Layout`; None derives it from the target.
         labelled: True requires a target, None uses one if it exists, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
@@ -55,6 +66,8 @@ class ReadOptions:
     categories: tuple[str, ...] = ()
     time_difference: bool | None = None
     group: str | None = None
+    channels: int | None = None
+    decimal: str | None = None
     task: TaskName | None = None
     labelled: bool | None = None
     layout: Layout | None = None
@@ -78,7 +91,9 @@ class Schema:
     Args:
         format: `rows` and `steps` have a value in a cell, the others a sequence.
         target: the columns of the target.
-        notes: what was guessed, and the flag that overrides it.
+        wide: for `rows`, names of the channels whose columns `values` lists one after the other.
+        guesses: what was guessed; the faults of the file refer to the same list.
+        notes: other remarks.
     """
 
     format: Format = "rows"
@@ -90,25 +105,54 @@ class Schema:
     id: str | None = None
     time: str | None = None
     group: str | None = None
+    wide: tuple[str, ...] = ()
+    guesses: list[Guess] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def note(self, text: str) -> None:
-        """Add a note unless it is empty."""
-        if text:
-            self.notes.append(text)
+    def guess(
+        self,
+        role: str,
+        columns: Sequence[str],
+        reason: str,
+        sure: Sure = "likely",
+        *,
+        flag: str = "",
+        change: str = "",
+    ) -> None:
+        """Record a guess.
+
+        Args: as for `Guess`; by default the flag is `--role` with the names of the columns, of
+            which only the first and the last are shown if there are many.
+        """
+        names = list(columns)
+        shown = ",".join(names) if len(names) < 5 else f"{names[0]},...,{names[-1]}"
+        change = change or f"--{role} {'NAMES' if role in ('values', 'categories') else 'NAME'}"
+        flag = flag or (f"--{role} {shown}" if names else change)
+        self.guesses.append(Guess(role, tuple(names), reason, flag, change, sure))
 
 
-def guess_target_names(names: Sequence[str]) -> list[str]:
-    """Return the names that usually denote a label; y with x and z is a coordinate."""
-    small = {name.lower() for name in names}
-    for usual in (TARGET_NAMES, WEAKER_TARGET_NAMES):
-        found = [name for name in names if name.lower() in usual]
+def guess_target_names(names: Sequence[str], plausible: Callable[[str], bool]) -> list[str]:
+    """Return the names that usually denote a label; y with x and z is a coordinate.
+
+    Args:
+        plausible: whether the content of a column may be labels; asked for less usual names only.
+    """
+    small = {"_".join(split_words(name)) for name in names}
+    for usual in (TARGET_NAMES, WEAKER_TARGET_NAMES, LEAST_TARGET_NAMES):
+        found = [name for name in names if is_named(name, usual)]
         # x, y, z are the axes of an accelerometer; x and y with another label are a position.
         if "x" in small and ("z" in small or len(found) > 1):
-            found = [name for name in found if name.lower() != "y"]
+            found = [name for name in found if "_".join(split_words(name)) != "y"]
+        if usual is LEAST_TARGET_NAMES:
+            found = [name for name in found if plausible(name)]
         if found:
             return found
     return []
+
+
+def is_named(name: str, usual: Sequence[str]) -> bool:
+    """Whether a name is one of the usual ones, apart from capitals, spaces and a unit."""
+    return name.lower() in usual or "_".join(split_words(name)) in usual
 
 
 def split_target(target: str, names: Sequence[str]) -> list[str]:
@@ -151,7 +195,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     # The layout was made without labels, so a label column here is not the target of the model.
     if layout and not options.labelled:
         return []
-    found = guess_target_names(names)
+    found = guess_target_names(names, lambda name: may_be_labels(table, name, gaps=0.0))
     if options.labelled is False:
         return found
     if len(found) > 1:
@@ -163,27 +207,120 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
         )
     if found:
         schema.target = (found[0],)
-        schema.note(f"--target {found[0]}: by its name")
+        agrees = table.format != "table" or may_be_labels(table, found[0])
+        schema.guess("target", found, "by its name", "sure" if agrees else "unsure")
     return found
+
+
+def may_be_labels(table: Table, name: str, gaps: float = 0.1) -> bool:
+    """Whether the cells repeat as labels do, or are numbers with fractions, and few are missing.
+
+    Args:
+        gaps: share of the cells that may be missing.
+    """
+    column = table.columns[name]
+    if table.format != "table":
+        return not column.nested
+    cells = column.texts()
+    missing = sum(map(is_missing, cells))
+    different = len(set(cells))
+    few = different <= max(20, len(cells) // 2)
+    values = None if few or not gaps else column.known_numbers()
+    fractions = values is not None and bool((values % 1 != 0).any())
+    return missing <= max(1 if gaps else 0, gaps * len(cells)) and (few or fractions)
+
+
+def guess_target(
+    schema: Schema, evidence: Evidence, options: ReadOptions, inputs: list[str]
+) -> None:
+    """Set the target if only one column can be the label."""
+    table = evidence.table
+    if schema.format == "rows" and _guess_target_of_ucr(schema, evidence, options, inputs):
+        return
+    rows = schema.format == "rows"
+    chosen = [n for n in (options.text, *options.values) if n]
+    free = [name for name in inputs if name not in chosen]
+    # Columns named as inputs are not candidates for the label.
+    textual = [name for name in free if not table.columns[name].is_numeric]
+    usual = TEXT_NAMES if rows else TOKEN_NAMES
+    # If inputs were named and one column remains, it is most likely the label.
+    if len(free) == 1 and chosen and (textual or rows):
+        schema.target = (free[0],)
+        schema.guess("target", free, "the only other column")
+        return
+    if len(inputs) == 2 and rows:
+        counts = {name: evidence.distinct(name) for name in inputs}
+        few, many = sorted(inputs, key=counts.__getitem__)
+        # Labels repeat and texts do not: a label has at most half as many distinct values.
+        if 2 * counts[few] <= counts[many] and not is_named(few, usual):
+            schema.target = (few,)
+            why = f"{counts[few]} values against {counts[many]} in {many!r}"
+            schema.guess("target", [few], why)
+        return
+    # The weakest evidence comes last: a column of remarks would be mistaken for a label.
+    labels = [name for name in textual if not is_named(name, usual) and not id_tier(name)]
+    if len(labels) == 1 and len(free) > 1 and may_be_labels(table, labels[0], 0.01):
+        constant = not rows and not evidence.changes_within(labels[0], evidence.starts(schema.id))
+        sure: Sure = "likely" if rows or constant else "unsure"
+        schema.target = (labels[0],)
+        schema.guess("target", labels, "the only column that is not numbers", sure)
+
+
+def label_candidates(evidence: Evidence, inputs: list[str]) -> list[str]:
+    """Return the columns that could hold the label, for the question which one it is."""
+    textual = [n for n in inputs if not evidence.table.columns[n].is_numeric and not id_tier(n)]
+    others = [n for n in inputs if n not in textual and not evidence.has_fractions(n)]
+    return textual + [n for n in others if evidence.distinct(n) <= 20 and not id_tier(n)]
+
+
+def _guess_target_of_ucr(
+    schema: Schema, evidence: Evidence, options: ReadOptions, inputs: list[str]
+) -> bool:
+    """Set the target of a file of the UCR archive: no header, and the class comes first."""
+    table = evidence.table
+    if table.header or len(inputs) < 4 or options.values:
+        return False
+    first, *others = inputs
+    codes = table.columns[first].is_numeric and not evidence.has_fractions(first)
+    few = 2 * evidence.distinct(first) <= len(table)
+    if codes and few and any(map(evidence.has_fractions, others)):
+        schema.target = (first,)
+        why = "few whole numbers in the first column of a file without a header, as in the UCR"
+        schema.guess("target", [first], f"{why} archive", "sure")
+    return bool(schema.target)
 
 
 def _meaning(table: Table, name: str) -> str:
     """Describe the target that a column would be."""
     column = table.columns[name]
     if table.format == "table":
-        return f"({len(set(column.texts())):,} different values)"
+        cells = column.texts()
+        gaps = sum(map(is_missing, cells))
+        empty = f", {gaps:,} of {len(cells):,} cells empty" if gaps else ""
+        return f"({len(set(cells) - {''}):,} different values{empty})"
     return TASKS["tagging" if column.nested else "classification"].target
 
 
-def need_target(schema: Schema, table: Table, options: ReadOptions) -> None:
-    """Raise a DataError if labels are required and no column is the target."""
-    if not schema.target and options.labelled:
-        raise table.faults.error(
-            "choice",
-            f"no {table.noun} is known to be the target; the {table.noun}s are"
-            f" {list_names(table.names, 12)}",
-            "Say which one holds the label: --target NAME.",
-        )
+def need_target(
+    schema: Schema, table: Table, options: ReadOptions, candidates: Sequence[str] = ()
+) -> None:
+    """Raise a DataError if labels are required and no column is the target.
+
+    Args:
+        candidates: columns that could hold the label, which the message describes.
+    """
+    if schema.target or not options.labelled:
+        return
+    described = [f"`--target {name}` {_meaning(table, name)}" for name in candidates[:4]]
+    remedy = "Say which one holds the label: --target NAME."
+    if described:
+        remedy = f"{remedy.rstrip('.')}, for example {' or '.join(described)}."
+    raise table.faults.error(
+        "choice",
+        f"no {table.noun} is known to be the target; the {table.noun}s are"
+        f" {list_names(table.names, 12)}",
+        remedy,
+    )
 
 
 def refuse_twice(schema: Schema, table: Table) -> None:

@@ -1,34 +1,32 @@
-"""Choose the role of each table column: set by the caller or a layout, or guessed and noted.
+"""Choose the role of each table column: set by the caller or a layout, or guessed.
 
-Every guess adds a note with the flag that overrides it. Columns are recognised by their names and
-by whether they hold numbers; each `_choose_*` function sets one role.
+Each `_choose_*` function sets one role. Guesses are recorded with the flag that overrides them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
-import numpy as np
-
-from elman.data.dataset import Format
-from elman.data.faults import is_number, list_names
+from elman.data.dataset import Format, Sure
+from elman.data.evidence import find_wide
+from elman.data.faults import list_names
+from elman.data.guessing import Guesser
 from elman.data.roles import (
-    ID_NAMES,
     SEQUENCE_NAMES,
     TEXT_NAMES,
-    TIME_NAMES,
     TOKEN_NAMES,
-    WEAKER_ID_NAMES,
     ReadOptions,
     Schema,
     choose_target,
+    guess_target,
+    is_named,
+    label_candidates,
     need_target,
     refuse_twice,
 )
 from elman.data.table import Table, TableFormat
-from elman.errors import SettingsError
+from elman.errors import DataError, SettingsError
 
 _FORMATS: dict[TableFormat, Format] = {"jsonl": "jsonl", "ts": "ts", "arrays": "arrays"}
 
@@ -40,7 +38,9 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
         form: `rows`, `steps`, or None to decide by whether a column of sequence ids repeats.
     Raises: DataError if a column does not exist or the choice is ambiguous.
     """
-    schema = Schema(group=options.group)
+    # The same list, so that faults found from here on can refer to the guesses.
+    schema = Schema(group=options.group, guesses=table.faults.guesses)
+    table.faults.rows = len(table)
     if table.format == "table":
         options = dataclasses.replace(
             options,
@@ -62,40 +62,35 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     labels = choose_target(schema, table, options)
     aside = (*labels, *table.unnamed, options.group)
     rest = [name for name in table.names if name not in aside]
-    guessed = form is None
+    for name, flag in ((options.id, "--id NAME"), (options.time, "--time NAME")):
+        if name is not None:
+            table.column(name, flag)
+    guesser = Guesser(schema, table, options, rest, form)
     schema.id = options.id or (layout.id if layout else None)
-    if form is None:
-        schema.id = schema.id or _guess_id(table, rest)
-        form = "steps" if schema.id or options.time else "rows"
-        why = f"column {schema.id!r} repeats" if schema.id else "no column of sequence ids repeats"
-        schema.note("" if options.id else f"--format {form}: {why}")
+    schema.time = options.time or (layout.time if layout else None)
+    form = form or guesser.guess_form()
     if form == "steps":
         schema.format = "steps"
-        rest = _choose_id_and_time(schema, table, options, rest)
-        clock = None
+        rest = _choose_id_and_time(guesser, rest)
+        inputs = [name for name in rest if name not in schema.target]
     else:
         _refuse_step_options(options)
-        # Refused below, once it is certain that the numbers would be read as a series: a column
-        # with the name of a time may also hold text.
-        clock = next((name for name in rest if name.lower() in TIME_NAMES), None)
-        # Ids and counters carry no information about a sequence; used only if nothing else is left.
-        counters = (*ID_NAMES, *TIME_NAMES, "index")
-        rest = [name for name in rest if name.lower() not in counters] or rest
+        # Ids and times carry no information about a sequence; used only if nothing else is left.
+        counters = [name for name in rest if guesser.is_counter(name)]
+        inputs = rest = [name for name in rest if name not in counters] or rest
     # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
-        _guess_target(schema, table, options, rest)
-    need_target(schema, table, options)
+        guess_target(schema, guesser.evidence, options, rest)
+    need_target(schema, table, options, label_candidates(guesser.evidence, rest))
     inputs = [name for name in rest if name not in schema.target]
+    if form == "steps" and not layout:
+        inputs = guesser.set_aside(inputs)
     _choose_categories(schema, table, options, inputs)
     inputs = [name for name in inputs if name not in schema.categories]
-    _choose_inputs(schema, table, options, inputs)
-    if guessed and clock and schema.format == "rows" and schema.values and not options.values:
-        raise table.faults.error(
-            "choice",
-            f"column {clock!r} looks like the time of a step, but no column is known to say which"
-            " sequence a row belongs to",
-            "Name it with --id NAME, or say that a row is a sequence with --format rows.",
-        )
+    if form == "steps":
+        _choose_step_inputs(schema, table, options, inputs)
+    else:
+        _choose_row_inputs(guesser, inputs)
     if schema.categories:
         schema.kind = "mixed"
     elif schema.values:
@@ -118,99 +113,18 @@ def _refuse_step_options(options: ReadOptions) -> None:
         )
 
 
-def _guess_id(table: Table, names: Sequence[str]) -> str | None:
-    """Return the column with a usual name of a sequence id and repeated values, if any."""
-    # Repeated ids are the only evidence that rows are steps; the name must match too, because the
-    # values of any category repeat.
-    timed = any(name.lower() in TIME_NAMES for name in names)
-    usual = (*ID_NAMES, *WEAKER_ID_NAMES)
-    for name in sorted(names, key=lambda n: usual.index(n.lower()) if n.lower() in usual else 99):
-        if name.lower() not in usual or len(names) < 2:
-            continue
-        cells = table.columns[name].texts()
-        different = len(set(cells))
-        # A few repeats are duplicates; if there is also a time column, they are time steps.
-        if different < len(cells) if timed else 2 * different <= len(cells):
-            return name
-    return None
-
-
-def _choose_id_and_time(
-    schema: Schema, table: Table, options: ReadOptions, rest: list[str]
-) -> list[str]:
+def _choose_id_and_time(guesser: Guesser, rest: list[str]) -> list[str]:
     """Set the columns of the sequence id and the time; return the others."""
-    layout = options.layout
-    if schema.id is None and (found := _guess_id(table, rest)) is not None:
-        schema.id = found
-    if schema.id is None:
-        raise table.faults.error(
-            "choice",
-            "no column is known to say which sequence a row belongs to;"
-            f" the columns are {list_names(table.names, 12)}",
-            "Name it with --id NAME.",
-        )
-    schema.note("" if options.id or layout else f"--id {schema.id}: by its name")
-    schema.time = options.time or (layout.time if layout else None)
-    if schema.time is None and not layout:
-        used = (schema.id, options.text, *options.values)
-        clocks = [name for name in rest if name.lower() in TIME_NAMES and name not in used]
-        if len(clocks) > 1:
-            raise table.faults.error(
-                "choice",
-                f"{len(clocks)} columns could be the time: {list_names(clocks)}",
-                "Choose one with --time NAME.",
-            )
-        schema.time = clocks[0] if clocks else None
-        schema.note(
-            f"--time {schema.time}: by its name"
-            if clocks
-            else "--time NAME: none found, so steps are in the order of the file"
-        )
+    schema, options = guesser.schema, guesser.options
+    if not options.layout:
+        schema.id = schema.id or guesser.find_id()
+        if schema.id is None:
+            guesser.accept_one_recording()
+        elif not options.id:
+            guesser.tell_id()
+        if schema.time is None:
+            guesser.guess_time()
     return [name for name in rest if name not in (schema.id, schema.time)]
-
-
-def _guess_target(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> None:
-    """Set the target if only one column can be the label."""
-    rows = schema.format == "rows"
-    if rows and not table.header and len(inputs) > 3 and not options.values:
-        # The .tsv files of the UCR archive: no header, and an integer class before the values.
-        first = table.columns[inputs[0]]
-        if first.is_numeric and _looks_like_codes(table, inputs):
-            schema.target = (inputs[0],)
-            schema.note(
-                f"--target {inputs[0]}: few whole numbers in the first column of a file without a"
-                " header, as in the UCR archive"
-            )
-            return
-    chosen = [n for n in (options.text, *options.values) if n]
-    free = [name for name in inputs if name not in chosen]
-    # Columns named as inputs are not candidates for the label.
-    textual = [name for name in free if not table.columns[name].is_numeric]
-    usual = TEXT_NAMES if rows else TOKEN_NAMES
-    # If inputs were named and one column remains, it is most likely the label.
-    if len(free) == 1 and chosen and (textual or rows):
-        schema.target = (free[0],)
-        schema.note(f"--target {free[0]}: the only other column")
-    elif len(inputs) == 2 and rows:
-        counts = {name: len(set(table.columns[name].texts())) for name in inputs}
-        few, many = sorted(inputs, key=counts.__getitem__)
-        # Labels repeat and texts do not: the label column has at most half as many distinct values.
-        if 2 * counts[few] <= counts[many] and few.lower() not in usual:
-            schema.target = (few,)
-            schema.note(f"--target {few}: {counts[few]} values against {counts[many]} in {many!r}")
-    # The weakest evidence comes last: a column of remarks would be mistaken for a label.
-    elif len(textual) == 1 and len(free) > 1 and textual[0].lower() not in usual:
-        schema.target = (textual[0],)
-        schema.note(f"--target {textual[0]}: the only column that is not numbers")
-
-
-def _looks_like_codes(table: Table, names: list[str]) -> bool:
-    """Whether the first column has few whole numbers and another column has fractions."""
-    # Non-numeric cells are skipped here; they are reported when the columns are read.
-    cells = ([float(c) for c in table.columns[n].texts() if is_number(c)] for n in names)
-    first, *others = map(np.array, cells)
-    few = 0 < 2 * len(np.unique(first)) <= len(first)
-    return few and not (first % 1).any() and any((other % 1).any() for other in others)
 
 
 def _choose_categories(
@@ -227,70 +141,129 @@ def _choose_categories(
     textual = [name for name in inputs if name not in numeric]
     # Without numbers the steps are tokens. A column with a usual name of tokens holds tokens even
     # if there are numbers.
-    if not numeric or any(name.lower() in TOKEN_NAMES for name in textual):
+    if not numeric or any(is_named(name, TOKEN_NAMES) for name in textual):
         return
     # Categories occur at least twice on average, unlike names and remarks.
     cells = {name: table.columns[name].texts() for name in textual}
     found = [name for name in textual if 2 * len(set(cells[name])) <= len(cells[name])]
     if found:
         schema.categories = tuple(found)
-        schema.note(f"--categories {','.join(found)}: words that repeat, beside numbers")
+        schema.guess("categories", found, "words that repeat, beside numbers")
 
 
-def _choose_inputs(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> None:
-    """Set the column of text or tokens, or the columns of values."""
-    layout = options.layout
-    if options.text or options.values:
-        schema.text, schema.values = options.text, options.values
+def _choose_step_inputs(
+    schema: Schema, table: Table, options: ReadOptions, inputs: list[str]
+) -> None:
+    """Set the column of tokens, or the columns of values, of a table with a row per step."""
+    if _follow_options(schema, table, options, inputs):
         return
     numeric = [name for name in inputs if table.columns[name].is_numeric]
-    if layout:
-        schema.text, schema.values = layout.text, layout.values
-        known = (*layout.values, layout.text, layout.target)
-        extra = [n for n in numeric if n not in known] if layout.values else []
-        if extra:
-            unused = list_names(extra, 4)
-            schema.note(f"--values: left out {unused}, which the layout does not name")
-        return
-    steps = schema.format == "steps"
     textual = [name for name in inputs if name not in numeric]
-    usual = TOKEN_NAMES if steps else TEXT_NAMES
+    named = [n for word in TOKEN_NAMES for n in textual if is_named(n, (word,))]
+    if schema.categories:
+        if numeric:
+            _use_values(schema, numeric, inputs)
+    elif named:
+        _use_text(schema, named[0], inputs, "by its name", "sure")
+    elif numeric:
+        _use_values(schema, numeric, inputs)
+    elif len(textual) == 1:
+        _use_text(schema, textual[0], inputs, "the only column left")
+    else:
+        raise _ask_for_inputs(table, inputs)
+
+
+def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
+    """Set the column of text, or the columns of values, of a table with a row per sequence."""
+    schema, table, options = guesser.schema, guesser.table, guesser.options
+    layout = options.layout
+    if _follow_options(schema, table, options, inputs):
+        if layout and not options.values:
+            schema.wide = layout.wide
+        else:
+            guesser.split_channels(schema.values)
+        return
+    numeric = [name for name in inputs if table.columns[name].is_numeric]
+    textual = [name for name in inputs if name not in numeric]
+    # A series has three steps or more, or it is all there is.
+    wide = find_wide(numeric, 3 if textual else len(numeric) if len(numeric) < 3 else 3)
     # Three columns of numbers are a series over time, whatever the name of another column.
     named = [
         name
-        for word in usual
+        for word in TEXT_NAMES
         for name in inputs
-        if name.lower() == word and (name in textual or (not steps and len(numeric) < 3))
+        if is_named(name, (word,)) and (name in textual or len(numeric) < 3)
     ]
-    if schema.categories:
-        used, why = numeric, ""
-        if not numeric:
-            return
+    free = [name for name in textual if guesser.evidence.is_free_text(name)]
+    if wide and (not named or len(wide.columns) > 2):
+        guesser.use_wide(wide, inputs)
     elif named:
-        used, why = named[:1], "by its name"
+        _use_text(schema, named[0], inputs, "by its name", "sure")
+    elif free:
+        _use_text(schema, free[0], inputs, "texts of several words")
     # One or two numbers in a row with text are more likely codes than a series.
-    elif len(numeric) >= (1 if steps else 3) or (len(numeric) > 1 and not textual):
-        used, why = numeric, ""
-    elif len(textual) == 1 or len(inputs) == 1:
-        used, why = textual or inputs, "the only column left"
+    elif len(numeric) >= 3 or (len(numeric) > 1 and not textual):
+        guesser.ask_rows_or_steps(numeric)
+        _use_values(schema, numeric, inputs)
+        guesser.split_channels(schema.values)
+    elif len(textual) == 1:
+        _use_text(schema, textual[0], inputs, "the only column left")
+    elif len(inputs) == 1:
+        guesser.ask_text_or_steps(inputs[0])
+        _use_text(schema, inputs[0], inputs, "the only column left")
     else:
-        raise table.faults.error(
-            "choice",
-            f"several columns could be the sequence: {list_names(inputs)}"
-            if inputs
-            else f"no column is left to be the sequence; there are {list_names(table.names)}",
-            "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
-        )
-    left = [name for name in inputs if name not in used]
-    left_out = f"; left out: {list_names(left, 4)}" if left else ""
-    if used is numeric:
-        schema.values = tuple(used)
-        short = ",".join(used) if len(used) < 5 else f"{used[0]},...,{used[-1]}"
-        why = "the columns of numbers" if numeric[1:] else "the column of numbers"
-        schema.note(f"--values {short}: {why}{left_out}")
-    else:
-        schema.text = used[0]
-        schema.note(f"--text {used[0]}: {why}{left_out}")
+        raise _ask_for_inputs(table, inputs)
+
+
+def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> bool:
+    """Set the columns that the caller or the layout names; return whether there are any."""
+    layout = options.layout
+    if options.text or options.values:
+        schema.text, schema.values = options.text, options.values
+        return True
+    if not layout:
+        return False
+    schema.text, schema.values = layout.text, layout.values
+    known = (*layout.values, layout.text, layout.target)
+    unused = {name for guess in layout.guesses for name in guess.columns}
+    extra = [
+        n for n in inputs if n not in known and n not in unused and table.columns[n].is_numeric
+    ]
+    if layout.values and extra:
+        unknown = list_names(extra, 4)
+        schema.notes.append(f"--values: left out {unknown}, which the layout does not name")
+    return True
+
+
+def _use_values(schema: Schema, numeric: list[str], inputs: list[str]) -> None:
+    """Set the columns of values, and say which inputs are left out."""
+    schema.values = tuple(numeric)
+    left = [name for name in inputs if name not in numeric]
+    why = "the columns of numbers" if numeric[1:] else "the column of numbers"
+    schema.guess("values", numeric, why + _left_out(left), "likely" if left else "sure")
+
+
+def _use_text(
+    schema: Schema, name: str, inputs: list[str], why: str, sure: Sure = "likely"
+) -> None:
+    """Set the column of text or tokens, and say which inputs are left out."""
+    schema.text = name
+    left = [other for other in inputs if other != name]
+    schema.guess("text", [name], why + _left_out(left), sure)
+
+
+def _left_out(names: list[str]) -> str:
+    return f"; left out: {list_names(names, 4)}" if names else ""
+
+
+def _ask_for_inputs(table: Table, inputs: list[str]) -> DataError:
+    return table.faults.error(
+        "choice",
+        f"several columns could be the sequence: {list_names(inputs)}"
+        if inputs
+        else f"no column is left to be the sequence; there are {list_names(table.names)}",
+        "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
+    )
 
 
 def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> None:
@@ -362,7 +335,7 @@ def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
         )
     left = [name for name in (found if table.format == "jsonl" else free) if name != found[0]]
     flag = "--values" if table.columns[found[0]].guess_kind("") == "numbers" else "--text"
-    left_out = f"; left out: {list_names(left)}" if left else ""
     if table.format != "ts":  # the format fixes the roles of its columns
-        schema.note(f"{flag} {found[0]}: {why}{left_out}")
+        role = flag.removeprefix("--")
+        schema.guess(role, found[:1], why + _left_out(left), "likely" if left else "sure")
     return found[0]

@@ -120,7 +120,7 @@ def check_labels(cells: LabelCells, faults: Faults, what: str = "label") -> None
 
 
 def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str]:
-    """Return the task that the target suggests, and a note if it is not classification.
+    """Return the task that the target suggests, and why if it is not classification.
 
     Whole numbers are read as classes, because they are more often codes; --task overrides this.
     """
@@ -128,11 +128,11 @@ def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str
     known = [values for values in numbers if values is not None]
     if len(known) == len(columns):
         if len(columns) > 1 and all(np.isin(values, (0, 1)).all() for values in known):
-            return "multilabel", "--task multilabel: the target columns hold 0 and 1"
+            return "multilabel", "the target columns hold 0 and 1"
         if len(columns) > 1:
-            return "regression", "--task regression: several target columns of numbers"
+            return "regression", "several target columns of numbers"
         if has_fractions(known[0]):
-            return "regression", "--task regression: the target's numbers have fractions"
+            return "regression", "the target's numbers have fractions"
     return ("tagging" if per_step else "classification"), ""
 
 

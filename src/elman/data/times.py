@@ -17,7 +17,7 @@ UNEVEN = 0.01  # of the median; smaller deviations are treated as clock jitter
 
 def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the times, (N,); times that do not increase within a sequence are faults."""
-    assert schema.time is not None and schema.id is not None
+    assert schema.time is not None
     column = table.columns[schema.time]
     cells = column.texts()
     # The first time sets the type of the column; numbers and dates are in different units.
@@ -35,13 +35,14 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
     starts[offsets[:-1]] = True
     # A first step has no predecessor. NaN compares false; its fault is recorded already.
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
-    ids = table.columns[schema.id].texts() if len(wrong) else []
+    ids = table.columns[schema.id].texts() if len(wrong) and schema.id else []
     for i in wrong.tolist():
+        whose = f" of sequence {ids[i].strip()!r}" if ids else ""
         same = times[i] == times[i - 1]
         column.fault(
             i,
             "time twice" if same else "time order",
-            f"time {cells[i].strip()!r} of sequence {ids[i].strip()!r}"
+            f"time {cells[i].strip()!r}{whose}"
             + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
             ("Keep one row for each time" if same else "Sort the rows of a sequence by time")
             + ", or name another column with --time NAME.",

@@ -56,14 +56,19 @@ def load_frame(path: Path, source: str) -> Any:
         ) from None
 
 
-def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
+def levels_of(frame: Any) -> tuple[Any, tuple[str | None, str | None]]:
     """Return the frame with its two-level index, instance and time, as the first columns.
 
     A frame with a single-level index, or none, is returned unchanged; its index is not read.
+
+    Raises: DataError if it is no frame of pandas, polars or pyarrow. All of these have `columns`;
+        testing that imports none of them.
     """
+    if not hasattr(frame, "columns"):
+        raise _refuse_type(frame)
     index: Any = getattr(frame, "index", None)
     if getattr(index, "nlevels", 1) < 2:
-        return frame, ()
+        return frame, (None, None)
     if index.nlevels != 2:
         raise DataError(
             f"the rows have {index.nlevels} levels of labels, expected two: instance and time",
@@ -71,8 +76,8 @@ def levels_of(frame: Any) -> tuple[Any, tuple[str, ...]]:
             source="the frame",
             rule="levels",
         )
-    names = tuple(str(name or level) for name, level in zip(index.names, LEVELS, strict=True))
-    return frame.rename_axis(list(names)).reset_index(), names
+    first, second = (str(n or level) for n, level in zip(index.names, LEVELS, strict=True))
+    return frame.rename_axis([first, second]).reset_index(), (first, second)
 
 
 def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) -> Table:
@@ -177,7 +182,7 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
     return TextColumn(name, rows, cells)
 
 
-def refuse_type(what: object) -> DataError:
+def _refuse_type(what: object) -> DataError:
     """Return the error for something that is neither a path nor a frame."""
     return DataError(
         f"{type(what).__name__} is not read, expected the path of a file, or a pandas, polars or"

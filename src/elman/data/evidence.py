@@ -1,0 +1,285 @@
+"""What the names and the cells of columns say about their roles.
+
+Names are compared word by word, without units, and in English and German. Contents are examined
+only for columns that a choice depends on, and in whole-array operations, because a file may have a
+million rows or 100,000 columns.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.faults import is_missing, is_number
+from elman.data.table import NumberColumn, Table
+
+Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\S+", text))
+
+
+_ID_ENDS = _words("id ids uuid guid uid kennung")
+_ID_NOUNS = _words(
+    "series sequence seq sample case subject patient trial group recording record rec session run"
+    " machine device episode track trajectory trip utterance sentence document doc user customer"
+    " client person participant proband animal engine unit vehicle car battery file filename"
+    " experiment stay admission segment clip account ticker stock asset station site house"
+    " household plant worker player sensor node pump turbine motor bearing item object wafer batch"
+    " lot conversation dialog dialogue thread gene protein read walk flight ride match game"
+    " reihe folge messung messreihe aufnahme versuch sitzung maschine geraet gerät patientin fall"
+    " lauf anlage pumpe datei nutzer kunde fahrt"
+)
+_ID_FILLERS = _words("number num no nr nummer name code idx index key #")
+_TIME_WORDS = _words("time timestamp timestamps datetime date zeit datum zeitstempel")
+_TIME_NAMES = frozenset(("t", "ts", "ds", "step", "uhrzeit", "dt", "time step", "zeitschritt"))
+_TIME_UNITS = _words(
+    "s ms us µs ns sec secs second seconds min mins minute minutes h hr hrs hour hours d day days"
+    " utc local idx index step steps stamp unix epoch iso gmt 0 sekunde sekunden minuten stunden"
+    " tage"
+)
+_WEAK_TIMES = _words(
+    "second seconds sec minute minutes hour hours day days week weeks month year frame frames cycle"
+    " cycles tick ticks position pos elapsed turn sekunde sekunden minuten stunde stunden tag tage"
+    " woche monat jahr schritt zyklus bild sample"
+)
+_COUNTERS = _words("index idx row line position pos nr no number unnamed zeile nummer")
+_SHORT_UNITS = frozenset(("s", "ms", "us", "µs", "ns", "sec", "min", "h"))
+_UNIT = re.compile(r"\s*(?:\[[^\]]*\]|\([^)]*\)|,[^,]*$)")
+_CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD = re.compile(r"[^\W\d_]+|\d+|#")
+_NUMBERED = re.compile(r"(.*?)[\s_.:-]*[\[(]?(\d+)[\])]?")
+_STEP_FIRST = re.compile(r"[^\W\d_]*?[\s_.:-]?(\d+)[\s_.:-]+(\D.*)")
+
+
+@functools.cache
+def split_words(name: str) -> tuple[str, ...]:
+    """Return the words of a column's name in lower case, without a unit in brackets."""
+    bare = _UNIT.sub("", name) or name
+    return tuple(_WORD.findall(_CAMEL.sub(" ", bare).lower()))
+
+
+@functools.cache
+def id_tier(name: str) -> Tier:
+    """Return how strongly a name says that its column identifies sequences."""
+    words = split_words(name)
+    if not words:
+        return 0
+    if words[-1] in _ID_ENDS or words[0] == "id":
+        return 2
+    # subjectid, patientid
+    if len(words) == 1 and words[0].endswith("id") and words[0][:-2] in _ID_NOUNS:
+        return 2
+    return 1 if words[0] in _ID_NOUNS and all(w in _ID_FILLERS for w in words[1:]) else 0
+
+
+@functools.cache
+def time_tier(name: str) -> Tier:
+    """Return how strongly a name says that its column holds times."""
+    words = split_words(name)
+    if not words:
+        return 0
+    whole = " ".join(words)
+    if whole in _TIME_NAMES or whole in _TIME_WORDS:
+        return 2
+    if words[0] in _TIME_WORDS and all(word in _TIME_UNITS for word in words[1:]):
+        return 2
+    if words[0] in _TIME_WORDS or words[-1] in _TIME_WORDS:
+        return 1
+    if len(words) == 1 and words[0] in _WEAK_TIMES:
+        return 1
+    # seconds_elapsed, visit_hour, clock_ms; speed_m_s ends so too, therefore the content decides
+    if len(words) > 1 and (words[-1] in _WEAK_TIMES or words[-1] in _SHORT_UNITS):
+        return 1
+    return 1 if words[0] in _WEAK_TIMES and words[-1] in _TIME_UNITS | {"number"} else 0
+
+
+@functools.cache
+def is_counter_name(name: str) -> bool:
+    """Whether a name says that its column counts the rows."""
+    words = split_words(name)
+    return bool(words) and words[0] in _COUNTERS and len(words) <= 2 and words != ("no",)
+
+
+class Wide(NamedTuple):
+    """Columns of a wide table, one for each step of each channel.
+
+    Args:
+        columns: channel by channel, each in the order of its steps.
+        channels: names of the channels; empty for one channel.
+        reordered: whether the file has the steps in another order.
+    """
+
+    columns: tuple[str, ...]
+    channels: tuple[str, ...]
+    reordered: bool
+
+
+def find_wide(names: Sequence[str], least: int = 3) -> Wide | None:
+    """Return the columns whose names count the steps of one or more channels, if there are any.
+
+    `t0, t1, ..., t10` is one channel, `x_1, x_2, y_1, y_2` and `1_x, 1_y, 2_x, 2_y` are two.
+
+    Args:
+        least: steps that a channel must have.
+    """
+    for pattern, stem, number in ((_NUMBERED, 1, 2), (_STEP_FIRST, 2, 1)):
+        groups: dict[str, dict[int, str]] = {}
+        for name in names:
+            match = pattern.fullmatch(name.strip())
+            if match:
+                groups.setdefault(match[stem], {}).setdefault(int(match[number]), name)
+        longest = max(groups.values(), key=len, default={})
+        if len(longest) < max(least, 1):
+            continue
+        # Channels have the same steps; other numbered columns, such as two codes, are no series.
+        found = {stem: own for stem, own in groups.items() if own.keys() == longest.keys()}
+        columns = tuple(own[step] for own in found.values() for step in sorted(own))
+        place = {name: i for i, name in enumerate(names)}
+        places = [place[own[step]] for own in found.values() for step in sorted(own)]
+        steps = len(longest)
+        runs = [places[i : i + steps] for i in range(0, len(places), steps)]
+        reordered = any(run != sorted(run) for run in runs)
+        channels = tuple(stem or "value" for stem in found) if len(found) > 1 else ()
+        return Wide(columns, channels, reordered)
+    return None
+
+
+class Evidence:
+    """Contents of the columns of a table, examined when they are asked for."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._codes: dict[str, NDArray[np.int64]] = {}
+        self._times: dict[str, NDArray[np.float64] | None] = {}
+
+    def codes(self, name: str) -> NDArray[np.int64]:
+        """Return a whole number for every cell, (n,), equal for equal cells."""
+        if name not in self._codes:
+            column = self.table.columns[name]
+            if isinstance(column, NumberColumn):
+                codes = np.unique(column.values, return_inverse=True)[1]
+            else:
+                known: dict[str, int] = {}
+                cells = column.texts()
+                codes = np.fromiter(
+                    (known.setdefault(cell.strip(), len(known)) for cell in cells),
+                    np.int64,
+                    len(cells),
+                )
+            self._codes[name] = codes.astype(np.int64)
+        return self._codes[name]
+
+    def head(self, name: str) -> list[str]:
+        """Return the first 1,000 cells as text."""
+        column = self.table.columns[name]
+        if isinstance(column, NumberColumn):
+            column = NumberColumn(name, column.rows, column.values[:1000])
+            return column.texts()
+        return column.texts()[:1000]
+
+    def distinct(self, name: str) -> int:
+        """Return the number of different cells."""
+        codes = self.codes(name)
+        return int(codes.max(initial=-1)) + 1
+
+    def gaps(self, name: str) -> int:
+        """Return the number of missing cells."""
+        return sum(map(is_missing, self.table.columns[name].texts()))
+
+    def starts(self, name: str | None) -> NDArray[np.bool_]:
+        """Return the rows at which the cell differs from the one above, (n,), the first too."""
+        starts = np.zeros(len(self.table), dtype=bool)
+        starts[:1] = True
+        if name is not None:
+            codes = self.codes(name)
+            starts[1:] = codes[1:] != codes[:-1]
+        return starts
+
+    def is_contiguous(self, name: str) -> bool:
+        """Whether all rows with the same cell follow each other."""
+        return int(self.starts(name).sum()) == self.distinct(name)
+
+    def changes_within(self, name: str, starts: NDArray[np.bool_]) -> bool:
+        """Whether the cell changes within a sequence."""
+        column = self.table.columns[name]
+        values = column.values if isinstance(column, NumberColumn) else column.texts()
+        # Most columns change within the first rows, which saves looking at a million others.
+        for end in (1000, len(starts)):
+            cells = np.array(values[:end], dtype=object)
+            changed = (cells[1:] != cells[:-1]) & ~starts[1:end]
+            if changed.any():
+                return True
+        return False
+
+    def times(self, name: str) -> NDArray[np.float64] | None:
+        """Return numbers, or dates in seconds, (n,), NaN for others; None if most are others."""
+        if name not in self._times:
+            column = self.table.columns[name]
+            if isinstance(column, NumberColumn):
+                times = column.values.astype(np.float64)
+            else:
+                cells = column.texts()
+                dated = not column.is_numeric
+                times = np.fromiter(
+                    map(_parse_date if dated else _parse_number, cells), np.float64, len(cells)
+                )
+            few = 2 * int(np.isnan(times).sum()) > len(times)
+            self._times[name] = None if few else times
+        return self._times[name]
+
+    def rises(self, name: str, starts: NDArray[np.bool_]) -> float:
+        """Return the share of steps within sequences at which the number or date increases."""
+        times = self.times(name)
+        inner = ~starts[1:]
+        if times is None or not inner.any():
+            return 0.0
+        return float((times[1:] > times[:-1])[inner].mean())
+
+    def restarts(self, name: str, starts: NDArray[np.bool_]) -> float:
+        """Return the share of the starts of sequences at which the time does not increase."""
+        times = self.times(name)
+        first = starts[1:]
+        if times is None or not first.any():
+            return 0.0
+        return float((times[1:] <= times[:-1])[first].mean())
+
+    def counts(self, name: str, starts: NDArray[np.bool_]) -> bool:
+        """Whether the cells are whole numbers that increase by 1 at every step of a sequence."""
+        if not self.table.columns[name].is_numeric or not (~starts[1:]).any():
+            return False
+        head = self.head(name)[:50]
+        for i in range(1, len(head)):
+            if not starts[i] and _parse_number(head[i]) - _parse_number(head[i - 1]) != 1:
+                return False
+        times = self.times(name)
+        return times is not None and bool((np.diff(times)[~starts[1:]] == 1).all())
+
+    def is_free_text(self, name: str) -> bool:
+        """Whether the cells are texts of several words, most of which occur once."""
+        cells = [cell for cell in self.head(name) if not is_missing(cell)]
+        words = sum(len(cell.split()) for cell in cells)
+        return bool(cells) and words >= 2.5 * len(cells) and 2 * len(set(cells)) > len(cells)
+
+    def has_fractions(self, name: str) -> bool:
+        """Whether some of the first cells are numbers with fractions."""
+        return any(float(cell) % 1 != 0 for cell in self.head(name) if is_number(cell))
+
+
+def _parse_number(cell: str) -> float:
+    return float(cell) if is_number(cell) else float("nan")
+
+
+def _parse_date(cell: str) -> float:
+    try:
+        moment = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return float("nan")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

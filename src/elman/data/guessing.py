@@ -1,0 +1,398 @@
+"""Guess the roles of the columns of a table from their names and contents together.
+
+What can be guessed is recorded with its reason and the flag that overrides it. Where two readings
+of a file are both likely, the caller is asked, with the flags of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import Sure
+from elman.data.evidence import (
+    Evidence,
+    Wide,
+    find_wide,
+    id_tier,
+    is_counter_name,
+    time_tier,
+)
+from elman.data.faults import is_number, list_names
+from elman.data.roles import (
+    TEXT_NAMES,
+    TOKEN_NAMES,
+    ReadOptions,
+    Schema,
+    is_named,
+)
+from elman.data.table import Table
+from elman.errors import DataError, SettingsError
+
+_FEW = 20  # rows; with fewer, a column may rise or count by chance
+_RISING = 0.95  # share of steps at which a column that holds times increases
+# Stems of numbered columns that name steps; those of others may as well name sensors.
+_STEP_STEMS = (
+    *("", "t", "h", "hour", "step", "time", "time_step", "timestep", "day", "minute", "lag"),
+    *("month", "week", "year", "frame", "sec", "second", "zeit", "stunde", "tag"),
+)
+
+
+class Guesser:
+    """Guesses the roles of the columns that the caller did not name.
+
+    Args:
+        schema: filled in.
+        rest: columns without a role: no label, no group.
+        form: `rows` or `steps`, if the caller or the kind of file says so.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        table: Table,
+        options: ReadOptions,
+        rest: Sequence[str],
+        form: str | None,
+    ) -> None:
+        self.schema, self.table, self.options = schema, table, options
+        self.known_form = form
+        self.evidence = Evidence(table)
+        self.rest = list(rest)
+        self.chosen = {options.text, options.id, options.time, *options.values, *options.categories}
+
+    # The form: whether a row is a sequence or a step.
+
+    def guess_form(self) -> str:
+        """Return `rows` or `steps`, and set the column of ids where it decides."""
+        schema, options = self.schema, self.options
+        if options.id or options.time:
+            return "steps"
+        schema.id = self.find_id()
+        if schema.id is not None:
+            why = f"column {schema.id!r} repeats"
+            schema.guess("format", (), why, "sure", flag="--format steps", change="--format rows")
+            return "steps"
+        if self._is_one_recording():
+            return "steps"
+        sure: Sure = "likely"
+        if self.table.format == "table" and any(map(self.evidence.is_free_text, self._textual())):
+            sure = "sure"
+        why = "no column of sequence ids repeats"
+        schema.guess("format", (), why, sure, flag="--format rows", change="--format steps")
+        return "rows"
+
+    def find_id(self) -> str | None:
+        """Return the column that identifies sequences: named so, or repeated as times restart."""
+        evidence, size = self.evidence, len(self.table)
+        names = [name for name in self.rest if name not in self.chosen]
+        clocks = self._clocks()
+        wide = find_wide(self._numeric())
+        # A row of a table with numbered steps is a sequence, whatever it belongs to; so is a text.
+        if wide and self._counts_steps(wide.columns):
+            return None
+        numbers = [n for n in self._numeric() if not id_tier(n) and not time_tier(n)]
+        usual = [word for word in TEXT_NAMES if word not in TOKEN_NAMES]
+        texts = [n for n in self._textual() if evidence.is_free_text(n) or is_named(n, usual)]
+        best: tuple[tuple[bool, bool, int, int], str] | None = None
+        for name in names:
+            tier = id_tier(name)
+            if len(self.rest) < 2 or name in clocks or (not tier and not clocks):
+                continue
+            # Measurements repeat as well, but no id has fractions.
+            if not tier and (evidence.has_fractions(name) or name in self.schema.target):
+                continue
+            different = evidence.distinct(name)
+            # A few repeats are duplicates; if there is also a time column, they are time steps.
+            if not (different < size if clocks else 2 * different <= size):
+                continue
+            if different < 2 and tier < 2:
+                continue
+            starts = evidence.starts(name)
+            contiguous = evidence.is_contiguous(name)
+            timed = any(evidence.rises(clock, starts) >= _RISING for clock in clocks)
+            restarts = timed and any(evidence.restarts(c, starts) >= _RISING for c in clocks)
+            # Without a usual name, only times that restart with every value speak for an id.
+            if not tier and not (contiguous and restarts and 2 * different <= size):
+                continue
+            if not timed and ((texts and not numbers) or (tier < 2 and not (contiguous or clocks))):
+                continue
+            # The finer of two columns: a recording, not the subject that it is of.
+            rank = (timed, contiguous, different if contiguous else 0, tier)
+            if best is None or rank > best[0]:
+                best = rank, name
+        return best[1] if best else None
+
+    def tell_id(self) -> None:
+        """Record the guess of the column of ids, and the columns that could be it as well."""
+        name = self.schema.id
+        assert name is not None
+        evidence, starts = self.evidence, self.evidence.starts(name)
+        clocks = [c for c in self._clocks() if evidence.rises(c, starts) >= _RISING]
+        contiguous = evidence.is_contiguous(name)
+        why = "by its name" if id_tier(name) else f"{clocks[0]!r} starts again with each value"
+        sure: Sure = "likely"
+        if id_tier(name) and contiguous and (clocks or id_tier(name) > 1):
+            sure = "sure"
+        elif not contiguous:
+            sure, why = "unsure", f"{why}, but its rows are scattered over the file"
+        others = [
+            n
+            for n in self.rest
+            if n not in (name, *self.chosen)
+            and id_tier(n)
+            and evidence.distinct(n) > 1
+            and 2 * evidence.distinct(n) <= len(self.table)
+        ]
+        if others:
+            why += f"; {list_names(others, 2)} could be it as well"
+            sure = "likely" if sure == "sure" else sure
+        self.schema.guess("id", [name], why, sure)
+
+    def _is_one_recording(self) -> bool:
+        """Whether all rows are steps of one recording: the time rises from the first to the last.
+
+        Raises: DataError if the time starts again, so that there are several without an id, or if
+            it may also be the time of whole sequences.
+        """
+        evidence = self.evidence
+        numeric = [n for n in self._numeric() if not time_tier(n) and not is_counter_name(n)]
+        clocks = [name for name in self._clocks() if not is_counter_name(name)]
+        if not clocks or not numeric or self.options.text:
+            return False
+        wide = find_wide(numeric)
+        if wide and self._counts_steps(wide.columns):
+            return False
+        whole = np.zeros(len(self.table), dtype=bool)
+        whole[:1] = True
+        rising = [name for name in clocks if evidence.rises(name, whole) == 1.0]
+        if rising and len(self.table) >= _FEW and not wide:
+            return True
+        back = {
+            name: round((1 - evidence.rises(name, whole)) * (len(whole) - 1)) for name in clocks
+        }
+        clock = min(clocks, key=back.__getitem__)
+        if self.options.values and not rising:
+            return False
+        if 0 < back[clock] < 0.5 * len(whole):
+            raise self._ask(
+                f"column {clock!r} looks like the time of a step and starts again"
+                f" {back[clock]:,} times, but no column says which recording a row belongs to",
+                clock,
+            )
+        if rising:
+            raise self._ask(
+                f"column {clock!r} looks like the time of a step, but no column is known to say"
+                " which sequence a row belongs to",
+                clock,
+            )
+        return False
+
+    def _ask(self, problem: str, clock: str) -> DataError:
+        return self.table.faults.error(
+            "choice",
+            problem,
+            "Is each row a time step? Name the column that tells recordings apart with --id NAME,"
+            f" or read all rows as one recording with --time {clock}, and cut it with --window."
+            " Is each row a whole sequence? Say so with --format rows.",
+        )
+
+    # Steps: the time, and the columns that are no inputs.
+
+    def guess_time(self) -> None:
+        """Set the column of times: named so, and rising within every sequence."""
+        schema, evidence = self.schema, self.evidence
+        starts = evidence.starts(schema.id)
+        clocks = [name for name in self._clocks() if name != schema.id]
+        rising = [name for name in clocks if evidence.rises(name, starts) >= _RISING]
+        named = [name for name in clocks if time_tier(name) == 2 or name in rising]
+        # A column with a usual name is the time even if some steps are out of order; they are
+        # faults then. A clock that repeats within sequences, such as the date, is no time of steps.
+        found = [name for name in rising if time_tier(name) == 2] or rising or named
+        if len(found) > 1:
+            listed = " or ".join(f"--time {name}" for name in found[:4])
+            raise self.table.faults.error(
+                "choice",
+                f"{len(found)} columns could be the time: {list_names(found)}",
+                f"Choose one with --time NAME: {listed}; the others are left out.",
+            )
+        if found:
+            schema.time = found[0]
+            why = "by its name"
+            sure: Sure = "sure" if found[0] in rising else "unsure"
+            if found[0] not in rising:
+                why += ", though it does not rise at every step"
+            elif time_tier(found[0]) < 2:
+                why += ", and it rises at every step"
+            schema.guess("time", found, why, sure)
+        else:
+            schema.guess("time", (), "none found, so steps are in the order of the file")
+
+    def set_aside(self, inputs: list[str]) -> list[str]:
+        """Return the inputs without columns that identify or count; each of those is a guess."""
+        if self.options.text or self.options.values:
+            return inputs
+        starts = self.evidence.starts(self.schema.id)
+        several = int((starts[:-1] & ~starts[1:]).sum())  # sequences of two or more steps
+        kept = []
+        for name in inputs:
+            reason, change = "", f"--values {name},... makes it an input"
+            if name in self.chosen:
+                kept.append(name)
+                continue
+            if time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
+                reason, change = "it rises as a time does", f"--time {name} makes it the time"
+            elif self._counts(name, starts):
+                reason = "it counts rows"
+            elif (several >= 3 or id_tier(name)) and not self.evidence.changes_within(name, starts):
+                reason, change = self._judge_constant(name, int(starts.sum()))
+            if reason:
+                flag = f"left out {name}"
+                self.schema.guess("unused", [name], reason, "likely", flag=flag, change=change)
+            else:
+                kept.append(name)
+        return kept
+
+    def _counts(self, name: str, starts: NDArray[np.bool_]) -> bool:
+        whole = np.zeros(len(starts), dtype=bool)
+        whole[:1] = True
+        evidence = self.evidence
+        return len(starts) >= _FEW and (
+            evidence.counts(name, whole)
+            or (is_counter_name(name) and evidence.counts(name, starts))
+        )
+
+    def _judge_constant(self, name: str, sequences: int) -> tuple[str, str]:
+        """Return why a column that is constant within sequences is no input, and the flag."""
+        different = self.evidence.distinct(name)
+        numeric = self.table.columns[name].is_numeric
+        use = f"{'--values' if numeric else '--categories'} {name}"
+        change = f"--group {name} keeps its sequences in one split, {use} makes it an input"
+        if different == sequences and sequences > 1:
+            return "one value for each sequence, as an id", f"{use} makes it an input"
+        if different > 1:
+            return f"constant in each sequence, {different:,} values in all", change
+        return ("the same in the whole file", change) if id_tier(name) else ("", "")
+
+    def accept_one_recording(self) -> None:
+        """Record that all rows are steps of one sequence, or refuse it if nothing speaks for it."""
+        numbers = [name for name in self._numeric() if not time_tier(name)]
+        if not self._clocks() and not self.options.time and not numbers:
+            raise self.table.faults.error(
+                "choice",
+                "no column is known to say which sequence a row belongs to;"
+                f" the columns are {list_names(self.table.names, 12)}",
+                "Name it with --id NAME.",
+            )
+        why = "no column says which sequence a row belongs to, so all rows are one recording"
+        self.schema.guess("id", (), why, "likely")
+
+    # Rows: columns that are no inputs, and the channels of a wide table.
+
+    def is_counter(self, name: str) -> bool:
+        """Whether a column of a table with a row per sequence names, counts or dates the rows."""
+        if name in self.chosen:
+            return False
+        return bool(id_tier(name) or time_tier(name) == 2 or is_counter_name(name))
+
+    def use_wide(self, wide: Wide, inputs: Sequence[str]) -> None:
+        """Set the columns of a wide table; columns without a step are left out."""
+        self.schema.values = wide.columns
+        left = [name for name in inputs if name not in wide.columns]
+        self._tell_values("numbered columns", wide.reordered)
+        for name in left:
+            self.schema.guess(
+                "unused",
+                [name],
+                "one value for each sequence, not a step",
+                "likely",
+                flag=f"left out {name}",
+                change="--values NAMES chooses the steps",
+            )
+        self.split_channels(wide.columns)
+
+    def _tell_values(self, why: str, reordered: bool) -> None:
+        if reordered:
+            why += ", in the order of their numbers and not of the file"
+        self.schema.guess("values", self.schema.values, why, "sure")
+
+    def split_channels(self, columns: Sequence[str]) -> None:
+        """Set the channels of a table with a row per sequence, and bring its columns in order."""
+        schema, count = self.schema, self.options.channels
+        schema.values = tuple(columns)
+        if not columns or count == 1:
+            return
+        wide = find_wide(columns, 2)
+        fits = wide is not None and len(wide.columns) == len(columns)
+        if wide and fits and len(wide.channels) == (count or len(wide.channels)):
+            schema.values, schema.wide = wide.columns, wide.channels
+        elif count:
+            if len(columns) % count:
+                raise SettingsError(
+                    f"channels: got {count}, but the {len(columns)} columns of values cannot be"
+                    " divided into as many equal parts. Name the columns with --values"
+                )
+            schema.wide = tuple(f"channel {c + 1}" for c in range(count))
+        if schema.wide and not count:
+            flag = f"--channels {len(schema.wide)}"
+            why = f"the columns are numbered for each of {list_names(schema.wide, 4)}"
+            schema.guess("channels", (), why, "sure", flag=flag, change="--channels 1")
+
+    def ask_rows_or_steps(self, numeric: Sequence[str]) -> None:
+        """Ask whether a row is a step or a sequence, unless a flag or the names say it."""
+        known = self.known_form or not self.table.header or self.options.channels
+        # 0.1, 0.2, ... are times, and a, b, c count the columns.
+        letters = "abcdefghijklmnopqrstuvwxyz"[: len(numeric)]
+        if known or all(map(is_number, numeric)) or [n.lower() for n in numeric] == [*letters]:
+            return
+        count = len(numeric)
+        raise self.table.faults.error(
+            "choice",
+            f"the columns {list_names(numeric, 5)} could be {count} channels of a time step or"
+            f" {count} time steps of a sequence",
+            f"Is each row a sequence of {count} steps? Then say --format rows. Is it a time step?"
+            " Then say --id NAME with the column that tells the sequences apart, or --format steps"
+            " to read all rows as one recording, which --window cuts.",
+        )
+
+    def ask_text_or_steps(self, name: str) -> None:
+        """Ask what a single column of numbers is, unless it holds digits to be read as text."""
+        column = self.table.columns[name]
+        if not column.is_numeric or self.known_form or is_named(name, TEXT_NAMES):
+            return
+        if not self.evidence.has_fractions(name):
+            cells = self.evidence.head(name)
+            # 0101 is no number; -3 is none of digits.
+            if any(cell.strip().startswith("0") and len(cell.strip()) > 1 for cell in cells):
+                return
+        raise self.table.faults.error(
+            "choice",
+            f"the only input column, {name!r}, holds one number in each row, which could be a step"
+            " of one recording or digits to be read as text",
+            "For time steps: --format steps, or --id NAME with the column that says which sequence"
+            f" a row belongs to. For text: --text {name}.",
+        )
+
+    # Columns by kind.
+
+    def _numeric(self) -> list[str]:
+        return [
+            n for n in self.rest if self.table.columns[n].is_numeric and n not in self.schema.target
+        ]
+
+    def _textual(self) -> list[str]:
+        return [n for n in self.rest if not self.table.columns[n].is_numeric]
+
+    def _clocks(self) -> list[str]:
+        """Return the columns with a name of a time and cells that are numbers or dates."""
+        return [
+            name
+            for name in self.rest
+            if name not in self.chosen and time_tier(name) and self.evidence.times(name) is not None
+        ]
+
+    def _counts_steps(self, columns: Sequence[str]) -> bool:
+        """Whether the names of numbered columns count steps, and not sensors."""
+        return columns[0].rstrip("0123456789)]").rstrip("_-.[( ").lower() in _STEP_STEMS
