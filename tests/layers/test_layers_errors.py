@@ -3,14 +3,17 @@
 import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from cases import CELLS
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from elman import ops
 from elman.errors import ElmanError, SettingsError, ShapeError
 from elman.layers import GRU, LSTM, RNN
+from elman.models import ModelConfig, SequenceModel
 
 I, H, L, B, T = 3, 4, 2, 2, 5
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -213,3 +216,50 @@ def test_what_a_layer_is_an_instance_of():
     """Ours are no torch.nn.LSTM: torch.compile refuses every instance of that class."""
     assert not isinstance(LSTM(I, H), nn.LSTM)
     assert isinstance(LSTM(I, H), nn.RNNBase)
+
+
+@pytest.mark.parametrize("layer", [RNN, GRU, LSTM])
+def test_lengths_may_be_a_list(layer):
+    torch.manual_seed(0)
+    net, x = layer(3, 4, batch_first=True), torch.randn(2, 5, 3)
+    expected, _ = net(x, lengths=torch.tensor([5, 1]))
+    for lengths in ([5, 1], (5, 1), np.array([5, 1]), np.array([5, 1], dtype=np.int32)):
+        assert torch.equal(net(x, lengths=lengths)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_list_of_lengths_compiles():
+    net, x = GRU(3, 4, batch_first=True), torch.randn(2, 5, 3)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x, lengths=[5, 1])[0], net(x, lengths=[5, 1])[0])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([5, 1, 2], r"lengths: got \(3,\) torch.int64, expected \(2,\) integers"),
+        ([5, 9], "lengths: got 5 to 9, expected 0 to T = 5"),
+        ([5, 1.5], r"lengths: got \(2,\) torch.float32, expected \(2,\) integers"),
+        ([True, False], r"lengths: got \(2,\) torch.bool, expected \(2,\) integers"),
+        (5, r"lengths: got \(\) torch.int64, expected \(2,\) integers"),
+        ("ab", "lengths: got 'ab', expected a tensor or a list with one integer per row"),
+        ([[1], [2, 3]], "lengths: got .* expected a tensor or a list with one integer per row"),
+        ([5, None], "lengths: got .* expected a tensor or a list with one integer per row"),
+    ],
+)
+def test_lengths_that_are_no_lengths(lengths, message):
+    with pytest.raises(ShapeError, match=message):
+        GRU(3, 4, batch_first=True)(torch.randn(2, 5, 3), lengths=lengths)
+
+
+def test_functions_and_networks_take_lists_too():
+    net = GRU(3, 4, batch_first=True)
+    x, weights = torch.randn(2, 5, 3), [p.detach() for p in net.parameters()]
+    expected, _ = ops.gru(x, *weights, lengths=torch.tensor([5, 1]), batch_first=True)
+    assert torch.equal(ops.gru(x, *weights, lengths=[5, 1], batch_first=True)[0], expected)
+    model = SequenceModel(ModelConfig(cell="gru", hidden_size=4, input_size=3, num_outputs=2))
+    model.eval()
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            found = model(x, [5, 1])
+            assert torch.equal(found, model(x, torch.tensor([5, 1])))

@@ -273,3 +273,19 @@ def test_cuda_runs_torchs_stack(cell, paths):
     layer(x, lengths=LENGTHS)
     layer(x, lengths=LENGTHS.cuda())
     assert paths == ["_torch_forward"] * 3
+
+
+@pytest.mark.parametrize("layer", [layers.RNN, layers.GRU, layers.LSTM])
+def test_torch_func_as_the_page_says(layer):
+    """What docs/layers.md lists works, and what it says is refused is refused by torch too."""
+    x = torch.randn(2, 5, 3)
+    for net in (layer(3, 4), getattr(torch.nn, layer.__name__)(3, 4)):
+        torch.func.grad(lambda v, net=net: net(v)[0].sum())(x)
+        torch.func.jacrev(lambda v, net=net: net(v)[0].sum())(x)
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            torch.func.vmap(lambda v, net=net: net(v)[0])(x[None])
+        double, wide = net.double(), x.double()
+        torch.func.jvp(lambda v, net=double: net(v)[0], (wide,), (wide,))
+    if layer is layers.LSTM:
+        with pytest.raises(NotImplementedError, match="forward AD"):
+            torch.func.jvp(lambda v: layer(3, 4)(v)[0], (x,), (x,))

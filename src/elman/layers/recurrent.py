@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman.errors import SettingsError, ShapeError
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import run_layer
-from elman.ops.functional import check_lengths
+from elman.ops.functional import as_lengths, check_lengths
 
 States = tuple[Tensor, ...]
 
@@ -56,7 +56,7 @@ class RecurrentBase(nn.Module):
         self,
         input: Tensor | PackedSequence,  # noqa: A002 - torch's name
         hx: Any = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
     ) -> tuple[Any, Any]:
         """Run over whole sequences.
 
@@ -64,12 +64,14 @@ class RecurrentBase(nn.Module):
             input: (T, B, I), or (B, T, I) if batch_first; (T, I) for one sequence; or packed.
             hx: states before the first step, (L*D, B, H), or (L*D, H) for one sequence; a tuple
                 for a cell with several states, such as an LSTM's (h, c); None means zeros.
-            lengths: valid steps of each row, (B,) integers on any device; None means all T.
+            lengths: valid steps of each row, (B,) integers, a list or a tensor on any device; None
+                means all T.
         Returns: y (T, B, D*H), (B, T, D*H) or (T, D*H), as the input, zero past each row's end, or
             packed; h_n, for an LSTM (h_n, c_n), shaped as hx, after each row's own last step in the
             direction in which it runs. With proj_size P, hidden states and y have P units, not H.
         Raises: ShapeError, with torch's message where torch raises for the same reason.
         """
+        lengths = as_lengths(lengths)
         # Without hx no zeros are allocated: a kernel skips a missing state.
         states = () if hx is None else self._states(hx)
         y: Tensor | PackedSequence

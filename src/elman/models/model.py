@@ -9,6 +9,7 @@ Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from elman.layers.torch_layers import LAYERS, make_recurrent
 from elman.models.native import NativeModel, check_input
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import is_native
+from elman.ops.functional import as_lengths
 from elman.settings import CellName, ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
@@ -153,17 +155,19 @@ class SequenceModel(nn.Module):
             initialise_recurrent(self.recurrent)
         self.output = nn.Linear(config.width, config.num_outputs)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
         """Return logits, or predicted values for a regression.
 
         Args:
             x: numbers, (B, T, C), or token ids, (B, T) int64; category codes, which are whole
                 numbers, follow the numbers of a step.
-            lengths: valid steps of each row, (B,) int64, from 1 to T; None means all T.
+            lengths: valid steps of each row, (B,) integers from 1 to T, a list or a tensor; None
+                means all T.
         Returns: (B, K), or (B, T, K) if per_step, undefined past a row's end.
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         config = self.config
+        lengths = as_lengths(lengths)
         # Autograd and torch.compile need the modules, and so does dropout: `logits` omits it.
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)):
             native_call = self.native()

@@ -5,6 +5,8 @@ Dimensions: B batch, T time, I input, H hidden, P projected, G blocks of the wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ def rnn(
     bias_ih: Tensor | None = None,
     bias_hh: Tensor | None = None,
     h0: Tensor | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     *,
     nonlinearity: str = "tanh",
     reverse: bool = False,
@@ -36,7 +38,8 @@ def rnn(
         weight_hh: U, (H, H).
         bias_ih, bias_hh: (H,) each, or None for both.
         h0: state before the first step, (B, H); None means zeros.
-        lengths: valid steps of each row, (B,) integers, any device; None means all T.
+        lengths: valid steps of each row, (B,) integers, a list or a tensor on any device; None
+            means all T.
         nonlinearity: f, `tanh` or `relu`.
         reverse: run from each row's own last step to its first.
         batch_first: whether batch comes before time in x and y.
@@ -49,6 +52,7 @@ def rnn(
         raise SettingsError(f"nonlinearity: got {nonlinearity!r}, expected 'tanh' or 'relu'")
     cell = find_cell("rnn", nonlinearity)
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    lengths = as_lengths(lengths)
     check_layer(cell, x, *weights, (h0,), lengths, batch_first)
     y, (h_n,) = run_layer(cell, x, *weights, (h0,), lengths, reverse, batch_first)
     return y, h_n
@@ -61,7 +65,7 @@ def gru(
     bias_ih: Tensor | None = None,
     bias_hh: Tensor | None = None,
     h0: Tensor | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     *,
     reverse: bool = False,
     batch_first: bool = True,
@@ -78,7 +82,8 @@ def gru(
         weight_hh: U, (3*H, H).
         bias_ih, bias_hh: (3*H,) each, or None for both.
         h0: state before the first step, (B, H); None means zeros.
-        lengths: valid steps of each row, (B,) integers, any device; None means all T.
+        lengths: valid steps of each row, (B,) integers, a list or a tensor on any device; None
+            means all T.
         reverse: run from each row's own last step to its first.
         batch_first: whether batch comes before time in x and y.
     Returns: y (B, T, H) or (T, B, H), as x, zero past each row's end; h_n (B, H), the state after
@@ -88,6 +93,7 @@ def gru(
         torch.nn.GRU orders them.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    lengths = as_lengths(lengths)
     check_layer(GRU, x, *weights, (h0,), lengths, batch_first)
     y, (h_n,) = run_layer(GRU, x, *weights, (h0,), lengths, reverse, batch_first)
     return y, h_n
@@ -101,7 +107,7 @@ def lstm(
     bias_hh: Tensor | None = None,
     h0: Tensor | None = None,
     c0: Tensor | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     *,
     weight_hr: Tensor | None = None,
     reverse: bool = False,
@@ -120,7 +126,8 @@ def lstm(
         bias_ih, bias_hh: (4*H,) each, or None for both.
         h0, c0: hidden and cell state before the first step, (B, H) each, h0 (B, P) with weight_hr;
             None means zeros.
-        lengths: valid steps of each row, (B,) integers, any device; None means all T.
+        lengths: valid steps of each row, (B,) integers, a list or a tensor on any device; None
+            means all T.
         weight_hr: R, (P, H) with P below H, projects the hidden state; None leaves it as it is.
         reverse: run from each row's own last step to its first.
         batch_first: whether batch comes before time in x and y.
@@ -133,6 +140,7 @@ def lstm(
         gate order of torch.nn.LSTM.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    lengths = as_lengths(lengths)
     check_layer(LSTM, x, *weights, (h0, c0), lengths, batch_first, weight_hr)
     y, (h_n, c_n) = run_layer(LSTM, x, *weights, (h0, c0), lengths, reverse, batch_first, weight_hr)
     return y, (h_n, c_n)
@@ -206,13 +214,28 @@ def check_layer(
         check_lengths(lengths, batch, time)
 
 
+def as_lengths(lengths: Tensor | Sequence[int] | None) -> Tensor | None:
+    """Return lengths as a tensor: a list, a tuple or an array of integers becomes one.
+
+    Raises: ShapeError for anything else.
+    """
+    if lengths is None or isinstance(lengths, Tensor):
+        return lengths
+    try:
+        return torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError):
+        raise ShapeError(
+            f"lengths: got {lengths!r:.60}, expected a tensor or a list with one integer per row"
+        ) from None
+
+
 def check_lengths(lengths: Tensor, batch: int, time: int) -> None:
     """Raise ShapeError unless lengths are (B,) integers from 0 to T.
 
     Their values are not read while torch compiles or exports: a graph cannot depend on them. The
     operator checks them when the graph runs.
     """
-    if lengths.shape != (batch,) or lengths.is_floating_point():
+    if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ShapeError(
             f"lengths: got {tuple(lengths.shape)} {lengths.dtype}, expected ({batch},) integers"
         )
