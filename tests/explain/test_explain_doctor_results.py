@@ -9,7 +9,8 @@ from cases import make_model
 from doctor_cases import healthy, waves
 
 from elman.explain import Diagnosis, Finding, doctor
-from elman.explain.doctor.findings import Measurements, rank
+from elman.explain.doctor.causes import rank
+from elman.explain.doctor.findings import Measurements
 
 FINDINGS = (
     Finding("few", "note", "it is so", 1.0, 2.0, "Let it be."),
@@ -32,10 +33,10 @@ def test_the_most_severe_come_first():
 
 def test_as_text():
     lines = str(made()).splitlines()
-    assert lines[0] == "Doctor: 1 error, 2 warnings, 1 note."
+    assert lines[0] == "Doctor: 1 error, 2 warnings, 1 note (first: lost)."
     assert "(sequences 3, 4, 5, 6, 7, 8, 9, 10 and 4 more)" in lines[1]
     assert lines[2] == (
-        "  warning: gates (layer 1, backward direction, gate z): shut "
+        "  warning: gates (layer 1, backward direction, gate z): shut. "
         "[value 0.95, threshold 0.9] Open."
     )
     assert "units 1, 2" in lines[3] and "not examined: labels: none given" in lines[-1]

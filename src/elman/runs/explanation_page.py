@@ -94,7 +94,7 @@ class Explanation:
         back = self.bptt
         gradient = back if isinstance(back, str) else f"{self.loss_of}\n{_sentences(back)}"
         diagnosis = self.diagnosis
-        findings = [] if isinstance(diagnosis, str) else [f"  {f}" for f in diagnosis.findings]
+        findings = [] if isinstance(diagnosis, str) else [f"  {f}" for f in diagnosis.causes]
         texts = [
             f"Sequence {self.name} of {self.source} (number {self.number}, counted from 0)",
             self.lead,

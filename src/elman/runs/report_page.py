@@ -220,15 +220,25 @@ def diagnosis_section(diagnosis: Diagnosis, sequences: Sequence[str]) -> Markup:
         sequences: for each finding, the names of its sequences.
     """
     words = [diagnosis.summary]
-    items = [_finding(*pair) for pair in zip(diagnosis.findings, sequences, strict=True)]
+    items = [
+        _finding(finding, names, diagnosis.effects_of(finding))
+        for finding, names in zip(diagnosis.findings, sequences, strict=True)
+        if not finding.explained_by
+    ]
     examined = f"Examined: {'; '.join(diagnosis.examined)}."
     skipped = "; ".join(f"{what} ({why})" for what, why in diagnosis.skipped.items())
     note = examined + (f" Not examined: {skipped}." if skipped else "")
     return html.paragraphs("\n".join(words)) + html.findings(items) + html.note(note)
 
 
-def _finding(finding: Finding, sequences: str) -> tuple[str, str, dict[str, str]]:
-    """Return title, message and facts of a finding, with its sequences' names in the file."""
+def _finding(
+    finding: Finding, sequences: str, effects: Sequence[Finding]
+) -> tuple[str, str, dict[str, str]]:
+    """Return title, message and facts of a finding, with its sequences' names in the file.
+
+    Args:
+        effects: findings that follow from it.
+    """
     setting = finding.setting
     facts = {
         # Omits the sequences' positions: in the file, sequences are found by name.
@@ -236,9 +246,10 @@ def _finding(finding: Finding, sequences: str) -> tuple[str, str, dict[str, str]
         "Held-out sequences" if finding.held_out else "Sequences": sequences,
         "Evidence": f"{finding.value:.3g}, with a threshold of {finding.threshold:.3g}",
         "What to do": finding.remedy,
+        "Explains": "; ".join(f"{e.title}: {e.message}" for e in effects),
         "Setting": setting and f"{setting}, as a flag --{setting.replace('_', '-')}",
     }
-    title = f"{finding.severity.capitalize()}: {finding.name.replace('_', ' ')}"
+    title = f"{finding.severity.capitalize()}: {finding.title}"
     return title, f"{finding.message[:1].upper()}{finding.message[1:].rstrip('.')}.", facts
 
 

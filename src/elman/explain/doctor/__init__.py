@@ -16,22 +16,22 @@ import torch
 
 from elman.data.batches import Examples
 from elman.errors import ElmanError, SettingsError
-from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, Score, rank
-from elman.explain.doctor.inputs import (
-    DiagnosisInput,
-    TrainingRecord,
+from elman.evaluate.comparison import Comparison
+from elman.explain.doctor.causes import VERDICTS, rank
+from elman.explain.doctor.contents import diagnose_sequences
+from elman.explain.doctor.evidence import diagnose_match, diagnose_suspects, diagnose_values, gather
+from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, Score
+from elman.explain.doctor.heldout import (
+    compare_parts,
+    diagnose_differences,
+    diagnose_label_shares,
     diagnose_leakage,
-    diagnose_sequences,
-    read_input,
+    diagnose_telling_channels,
 )
-from elman.explain.doctor.learning import (
-    CHECKS,
-    diagnose_predictions,
-    diagnose_training,
-    loss_history,
-    predict_sample,
-)
-from elman.explain.doctor.score import judge_network
+from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord, read_input
+from elman.explain.doctor.labels import diagnose_targets
+from elman.explain.doctor.learning import diagnose_predictions, predict_sample
+from elman.explain.doctor.repairs import diagnose_repairs
 from elman.explain.doctor.states import (
     GRADIENT_ROWS,
     PROBE_STEPS,
@@ -41,10 +41,39 @@ from elman.explain.doctor.states import (
     measure_states,
     probe_rates,
 )
+from elman.explain.doctor.training import diagnose_size, diagnose_training, loss_history
+from elman.explain.doctor.verdict import Scored, diagnose_signal, judge, score_network
 from elman.models import SequenceModel
+from elman.tasks import TASKS
 from elman.train import EpochRecord, TorchThreads
 from elman.train.losses import Loss
-from elman.train.nonfinite import in_weights
+from elman.train.nonfinite import Origin, in_weights
+
+STATE_ROWS = 256  # most sequences whose gates and states are examined
+EQUAL = ("does not beat the baseline",)  # the verdict of a good network with a good baseline
+SKEWS = ("skewed_target", "target_outliers")
+# Findings that do no harm to a network that has learnt and answers new sequences well.
+HARMLESS = (
+    "mixed_units",
+    "spikes",
+    "padded_sequences",
+    "skewed_target",
+    "target_outliers",
+    "saturated_gates",
+    "dead_units",
+    "constant_units",
+    "spectral_radius",
+    "vanishing_gradients",
+    "exploding_gradients",
+    "stopped_too_early",
+    "learning_rate_too_high",
+    "learning_rate_too_low",
+    "too_few_updates",
+    "conflicting_labels",
+    "short_sequences",
+    "held_out_shift",
+    "label_shares",
+)
 
 __all__ = ["Diagnosis", "Finding", "Score", "Watch", "doctor"]
 
@@ -58,6 +87,7 @@ def doctor(
     sequences: int = 500,
     probe: bool = True,
     seed: int = 0,
+    comparison: Comparison | None = None,
 ) -> Diagnosis:
     """Find out why a network does not learn; each finding has its evidence and a remedy.
 
@@ -82,6 +112,8 @@ def doctor(
             are examined on fewer if sequences are long or the network is wide.
         probe: whether to try other learning rates, on a new network for a few steps on one batch.
         seed: seed of all samples.
+        comparison: of a report on the held-out part; without it the doctor compares the network
+            with baselines that it fits on X.
     Returns: a Diagnosis; it prints as text.
     Raises: SettingsError, ShapeError or DataError if nothing can be examined.
     """
@@ -103,7 +135,15 @@ def doctor(
         ]
         findings += diagnose_leakage(inputs, other)
     with TorchThreads(1):  # at many small steps, threads synchronise longer than they compute
-        return examine(inputs, findings, other, sequences=sequences, probe=probe, seed=seed)
+        return examine(
+            inputs,
+            findings,
+            other,
+            sequences=sequences,
+            probe=probe,
+            seed=seed,
+            comparison=comparison,
+        )
 
 
 def examine(
@@ -115,14 +155,13 @@ def examine(
     probe: bool,
     seed: int,
     judged: bool = True,
+    comparison: Comparison | None = None,
 ) -> Diagnosis:
     """Diagnose inputs that have been read, and add to the findings from reading them.
 
-    Checks run from cause to effect, and findings of equal severity keep this order: data out of
-    scale saturate gates, saturated gates block gradients, and then predictions stay constant.
-
     Args:
         judged: whether to score the network; not while it is trained.
+        comparison: as for `doctor`.
     """
     findings = [*findings, *diagnose_sequences(inputs)]
     examined = [f"{len(inputs.examples):,} sequences as they are"]
@@ -131,36 +170,16 @@ def examine(
         skipped["leakage"] = "no held-out part was given"
     else:
         examined.append(f"{len(held_out.examples):,} held-out sequences, compared with them")
-    if inputs.labelled and CHECKS[inputs.model.config.task].diagnose_labels is None:
-        skipped["label_suspects"] = "there are several labels at once"
     if origin := in_weights(inputs.model):
         # Running the network would give only NaN measurements.
         skipped["network"] = "its weights are not finite"
-        findings.append(
-            Finding(
-                "not_finite",
-                "error",
-                f"{origin.what} is {origin.value}: no prediction can be right",
-                origin.value,
-                0,
-                "Train again, with a lower learning rate and clip_norm above 0.",
-                "learning_rate",
-                origin.layer,
-                origin.direction,
-                origin.gate,
-            )
-        )
-        return Diagnosis(
-            rank(_named(findings, inputs, held_out)), tuple(examined), skipped, Measurements()
-        )
+        findings = _named([*findings, _report_weights(origin)], inputs, held_out)
+        return Diagnosis(rank(findings), tuple(examined), skipped, Measurements())
     index = inputs.sample(sequences, seed)
     predictions = predict_sample(inputs, index)
     examined.append(f"predictions for {len(index):,} of them, sampled by seed {seed}")
-    score = None
-    if judged and inputs.labelled and np.isfinite(predictions.outputs).all():
-        score = judge_network(inputs, predictions, index, held_out, sequences, seed)
     findings += diagnose_predictions(inputs, predictions, index)
-    measurements, count = measure_states(inputs, index, seed)
+    measurements, count = measure_states(inputs, index[:STATE_ROWS], seed)
     findings += diagnose_states(inputs, measurements, predictions.skill)
     examined.append(
         f"gates and states on {count:,}, gradients on {min(count, GRADIENT_ROWS)}; "
@@ -168,7 +187,7 @@ def examine(
     )
     rate, rate_probe = highest_rate(inputs), {}
     if not inputs.labelled:
-        skipped["labels, learning rate"] = "no labels were given"
+        skipped["score, labels, learning rate"] = "no labels were given"
     elif probe:
         rate_probe = probe_rates(inputs, rate, seed)
         examined.append(
@@ -181,6 +200,14 @@ def examine(
     measurements = dataclasses.replace(
         measurements, losses=loss_history(inputs), rate_probe=rate_probe, learning_rate=rate
     )
+    score = None
+    finite = bool(np.isfinite(predictions.outputs).all())
+    if judged and inputs.labelled and finite:
+        scored = score_network(inputs, predictions, index, held_out, sequences, seed, comparison)
+        score, findings = _judge_and_explain(inputs, held_out, scored, findings, seed)
+    elif held_out is not None:
+        differences = compare_parts(inputs, held_out)
+        findings += diagnose_differences(inputs, differences, lost=False, judged=False)
     ranked = rank(_named(findings, inputs, held_out))
     return Diagnosis(ranked, tuple(examined), skipped, measurements, score)
 
@@ -190,6 +217,73 @@ def _named(
 ) -> list[Finding]:
     """Return the findings with the names of their channels and sequences."""
     return [(held_out if f.held_out and held_out else inputs).name(f) for f in findings]
+
+
+def _judge_and_explain(
+    inputs: DiagnosisInput,
+    held_out: DiagnosisInput | None,
+    scored: Scored,
+    findings: list[Finding],
+    seed: int,
+) -> tuple[Score, list[Finding]]:
+    """Judge the network, and look for what explains the verdict in data and labels.
+
+    Returns: the score, and all findings; those that do no harm to a network that is fine are notes.
+    """
+    repaired: list[Finding] = []
+    if held_out is not None and held_out.labelled:
+        assert scored.held_out_predictions is not None
+        lost, differences = scored.lost, compare_parts(inputs, held_out)
+        if lost:
+            loss = float(scored.training.loss.mean())
+            repaired += diagnose_repairs(inputs, held_out, scored.held_out_predictions, loss)
+            if not repaired:
+                repaired += diagnose_telling_channels(inputs, held_out, differences)
+        repaired += diagnose_differences(inputs, differences, lost=lost, judged=True)
+        repaired += diagnose_label_shares(inputs, held_out, lost=lost)
+    elif held_out is not None:
+        repaired += diagnose_differences(
+            inputs, compare_parts(inputs, held_out), lost=False, judged=False
+        )
+    differs = scored.lost and any(f.severity != "note" for f in repaired)
+    score, verdict = judge(inputs, scored, differs=differs)
+    findings = [*findings, *repaired, *verdict]
+    findings += diagnose_targets(inputs, scored.held_out_predictions or scored.predictions)
+    if score.verdict in ("learnt nothing", "does not beat the baseline"):
+        findings += diagnose_size(inputs, scored.training.removed)
+    task = TASKS[inputs.model.config.task]
+    if score.verdict in ("learnt nothing", "overfits", "does not beat the baseline"):
+        findings += diagnose_match(inputs, gather(inputs, seed))
+    ranked = rank(findings)
+    if not any(f.severity != "note" and f.name not in VERDICTS for f in ranked):
+        findings += diagnose_signal(scored)
+        if score.verdict in ("fine", "does not beat the baseline"):
+            if task.single_label:
+                evidence = gather(inputs, seed)
+                findings += diagnose_suspects(inputs, scored.predictions, scored.index, evidence)
+            elif not task.has_classes and not any(f.name in SKEWS for f in findings):
+                evidence = gather(inputs, seed)
+                findings += diagnose_values(inputs, scored.predictions, scored.index, evidence)
+    if score.verdict == "fine" or (score.verdict in EQUAL and scored.good):
+        findings = [
+            dataclasses.replace(f, severity="note") if f.name in HARMLESS else f for f in findings
+        ]
+    return score, findings
+
+
+def _report_weights(origin: Origin) -> Finding:
+    return Finding(
+        "not_finite",
+        "error",
+        f"{origin.what} is {origin.value}: no prediction can be right",
+        origin.value,
+        0,
+        "Train again, with a lower learning rate and clip_norm above 0.",
+        "learning_rate",
+        origin.layer,
+        origin.direction,
+        origin.gate,
+    )
 
 
 def _print_to_stderr(text: str) -> None:

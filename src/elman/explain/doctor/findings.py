@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Severity = Literal["error", "warning", "note"]
+Place = tuple[int | None, str | None, str | None]  # layer, direction, gate
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 Verdict = Literal[
     "learnt nothing",
@@ -72,8 +73,6 @@ class Limits:
     VARIES = 1e-3  # deviation of the outputs over the sample; from 0.03 in new networks
     ONE_CLASS = 0.99  # share of the predictions that are the same class
     SURE = 0.8  # probability of a class other than the label
-    NEIGHBOURS = 10  # nearest states whose labels are compared with a suspicious label
-    CONTRADICT = 0.2  # largest share of neighbours with the same label that contradicts it
     SUSPECTS = 0.03  # share of the labels; up to 0.025 for healthy networks on held-out data
     OUTLIER = 8.0  # size of a residual in robust standard deviations
 
@@ -87,6 +86,11 @@ class Limits:
     # Fall of the mean loss from the second-to-last to the last fifth of the epochs, as a share of
     # the first loss; up to 0.04 in complete trainings, up to 0.18 in three epochs of a time limit.
     FALLING = 0.1
+    # Sum of the learning rates of all updates, which is about how far Adam can move a weight; 0.2
+    # in healthy trainings of two epochs.
+    MOVED = 0.05
+    LOW_RATE = 3e-4  # no lower rate is ever chosen from the data
+    HIGH_RATE = 0.1  # of Adam; above it no network of the tests learns
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,13 @@ class Finding:
         direction: `forward` or `backward`; None if it is not about a direction.
         gate: letter of the gate or state; None if it is not about a gate.
         units: units of the layer, or channels of the input if `layer` is None, from 0.
+        places: all (layer, direction, gate) that the finding was made at, the first as above.
         sequences: positions of the sequences in X, from 0.
         held_out: whether `sequences` are positions in the held-out X instead.
         channel_names: names of the channels in `units`.
         sequence_names: names of the sequences in `sequences`; empty if X has no names.
+        explains: names of other findings that follow from this one.
+        explained_by: name of the finding that this one follows from; empty if it stands alone.
     """
 
     name: str
@@ -127,14 +134,21 @@ class Finding:
     held_out: bool = False
     channel_names: tuple[str, ...] = ()
     sequence_names: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    explains: tuple[str, ...] = ()
+    explained_by: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
 
     @property
     def where(self) -> str:
         """The place in words; empty for the whole network or all data."""
+        places = self.places or ((self.layer, self.direction, self.gate),)
         parts = [
-            "" if self.layer is None else f"layer {self.layer}",
-            f"{self.direction} direction" if self.direction else "",
-            f"{'state' if self.gate in ('h', 'c') else 'gate'} {self.gate}" if self.gate else "",
+            *_list_places(places),
             f"units {list_some(self.units)}" if self.units and self.layer is not None else "",
             f"channels {list_some(self.channel_names or self.units)}"
             if self.units and self.layer is None
@@ -150,7 +164,7 @@ class Finding:
         where = f" ({self.where})" if self.where else ""
         remedy = f" {self.remedy}" if self.remedy else ""
         return (
-            f"{self.severity}: {self.name}{where}: {self.message} "
+            f"{self.severity}: {self.name}{where}: {self.message}. "
             f"[value {self.value:.3g}, threshold {self.threshold:.3g}]{remedy}"
         )
 
@@ -167,6 +181,7 @@ class Measurements:
     Args:
         gradient_by_lag: share of a gradient's norm left after k = 0 to T - 1 steps back, (T,).
         saturation: share of a gate's or state's activations that are saturated.
+        saturated_high: share of them that are at the upper end.
         unit_deviation: standard deviation of each unit's state over steps and sequences, (H,).
         spectral_radius: largest absolute eigenvalue of each recurrent matrix.
         losses: training and validation loss of each epoch; NaN without validation.
@@ -176,6 +191,7 @@ class Measurements:
 
     gradient_by_lag: dict[tuple[int, str], Floats] = field(default_factory=dict)
     saturation: dict[tuple[int, str, str], float] = field(default_factory=dict)
+    saturated_high: dict[tuple[int, str, str], float] = field(default_factory=dict)
     unit_deviation: dict[tuple[int, str], Floats] = field(default_factory=dict)
     spectral_radius: dict[tuple[int, str, str], float] = field(default_factory=dict)
     losses: tuple[tuple[float, float], ...] = ()
@@ -240,14 +256,29 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         """What the score says, and the number of findings of each severity."""
-        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
+        causes = self.causes
+        counts = {s: sum(f.severity == s for f in causes) for s in SEVERITIES}
         words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+        first = [f.title for f in causes if f.severity != "note"][:3]
+        if first:
+            words[-1] += f" (first: {first[0]})" if len(causes) > 1 else f" ({first[0]})"
         counted = f"Doctor: {', '.join(words) if words else 'no fault was found'}."
         return counted if self.score is None else f"{self.score.sentence} {counted}"
 
+    @property
+    def causes(self) -> tuple[Finding, ...]:
+        """The findings that do not follow from another one."""
+        return tuple(finding for finding in self.findings if not finding.explained_by)
+
+    def effects_of(self, cause: Finding) -> tuple[Finding, ...]:
+        """The findings that follow from `cause`."""
+        return tuple(f for f in self.findings if f.explained_by == cause.name)
+
     def __str__(self) -> str:
         lines = [self.summary]
-        lines += [f"  {finding}" for finding in self.findings]
+        for cause in self.causes:
+            lines.append(f"  {cause}")
+            lines += [f"    which explains {_brief(f)}" for f in self.effects_of(cause)]
         lines += [f"  examined: {sentence}" for sentence in self.examined]
         lines += [f"  not examined: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
@@ -307,9 +338,25 @@ class Diagnosis:
         )
 
 
-def rank(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Sort findings, the most severe first; those of equal severity keep their order."""
-    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+def _list_places(places: Sequence[Place]) -> list[str]:
+    """Places in words, the gates of one layer and direction together."""
+    gates: dict[tuple[int | None, str | None], list[str]] = {}
+    for layer, direction, gate in places:
+        gates.setdefault((layer, direction), []).extend([gate] if gate else [])
+    listed = []
+    for (layer, direction), names in gates.items():
+        parts = ["" if layer is None else f"layer {layer}"]
+        parts.append(f"{direction} direction" if direction else "")
+        noun = "state" if set(names) <= {"h", "c"} else "gate"
+        parts.append(f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}" if names else "")
+        listed.append(", ".join(filter(None, parts)))
+    return ["; ".join(filter(None, listed[:NAMED])) + "; ..." * (len(listed) > NAMED)]
+
+
+def _brief(finding: Finding) -> str:
+    """An effect of another finding, in a few words."""
+    where = f" ({finding.where})" if finding.where else ""
+    return f"{finding.name}{where}: {finding.message}"
 
 
 def list_some(values: Sequence[object]) -> str:

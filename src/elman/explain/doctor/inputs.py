@@ -1,8 +1,7 @@
 """Input of a diagnosis: a copy of the network, with sequences and labels in its format.
 
 A sequence that cannot be read, that is empty, or that has a label unknown to the network is
-reported as a finding and left out of all other checks. The others are first examined without
-running the network: padding, constants, unknown tokens, channels out of scale, leakage.
+reported as a finding and left out of all other checks.
 
 Dimensions: n sequences, N steps in all, T steps of one sequence, C channels, K outputs.
 """
@@ -10,7 +9,7 @@ Dimensions: n sequences, N steps in all, T steps of one sequence, C channels, K 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,11 @@ from numpy.typing import NDArray
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ShapeError
-from elman.explain.doctor.findings import Finding, Limits
+from elman.explain.doctor.findings import Finding
 from elman.explain.forms import Floats, default_channel_names
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import SequenceModel
-from elman.models.model import PADDING, UNKNOWN
+from elman.models.model import FIRST_TOKEN
 from elman.tasks import TASKS
 from elman.train import EpochRecord
 from elman.train.losses import Loss
@@ -61,8 +60,10 @@ class DiagnosisInput:
         loss: the training loss, without label smoothing.
         record: record of the training; None for a bare network.
         scaled: whether the estimator standardises its inputs; None for a bare network.
-        unit: size of 1 output in the unit of the target, (K,); ones for classes.
+        unit, centre: a target in its own unit is output * unit + centre, both (K,); 1 and 0 for
+            classes.
         channels: names of the numeric columns, (C,).
+        vocabulary: the tokens from id 2; empty if they have no texts.
         sequence_names: name of each sequence of X, by its position there; empty if X has no names.
     """
 
@@ -75,7 +76,9 @@ class DiagnosisInput:
     record: TrainingRecord | None
     scaled: bool | None
     unit: Floats
+    centre: Floats
     channels: tuple[str, ...]
+    vocabulary: tuple[str, ...] = ()
     sequence_names: tuple[str, ...] = ()
 
     @classmethod
@@ -90,8 +93,23 @@ class DiagnosisInput:
             raw = read.with_values(read.values[:, : config.input_size].astype(np.float64))
         names = default_channel_names(config)[: config.input_size]
         outputs = tuple(range(config.num_outputs))
-        unit = np.ones(config.num_outputs)
-        return cls(model, training, raw, True, outputs, loss, record, None, unit, names)
+        unit, centre = np.ones(config.num_outputs), np.zeros(config.num_outputs)
+        return cls(model, training, raw, True, outputs, loss, record, None, unit, centre, names)
+
+    def option(self, name: str) -> Any:
+        """A setting of the training by its name; None if it was chosen from the data."""
+        return None if self.record is None else self.record.options.get(name)
+
+    def advise_scale(self, otherwise: str) -> str:
+        """Advise to standardise the inputs, unless the estimator does."""
+        if self.scaled or not self.model.config.input_size:
+            return otherwise
+        return f"Standardise the inputs{' (scale=True)' * (self.scaled is False)}. {otherwise}"
+
+    def name_token(self, code: int) -> str:
+        """The text of a token, or its number."""
+        place = code - FIRST_TOKEN
+        return repr(self.vocabulary[place]) if 0 <= place < len(self.vocabulary) else f"{code}"
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -112,6 +130,10 @@ class DiagnosisInput:
             channel_names=tuple(self.channels[c] for c in channels),
             sequence_names=tuple(self.sequence_names[i] for i in sequences),
         )
+
+    def name_sequence(self, place: int) -> str:
+        """The name of the sequence at a position of X, or the position."""
+        return self.sequence_names[place] if self.sequence_names else f"{place}"
 
     def sample(self, most: int, seed: int) -> NDArray[np.int64]:
         """Sample at most `most` sequences, as sorted indices."""
@@ -171,8 +193,10 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         )
     task = TASKS[config.task]
     record, loss, scaled = None, "auto", None
+    vocabulary: tuple[str, ...] = ()
     if isinstance(network, ExplainedEstimator):
         options, history = model.get_params(deep=False), model.history_
+        vocabulary = tuple(map(str, network.estimator.encoder_.vocabulary))
         loss, scaled, epochs = options["loss"], options["scale"], tuple(history.epochs)
         if epochs:
             record = TrainingRecord(epochs, history.kept_epoch, history.stopped, options)
@@ -187,7 +211,9 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         record=record,
         scaled=scaled,
         unit=network.scale.detach().cpu().double().numpy(),
+        centre=network.mean.detach().cpu().double().numpy(),
         channels=network.channel_names[: config.input_size],
+        vocabulary=vocabulary,
         sequence_names=network.name_sequences(X),
     )
     return read, findings
@@ -236,186 +262,3 @@ def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any,
         if rows and isinstance(rows[0], Ragged):
             return Ragged.from_list([row.values for row in rows]), failed
         return np.concatenate(rows) if rows else np.zeros(0), failed
-
-
-def diagnose_sequences(inputs: DiagnosisInput) -> Iterator[Finding]:
-    """Look for padding, constant sequences, unknown tokens and channels out of scale."""
-    yield from _diagnose_padding(inputs)
-    yield from _diagnose_constants(inputs)
-    yield from _diagnose_unknown_tokens(inputs)
-    yield from _diagnose_scale(inputs)
-
-
-def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    """Look for held-out sequences that are also in the training split."""
-    contents = {_content(sequence) for sequence in inputs.examples.inputs}
-    leaked = [
-        int(place)
-        for place, sequence in zip(held_out.places, held_out.examples.inputs, strict=True)
-        if _content(sequence) in contents
-    ]
-    if not leaked:
-        return
-    count, share = len(held_out.examples), len(leaked) / len(held_out.examples)
-    repeated = len(inputs.examples) - len(contents)
-    # Short sequences with few different values repeat even if the split is correct: three bits make
-    # only eight sequences. They then repeat about as often within the training split.
-    usual = share <= 2 * repeated / len(inputs.examples)
-    message = (
-        f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
-        "measured on them do not hold for new sequences"
-    )
-    if usual:
-        message += (
-            f". Equal sequences are common in these data: {repeated} are repeated within the "
-            "training part too"
-        )
-    yield Finding(
-        "leakage",
-        "warning" if share > Limits.LEAK and not usual else "note",
-        message,
-        share,
-        Limits.LEAK,
-        "Keep equal sequences on one side of the split: group 'content'.",
-        "group",
-        sequences=tuple(leaked),
-        held_out=True,
-    )
-
-
-def _content(sequence: NDArray[np.generic]) -> bytes:
-    return str(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
-
-
-def _diagnose_padding(inputs: DiagnosisInput) -> Iterator[Finding]:
-    if inputs.raw is not None:
-        steps = inputs.raw
-        blank = ((steps.values == 0) | np.isnan(steps.values)).all(-1)
-    elif inputs.model.config.vocabulary_size:
-        steps = inputs.examples.inputs
-        blank = steps.values == PADDING
-    else:
-        return  # categorical columns have no padding value
-    content_steps = np.bincount(steps.owners[~blank], minlength=len(steps))
-    padding = _beyond_chance(content_steps == 0, blank, steps.owners, steps.lengths)
-    padding &= steps.lengths > 1  # in a sequence of one step, zero may be an ordinary value
-    if padding.any():
-        yield _affected(
-            "padding_sequences",
-            inputs.places[padding],
-            len(steps),
-            "hold nothing but padding or gaps",
-            "Leave them out: the network learns their labels from nothing.",
-        )
-
-
-def _diagnose_constants(inputs: DiagnosisInput) -> Iterator[Finding]:
-    if inputs.raw is None:
-        return
-    steps = inputs.raw
-    values, starts, owners = np.nan_to_num(steps.values), steps.offsets[:-1], steps.owners
-    flat = (np.maximum.reduceat(values, starts) == np.minimum.reduceat(values, starts)).all(-1)
-    nonzero = (np.maximum.reduceat(np.abs(values), starts) > 0).any(-1)  # all zeros are padding
-    repeats = (values[1:] == values[:-1]).all(-1)  # (N - 1,): equal to the step before
-    within = owners[1:] == owners[:-1]
-    constant = _beyond_chance(
-        flat & nonzero, repeats[within], owners[1:][within], steps.lengths - 1
-    )
-    if constant.any():
-        yield _affected(
-            "constant_sequences",
-            inputs.places[constant],
-            len(steps),
-            "have the same values at every step",
-            "Check whether they were measured at all; leave them out if not.",
-        )
-    still = np.flatnonzero(np.ptp(values, axis=0) == 0)
-    if len(steps) > 1 and len(still) > 0 and values.shape[1] > 1:
-        yield Finding(
-            "constant_channels",
-            "note",
-            f"{len(still)} of {values.shape[1]} channels never change and carry no information",
-            len(still),
-            0,
-            "Leave them out of the values.",
-            "values",
-            units=tuple(still.tolist()),
-        )
-
-
-def _affected(name: str, places: NDArray[np.int64], count: int, what: str, remedy: str) -> Finding:
-    message, sequences = f"{len(places)} of {count} sequences {what}", tuple(places.tolist())
-    return Finding(name, "warning", message, len(places), 0, remedy, sequences=sequences)
-
-
-def _beyond_chance(
-    whole: NDArray[np.bool_],
-    events: NDArray[np.bool_],
-    owners: NDArray[np.int64],
-    tries: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Find sequences that are affected at every step, if chance is unlikely to be the reason.
-
-    Args:
-        whole: whether every step of a sequence is affected, (n,).
-        events: whether each step of any sequence is affected, (m,).
-        owners: the sequence of each of these steps, (m,).
-        tries: number of steps of each sequence that could be affected, (n,).
-    """
-    others = ~whole[owners]
-    share = float(events[others].mean()) if others.any() else 0.0
-    expected = len(whole) * share ** np.maximum(tries, 0)  # number expected among n sequences
-    affected: NDArray[np.bool_] = whole & (tries > 0) & (expected < Limits.BY_CHANCE)
-    return affected
-
-
-def _diagnose_unknown_tokens(inputs: DiagnosisInput) -> Iterator[Finding]:
-    if not inputs.model.config.vocabulary_size or inputs.record is None:
-        return
-    share = float((inputs.examples.inputs.values == UNKNOWN).mean())
-    if share > Limits.UNKNOWN_SHARE:
-        yield Finding(
-            "unknown_tokens",
-            "warning",
-            f"{share:.0%} of the tokens are not in the vocabulary and are read as unknown",
-            share,
-            Limits.UNKNOWN_SHARE,
-            "Train on text of this kind, or split it into smaller tokens.",
-            "tokens",
-        )
-
-
-def _diagnose_scale(inputs: DiagnosisInput) -> Iterator[Finding]:
-    count = inputs.model.config.input_size
-    if not count:
-        return
-    values = inputs.examples.inputs.values[:, :count].astype(np.float64)
-    level = np.sqrt(np.mean(values**2, 0))  # (C,)
-    moves = values.std(0) > 0  # constant channels are reported by a separate finding
-    advice = (
-        "Standardise every channel by mean and deviation of the training part."
-        if inputs.scaled is None
-        else "These sequences differ from those of the training, by whose mean and deviation the "
-        "channels are standardised."
-        if inputs.scaled
-        else "Let the estimator standardise: scale=True."
-    )
-    saturates = "a level of up to {:.3g} (root mean square), which saturates its gates"
-    is_faint = "a level of only {:.3g} (root mean square), too low to have an effect"
-    for is_outside, most, threshold, what in (
-        (level > Limits.LOUD, np.max, Limits.LOUD, saturates),
-        (level < Limits.FAINT, np.min, Limits.FAINT, is_faint),
-    ):
-        channels = np.flatnonzero(moves & is_outside)
-        if len(channels):
-            value = float(most(level[channels]))
-            yield Finding(
-                "unscaled_inputs",
-                "warning",
-                f"{len(channels)} of {count} channels reach the network at {what.format(value)}",
-                value,
-                threshold,
-                advice,
-                "scale",
-                units=tuple(channels.tolist()),
-            )

@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged, flatten
 from elman.evaluate.baselines import Baselines
+from elman.evaluate.comparison import Comparison, compare
+from elman.evaluate.counts import Resampling
 from elman.evaluate.features import one_hot_categories
+from elman.evaluate.metrics import METRICS
 from elman.explain.doctor.findings import Score, Verdict
 from elman.explain.doctor.inputs import DiagnosisInput
-from elman.explain.doctor.learning import Predictions, predict_sample
+from elman.explain.doctor.learning import Predictions
 from elman.explain.forms import Floats
 from elman.tasks import TASKS, OutputName
 
+RESAMPLES = 1000  # of the paired bootstrap against the best baseline
 LEVEL = 0.01  # of every test here; a family of tests is corrected by Holm's method
 SKILL = 0.05  # share of the constant answer's loss that a network which has learnt removes at least
-LOST = 0.5  # share of the training part's skill that an overfitting network lacks on new sequences
-EXCELLENT = 0.95  # skill above which a network that only equals its baseline is no concern
-MOST_FITTED = 2000  # sequences that baselines are fitted on
 FEWEST = 8  # sequences below which no test is made
 
 
@@ -44,6 +45,7 @@ class Rule:
         agreement: how far each prediction goes with its target, (m,): its mean is 0 if predictions
             and targets are independent.
         value: turns a mean loss into the metric.
+        compared: the metric of `elman.evaluate` by which network and baseline are compared.
     """
 
     metric: str
@@ -52,6 +54,7 @@ class Rule:
     decide: Callable[[Floats], NDArray[Any]]
     agreement: Callable[[Floats, NDArray[Any]], Floats]
     value: Callable[[float], float]
+    compared: str
 
 
 def softmax(outputs: Floats) -> Floats:
@@ -91,6 +94,7 @@ RULES: dict[OutputName, Rule] = {
         lambda outputs: outputs.argmax(1),
         _class_agreement,
         lambda loss: 1 - loss,
+        "accuracy",
     ),
     "multilabel": Rule(
         "accuracy per label",
@@ -99,6 +103,7 @@ RULES: dict[OutputName, Rule] = {
         lambda outputs: (outputs > 0).astype(np.int64),
         _label_agreement,
         lambda loss: 1 - loss,
+        "micro_f1",
     ),
     "regression": Rule(
         "RMSE",
@@ -107,6 +112,7 @@ RULES: dict[OutputName, Rule] = {
         lambda outputs: outputs,
         _value_agreement,
         math.sqrt,
+        "rmse",
     ),
 }
 
@@ -119,6 +125,7 @@ class PartScore:
         loss, constant: mean loss of the network, and of the constant answer, by sequence, (n,).
         baselines: the same of each baseline, by name.
         agreement: mean agreement of predictions and targets by sequence, (n,).
+        comparison: the network beside the best baseline; None without baselines.
         skill: share of the constant answer's training loss function that the network removes.
     """
 
@@ -127,6 +134,7 @@ class PartScore:
     baselines: dict[str, Floats]
     agreement: Floats
     skill: float
+    comparison: Comparison | None = None
 
     @property
     def learnt(self) -> bool:
@@ -144,7 +152,7 @@ class PartScore:
     @property
     def best(self) -> str:
         """Name of the best baseline; empty if there is none."""
-        return min(self.baselines, key=lambda name: float(self.baselines[name].mean()), default="")
+        return "" if self.comparison is None else self.comparison.baseline
 
 
 def is_above_zero(values: Floats, level: float = LEVEL) -> bool:
@@ -221,12 +229,18 @@ def score_part(
         return mean
 
     answers = {} if baselines is None else _baseline_answers(inputs, predictions, index, baselines)
+    answered = rule.decide(predictions.outputs)
+    row = next(r for r in METRICS[inputs.model.config.task] if r.name == rule.compared)
+    shown = owners if inputs.model.config.per_step else None
+    drawn = Resampling.of(len(index), shown, None, RESAMPLES, 0)
+    comparison = compare(row, row.title, target, answered, answers, drawn)
     return PartScore(
-        by_sequence(rule.losses(rule.decide(predictions.outputs), target)),
+        by_sequence(rule.losses(answered, target)),
         by_sequence(rule.losses(np.broadcast_to(constant, target.shape), target)),
         {name: by_sequence(rule.losses(each, target)) for name, each in answers.items()},
         by_sequence(rule.agreement(predictions.outputs, target)),
         predictions.skill or 0.0,
+        comparison,
     )
 
 
@@ -255,27 +269,6 @@ def constant_answer(inputs: DiagnosisInput, predictions: Predictions) -> NDArray
     return (mean > 0.5).astype(np.int64) if TASKS[inputs.model.config.task].has_classes else mean
 
 
-def judge_network(
-    inputs: DiagnosisInput,
-    predictions: Predictions,
-    index: NDArray[np.int64],
-    held_out: DiagnosisInput | None,
-    sequences: int,
-    seed: int,
-) -> Score:
-    """Score a network on the training part and, if it has labels, on the held-out part."""
-    baselines = fit_baselines(inputs, inputs.sample(MOST_FITTED, seed))
-    constant = constant_answer(inputs, predictions)
-    training = score_part(inputs, predictions, index, baselines, constant)
-    other = None
-    if held_out is not None and held_out.labelled:
-        rows = held_out.sample(sequences, seed)
-        predicted = predict_sample(held_out, rows)
-        other = score_part(held_out, predicted, rows, baselines, constant)
-    verdict = judge(training, other, differs=False)
-    return describe(inputs, training, other, verdict, name_constant(inputs, constant))
-
-
 def name_constant(inputs: DiagnosisInput, constant: NDArray[Any]) -> str:
     """The constant answer in words."""
     if TASKS[inputs.model.config.task].single_label:
@@ -283,31 +276,6 @@ def name_constant(inputs: DiagnosisInput, constant: NDArray[Any]) -> str:
     if TASKS[inputs.model.config.task].has_classes:
         return f"({int(constant.sum())} of {len(constant)} labels)"
     return "(the mean)"
-
-
-def judge(training: PartScore, held_out: PartScore | None, *, differs: bool) -> Verdict:
-    """The verdict over two parts.
-
-    Args:
-        differs: whether the sequences or labels of the held-out part are known to be different.
-    """
-    part = held_out if held_out is not None else training
-    if not training.learnt:
-        return "learnt nothing"
-    if held_out is not None and is_worse(held_out.loss, training.loss):
-        lost = 1 - max(0.0, held_out.removed) / max(training.removed, 1e-9)
-        if differs:
-            return "held-out data differ"
-        if lost > LOST or not held_out.learnt:
-            return "overfits"
-    if (best := part.best) and part.removed < EXCELLENT:
-        # Without a held-out part the network answers sequences it was trained on, as the baselines
-        # do; there only a baseline that is better tells something.
-        if is_above_zero(part.loss - part.baselines[best]):
-            return "does not beat the baseline"
-        if held_out is not None and not is_above_zero(part.baselines[best] - part.loss, 0.025):
-            return "does not beat the baseline"
-    return "fine"
 
 
 def describe(
@@ -334,13 +302,22 @@ def describe(
         rule.better,
         value(part.constant),
         part.best,
-        value(part.baselines[part.best]) if part.best else math.nan,
+        _reference(part, value),
         value(training.loss),
         None if held_out is None else value(held_out.loss),
         verdict,
         "",
     )
     return Score(**{**vars(numbers), "sentence": _sentence(numbers, constant)})
+
+
+def _reference(part: PartScore, value: Callable[[Floats], float]) -> float:
+    """The metric of the best baseline; NaN without baselines."""
+    if part.comparison is None:
+        return math.nan
+    # A report may have compared with a baseline that was not fitted here.
+    own = part.baselines.get(part.best)
+    return part.comparison.reference if own is None else value(own)
 
 
 def _sentence(score: Score, constant: str) -> str:

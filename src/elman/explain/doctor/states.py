@@ -66,9 +66,12 @@ def measure_states(
         deviation = layer.over_time("h")[mask].std(0, correction=0)
         measurements.unit_deviation[place] = deviation.cpu().double().numpy()
         for name in cell.traced:
-            saturated = _saturated(layer.over_time(name)[mask], cell.activations.get(name, ""))
+            values = layer.over_time(name)[mask]
+            saturated = _saturated(values, cell.activations.get(name, ""))
             if saturated is not None:
+                high = saturated & (values > 0.5)
                 measurements.saturation[(*place, name)] = float(saturated.double().mean())
+                measurements.saturated_high[(*place, name)] = float(high.double().mean())
         _, U, _, _ = weights_of(model, layer.layer, layer.reverse)
         for name, block in cell.split(U.T).items():
             # In float64, because eigenvalues of a nonsymmetric matrix are sensitive to rounding.
@@ -135,31 +138,50 @@ def diagnose_states(
     Args:
         skill: share of the baseline's loss that the network removes; None without labels.
     """
-    yield from _diagnose_saturation(measurements)
+    learnt = inputs.record is not None and skill is not None and skill > Limits.LEARNT
+    yield from _diagnose_saturation(inputs, measurements, learnt)
     yield from _diagnose_units(inputs, measurements)
     yield from _diagnose_matrices(inputs, measurements)
     yield from _diagnose_gradients(inputs, measurements, skill)
 
 
-def _diagnose_saturation(measurements: Measurements) -> Iterator[Finding]:
+def _diagnose_saturation(
+    inputs: DiagnosisInput, measurements: Measurements, learnt: bool
+) -> Iterator[Finding]:
+    """Find gates at an end of their range; in a network that has learnt they may be meant so."""
     for place, share in measurements.saturation.items():
-        if share > Limits.SATURATED:
-            what = (
-                "states are below -0.98 or above 0.98"
-                if place[2] == "h"
-                else "activations are saturated"
-            )
-            yield Finding(
-                "saturated_gates",
-                "warning",
-                f"{share:.0%} of its {what}, where the slope is almost 0: it hardly learns",
-                share,
-                Limits.SATURATED,
-                "Lower the learning rate, standardise the inputs (scale), or train again with "
-                "initialization 'orthogonal'.",
-                "learning_rate",
-                *place,
-            )
+        if share <= Limits.SATURATED:
+            continue
+        upper = measurements.saturated_high.get(place, 0.0)
+        tanh = inputs.model.config.cell_definition.activations.get(place[2]) == "tanh"
+        ends = ("at -1", "at 1") if tanh else ("closed", "open")
+        name = f"{'state' if place[2] in ('h', 'c') else 'gate'} {place[2]}"
+        if upper > 0.8 * share:
+            what = f"{name} stays {ends[1]} at {upper:.0%} of its steps and units"
+        elif upper < 0.2 * share:
+            what = f"{name} stays {ends[0]} at {share - upper:.0%} of its steps and units"
+        else:
+            what = f"{name} is {ends[0]} at {share - upper:.0%} of its steps and units, and "
+            what += f"{ends[1]} at {upper:.0%}"
+        yield Finding(
+            "saturated_gates",
+            "note" if learnt else "warning",
+            f"{what}, where inputs and weights hardly change it",
+            share,
+            Limits.SATURATED,
+            ""
+            if learnt
+            else inputs.advise_scale(
+                "Train again with a lower learning rate"
+                + ("." if _is_orthogonal(inputs) else " or with initialization 'orthogonal'."),
+            ),
+            "learning_rate",
+            *place,
+        )
+
+
+def _is_orthogonal(inputs: DiagnosisInput) -> bool:
+    return bool(inputs.option("initialization") == "orthogonal")
 
 
 def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Iterator[Finding]:
@@ -185,6 +207,8 @@ def _diagnose_units(inputs: DiagnosisInput, measurements: Measurements) -> Itera
             threshold,
             "Lower the learning rate, or use nonlinearity 'tanh'."
             if relu
+            else "Use fewer units (hidden_size)."
+            if inputs.option("weight_decay") == 0
             else "Lower weight_decay, or use fewer units (hidden_size).",
             "learning_rate" if relu else "weight_decay",
             *place,
@@ -211,8 +235,9 @@ def _diagnose_matrices(inputs: DiagnosisInput, measurements: Measurements) -> It
                 f"differences grow by that factor at every step, until {end}",
                 radius,
                 Limits.RADIUS[activation],
-                "Train again with initialization 'orthogonal' (radius 1) or a lower learning "
-                "rate, or use cell 'gru'.",
+                "Train again with "
+                + ("" if _is_orthogonal(inputs) else "initialization 'orthogonal' (radius 1) or ")
+                + "a lower learning rate, or use cell 'gru'.",
                 "initialization",
                 *place[:2],
             )
@@ -225,6 +250,8 @@ def _diagnose_gradients(
     steps = int(np.median(np.minimum(inputs.lengths, STEPS)))
     learnt = skill is not None and skill > Limits.LEARNT
     trained = inputs.record is not None and skill is not None
+    remedy, setting = _lengthen_reach(inputs, gated)
+    clipped = bool(inputs.option("clip_norm"))
     for place, share in measurements.gradient_by_lag.items():
         if steps < 3 or len(share) < steps:
             continue
@@ -237,39 +264,48 @@ def _diagnose_gradients(
                 f"a gradient grows by a factor of {highest:.1e} on its way back over {back} steps",
                 highest,
                 Limits.EXPLODED,
-                "Keep clip_norm above 0, lower the learning rate, or train again with "
-                "initialization 'orthogonal'.",
-                "clip_norm",
+                ("Lower" if clipped else "Keep clip_norm above 0, or lower")
+                + " the learning rate"
+                + ("." if _is_orthogonal(inputs) else ", or use initialization 'orthogonal'."),
+                "learning_rate" if clipped else "clip_norm",
                 *place,
             )
         elif left < Limits.VANISHED:
             reach = int(np.argmax(share < Limits.REACH))
+            rest = "is 0" if left == 0 else f"is down to {left:.1e} of its size"
             message = (
-                f"{left:.1e} of a gradient is left after {back} steps back, and less than a "
-                f"thousandth after {reach}: the network hardly learns from earlier steps"
+                f"the gradient {rest} after {back} steps back, and below a thousandth after {reach}"
             )
             # Before training, only a decay faster than in new gated networks is a warning, because
             # gates may still learn to carry gradients further. After training, the skill decides.
             by_step = max(left, 1e-300) ** (1 / back)
             harmful = not learnt and (trained or by_step < Limits.FACTOR)
-            if not harmful:
-                message += (
-                    "; it has learnt all the same, so its predictions may not need them"
-                    if learnt
-                    else "; its gates may still learn to carry gradients further"
-                )
+            if harmful:
+                message += ": the network cannot learn from steps further back"
+            elif learnt:
+                message += ". The network has learnt nevertheless"
+            else:
+                message += "; its gates may still learn to carry it further"
             yield Finding(
                 "vanishing_gradients",
                 "warning" if harmful else "note",
                 message,
                 left,
                 Limits.VANISHED,
-                "Use readout 'mean' or 'max', which gives every step a short path to the output."
-                if gated
-                else "Use cell 'gru' or 'lstm', whose gates carry gradients further.",
-                "readout" if gated else "cell",
+                remedy if harmful else "",
+                setting,
                 *place,
             )
+
+
+def _lengthen_reach(inputs: DiagnosisInput, gated: bool) -> tuple[str, str]:
+    """What carries gradients further than the network's settings do, and its setting."""
+    if not gated:
+        return "Use cell 'gru' or 'lstm', whose gates carry gradients further.", "cell"
+    if inputs.model.config.readout == "last":
+        words = "Use readout 'mean' or 'max', which gives every step a short path to the output."
+        return words, "readout"
+    return "Cut the sequences into shorter windows (window), or keep every second step.", "window"
 
 
 def describe_reach(measurements: Measurements) -> str:
