@@ -90,6 +90,12 @@ def validate_settings(section: type[T], values: Mapping[str, Any], place: str = 
         raise SettingsError(f"{place}: {error}" if place else str(error)) from None
 
 
+def check_value(section: Any, name: str, value: Any) -> str:
+    """Return what is wrong with the value of one setting of a section; empty if nothing is."""
+    _, expected = _check(_adapters(section)[name], value)
+    return f"{name}: got {value!r}, expected {expected}" if expected else ""
+
+
 @functools.cache
 def _adapters(section: Any) -> dict[str, Any]:
     from pydantic import TypeAdapter

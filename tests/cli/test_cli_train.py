@@ -167,9 +167,9 @@ def test_a_wrong_key_names_the_nearest(elman, tmp_path):
     done = elman("train", "x.csv", "--config", "c.toml", "--print-config")
     assert done.code == 2
     assert done.err.splitlines() == [
-        "Error: c.toml: [model] hiden_size: no such setting. Did you mean 'hidden_size'?",
-        "c.toml: [model] epochs: belongs below [training]",
-        "c.toml: trainning: no such section or setting. Did you mean 'training'?",
+        "Error: c.toml, line 2: [model] hiden_size: no such setting. Did you mean 'hidden_size'?",
+        "c.toml, line 3: [model] epochs: belongs below [training]",
+        "c.toml, line 4: trainning: no such section or setting. Did you mean 'training'?",
     ]
 
 

@@ -164,10 +164,10 @@ def test_weights_survive_saving_and_cloning(tmp_path):
 def test_class_weights_in_a_settings_file(tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text('[training.class_weight]\nup = 2\n"a \\" b" = 0.5\n')
-    settings = merge(read_toml(path))
+    settings = merge(file=read_toml(path))
     assert settings.training.class_weight == {"up": 2.0, 'a " b': 0.5}
     path.write_text(to_toml(settings))
-    assert merge(read_toml(path)) == settings
+    assert merge(file=read_toml(path)) == settings
     path.write_text("[training.class_weight]\nup = 0\n")
     with pytest.raises(SettingsError, match="class_weight: got"):
-        merge(read_toml(path))
+        merge(file=read_toml(path))

@@ -32,7 +32,7 @@ def test_every_setting_has_a_line():
 
 def test_defaults_come_back(tmp_path):
     path = write(tmp_path, to_toml(RunSettings()))
-    assert merge(read_toml(path)) == RunSettings()
+    assert merge(file=read_toml(path)) == RunSettings()
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -72,7 +72,7 @@ def test_anything_comes_back(
         }
     )
     path.write_bytes(to_toml(settings).encode())
-    again = merge(read_toml(path))
+    again = merge(file=read_toml(path))
     assert again == settings
     assert settings_hash(again) == settings_hash(settings)
 
@@ -119,7 +119,7 @@ WRONG = [
     ("[[model]]\ncell = 'gru'", "model: is a section, written [model]"),
     ("[model\ncell = 'gru'", "cannot be read as TOML"),
     ("[model]\ncell = gru", "line 2"),
-    ("[model]\ncell = 'gru'\ncell = 'rnn'", "cannot be read as TOML"),
+    ("[model]\ncell = 'gru'\ncell = 'rnn'", "line 3: cell: given twice, first in line 2"),
 ]
 
 
@@ -144,6 +144,94 @@ def test_all_faults_of_a_file_at_once(tmp_path):
     assert len(str(caught.value).splitlines()) == 3
 
 
+LINES = {
+    # file: (line, beginning of the message) of every fault, in order
+    """epochs = 3
+[model]
+hiden_size = 3
+
+[training]
+cell = "gru"
+[trainning]
+seed = 1
+""": [
+        (1, "epochs: belongs below [training]"),
+        (3, "[model] hiden_size: no such setting"),
+        (6, "[training] cell: belongs below [model]"),
+        (7, "trainning: no such section or setting. Did you mean 'training'?"),
+    ],
+    # Syntax errors do not hide one another, nor what else is wrong.
+    """# a comment
+[model]
+cell = gru
+hidden_size = "many"
+num_layers = 2
+[data]
+scale = True
+validation = 1.5
+unknown = 1
+num_layers
+""": [
+        (3, "cannot be read as TOML: the value is none of TOML's. Put text in quotes"),
+        (4, "[model] hidden_size: got 'many', expected a valid integer"),
+        (7, "cannot be read as TOML: the value is none of TOML's"),
+        (8, "[data] validation: got 1.5, expected"),
+        (9, "[data] unknown: no such setting"),
+        (10, "cannot be read as TOML: Expected '='"),
+    ],
+    "[model]\ncell = 'gru'\n[model]\ncell = 'rnn'\n": [
+        (3, "[model]: given twice, first in line 1"),
+        (4, "cell: given twice, first in line 2"),
+    ],
+    """[data]
+values = \"\"\"a,
+b = 3
+c\"\"\"
+[training.class_weight]
+no = 2.0
+[training]
+epoch = 7
+""": [(8, "[training] epoch: no such setting. Did you mean 'epochs'?")],
+    "[training\nepochs = 3\n[data]\nsed = 1": [
+        (1, "cannot be read as TOML: Expected ']'"),
+        (2, "epochs: belongs below [training]"),
+        (4, "[data] sed: no such setting"),
+    ],
+    "[training]\r\nepoch = 3\r\n": [(2, "[training] epoch: no such setting")],
+}
+
+
+@pytest.mark.parametrize("text", LINES, ids=range(len(LINES)))
+def test_every_fault_of_a_file_has_its_line(tmp_path, text):
+    path = tmp_path / "my.toml"
+    path.write_bytes(text.encode())
+    with pytest.raises(SettingsError) as caught:
+        read_toml(path)
+    found = str(caught.value).splitlines()
+    expected = [f"{path}, line {line}: {message}" for line, message in LINES[text]]
+    assert len(found) == len(expected), found
+    for one, beginning in zip(found, expected, strict=True):
+        assert one.startswith(beginning)
+
+
+def test_a_wrong_value_has_its_line_unless_a_flag_takes_its_place(tmp_path):
+    text = "[data]\nstride = 3\n\n[training]\nseed = -1\nepochs = '3'\nloss = 'focal'\n"
+    file = read_toml(write(tmp_path, text + "label_smoothing = 0.1\n"))
+    with pytest.raises(SettingsError) as caught:
+        merge(file=file)
+    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == [
+        f"{file.path}, line {n}" for n in (2, 5, 6)
+    ]
+    flags = {"data": {"window": 9}, "training": {"seed": 1, "epochs": "4"}}
+    with pytest.raises(SettingsError, match=r"^epochs: got '4'"):
+        merge(flags, file=file)
+    flags["training"]["epochs"] = 4
+    with pytest.raises(SettingsError, match=r"line 8: \[training\] label_smoothing: got 0.1"):
+        merge(flags, file=file)
+    flags["training"]["label_smoothing"] = 0.0
+    assert merge(flags, file=file).training.seed == 1
+
+
 def test_a_file_that_is_not_there(tmp_path):
     write(tmp_path, "")
     with pytest.raises(SettingsError, match=r"mx\.toml: no such file\. Did you mean 'my\.toml'\?"):
@@ -162,4 +250,4 @@ def test_odd_characters(tmp_path, value):
     settings = merge({"data": {"target": f"a{value}b"}})
     path = tmp_path / "odd.toml"
     path.write_bytes(to_toml(settings).encode())
-    assert merge(read_toml(path)) == settings
+    assert merge(file=read_toml(path)) == settings

@@ -85,7 +85,7 @@ def test_metrics(trained, files):
     assert found["epochs"] == found["kept_epoch"] == 2
     assert found["stopped"] == "all epochs done"
     assert found["gradients"] == f"gradients by one native call a batch ({_core.isa()})"
-    settings = merge(read_toml(done.folder / "config.toml"))
+    settings = merge(file=read_toml(done.folder / "config.toml"))
     assert found["settings_sha256"] == settings_hash(settings)
     data = files / "text.csv"
     assert found["data_sha256"] == {str(data): hashlib.sha256(data.read_bytes()).hexdigest()}
@@ -149,7 +149,7 @@ def test_predictions(trained, files):
 
 def test_the_config_is_complete_and_resolved(trained, files):
     done, _ = trained
-    values = read_toml(done.folder / "config.toml")
+    values = read_toml(done.folder / "config.toml").values
     model, training, data = values["model"], values["training"], values["data"]
     assert model["readout"] == "last"
     assert (training["weight_decay"], training["patience"], training["keep"]) == (0.3, 15, "best")
@@ -169,7 +169,7 @@ def test_a_run_can_be_had_again(files, tmp_path, name):
     small = {"model": {"hidden_size": 4, "dropout": 0.2}, "training": {"epochs": 2, "seed": 5}}
     small |= {"report": {"diagnostics": False}}
     first = quiet_run(merge({"data": {"data": data}, **small}), out=tmp_path / "a")
-    second = quiet_run(merge(read_toml(tmp_path / "a" / "config.toml")), out=tmp_path / "b")
+    second = quiet_run(merge(file=read_toml(tmp_path / "a" / "config.toml")), out=tmp_path / "b")
     assert figures(first.folder) == figures(second.folder)
     for file in ("config.toml", "predictions.csv", "model/model.safetensors"):
         one, two = ((tmp_path / x / file).read_bytes() for x in "ab")

@@ -84,7 +84,7 @@ def test_from_file_to_report_and_back(name, tmp_path, monkeypatch):
     assert ("RMSE" if task == "regression" else "F1 (micro)") in page
     assert f"Loss and {'error' if task == 'regression' else 'accuracy'} by epoch" in page
     assert "against" in page
-    again = read_toml(done.folder / "config.toml")
+    again = read_toml(done.folder / "config.toml").values
     plain = merge(again, NO_DIAGNOSTICS)
     second = run(plain, out=tmp_path / "again", verbose=0, echo=lambda _: None)
     assert {p.stem for p in (second.folder / "plots").iterdir()} == pictures - looked

@@ -97,4 +97,4 @@ def settings_from(flags: Mapping[str, Any], config: Path | None) -> RunSettings:
     for setting in list_settings():
         if flags[setting.name] is not None:
             values.setdefault(setting.section, {})[setting.name] = flags[setting.name]
-    return merge(read_toml(config) if config else {}, values)
+    return merge(values, file=read_toml(config) if config else None)
