@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from elman import SequenceClassifier, load
+from elman import DataError, SequenceClassifier, SettingsError, ShapeError, load
 from elman.data.dataset import unit_of
 from elman.explain.network import read_sequence
 from elman.runs.config import RunSettings
@@ -13,6 +13,7 @@ from elman.runs.experiment import run
 from elman.settings import DataSettings, ModelSettings, ReportSettings, TrainingSettings
 
 pandas = pytest.importorskip("pandas")
+pyarrow = pytest.importorskip("pyarrow")
 
 SMALL = {"hidden_size": 4, "epochs": 1, "batch_size": 8, "random_state": 0}
 NAMES = ("temp [°C]", "vibration", "mode")
@@ -63,21 +64,119 @@ def assert_knows_machines(model):
     assert sorted(columns.category_values[2]) == ["idle", "run"]
 
 
-def test_the_command_keeps_the_columns_of_its_file(tmp_path):
-    machines().to_csv(tmp_path / "m.csv", index=False)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a run on the file m.csv of machines, its folder and the file."""
+    folder = tmp_path_factory.mktemp("machines")
+    machines().to_csv(folder / "m.csv", index=False)
     settings = RunSettings(
-        DataSettings(data=str(tmp_path / "m.csv"), id="machine", target="label"),
+        DataSettings(data=str(folder / "m.csv"), id="machine", target="label"),
         ModelSettings(hidden_size=4),
         TrainingSettings(epochs=1),
         ReportSettings(diagnostics=False),
     )
-    run(settings, out=tmp_path / "run", verbose=0, echo=lambda text: None)
-    saved = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["columns"]
+    run(settings, out=folder / "run", verbose=0, echo=lambda text: None)
+    return load(folder / "run"), folder
+
+
+def test_the_command_keeps_the_columns_of_its_file(trained):
+    model, folder = trained
+    saved = json.loads((folder / "run" / "model" / "config.json").read_text())["columns"]
     assert saved["names"] == list(NAMES)
     assert saved["units"] == ["°C", None, None]
-    model = load(tmp_path / "run")
     assert_knows_machines(model)
     assert model.layout_.id == "machine"
+
+
+def test_channels_are_matched_by_name(trained):
+    model, _ = trained
+    parts = [part for _, part in machines().groupby("machine", sort=False)]
+    given = model.predict_proba([part[list(NAMES)] for part in parts])
+    arrow = [pyarrow.Table.from_pandas(p[list(NAMES[::-1])], preserve_index=False) for p in parts]
+    for X in (
+        [part[list(NAMES[::-1])] for part in parts],
+        [part[list(NAMES[:: -1 if i % 2 else 1])] for i, part in enumerate(parts)],
+        parts,  # with the id, the time and the label, which the training file had
+        arrow,
+        [part[list(NAMES)].to_numpy() for part in parts],
+        [part.assign(mode=part["mode"].astype("category")) for part in parts],
+        [part.assign(mode=part["mode"] + " ") for part in parts],
+    ):
+        np.testing.assert_array_equal(model.predict_proba(X), given)
+
+
+def test_frames_in_another_order_train_the_same_network():
+    parts = [part[list(NAMES)] for _, part in machines().groupby("machine", sort=False)]
+    mixed = [part[list(NAMES[:: -1 if i % 2 else 1])] for i, part in enumerate(parts)]
+    y = ["ok", "bad"] * 6
+    one = SequenceClassifier(**SMALL).fit(parts, y)
+    other = SequenceClassifier(**SMALL).fit(mixed, y, validation_data=None)
+    np.testing.assert_array_equal(one.predict_proba(parts), other.predict_proba(parts))
+    validated = SequenceClassifier(**SMALL).fit(parts, y, validation_data=(mixed, y))
+    assert validated.history_.epochs[0].validation_loss is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.drop(columns="vibration"), "sequence 0: there is no column 'vibration'"),
+        (
+            lambda p: p.rename(columns={"vibration": "Vib"}),
+            "there is no column 'vibration'.*Did you mean 'Vib'",
+        ),
+        (
+            lambda p: p.assign(temp=1.0),
+            r"column 'temp' was not in the training data.*Did you mean 'temp \[°C\]'\? Leave",
+        ),
+        (
+            lambda p: p.assign(vibration="n/a"),
+            "step 1, column 'vibration' is 'n/a', expected a num",
+        ),
+    ],
+)
+def test_other_columns_are_refused(trained, change, message):
+    model, _ = trained
+    parts = [change(part) for _, part in machines().groupby("machine", sort=False)]
+    with pytest.raises((ShapeError, DataError), match=message):
+        model.predict(parts)
+
+
+def test_columns_that_are_numbers_are_no_names(trained):
+    model, _ = trained
+    parts = [part[list(NAMES)] for _, part in machines().groupby("machine", sort=False)]
+    numbered = [part.set_axis(range(3), axis=1) for part in parts]
+    with pytest.warns(UserWarning, match=r"not have valid feature names.*matched by position"):
+        given = model.predict_proba(numbered)
+    np.testing.assert_array_equal(given, model.predict_proba(parts))
+    unnamed = SequenceClassifier(**SMALL).fit([part.to_numpy() for part in parts], [0, 1] * 6)
+    with pytest.warns(UserWarning, match=r"X has feature names.*fitted without"):
+        unnamed.predict(parts)
+
+
+def test_a_category_is_the_same_as_a_number():
+    frame = machines()
+    frame["mode"] = np.where(frame["mode"] == "run", "2", "1")
+    parts = [part[list(NAMES)] for _, part in frame.groupby("machine", sort=False)]
+    model = SequenceClassifier(**SMALL).fit(parts, ["ok", "bad"] * 6)
+    given = model.predict_proba(parts)
+    for kind in (int, float, "Int64"):
+        numbers = [part.assign(mode=part["mode"].astype(int).astype(kind)) for part in parts]
+        np.testing.assert_array_equal(model.predict_proba(numbers), given)
+        assert not model.count_unknown(numbers)
+
+
+def test_names_can_be_given_with_arrays(tmp_path):
+    X = list(np.random.default_rng(0).normal(size=(12, 4, 2)))
+    y = ["ok", "bad"] * 6
+    model = SequenceClassifier(**SMALL).fit(X, y, column_names=["temp (K)", "vibration"])
+    assert model.columns_.names == ("temp (K)", "vibration")
+    assert model.columns_.units == ("K", None)
+    swapped = [pandas.DataFrame(x[:, ::-1], columns=["vibration", "temp (K)"]) for x in X]
+    np.testing.assert_array_equal(model.predict_proba(swapped), model.predict_proba(X))
+    with pytest.raises(SettingsError, match=r"column_names: got 1 names, expected 2"):
+        SequenceClassifier(**SMALL).fit(X, y, column_names=["temp"])
+    with pytest.raises(SettingsError, match=r"the columns of X are the steps of one channel"):
+        SequenceClassifier(**SMALL).fit(np.zeros((12, 4)), y, column_names=["temp"])
 
 
 def test_frames_keep_their_columns(tmp_path):

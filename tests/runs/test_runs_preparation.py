@@ -58,10 +58,12 @@ def test_a_model_knows_its_columns(tmp_path):
         assert model.target_.names == ("strain",)
         assert model.layout_.id == "id"
         assert model.chosen_.startswith("chosen for 16 sequences")
-        with pytest.raises(DataError, match="step 1, channel 'heat' is missing"):
+        with pytest.raises(DataError, match="step 2, channel 'heat' is missing"):
             model.predict([[[0.0, 1.0], [0.0, np.nan]]])
     X = [rng.normal(size=(4, 2)) for _ in range(3)]
     frames = [pd.DataFrame(x, columns=["vibration", "heat"]) for x in X]
     assert (model.predict(frames) == model.predict(X)).all()
-    with pytest.raises(ShapeError, match="feature names"):
-        model.predict([frame[["heat", "vibration"]] for frame in frames])
+    swapped = [frame[["heat", "vibration"]] for frame in frames]
+    assert (model.predict(swapped) == model.predict(X)).all()
+    with pytest.raises(ShapeError, match=r"there is no column 'heat'.* Did you mean 'Heat'"):
+        model.predict([frame.rename(columns={"heat": "Heat"}) for frame in frames])

@@ -229,6 +229,15 @@ class Dataset:
         named = self.ids or self.lines is not None
         return tuple(map(str, self.names)) if named else ()
 
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the target columns in the file; empty if there are none."""
+        names = self.layout.target
+        if not names or self.target is None:
+            return ()
+        single = flatten(self.target).ndim == 1
+        return (names,) if single else tuple(name.strip() for name in names.split(","))
+
     def labels(self) -> list[Any]:
         """Return every label as often as it occurs, with sets flattened; empty for numbers."""
         task = TASKS[self.task]

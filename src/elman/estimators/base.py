@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import batch_by_length, pad
-from elman.data.dataset import Layout
-from elman.data.ragged import Fill
+from elman.data.dataset import Dataset, Layout
 from elman.errors import DataError
 from elman.estimators.card import describe_model, make_card
-from elman.estimators.containers import InputContainer, check_columns, open_container
+from elman.estimators.containers import InputContainer, check_steps, open_container
 from elman.estimators.encoder import EncodedSequences
-from elman.estimators.labels import Labels, refuse_other_lengths
+from elman.estimators.labels import refuse_other_lengths
 from elman.estimators.parameters import Settings, refuse_missing_device
-from elman.estimators.prepare import Prepared, Previous, prepare, read_labels, read_split
-from elman.estimators.storage import FittedState, write_card, write_folder
+from elman.estimators.prepare import Prepared, Previous, prepare, read_split
+from elman.estimators.reading import SequenceReader
+from elman.estimators.storage import write_card, write_folder
 from elman.evaluate import Check, Report, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel
@@ -34,22 +34,18 @@ from elman.train.progress import make_progress
 _BATCH = 256  # sequences per batch in prediction
 
 
-class SequenceEstimator(FittedState):
+class SequenceEstimator(SequenceReader):
     """Base class of classifier, tagger and regressor; do not use it directly."""
-
-    @property
-    def per_step(self) -> bool:
-        """Whether there is a prediction at every step."""
-        return self.readouts == ("every",)
 
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
         on_epoch: EpochCallback | None = None,
         groups: Any = None,
+        column_names: Sequence[str] = (),
         test_data: tuple[Any, ...] | None = None,
     ) -> Self:
         """Train on labelled sequences.
@@ -59,8 +55,10 @@ class SequenceEstimator(FittedState):
         Args:
             X: n sequences: list of (T_i, C) or (T_i,) arrays, array (n, T, C) or (n, T), list of
                 token lists, or list of strings; or a list of tables (T_i, C), object arrays or
-                data frames, with numbers and categories. Missing numbers are NaN.
+                data frames, with numbers and categories. Missing numbers are NaN. Or a data set
+                from `elman.data.read`; files and frames are then read alike for predictions.
             y: a label or number for each sequence, or for each step; see the estimator's class.
+                None means the labels of the data set X.
             sample_weight: n numbers, the weight of each sequence in the loss; if there is a target
                 at every step, also n lists with one weight per step. A weight of 0 excludes it.
             validation_data: (X, y) or (X, y, sample_weight), used for validation instead of a
@@ -69,13 +67,16 @@ class SequenceEstimator(FittedState):
                 `elman.explain.Watch`, which has access to the network itself.
             groups: n group labels, one per sequence; the validation split consists of whole
                 groups.
+            column_names: names of the channels of X, if X is arrays.
             test_data: (X, y), evaluated during the training for its curve in `history_` and
                 `plot_history`. Nothing is chosen by it and the weights are the same bits without
                 it. The evaluations cost at most 3 % of the training: a large test split is
                 evaluated every few epochs, or a fixed sample of it; see `history_.monitored`.
         Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
-        prepared = self.prepare(X, y, sample_weight, validation_data, groups)
+        prepared = self.prepare(
+            X, y, sample_weight, validation_data, groups, column_names=column_names
+        )
         if test_data is not None:
             prepared = self.monitor(prepared, test_data)
         return self.fit_prepared(prepared, on_epoch)
@@ -102,9 +103,12 @@ class SequenceEstimator(FittedState):
         Raises: the same errors as `fit`.
         """
         previous = self._previous() if self.warm_start else None
+        if isinstance(X, Dataset):
+            y = X.target if y is None else y
+            target_names, layout = target_names or X.target_names, layout or X.layout
         container, settings = self._check_before(X, y, previous)
         return prepare(
-            container,
+            container.with_names(column_names),
             y,
             settings,
             targets=self.targets,
@@ -113,7 +117,6 @@ class SequenceEstimator(FittedState):
             validation_data=validation_data,
             groups=groups,
             previous=previous,
-            column_names=column_names,
             target_names=target_names,
             layout=layout,
         )
@@ -202,9 +205,9 @@ class SequenceEstimator(FittedState):
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",
                 remedy="Expected a label a sequence.",
             )
-        container = open_container(X)
+        container = open_container(X, None if previous is None else self.trained_columns())
         if previous is not None:
-            check_columns(self, container)
+            check_steps(self, container)
         return container, settings
 
     def _previous(self) -> Previous | None:
@@ -240,40 +243,6 @@ class SequenceEstimator(FittedState):
             )
         return model.cpu(), history
 
-    def read_sequences(self, X: Any) -> Any:
-        """Take X out of its container, and check its columns against those of the training data.
-
-        The result of `encode` is returned unchanged.
-        """
-        self._check_fitted()
-        if isinstance(X, EncodedSequences):
-            return X
-        container = open_container(X)
-        check_columns(self, container)
-        return container.sequences
-
-    def read_labels(self, X: Any, y: Any) -> Labels:
-        """Return y, checked to have a label for each sequence or each step of X."""
-        return read_labels(X, y, self.targets, per_step=self.per_step)
-
-    def encode(self, X: Any, *, fill: Fill = "refuse") -> EncodedSequences:
-        """Return X as network inputs, which every method accepts in place of X.
-
-        To predict, evaluate and explain the same sequences, encode them only once.
-
-        Args:
-            fill: for gaps in channels that had none in training; see `data.ragged.fill_gaps`.
-        Raises: DataError or ShapeError if X does not have the form of the training data; DataError
-            if it was encoded for another model.
-        """
-        encoded = self.encoder_.encode_sequences(self.read_sequences(X), fill)
-        ids = self.name_sequences(X)
-        return dataclasses.replace(encoded, ids=ids) if ids else encoded
-
-    def name_sequences(self, X: Any) -> tuple[str, ...]:
-        """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
-        return X.ids if isinstance(X, EncodedSequences) else open_container(X).ids
-
     def predict_encoded(self, encoded: EncodedSequences) -> NDArray[np.float64]:
         """Return probabilities or values: (n, K), one row per sequence, or (N, K), one per step."""
         inputs = encoded.inputs
@@ -302,6 +271,10 @@ class SequenceEstimator(FittedState):
     def predict(self, X: Any) -> Any:
         """Predict each sequence, or each step.
 
+        Args:
+            X: sequences in the same form as for `fit`, with channels matched by name where there
+                are names; a path or a long data frame, read as the training file was; a data set;
+                or the result of `encode`.
         Returns: the most probable class, (n,); for multilabel targets an integer indicator, (n, K),
             1 where the probability is above 1/2; or numbers in the target's unit, (n,), or (n, K)
             if y had K columns. Predictions per step are n arrays (T_i, ...).
@@ -312,7 +285,7 @@ class SequenceEstimator(FittedState):
     def evaluate(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         groups: Any = None,
         duplicates: Any = None,
@@ -321,8 +294,8 @@ class SequenceEstimator(FittedState):
         """Compare predictions with y, and with baselines fitted on the training split.
 
         Args:
-            X: sequences in the same form as for `fit`, or the result of `encode`.
-            y: their targets, in the same form as for `fit`.
+            X: the same as for `predict`.
+            y: their targets, in the same form as for `fit`; None for those of a file or data set.
             groups: n group labels, one per sequence, such as subjects; the intervals are then
                 computed over whole groups.
             duplicates: n truth values, whether each sequence is in the training data too; the
@@ -332,6 +305,7 @@ class SequenceEstimator(FittedState):
             tables in the terminal and in a notebook.
         Raises: DataError if y contains a class that does not occur in the training data.
         """
+        X, y = self.read_labelled(X, y)
         encoded = self.encode(X)
         inputs, labels = encoded.inputs, self.read_labels(encoded, y)
         refuse_other_lengths(inputs, labels)

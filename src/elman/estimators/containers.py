@@ -9,63 +9,22 @@ and sktime store arrays channels first; `from_channels_first` transposes them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from elman.data.dataset import Dataset, unit_of
+from elman.data.dataset import Dataset, Layout, unit_of
 from elman.data.ragged import Ragged
-from elman.errors import DataError, KindError, ShapeError
-
-ColumnRole = Literal["steps", "channels"]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of the X that an estimator was trained on.
-
-    Args:
-        what: meaning of the columns: the steps of a table, the channels of sequences (T, C), or
-            None if X had no columns that later inputs must match.
-        count: `n_features_in_`.
-        names: `feature_names_in_`; None if there were none, or not all were strings.
-        units: unit of each column that `names` lists, None where its name has no unit.
-        category_values: for each channel, its categories in the training split, in the order of
-            their codes; empty for a channel of numbers, and for the steps of a table.
-    """
-
-    what: ColumnRole | None = None
-    count: int | None = None
-    names: tuple[str, ...] | None = None
-    units: tuple[str | None, ...] = ()
-    category_values: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """Names of the channels; empty if they are not known."""
-        return (self.names or ()) if self.what == "channels" else ()
-
-    @classmethod
-    def of_channels(cls, names: Sequence[str], count: int) -> Columns:
-        """Return columns with these names, or an empty `Columns` if there are not `count` names.
-
-        Names that only number the channels, which readers give to the channels of files without
-        names, are no names: a frame's columns could not be matched with them.
-        """
-        numbered = [f"channel {c + 1}" for c in range(count)]
-        if len(names) != count or list(names) == numbered:
-            return cls()
-        return cls("channels", count, tuple(names), tuple(map(unit_of, names)))
-
-    def with_categories(self, categories: Mapping[int, Iterable[str]], channels: int) -> Columns:
-        """Return the columns with the categories of each categorical channel, by its index."""
-        values = tuple(tuple(categories.get(c, ())) for c in range(channels))
-        return dataclasses.replace(self, category_values=values)
+from elman.errors import DataError, KindError, SettingsError, ShapeError
+from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
+from elman.formats import KINDS
 
 
 @dataclass(frozen=True)
@@ -78,6 +37,8 @@ class InputContainer:
         table: the frame or array with these columns, or an empty array of the same width.
         loose: whether a later X in this form may have different columns.
         ids: name of each sequence; empty if they have none.
+        names: for a data set, names of its channels.
+        layout: for a data set, how its file was read.
     """
 
     sequences: Any
@@ -85,9 +46,27 @@ class InputContainer:
     table: Any = None
     loose: bool = False
     ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    layout: Layout | None = None
+
+    def with_names(self, names: Sequence[str]) -> InputContainer:
+        """Return the container with names of its channels; names that X has itself are kept.
+
+        Raises: SettingsError for a table, whose columns are steps.
+        """
+        if not names or self.names or self.what == "channels":
+            return self
+        if self.what == "steps":
+            raise SettingsError(
+                f"column_names: got {len(names)} names of channels, but the columns of X are the "
+                "steps of one channel. Give an array (n, T, C), a list of arrays (T, C), or a frame"
+            )
+        return dataclasses.replace(self, what="channels", names=tuple(names))
 
     def columns(self) -> Columns:
         """Return the columns that a fitted estimator stores, as scikit-learn determines them."""
+        if self.names:
+            return Columns.of_channels(self.names, len(self.names))
         if self.what is None:
             return Columns()
         checked = BaseEstimator()  # scikit-learn sets the attributes on an estimator
@@ -101,28 +80,36 @@ class InputContainer:
         return Columns(self.what, checked.n_features_in_, names, units)
 
 
-def open_container(X: Any) -> InputContainer:
+def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContainer:
     """Take X out of its container.
 
     Args:
         X: anything `SequenceClassifier.fit` takes; frames of pandas, polars, pyarrow and others; a
             Dataset.
+        trained: the columns of an estimator's training data, with which the channels of frames and
+            data sets are matched by name; None for training.
     Raises: KindError for sparse matrices, and for tables of neither numbers nor text; ShapeError
-        for one number per sequence; DataError for complex numbers, and for unsorted frames.
+        for one number per sequence, and for columns that do not match; DataError for complex
+        numbers, and for unsorted frames.
     """
+    if is_path(X):
+        raise DataError(
+            f"X is the path {os.fspath(X)!r}, expected sequences",
+            remedy="Read the file first: data = elman.data.read(path); then fit(data).",
+        )
     if isinstance(X, Ragged | str | bytes):
         return InputContainer(X)
     if isinstance(X, Dataset):
-        return InputContainer(X.inputs, ids=X.name_sequences())
+        return _from_dataset(X, trained)
     if isinstance(X, list | tuple):
-        return _from_list(X)
+        return _from_list(X, trained)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise KindError(
             "X: got a sparse matrix; sparse data is not supported", remedy="Give X.toarray()."
         )
     if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
-        return _from_multi_index(X)
-    frame = _frame(X)
+        return _from_multi_index(X, trained)
+    frame = frame_of(X)
     if frame is not None:
         return InputContainer(_table(frame.to_numpy()), "steps", X)
     if hasattr(X, "to_numpy"):  # a series, where X[0] may not be the first entry
@@ -141,28 +128,31 @@ def open_container(X: Any) -> InputContainer:
     return InputContainer(X)
 
 
-def check_columns(estimator: Any, container: InputContainer) -> None:
-    """Let scikit-learn compare the columns of X with those the estimator was trained on.
+def is_path(X: Any) -> bool:
+    """Whether X is a file or folder: a path object, or a string that ends like a file we read."""
+    return isinstance(X, os.PathLike) or (isinstance(X, str) and Path(X).suffix.lower() in KINDS)
+
+
+def check_steps(estimator: Any, container: InputContainer) -> None:
+    """Let scikit-learn compare the steps of a table with those the estimator was trained on.
 
     Raises: ShapeError if they differ.
     """
-    if container.what is None or container.loose or container.what != estimator.columns_.what:
+    if container.what != "steps" or container.loose or estimator.columns_.what != "steps":
         return
     try:
         validate_data(estimator, container.table, reset=False, skip_check_array=True)
     except ValueError as error:
-        remedy = (
-            "\nA list of arrays, or an array (n, T, C), may hold sequences of other lengths."
-            if container.what == "steps"
-            else ""
-        )
-        raise ShapeError(f"{str(error).rstrip()}{remedy}") from None
+        raise ShapeError(
+            f"{str(error).rstrip()}\nA list of arrays, or an array (n, T, C), may hold sequences "
+            "of other lengths."
+        ) from None
 
 
-def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
-    """Raise ShapeError if the columns of `validation_data` differ from the training data."""
+def refuse_other_steps(container: InputContainer, columns: Columns) -> None:
+    """Raise ShapeError if the steps of `validation_data` differ from the training data."""
     present = container.columns()
-    if present.what is None or container.loose or present.what != columns.what:
+    if present.what != "steps" or container.loose or columns.what != "steps":
         return
     if present.count != columns.count or (
         present.names and columns.names and present.names != columns.names
@@ -173,7 +163,7 @@ def refuse_other_columns(container: InputContainer, columns: Columns) -> None:
         )
 
 
-def _frame(X: Any) -> Any:
+def frame_of(X: Any) -> Any:
     """Return X as a narwhals frame, or None if X is not a data frame."""
     if isinstance(X, np.ndarray):
         return None
@@ -188,7 +178,22 @@ def _frame(X: Any) -> Any:
     return frame if isinstance(frame, narwhals.DataFrame) else None
 
 
-def _from_list(X: Sequence[Any]) -> InputContainer:
+def _from_dataset(X: Dataset, trained: TrainedColumns | None) -> InputContainer:
+    inputs, ids = X.inputs, X.name_sequences()
+    names = X.layout.channel_names
+    if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:
+        return InputContainer(inputs, ids=ids, layout=X.layout)
+    if not Columns.of_channels(names, inputs.values.shape[1]).names:
+        names = ()  # the channels have only numbers
+    if trained is not None and names:
+        order = [names.index(name) for name in trained.select(names, X.source)]
+        if order != list(range(len(names))):
+            inputs = inputs.with_values(inputs.values[:, order])
+            names = tuple(names[c] for c in order)
+    return InputContainer(inputs, "channels", ids=ids, names=names, layout=X.layout)
+
+
+def _from_list(X: Sequence[Any], trained: TrainedColumns | None) -> InputContainer:
     first = X[0] if X else None
     if isinstance(first, list | tuple):
         same = all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
@@ -196,27 +201,34 @@ def _from_list(X: Sequence[Any]) -> InputContainer:
         if same and {type(value) for row in X for value in row} in ({float}, {float, int}):
             return InputContainer(X, "steps", np.empty((0, len(first))), loose=True)
         return InputContainer(X)
-    if first is None or isinstance(first, str | np.ndarray) or _frame(first) is None:
+    if first is None or isinstance(first, str | np.ndarray) or frame_of(first) is None:
         return InputContainer(X)
     arrays = []
     for i, sequence in enumerate(X):
-        frame = _frame(sequence)
+        frame = frame_of(sequence)
         if frame is None:
             raise DataError(
                 f"sequence {i} is a {type(sequence).__name__}, expected a frame as sequence 0",
                 remedy="Give every sequence the same form.",
             )
+        if i == 0 and trained is not None:
+            trained.warn(frame.columns)
+        names = frame.columns
+        if trained is not None:
+            names = trained.select(frame.columns, f"sequence {i}")
         if i == 0:
-            names = frame.columns
-        elif frame.columns != names:
+            expected = names
+        if set(map(str, names)) != set(map(str, expected)) or not (
+            has_names(names) or names == expected
+        ):
             raise ShapeError(
-                f"sequence {i}: got columns {frame.columns}, expected {names} as sequence 0"
+                f"sequence {i}: got columns {frame.columns}, expected {expected} as sequence 0"
             )
-        arrays.append(_cells(frame))
+        arrays.append(_cells(frame, expected, f"sequence {i}", trained))
     return InputContainer(arrays, "channels", first)
 
 
-def _from_multi_index(X: Any) -> InputContainer:
+def _from_multi_index(X: Any, trained: TrainedColumns | None) -> InputContainer:
     """Read a frame in sktime's format: one row per time step, indexed by (instance, time)."""
     index = X.index
     if index.nlevels != 2:
@@ -239,27 +251,54 @@ def _from_multi_index(X: Any) -> InputContainer:
             f"X: row {row}, instance {first[row]}, time {time[row]}: not after the row before it",
             remedy="Sort the frame by its index, and y with it.",
         )
-    ids = tuple(map(str, first[starts]))
+    ids = ids_of(X)
     if X.ndim == 1:
         return InputContainer(Ragged(_table(X.to_numpy()[:, None]), offsets), ids=ids)
-    return InputContainer(Ragged(_cells(_frame(X)), offsets), "channels", X, ids=ids)
+    frame = frame_of(X)
+    names = frame.columns
+    if trained is not None:
+        trained.warn(names)
+        names = trained.select(names, "X")
+    steps = _cells(frame, names, "X", trained)
+    return InputContainer(Ragged(steps, offsets), "channels", X, ids=ids)
 
 
-def _cells(frame: Any) -> NDArray[Any]:
-    """Return the cells of a narwhals frame, (T, C): floats, or objects if not all are numeric.
+def ids_of(X: Any) -> tuple[str, ...]:
+    """Return the instances of a frame with the index (instance, time); empty for anything else."""
+    index: Any = getattr(X, "index", None)
+    if getattr(index, "nlevels", 1) < 2:
+        return ()
+    return tuple(map(str, dict.fromkeys(index.get_level_values(0))))
+
+
+def _cells(
+    frame: Any, names: Sequence[Any], where: str, trained: TrainedColumns | None
+) -> NDArray[Any]:
+    """Return columns of a narwhals frame, (T, C): floats, or objects if not all are numeric.
 
     A value of a categorical column becomes text even if it is a number; missing cells are None.
+
+    Args:
+        names: the columns, in this order.
+        where: where the frame is, for messages.
+        trained: the columns of training; text in a channel of numbers is an error.
     """
     import narwhals
 
+    if names != frame.columns:
+        frame = frame.select(names)
     kinds = dict(frame.schema)
-    if all(kind.is_numeric() or kind == narwhals.Boolean for kind in kinds.values()):
+    known = {} if trained is None else trained.columns.known_categories
+    numbers = all(kind.is_numeric() or kind == narwhals.Boolean for kind in kinds.values())
+    if numbers and not known:
         return np.asarray(frame.to_numpy(), dtype=np.float64)
     out = np.empty(frame.shape, dtype=object)
-    for k, (name, kind) in enumerate(kinds.items()):
-        cells = frame[name].to_list()
+    for k, (column, kind) in enumerate(zip(frame.iter_columns(), kinds.values(), strict=True)):
+        name, cells = names[k], column.to_list()
         coded = kind in (narwhals.Categorical, narwhals.Enum)
-        for row, missing in enumerate(frame[name].is_null().to_list()):
+        if trained is not None and trained.columns.is_number(name):
+            refuse_text(cells, name, where)
+        for row, missing in enumerate(column.is_null().to_list()):
             out[row, k] = None if missing else str(cells[row]) if coded else cells[row]
     return out
 

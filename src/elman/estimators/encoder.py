@@ -21,6 +21,7 @@ from elman.data.ragged import (
     first_gap,
 )
 from elman.errors import DataError, ModelFileError, ShapeError
+from elman.estimators.columns import name_as_known
 from elman.estimators.inputs import (
     UNITS,
     Unit,
@@ -31,6 +32,7 @@ from elman.estimators.inputs import (
     choose_unit,
     cut,
     fill_steps,
+    fit_numbers,
     input_kind,
     take_rows,
 )
@@ -127,7 +129,7 @@ class Encoder:
         if inputs == "numbers":
             steps = as_numbers(X)
             labels = _name_columns(steps.values.shape[1], names)
-            mean, spread, fill = _fit_numbers(steps.values, scale, labels)
+            mean, spread, fill = fit_numbers(steps.values, scale, labels)
             encoder = cls("numbers", mean=mean, scale=spread, fill=fill, names=names)
         elif inputs == "mixed":
             steps = as_mixed(X)
@@ -135,7 +137,7 @@ class Encoder:
             labels = _name_columns(steps.values.shape[1], names)
             labels = [label for c, label in enumerate(labels) if c not in columns]
             numbers = extract_numbers(steps, columns).values
-            mean, spread, fill = _fit_numbers(numbers, scale, labels)
+            mean, spread, fill = fit_numbers(numbers, scale, labels)
             encoder = cls(
                 "mixed",
                 mean=mean,
@@ -205,7 +207,7 @@ class Encoder:
         if self.kind == "mixed":
             numbers = self._encode_numbers(extract_numbers(steps, tuple(self.categories)))
             codes = [
-                [known.get(name, UNKNOWN) for name in category_names(steps.values[:, c])]
+                [known.get(name, UNKNOWN) for name in self.name_categories(steps, c)]
                 for c, known in self.categories.items()
             ]
             return steps.with_values(np.column_stack([numbers.values, *codes]).astype(np.float32))
@@ -263,10 +265,14 @@ class Encoder:
             return Counter(
                 name
                 for c, known in self.categories.items()
-                for name in category_names(steps.values[:, c])
+                for name in self.name_categories(steps, c)
                 if name not in known
             )
         return Counter(t for t in steps.values.tolist() if t not in self.vocabulary)
+
+    def name_categories(self, steps: Ragged, column: int) -> list[str]:
+        """Return the categories in a column of mixed steps as text, (N,), as in training."""
+        return name_as_known(steps.values[:, column], self.categories[column])
 
     def read_steps(self, X: Any) -> Ragged:
         """Return X as steps: unscaled numbers, mixed columns, or tokens."""
@@ -366,39 +372,3 @@ def _by_frequency(names: list[str]) -> dict[str, int]:
 def _name_columns(count: int, names: Sequence[str]) -> list[str]:
     """Return quoted column names, or column numbers if there are not `count` names."""
     return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))
-
-
-def _fit_numbers(
-    values: Floats, scale: bool, labels: Sequence[str]
-) -> tuple[Floats, Floats, Floats]:
-    """Return `mean`, `scale` and `fill` of an Encoder for values (N, C) with C labels."""
-    gaps = np.isnan(values).any(0)
-    mean, spread, highest = _statistics(values, labels)
-    if scale and not np.isfinite(spread).all():
-        channel = int((~np.isfinite(spread)).argmax())
-        raise DataError(
-            f"channel {labels[channel]} holds values up to {highest[channel]:.1e}, too large to "
-            "standardise",
-            remedy="Write it in another unit.",
-        )
-    # A constant channel becomes zero instead of a division by zero.
-    spread = np.where(spread > 1e-12 * highest, spread, 1.0)
-    fill = np.where(gaps, mean, np.nan)
-    return (mean, spread, fill) if scale else (np.zeros(len(mean)), np.ones(len(mean)), fill)
-
-
-def _statistics(values: Floats, labels: Sequence[str]) -> tuple[Floats, Floats, Floats]:
-    """Return mean, standard deviation and largest magnitude of the observed values, each (C,).
-
-    Raises: DataError for a channel without observed values.
-    """
-    known = ~np.isnan(values)
-    if not known.any(0).all():
-        raise DataError(
-            f"channel {labels[int((~known.any(0)).argmax())]} has no value in the training split",
-            remedy="Leave the channel out, or train on sequences that have it.",
-        )
-    with np.errstate(over="ignore"):
-        if known.all():
-            return values.mean(0), values.std(0), np.abs(values).max(0)
-        return np.nanmean(values, 0), np.nanstd(values, 0), np.nanmax(np.abs(values), 0)

@@ -89,11 +89,13 @@ class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         return tags
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy; for multilabel targets, a sequence needs all labels correct."""
+        X, y = self.read_labelled(X, y)
+        encoded = self.encode(X)
         # Convert labels as fit does: scikit-learn accepts object arrays only if they hold text.
-        labels = self.target_.to_scored(self.read_labels(self.read_sequences(X), y))
-        return float(super().score(X, labels, sample_weight))
+        labels = self.target_.to_scored(self.read_labels(encoded, y))
+        return float(super().score(encoded, labels, sample_weight))
 
 
 @document_parameters
@@ -117,8 +119,9 @@ class SequenceTagger(ClassPredictor):
 
     readout = "every"
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the accuracy over all steps."""
+        X, y = self.read_labelled(X, y)
         encoded = self.encode(X)
         truth = self.read_labels(encoded, y)
         assert isinstance(truth, Ragged)
@@ -174,7 +177,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         tags.target_tags.multi_output = True
         return tags
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return R2, the explained share of the variance, averaged over several targets.
 
         Args:
@@ -182,9 +185,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         """
         from sklearn.metrics import r2_score
 
-        if not self.per_step:
-            return float(super().score(X, y, sample_weight))
+        X, y = self.read_labelled(X, y)
         encoded = self.encode(X)
+        if not self.per_step:
+            return float(super().score(encoded, y, sample_weight))
         truth = self.read_labels(encoded, y)
         predicted = self.predict(encoded)
         assert isinstance(truth, Ragged)

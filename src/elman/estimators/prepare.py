@@ -15,16 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.dataset import InputKind, Layout
+from elman.data.dataset import Dataset, InputKind, Layout
 from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
 from elman.data.splits import check_groups, hold_out, hold_out_groups
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.estimators.containers import (
-    Columns,
-    InputContainer,
-    open_container,
-    refuse_other_columns,
-)
+from elman.estimators.columns import Columns, TrainedColumns
+from elman.estimators.containers import InputContainer, open_container, refuse_other_steps
 from elman.estimators.defaults import (
     DataStatistics,
     choose,
@@ -232,7 +228,6 @@ def prepare(
     classes: Any = None,
     previous: Previous | None = None,
     passes: int | None = None,
-    column_names: Sequence[str] = (),
     target_names: Sequence[str] = (),
     layout: Layout | None = None,
 ) -> Prepared:
@@ -245,7 +240,7 @@ def prepare(
         sample_weight, validation_data, groups: see `fit`; classes: see `partial_fit`.
         previous: results of earlier training to continue from.
         passes: number of earlier passes for `partial_fit`; None for `fit`.
-        column_names, target_names, layout: see the estimator's `prepare`.
+        target_names, layout: see the estimator's `prepare`.
     Raises: DataError, ShapeError or SettingsError; the message says what was expected.
     """
     # Check before any split, so that messages give the index of a sequence in the caller's X.
@@ -265,12 +260,9 @@ def prepare(
     if previous is None:
         # Fit after the split, so that nothing is learnt from the validation data.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
-    names = columns.channel_names if columns.what else column_names
-    sequences = _encode_training(labelled, kind, settings, previous, names)
+    sequences = _encode_training(labelled, kind, settings, previous, columns.channel_names)
     if previous is None:
         encoder = sequences.encoder
-        if columns.what is None and encoder.channels:
-            columns = Columns.of_channels(column_names, encoder.channels)
         columns = columns.with_categories(encoder.categories, encoder.channels)
     examples = labelled.to_examples(sequences, target)
     network, training, chosen = _choose_settings(
@@ -305,8 +297,10 @@ def read_split(
 ) -> LabelledSequences:
     """Return (X, y) or (X, y, sample_weight) as labelled sequences with the training's columns."""
     X, y, weights = data if len(data) > 2 else (*data, None)
-    container = open_container(X)
-    refuse_other_columns(container, columns)
+    container = open_container(X, TrainedColumns(columns, estimator="the estimator"))
+    refuse_other_steps(container, columns)
+    if isinstance(X, Dataset) and y is None:
+        y = X.target
     return _label(container.sequences, y, targets, per_step, weights)
 
 

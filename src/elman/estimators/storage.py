@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elman.data.dataset import Layout
 from elman.errors import ModelFileError
-from elman.estimators.containers import Columns
+from elman.estimators.columns import Columns, TrainedColumns
 from elman.estimators.encoder import Encoder
 from elman.estimators.parameters import Parameters, Settings, check_parameters
 from elman.estimators.targets import TARGETS, Target
@@ -72,6 +72,11 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
     baselines_: Baselines
     _memory: dict[str, Tensor]
 
+    @property
+    def per_step(self) -> bool:
+        """Whether there is a prediction at every step."""
+        return self.readouts == ("every",)
+
     def check_parameters(self, readout: str) -> Settings:
         """Check every parameter; one SettingsError lists all faults.
 
@@ -112,6 +117,10 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         if (names := self._columns().names) is None:
             raise AttributeError("feature_names_in_: the training's sequences had no names")
         return np.array(names, dtype=object)
+
+    def trained_columns(self) -> TrainedColumns:
+        """What this fitted estimator knows of the columns of its training data."""
+        return TrainedColumns.of(self.columns_, self.layout_, type(self).__name__)
 
     def _columns(self) -> Columns:
         return self.columns_ if "columns_" in self.__dict__ else Columns()

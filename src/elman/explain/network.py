@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.dataset import Dataset
-from elman.data.ragged import MISSING_CATEGORY, Ragged, category_names
+from elman.data.ragged import MISSING_CATEGORY, Ragged
 from elman.errors import SettingsError, ShapeError
 from elman.explain.forms import (
     OUTPUTS,
@@ -290,13 +290,13 @@ class ExplainedEstimator(ExplainedNetwork):
         if not encoder.categories:
             return None, texts
         # An unknown category has the same code as every other one, but a text of its own.
-        steps = encoder.read_steps(sequences).values
+        steps = encoder.read_steps(sequences)
         columns = [
             tuple(
                 "missing" if name == MISSING_CATEGORY
                 else name if name in known
                 else f"{name} (unknown)"
-                for name in category_names(steps[:, c])
+                for name in encoder.name_categories(steps, c)
             )
             for c, known in encoder.categories.items()
         ]  # fmt: skip

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from elman import __version__, plots
-from elman.data import Dataset, Ragged, check_gaps, describe, read
+from elman.data import Dataset, describe
 from elman.data.builtin import load_task
-from elman.data.ragged import Fill, flatten
-from elman.data.splits import cut_windows
-from elman.errors import DataError, SettingsError
+from elman.errors import SettingsError
 from elman.estimators import Estimator, load
+from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
 from elman.runs import report_page
 from elman.runs.data_splits import check_known, is_builtin
 from elman.runs.diagnostics import run_diagnostics
-from elman.runs.experiment import task_of
 from elman.runs.folder import (
     EVALUATION,
     check_output_folder,
@@ -32,8 +27,7 @@ from elman.runs.folder import (
 )
 from elman.runs.prediction_files import prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
-from elman.settings import FILLS
-from elman.tasks import TASKS, TaskName
+from elman.tasks import TASKS
 
 
 def evaluate(
@@ -68,7 +62,7 @@ def evaluate(
     renamed: tuple[str, ...] = ()
     if out is None:
         out, renamed = default_output(model, EVALUATION, Path(data).stem, overwrite)
-    encoded = estimator.encode(dataset.inputs)
+    encoded = estimator.encode(dataset)
     report = estimator.evaluate(encoded, dataset.target)
     notes += note_unknown_tokens(encoded, dataset.source)
     history = estimator.history_
@@ -119,7 +113,7 @@ def predict(
     """
     file_format = None if out is None else prediction_format(out, overwrite)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
-    encoded = estimator.encode(dataset.inputs)
+    encoded = estimator.encode(dataset)
     values = estimator.predict_encoded(encoded)
     predictions = collect_predictions(estimator, dataset, encoded, values)
     if out is not None and file_format is not None:
@@ -135,7 +129,7 @@ def check(model: Path, data: str, reading: Mapping[str, str | None]) -> tuple[li
     """
     estimator, dataset, _ = load_model_and_data(model, data, reading, labelled=None)
     native = estimator.model_.native()
-    return estimator.check(dataset.inputs), native if isinstance(native, str) else ""
+    return estimator.check(dataset), native if isinstance(native, str) else ""
 
 
 def load_model_and_data(
@@ -148,80 +142,13 @@ def load_model_and_data(
     Returns: the estimator, the sequences, and notes for the user.
     """
     estimator = load(model)
-    layout = estimator.layout_
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     fill = options.pop("fill", "refuse")
     if is_builtin(data):
         if options:
             raise SettingsError(f"--{next(iter(options))}: {data} is a built-in task. Leave it out")
         dataset = load_task(data, estimator.random_state or 0)[1]
+        dataset, notes = read_as_trained(estimator, dataset, labelled, fill=fill)
     else:
-        dataset = read(data, layout=layout, labelled=labelled, **options)
-    kind = estimator.encoder_.kind
-    if dataset.layout.kind != kind:
-        raise DataError(
-            f"the sequences are {dataset.layout.kind}, expected {kind} as in training",
-            remedy="Name other columns with --text or --values.",
-            source=dataset.source,
-        )
-    target = dataset.task, isinstance(dataset.target, Ragged)
-    trained = task_of(estimator), estimator.per_step
-    if labelled and target != trained:
-        raise DataError(
-            f"the target is {_describe_target(*target)}, expected {_describe_target(*trained)} as "
-            "in training",
-            remedy="Name another with --target.",
-            source=dataset.source,
-        )
-    dataset, notes = _fill_gaps(estimator, dataset, fill)
-    dataset = _restore_labels(dataset, estimator)
-    if layout is not None and layout.window:
-        dataset, note = cut_windows(dataset, layout.window, layout.stride)
-        notes = (*notes, note)
+        dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
     return estimator, dataset, notes
-
-
-def _fill_gaps(
-    estimator: Estimator, dataset: Dataset, how: Fill
-) -> tuple[Dataset, tuple[str, ...]]:
-    """Fill gaps in channels that had none in training, or refuse them; and say so in a note."""
-    encoder = estimator.encoder_
-    notes: tuple[str, ...] = ()
-    before = dataset.numbers
-    if isinstance(dataset.inputs, Ragged):
-        inputs = encoder.fill_gaps(dataset.inputs, how)
-        dataset = dataclasses.replace(dataset, inputs=inputs)
-    check_gaps(dataset, encoder.gaps, f" (--fill {', '.join(FILLS[1:])})")
-    after = dataset.numbers
-    if before is not None and after is not None:
-        filled = (np.isnan(before.values) & ~np.isnan(after.values)).sum(0).tolist()
-        counts = ", ".join(
-            f"{count:,} in {name!r}"
-            for name, count in zip(dataset.layout.channels, filled, strict=False)
-            if count
-        )
-        if any(filled):
-            notes = (
-                f"missing values that training did not have were filled: {counts} (--fill {how})",
-            )
-    return dataset, notes
-
-
-def _describe_target(task: TaskName, per_step: bool) -> str:
-    """Describe a target; for numbers, also whether there is one per step, as both exist."""
-    both_forms = TASKS[task].per_step is None
-    return TASKS[task].target + " at every step" * (both_forms and per_step)
-
-
-def _restore_labels(dataset: Dataset, estimator: Estimator) -> Dataset:
-    """Convert labels that a file stores as text, such as `3` or `True`, to the training's type."""
-    target = dataset.target
-    if target is None or not TASKS[dataset.task].single_label:
-        return dataset
-    labels = flatten(target)
-    by_text = {str(label): label for label in estimator.target_.output_names}
-    restored = np.empty(len(labels), dtype=object)
-    restored[:] = [by_text.get(v, v) if isinstance(v, str) else v for v in labels]
-    return dataclasses.replace(
-        dataset, target=target.with_values(restored) if isinstance(target, Ragged) else restored
-    )

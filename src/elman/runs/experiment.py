@@ -17,7 +17,6 @@ import torch
 
 from elman import __version__, plots
 from elman.data import Dataset, Ragged, describe
-from elman.data.ragged import flatten
 from elman.data.splits import find_duplicates, resampling_groups
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
@@ -198,7 +197,7 @@ def prepare(
         splits.training.target,
         validation_data=None if validation is None else (validation.inputs, validation.target),
         column_names=layout.values if is_builtin(data.data) else layout.channel_names,
-        target_names=_target_names(splits.training),
+        target_names=splits.training.target_names,
         layout=None if is_builtin(data.data) else layout,
     )
     if validation is None:
@@ -265,25 +264,6 @@ def _settle_readout(model: ModelSettings, dataset: Dataset) -> ModelSettings:
             "name another target with --target"
         )
     return model
-
-
-def _target_names(dataset: Dataset) -> tuple[str, ...]:
-    """Return the names of the target columns in the file; empty if there are none."""
-    assert dataset.target is not None  # read with labelled=True
-    names = dataset.layout.target
-    if not names:
-        return ()
-    single = flatten(dataset.target).ndim == 1
-    return (names,) if single else tuple(name.strip() for name in names.split(","))
-
-
-def task_of(estimator: Estimator) -> TaskName:
-    """Return the task that an estimator was trained for, as a dataset's `task`."""
-    return next(
-        task.name
-        for task in TASKS.values()
-        if task.output == estimator.target_.task and task.per_step in (None, estimator.per_step)
-    )
 
 
 def _encode_splits(
