@@ -30,7 +30,7 @@ def test_rows_of_text(tmp_path: Path) -> None:
         "  first      line 2: 'Ivanov' -> ru",
         "Guessed; each flag overrides its guess:",
         "  --target language: by its name (sure)",
-        "  --format rows: no column of sequence ids repeats (likely)",
+        "  --format rows: no column of sequence ids repeats (sure)",
         "  --text name: by its name (sure)",
     ]
 

@@ -226,3 +226,37 @@ def test_questions(given, flags, parts, tmp_path):
         read(path, **flags)
     for part in parts:
         assert part in str(caught.value)
+
+
+def faults(text: str, tmp_path: Any, **flags: Any) -> str:
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read(path, labelled=True, **flags)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_faults_that_may_follow_from_a_guess_begin_with_it(tmp_path):
+    # The label is guessed from its content, and one of 600 rows has none.
+    lines = table("id:id|t:count|x:noise|mode:tag", n=100).splitlines()
+    lines[7] = lines[7].rsplit(",", 1)[0] + ","
+    said = faults("\n".join(lines), tmp_path)
+    assert said.startswith("column 'mode' was read as the label, a guess (unsure: the only column")
+    assert said.index("--target NAME changes it") < said.index("line 8, column mode: the label")
+    # Named and full, it is beyond doubt: the fault alone is told.
+    said = faults("\n".join(lines).replace("mode", "label"), tmp_path)
+    assert "guess" not in said
+
+
+def test_many_faults_of_a_named_column_speak_against_its_role(tmp_path):
+    lines = table("id:id|t:count|x:noise|label:gappy", n=300).splitlines()
+    said = faults("\n".join(lines), tmp_path)
+    assert said.startswith("column 'label' was read as the label, a guess (unsure: by its name)")
+    assert "1,200 faults" in said and len(said.splitlines()) == 8
+
+
+def test_scattered_ids_are_doubted_first(tmp_path):
+    head, *rows = table("id:id|t:count|x:noise|label:label").splitlines()
+    said = faults("\n".join([head, *rows[::2], *rows[1::2]]), tmp_path)
+    assert said.startswith("column 'id' was read as the sequence that a row belongs to, a guess")
+    assert "its rows are scattered" in said and "--id NAME changes it" in said

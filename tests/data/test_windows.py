@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from elman import SettingsError
+from elman import DataError, SettingsError
 from elman.data import Dataset, Layout, Ragged
-from elman.data.splits import cut_windows
+from elman.data.splits import cut_windows, divide_recording
 
 
 def make(lengths, per_step=False, tokens=False):
@@ -69,3 +69,20 @@ def test_text_has_no_steps():
     data = Dataset(["ab", "cd"], None, "here", Layout("rows", "text"))
     with pytest.raises(SettingsError, match="window: text has no steps before it is cut"):
         cut_windows(data, 2, 2)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_a_recording_is_divided_in_time(per_step):
+    data = make([100], per_step)
+    first, second = divide_recording(data, 0.2, 10)
+    # The last 20 steps, and a gap of one window before them.
+    assert first.inputs.values[:, 0].tolist() == list(range(70))
+    assert second.inputs.values[:, 0].tolist() == list(range(80, 100))
+    if per_step:
+        assert second.target[0].tolist() == [f"t{i}" for i in range(80, 100)]
+    cut, _ = cut_windows(second, 10, 5)
+    assert cut.windows.tolist() == [[0, 80], [1, 85], [2, 90]]
+    again = divide_recording(second, 0.5, 3)[1]
+    assert again.windows.tolist() == [[0, 90]]
+    with pytest.raises(DataError, match=r"100 steps is too short .* windows of 30 steps"):
+        divide_recording(data, 0.2, 30)

@@ -77,9 +77,9 @@ class Guesser:
             return "steps"
         if self._is_one_recording():
             return "steps"
-        sure: Sure = "likely"
-        if self.table.format == "table" and any(map(self.evidence.is_free_text, self._textual())):
-            sure = "sure"
+        texts = [n for n in self._textual() if is_named(n, TEXT_NAMES)]
+        texts += filter(self.evidence.is_free_text, self._textual())
+        sure: Sure = "sure" if texts or find_wide(self._numeric()) else "likely"
         why = "no column of sequence ids repeats"
         schema.guess("format", (), why, sure, flag="--format rows", change="--format steps")
         return "rows"
@@ -287,7 +287,7 @@ class Guesser:
                 "Name it with --id NAME.",
             )
         why = "no column says which sequence a row belongs to, so all rows are one recording"
-        self.schema.guess("id", (), why, "likely")
+        self.schema.guess("id", (), why, flag="--format steps", change="--id NAME")
 
     # Rows: columns that are no inputs, and the channels of a wide table.
 

@@ -315,6 +315,8 @@ def need_target(
     remedy = "Say which one holds the label: --target NAME."
     if described:
         remedy = f"{remedy.rstrip('.')}, for example {' or '.join(described)}."
+    elif schema.format == "steps":
+        remedy += " To forecast, add a column with the number to predict at every step."
     raise table.faults.error(
         "choice",
         f"no {table.noun} is known to be the target; the {table.noun}s are"

@@ -237,6 +237,48 @@ def find_duplicates(dataset: Dataset, training: Dataset) -> NDArray[np.bool_]:
     return np.array([content in known for content in dataset.contents()], dtype=bool)
 
 
+def divide_recording(
+    dataset: Dataset, share: float, window: int, what: str = "validation"
+) -> tuple[Dataset, Dataset]:
+    """Divide a dataset of one sequence in time, with a gap of one window between the parts.
+
+    Neighbouring steps are alike, so that windows right beside each other would make the second
+    part too easy.
+
+    Args:
+        share: share of the steps in the second part, rounded up.
+        window: steps of the windows into which both parts will be cut.
+        what: name of the second part in messages.
+    Raises: DataError if a part would be shorter than a window.
+    """
+    inputs, target = dataset.inputs, dataset.target
+    assert isinstance(inputs, Ragged) and len(inputs) == 1
+    total = len(inputs.values)
+    start = total - math.ceil(share * total)
+    end = start - window
+    if end < window or total - start < window:
+        raise DataError(
+            f"the recording of {total:,} steps is too short for a training and a {what} split of"
+            f" windows of {window:,} steps, with a gap of one window between them",
+            remedy=f"Use shorter windows, a larger share for --{what}, or add recordings.",
+            source=dataset.source,
+        )
+
+    def part(first: int, last: int) -> Dataset:
+        offsets = np.array([0, last - first], dtype=np.int64)
+        base = 0 if dataset.windows is None else int(dataset.windows[0, 1])
+        return dataclasses.replace(
+            dataset,
+            inputs=Ragged(inputs.values[first:last], offsets),
+            target=Ragged(target.values[first:last], offsets)
+            if isinstance(target, Ragged)
+            else target,
+            windows=np.array([[0, base + first]], dtype=np.int64),
+        )
+
+    return part(0, end), part(start, total)
+
+
 def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> tuple[Dataset, str]:
     """Cut each sequence into windows of the same length.
 
@@ -246,7 +288,8 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     labels at every step are cut in the same way as the steps.
 
     Args:
-        dataset: sequences that are not windows yet; text must have been split into tokens.
+        dataset: sequences that are not windows yet, or the parts of a divided recording; text must
+            have been split into tokens.
         window, stride: in steps, 1 or more.
         what: text that follows "sequences" in the returned sentence.
     Returns: the windows, and one sentence that counts the windows and the dropped steps.
@@ -262,6 +305,8 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     owners = np.repeat(np.arange(len(inputs)), counts)
     numbers = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
     first = numbers * stride
+    # Parts of a recording count the steps of the whole recording.
+    base = 0 if dataset.windows is None else dataset.windows[owners, 1]
     taken = np.minimum(window, lengths[owners])
     offsets = np.concatenate([[0], np.cumsum(taken)]).astype(np.int64)
     # Difference between the index of a step in the dataset and its index among the windows: one
@@ -273,7 +318,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         cut,
         inputs=Ragged(inputs.values[places], offsets),
         target=Ragged(target.values[places], offsets) if isinstance(target, Ragged) else cut.target,
-        windows=np.column_stack([numbers, first]),
+        windows=np.column_stack([numbers, base + first]),
     )
     # Windows overlap if the stride is shorter than the window, so count each step once.
     dropped = len(inputs.values) - len(np.unique(places))

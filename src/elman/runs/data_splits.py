@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,15 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Layout, Ragged, check_classes, check_gaps, read
 from elman.data.builtin import BUILTIN_TASKS, load_task, split_name
+from elman.data.faults import tell_guesses
 from elman.data.ragged import flatten, sequences_with_gaps
-from elman.data.splits import cut_windows, hold_out, hold_out_groups, hold_out_latest
+from elman.data.splits import (
+    cut_windows,
+    divide_recording,
+    hold_out,
+    hold_out_groups,
+    hold_out_latest,
+)
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
 from elman.settings import READING_SETTINGS, DataSettings, TrainingSettings
@@ -139,15 +148,35 @@ def _read_files(
             "split and group: files are named for both splits, so that nothing is held out. Leave "
             "them out"
         )
-    # Each stratified split needs a sequence of every class, and so does the training split.
-    check_classes(whole, minimum=1 + (held_out if _method(settings) == "stratified" else 0))
+    single = _is_recording(whole)
+    with _repeated_guesses(whole.layout):
+        # Each stratified split needs a sequence of every class, and so does the training split.
+        stratified = _method(settings) == "stratified" and not single
+        check_classes(whole, minimum=1 + (held_out if stratified else 0))
     if isinstance(settings.test, str):
         test = read(settings.test, layout=whole.layout, labelled=True)
         return whole, whole, test, f"test split: {len(test):,} sequences of {settings.test}"
     share = settings.test or _TEST_SHARE
-    training, test, how = _hold_out(whole, settings, share, seed, "test")
-    note = f"test split: {len(test):,} sequences held out ({share:.0%}{how}); --test"
-    return whole, training, test, note
+    with _repeated_guesses(whole.layout):
+        training, test, how = _hold_out(whole, settings, share, seed, "test")
+    what = f"{len(test.inputs[0]):,} steps" if single else f"{len(test):,} sequences"
+    return whole, training, test, f"test split: {what} held out ({share:.0%}{how}); --test"
+
+
+@contextmanager
+def _repeated_guesses(layout: Layout) -> Iterator[None]:
+    """Put the uncertain guesses before an error that may follow from them."""
+    roles = ("target", "task", "id", "format")
+    try:
+        yield
+    except DataError as error:
+        doubtful = [g for g in layout.guesses if g.sure != "sure" and g.role in roles]
+        raise tell_guesses(error, doubtful) from None
+
+
+def _is_recording(dataset: Dataset) -> bool:
+    """Whether the data are one sequence of steps, which only windows can divide."""
+    return len(dataset) == 1 and isinstance(dataset.inputs, Ragged)
 
 
 def _validation_source(
@@ -259,6 +288,8 @@ def _hold_out(
     dataset: Dataset, settings: DataSettings, share: float, seed: int, name: str
 ) -> tuple[Dataset, Dataset, str]:
     """Return the remaining and the held-out sequences, and how they were chosen, in words."""
+    if _is_recording(dataset):
+        return _hold_out_steps(dataset, settings, share, name)
     labels = dataset.target
     if not TASKS[dataset.task].single_label:
         labels = None
@@ -285,6 +316,28 @@ def _hold_out(
     except DataError as error:
         raise DataError(error.problem, remedy=error.remedy, source=dataset.source) from None
     return dataset.take(first), dataset.take(second), how
+
+
+def _hold_out_steps(
+    dataset: Dataset, settings: DataSettings, share: float, name: str
+) -> tuple[Dataset, Dataset, str]:
+    """Hold out the last steps of one recording, and return how in words."""
+    steps = len(dataset.inputs[0])
+    if settings.window is None:
+        raise DataError(
+            f"the file is one recording of {steps:,} steps, and training needs several sequences",
+            remedy=f"Cut it into windows, for example --window {max(2, min(100, steps // 20))}; the"
+            " last ones are held out. If it holds several recordings, name the column that tells"
+            " them apart with --id NAME.",
+            source=dataset.source,
+        )
+    if settings.split not in (None, "time"):
+        raise SettingsError(
+            f"split: got {settings.split!r}, but one recording can only be divided in time. Leave"
+            " it out, or give --split time"
+        )
+    first, second = divide_recording(dataset, share, settings.window, name)
+    return first, second, f", the last steps of the recording, after a gap of {settings.window:,}"
 
 
 def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
