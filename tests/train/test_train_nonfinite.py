@@ -234,3 +234,22 @@ def test_a_model_of_other_parts_is_still_told_to_have_diverged(monkeypatch):
         model.output.bias[0] = torch.inf
     error = stopped(model, make_examples())
     assert "training has diverged" in str(error) and error.stage == ""
+
+
+@pytest.mark.parametrize("value", [3e38, 1e20, -2e5])
+def test_a_very_large_input_is_named_and_the_learning_rate_is_not_blamed(value):
+    """The number is finite, so that the search finds a later one; the cause is in the data."""
+    model, data = chain(np.copysign(3e34 if abs(value) < 1e30 else 2.0, value), 1.0, 1.0)
+    data.inputs.values[0] = value
+    text = str(stopped(model, data))
+    assert f"The input is very large: {value:.3g} in channel 0 of sequence 0 at step 1" in text
+    assert "correct it or leave the sequence out" in text
+    assert "learning rate" not in text
+
+
+def test_an_input_of_usual_size_is_not_called_large():
+    model, data = chain(3e38, 1.0, 1.0)
+    data.inputs.values[0] = 100.0
+    text = str(stopped(model, data))
+    assert "very large" not in text
+    assert "Lower the learning rate" in text

@@ -37,6 +37,8 @@ from elman.settings import TrainingPlan
 from elman.train.gradients import batch_loss
 from elman.train.losses import Loss
 
+# Inputs above this are named as the likely cause: standardised numbers are seldom above 100.
+HUGE = 1e4
 _ROWS = 64  # rows unrolled at a time: every step stores its gates and states
 
 
@@ -107,8 +109,17 @@ def diverged(
             f"The first number that is not finite is {origin.what}, {origin.value}: "
             f"{', '.join(filter(None, places))}"
         )
+    huge = None if origin.stage == "input" else _largest_input(batch, origin.row)
     if origin.stage == "input":
         text = f"{where}. {finding}. It is in the data: correct the sequence or leave it out"
+    elif huge is not None:
+        row, step, channel = huge
+        text = (
+            f"{where}. {finding}. The input is very large: {float(batch.x[huge]):.3g} in channel "
+            f"{channel} of sequence {int(sequences[row])} at step {step + 1}, as the network reads "
+            "it. If that is an error in the data, correct it or leave the sequence out; otherwise "
+            "write the channel in another unit, or standardise it (scale)"
+        )
     else:
         text = (
             f"{where}: training has diverged. {finding}. Lower the learning rate (now "
@@ -117,6 +128,24 @@ def diverged(
     places_of = {f.name: getattr(origin, f.name) for f in dataclasses.fields(origin)}
     del places_of["row"]
     return NonFiniteError(text, sequence=sequence, **places_of)
+
+
+def _largest_input(batch: Batch, row: int | None) -> tuple[int, int, int] | None:
+    """Return row, step and channel, from 0, of the largest input; None if none is above HUGE.
+
+    Args:
+        row: the only row to search; None means all of them.
+    """
+    if not batch.x.is_floating_point():
+        return None
+    rows = range(len(batch.x)) if row is None else (row,)
+    tops = {i: batch.x[i, : int(batch.lengths[i])].abs() for i in rows}
+    largest = max(tops, key=lambda i: float(tops[i].max()))
+    top = tops[largest]
+    if not float(top.max()) > HUGE:
+        return None
+    step, channel = divmod(int(top.argmax()), top.shape[1])
+    return largest, step, channel
 
 
 @torch.no_grad()
