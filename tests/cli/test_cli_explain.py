@@ -8,6 +8,7 @@ from elman.runs import explanation
 
 PICTURES = {
     "trace.png", "bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png",
+    "influence.png",
     "gates/layer_0_forward.png",
 }  # fmt: skip
 
@@ -36,8 +37,11 @@ def test_a_labelled_file(elman, trained, others, tmp_path):
     assert again.out.replace("again", "page") == done.out
     taken = elman("explain", run, others / "text.csv", "--out", "page")
     assert taken.code == 2 and "exists already" in taken.err
-    elman("explain", run, others / "text.csv", "--out", "page", "--overwrite")
-    assert "line 2 of" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    default = elman("explain", run, others / "text.csv", "--out", "page", "--overwrite")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert default.code == 0, default.err
+    chosen = next(line for line in default.out.splitlines() if line.startswith("Chosen: "))
+    assert "wrong" in chosen and chosen[1:].rstrip(".") in page
 
 
 def test_parts_can_be_left_out(elman, trained, others, tmp_path):
@@ -56,6 +60,7 @@ def test_parts_can_be_left_out(elman, trained, others, tmp_path):
         assert f"left out ({flag})" in done.out.lower() and f"({flag})" in page
     assert [line.split(" s  ")[1] for line in done.err.splitlines()] == [
         "model and data ...",
+        "choice of a sequence ...",
         "trace ...",
         "figures ...",
     ]
@@ -150,7 +155,7 @@ def test_mistakes_about_the_data(elman, trained, others, tmp_path):
     done = elman("explain", run, others / "values.csv")
     assert done.code == 2 and "\nError: " in done.err
     (tmp_path / "new.csv").write_text("text,label\na good day,z\na bad day,x\n")
-    done = elman("explain", run, "new.csv")
+    done = elman("explain", run, "new.csv", "--row", 0)
     assert done.code == 2 and "'z'" in done.err and "--label predicted" in done.err
-    done = elman("explain", run, "new.csv", "--label", "predicted", "--out", "page")
+    done = elman("explain", run, "new.csv", "--row", 0, "--label", "predicted", "--out", "page")
     assert done.code == 0, done.err

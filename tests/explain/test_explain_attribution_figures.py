@@ -115,19 +115,22 @@ def test_lines_of_text_break_where_they_are_full():
 
 def test_the_memory_curve_has_its_interval_and_reach():
     result = memory(network((("gru", "tanh"), 1, True)), [sequence(seed=s) for s in range(6)])
-    axes = drawn(result.plot()).axes[0]
+    axes, below = drawn(result.plot()).axes
     past, future = (line for line in axes.get_lines() if len(line.get_xdata()) == 5)
     np.testing.assert_array_equal(past.get_ydata(), result.effect)
     np.testing.assert_array_equal(future.get_ydata(), result.future.effect)
     assert past.get_linestyle() != future.get_linestyle()
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert band.min() == result.low.min() and band.max() == result.high.max()
-    dotted = [line.get_xdata()[0] for line in axes.get_lines() if len(line.get_xdata()) == 2]
+    dotted = [line.get_xdata()[0] for line in below.get_lines() if len(line.get_xdata()) == 2]
     assert dotted == [result.reach, result.future.reach]
+    for line, curve in zip(below.get_lines()[::2], result.curves.values(), strict=True):
+        shares = [100 * (curve.reaches >= k).mean() for k in range(5)]
+        np.testing.assert_allclose(line.get_ydata(), shares)
     assert axes.get_ylabel() == "total variation distance of the probabilities"
 
 
-def test_memory_of_one_step_is_drawn():
+def test_memory_of_one_step_is_a_sentence():
     result = memory(network(GRU), [sequence(steps=1, seed=s) for s in range(3)])
-    axes = drawn(result.plot()).axes[0]
-    assert axes.get_xticks().tolist() == [0]
+    figure = drawn(result.plot())
+    assert not figure.axes and figure.texts[0].get_text() == "All measured sequences have one step."

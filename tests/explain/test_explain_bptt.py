@@ -261,7 +261,7 @@ def test_errors():
     result = bptt(model, sequence(), 1)
     with pytest.raises(SettingsError, match=r"name: got 'W'.*weight_ih_l0"):
         result.contribution("W", 0)
-    with pytest.raises(SettingsError, match=r"step: got 5, expected 0 to 4"):
+    with pytest.raises(SettingsError, match=r"step: got 5, expected 0 \(step 1\) to 4"):
         result.contribution("weight_ih_l0", 5)
     with pytest.raises(SettingsError, match="by: got 'steps'"):
         result.to_frame(by="steps")

@@ -22,7 +22,8 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
 @click.option(
     "--row",
     help="Sequence to explain: its name in the first column of predictions.csv, such as 'line 18', "
-    "or, if none has that name, its number, counted from 0. [default: the first]",
+    "or, if none has that name, its number, counted from 0. [default: a wrong or "
+    "else an undecided one]",
 )
 @click.option(
     "--label",
@@ -51,7 +52,9 @@ _OUTPUTS = ("log_odds", "logit", "log_probability", "probability", "value")
     help="Attribution baseline. [default: unknown for tokens and categories, else zero]",
 )
 @click.option(
-    "--step", type=int, help="Step to explain, for a tagger, counted from 1. [default: the last]"
+    "--step",
+    type=int,
+    help="Step to explain, for a tagger, counted from 1. [default: a wrong or an undecided one]",
 )
 @click.option("--span", type=int, help="Steps that occlusion replaces at a time. [default: 1]")
 @click.option(

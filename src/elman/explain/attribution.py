@@ -75,6 +75,9 @@ class Attribution:
         at_input: the number, F at the input.
         at_baseline: F at the baseline.
         baseline: the baseline in words.
+        baseline_answer: what the network predicts for the baseline, in words.
+        baseline_is_target: whether that is already the explained class or label; the values then
+            say what makes it more or less certain, not why it is predicted rather than another.
         points: number of evaluations of the network.
         error: for integrated gradients, the deviation from completeness, summed over the panels
             of the line between baseline and input; else None.
@@ -95,6 +98,8 @@ class Attribution:
     at_input: float
     at_baseline: float
     baseline: str
+    baseline_answer: str
+    baseline_is_target: bool
     points: int
     error: float | None
     complete: bool | None
@@ -141,12 +146,13 @@ class Attribution:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the target as text, the step counted from 1."""
         names = ("method", "output", "unit", "channel_names", "values", "by_step", "at_input")
-        more = ("at_baseline", "baseline", "difference", "total", "gap", "complete")
+        more = ("at_baseline", "baseline", "baseline_answer", "baseline_is_target")
+        sums = ("difference", "total", "gap", "complete")
         step = None if self.step is None else self.step + 1
         return {
             "target": str(self.target),
             "step": step,
-            **attributes_to_dict(self, *names, *more),
+            **attributes_to_dict(self, *names, *more, *sums),
         }
 
     def __str__(self) -> str:
@@ -158,16 +164,30 @@ class Attribution:
         # A stable sort lists equal values in the order of the steps on every machine.
         order = np.argsort(-np.abs(self.by_step), kind="stable")[:5]
         most = ", ".join(f"{self._name_step(t)} {self.by_step[t]:+.3g}" for t in order)
-        lines = [summary, f"Most by step: {most}."]
+        lines = [summary, self._describe_baseline(), f"Most by step: {most}."]
         if self.values.ndim == 2 and self.values.shape[1] > 1:
-            sums = self.values.sum(0)
-            order = np.argsort(-np.abs(self.values).sum(0), kind="stable")[:5]
-            most = ", ".join(f"{self.channel_names[c]} {sums[c]:+.3g}" for c in order)
-            lines.append(f"Most by channel: {most}.")
+            up, down = np.maximum(self.values, 0).sum(0), np.minimum(self.values, 0).sum(0)
+            sizes = up - down
+            order = np.argsort(-sizes, kind="stable")[:5]
+            most = ", ".join(
+                f"{self.channel_names[c]} {sizes[c]:.3g} ({up[c]:+.3g}, {down[c]:+.3g})"
+                for c in order
+            )
+            lines.append(f"Most by channel, in all (raised, lowered): {most}.")
         missed = f"The values of all steps add up to {self.total:+.4g}, {abs(self.gap):.1e} "
         missed += "from the change" if self.gap else "from it"
         lines.append(f"{missed}{self._describe_check()}.")
         return "\n".join(lines)
+
+    def _describe_baseline(self) -> str:
+        text = f"For the baseline itself the network predicts {self.baseline_answer}."
+        if not self.baseline_is_target:
+            return text
+        return (
+            f"{text} Caution: that is {self.target} already, so the values say what makes it more "
+            "or less certain, and not why it is predicted rather than another. Another baseline, "
+            "such as a sequence with another prediction, answers that."
+        )
 
     def _name_step(self, t: int) -> str:
         name = f"x_{t + 1}"
@@ -201,12 +221,10 @@ def attribute(
 ) -> Attribution:
     """Divide the change of an output from a baseline among the steps and channels of a sequence.
 
-    Everything is computed in float64, in evaluation mode, on the network's device.
-
     Args:
-        model: a SequenceModel or a fitted estimator; it is not changed.
-        sequence: one sequence, (T, C) or (T,): the input format of the model, or for an estimator
-            the format that its `fit` takes.
+        model: a SequenceModel or a fitted estimator; it is not changed. Everything is computed in
+            float64, in evaluation mode, on its device.
+        sequence: one sequence, (T, C) or (T,), in the input format of the model or of `fit`.
         target: name of a class, label or value (its number from 0, or `output 1`, for a
             SequenceModel); None for the likeliest. Required if the network predicts several values.
         method: `integrated_gradients`, `gradient_x_input` or `occlusion`.
@@ -221,19 +239,18 @@ def attribute(
             have the embedding of the unknown token or category; or another sequence of T steps, in
             the format of `sequence`. None means `unknown` for tokens and categories, else `zero`.
             The texts 'zero' and 'unknown' always mean these options, never a sequence.
-        span: for occlusion, the number of steps that are replaced at a time; None for 1.
-        stride: for occlusion, the number of steps between the starts of two spans; None for `span`,
-            so that spans do not overlap. The effect of a span is divided equally among its steps; a
-            step in several spans gets the mean. The last span ends at the last step.
-        steps: for integrated gradients, the initial number of points; None for 64.
+        span: for occlusion, the number of steps replaced at a time, at most all; None for 1.
+        stride: for occlusion, the number of steps between the starts of two spans; None for `span`.
+            The effect of a span is divided equally among its steps; a step in several spans gets
+            the mean. The last span ends at the last step.
+        steps: for integrated gradients, the initial number of points; None for 64. Points are
+            added where they are needed, up to 1024.
         tolerance: for integrated gradients, the largest deviation from completeness, as a share of
-            the sum of absolute values; None for 1e-3. Points are added where they are needed, up to
-            1024; `complete` says whether the tolerance was met.
+            the sum of absolute values; None for 1e-3. `complete` says whether it was met.
     Raises: SettingsError for an option that the method or the network does not have; DataError or
         ShapeError for a sequence, baseline or target that does not fit.
-    Source: Sundararajan, Taly & Yan 2017, arXiv:1703.01365 (integrated gradients); Shrikumar et al.
-        2016, arXiv:1605.01713 (gradient x input); Zeiler & Fergus 2014, arXiv:1311.2901
-        (occlusion).
+    Source: Sundararajan et al. 2017, arXiv:1703.01365; for gradient x input Shrikumar et al. 2016,
+        arXiv:1605.01713; for occlusion Zeiler & Fergus 2014, arXiv:1311.2901.
     """
     options = _method_options(method, span=span, stride=stride, steps=steps, tolerance=tolerance)
     explained = read_sequence(model, sequence)
@@ -245,6 +262,7 @@ def attribute(
         ends = embedded.outputs(torch.stack([e, e0]))
         score = choose_score(explained, ends[:1], target, output, step)
         at_input, at_baseline = score.of(ends).tolist()
+        answer, is_target = score.describe_answer(ends[1])
     shares = _share(method, embedded, score, e, e0, options)
     return Attribution(
         method=method,
@@ -260,6 +278,8 @@ def attribute(
         at_input=at_input,
         at_baseline=at_baseline,
         baseline=baseline_name,
+        baseline_answer=answer,
+        baseline_is_target=is_target,
         points=shares.points,
         error=shares.error,
         complete=shares.complete,

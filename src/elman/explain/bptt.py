@@ -109,7 +109,7 @@ class Bptt:
                 + nearest(name, self.contributions)
             )
         if not -self.steps <= step < self.steps:
-            raise SettingsError(f"step: got {step}, expected 0 to {self.steps - 1}")
+            raise SettingsError(f"step: got {step}, expected 0 (step 1) to {self.steps - 1}")
         return to_array(self.contributions[name].at(step))
 
     @property

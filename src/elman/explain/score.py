@@ -78,6 +78,24 @@ class Score:
         number = self.network.meaning.scores[self.scale](outputs, self.index)
         return number * self.network.scale[self.index] + self.network.mean[self.index]
 
+    def describe_answer(self, outputs: Tensor) -> tuple[str, bool]:
+        """Describe the prediction of one row, (K,) or (T, K), and whether it is the target.
+
+        The prediction is the likeliest class with its probability, the probability of the label, or
+        the value; numbers are never the target.
+        """
+        row = outputs if self.step is None else outputs[self.step]
+        distribution = self.network.distribution(row)
+        value = float(distribution[self.index])
+        if not self.network.has_classes:
+            return f"{value:.4g}", False
+        if not TASKS[self.network.model.config.task].single_label:
+            likely = value > 0.5
+            return f"{self.target} with probability {value:.3f}", likely
+        best = int(distribution.argmax())
+        name = self.network.output_names[best]
+        return f"{name} with probability {float(distribution[best]):.3f}", best == self.index
+
 
 def choose_score(
     sequence: ExplainedSequence, outputs: Tensor, target: Any, scale: Scale | None, step: int | None
@@ -103,7 +121,8 @@ def choose_score(
         step = steps - 1 if step is None else step
         if not -steps <= step < steps:
             raise SettingsError(
-                f"step: got {step}, expected 0 to {steps - 1} (or, from the end, {-steps} to -1)"
+                f"step: got {step}, expected 0 (step 1) to {steps - 1} (step {steps}), or, from "
+                f"the end, {-steps} to -1"
             )
         step %= steps
         row = outputs[0, step]

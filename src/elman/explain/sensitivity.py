@@ -34,8 +34,8 @@ from torch import Tensor
 
 from elman.errors import SettingsError
 from elman.explain.forms import Floats
-from elman.explain.network import ExplainedNetwork
-from elman.models import SequenceModel
+from elman.explain.network import ExplainedEstimator, ExplainedNetwork
+from elman.models import ModelConfig, SequenceModel
 from elman.models.model import UNKNOWN
 
 Replacement = Literal["others", "baseline"]
@@ -46,6 +46,8 @@ _UNIT_STEPS = 2**22  # most steps times units in one batch
 # Even in float64, a prediction that does not depend on a step changes in the last bits, because the
 # order of summation depends on the batch size: a difference below this counts as no effect.
 _ROUNDING = 1e-12
+NO_EFFECT = 1e-3  # a smaller change of a probability is not visible in any figure or table
+_DRAWS = 8  # other sequences that are tried for a step that differs
 _OCCLUDED_VALUES = 2**22  # most elements of the rows that are built at once: 32 MB
 _MAX_OCCLUDED_STEPS = 10**8  # most steps that occlusion runs the network over: minutes on a CPU
 MAX_POINTS = 1024  # most points on the line from the baseline to the input
@@ -75,13 +77,61 @@ def replacement_for(
             return blank + UNKNOWN
         blank[network.config.input_size :] = UNKNOWN  # the codes of categories
         return blank
-    partner = int(rng.integers(len(rows) - 1))
-    other = rows[partner + (partner >= number)]
-    return other[step if step < len(other) else int(rng.integers(len(other)))]
+    own = rows[number][step]
+    for _ in range(_DRAWS):
+        partner = int(rng.integers(len(rows) - 1))
+        other = rows[partner + (partner >= number)]
+        value = other[step if step < len(other) else int(rng.integers(len(other)))]
+        # A token is often the same in another sequence; replacing it by itself would show nothing.
+        if not torch.equal(value, own):
+            break
+    return value
+
+
+def describe_replacement(replace: Replacement, config: ModelConfig) -> str:
+    """The replacement of an input, in words."""
+    if replace == "others":
+        return "the same step of another sequence"
+    if config.vocabulary_size:
+        return "the unknown token"
+    return "zero and unknown categories" if config.category_sizes else "zero"
+
+
+def describe_distance(network: ExplainedNetwork) -> str:
+    """The unit of an effect, in words."""
+    if network.has_classes:
+        return network.meaning.distance_name
+    if network.model.config.num_outputs == 1:
+        return f"absolute change of {network.output_names[0]}, in its unit"
+    return network.meaning.distance_name + (
+        ", in standard deviations" if isinstance(network, ExplainedEstimator) else ""
+    )
+
+
+def smallest_effect(network: ExplainedNetwork, answers: Tensor) -> float:
+    """The change of a prediction below which it is no change to speak of.
+
+    A thousandth of a probability, or of the standard deviation of an estimator's target. A bare
+    network's target is not known: a millionth of its largest answer.
+
+    Args:
+        answers: predictions on the scale of the network's outputs, (..., K).
+    """
+    if network.has_classes:
+        return NO_EFFECT
+    if not isinstance(network, ExplainedEstimator):
+        return NO_EFFECT**2 * float(answers.abs().max())
+    single = network.model.config.num_outputs == 1
+    return NO_EFFECT * (float(network.scale[0]) if single else 1.0)
 
 
 def change_by_step(
-    network: ExplainedNetwork, row: Tensor, steps: list[int], replacements: Tensor
+    network: ExplainedNetwork,
+    row: Tensor,
+    steps: list[int],
+    replacements: Tensor,
+    *,
+    by_direction: bool = True,
 ) -> list[Floats]:
     """Measure the change of the prediction when each of `steps` is replaced, by direction.
 
@@ -89,10 +139,11 @@ def change_by_step(
         row: a sequence, (T, C) or (T,).
         steps: the S steps to replace, from 0.
         replacements: the replacement of each step, (S, C) or (S,).
+        by_direction: False for the change through both directions together, as the only entry.
     Returns: (S,) for each direction; with an output at every step (S, T), the same for both.
     """
     config = network.model.config
-    directions = 2 if config.bidirectional else 1
+    directions = 2 if config.bidirectional and by_direction else 1
     size = max(1, _UNIT_STEPS // (len(row) * max(config.width, config.columns)))
     changes: list[list[Tensor]] = [[] for _ in range(directions)]
     batches = zip(
@@ -101,9 +152,16 @@ def change_by_step(
     for places, values in batches:
         x = row.repeat(len(places) + 1, *[1] * row.ndim)  # the first row stays unchanged
         x[torch.arange(1, len(x), device=row.device), places.to(row.device)] = values
-        for direction, outputs in enumerate(_outputs_by_direction(network.model, x, len(row))):
-            changes[direction].append(_distance_to_first(network, outputs.double().cpu()))
+        outputs_of = _outputs_by_direction if by_direction else _outputs
+        for direction, outputs in enumerate(outputs_of(network.model, x, len(row))):
+            changes[direction].append(distance_to_first(network, outputs.double().cpu()))
     return [torch.cat(batch).numpy() for batch in changes]
+
+
+def _outputs(network: SequenceModel, x: Tensor, length: int) -> list[Tensor]:
+    """Outputs of rows, (B, K) or (B, T, K), as the only entry."""
+    with torch.no_grad():
+        return [network(x, torch.full((len(x),), length))]
 
 
 def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> list[Tensor]:
@@ -132,7 +190,7 @@ def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> lis
         return [network.output(half) for half in halves]
 
 
-def _distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
+def distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:
     """Distance of each prediction after the first to the first: (B - 1,) or (B - 1, T).
 
     A single value is compared in its unit. Several values are compared on the scale of the

@@ -1,4 +1,4 @@
-"""Figures of the importance of inputs: attributions, and effects by time lag.
+"""Figures of attributions: bars under the signal of each channel, or over the tokens.
 
 Dimensions: T steps, C channels.
 """
@@ -6,14 +6,13 @@ Dimensions: T steps, C channels.
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from elman.plots.states import step_axis, step_bars
 from elman.plots.style import (
     BLUE,
-    DOTTED,
     GREY,
     INK,
     PALE,
@@ -29,17 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from elman.explain.attribution import Attribution
-    from elman.explain.memory import Memory, MemoryCurve
 
 MAX_CHANNELS = 6
 MAX_LINES = 30  # lines of text
-LINEAR_LAGS = 64  # largest time lag for which the axis is linear
 _COLUMNS = 92  # letters in a line of text
 _BAR = 4.0  # maximum width of a bar, in letters
-_CURVE_STYLES: dict[str, dict[str, Any]] = {
-    "past": {"color": BLUE, "linestyle": "-", "marker": "o"},
-    "future": {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
-}
 
 
 def draw_attribution(attribution: Attribution) -> Figure:
@@ -51,7 +44,9 @@ def _title(axes: Axes, attribution: Attribution, more: str = "") -> None:
     unit = f" {attribution.unit}" if attribution.unit else ""
     what = attribution.method.replace("_", " ").replace(" x ", " × ")
     subtitle = (
-        f"{what}: {attribution.difference:+.3g}{unit} from the baseline ({attribution.baseline})\n"
+        f"{what}: {attribution.difference:+.3g}{unit} from the baseline ({attribution.baseline}), "
+        f"for which the network predicts {label(attribution.baseline_answer, 48)}"
+        f"{' already' * attribution.baseline_is_target}\n"
         f"bars up raised it, bars down lowered it{more}"
     )
     axes.set_title(f"What decided: {label(attribution.output, 60)}", loc="left", pad=34)
@@ -228,73 +223,3 @@ def _lines_to_draw(lines: list[range], values: Floats) -> list[int]:
     most = np.array([np.abs(values[line.start : line.stop]).max() for line in lines])
     numbers: list[int] = sorted(np.argsort(-most, kind="stable")[:MAX_LINES].tolist())
     return numbers
-
-
-def draw_memory(memory: Memory) -> Figure:
-    """Draw the effect by time lag with 95 % intervals, and the reach of each curve."""
-    curves = memory.curves
-    longest = max(int(curve.lags[-1]) for curve in curves.values())
-    shift = int(longest > LINEAR_LAGS)
-    with new_figure(7.0, 3.9) as figure:
-        axes = figure.subplots()
-        style_axes(axes, grid="y")
-        for name, curve in curves.items():
-            style = _CURVE_STYLES[name]
-            x = curve.lags + shift
-            axes.fill_between(
-                x, curve.low, curve.high, color=style["color"], alpha=0.2, linewidth=0
-            )
-            legend = f"{name}: {_describe_reach(curve)}"
-            axes.plot(x, curve.effect, linewidth=1.6, markersize=4, label=legend, **style)
-            if curve.reach is not None:
-                axes.axvline(
-                    curve.reach + shift, color=style["color"], linewidth=1, linestyle=DOTTED
-                )
-        _lag_axis(axes, longest)
-        axes.set_xlabel(_lag_label(memory))
-        axes.set_ylabel(label(memory.measure, 52), fontsize=8.5)
-        axes.set_ylim(bottom=0)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, labelcolor=INK, borderpad=0
-        )
-        axes.set_title("Memory: how much the output changes when one input is replaced", pad=26)
-        figure.supxlabel(
-            f"mean of {memory.used:,} sequences and its 95 % interval; replaced by "
-            f"{memory.replacement}\n"
-            f"dotted: the largest lag with {memory.share:.0%} of the largest effect or more",
-            fontsize=8, color=GREY,
-        )  # fmt: skip
-    return figure
-
-
-def _lag_label(memory: Memory) -> str:
-    if len(memory.curves) == 1:
-        return f"steps before the {'output' if memory.per_step else 'last step'}"
-    if memory.per_step:
-        return "steps before (past) or after (future) the output"
-    return "steps before the last step (past) or after the first (future)"
-
-
-def _describe_reach(curve: MemoryCurve) -> str:
-    if curve.reach is None:
-        return "no effect"
-    least = "at least " if curve.reach == curve.lags[-1] else ""
-    return f"reaches {least}{curve.reach:,} step{'' if curve.reach == 1 else 's'}"
-
-
-def _lag_axis(axes: Axes, longest: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    if longest <= LINEAR_LAGS:
-        room = 0.3 + 0.02 * longest
-        axes.set_xlim(-room, longest + room)
-        places = [0.0] if not longest else MaxNLocator(10, integer=True).tick_values(0, longest)
-        axes.set_xticks([k for k in places if k <= longest])
-        return
-    # Logarithmic in lag + 1, so that lag 0 can be drawn.
-    axes.set_xscale("log")
-    ticks = [0, 1, 2, *(m * 10**e for e in range(7) for m in (5, 10, 20))]
-    ticks = [k for k in ticks if k <= longest]
-    axes.set_xticks([k + 1 for k in ticks], [f"{k:,}" for k in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(0.9, (longest + 1) * 1.1)

@@ -149,7 +149,7 @@ def run_diagnostics(
                 figures["doctor"] = folder / "doctor.png"
                 save(diagnosis.plot(), figures["doctor"])
     remembered = _measure_memory(estimator, test_sequences, median, allowed_steps)
-    if isinstance(remembered, Memory):
+    if isinstance(remembered, Memory) and not remembered.why_no_figure:
         figures["memory"] = folder / "memory.png"
         save(remembered.plot(), figures["memory"])
     examples = {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elman.data import Dataset
 from elman.errors import DataError, SettingsError, nearest
@@ -19,17 +18,21 @@ from elman.explain import (
     Attribution,
     Bptt,
     Diagnosis,
+    Influence,
     Memory,
     Trace,
     attribute,
     bptt,
+    choose_sequence,
     doctor,
+    influence,
     memory,
     trace,
 )
 from elman.runs.diagnostics import join_sequence_names
 from elman.runs.evaluation import load_model_and_data
 from elman.runs.explanation_page import Explanation, render_page, save_figures
+from elman.runs.explanation_words import OUTPUTS
 from elman.runs.folder import (
     EXPLANATION,
     check_output_folder,
@@ -38,17 +41,21 @@ from elman.runs.folder import (
     new_folder,
 )
 
+REPLACEMENTS = 8  # of each step for the influences; their mean changes little with more
+INFLUENCE_STEPS = 2_000_000  # most steps through the network for them: seconds with 64 units
+
 
 @dataclass(frozen=True)
 class ExplainOptions:
     """Which sequence to explain, and how.
 
     Args:
-        row: name of the sequence, or its number from 0; None for the first.
+        row: name of the sequence, or its number from 0; None for a wrong or an undecided one; see
+            `elman.explain.choose_sequence`.
         label: `true` or `predicted`: the label whose loss is differentiated; None for the true one
             if it is known.
         about: the class, label or value that the attribution explains; None for the predicted one.
-        step: for a tagger, the step to explain, from 1; None for the last.
+        step: for a tagger, the step to explain, from 1; None for a wrong or an undecided one.
         method, output, baseline, span, stride: options of `elman.explain.attribute`; None for
             its defaults.
         sequences: number of sequences for the memory and the doctor; None for their defaults.
@@ -103,7 +110,7 @@ def explain(
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     explanation = explain_sequence(estimator, dataset, options, progress)
     if out is None:
-        row = folder_name(options.row or "0")[:60] or str(explanation.number)
+        row = folder_name(options.row or "")[:60] or str(explanation.number)
         name = f"{folder_name(Path(data).stem)}-row-{row}"
         out, renamed = default_output(model, EXPLANATION, name, overwrite)
         notes += renamed
@@ -125,10 +132,10 @@ def explain_sequence(
     Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
     names = dataset.names
-    number = find_row(options.row, names)
+    _check_options(options, len(dataset), estimator.per_step)
+    number, step, chosen = _choose(estimator, dataset, options, progress)
     sequence = dataset.take(np.array([number]))
     true = None if dataset.target is None else dataset.target[number]
-    _check_options(options, len(dataset), estimator.per_step)
     progress("trace")
     traced = _trace(estimator, sequence, true)
     output = OUTPUTS[traced.task]
@@ -156,14 +163,16 @@ def explain_sequence(
         attribution = "Attribution: left out (--no-attribution)"
     elif output.likeliest is not None or len(traced.classes) == 1 or options.about is not None:
         progress("attribution to steps")
-        attribution = _attribute(estimator, sequence, options, traced)
+        attribution = _attribute(estimator, sequence, options, traced, step)
     few: dict[str, Any] = {} if options.sequences is None else {"sequences": options.sequences}
     remembered: Memory | str = "Memory: left out, because it takes two sequences"
+    influences: Influence | str = ""
     if not options.memory:
         remembered = "Memory: left out (--no-memory)"
     elif len(dataset) > 1:
         progress("memory of the network")
         remembered = memory(estimator, dataset, seed=options.seed, **few)
+        influences = _influence(estimator, sequence, dataset, traced.steps, options.seed)
     diagnosis: Diagnosis | str = "Doctor: left out (--no-diagnosis)"
     findings: tuple[str, ...] = ()
     if options.diagnosis:
@@ -177,11 +186,13 @@ def explain_sequence(
         steps=traced.steps,
         true="" if true is None else output.describe(traced, true),
         predicted=output.describe_prediction(traced),
+        chosen=chosen,
         loss_of=loss_of,
         trace=traced,
         bptt=back,
         attribution=attribution,
         memory=remembered,
+        influence=influences,
         diagnosis=diagnosis,
         finding_sequences=findings,
     )
@@ -216,6 +227,43 @@ def _check_options(options: ExplainOptions, count: int, per_step: bool) -> None:
         raise SettingsError(
             f"step: got {options.step}, but this network has one output a sequence. Leave it out"
         )
+
+
+def _choose(
+    estimator: Estimator,
+    dataset: Dataset,
+    options: ExplainOptions,
+    progress: Callable[[str], None],
+) -> tuple[int, int | None, str]:
+    """Choose the sequence and, for a tagger, the step, both from 0, with the reason of a choice."""
+    number = 0 if options.row is None else find_row(options.row, dataset.names)
+    step = None if options.step is None else options.step - 1
+    if options.row is not None and (options.step is not None or not estimator.per_step):
+        return number, step, ""
+    progress("choice of a sequence" if options.row is None else "choice of a step")
+    among = dataset if options.row is None else dataset.take(np.array([number]))
+    try:
+        choice = choose_sequence(estimator, among, among.target)
+    except DataError:
+        if among.target is None:
+            raise
+        choice = choose_sequence(estimator, among)  # with a label that the network does not know
+    if options.row is None:
+        return choice.index, choice.step if step is None else step, f"chosen: {choice.reason}"
+    return number, choice.step, ""
+
+
+def _influence(
+    estimator: Estimator, sequence: Dataset, dataset: Dataset, steps: int, seed: int
+) -> Influence | str:
+    """Measure the influence of each step, with as many replacements as take a few seconds."""
+    replacements = min(REPLACEMENTS, INFLUENCE_STEPS // steps**2)
+    if replacements < 1:
+        return (
+            f"Influence: left out, because a sequence of {steps:,} steps would take "
+            f"{steps**2:,} steps through the network"
+        )
+    return influence(estimator, sequence, dataset, replacements=replacements, seed=seed)
 
 
 def find_row(row: str | None, names: list[Any]) -> int:
@@ -276,7 +324,7 @@ def _go_back(estimator: Estimator, sequence: Any, label: Any, is_true: bool) -> 
 
 
 def _attribute(
-    estimator: Estimator, sequence: Any, options: ExplainOptions, traced: Trace
+    estimator: Estimator, sequence: Any, options: ExplainOptions, traced: Trace, step: int | None
 ) -> Attribution:
     target = None
     if options.about is not None:
@@ -286,11 +334,8 @@ def _attribute(
             hint = nearest(options.about, list(classes))
             raise SettingsError(f"about: got {options.about!r}, expected one of {some}.{hint}")
         target = classes[options.about]
-    step = options.step
-    if step is not None and traced.per_step:
-        if not 1 <= step <= traced.steps:
-            raise SettingsError(f"step: got {step}, expected 1 to {traced.steps}")
-        step -= 1
+    if step is not None and not 0 <= step < traced.steps:
+        raise SettingsError(f"step: got {step + 1}, expected 1 to {traced.steps}")
     return attribute(
         estimator,
         sequence,
@@ -302,72 +347,3 @@ def _attribute(
         span=options.span,
         stride=options.stride,
     )
-
-
-def _likeliest_class(traced: Trace) -> Any:
-    """Return the likeliest class; for predictions at every step, the class of each step, (T,)."""
-    if not traced.per_step:
-        return traced.classes[int(traced.prediction.argmax())]
-    classes = np.empty(len(traced.classes), dtype=object)
-    classes[:] = traced.classes
-    tags: NDArray[Any] = classes[traced.distribution.argmax(1)]
-    return tags
-
-
-def _describe_class(traced: Trace, label: Any) -> str:
-    return one_line(" ".join(map(str, label)) if traced.per_step else label, 80)
-
-
-def _describe_likeliest_class(traced: Trace) -> str:
-    label = _likeliest_class(traced)
-    if traced.per_step:
-        return _describe_class(traced, label)
-    return f"{one_line(label, 60)}, with probability {traced.prediction.max():.3f}"
-
-
-def _likely_labels(traced: Trace) -> frozenset[Any]:
-    likely = np.flatnonzero(traced.prediction > 0.5).tolist()
-    return frozenset(traced.classes[k] for k in likely)
-
-
-def _describe_labels(traced: Trace, labels: Any) -> str:
-    return one_line("|".join(sorted(map(str, labels))) or "none", 80)
-
-
-def _describe_values(traced: Trace, values: Any) -> str:
-    numbers = np.atleast_1d(np.asarray(values, dtype=np.float64)).ravel()
-    return one_line(", ".join(f"{number:.4g}" for number in numbers), 80)
-
-
-@dataclass(frozen=True)
-class OutputWords:
-    """Describes labels and predictions of one kind of output, on one line.
-
-    Args:
-        likeliest: returns the predicted label in the format of a true label; None for numbers, as
-            the loss of a predicted number against itself is 0.
-        describe: describes a label of a sequence.
-        describe_prediction: describes the prediction for a sequence.
-    """
-
-    likeliest: Callable[[Trace], Any] | None
-    describe: Callable[[Trace, Any], str]
-    describe_prediction: Callable[[Trace], str]
-
-
-# By the network's kind of output, `Trace.task`.
-OUTPUTS: dict[str, OutputWords] = {
-    "classification": OutputWords(_likeliest_class, _describe_class, _describe_likeliest_class),
-    "multilabel": OutputWords(
-        _likely_labels,
-        _describe_labels,
-        lambda traced: _describe_labels(traced, _likely_labels(traced)),
-    ),
-    "regression": OutputWords(
-        None,
-        _describe_values,
-        lambda traced: _describe_values(
-            traced, traced.distribution if traced.per_step else traced.prediction
-        ),
-    ),
-}

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from elman import __version__
 from elman.evaluate.text import one_line
-from elman.explain import Attribution, Bptt, Diagnosis, Memory, Trace
+from elman.explain import Attribution, Bptt, Diagnosis, Influence, Memory, Trace
 from elman.plots.style import save
 from elman.runs import html
 from elman.runs.html import PageFigure, PageFigures
@@ -38,7 +38,8 @@ FIGURES = {
         "Gradient at every step",
         "From the top: the input, the gradient of the loss with respect to each state, its norm, "
         "the Jacobian of each step where it is cheap to compute, and what each step contributes to "
-        "the gradient of each weight.",
+        "the gradient of each weight: its size, its sign, and its share in the gradient of all "
+        "weights together. A step with a negative share works against the sum of the others.",
     ),
     "distance": (
         "Gradient by time lag",
@@ -51,6 +52,11 @@ FIGURES = {
         "it, bars below lowered it.",
     ),
     "memory": (MEMORY, MEMORY_CAPTION),
+    "influence": (
+        "Influence of each input",
+        "How much the output changes if one input of this sequence is replaced: of the output at "
+        "every step, or of the one output.",
+    ),
     "doctor": ("What was measured", DIAGNOSIS_CAPTION),
 }
 
@@ -66,6 +72,7 @@ class Explanation:
         steps: length of the sequence.
         true: true label in words; empty if it is unknown.
         predicted: prediction in words.
+        chosen: why this sequence was chosen; empty if the user named it.
         loss_of: the label whose loss is differentiated, in words.
         finding_sequences: for each finding, the joined names of its sequences.
     """
@@ -76,11 +83,13 @@ class Explanation:
     steps: int
     true: str
     predicted: str
+    chosen: str
     loss_of: str
     trace: Trace
     bptt: Bptt | str
     attribution: Attribution | str
     memory: Memory | str
+    influence: Influence | str
     diagnosis: Diagnosis | str
     finding_sequences: tuple[str, ...]
 
@@ -97,11 +106,13 @@ class Explanation:
         findings = [] if isinstance(diagnosis, str) else [f"  {f}" for f in diagnosis.causes]
         texts = [
             f"Sequence {self.name} of {self.source} (number {self.number}, counted from 0)",
+            *[self.chosen[:1].upper() + self.chosen[1:] + "."] * bool(self.chosen),
             self.lead,
             f"\nTrace: {self.trace}",
             f"\nGradient: {gradient}",
             f"\n{self.attribution}",
             f"\n{self.memory}",
+            *[str(self.influence)] * bool(self.influence),
             f"\n{diagnosis if isinstance(diagnosis, str) else diagnosis.summary}",
             *findings,
         ]
@@ -116,12 +127,17 @@ def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
     for layer in trace.layers:
         name = f"gates/layer_{layer.layer}_{layer.direction}"
         plots[name] = partial(trace.plot_gates, layer.layer, layer.direction)
-    if isinstance(explanation.bptt, Bptt):
-        plots |= {"bptt": explanation.bptt.plot, "distance": explanation.bptt.plot_by_lag}
-    if isinstance(explanation.attribution, Attribution):
+    # A figure in which there is nothing to see is left out; the summary says why.
+    if isinstance(explanation.bptt, Bptt) and explanation.bptt.has_gradient:
+        plots["bptt"] = explanation.bptt.plot
+        if not explanation.bptt.why_no_lags:
+            plots["distance"] = explanation.bptt.plot_by_lag
+    if isinstance(explanation.attribution, Attribution) and explanation.attribution.values.any():
         plots["attribution"] = explanation.attribution.plot
-    if isinstance(explanation.memory, Memory):
+    if isinstance(explanation.memory, Memory) and not explanation.memory.why_no_figure:
         plots["memory"] = explanation.memory.plot
+    if isinstance(explanation.influence, Influence) and explanation.influence.longest:
+        plots["influence"] = explanation.influence.plot
     if isinstance(explanation.diagnosis, Diagnosis):
         plots["doctor"] = explanation.diagnosis.plot
     (folder / "gates").mkdir()
@@ -177,7 +193,10 @@ def render_page(
         + draw("distance", back.verdict if isinstance(back, Bptt) else ""),
         "Which steps decided": describe(explanation.attribution)
         + draw("attribution", explanation.attribution),
-        MEMORY: describe(explanation.memory) + draw("memory", explanation.memory),
+        MEMORY: describe(explanation.memory)
+        + draw("memory", explanation.memory)
+        + describe(explanation.influence)
+        + draw("influence", explanation.influence),
         DIAGNOSIS: html.paragraphs(diagnosis)
         if isinstance(diagnosis, str)
         else diagnosis_section(diagnosis, explanation.finding_sequences)
@@ -188,7 +207,9 @@ def render_page(
                 "Network": trace.network,
                 "Model": model,
                 "Sequence": f"{explanation.name} of {explanation.source}, "
-                f"number {explanation.number} (counted from 0)",
+                f"number {explanation.number} (counted from 0)"
+                + f"; {explanation.chosen}"
+                * bool(explanation.chosen),
                 "Steps": f"{explanation.steps:,}",
             }
         ),

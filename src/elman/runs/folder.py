@@ -42,7 +42,10 @@ EVALUATION = FolderKind(
 EXPLANATION = FolderKind(
     "explanation",
     frozenset({"index.html", "trace.png", "gates"}),
-    frozenset({"bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png"}),
+    frozenset(
+        f"{name}.png"
+        for name in ("bptt", "distance", "attribution", "memory", "influence", "doctor")
+    ),
 )
 
 

@@ -36,7 +36,9 @@ SWITCHED_OFF = (
     "it was trained on. To have them in the report, train without --no-diagnostics."
 )
 TRACE_CAPTION = (
-    "From the top: the input, the states of the top layer, its gates if it has any, and {}."
+    "From the top: the input, the states of the top layer, the votes V h of its units for the "
+    "predicted class and for the true one if it is another (blue for it, orange against it), its "
+    "gates if it has any, and {}."
 )
 PREDICTION_CAPTIONS = {
     True: "the prediction at each step, made from the whole sequence",
@@ -45,7 +47,8 @@ PREDICTION_CAPTIONS = {
 MEMORY_CAPTION = (
     "The change of the prediction when one input is replaced by one of another sequence, against "
     "the distance of that input from the end. Where the curve is flat near zero, the network has "
-    "forgotten the input."
+    "forgotten the input in most sequences; below it, the share of sequences in which an input "
+    "counts from this far or farther, which also shows dependencies that only few of them have."
 )
 DIAGNOSIS_CAPTION = (
     "How much of the gradient remains as it flows back in time, how many activations are "
