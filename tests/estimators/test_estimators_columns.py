@@ -7,6 +7,7 @@ import pytest
 
 from elman import DataError, SequenceClassifier, SettingsError, ShapeError, load
 from elman.data.dataset import unit_of
+from elman.explain import attribute, trace
 from elman.explain.network import read_sequence
 from elman.runs.config import RunSettings
 from elman.runs.experiment import run
@@ -203,3 +204,28 @@ def test_channels_are_named_with_their_values_in_explanations():
     assert explained.network.category_values[3][:2] == ("padding", "unknown")
     assert explained.categories[0][:2] == ("missing", "observed")
     assert explained.categories[1] == ("sleep (unknown)",) * 5
+
+
+def test_pictures_and_tables_write_categories_and_names_in_full():
+    rng = np.random.default_rng(0)
+    states = ["idle", "run", "service", "manual", "off"]
+    long_name = "relative humidity behind the left motor [%]"
+    frames = [
+        pandas.DataFrame({long_name: rng.normal(size=9), "state": rng.choice(states, 9)})
+        for _ in range(12)
+    ]
+    frames[0].loc[2, long_name] = np.nan
+    model = SequenceClassifier(**SMALL).fit(frames, ["ok", "bad"] * 6)
+    traced, given = trace(model, frames[0]), attribute(model, frames[0])
+    flag = f"whether {long_name} is missing"
+    assert traced.to_frame()["state"].tolist() == frames[0]["state"].tolist()
+    assert traced.to_frame()[flag].tolist()[1:4] == ["observed", "missing", "observed"]
+    assert set(given.to_frame()["input"].iloc[2::3]) == set(frames[0]["state"])
+    assert flag in str(given)
+    figure = given.plot()
+    shown = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert {long_name, flag, "state"} <= set(shown)
+    named = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes]
+    assert sorted(set(frames[0]["state"])) in named
+    named = [tick.get_text() for axes in traced.plot().axes for tick in axes.get_yticklabels()]
+    assert "state" in named and any(name.startswith("whether relative") for name in named)

@@ -221,11 +221,13 @@ class Trace:
         """
         step = np.arange(1, self.steps + 1)
         if not states:
-            rows = {"step": step}
+            rows: dict[str, Any] = {"step": step}
             if self.inputs.ndim == 1:
                 rows |= {self.channel_names[0]: self.inputs}
             else:
                 rows |= dict(zip(self.channel_names, self.inputs.T, strict=True))
+                first = len(self.channel_names) - len(self.categories)
+                rows |= dict(zip(self.channel_names[first:], self.categories, strict=True))
             form = "p({})" if TASKS[self.task].has_classes else "{}"
             columns = zip(self.classes, self.distribution.T, strict=True)
             return to_frame(rows | {form.format(name): values for name, values in columns})

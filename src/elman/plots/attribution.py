@@ -5,6 +5,7 @@ Dimensions: T steps, C channels.
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from elman.explain.attribution import Attribution
 
 MAX_CHANNELS = 6
+MAX_CATEGORIES = 6  # categories named on an axis
 MAX_LINES = 30  # lines of text
 _COLUMNS = 92  # letters in a line of text
 _BAR = 4.0  # maximum width of a bar, in letters
@@ -84,9 +86,10 @@ def _under_signal(attribution: Attribution) -> Figure:
             share = np.abs(attribution.values[:, rest]).sum() / (
                 np.abs(attribution.values).sum() or 1.0
             )
-            names = ", ".join(label(attribution.channel_names[c], 14) for c in rest[:6])
+            names = ", ".join(label(attribution.channel_names[c], 44) for c in rest[:6])
             more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
             note = f"not drawn, with {share:.0%} of the total length of all bars: {names}{more}"
+            note = "\n".join(textwrap.wrap(note, 110))
             figure.supxlabel(note, fontsize=8, color=GREY)
     return figure
 
@@ -113,8 +116,13 @@ def _bars(axes: Axes, values: Floats, ends: tuple[float, float], unit: str) -> N
 def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, float]) -> None:
     """Draw one channel and, below it, its bars on a scale that all channels share."""
     T, C = attribution.values.shape
-    signal = attribution.inputs[:, c].astype(np.float64)
     column = c - (C - len(attribution.categories))  # index of the category; negative for numbers
+    texts = attribution.categories[column] if column >= 0 else ()
+    # Categories are drawn by their place in the alphabet, because a code means nothing to a reader.
+    levels = {text: place for place, text in enumerate(sorted(set(texts)))}
+    signal = attribution.inputs[:, c].astype(np.float64)
+    if texts:
+        signal = np.array([float(levels[text]) for text in texts])
     low, high = float(signal.min()), float(signal.max())
     whole = (high - low or 1.0) / 0.48
     bars = axes.twinx()
@@ -127,12 +135,13 @@ def _channel(axes: Axes, attribution: Attribution, c: int, ends: tuple[float, fl
     )  # fmt: skip
     axes.set_ylim(low - 0.47 * whole, low + 0.53 * whole)
     if column >= 0:
-        names = dict(zip(signal.tolist(), attribution.categories[column], strict=True))
-        codes = sorted(names) if len(names) <= 3 else []
-        axes.set_yticks(codes, [label(names[code], 12) for code in codes])
+        every = -(-len(levels) // MAX_CATEGORIES)
+        named = [text for text, place in levels.items() if place % every == 0]
+        axes.set_yticks([levels[text] for text in named], [label(text, 18) for text in named])
+        axes.tick_params(axis="y", labelsize=8 if len(named) <= 3 else 6)
     else:
         axes.set_yticks(sorted({low, high}), [f"{v:.3g}" for v in sorted({low, high})])
-    _name(axes, label(attribution.channel_names[c], 40))
+    _name(axes, label(attribution.channel_names[c], 90))
     _bars(bars, attribution.values[:, c], ends, attribution.unit)
     below, above = bars.get_ylim()
     bars.set_ylim(below, below + (above - below) / 0.42)

@@ -146,7 +146,7 @@ def draw_strip(panel: Panel, rows: Mapping[str, Sequence[Any]]) -> None:
                     (start + end + 1) / 2, place, text, ha="center", va="center", fontsize=7.5,
                     color=INK, rotation=0 if fits else 90,
                 )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [label(name, 24) for name in rows])
+    axes.set_yticks(range(len(rows)), [label(name, 44) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
@@ -182,7 +182,7 @@ def _draw_input(panel: Panel, inputs: Floats, names: Sequence[str]) -> None:
         heat(panel, inputs, "value", signed=bool((inputs < 0).any()))
         count = inputs.shape[1]
         every = -(-count // 12)
-        axes.set_yticks(range(1, count + 1, every), [label(n, 14) for n in names[::every]])
+        axes.set_yticks(range(1, count + 1, every), [label(n, 30) for n in names[::every]])
         axes.tick_params(axis="y", labelsize=min(8.0, 80 / len(names[::every])))
 
 
