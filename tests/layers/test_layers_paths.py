@@ -275,6 +275,7 @@ def test_cuda_runs_torchs_stack(cell, paths):
     assert paths == ["_torch_forward"] * 3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*vmap.*:UserWarning")
 @pytest.mark.parametrize("layer", [layers.RNN, layers.GRU, layers.LSTM])
 def test_torch_func_as_the_page_says(layer):
     """What docs/layers.md lists works, and what it says is refused is refused by torch too."""

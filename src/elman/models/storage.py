@@ -69,6 +69,17 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, siblings)}")
     if not (folder / CONFIG).is_file() and (folder / "model" / CONFIG).is_file():
         folder = folder / "model"
+    if folder.is_file():
+        place = f", such as {folder.parent}" if (folder.parent / WEIGHTS).is_file() else ""
+        raise ModelFileError(
+            f"{folder}: is a file, expected the folder of a model or run{place}. In a command the "
+            "model comes before the data: elman predict MODEL DATA"
+        )
+    if (folder / "config.toml").is_file() and not (folder / "model").exists():
+        raise ModelFileError(
+            f"{folder}: this run has no model, because its training diverged or was stopped. Train "
+            f"again with other settings: elman train --config {folder / 'config.toml'}"
+        )
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelFileError(

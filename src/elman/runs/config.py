@@ -61,6 +61,9 @@ def read_toml(path: Path) -> TomlFile:
     except FileNotFoundError:
         names = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         raise SettingsError(f"{path}: no such file.{nearest(path.name, names)}") from None
+    except IsADirectoryError:
+        inside = f", such as {path / 'config.toml'}" if (path / "config.toml").is_file() else ""
+        raise SettingsError(f"{path}: is a folder, expected a TOML file{inside}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
     content, lines, faults = _read_statements(text)

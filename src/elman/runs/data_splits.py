@@ -132,7 +132,7 @@ def _read_files(
     settings: DataSettings, seed: int, training_settings: TrainingSettings
 ) -> tuple[Dataset, Dataset, Dataset, str]:
     """Return all data, the training and test split, and a note, for files."""
-    _suggest_builtin(settings.data)
+    suggest_builtin(settings.data)
     whole = read(
         settings.data,
         labelled=True,
@@ -211,6 +211,12 @@ def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[
 
 def _cut_into_windows(splits: DataSplits, window: int, stride: int) -> DataSplits:
     """Cut every split into windows; done last, so that no two splits share a sequence."""
+    longest = int(splits.whole.lengths.max())
+    if not isinstance(splits.whole.inputs, list) and window > longest:
+        raise SettingsError(
+            f"window: got {window:,}, but the longest sequence has {longest:,} steps. Expected at "
+            "most that, or leave it out"
+        )
     layout = dataclasses.replace(splits.whole.layout, window=window, stride=stride)
     whole = dataclasses.replace(splits.whole, layout=layout)
     notes = list(splits.notes)
@@ -348,7 +354,7 @@ def _gaps(dataset: Dataset) -> NDArray[np.bool_]:
     return np.zeros((len(dataset), 0), dtype=bool)
 
 
-def _suggest_builtin(data: str) -> None:
+def suggest_builtin(data: str) -> None:
     """Suggest the built-in task with a similar name if there is no such file."""
     hint = nearest(split_name(data)[0], BUILTIN_TASKS)
     if hint and not Path(data).exists() and "." not in data and "/" not in data:

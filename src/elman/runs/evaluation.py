@@ -15,7 +15,7 @@ from elman.estimators import Estimator, load
 from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
 from elman.runs import report_page
-from elman.runs.data_splits import check_known, is_builtin
+from elman.runs.data_splits import check_known, is_builtin, suggest_builtin
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     EVALUATION,
@@ -150,5 +150,6 @@ def load_model_and_data(
         dataset = load_task(data, estimator.random_state or 0)[1]
         dataset, notes = read_as_trained(estimator, dataset, labelled, fill=fill)
     else:
+        suggest_builtin(data)
         dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
     return estimator, dataset, notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def explain_sequence(
     Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
     names = dataset.names
-    _check_options(options, len(dataset), estimator.per_step)
+    _check_options(options, len(dataset), estimator)
     number, step, chosen = _choose(estimator, dataset, options, progress)
     sequence = dataset.take(np.array([number]))
     true = None if dataset.target is None else dataset.target[number]
@@ -205,7 +205,7 @@ _OPTIONS_OF = {
 }
 
 
-def _check_options(options: ExplainOptions, count: int, per_step: bool) -> None:
+def _check_options(options: ExplainOptions, count: int, estimator: Estimator) -> None:
     """Refuse options that are out of range or would be ignored, before anything is computed."""
     for part, names in _OPTIONS_OF.items():
         for name in names:
@@ -223,10 +223,23 @@ def _check_options(options: ExplainOptions, count: int, per_step: bool) -> None:
     if wanted is not None and not 2 <= wanted <= count:
         expected = f"2 to {count}, as the data hold {count} sequences" if count > 1 else "none"
         raise SettingsError(f"sequences: got {wanted}, expected {expected}. Leave it out for all")
-    if options.step is not None and not per_step:
+    if options.about is not None:
+        _find_output(options.about, estimator.target_.output_names)
+    if options.step is not None and not estimator.per_step:
         raise SettingsError(
             f"step: got {options.step}, but this network has one output a sequence. Leave it out"
         )
+
+
+def _find_output(about: str, outputs: Sequence[Any]) -> Any:
+    """Return the class, label or value of this name. Raises SettingsError if there is none."""
+    by_name = {str(name): name for name in outputs}
+    if about not in by_name:
+        some = ", ".join(map(repr, list(by_name)[:5])) + ", ..." * (len(by_name) > 5)
+        raise SettingsError(
+            f"about: got {about!r}, expected one of {some}.{nearest(about, by_name)}"
+        )
+    return by_name[about]
 
 
 def _choose(
@@ -328,12 +341,7 @@ def _attribute(
 ) -> Attribution:
     target = None
     if options.about is not None:
-        classes = {str(name): name for name in traced.classes}
-        if options.about not in classes:
-            some = ", ".join(map(repr, list(classes)[:5])) + ", ..." * (len(classes) > 5)
-            hint = nearest(options.about, list(classes))
-            raise SettingsError(f"about: got {options.about!r}, expected one of {some}.{hint}")
-        target = classes[options.about]
+        target = _find_output(options.about, traced.classes)
     if step is not None and not 0 <= step < traced.steps:
         raise SettingsError(f"step: got {step + 1}, expected 1 to {traced.steps}")
     return attribute(

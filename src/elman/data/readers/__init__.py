@@ -149,6 +149,9 @@ def _missing(path: Path, source: str) -> DataError:
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
     # A mistyped name is the usual reason; 0.6 is difflib's own cutoff.
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    # An ending in common makes any two short names similar; the rest must be similar too.
+    stems = set(difflib.get_close_matches(path.stem, [Path(name).stem for name in near], n=3))
+    near = [name for name in near if Path(name).stem in stems]
     if near:
         found = f"Did you mean {' or '.join(map(repr, near))}?"
     else:

@@ -30,6 +30,12 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     Returns: one table of all files, with columns of file and folder names; the options with these
         two as id and target; and whether the table has `rows` or `steps`.
     """
+    if (path / "metrics.jsonl").is_file() or (path / "model.safetensors").is_file():
+        raise faults.error(
+            "format",
+            "is the folder of a run or model, expected data",
+            f"To use the model: elman predict {path} DATA, or elman evaluate.",
+        )
     files, left = _list_files(path, faults)
     kinds = {ENDINGS[file.suffix.lower()] for file in files}
     if len(kinds) > 1:
