@@ -2,8 +2,9 @@
 // set. Nothing here depends on Python or torch, so a built module does not depend on torch's
 // version.
 //
-// Dimensions: B batch, T time, I input, H hidden, G gates, N packed rows (valid steps of all rows).
-// "Padded" widths are rounded up to whole vectors of the instruction set; Hp is H padded.
+// Dimensions: B batch, T time, I input, H hidden, Y units of h and y (H, or P where an LSTM projects
+// its state), G gates, N packed rows (valid steps of all rows). "Padded" widths are rounded up to
+// whole vectors of the instruction set; Hp is H padded.
 //
 // Words: a stride is the distance between two neighbours, an offset the distance from the
 // beginning, both in elements; `ld` is the row stride of a matrix. Packed rows lie without gaps for
@@ -62,9 +63,18 @@ struct View {
 template <class T>
 struct Weights {
     const T* weight_ih;  // (G*H, I)
-    const T* weight_hh;  // (G*H, H)
+    const T* weight_hh;  // (G*H, Y)
     const T* bias_ih;    // (G*H), or null
     const T* bias_hh;    // (G*H), or null
+    const T* weight_hr = nullptr;  // (P, H), or null: h_t = weight_hr (o tanh(c_t))
+};
+
+// Their gradients, out; weight_ih null: none, another null: that one not.
+template <class T>
+struct WeightGradients {
+    T *weight_ih = nullptr, *weight_hh = nullptr;
+    T *bias_ih = nullptr, *bias_hh = nullptr;
+    T* weight_hr = nullptr;
 };
 
 // One layer in one direction: its equations and sizes.
@@ -72,6 +82,9 @@ struct Layer {
     Cell cell;
     Index I, H;
     bool reverse;
+    Index P = 0;  // an LSTM's projected units, below H; 0: no projection
+
+    Index Y() const { return P ? P : H; }
 };
 
 // The products that weights are packed for.
@@ -90,6 +103,8 @@ struct PackedWeights {
     const T* bias = nullptr;            // (Z*Hp): Z blocks of pre-activations (cells.h)
     const T* input_back = nullptr;      // B of dz_t W
     const T* recurrent_back = nullptr;  // B of dz_t U
+    const T* projection = nullptr;       // B of (o tanh(c_t)) R^T
+    const T* projection_back = nullptr;  // B of dh_t R
 };
 
 // One chunk forward through a layer.
@@ -99,9 +114,9 @@ struct ForwardChunk {
     PackedWeights<T> weights;
     Chunk chunk;
     View<const T> x;       // (T, rows, I)
-    View<const T> h0, c0;  // (rows, H), null for zeros
-    View<T> y;             // out: (T, rows, H), at valid steps only
-    View<T> h_n, c_n;      // out: (rows, H)
+    View<const T> h0, c0;  // (rows, Y) and (rows, H), null for zeros
+    View<T> y;             // out: (T, rows, Y), at valid steps only
+    View<T> h_n, c_n;      // out: (rows, Y) and (rows, H)
     T* gates = nullptr;    // out: (N, Z*Hp), saved for backward; null: not saved
     T* cells = nullptr;    // out: (N, Hp), saved for backward (lstm); null: not saved
     T* scratch = nullptr;  // forward_scratch elements
@@ -116,11 +131,11 @@ struct BackwardChunk {
     View<const T> x, h0, c0, y;  // as in forward
     const T* gates = nullptr;
     const T* cells = nullptr;
-    View<const T> dy;          // (T, rows, H), or null for zeros
-    View<const T> dh_n, dc_n;  // (rows, H), or null for zeros
+    View<const T> dy;          // (T, rows, Y), or null for zeros
+    View<const T> dh_n, dc_n;  // (rows, Y) and (rows, H), or null for zeros
     View<T> dx;                // out: (T, rows, I), at valid steps only; null: not computed
     bool add_dx = false;       // add to the numbers in dx
-    View<T> dh0, dc0;          // out: (rows, H); null: not computed
+    View<T> dh0, dc0;          // out: (rows, Y) and (rows, H); null: not computed
     T* gradients = nullptr;    // out: gradient_size elements; null: not computed
     T* scratch = nullptr;      // backward_scratch elements
 };
@@ -196,8 +211,7 @@ struct Kernels {
     void (*backward)(const BackwardChunk<T>&);
     // Gradients as `backward` leaves them, to torch's layout.
     Index (*gradient_size)(const Layer&);
-    void (*unpack_gradients)(const Layer&, const T* gradients, T* weight_ih, T* weight_hh,
-                             T* bias_ih, T* bias_hh);
+    void (*unpack_gradients)(const Layer&, const T* gradients, const WeightGradients<T>& into);
 
     // The linear layer at the end, weight (K, W), bias (K): packed, and its gradients.
     Index (*output_size)(Index K, Index W, bool backward);

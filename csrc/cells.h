@@ -103,9 +103,9 @@ struct GruCell {
     }
 };
 
-// i, f, o = sigmoid(.)   g = tanh(.)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t). tanh(c_t) is
-// computed again in backward: saving it would be another Hp elements a step, and memory is what
-// long sequences wait for.
+// i, f, o = sigmoid(.)   g = tanh(.)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t), or R (o tanh(c_t)),
+// where layer.h multiplies by R. tanh(c_t) is computed again in backward: saving it would be another
+// Hp elements a step, and memory is what long sequences wait for.
 template <class T>
 struct LstmCell {
     static constexpr Index G = 4, Z = 4, x_block = 0, h_block = 0;
@@ -126,6 +126,12 @@ struct LstmCell {
             store<T>(s.gates + 3 * Hp + u, o);
             store<T>(s.c + u, c);
             store<T>(s.h + u, o * tanh<T>(c));
+        }
+    }
+    // o tanh(c_t) again, for the gradient of the projection that reads it.
+    static ELMAN_INLINE void output(Index Hp, const T* gates, const T* c, T* out) {
+        for (Index u = 0; u < Hp; u += lanes<T>) {
+            store<T>(out + u, load<T>(gates + 3 * Hp + u) * tanh<T>(load<T>(c + u)));
         }
     }
     static ELMAN_INLINE void backward(Index H, Index Hp, const StepBack<T>& s) {

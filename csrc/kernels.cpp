@@ -34,11 +34,9 @@ Kernels<T> make_kernels() {
         return with_cell<T>(layer.cell,
                             [&](auto c) { return gradient_size<T, decltype(c)>(layer); });
     };
-    k.unpack_gradients = [](const Layer& layer, const T* from, T* weight_ih, T* weight_hh,
-                            T* bias_ih, T* bias_hh) {
-        with_cell<T>(layer.cell, [&](auto c) {
-            unpack_gradients<T, decltype(c)>(layer, from, weight_ih, weight_hh, bias_ih, bias_hh);
-        });
+    k.unpack_gradients = [](const Layer& layer, const T* from, const WeightGradients<T>& into) {
+        with_cell<T>(layer.cell,
+                     [&](auto c) { unpack_gradients<T, decltype(c)>(layer, from, into); });
     };
     k.output_size = output_size<T>;
     k.pack_output = pack_output<T>;

@@ -24,7 +24,7 @@ Index spread(Index width) {
 // Sizes of a layer, in elements.
 template <class T, class C>
 struct LayerSizes {
-    Index I, H, Hp, Ip;
+    Index I, H, Hp, Ip, P, Y, Yp;
     Index N;       // columns of a product over all gates, G*Hp
     Index width;   // of the pre-activations, Z*Hp
     Index dz_ld;   // row stride of their gradients
@@ -36,6 +36,9 @@ struct LayerSizes {
           H(layer.H),
           Hp(padded<T>(layer.H)),
           Ip(padded<T>(layer.I)),
+          P(C::has_c ? layer.P : 0),
+          Y(P ? P : H),
+          Yp(padded<T>(Y)),
           N(C::G * Hp),
           width(C::Z * Hp),
           dz_ld(spread<T>(width)),
@@ -43,9 +46,12 @@ struct LayerSizes {
           block(block_rows<T>(C::Z * H, I, H)) {
         if (block < chunk.rows) block = chunk.rows;  // a block has at least one step
     }
-    Index forward_scratch(Index rows) const { return block * (width + I) + 2 * rows * Hp; }
+    Index forward_scratch(Index rows) const {
+        return block * (width + I) + rows * (Yp + Hp) + (P ? rows * Hp + Yp : 0);
+    }
     Index backward_scratch(Index rows) const {
-        return block * (dz_ld + I + Hp + Ip) + 2 * rows * Hp + zeros;
+        return block * (dz_ld + I + Yp + Ip) + rows * (Yp + Hp) + zeros +
+               (P ? rows * Hp + block * (Hp + Yp) : 0);
     }
 };
 
@@ -54,12 +60,17 @@ void forward(const ForwardChunk<T>& call) {
     const Chunk& chunk = call.chunk;
     const PackedWeights<T>& w = call.weights;
     const LayerSizes<T, C> size(call.layer, chunk);
-    const Index Hp = size.Hp, H = size.H, N = size.N, width = size.width;
+    const Index Hp = size.Hp, H = size.H, Y = size.Y, Yp = size.Yp, N = size.N, width = size.width;
+    const bool projects = C::has_c && size.P;  // known to the compiler where a cell never does
     T* const h = call.scratch;
-    T* const c = h + chunk.rows * Hp;
+    T* const c = h + chunk.rows * Yp;
     T* const xs = c + chunk.rows * Hp;
     T* const block_gates = xs + size.block * size.I;
-    read_state(call.h0, chunk.rows, H, Hp, h);
+    // The cell's output; its projection R, where there is one, makes h of it.
+    T* const output = projects ? block_gates + size.block * width : h;
+    T* const zeros = output + chunk.rows * Hp;
+    if (projects) zero(Yp, zeros);
+    read_state(call.h0, chunk.rows, Y, Yp, h);
     if (C::has_c) read_state(call.c0, chunk.rows, H, Hp, c);
 
     TimeBlocks block(chunk, size.block, call.layer.reverse);
@@ -81,15 +92,19 @@ void forward(const ForwardChunk<T>& call) {
             const Index t = block.step(i), n = chunk.active[t];
             T* const z = gates + (chunk.offset[t] - block.first_row()) * width;
             T* const sums = z + C::h_block * Hp;
-            gemm<T>(n, N, H, h, Hp, w.recurrent, sums, width, sums, width);
+            gemm<T>(n, N, Y, h, Yp, w.recurrent, sums, width, sums, width);
             for (Index r = 0; r < n; ++r) {
-                C::forward(Hp, {z + r * width, h + r * Hp, c + r * Hp});
-                if (call.y) copy(H, h + r * Hp, call.y.at(t, r));
+                C::forward(Hp, {z + r * width, output + r * Hp, c + r * Hp});
+                if (call.y && !projects) copy(H, h + r * Hp, call.y.at(t, r));
+            }
+            if (projects) {
+                gemm<T>(n, Yp, H, output, Hp, w.projection, zeros, 0, h, Yp);
+                for (Index r = 0; call.y && r < n; ++r) copy(Y, h + r * Yp, call.y.at(t, r));
             }
             if (C::has_c && call.cells) copy(n * Hp, c, call.cells + chunk.offset[t] * Hp);
         }
     }
-    write_state(h, chunk.rows, H, Hp, call.h_n);
+    write_state(h, chunk.rows, Y, Yp, call.h_n);
     if (C::has_c) write_state(c, chunk.rows, H, Hp, call.c_n);
 }
 
@@ -105,21 +120,27 @@ class LayerBackward {
           size_(call.layer, call.chunk),
           reverse_(call.layer.reverse),
           dh_(call.scratch),
-          dc_(dh_ + chunk_.rows * size_.Hp),
+          dc_(dh_ + chunk_.rows * size_.Yp),
           zeros_(dc_ + chunk_.rows * size_.Hp),
           xs_(zeros_ + size_.zeros),
           dxs_(xs_ + size_.block * size_.I),
           h_prev_(dxs_ + size_.block * size_.Ip),
-          dz_(h_prev_ + size_.block * size_.Hp) {}
+          dz_(h_prev_ + size_.block * size_.Yp),
+          d_output_(projects() ? dz_ + size_.block * size_.dz_ld : dh_),
+          outputs_(d_output_ + chunk_.rows * size_.Hp),
+          dhs_(outputs_ + size_.block * size_.Hp) {}
 
     void run() {
-        const Index H = size_.H, Hp = size_.Hp, rows = chunk_.rows;
+        const Index H = size_.H, Hp = size_.Hp, Y = size_.Y, Yp = size_.Yp, rows = chunk_.rows;
         zero(size_.zeros, zeros_);
-        zero(size_.block * Hp, h_prev_);  // its padding, which no step writes
-        read_state(call_.dh_n, rows, H, Hp, dh_);
+        zero(size_.block * Yp, h_prev_);  // its padding, which no step writes
+        read_state(call_.dh_n, rows, Y, Yp, dh_);
         if (C::has_c) read_state(call_.dc_n, rows, H, Hp, dc_);
         if (call_.gradients) {
-            if (chunk_.steps == 0) zero((size_.I + H) * size_.N, dW());
+            if (chunk_.steps == 0) {
+                zero((size_.I + Y) * size_.N, dW());
+                if (projects()) zero(H * Yp, dR());
+            }
             zero(size_.width, db());
         }
         TimeBlocks block(chunk_, size_.block, !reverse_);
@@ -128,59 +149,94 @@ class LayerBackward {
             if (call_.gradients) add_weight_gradients(block, first);
             if (call_.dx) write_dx(block);
         }
-        write_state(dh_, rows, H, Hp, call_.dh0);
+        write_state(dh_, rows, Y, Yp, call_.dh0);
         if (C::has_c) write_state(dc_, rows, H, Hp, call_.dc0);
     }
 
   private:
-    // The gradients: (I, N), (H, N), (Z*Hp).
+    bool projects() const { return C::has_c && size_.P; }
+
+    // The gradients: (I, N), (Y, N), (Z*Hp), (H, Yp).
     T* dW() const { return call_.gradients; }
     T* dU() const { return dW() + size_.I * size_.N; }
-    T* db() const { return dU() + size_.H * size_.N; }
+    T* db() const { return dU() + size_.Y * size_.N; }
+    T* dR() const { return db() + size_.width; }
 
     // dL/dz_t of the running rows, and from it dL/dh_{t-1} = (what bypasses U) + dz_t U.
     void step(const TimeBlocks& block, Index t) {
-        const Index Hp = size_.Hp, n = chunk_.active[t];
+        const Index Hp = size_.Hp, Yp = size_.Yp, n = chunk_.active[t];
         const Index first = chunk_.offset[t] - block.first_row();
         T* const dz = dz_ + first * size_.dz_ld;
-        T* const h_prev = h_prev_ + first * Hp;
-        for (Index r = 0; r < n; ++r) row(t, r, h_prev + r * Hp, dz + r * size_.dz_ld);
-        gemm<T>(n, Hp, size_.N, dz + C::h_block * Hp, size_.dz_ld, call_.weights.recurrent_back,
-                C::bypasses_U ? dh_ : zeros_, C::bypasses_U ? Hp : 0, dh_, Hp);
-    }
-
-    // One row of a step: gather h_{t-1}, add dy_t to dh, apply the cell's derivative.
-    ELMAN_INLINE void row(Index t, Index r, T* h_prev, T* dz) {
-        const Index H = size_.H, Hp = size_.Hp, packed = chunk_.offset[t] + r;
-        // The step before t in forward's order, if this row was running then; rows that end early
-        // begin late in the reverse direction.
-        const Index before = reverse_ ? t + 1 : t - 1;
-        const bool has_previous =
-            reverse_ ? before < chunk_.steps && r < chunk_.active[before] : t > 0;
-        if (has_previous) {
-            copy<T>(H, call_.y.at(before, r), h_prev);
-        } else if (call_.h0) {
-            copy<T>(H, call_.h0.at(0, r), h_prev);
+        T* const h_prev = h_prev_ + first * Yp;
+        if (projects()) {
+            for (Index r = 0; r < n; ++r) begin_row(t, r, h_prev + r * Yp);
+            project_back(t, first);
+            for (Index r = 0; r < n; ++r) row(t, r, h_prev + r * Yp, dz + r * size_.dz_ld);
         } else {
-            zero(H, h_prev);
-        }
-        T* const dh = dh_ + r * Hp;
-        if (call_.dy) {
-            const T* dy = call_.dy.at(t, r);
-            for (Index u = 0; u < Hp; u += lanes<T>) {
-                store<T>(dh + u, load<T>(dh + u) + load<T>(dy + u, H - u));
+            for (Index r = 0; r < n; ++r) {
+                begin_row(t, r, h_prev + r * Yp);
+                row(t, r, h_prev + r * Yp, dz + r * size_.dz_ld);
             }
         }
+        gemm<T>(n, Yp, size_.N, dz + C::h_block * Hp, size_.dz_ld, call_.weights.recurrent_back,
+                C::bypasses_U ? dh_ : zeros_, C::bypasses_U ? Yp : 0, dh_, Yp);
+    }
+
+    // The gradient of the cell's output from that of its projection, dh_t R; and, for dR, both
+    // factors of its product at their place in the block.
+    void project_back(Index t, Index first) {
+        const Index Hp = size_.Hp, Yp = size_.Yp, n = chunk_.active[t];
+        gemm<T>(n, Hp, size_.P, dh_, Yp, call_.weights.projection_back, zeros_, 0, d_output_, Hp);
+        if (!call_.gradients) return;
+        copy(n * Yp, dh_, dhs_ + first * Yp);
+        if constexpr (C::has_c) {
+            for (Index r = 0; r < n; ++r) {
+                const Index packed = chunk_.offset[t] + r;
+                C::output(Hp, call_.gates + packed * size_.width, call_.cells + packed * Hp,
+                          outputs_ + (first + r) * Hp);
+            }
+        }
+    }
+
+    // The step before t in forward's order.
+    Index before(Index t) const { return reverse_ ? t + 1 : t - 1; }
+    // Whether row r was running then; rows that end early begin late in the reverse direction.
+    bool has_previous(Index t, Index r) const {
+        return reverse_ ? before(t) < chunk_.steps && r < chunk_.active[before(t)] : t > 0;
+    }
+
+    // One row of a step: gather h_{t-1}, add dy_t to dh.
+    ELMAN_INLINE void begin_row(Index t, Index r, T* h_prev) {
+        const Index Y = size_.Y, Yp = size_.Yp;
+        if (has_previous(t, r)) {
+            copy<T>(Y, call_.y.at(before(t), r), h_prev);
+        } else if (call_.h0) {
+            copy<T>(Y, call_.h0.at(0, r), h_prev);
+        } else {
+            zero(Y, h_prev);
+        }
+        T* const dh = dh_ + r * Yp;
+        if (call_.dy) {
+            const T* dy = call_.dy.at(t, r);
+            for (Index u = 0; u < Yp; u += lanes<T>) {
+                store<T>(dh + u, load<T>(dh + u) + load<T>(dy + u, Y - u));
+            }
+        }
+    }
+
+    // The cell's derivative of one row of a step.
+    ELMAN_INLINE void row(Index t, Index r, const T* h_prev, T* dz) {
+        const Index H = size_.H, Hp = size_.Hp, packed = chunk_.offset[t] + r;
         StepBack<T> s;
         s.gates = C::saves_gates ? call_.gates + packed * size_.width : nullptr;
         s.y = call_.y.at(t, r);
         s.h_prev = h_prev;
         s.c = C::has_c ? call_.cells + packed * Hp : nullptr;
-        s.c_prev = !C::has_c      ? nullptr
-                   : has_previous ? call_.cells + (chunk_.offset[before] + r) * Hp
-                   : call_.c0     ? call_.c0.at(0, r)
-                                  : nullptr;
-        s.dh = dh;
+        s.c_prev = !C::has_c            ? nullptr
+                   : has_previous(t, r) ? call_.cells + (chunk_.offset[before(t)] + r) * Hp
+                   : call_.c0           ? call_.c0.at(0, r)
+                                        : nullptr;
+        s.dh = d_output_ + r * Hp;
         s.dc = dc_ + r * Hp;
         s.dz = dz;
         C::backward(H, Hp, s);
@@ -193,13 +249,17 @@ class LayerBackward {
     // dW += dz^T x, dU += dz^T h_prev, db += the columns of dz; stored transposed, as pack.h says.
     // The first block starts from zeros instead of reading uninitialised memory.
     void add_weight_gradients(const TimeBlocks& block, bool first) {
-        const Index I = size_.I, H = size_.H, Hp = size_.Hp, N = size_.N, rows = block.rows();
+        const Index I = size_.I, Hp = size_.Hp, Yp = size_.Yp, N = size_.N, rows = block.rows();
         Index ldx;
         const T* x = gather(call_.x, chunk_, block, I, xs_, &ldx);
         gemm_tn<T>(I, N, rows, x, ldx, dz_ + C::x_block * Hp, size_.dz_ld, first ? zeros_ : dW(),
                    first ? 0 : N, dW(), N);
-        gemm_tn<T>(H, N, rows, h_prev_, Hp, dz_ + C::h_block * Hp, size_.dz_ld,
+        gemm_tn<T>(size_.Y, N, rows, h_prev_, Yp, dz_ + C::h_block * Hp, size_.dz_ld,
                    first ? zeros_ : dU(), first ? 0 : N, dU(), N);
+        if (projects()) {
+            gemm_tn<T>(size_.H, Yp, rows, outputs_, Hp, dhs_, Yp, first ? zeros_ : dR(),
+                       first ? 0 : Yp, dR(), Yp);
+        }
         add_columns(rows, size_.width, dz_, size_.dz_ld, db());
     }
 
@@ -217,7 +277,10 @@ class LayerBackward {
     T *const dh_, *const dc_;  // (rows, Hp), of the step at hand
     T* const zeros_;
     T *const xs_, *const dxs_;      // (block, I) and (block, Ip)
-    T *const h_prev_, *const dz_;   // (block, Hp) and (block, dz_ld)
+    T *const h_prev_, *const dz_;   // (block, Yp) and (block, dz_ld)
+    // With a projection: the gradient of the cell's output at the step at hand (rows, Hp), and the
+    // outputs (block, Hp) and dh (block, Yp) of a block. Else d_output_ is dh_.
+    T *const d_output_, *const outputs_, *const dhs_;
 };
 
 // Call f with the type of the layer's cell.

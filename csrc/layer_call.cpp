@@ -86,7 +86,7 @@ void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Stride
         scratch.trim();
     });
     workspace().weights.trim();
-    if (call.lengths) zero_padding(batch, call.y, layer.H);
+    if (call.lengths) zero_padding(batch, call.y, layer.Y());
 }
 
 template <class T>
@@ -120,7 +120,7 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& g) {
         b.dx = dx.view(i);
         b.dh0 = dh0.view(i);
         b.dc0 = dc0.view(i);
-        if (g.weight_ih) b.gradients = sum.begin();
+        if (g.weights.weight_ih) b.gradients = sum.begin();
         Arena& scratch = workspace().scratch;
         b.scratch = scratch.elements<T>(kernels.backward_scratch(layer, b.chunk));
         kernels.backward(b);
@@ -128,10 +128,7 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& g) {
         if (b.gradients) sum.end(i, b.gradients);
     });
     workspace().weights.trim();
-    if (g.weight_ih) {
-        kernels.unpack_gradients(layer, sum.total(), g.weight_ih, g.weight_hh, g.bias_ih,
-                                 g.bias_hh);
-    }
+    if (g.weights.weight_ih) kernels.unpack_gradients(layer, sum.total(), g.weights);
     if (call.lengths) zero_padding(batch, g.dx, layer.I);
 }
 

@@ -13,8 +13,8 @@ struct LayerCall {
     Index rows, steps;           // B, T
     const std::int64_t* lengths = nullptr;  // (B), 0 to T, or null for T
     Weights<T> weights;
-    Strided<const T> x, h0, c0;  // (T, B, I), (1, B, H), (1, B, H)
-    Strided<T> y;                // (T, B, H)
+    Strided<const T> x, h0, c0;  // (T, B, I), (1, B, Y), (1, B, H)
+    Strided<T> y;                // (T, B, Y)
     T* reserve = nullptr;        // out of forward, into backward: B * T * reserve_width elements
     int threads = 1;
 };
@@ -23,7 +23,7 @@ struct LayerCall {
 template <class T>
 Index reserve_width(const Layer& layer);
 
-// y: zero past each row's end. h_n, c_n (1, B, H): after each row's own last step.
+// y: zero past each row's end. h_n (1, B, Y), c_n (1, B, H): after each row's own last step.
 template <class T>
 void layer_forward(const LayerCall<T>& call, const Strided<T>& h_n, const Strided<T>& c_n);
 
@@ -31,8 +31,7 @@ template <class T>
 struct LayerGradients {
     Strided<const T> dy, dh_n, dc_n;  // in; none for zeros
     Strided<T> dx, dh0, dc0;          // out; none: not computed; dx is zero past each row's end
-    T *weight_ih = nullptr, *weight_hh = nullptr;  // out: both, or none
-    T *bias_ih = nullptr, *bias_hh = nullptr;
+    WeightGradients<T> weights;
 };
 
 template <class T>

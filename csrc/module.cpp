@@ -58,8 +58,8 @@ struct StridedAddress {
     }
 };
 
-// A layer's weights, or their gradients: weight_ih, weight_hh, bias_ih, bias_hh.
-using WeightAddresses = std::array<Address, 4>;
+// A layer's weights, or their gradients: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
+using WeightAddresses = std::array<Address, 5>;
 
 // The arguments that forward and backward share. The element type is not known to the compiler yet.
 struct PyLayerCall {
@@ -76,7 +76,8 @@ struct PyLayerCall {
                 Address lengths, const WeightAddresses& weights, const nb::tuple& x,
                 const nb::tuple& y, Address h0, Address c0, Address reserve, int threads)
         : is_double(is_double),
-          layer{cell_of(cell), nb::cast<Index>(sizes[2]), nb::cast<Index>(sizes[3]), reverse},
+          layer{cell_of(cell), nb::cast<Index>(sizes[2]), nb::cast<Index>(sizes[3]), reverse,
+                nb::cast<Index>(sizes[4])},
           rows(nb::cast<Index>(sizes[0])),
           steps(nb::cast<Index>(sizes[1])),
           lengths(lengths),
@@ -88,9 +89,13 @@ struct PyLayerCall {
           reserve(reserve),
           threads(threads) {}
 
-    // A contiguous (1, B, H).
+    // A contiguous (1, B, Y), of h; or (1, B, H), of c.
     template <class N>
-    Strided<N> state(Address address) const {
+    Strided<N> state_h(Address address) const {
+        return {at<N>(address), 0, layer.Y()};
+    }
+    template <class N>
+    Strided<N> state_c(Address address) const {
         return {at<N>(address), 0, layer.H};
     }
 
@@ -102,11 +107,11 @@ struct PyLayerCall {
         c.steps = steps;
         c.lengths = at<const std::int64_t>(lengths);
         c.weights = {at<const N>(weights[0]), at<const N>(weights[1]), at<const N>(weights[2]),
-                     at<const N>(weights[3])};
+                     at<const N>(weights[3]), at<const N>(weights[4])};
         c.x = x.of<const N>();
         c.y = y.of<N>();
-        c.h0 = state<const N>(h0);
-        c.c0 = state<const N>(c0);
+        c.h0 = state_h<const N>(h0);
+        c.c0 = state_c<const N>(c0);
         c.reserve = at<N>(reserve);
         c.threads = threads;
         return c;
@@ -115,7 +120,7 @@ struct PyLayerCall {
 
 template <class N>
 void forward(const PyLayerCall& call, Address h_n, Address c_n) {
-    layer_forward<N>(call.of<N>(), call.state<N>(h_n), call.state<N>(c_n));
+    layer_forward<N>(call.of<N>(), call.state_h<N>(h_n), call.state_c<N>(c_n));
 }
 
 template <class N>
@@ -124,15 +129,13 @@ void backward(const PyLayerCall& call, const StridedAddress& dy, Address dh_n, A
               const WeightAddresses& gradients) {
     LayerGradients<N> g;
     g.dy = dy.of<const N>();
-    g.dh_n = call.state<const N>(dh_n);
-    g.dc_n = call.state<const N>(dc_n);
+    g.dh_n = call.state_h<const N>(dh_n);
+    g.dc_n = call.state_c<const N>(dc_n);
     g.dx = dx.of<N>();
-    g.dh0 = call.state<N>(dh0);
-    g.dc0 = call.state<N>(dc0);
-    g.weight_ih = at<N>(gradients[0]);
-    g.weight_hh = at<N>(gradients[1]);
-    g.bias_ih = at<N>(gradients[2]);
-    g.bias_hh = at<N>(gradients[3]);
+    g.dh0 = call.state_h<N>(dh0);
+    g.dc0 = call.state_c<N>(dc0);
+    g.weights = {at<N>(gradients[0]), at<N>(gradients[1]), at<N>(gradients[2]),
+                 at<N>(gradients[3]), at<N>(gradients[4])};
     layer_backward<N>(call.of<N>(), g);
 }
 

@@ -140,7 +140,7 @@ void unpack(const NetworkCall<T>& b, const T* from) {
     for (Index l = 0; l < net.layers; ++l) {
         for (Index d = 0; d < net.directions; ++d, p += 4) {
             const Layer layer = net.layer(l, d);
-            kernels.unpack_gradients(layer, from, p[0], p[1], p[2], p[3]);
+            kernels.unpack_gradients(layer, from, {p[0], p[1], p[2], p[3]});
             from += kernels.gradient_size(layer);
         }
     }

@@ -8,7 +8,8 @@ namespace elman {
 
 // Multiplications and additions of one step of one row, forward.
 inline double step_work(const Layer& layer) {
-    return 2.0 * double(gate_count(layer.cell)) * double(layer.H) * double(layer.I + layer.H);
+    return 2.0 * double(layer.H) *
+           (double(gate_count(layer.cell)) * double(layer.I + layer.Y()) + double(layer.P));
 }
 
 // A call with less work than this stays on one thread, which does it in under a millisecond: waking

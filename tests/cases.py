@@ -83,9 +83,18 @@ class Cell:
     layer: type[nn.Module]
     torch_layer: type[nn.Module]
     options: dict[str, Any] = field(default_factory=dict)
+    projects: bool = False  # h is projected to half of its units
 
     def __str__(self) -> str:
         return self.name
+
+    def layer_options(self, H: int) -> dict[str, Any]:
+        """What to give a layer of H units for this cell."""
+        return self.options | ({"proj_size": H // 2} if self.projects else {})
+
+    def width(self, H: int) -> int:
+        """Units of h and y."""
+        return (H // 2 if self.projects else 0) or H
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -104,6 +113,11 @@ CELLS = [
     Cell("gru", cells.GRU, ops.gru, layers.GRU, nn.GRU),
     Cell("lstm", cells.LSTM, ops.lstm, layers.LSTM, nn.LSTM),
 ]
+# What elman's kernels compute: the cells, and the LSTM whose state is projected.
+KERNELS = [
+    *CELLS,
+    Cell("lstm_projected", cells.LSTM, ops.lstm, layers.LSTM, nn.LSTM, projects=True),
+]
 
 Arguments = dict[str, Tensor]
 
@@ -114,13 +128,16 @@ def make_arguments(
     dtype: torch.dtype = torch.float64,
     *,
     bias: bool = True,
-    projected: int = 0,
+    projected: int | None = None,
 ) -> Arguments:
     """Draw x, weights, biases and initial states, all leaves that want a gradient.
 
     Args:
-        projected: P of an lstm whose hidden state is projected; 0 for none.
+        projected: P of an lstm whose hidden state is projected, 0 for none; None for what the
+            cell does.
     """
+    if projected is None:
+        projected = shape.H // 2 if cell.projects else 0
     generator = torch.Generator().manual_seed(shape.B * 1000 + shape.T * 10 + shape.H)
     rows = cell.gates * shape.H
     sizes: dict[str, tuple[int, ...]] = {

@@ -34,7 +34,8 @@ struct Case {
         std::string s = std::string(isa) + (is_double ? " double " : " float ") +
                         name_of(layer.cell) + (layer.reverse ? " reverse" : "") + " B=" +
                         std::to_string(B) + " T=" + std::to_string(T) + " I=" +
-                        std::to_string(layer.I) + " H=" + std::to_string(layer.H) + " lengths";
+                        std::to_string(layer.I) + " H=" + std::to_string(layer.H) + " P=" +
+                        std::to_string(layer.P) + " lengths";
         for (const std::int64_t n : lengths) s += " " + std::to_string(n);
         return s + " bias " + std::to_string(bias) + " states " + std::to_string(states) + " dy " +
                std::to_string(dy) + " finals " + std::to_string(finals) + " layout " +
@@ -48,18 +49,20 @@ struct Problem {
     explicit Problem(const Case& c) : c(c) {
         Random random(c.seed);
         const Index I = c.layer.I, H = c.layer.H, rows = gate_count(c.layer.cell) * H;
+        const Index P = c.layer.P, Y = c.layer.Y();
         const bool lstm = c.layer.cell == Cell::lstm;
         x = padded(c.T, c.B, I, random);
         W = random_tensor(1, rows, I, random, 1 / std::sqrt(double(I)));
-        U = random_tensor(1, rows, H, random, 1 / std::sqrt(double(H)));
+        U = random_tensor(1, rows, Y, random, 1 / std::sqrt(double(Y)));
+        if (P) R = random_tensor(1, P, H, random, 1 / std::sqrt(double(H)));
         if (c.bias) {
             b = random_tensor(1, 1, rows, random, 0.5);
             v = random_tensor(1, 1, rows, random, 0.5);
         }
-        if (c.states) h0 = random_tensor(1, c.B, H, random, 1);
+        if (c.states) h0 = random_tensor(1, c.B, Y, random, 1);
         if (c.states && lstm) c0 = random_tensor(1, c.B, H, random, 1);
-        if (c.dy) dy = padded(c.T, c.B, H, random);
-        if (c.finals) dh_n = random_tensor(1, c.B, H, random, 1);
+        if (c.dy) dy = padded(c.T, c.B, Y, random);
+        if (c.finals) dh_n = random_tensor(1, c.B, Y, random, 1);
         if (c.finals && lstm) dc_n = random_tensor(1, c.B, H, random, 1);
         lengths.reset(new std::int64_t[c.lengths.size()]);
         std::copy(c.lengths.begin(), c.lengths.end(), lengths.get());
@@ -84,19 +87,20 @@ struct Problem {
     }
 
     const Case c;
-    Tensor<T> x, W, U, b, v, h0, c0, dy, dh_n, dc_n;
+    Tensor<T> x, W, U, b, v, R, h0, c0, dy, dh_n, dc_n;
     std::unique_ptr<std::int64_t[]> lengths;
 };
 
 // What a layer's forward and backward pass write.
 template <class T>
 struct Results {
-    Tensor<T> y, h_n, c_n, dx, dh0, dc0, dW, dU, db, dv;
+    Tensor<T> y, h_n, c_n, dx, dh0, dc0, dW, dU, db, dv, dR;
 
     bool same_bits(const Results& o) const {
         return y.same_bits(o.y) && h_n.same_bits(o.h_n) && c_n.same_bits(o.c_n) &&
                dx.same_bits(o.dx) && dh0.same_bits(o.dh0) && dc0.same_bits(o.dc0) &&
-               dW.same_bits(o.dW) && dU.same_bits(o.dU) && db.same_bits(o.db) && dv.same_bits(o.dv);
+               dW.same_bits(o.dW) && dU.same_bits(o.dU) && db.same_bits(o.db) &&
+               dv.same_bits(o.dv) && dR.same_bits(o.dR);
     }
 };
 
@@ -104,10 +108,11 @@ template <class T>
 Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backward = true) {
     const Case& c = p.c;
     const Index I = c.layer.I, H = c.layer.H, rows = gate_count(c.layer.cell) * H;
+    const Index P = c.layer.P, Y = c.layer.Y();
     const bool lstm = c.layer.cell == Cell::lstm;
     Results<T> r;
-    r.y = Tensor<T>(c.T, c.B, H, c.layout);
-    r.h_n = Tensor<T>(1, c.B, H);
+    r.y = Tensor<T>(c.T, c.B, Y, c.layout);
+    r.h_n = Tensor<T>(1, c.B, Y);
     if (lstm) r.c_n = Tensor<T>(1, c.B, H);
     Tensor<T> reserve(1, c.B * c.T, reserve_width<T>(c.layer));
 
@@ -116,7 +121,7 @@ Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backwa
     call.rows = c.B;
     call.steps = c.T;
     call.lengths = c.lengths.empty() ? nullptr : p.lengths.get();
-    call.weights = {p.W.data(), p.U.data(), p.b.data(), p.v.data()};
+    call.weights = {p.W.data(), p.U.data(), p.b.data(), p.v.data(), p.R.data()};
     call.x = p.x.constant();
     call.h0 = p.h0.constant();
     call.c0 = p.c0.constant();
@@ -131,17 +136,15 @@ Results<T> solve(const Problem<T>& p, int threads, bool keep = true, bool backwa
     g.dh_n = p.dh_n.constant();
     g.dc_n = p.dc_n.constant();
     if (c.dx) r.dx = Tensor<T>(c.T, c.B, I, c.layout);
-    if (c.initial) r.dh0 = Tensor<T>(1, c.B, H);
+    if (c.initial) r.dh0 = Tensor<T>(1, c.B, Y);
     if (c.initial && lstm) r.dc0 = Tensor<T>(1, c.B, H);
-    if (c.weights) r.dW = Tensor<T>(1, rows, I), r.dU = Tensor<T>(1, rows, H);
+    if (c.weights) r.dW = Tensor<T>(1, rows, I), r.dU = Tensor<T>(1, rows, Y);
+    if (c.weights && P) r.dR = Tensor<T>(1, P, H);
     if (c.weights && c.bias) r.db = Tensor<T>(1, 1, rows), r.dv = Tensor<T>(1, 1, rows);
     g.dx = r.dx.strided();
     g.dh0 = r.dh0.strided();
     g.dc0 = r.dc0.strided();
-    g.weight_ih = r.dW.data();
-    g.weight_hh = r.dU.data();
-    g.bias_ih = r.db.data();
-    g.bias_hh = r.dv.data();
+    g.weights = {r.dW.data(), r.dU.data(), r.db.data(), r.dv.data(), r.dR.data()};
     layer_backward<T>(call, g);
     return r;
 }
@@ -159,9 +162,10 @@ naive::Numbers state_of(const Tensor<T>& t, Index r, Index H) {
 template <class T>
 void compare(const Problem<T>& p, const Results<T>& r, bool backward = true) {
     const Case& c = p.c;
-    const Index I = c.layer.I, H = c.layer.H;
+    const Index I = c.layer.I, H = c.layer.H, Y = c.layer.Y();
     const bool lstm = c.layer.cell == Cell::lstm;
-    naive::Weights w{c.layer, numbers(p.W), numbers(p.U), {}, {}};
+    naive::Weights w{c.layer, numbers(p.W), numbers(p.U), {}, {}, {}};
+    if (c.layer.P) w.R = numbers(p.R);
     if (c.bias) w.b = numbers(p.b), w.v = numbers(p.v);
     naive::Weights dw = naive::zeros_like(w);
     Close y, h_n, c_n, dx, dh0, dc0, weights, biases;
@@ -173,18 +177,18 @@ void compare(const Problem<T>& p, const Results<T>& r, bool backward = true) {
         const Index n = c.length(b);
         naive::Numbers x, d;
         for (Index t = 0; t < n; ++t) {
-            const auto x_t = p.x.row(t, b), d_t = p.dy ? p.dy.row(t, b) : naive::Numbers(H);
+            const auto x_t = p.x.row(t, b), d_t = p.dy ? p.dy.row(t, b) : naive::Numbers(Y);
             x.insert(x.end(), x_t.begin(), x_t.end());
             d.insert(d.end(), d_t.begin(), d_t.end());
         }
         const naive::Run run =
-            naive::forward(w, n, x, {state_of(p.h0, b, H), state_of(p.c0, b, H)});
+            naive::forward(w, n, x, {state_of(p.h0, b, Y), state_of(p.c0, b, H)});
         if (run.kink < (sizeof(T) == 4 ? 2e-6 : 1e-13)) return;  // either side of it is right
-        naive::States last{state_of(p.dh_n, b, H), state_of(p.dc_n, b, H)};
+        naive::States last{state_of(p.dh_n, b, Y), state_of(p.dc_n, b, H)};
         const naive::Numbers dx_b = naive::backward(w, run, d, last, dw);
         for (Index t = 0; t < c.T; ++t) {
             if (t < n) {
-                add(y, r.y.row(t, b), &run.y[t * H]);
+                add(y, r.y.row(t, b), &run.y[t * Y]);
                 if (r.dx) add(dx, r.dx.row(t, b), &dx_b[t * I]);
             } else {
                 for (const double a : r.y.row(t, b)) zeros = zeros && a == 0;
@@ -205,6 +209,7 @@ void compare(const Problem<T>& p, const Results<T>& r, bool backward = true) {
     if (r.dW) {
         add(weights, numbers(r.dW), dw.W.data());
         add(weights, numbers(r.dU), dw.U.data());
+        if (r.dR) add(weights, numbers(r.dR), dw.R.data());
     }
     if (r.db) {
         add(biases, numbers(r.db), dw.b.data());
@@ -228,6 +233,9 @@ inline Case draw_case(Cell cell, std::uint64_t seed) {
     const Index steps[] = {0, 1, 2, 3, 5, 9, 17};
     c.layer = {cell, random.below(4) ? 1 + random.below(7) : 15 + random.below(26),
                units[random.below(16)], random.below(2) == 1};
+    if (cell == Cell::lstm && c.layer.H > 1 && random.below(2)) {
+        c.layer.P = 1 + random.below(c.layer.H - 1);
+    }
     c.B = rows[random.below(15)];
     c.T = steps[random.below(7)];
     const Index kind = random.below(4);  // of lengths: none, all whole, any, any but 0
@@ -269,7 +277,7 @@ void test_long_layers(Index steps) {
     for (const Cell cell : cells) {
         for (const bool reverse : {false, true}) {
             Case c;
-            c.layer = {cell, 3, 33, reverse};
+            c.layer = {cell, 3, 33, reverse, cell == Cell::lstm && reverse ? 17 : 0};
             c.B = 40;
             c.T = steps;
             Random random(5);
@@ -287,7 +295,8 @@ void test_alone_and_in_a_batch() {
     for (const Cell cell : cells) {
         for (const Index H : {Index(5), Index(33), Index(70)}) {
             Case c;
-            c.layer = {cell, 3, H, H == 33};
+            c.layer = {cell, 3, H, H == 33, cell == Cell::lstm && H > 5 ? H / 2 : 0};
+            const Index Y = c.layer.Y();
             c.B = 37;
             c.T = 6;
             Random random(9);
@@ -305,17 +314,18 @@ void test_alone_and_in_a_batch() {
                     std::copy(&p.x.at(t, b, 0), &p.x.at(t, b, 0) + 3, &q.x.at(t, 0, 0));
                 }
                 q.W = copy_of(p.W), q.U = copy_of(p.U), q.b = copy_of(p.b), q.v = copy_of(p.v);
-                std::copy(&p.h0.at(0, b, 0), &p.h0.at(0, b, 0) + H, q.h0.data());
+                if (q.R) q.R = copy_of(p.R);
+                std::copy(&p.h0.at(0, b, 0), &p.h0.at(0, b, 0) + Y, q.h0.data());
                 if (q.c0) std::copy(&p.c0.at(0, b, 0), &p.c0.at(0, b, 0) + H, q.c0.data());
                 const Results<T> alone = solve(q, 1, b % 2, false);
-                const auto same = [&](const T* a, const T* e) {
-                    return !std::memcmp(a, e, H * sizeof(T));
+                const auto same = [&](const T* a, const T* e, Index width) {
+                    return !std::memcmp(a, e, width * sizeof(T));
                 };
                 for (Index t = 0; t < one.T; ++t) {
-                    CHECK(same(&alone.y.at(t, 0, 0), &all.y.at(t, b, 0)));
+                    CHECK(same(&alone.y.at(t, 0, 0), &all.y.at(t, b, 0), Y));
                 }
-                CHECK(same(alone.h_n.data(), &all.h_n.at(0, b, 0)));
-                if (q.c0) CHECK(same(alone.c_n.data(), &all.c_n.at(0, b, 0)));
+                CHECK(same(alone.h_n.data(), &all.h_n.at(0, b, 0), Y));
+                if (q.c0) CHECK(same(alone.c_n.data(), &all.c_n.at(0, b, 0), H));
             }
         }
     }
@@ -324,26 +334,27 @@ void test_alone_and_in_a_batch() {
 // The naive gradients against finite differences of the naive loss: the check of the reference
 // itself.
 inline void test_naive_layer() {
-    for (const Cell cell : cells) {
-        const Layer layer{cell, 2, 3, true};
-        const Index G = gate_count(cell), n = 4;
+    const Layer layers[] = {{Cell::rnn_tanh, 2, 3, true}, {Cell::rnn_relu, 2, 3, true},
+                            {Cell::gru, 2, 3, true}, {Cell::lstm, 2, 3, true},
+                            {Cell::lstm, 2, 3, true, 2}};
+    for (const Layer& layer : layers) {
+        const Cell cell = layer.cell;
+        const Index G = gate_count(cell), P = layer.P, Y = layer.Y(), n = 4;
         Random random(3);
         const auto draw = [&](Index size) {
             naive::Numbers v(size);
             for (double& a : v) a = random.uniform();
             return v;
         };
-        naive::Weights w{layer, draw(G * 6), draw(G * 9), draw(G * 3), draw(G * 3)};
-        naive::Numbers x = draw(n * 2), dy = draw(n * 3);
-        naive::States start{draw(3), draw(3)}, ends{draw(3), draw(3)};
+        naive::Weights w{layer, draw(G * 6), draw(G * 3 * Y), draw(G * 3), draw(G * 3), draw(P * 3)};
+        naive::Numbers x = draw(n * 2), dy = draw(n * Y);
+        naive::States start{draw(Y), draw(3)}, ends{draw(Y), draw(3)};
         const auto loss = [&] {
             const naive::Run run = naive::forward(w, n, x, start);
             double sum = 0;
-            for (Index i = 0; i < n * 3; ++i) sum += run.y[i] * dy[i];
-            for (Index u = 0; u < 3; ++u) {
-                sum += run.h[n][u] * ends.h[u];
-                if (cell == Cell::lstm) sum += run.c[n][u] * ends.c[u];
-            }
+            for (Index i = 0; i < n * Y; ++i) sum += run.y[i] * dy[i];
+            for (Index j = 0; j < Y; ++j) sum += run.h[n][j] * ends.h[j];
+            for (Index u = 0; u < 3 && cell == Cell::lstm; ++u) sum += run.c[n][u] * ends.c[u];
             return sum;
         };
         naive::Weights dw = naive::zeros_like(w);
@@ -367,6 +378,7 @@ inline void test_naive_layer() {
         differences(w.U, dw.U);
         differences(w.b, dw.b);
         differences(w.v, dw.v);
+        differences(w.R, dw.R);
         differences(start.h, d.h);
         if (cell == Cell::lstm) differences(start.c, d.c);
     }

@@ -15,14 +15,15 @@ using Numbers = std::vector<double>;
 
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-// One layer in one direction. W (G*H, I), U (G*H, H), b and v (G*H) of x and of h, or empty.
+// One layer in one direction. W (G*H, I), U (G*H, Y), b and v (G*H) of x and of h, or empty; R (P, H)
+// of an lstm that projects, or empty.
 struct Weights {
     Layer layer;
-    Numbers W, U, b, v;
+    Numbers W, U, b, v, R = {};
 };
 
 struct States {
-    Numbers h, c;  // (H); c is the lstm's
+    Numbers h, c;  // (Y), and the lstm's (H)
 };
 
 // One sequence: what goes in, and everything on its way.
@@ -31,7 +32,8 @@ struct Run {
     Numbers x;                     // (steps, I)
     std::vector<Numbers> h, c;     // after s steps of travel, s = 0 .. steps
     std::vector<Numbers> a, un;    // activated gates (G*H) of step s of travel; the gru's U_n h (H)
-    Numbers y;                     // (steps, H)
+    std::vector<Numbers> out;      // the cell's output (H), before it is projected
+    Numbers y;                     // (steps, Y)
     double kink = 1;               // relu: how near to 0 any of its arguments is
 };
 
@@ -41,7 +43,8 @@ inline Index place(const Layer& layer, Index steps, Index s) {
 
 inline Run forward(const Weights& w, Index steps, const Numbers& x, const States& start) {
     const Index I = w.layer.I, H = w.layer.H, G = gate_count(w.layer.cell);
-    Run run{steps, x, {start.h}, {start.c}, {}, {}, Numbers(steps * H), 1};
+    const Index P = w.layer.P, Y = w.layer.Y();
+    Run run{steps, x, {start.h}, {start.c}, {}, {}, {}, Numbers(steps * Y), 1};
     for (Index s = 0; s < steps; ++s) {
         const Index t = place(w.layer, steps, s);
         const Numbers& h = run.h.back();
@@ -53,7 +56,7 @@ inline Run forward(const Weights& w, Index steps, const Numbers& x, const States
                 fromx[g] = w.b.empty() ? 0 : w.b[n];
                 fromh[g] = w.v.empty() ? 0 : w.v[n];
                 for (Index i = 0; i < I; ++i) fromx[g] += w.W[n * I + i] * x[t * I + i];
-                for (Index j = 0; j < H; ++j) fromh[g] += w.U[n * H + j] * h[j];
+                for (Index j = 0; j < Y; ++j) fromh[g] += w.U[n * Y + j] * h[j];
             }
             switch (w.layer.cell) {
                 case Cell::rnn_tanh: next[u] = a[u] = std::tanh(fromx[0] + fromh[0]); break;
@@ -79,8 +82,13 @@ inline Run forward(const Weights& w, Index steps, const Numbers& x, const States
                     break;
                 }
             }
-            run.y[t * H + u] = next[u];
         }
+        run.out.push_back(next);
+        if (P) next.assign(P, 0);
+        for (Index p = 0; p < P; ++p) {
+            for (Index u = 0; u < H; ++u) next[p] += w.R[p * H + u] * run.out.back()[u];
+        }
+        std::copy(next.begin(), next.end(), run.y.begin() + t * Y);
         run.a.push_back(a);
         run.un.push_back(un);
         run.h.push_back(next);
@@ -89,18 +97,30 @@ inline Run forward(const Weights& w, Index steps, const Numbers& x, const States
     return run;
 }
 
-// Backpropagation through time. dy (steps, H); `last` are the gradients of the final states, and
+// Backpropagation through time. dy (steps, Y); `last` are the gradients of the final states, and
 // become those of the initial ones; `into` is added to; returns dx (steps, I).
 inline Numbers backward(const Weights& w, const Run& run, const Numbers& dy, States& last,
                         Weights& into) {
     const Index I = w.layer.I, H = w.layer.H, G = gate_count(w.layer.cell), steps = run.steps;
+    const Index P = w.layer.P, Y = w.layer.Y();
     Numbers dx(steps * I);
     for (Index s = steps - 1; s >= 0; --s) {
         const Index t = place(w.layer, steps, s);
         const Numbers &a = run.a[s], &h = run.h[s];
-        Numbers dfromx(G * H), dfromh(G * H), dh(H);
+        Numbers dfromx(G * H), dfromh(G * H), dh(Y), dout(Y);
+        for (Index j = 0; j < Y; ++j) dout[j] = last.h[j] + dy[t * Y + j];
+        if (P) {
+            const Numbers dp = dout;
+            dout.assign(H, 0);
+            for (Index p = 0; p < P; ++p) {
+                for (Index u = 0; u < H; ++u) {
+                    dout[u] += dp[p] * w.R[p * H + u];
+                    into.R[p * H + u] += dp[p] * run.out[s][u];
+                }
+            }
+        }
         for (Index u = 0; u < H; ++u) {
-            const double d = last.h[u] + dy[t * H + u];
+            const double d = dout[u];
             double dz[4] = {};  // of the sum of both sides
             switch (w.layer.cell) {
                 case Cell::rnn_tanh: dz[0] = d * (1 - a[u] * a[u]); break;
@@ -136,9 +156,9 @@ inline Numbers backward(const Weights& w, const Run& run, const Numbers& dy, Sta
                 dx[t * I + i] += dfromx[n] * w.W[n * I + i];
                 into.W[n * I + i] += dfromx[n] * run.x[t * I + i];
             }
-            for (Index j = 0; j < H; ++j) {
-                dh[j] += dfromh[n] * w.U[n * H + j];
-                into.U[n * H + j] += dfromh[n] * h[j];
+            for (Index j = 0; j < Y; ++j) {
+                dh[j] += dfromh[n] * w.U[n * Y + j];
+                into.U[n * Y + j] += dfromh[n] * h[j];
             }
             if (!w.b.empty()) into.b[n] += dfromx[n];
             if (!w.v.empty()) into.v[n] += dfromh[n];
@@ -150,7 +170,7 @@ inline Numbers backward(const Weights& w, const Run& run, const Numbers& dy, Sta
 
 inline Weights zeros_like(const Weights& w) {
     return {w.layer, Numbers(w.W.size()), Numbers(w.U.size()), Numbers(w.b.size()),
-            Numbers(w.v.size())};
+            Numbers(w.v.size()), Numbers(w.R.size())};
 }
 
 // The standard network. Masks multiply: 0, or what a kept number is multiplied by; empty: no mask.

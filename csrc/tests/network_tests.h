@@ -46,7 +46,7 @@ class NetworkProblem {
             for (Index d = 0; d < net.directions; ++d) {
                 const Layer layer = net.layer(l, d);
                 naive::Weights w{layer, draw(G * net.H * layer.I, 1 / std::sqrt(double(layer.I))),
-                                 draw(G * net.H * net.H, 1 / std::sqrt(double(net.H))), {}, {}};
+                                 draw(G * net.H * net.H, 1 / std::sqrt(double(net.H))), {}, {}, {}};
                 if (c.bias) w.b = draw(G * net.H, 0.5), w.v = draw(G * net.H, 0.5);
                 model_.layers.push_back(w);
             }

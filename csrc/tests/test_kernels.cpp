@@ -20,7 +20,7 @@ namespace {
 // Enough rows for several chunks and enough work for threads.
 Case large_case(Cell cell, std::uint64_t seed) {
     Case c;
-    c.layer = {cell, 8, 40, seed % 2 == 1};
+    c.layer = {cell, 8, 40, seed % 2 == 1, cell == Cell::lstm ? 20 : 0};
     c.B = 67;
     c.T = cell == Cell::gru || cell == Cell::lstm ? 60 : 170;
     Random random(seed);

@@ -39,7 +39,7 @@ class LayerCall:
         cell: str,
         is_double: bool,
         reverse: bool,
-        sizes: tuple[int, int, int, int],
+        sizes: tuple[int, int, int, int, int],
         lengths: int,
         weights: Sequence[int],
         x: _Strided,
@@ -49,7 +49,8 @@ class LayerCall:
         reserve: int,
         threads: int,
     ) -> None:
-        """Args: sizes are B, T, I, H; weights are weight_ih, weight_hh, bias_ih, bias_hh."""
+        """Args: sizes are B, T, I, H, P; weights are weight_ih, weight_hh, bias_ih, bias_hh,
+        weight_hr. P is 0 where nothing is projected."""
 
     def forward(self, *, h_n: int, c_n: int) -> None:
         """Compute the outputs and last states."""

@@ -5,7 +5,7 @@ torch.nn's own recurrent layers have neither.
 
 import pytest
 import torch
-from cases import CELLS, gradients
+from cases import CELLS, KERNELS, gradients
 from tolerances import assert_close
 from torch import nn
 from torch._dynamo.exc import Unsupported
@@ -14,7 +14,7 @@ from torch.export import Dim
 from torch.nn.utils.rnn import pack_padded_sequence
 
 I, H = 3, 5
-each_cell = pytest.mark.parametrize("cell", CELLS[1:], ids=str)  # one rnn is enough here
+each_cell = pytest.mark.parametrize("cell", KERNELS[1:], ids=str)  # one rnn is enough here
 each_ragged = pytest.mark.parametrize("ragged", [False, True], ids=["full", "lengths"])
 SIZES = [(4, 7), (2, 3), (9, 12)]
 # Both compilers read what torch has deprecated of its own.
@@ -28,13 +28,14 @@ def _fresh():
 
 def layer_of(cell, dtype=torch.float64, **options):
     both = {"batch_first": True, "bidirectional": True}
-    return cell.layer(I, H, 2, dtype=dtype, **cell.options, **both | options)
+    return cell.layer(I, H, 2, dtype=dtype, **cell.layer_options(H), **both | options)
 
 
 def draw(cell, B, T, ragged, dtype=torch.float64):
     """x, initial states and lengths, rows without steps among them."""
     x = torch.randn(B, T, I, dtype=dtype, requires_grad=True)
-    states = [torch.randn(4, B, H, dtype=dtype, requires_grad=True) for _ in cell.states]
+    widths = (cell.width(H), H)[: len(cell.states)]
+    states = [torch.randn(4, B, n, dtype=dtype, requires_grad=True) for n in widths]
     lengths = torch.randint(0, T + 1, (B,)) if ragged else None
     return x, tuple(states) if len(states) > 1 else states[0], lengths
 
@@ -87,7 +88,7 @@ def test_compiled_inside_a_model(cell):
         def __init__(self):
             super().__init__()
             self.recurrent = layer_of(cell, dropout=0.5)
-            self.output = nn.Linear(2 * H, 2, dtype=torch.float64)
+            self.output = nn.Linear(2 * cell.width(H), 2, dtype=torch.float64)
 
         def forward(self, x, lengths):
             y, _ = self.recurrent(x, lengths=lengths)
@@ -102,13 +103,12 @@ def test_compiled_inside_a_model(cell):
     assert_close(compiled(x, lengths), model(x, lengths), "float64")
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # Dynamo's
-@pytest.mark.parametrize("form", ["bfloat16", "autocast", "packed", "projected"])
+@pytest.mark.parametrize("form", ["bfloat16", "autocast", "packed"])
 def test_what_runs_through_torch_breaks_the_graph_and_stays_right(form):
     """As at torch.nn's layers: right answers, but not with fullgraph=True."""
     dtype = torch.bfloat16 if form == "bfloat16" else torch.float32
-    layer = layer_of(CELLS[-1], dtype, proj_size=2 if form == "projected" else 0)
+    layer = layer_of(CELLS[-1], dtype)
     x, lengths = torch.randn(4, 7, I).to(dtype), torch.tensor([7, 1, 3, 2])
     arguments = (x, None, lengths)
     if form == "packed":

@@ -25,7 +25,7 @@ each_option = pytest.mark.parametrize(
 DEEP = {"num_layers": 2, "bidirectional": True, "bias": True, "batch_first": True}
 FORMS = ["full", "lengths", "sorted", "unsorted", "one"]
 LENGTHS = RAGGED.ends
-# torch says so of its own kernel, in whichever of the two layers it runs.
+# torch says so of its own kernel.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
 

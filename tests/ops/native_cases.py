@@ -16,7 +16,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CELLS, Arguments, Cell, Shape, converted, make_arguments, past_end, run_reference
+from cases import (
+    KERNELS,
+    Arguments,
+    Cell,
+    Shape,
+    converted,
+    make_arguments,
+    past_end,
+    run_reference,
+)
 from torch import Tensor
 
 from elman import _core
@@ -44,13 +53,15 @@ def full(B: int, T: int, I: int, H: int) -> Shape:
 
 
 def cell_named(name: str) -> Cell:
-    return next(c for c in CELLS if c.name == name)
+    return next(c for c in KERNELS if c.name == name)
 
 
 def output_gradients(cell: Cell, shape: Shape, dtype: torch.dtype, past: float) -> list[Tensor]:
     """Of the loss by y, h_n and c_n; `past` each row's end in y."""
     generator = torch.Generator().manual_seed(7)
-    sizes = [(shape.B, shape.T, shape.H)] + [(shape.B, shape.H)] * len(cell.states)
+    width = cell.width(shape.H)
+    sizes = [(shape.B, shape.T, width), (shape.B, width), (shape.B, shape.H)]
+    sizes = sizes[: 1 + len(cell.states)]
     dy, *finals = (torch.randn(size, generator=generator).to(dtype) for size in sizes)
     if shape.ends is not None:
         dy[past_end(dy, shape.ends)] = past
@@ -95,7 +106,8 @@ def expected(
     """Outputs and gradients of the reference, float64."""
     cell = cell_named(name)
     arguments = converted(draw(cell, shape, bias, states), torch.float64)
-    zeros = {s: torch.zeros(shape.B, shape.H, dtype=torch.float64) for s in cell.states}
+    widths = {"h0": cell.width(shape.H), "c0": shape.H}
+    zeros = {s: torch.zeros(shape.B, widths[s], dtype=torch.float64) for s in cell.states}
     outputs = run_reference(cell, zeros | arguments, shape.ends, reverse)
     return solve(outputs, arguments, output_gradients(cell, shape, torch.float64, 0.0))
 

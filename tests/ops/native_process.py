@@ -106,12 +106,12 @@ def busy() -> None:
     x, weight_ih, weight_hh, bias_ih, bias_hh, h0 = (t.data_ptr() for t in tensors)
     results = [torch.empty(B, T, H), torch.empty(B, H)]
     y, h_n = (t.data_ptr() for t in results)
-    weights = [weight_ih, weight_hh, bias_ih, bias_hh]
+    weights = [weight_ih, weight_hh, bias_ih, bias_hh, 0]
     call = _core.LayerCall(
         cell="gru",
         is_double=False,
         reverse=False,
-        sizes=(B, T, I, H),
+        sizes=(B, T, I, H, 0),
         lengths=0,
         weights=weights,
         x=(x, I, T * I),

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import CELLS, DIRECTIONS, Shape, converted, flat, make_arguments, run_op
+from cases import DIRECTIONS, KERNELS, Shape, converted, flat, make_arguments, run_op
 from native_cases import drawn_lengths, kernels, output_gradients, ragged, solve
 
 from elman import _core
 
-each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
+each_cell = pytest.mark.parametrize("cell", KERNELS, ids=str)
 each_direction = pytest.mark.parametrize("reverse", DIRECTIONS, ids=["forward", "reverse"])
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 WIDTHS = [5, 33, 64, 130]  # of one vector or several, of one panel or several, whole or not
@@ -119,7 +119,8 @@ def test_equal_rows(isa, cell, reverse):
 @pytest.mark.parametrize("H", [5, 64])
 def test_layers(isa, cell, dtype, H):
     """Two layers in both directions: a sequence's outputs and states are those it has alone."""
-    layer = cell.layer(3, H, 2, batch_first=True, bidirectional=True, dtype=dtype, **cell.options)
+    both = {"batch_first": True, "bidirectional": True}
+    layer = cell.layer(3, H, 2, dtype=dtype, **both, **cell.layer_options(H))
     lengths = torch.tensor([4, 9, 1, 7, 9, 2, 5])
     x = torch.randn(7, 11, 3, dtype=dtype)
     for wanted in (True, False):
@@ -161,6 +162,7 @@ def threads():
 # Above what a call must have to do to be given threads: csrc/layer_call.cpp. That they do work is
 # shown in test_native_threads.py.
 LARGE = {"rnn_tanh": (100, 160), "rnn_relu": (100, 160), "gru": (100, 50), "lstm": (100, 40)}
+LARGE["lstm_projected"] = (100, 60)
 
 
 @each_cell

@@ -12,10 +12,10 @@ import itertools
 import pytest
 import torch
 from cases import (
-    CELLS,
     DIRECTIONS,
     EMPTY_SHAPES,
     FULL,
+    KERNELS,
     RAGGED,
     converted,
     past_end,
@@ -28,7 +28,7 @@ from tolerances import assert_close
 from elman import _core
 
 pytestmark = pytest.mark.usefixtures("poisoned")
-each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
+each_cell = pytest.mark.parametrize("cell", KERNELS, ids=str)
 each_direction = pytest.mark.parametrize("reverse", DIRECTIONS, ids=["forward", "reverse"])
 LINES = {torch.float32: "kernels float32", torch.float64: "kernels float64"}
 # (B, T, I, H)
@@ -89,14 +89,14 @@ def compare(cell, shape, reverse, bias=True, states=True):
 
 
 @pytest.mark.parametrize(
-    ("cell", "reverse", "sizes"), sampled(CELLS, DIRECTIONS, SIZES, keep=0), ids=str
+    ("cell", "reverse", "sizes"), sampled(KERNELS, DIRECTIONS, SIZES, keep=0), ids=str
 )
 def test_ragged(cell, reverse, sizes):
     compare(cell, ragged(*sizes), reverse)
 
 
 @pytest.mark.parametrize(
-    ("cell", "reverse", "sizes"), sampled(CELLS, DIRECTIONS, SIZES, keep=1), ids=str
+    ("cell", "reverse", "sizes"), sampled(KERNELS, DIRECTIONS, SIZES, keep=1), ids=str
 )
 def test_bare(cell, reverse, sizes):
     """All rows whole, no biases, no initial states."""
@@ -108,7 +108,7 @@ SHAPES = [FULL, RAGGED, *EMPTY_SHAPES, full(6, 63, 3, 16)]
 
 @pytest.mark.parametrize(
     ("cell", "reverse", "shape", "bias", "states"),
-    sampled(CELLS, DIRECTIONS, SHAPES, [True, False], [True, False], keep=0, of=3),
+    sampled(KERNELS, DIRECTIONS, SHAPES, [True, False], [True, False], keep=0, of=3),
     ids=str,
 )
 def test_options(cell, reverse, shape, bias, states):

@@ -94,8 +94,6 @@ def test_projection(reverse, shape, bias, batch_first):
     compare([y, h_n, c_n], run_reference(LSTM, arguments, shape.ends, reverse), copies, arguments)
 
 
-# torch says so of its own kernel; its nn.LSTM warns alike.
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @each_direction
 @pytest.mark.parametrize("shape", [FULL, RAGGED], ids=str)
 def test_projection_in_float32(reverse, shape):

@@ -20,8 +20,8 @@ _NEEDS = {
 }
 _LAYERS = [
     ("elman's kernels", "RNN, GRU and LSTM on a CPU, in float32 and float64"),
-    ("torch's layers", "everything else: other devices and dtypes, LSTM with proj_size, autocast,"),
-    ("", "torch.func, forward-mode derivatives, tracing, subclasses of Tensor"),
+    ("torch's layers", "everything else: other devices and dtypes, autocast, torch.func,"),
+    ("", "forward-mode derivatives, tracing, subclasses of Tensor"),
     ("a loop in torch", "second derivatives where the first are of elman's kernels"),
 ]
 

@@ -181,8 +181,10 @@ class RecurrentBase(nn.Module):
         """
         width = self.proj_size or self.hidden_size
         rows = len(cell.blocks) * self.hidden_size
-        shapes = ((rows, x.shape[2]), (rows, width), (rows,), (rows,))
-        for weight, shape in zip(weights[: 4 if self.bias else 2], shapes, strict=False):
+        biases = ((rows,), (rows,)) if self.bias else ()
+        projection = ((self.proj_size, self.hidden_size),) if self.proj_size else ()
+        shapes = ((rows, x.shape[2]), (rows, width), *biases, *projection)
+        for weight, shape in zip(weights, shapes, strict=True):
             if weight.shape != shape or weight.dtype is not x.dtype:
                 raise ShapeError(
                     f"weights: got {tuple(weight.shape)} {weight.dtype}, expected {shape} {x.dtype}"

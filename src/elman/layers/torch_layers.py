@@ -59,12 +59,11 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         reverse: bool,
         batch_first: bool,
     ) -> tuple[Tensor, States]:
-        if self.proj_size:  # elman's kernels do not project the state
-            return super()._run_one(cell, x, weights, initial, lengths, reverse, batch_first)
         # No further check: `_run_padded` has tested once that the kernel takes all layers.
-        W, U, *biases = weights
-        b, c = biases or (None, None)
-        return run_native(cell, x, W, U, b, c, initial, lengths, reverse, batch_first)
+        W, U, *rest = weights
+        b, c = rest[:2] if self.bias else (None, None)
+        R = rest[-1] if self.proj_size else None
+        return run_native(cell, x, W, U, b, c, R, initial, lengths, reverse, batch_first)
 
     def _run_torch(self, x: Any, states: States, lengths: Tensor | None) -> tuple[Any, States]:
         """Run all layers in torch, with cuDNN if available; x is padded or packed."""

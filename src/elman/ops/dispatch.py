@@ -38,8 +38,8 @@ def run_layer(
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
     # Testing one tensor suffices: all arguments have been checked to share dtype and device.
-    if cell.kernel and weight_hr is None and is_native(x):
-        return run_native(cell, x, *weights, initial, lengths, reverse, batch_first)
+    if cell.kernel and is_native(x):
+        return run_native(cell, x, *weights, weight_hr, initial, lengths, reverse, batch_first)
     if cell.torch_kernel:
         return run_torch_layer(
             cell, x, (*weights, weight_hr), initial, lengths, reverse, batch_first

@@ -42,6 +42,7 @@ def run_native(
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
+    weight_hr: Tensor | None,
     initial: Sequence[Tensor | None],
     lengths: Tensor | None,
     reverse: bool,
@@ -55,7 +56,7 @@ def run_native(
     Returns: y; the final states in the same order.
     """
     h0, c0 = initial if len(initial) > 1 else (initial[0], None)
-    inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0)
+    inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0)
     # Only if backward may follow: the gates of all steps take several times the memory of y.
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     options = (cell.kernel, reverse, batch_first)
@@ -71,11 +72,15 @@ def run_native(
     return y, ((h_n,) if c_n is None else (h_n, c_n))
 
 
-def sizes(x: Tensor, weight_hh: Tensor, batch_first: bool) -> tuple[int, int, int, int]:
-    """Return B, T, I, H."""
+def sizes(
+    x: Tensor, weight_hh: Tensor, weight_hr: Tensor | None, batch_first: bool
+) -> tuple[int, int, int, int, int]:
+    """Return B, T, I, H, and P, 0 where h is not projected."""
     first, second, size = x.shape
     batch, time = (first, second) if batch_first else (second, first)
-    return batch, time, size, weight_hh.shape[1]
+    if weight_hr is None:
+        return batch, time, size, weight_hh.shape[1], 0
+    return batch, time, size, weight_hr.shape[1], weight_hr.shape[0]
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -127,7 +132,7 @@ def _call(
         cell=cell,
         is_double=x.dtype == torch.float64,
         reverse=reverse,
-        sizes=sizes(x, weights[1], batch_first),
+        sizes=sizes(x, weights[1], weights[4], batch_first),
         lengths=_address(lengths),
         weights=[_address(w) for w in weights],
         x=_locate(x, batch_first),
@@ -141,24 +146,26 @@ def _call(
 
 
 def allocate(
-    x: Tensor, weight_hh: Tensor, cell: str, batch_first: bool
+    x: Tensor, weight_hh: Tensor, weight_hr: Tensor | None, cell: str, batch_first: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Uninitialised memory for the outputs of `forward`."""
-    batch, time, _, hidden = sizes(x, weight_hh, batch_first)
+    batch, time, _, hidden, projected = sizes(x, weight_hh, weight_hr, batch_first)
+    width = projected or hidden
     return (
-        x.new_empty((batch, time, hidden) if batch_first else (time, batch, hidden)),
-        x.new_empty(batch, hidden),
+        x.new_empty((batch, time, width) if batch_first else (time, batch, width)),
+        x.new_empty(batch, width),
         x.new_empty(batch, hidden) if cell in _HAS_C else None,
     )
 
 
-def reserve_size(x: Tensor, weight_hh: Tensor, cell: str) -> int:
+def reserve_size(x: Tensor, weight_hh: Tensor, weight_hr: Tensor | None, cell: str) -> int:
     """Number of values that forward keeps for backward.
 
     These are the gates and other values that backward would have to recompute. None for a
     simple RNN, whose derivative follows from y: tanh' = 1 - y^2.
     """
-    width = _core.reserve_width(cell, x.dtype == torch.float64, weight_hh.shape[1])
+    hidden = (weight_hh if weight_hr is None else weight_hr).shape[1]
+    width = _core.reserve_width(cell, x.dtype == torch.float64, hidden)
     return x.shape[0] * x.shape[1] * width
 
 
@@ -168,6 +175,7 @@ def forward(
     weight_hh: Tensor,
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
+    weight_hr: Tensor | None,
     h0: Tensor | None,
     c0: Tensor | None,
     lengths: Tensor | None,
@@ -178,10 +186,10 @@ def forward(
 ) -> Outputs:
     """Run one layer in one direction; with `keep`, also return what backward needs."""
     x, h0, c0, lengths = _compact_rows(x), _compact(h0), _compact(c0), _move_lengths(lengths)
-    weights = [_compact(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh)]
-    y, h_n, c_n = allocate(x, weight_hh, cell, batch_first)
+    weights = [_compact(w) for w in (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)]
+    y, h_n, c_n = allocate(x, weight_hh, weight_hr, cell, batch_first)
     reserve = None
-    if keep and (n := reserve_size(x, weight_hh, cell)):
+    if keep and (n := reserve_size(x, weight_hh, weight_hr, cell)):
         # From a store, because fresh pages cost more than a small layer's arithmetic: csrc/memory.h
         # has the measurement.
         reserve = _core.reserve(n, x.dtype == torch.float64)
@@ -198,19 +206,19 @@ def backward(
     reverse: bool,
     batch_first: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients marked in `needed`; those of the four weights come all or not at all."""
+    """Return the gradients marked in `needed`; those of the weights come all or not at all."""
     x, *weights, h0, c0, lengths, y, reserve = saved
     assert x is not None and y is not None
     x, h0, c0, lengths = _compact_rows(x), _compact(h0), _compact(c0), _move_lengths(lengths)
     dy, dh_n, dc_n = gradients
     dy, dh_n, dc_n = None if dy is None else _compact_rows(dy), _compact(dh_n), _compact(dc_n)
     dx = x.new_empty(x.shape) if needed[0] else None
-    # The kernels sum all four in one pass: skipping a frozen bias would save almost nothing.
-    d_weights: list[Tensor | None] = [None] * 4
-    if any(needed[1:5]):
+    # The kernels sum all in one pass: skipping a frozen bias would save almost nothing.
+    d_weights: list[Tensor | None] = [None] * 5
+    if any(needed[1:6]):
         d_weights = [None if w is None else w.new_empty(w.shape) for w in weights]
-    dh0 = torch.empty_like(h0) if needed[5] and h0 is not None else None
-    dc0 = torch.empty_like(c0) if needed[6] and c0 is not None else None
+    dh0 = torch.empty_like(h0) if needed[6] and h0 is not None else None
+    dc0 = torch.empty_like(c0) if needed[7] and c0 is not None else None
     weights = [_compact(w) for w in weights]
     call = _call(x, weights, h0, c0, lengths, y, reserve, cell, reverse, batch_first)
     call.backward(
@@ -222,8 +230,7 @@ def backward(
         dc0=_address(dc0),
         gradients=[_address(w) for w in d_weights],
     )
-    d_ih, d_hh, d_bias_ih, d_bias_hh = d_weights
-    return dx, d_ih, d_hh, d_bias_ih, d_bias_hh, dh0, dc0
+    return dx, *d_weights, dh0, dc0
 
 
 def differentiable_gradients(
@@ -242,16 +249,19 @@ def differentiable_gradients(
     the reference.
 
     Args:
-        inputs: x, weight_ih, weight_hh, bias_ih, bias_hh, h0, c0; None where there is none.
+        inputs: x, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0; None where there is
+            none.
         gradients: of the loss by y, h_n and c_n; None means zeros.
         needed: whether each input needs its gradient.
     """
-    x, weight_ih, weight_hh, bias_ih, bias_hh, *initial = inputs
+    x, *weights, weight_hr = inputs[:6]
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     assert x is not None and weight_ih is not None and weight_hh is not None
-    states = tuple(initial[: len(cell.states)])
+    states = inputs[6 : 6 + len(cell.states)]
+    biases = (bias_ih, bias_hh)
     with torch.enable_grad():
         y, final = run_reference(
-            cell, x, weight_ih, weight_hh, bias_ih, bias_hh, states, lengths, reverse, batch_first
+            cell, x, weight_ih, weight_hh, *biases, states, lengths, reverse, batch_first, weight_hr
         )
         ends = [(o, g) for o, g in zip((y, *final), gradients, strict=False) if g is not None]
         places = [i for i, need in enumerate(needed[: len(inputs)]) if need]
@@ -273,7 +283,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        cell, tensors, options = arguments[0], arguments[1:9], arguments[9:]
+        cell, tensors, options = arguments[0], arguments[1:10], arguments[10:]
         everything = (*tensors, *options, True)
         y, h_n, c_n, reserve = forward(*everything)
         # Not as attributes of ctx: autograd then notices a tensor that is changed in place before
@@ -286,13 +296,13 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:8]
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:9]
         # Tensors of is_grads_batched have no memory that a kernel could read; create_graph needs a
         # graph of the gradients. Both take the reference loop.
         batched = any(g is not None and not torch._C._has_storage(g) for g in gradients)
         if batched or torch.is_grad_enabled():
             input_gradients = differentiable_gradients(
-                ctx.cell, saved[:7], saved[7], gradients, needed, *ctx.options[1:]
+                ctx.cell, saved[:8], saved[8], gradients, needed, *ctx.options[1:]
             )
         else:
             input_gradients = backward(saved, gradients, needed, *ctx.options)  # type: ignore[arg-type]
