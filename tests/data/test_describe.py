@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elman.data import Dataset, Layout, Ragged, describe, read
+from elman.data import Dataset, Layout, Ragged, describe, read, summarize, summary_text
 
 
 def described(content: str, name: str, tmp_path: Path) -> list[str]:
@@ -24,7 +24,7 @@ def test_rows_of_text(tmp_path: Path) -> None:
         "a.csv",
         "  format     one row a sequence, comma between cells",
         "  sequences  3, of 2 to 6 characters (median 5)",
-        "  input      text, column 'name'",
+        "  input      text, column 'name', split into characters (--tokens)",
         "  target     column 'language', one class per sequence, 3 classes",
         "             ru (1), en (1), zh (1)",
         "  first      line 2: 'Ivanov' -> ru",
@@ -140,3 +140,17 @@ def test_doubtful_labels_are_told(tmp_path: Path) -> None:
         "  --target label: one class or several? '1', '1.0'",
         f"  --target label: {doubt}",
     ]
+
+
+def test_text_is_counted_in_the_units_it_is_split_into(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('review,label\n"the plot holds, and how",good\ntwo long hours and more,bad\n')
+    data = read(path)
+    # As the network reads it: five words and a comma, and five words.
+    assert "sequences  2, of 5 to 6 words (median 6)" in describe(data)
+    assert "column 'review', split into words (--tokens)" in describe(data)
+    assert "sequences  2, each of 23 bytes" in describe(data, "bytes")
+    figures = summarize(data)
+    assert figures["lengths"]["unit"] == figures["tokens"]["what"] == "words"
+    assert figures["lengths"]["max"] == 6
+    assert "words: and (2)" in summary_text(data, figures)

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elman.cli.options import data_argument, guessing_options
 
+if TYPE_CHECKING:
+    from elman.data.text import Unit
+
 
 @click.command("data")
 @data_argument
 @click.option("--test", help="test file, read in the same way as DATA and compared with it")
+@click.option(
+    "--tokens",
+    type=click.Choice(["characters", "words", "bytes"]),
+    help="unit that text is split into [default: chosen from the data]",
+)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @guessing_options
-def command(data: str, test: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    data: str, test: str | None, tokens: Unit | None, as_json: bool, **options: Any
+) -> None:
     """Describe DATA, how it is read, and what may spoil training.
 
     Nothing is trained and nothing is written. Every fault of the file is listed.
@@ -36,5 +46,6 @@ def command(data: str, test: str | None, as_json: bool, **options: Any) -> None:
         dataset = read(data, **settings)
         if test is not None:
             other = read(test, layout=dataset.layout)
-    profile = summarize(dataset, other)
-    click.echo(json.dumps(profile, indent=2) if as_json else summary_text(dataset, profile))
+    profile = summarize(dataset, other, tokens)
+    text = json.dumps(profile, indent=2) if as_json else summary_text(dataset, profile, tokens)
+    click.echo(text)

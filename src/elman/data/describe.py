@@ -12,6 +12,7 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
 from elman.data.ragged import Ragged, flatten, sequences_with_gaps
 from elman.data.readers.csv import DELIMITERS
+from elman.data.text import Unit, count_steps
 from elman.tasks import TASKS
 
 _FORMATS = {
@@ -26,13 +27,17 @@ _MOST_CHANNELS = 12  # lines of the table of channels
 _WIDTH = 60  # characters of a value, so that a line with its name fits a terminal of 100
 
 
-def describe(dataset: Dataset) -> str:
-    """Return the description of a dataset: about 10 lines of at most 100 characters."""
+def describe(dataset: Dataset, unit: Unit | None = None) -> str:
+    """Return the description of a dataset: about 10 lines of at most 100 characters.
+
+    Args:
+        unit: what text is split into; None chooses it as a training does.
+    """
     lines = [dataset.source]
     facts = [
         ("format", _format(dataset)),
-        ("sequences", _lengths(dataset)),
-        ("input", _input(dataset)),
+        ("sequences", _lengths(dataset, unit)),
+        ("input", _input(dataset, unit)),
         ("missing", _missing(dataset)),
         ("target", _target(dataset)),
         ("", _counts(dataset)),
@@ -50,9 +55,9 @@ def describe(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def summary_text(dataset: Dataset, profile: dict[str, Any]) -> str:
+def summary_text(dataset: Dataset, profile: dict[str, Any], unit: Unit | None = None) -> str:
     """Return the output of `describe`, followed by the statistics of `summarize` as text."""
-    lines = [describe(dataset), ""]
+    lines = [describe(dataset, unit), ""]
     channels = profile["channels"]
     if channels:
         rows = [("channel", "min", "mean", "max", "missing")]
@@ -112,25 +117,27 @@ def _is_generated(dataset: Dataset) -> bool:
     return dataset.lines is None and not dataset.ids
 
 
-def _lengths(dataset: Dataset) -> str:
-    lengths = dataset.lengths
+def _lengths(dataset: Dataset, split: Unit | None) -> str:
+    lengths, units = count_steps(dataset, split)
+    unit = units.removesuffix("s")
     if len(lengths) == 0:
         return "none"
-    unit = "character" if dataset.layout.kind == "text" else "step"
     low, middle, high = lengths.min(), np.median(lengths), lengths.max()
     if low == high:
         return f"{len(lengths):,}, each of {format_count(int(low), unit)}"
     return f"{len(lengths):,}, of {low:,} to {high:,} {unit}s (median {middle:,.0f})"
 
 
-def _input(dataset: Dataset) -> str:
+def _input(dataset: Dataset, unit: Unit | None) -> str:
     layout = dataset.layout
     place = "key" if layout.format == "jsonl" else "column"
     if _is_generated(dataset) and isinstance(dataset.inputs, Ragged) and not layout.values:
         steps = dataset.inputs.values
         return "numbers" if steps.ndim > 1 else f"tokens, {len(set(steps)):,} different"
     if layout.kind == "text":
-        return f"text, {place} {layout.text!r}"
+        return (
+            f"text, {place} {layout.text!r}, split into {count_steps(dataset, unit)[1]} (--tokens)"
+        )
     if layout.kind == "tokens":
         inputs = dataset.inputs
         values = inputs.values.tolist() if isinstance(inputs, Ragged) else []

@@ -238,7 +238,7 @@ class Guesser:
         several = int((starts[:-1] & ~starts[1:]).sum())  # sequences of two or more steps
         kept = []
         for name in inputs:
-            reason, change = "", f"--values {name},... makes it an input"
+            reason, change = "", "--values can make it an input"
             if name in self.chosen:
                 kept.append(name)
                 continue
@@ -259,19 +259,19 @@ class Guesser:
         whole = np.zeros(len(starts), dtype=bool)
         whole[:1] = True
         evidence = self.evidence
-        return len(starts) >= _FEW and (
-            evidence.counts(name, whole)
-            or (is_counter_name(name) and evidence.counts(name, starts))
-        )
+        # In a short table, measurements may count by chance.
+        if is_counter_name(name):
+            return evidence.counts(name, whole) or evidence.counts(name, starts)
+        return len(starts) >= _FEW and evidence.counts(name, whole)
 
     def _judge_constant(self, name: str, sequences: int) -> tuple[str, str]:
         """Return why a column that is constant within sequences is no input, and the flag."""
         different = self.evidence.distinct(name)
         numeric = self.table.columns[name].is_numeric
-        use = f"{'--values' if numeric else '--categories'} {name}"
-        change = f"--group {name} keeps its sequences in one split, {use} makes it an input"
+        flag = "--values" if numeric else "--categories"
+        change = f"--group {name} keeps its sequences in one split, {flag} can make it an input"
         if different == sequences and sequences > 1:
-            return "one value for each sequence, as an id", f"{use} makes it an input"
+            return "one value for each sequence, as an id", f"{flag} can make it an input"
         if different > 1:
             return f"constant in each sequence, {different:,} values in all", change
         return ("the same in the whole file", change) if id_tier(name) else ("", "")

@@ -13,15 +13,22 @@ from elman.data.dataset import Dataset
 from elman.data.faults import format_count, list_names
 from elman.data.ragged import Ragged, flatten
 from elman.data.targets import find_doubtful_labels
+from elman.data.text import Unit, choose_unit, count_steps, split_texts
 from elman.tasks import TASKS
 
 FEW = 10  # sequences of a class; metrics on fewer are mostly chance
 LONG = 2000  # steps; gradients vanish over shorter spans, and every step takes time
 
 
-def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
-    """Return statistics of a dataset and its overlap with a test split, ready for JSON."""
-    lengths = dataset.lengths
+def summarize(
+    dataset: Dataset, test: Dataset | None = None, unit: Unit | None = None
+) -> dict[str, Any]:
+    """Return statistics of a dataset and its overlap with a test split, ready for JSON.
+
+    Args:
+        unit: what text is split into; None chooses it as a training does.
+    """
+    lengths, units = count_steps(dataset, unit)
     layout = dataclasses.asdict(dataset.layout)
     channels = _channels(dataset)
     profile: dict[str, Any] = {
@@ -33,11 +40,11 @@ def summarize(dataset: Dataset, test: Dataset | None = None) -> dict[str, Any]:
             "min": int(lengths.min()),
             "median": float(np.median(lengths)),
             "max": int(lengths.max()),
-            "unit": "characters" if dataset.layout.kind == "text" else "steps",
+            "unit": units,
         },
         "channels": channels,
         "missing": sum(channel["missing"] for channel in channels),
-        "tokens": _tokens(dataset),
+        "tokens": _tokens(dataset, unit),
         "target": _target(dataset),
         "repeats": _repeats(dataset),
     }
@@ -91,11 +98,12 @@ def _channel(name: str, values: NDArray[Any]) -> dict[str, Any]:
     return {"name": name, **statistics, "missing": len(numbers) - len(observed)}
 
 
-def _tokens(dataset: Dataset) -> dict[str, Any] | None:
+def _tokens(dataset: Dataset, unit: Unit | None) -> dict[str, Any] | None:
     inputs, kind = dataset.inputs, dataset.layout.kind
     if kind == "text" and not isinstance(inputs, Ragged):
-        counts = Counter(character for text in inputs for character in text)
-        return {"what": "characters", "different": len(counts), "common": counts.most_common(8)}
+        unit = unit or choose_unit(inputs)
+        counts = Counter(token for tokens in split_texts(inputs, unit) for token in tokens)
+        return {"what": unit, "different": len(counts), "common": counts.most_common(8)}
     if kind == "tokens" and isinstance(inputs, Ragged):
         counts = Counter(inputs.values.tolist())
         return {"what": "tokens", "different": len(counts), "common": counts.most_common(8)}

@@ -20,16 +20,14 @@ from elman.data.ragged import (
     extract_numbers,
     first_gap,
 )
+from elman.data.text import UNITS, Unit, choose_unit
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.columns import name_as_known
 from elman.estimators.inputs import (
-    UNITS,
-    Unit,
     as_indexable,
     as_mixed,
     as_numbers,
     as_tokens,
-    choose_unit,
     cut,
     fill_steps,
     fit_numbers,

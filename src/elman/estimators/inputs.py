@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,11 @@ from elman.data.ragged import (
     number_columns,
     sequences_without_values,
 )
+from elman.data.text import Unit, split_texts
 from elman.errors import DataError, SettingsError, ShapeError, nearest
 from elman.settings import FILLS
 
 _Statistics = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-Unit = Literal["characters", "words", "bytes"]
-UNITS: tuple[Unit, ...] = get_args(Unit)
-_BYTES = [chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in range(256)]
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def input_kind(X: Any) -> InputKind:
@@ -235,24 +231,10 @@ def as_tokens(X: Any) -> Ragged:
     return ragged
 
 
-def choose_unit(texts: Sequence[str]) -> Unit:
-    """Return the unit for texts: words if they average at least three, else characters."""
+def cut(texts: Sequence[str], unit: Unit) -> Ragged:
+    """Split texts into tokens of a unit."""
     refuse_other_than_text(texts)
-    words = sum(len(text.split()) for text in texts)
-    return "words" if words >= 3 * len(texts) else "characters"
-
-
-def cut(texts: Sequence[str], unit: str) -> Ragged:
-    """Split texts into characters, lower-case words and single punctuation marks, or bytes.
-
-    Bytes are UTF-8: printable ASCII is written as the character itself, others as `\\xc3`.
-    """
-    refuse_other_than_text(texts)
-    if unit == "words":
-        return as_tokens([_WORD.findall(t.lower()) for t in texts])
-    if unit == "bytes":
-        return as_tokens([[_BYTES[b] for b in t.encode()] for t in texts])
-    return as_tokens([list(t) for t in texts])
+    return as_tokens(split_texts(texts, unit))
 
 
 def fill_steps(

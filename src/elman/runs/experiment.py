@@ -96,7 +96,7 @@ def run(
     refuse_early(settings, out, overwrite)
     splits = read_splits(settings.data, settings.training.seed, settings.training)
     estimator, prepared, settings = prepare(settings, splits, verbose)
-    summary = describe(splits.whole)
+    summary = describe(splits.whole, prepared.encoder.unit)
     splits = dataclasses.replace(splits, notes=(*splits.notes, prepared.chosen))
     echo("\n".join([summary, *splits.notes]))
     folder = out or default_folder(settings.data.data, created.date())

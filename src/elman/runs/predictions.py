@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
+from elman.data.text import Unit
 from elman.estimators import EncodedSequences, Estimator
-from elman.estimators.inputs import Unit, cut
+from elman.estimators.inputs import cut
 from elman.evaluate.entities import OUTSIDE, entities, is_entity_tags
 from elman.tasks import TASKS, OutputName
 
