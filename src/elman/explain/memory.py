@@ -197,8 +197,8 @@ class Memory:
         far = f"{least}{count_of(curve.reach, 'step')} {where}"
         return (
             f"{name.capitalize()}: inputs count up to {far} (95 % interval {curve.reach_low:,} to "
-            f"{curve.reach_high:,}), in half of the sequences up to "
-            f"{max(0, curve.typical_reach):,} or more. The mean effect is largest, "
+            f"{curve.reach_high:,}); the median of the sequences is "
+            f"{max(0, curve.typical_reach):,}. The mean effect is largest, "
             f"{curve.effect[largest]:.3g}, at lag {int(curve.lags[largest]):,}."
         )
 
