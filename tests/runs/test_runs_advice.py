@@ -252,3 +252,38 @@ def test_groups_of_their_own_are_no_groups():
     twice = data.take(np.repeat(np.arange(5), 2))
     assert resampling_groups(twice) is None
     assert len(set(resampling_groups(twice, by_content=True))) == 5
+
+
+def test_class_weights_ask_for_the_balanced_accuracy():
+    """Finding rare cases costs accuracy; the majority class must not look better for that."""
+    true = np.array([0] * 190 + [1] * 10)
+    found = true.copy()
+    found[:14] = 1
+    kw = {"lengths": np.ones(200), "baselines": {"majority class": 0 * true, RIVAL: 0 * true}}
+    test = evaluate(true, np.eye(2)[found], ["well", "ill"], **kw)
+    text = "\n".join(suggest(situation(test, test, class_weight="balanced")))
+    assert "by balanced accuracy, which --class-weight aims at: there the network is better" in text
+    assert "hardly learnt" not in text
+    assert "balanced" not in "\n".join(suggest(situation(test, test)))
+
+
+def test_a_constant_target_is_said_and_no_divergence():
+    true = np.full((30, 1), 3.5)
+    near = true + np.random.default_rng(0).normal(0, 0.1, true.shape)
+    test = evaluate_values(true, near, ["y"], lengths=np.ones(30), baselines={"mean": true})
+    found = suggest(situation(test, test))
+    assert len(found) == 2 and "the same value in every sequence" in found[0]
+
+
+def test_one_sequence_beside_duplicates_decides_nothing():
+    true, copies = np.arange(60) % 2, np.arange(60) > 0
+    test = evaluate(
+        true, np.eye(2)[1 - true], "ab", lengths=np.ones(60), duplicates=copies,
+        baselines={"majority class": 0 * true, RIVAL: true},
+    )  # fmt: skip
+    assert test.without_duplicates.count == 1
+    case = situation(test, test)
+    assert case.judged is test and case.comparison.verdict == "worse"
+    assert "the 59 sequences that are also in the training part: accuracy" in test.headline("test")
+    every = evaluate(true, np.eye(2)[true], "ab", lengths=np.ones(60), duplicates=true >= 0)
+    assert "All 60 sequences are also in the training part, so this says" in every.headline()

@@ -49,7 +49,7 @@ class EntityMetrics(NameMetrics):
             for name, row in (("all", self), *((one_line(r.label), r) for r in self.by_name))
         ]
         note = "An entity is found if its first step, its last step and its name are right."
-        if self.interval is not None:
+        if self.interval is not None and self.interval[0] < self.interval[1]:
             note += " F1 of all: 95 % interval {:.3f} to {:.3f}.".format(*self.interval)
         head = ("entity", "precision", "recall", "F1", "entities")
         return TextTable("Entities", head, tuple(rows), note)

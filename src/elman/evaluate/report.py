@@ -215,7 +215,10 @@ class Report(HasMetrics):
             return ""
         if self.without_duplicates is None:
             return f"{self.duplicates_in_words}, so this says nothing about new ones."
-        return f"{self.duplicates_in_words}: {self.without_duplicates._first_sentence()}."
+        rest = self.without_duplicates._first_sentence()
+        # "RMSE" keeps its capitals.
+        rest = rest if rest[:2].isupper() else rest[0].lower() + rest[1:]
+        return f"{self.duplicates_in_words}: {rest}."
 
     def ranked(self, name: str) -> RankedMetric:
         """Return one metric of the network and its baselines."""

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from elman.data.ragged import flatten
@@ -28,12 +29,17 @@ LEARNT = 0.02  # share above the constant prediction that counts as learnt
 PERFECT = 0.99  # share at which network and baseline leave nothing to compare
 FEW = 1000  # training sequences
 FEW_STEPS = 1000  # of the optimizer; with fewer, a network has often not begun to learn
+LEAST_REST = 20  # test sequences that are not in the training part too
 HARDER = (
     "harder or more test data: network and baseline make almost no errors on these, so nothing "
     "tells them apart"
 )
 DIVERGED = 1.5  # times the loss of an untrained network
 MOST_TIMES = 50  # a difference that takes more than so many times the test part is not promised
+OTHER_TARGET = (
+    "another target (--target): this one has the same value in every sequence, so a constant "
+    "prediction is exact and there is nothing to learn"
+)
 
 
 @dataclass(frozen=True)
@@ -55,17 +61,21 @@ class Situation:
     @property
     def comparison(self) -> Comparison:
         """The network and its best baseline, without duplicates if there are some."""
-        rest = self.report.without_duplicates
-        found = rest.comparison if rest is not None else self.report.comparison
+        found = self.judged.comparison
         assert found is not None  # every estimator has baselines
         return found
+
+    @property
+    def judged(self) -> Report:
+        """The report without duplicates, unless it has too few sequences to say anything."""
+        rest = self.report.without_duplicates
+        return rest if rest is not None and rest.count >= LEAST_REST else self.report
 
     @property
     def fit(self) -> tuple[float, float]:
         """The headline metric on the training and on the test part."""
         name = self.report.headline_metric
-        test = self.report.without_duplicates or self.report
-        return self.training.metrics[name] or 0.0, test.metrics[name] or 0.0
+        return self.training.metrics[name] or 0.0, self.judged.metrics[name] or 0.0
 
     @property
     def is_share(self) -> bool:
@@ -77,6 +87,11 @@ class Situation:
         """Whether network and baseline make almost no errors on the test part."""
         lowest = min(self.comparison.network, self.comparison.reference)
         return self.is_share and lowest >= PERFECT
+
+    @property
+    def constant_target(self) -> bool:
+        """Whether all values to predict are the same."""
+        return not self.is_share and all(np.ptp(r.true) == 0 for r in (self.training, self.report))
 
     @property
     def overfits(self) -> bool:
@@ -97,7 +112,10 @@ def suggest(situation: Situation) -> tuple[str, ...]:
         return ()
     if situation.comparison.verdict == "undecided" and situation.both_perfect:
         return (_decide(situation) or HARDER, _use_the_baseline(situation))
+    if situation.constant_target:
+        return (OTHER_TARGET, _use_the_baseline(situation))
     rules: Sequence[Callable[[Situation], str]] = (
+        _weighted_classes,
         _decide,
         _train_longer,
         _learn_anything,
@@ -128,6 +146,17 @@ def last_lines(report: Report, suggestions: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def _weighted_classes(s: Situation) -> str:
+    balanced = s.judged.comparisons.get("balanced_accuracy")
+    if s.settings.training.class_weight is None or balanced is None:
+        return ""
+    return (
+        f"a comparison by balanced accuracy, which --class-weight aims at: there the network is "
+        f"{balanced.phrase} ({balanced.write(balanced.network)} against "
+        f"{balanced.write(balanced.reference)})"
+    )
+
+
 def _decide(s: Situation) -> str:
     c = s.comparison
     if c.units < LEAST_UNITS:
@@ -150,7 +179,7 @@ def _decide(s: Situation) -> str:
 
 def _train_longer(s: Situation) -> str:
     epochs, batch = s.history.epochs, s.settings.training.batch_size
-    if s.fits or s.history.stopped != "all epochs done":
+    if s.fits or s.overfits or s.history.stopped != "all epochs done":
         return ""
     each = 1 if not isinstance(batch, int) else -(-s.training.count // batch)
     if (steps := each * len(epochs)) < FEW_STEPS:
@@ -169,18 +198,21 @@ def _train_longer(s: Situation) -> str:
 
 
 def _learn_anything(s: Situation) -> str:
-    constant = s.report.baselines.get(s.report.constant_baseline, {}).get(s.comparison.metric)
-    train, _ = s.fit
-    learnt = constant is None or (
-        train > constant + LEARNT if s.is_share else train < (1 - LEARNT) * constant
-    )
-    if learnt:
+    # The accuracy would call a network that finds rare classes worse than the majority class.
+    name = "balanced_accuracy" if "balanced_accuracy" in s.training.compared else None
+    name = name or s.comparison.metric
+    constant = s.training.baselines.get(s.report.constant_baseline, {}).get(name)
+    train = s.training.metrics[name]
+    if constant is None or train is None:
+        return ""
+    if train > constant + LEARNT if s.is_share else train < (1 - LEARNT) * constant:
         return ""
     rate = s.settings.training.learning_rate or 0.0
+    title = s.training.metric(name).title
     return (
         f"--learning-rate {rate * 3:.1g} or {rate / 3:.1g} instead of {rate:.1g}: the network has "
-        f"hardly learnt the training part ({s.comparison.title} {s.comparison.text(train)}). Check "
-        "too that each label belongs to its sequence"
+        f"hardly learnt the training part ({title} {s.comparison.text(train)}). Check too that "
+        "each label belongs to its sequence"
     )
 
 
@@ -267,7 +299,8 @@ def describe_divergence(prepared: Prepared, history: History) -> str:
         None if weight is None else torch.from_numpy(flatten(weight)),
     )
     last, plan = history.epochs[-1], prepared.plan
-    if last.loss <= DIVERGED * float(untrained):
+    # The loss of a constant target is 0 for a network that has learnt nothing.
+    if last.loss <= DIVERGED * float(untrained) or float(untrained) == 0:
         return ""
     remedies = [
         f"a learning rate of {plan.learning_rate / 10:.2g} instead of {plan.learning_rate:g}"

@@ -10,6 +10,7 @@ from typing import Any
 from elman import __version__, plots
 from elman.data import Dataset, describe
 from elman.data.builtin import load_task
+from elman.data.splits import resampling_groups
 from elman.errors import SettingsError
 from elman.estimators import Estimator, load
 from elman.estimators.reading import read_as_trained
@@ -63,7 +64,7 @@ def evaluate(
     if out is None:
         out, renamed = default_output(model, EVALUATION, Path(data).stem, overwrite)
     encoded = estimator.encode(dataset)
-    report = estimator.evaluate(encoded, dataset.target)
+    report = estimator.evaluate(encoded, dataset.target, groups=resampling_groups(dataset))
     notes += note_unknown_tokens(encoded, dataset.source)
     history = estimator.history_
     records = [record.to_dict() for record in history.epochs]
