@@ -90,12 +90,30 @@ def test_a_long_frame_is_read_as_its_file(trips):
         np.testing.assert_array_equal(model.predict_proba(other), given)
     with pytest.warns(UserWarning, match=r"left out 'rain', which the layout does not name"):
         np.testing.assert_array_equal(model.predict_proba(frame.assign(rain=1.0)), given)
+    with pytest.warns(UserWarning, match=r"left out 'remark', which the layout does not name"):
+        model.predict(frame.assign(remark="none"))
     with pytest.raises(DataError, match=r"no column 'speed \[m/s\]'. Did you mean 'Speed"):
         model.predict(frame.rename(columns={"speed [m/s]": "Speed [m/s]"}))
     with pytest.raises(ShapeError, match=r"no column 'trip', which says in the training file"):
         model.predict(frame.drop(columns="trip"))
     with pytest.raises(DataError, match=r"there are no labels"):
         model.score(frame.drop(columns="label"))
+
+
+def test_columns_that_training_left_out_are_left_out_in_silence(tmp_path):
+    rng = np.random.default_rng(3)
+    frame = pandas.DataFrame(rng.normal(size=(60, 3)), columns=["x", "y", "z"])
+    frame.insert(0, "id", np.repeat(np.arange(15), 4))
+    frame["who"] = frame["id"] // 3
+    frame["label"] = frame["id"] % 2
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    data = {"data": str(tmp_path / "f.csv"), "values": "x,y", "group": "who", "id": "id"}
+    model = quick_run(tmp_path / "run", **data, target="label")
+    assert model.layout_.aside == ("z", "who")
+    given = model.predict_proba(frame)  # a warning would be an error here
+    parts = [part for _, part in frame.groupby("id")]
+    np.testing.assert_array_equal(model.predict_proba(parts), given)
+    np.testing.assert_array_equal(model.predict_proba([p[["y", "x"]] for p in parts]), given)
 
 
 def test_frames_with_times_get_the_time_since_the_last_step(trips):

@@ -23,6 +23,8 @@ _RECORDING = "recording"  # id of the only sequence of a file without a column o
 
 def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset:
     """Return the sequences of a table; errors in the columns used are collected as faults."""
+    read = {*schema.target, *schema.values, *schema.categories}
+    read |= {name for name in (schema.text, schema.id, schema.time) if name}
     layout = Layout(
         format=schema.format,
         kind=schema.kind,
@@ -33,6 +35,7 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         time=schema.time,
         categories=schema.categories,
         wide=schema.wide,
+        aside=tuple(name for name in table.names if name not in read),
         delimiter=table.delimiter,
         header=table.header,
     )

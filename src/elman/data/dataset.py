@@ -116,6 +116,7 @@ class Layout:
         class_names: labels that occur, sorted; empty for numbers.
         wide: for `rows`, names of the channels if each has its own columns, which `values` lists
             channel by channel; empty for one channel.
+        aside: the other columns or keys of the file, which are not read, such as groups.
         guesses: what the caller did not say, so that the reader had to guess it.
         notes: remarks on the file, one sentence each.
     """
@@ -138,6 +139,7 @@ class Layout:
     category_values: tuple[tuple[str, ...], ...] = ()
     class_names: tuple[str | int | bool, ...] = ()
     wide: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()
 

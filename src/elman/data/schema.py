@@ -224,11 +224,8 @@ def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: 
     if not layout:
         return False
     schema.text, schema.values = layout.text, layout.values
-    known = (*layout.values, layout.text, layout.target)
-    unused = {name for guess in layout.guesses for name in guess.columns}
-    extra = [
-        n for n in inputs if n not in known and n not in unused and table.columns[n].is_numeric
-    ]
+    known = {*layout.values, *layout.categories, layout.text, layout.target, *layout.aside}
+    extra = [name for name in inputs if name not in known]
     if layout.values and extra:
         unknown = list_names(extra, 4)
         schema.notes.append(f"--values: left out {unknown}, which the layout does not name")

@@ -108,8 +108,7 @@ class TrainedColumns:
         if layout is None:
             return cls(columns, frozenset(), estimator)
         roles = [layout.id, layout.time, layout.target, *(layout.target or "").split(",")]
-        unused = [name for g in layout.guesses if g.role == "unused" for name in g.columns]
-        aside = {name.strip() for name in (*roles, *unused) if name}
+        aside = {name.strip() for name in (*roles, *layout.aside) if name}
         return cls(columns, frozenset(aside - set(columns.names or ())), estimator)
 
     def select(self, present: Sequence[Any], where: str) -> list[Any]:

@@ -239,9 +239,9 @@ def _read(estimator: SequenceReader, data: Any, fill: Fill) -> Dataset:
 
 def _has_roles(columns: Sequence[Any], layout: Layout) -> bool:
     """Whether a frame's columns are those of the training file."""
-    if layout.format == "steps":
+    if layout.format == "steps" and layout.id is not None:
         return layout.id in columns
-    if layout.format not in ("rows", "jsonl") or not layout.header:
+    if layout.format not in ("rows", "jsonl", "steps") or not layout.header:
         return False
     names = {layout.text, *layout.values, *layout.categories}
     # The channels of a key x of lists are called x[1], x[2], ...
@@ -278,9 +278,9 @@ def _with_time_deltas(estimator: SequenceReader, X: list[Any], fill: Fill) -> An
     """Return frames as a data set if the network reads time differences and they hold times."""
     names, layout = estimator.columns_.channel_names, estimator.layout_
     first = frame_of(X[0]) if X else None
-    if first is None or layout is None or TIME_DELTA not in names or layout.time is None:
+    if first is None or layout is None or TIME_DELTA not in names or not layout.time:
         return X
-    if TIME_DELTA in first.columns or not has_names(first.columns):
+    if TIME_DELTA in first.columns or not has_names(first.columns) or layout.id is None:
         return X
     import narwhals
 
