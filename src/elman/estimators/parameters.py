@@ -64,7 +64,8 @@ class Parameters:
             are text, and tables that contain strings are mixed.
         tokens: Unit that text is split into: `characters`, `words` (in lower case), `bytes` of
             UTF-8, or `auto`: words if there are three or more on average, else characters.
-        threads: CPU threads in training and prediction; results are bitwise equal for any number.
+        threads: CPU threads in training and prediction; what native calls compute is bitwise equal
+            for any number.
             More than one helps large networks on idle cores and costs time on a busy machine.
         warm_start: If fitted, `fit` continues from the present weights, classes, vocabulary and
             scaling, with a new optimizer state and learning rate schedule.

@@ -130,8 +130,9 @@ class SequenceModel(nn.Module):
     step, the backward direction's after its first. `mean` and `max` cover the valid steps only.
     Padding, which may be NaN, is never read.
 
-    In evaluation mode under torch.no_grad, on a CPU, the whole model is one native call, and a
-    sequence's logits have the same bits in any batch.
+    In evaluation mode under torch.no_grad, on a CPU, in float32 or float64 and for a cell with a
+    kernel, the whole model is one native call, and a sequence's logits have the same bits in any
+    batch. `native` says why a model is run module by module instead, where they may differ.
     """
 
     def __init__(self, config: ModelConfig) -> None:
