@@ -71,6 +71,32 @@ def test_the_report_of_a_tagger_has_them():
     assert "entity" not in str(plain)
 
 
+def test_the_network_is_compared_by_whole_entities_too():
+    """Few steps are entities, so the accuracy hides that a baseline finds none."""
+    rng, classes, n = np.random.default_rng(0), ["B-x", "I-x", "O"], 60
+    lengths = np.full(n, 10)
+    true = np.full((n, 10), 2)
+    true[:, 4:6] = 0, 1
+    network, rival = true.copy(), true.copy()
+    network[:12, 5] = 2  # half an entity is none
+    rival[:, 5] = np.where(rng.random(n) < 0.5, 1, 2)
+    kw = {"lengths": lengths, "owners": np.repeat(np.arange(n), 10)}
+    baselines = {"majority class": np.full(10 * n, 2), "tag of token": rival.ravel()}
+    report = evaluate(
+        true.ravel(), np.eye(3)[network.ravel()], classes, baselines=baselines, **kw
+    )  # fmt: skip
+    found = report.comparisons["entity_f1"]
+    assert (found.baseline, found.verdict) == ("tag of token", "better")
+    assert found.network == report.entities.f1
+    alone = evaluate(true.ravel(), np.eye(3)[rival.ravel()], classes, **kw)
+    assert found.reference == alone.entities.f1
+    assert found.low > 0 and found.units == n
+    assert "By whole entities, it is better than the best baseline, tag of token: entity F1" in (
+        report.headline("test")
+    )
+    assert "entity_f1" not in alone.comparisons
+
+
 def starts_here(tags, i):
     """As conlleval's startOfChunk."""
     before = tags[i - 1] if i else "O"

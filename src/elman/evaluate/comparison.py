@@ -21,6 +21,7 @@ from elman.evaluate.counts import PIECE, Floats, Ints, Resampling, interval_leve
 from elman.evaluate.metrics import Metric
 from elman.evaluate.text import decimals_of, format_share, plural
 
+SumsAndValue = tuple[Callable[..., Floats], Callable[[Floats], Floats]]
 Verdict = Literal["better", "worse", "undecided"]
 WORDS: dict[Verdict, str] = {
     "better": "better than",
@@ -128,21 +129,24 @@ def compare(
     network: NDArray[Any],
     baselines: Mapping[str, NDArray[Any]],
     resampling: Resampling,
+    sums_and_value: SumsAndValue | None = None,
 ) -> Comparison | None:
     """Compare the network with the baseline that has the best value of a metric.
 
     Args:
-        row: the metric, one of `SUMS`.
+        row: the metric, one of `SUMS` unless `sums_and_value` is given.
         title: its title in the report.
         true: class codes, (m,); or labels (0 or 1) or values, (m, K).
         network: predictions of the network, like `true`.
         baselines: name -> predictions, like `true`.
         resampling: what is drawn.
+        sums_and_value: the sums of each unit, and the metric of summed units; None means those of
+            `SUMS`.
     Returns: None if there are no baselines.
     """
     if not baselines:
         return None
-    sums_of, value_of = SUMS[row.name]
+    sums_of, value_of = sums_and_value or SUMS[row.name]
     sign = 1.0 if row.better == "higher" else -1.0
     whole = np.zeros(len(true), dtype=np.int64)
 
@@ -255,7 +259,8 @@ def _squares(true: Floats, predicted: Floats, units: Ints, count: int) -> Floats
     return _by_unit(np.hstack([(predicted - true) ** 2, np.ones((len(true), 1))]), units, count)
 
 
-def _ratio(sums: Floats) -> Floats:
+def ratio_of_sums(sums: Floats) -> Floats:
+    """Divide the first sum by the second, (r,); 0 where the second is 0."""
     return ratio(sums[:, 0], sums[:, 1])
 
 
@@ -270,10 +275,10 @@ def _root_mean_square(sums: Floats) -> Floats:
 
 
 # Metrics by which a network is compared: the sums of each unit, and the metric of summed units.
-SUMS: dict[str, tuple[Callable[..., Floats], Callable[[Floats], Floats]]] = {
-    "accuracy": (_right, _ratio),
+SUMS: dict[str, SumsAndValue] = {
+    "accuracy": (_right, ratio_of_sums),
     "balanced_accuracy": (_right_by_class, _mean_recall),
-    "micro_f1": (_decisions, _ratio),
+    "micro_f1": (_decisions, ratio_of_sums),
     "rmse": (_squares, _root_mean_square),
 }
 

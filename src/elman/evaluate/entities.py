@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.evaluate.counts import Resampling, interval_levels, ratio, resample_weights
+from elman.evaluate.comparison import Comparison, compare, ratio_of_sums
+from elman.evaluate.counts import (
+    Floats,
+    Ints,
+    Resampling,
+    interval_levels,
+    ratio,
+    resample_weights,
+)
+from elman.evaluate.metrics import Metric
 from elman.evaluate.text import TextTable, format_share, one_line
 
 OUTSIDE = "O"
+ENTITY_F1 = Metric("entity_f1", "entity F1", "F1 of whole entities.", "counts", ratio_of_sums)
 Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
@@ -131,3 +142,39 @@ def _entity_metrics(label: str, counts: NDArray[np.int64]) -> NameMetrics:
         f1=2 * both / (predicted + true) if predicted + true else 0.0,
         support=true,
     )
+
+
+def compare_entities(
+    classes: Sequence[Any],
+    true: Ints,
+    network: Ints,
+    baselines: Mapping[str, NDArray[Any]],
+    lengths: Ints,
+    resampling: Resampling,
+) -> Comparison | None:
+    """Compare the F1 of the network's entities with that of the best baseline.
+
+    Args:
+        classes: tags such as B-city, I-city, O.
+        true, network: codes of the steps, (N,); baselines: name -> codes.
+        lengths: steps of each sequence, (n,).
+        resampling: what is drawn.
+    Returns: None if there are no baselines.
+    """
+    tags = np.array(classes, dtype=object)
+    first = np.cumsum(lengths) - lengths
+
+    def found(codes: Ints) -> list[set[Entity]]:
+        return [set(entities(row.tolist())) for row in np.split(tags[codes], first[1:])]
+
+    in_truth = found(true)
+
+    def sums(true: Ints, predicted: Ints, units: Ints, count: int) -> Floats:
+        result = np.zeros((count, 2))
+        for start, expected, answered in zip(first, in_truth, found(predicted), strict=True):
+            both = len(expected & answered)
+            result[units[start]] += 2 * both, len(expected) + len(answered)
+        return result
+
+    how = sums, ratio_of_sums
+    return compare(ENTITY_F1, ENTITY_F1.title, true, network, baselines, resampling, how)

@@ -32,7 +32,7 @@ from elman.evaluate.counts import (
     resample_classes,
     resample_weights,
 )
-from elman.evaluate.entities import EntityMetrics, entity_metrics, is_entity_tags
+from elman.evaluate.entities import EntityMetrics, compare_entities, entity_metrics, is_entity_tags
 from elman.evaluate.metrics import (
     METRICS,
     OUTPUT_METRICS,
@@ -131,6 +131,10 @@ def evaluate(
         probabilities=p.astype(np.float64),
     )
     decided = {name: a if a.ndim == 1 else a.argmax(1) for name, a in answers.items()}
+    if report.entities is not None:
+        arrays = codes, predicted, decided, steps_of
+        found = compare_entities(report.names, *arrays, resampling)
+        report = dataclasses.replace(report, comparisons={found.metric: found} if found else {})
     return _finish(report, decided, answers, groups, duplicates, resampling, evaluate)
 
 
@@ -294,7 +298,7 @@ def _finish(
         groups, duplicates: as for `evaluate`.
         again: the function that makes a report of this kind.
     """
-    comparisons = {}
+    comparisons = dict(report.comparisons)
     for row in METRICS[report.output]:
         if row.name in SUMS and row.name in report.compared:
             title = report.title_of(row)

@@ -158,7 +158,12 @@ class ClassificationReport(_ProbabilityReport):
         return f"no error in {self.count:,} sequences, " if self.accuracy == 1 else ""
 
     def _second_opinion(self) -> str:
-        """Report the balanced accuracy if its verdict differs, as it can with rare classes."""
+        """Report the F1 of entities, or the balanced accuracy if its verdict differs.
+
+        It can differ with rare classes.
+        """
+        if (of_entities := self.comparisons.get("entity_f1")) is not None:
+            return of_entities.sentence.replace("The network is", "By whole entities, it is", 1)
         main, balanced = self.comparison, self.comparisons.get("balanced_accuracy")
         if main is None or balanced is None or main.verdict == balanced.verdict:
             return ""
