@@ -93,7 +93,7 @@ def time_tier(name: str) -> Tier:
         return 2
     if words[0] in _TIME_WORDS or words[-1] in _TIME_WORDS:
         return 1
-    if len(words) == 1 and words[0] in _WEAK_TIMES:
+    if len(words) == 1 and words[0] in _WEAK_TIMES | (_SHORT_UNITS - {"min"}):
         return 1
     # seconds_elapsed, visit_hour, clock_ms; speed_m_s ends so too, therefore the content decides
     if len(words) > 1 and (words[-1] in _WEAK_TIMES or words[-1] in _SHORT_UNITS):

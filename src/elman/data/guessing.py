@@ -20,7 +20,7 @@ from elman.data.evidence import (
     is_counter_name,
     time_tier,
 )
-from elman.data.faults import is_number, list_names
+from elman.data.faults import list_names
 from elman.data.roles import (
     TEXT_NAMES,
     TOKEN_NAMES,
@@ -137,6 +137,7 @@ class Guesser:
         if id_tier(name) and contiguous and (clocks or id_tier(name) > 1):
             sure = "sure"
         elif not contiguous:
+            self._refuse_pairs(name)
             sure, why = "unsure", f"{why}, but its rows are scattered over the file"
         others = [
             n
@@ -150,6 +151,23 @@ class Guesser:
             why += f"; {list_names(others, 2)} could be it as well"
             sure = "likely" if sure == "sure" else sure
         self.schema.guess("id", [name], why, sure)
+
+    def _refuse_pairs(self, name: str) -> None:
+        """Raise DataError if a sequence has two columns, such as the subject and its trial."""
+        codes = self.evidence.codes(name)
+        for other in self.rest:
+            if other == name or not id_tier(other):
+                continue
+            pairs = codes * (self.evidence.distinct(other) + 1) + self.evidence.codes(other)
+            blocks = 1 + int((pairs[1:] != pairs[:-1]).sum())
+            if blocks == len(np.unique(pairs)) < len(pairs):
+                raise self.table.faults.error(
+                    "choice",
+                    f"no single column tells the sequences apart: {name!r} starts again, and only"
+                    f" {other!r} and {name!r} together name a sequence",
+                    "Join the two in a new column, as s1-1, and name it with --id NAME; --group"
+                    f" {other} then keeps each {other} in one split.",
+                )
 
     def _is_one_recording(self) -> bool:
         """Whether all rows are steps of one recording: the time rises from the first to the last.
@@ -180,22 +198,22 @@ class Guesser:
             raise self._ask(
                 f"column {clock!r} looks like the time of a step and starts again"
                 f" {back[clock]:,} times, but no column says which recording a row belongs to",
-                clock,
+                "--format steps",
             )
         if rising:
             raise self._ask(
                 f"column {clock!r} looks like the time of a step, but no column is known to say"
                 " which sequence a row belongs to",
-                clock,
+                f"--time {clock}",
             )
         return False
 
-    def _ask(self, problem: str, clock: str) -> DataError:
+    def _ask(self, problem: str, one: str) -> DataError:
         return self.table.faults.error(
             "choice",
             problem,
             "Is each row a time step? Name the column that tells recordings apart with --id NAME,"
-            f" or read all rows as one recording with --time {clock}, and cut it with --window."
+            f" or read all rows as one recording with {one}, and cut it with --window."
             " Is each row a whole sequence? Say so with --format rows.",
         )
 
@@ -207,7 +225,7 @@ class Guesser:
         starts = evidence.starts(schema.id)
         clocks = [name for name in self._clocks() if name != schema.id]
         rising = [name for name in clocks if evidence.rises(name, starts) >= _RISING]
-        named = [name for name in clocks if time_tier(name) == 2 or name in rising]
+        named = [name for name in clocks if time_tier(name) == 2 and schema.id is not None]
         # A column with a usual name is the time even if some steps are out of order; they are
         # faults then. A clock that repeats within sequences, such as the date, is no time of steps.
         found = [name for name in rising if time_tier(name) == 2] or rising or named
@@ -270,10 +288,13 @@ class Guesser:
         numeric = self.table.columns[name].is_numeric
         flag = "--values" if numeric else "--categories"
         change = f"--group {name} keeps its sequences in one split, {flag} can make it an input"
+        label = "" if self.schema.target else f", --target {name} makes it the label"
+        if different > 1 and self.evidence.has_fractions(name):
+            return "constant in each sequence", f"{flag} can make it an input{label}"
         if different == sequences and sequences > 1:
-            return "one value for each sequence, as an id", f"{flag} can make it an input"
+            return "one value for each sequence, as an id", f"{flag} can make it an input{label}"
         if different > 1:
-            return f"constant in each sequence, {different:,} values in all", change
+            return f"constant in each sequence, {different:,} values in all", change + label
         return ("the same in the whole file", change) if id_tier(name) else ("", "")
 
     def accept_one_recording(self) -> None:
@@ -296,6 +317,16 @@ class Guesser:
         if name in self.chosen:
             return False
         return bool(id_tier(name) or time_tier(name) == 2 or is_counter_name(name))
+
+    def set_counters_aside(self, names: Sequence[str]) -> None:
+        """Record that columns that name, count or date the rows are left out."""
+        for name in names:
+            repeats = id_tier(name) and 2 * self.evidence.distinct(name) <= len(self.table)
+            reason = "it names groups of rows" if repeats else "it names, counts or dates the rows"
+            change = f"--group {name} keeps its rows in one split" if repeats else "--values NAMES"
+            change += "" if repeats else " can make it an input"
+            flag = f"left out {name}"
+            self.schema.guess("unused", [name], reason, flag=flag, change=change)
 
     def use_wide(self, wide: Wide, inputs: Sequence[str]) -> None:
         """Set the columns of a wide table; columns without a step are left out."""
@@ -339,41 +370,6 @@ class Guesser:
             flag = f"--channels {len(schema.wide)}"
             why = f"the columns are numbered for each of {list_names(schema.wide, 4)}"
             schema.guess("channels", (), why, "sure", flag=flag, change="--channels 1")
-
-    def ask_rows_or_steps(self, numeric: Sequence[str]) -> None:
-        """Ask whether a row is a step or a sequence, unless a flag or the names say it."""
-        known = self.known_form or not self.table.header or self.options.channels
-        # 0.1, 0.2, ... are times, and a, b, c count the columns.
-        letters = "abcdefghijklmnopqrstuvwxyz"[: len(numeric)]
-        if known or all(map(is_number, numeric)) or [n.lower() for n in numeric] == [*letters]:
-            return
-        count = len(numeric)
-        raise self.table.faults.error(
-            "choice",
-            f"the columns {list_names(numeric, 5)} could be {count} channels of a time step or"
-            f" {count} time steps of a sequence",
-            f"Is each row a sequence of {count} steps? Then say --format rows. Is it a time step?"
-            " Then say --id NAME with the column that tells the sequences apart, or --format steps"
-            " to read all rows as one recording, which --window cuts.",
-        )
-
-    def ask_text_or_steps(self, name: str) -> None:
-        """Ask what a single column of numbers is, unless it holds digits to be read as text."""
-        column = self.table.columns[name]
-        if not column.is_numeric or self.known_form or is_named(name, TEXT_NAMES):
-            return
-        if not self.evidence.has_fractions(name):
-            cells = self.evidence.head(name)
-            # 0101 is no number; -3 is none of digits.
-            if any(cell.strip().startswith("0") and len(cell.strip()) > 1 for cell in cells):
-                return
-        raise self.table.faults.error(
-            "choice",
-            f"the only input column, {name!r}, holds one number in each row, which could be a step"
-            " of one recording or digits to be read as text",
-            "For time steps: --format steps, or --id NAME with the column that says which sequence"
-            f" a row belongs to. For text: --text {name}.",
-        )
 
     # Columns by kind.
 

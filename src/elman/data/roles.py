@@ -266,11 +266,19 @@ def guess_target(
         schema.guess("target", labels, "the only column that is not numbers", sure)
 
 
-def label_candidates(evidence: Evidence, inputs: list[str]) -> list[str]:
+def label_candidates(evidence: Evidence, inputs: list[str], schema: Schema) -> list[str]:
     """Return the columns that could hold the label, for the question which one it is."""
-    textual = [n for n in inputs if not evidence.table.columns[n].is_numeric and not id_tier(n)]
-    others = [n for n in inputs if n not in textual and not evidence.has_fractions(n)]
-    return textual + [n for n in others if evidence.distinct(n) <= 20 and not id_tier(n)]
+    table = evidence.table
+    inputs = [name for name in inputs if not id_tier(name)]
+    textual = [name for name in inputs if not table.columns[name].is_numeric]
+    others = [name for name in inputs if name not in textual]
+    if schema.format == "steps" and schema.id is not None:
+        starts = evidence.starts(schema.id)
+        constant = [name for name in others if not evidence.changes_within(name, starts)]
+        if constant:
+            return textual + constant
+    few = [n for n in others if not evidence.has_fractions(n) and evidence.distinct(n) <= 20]
+    return textual + few
 
 
 def _guess_target_of_ucr(

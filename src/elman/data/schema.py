@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from elman.data.dataset import Format, Sure
-from elman.data.evidence import find_wide
-from elman.data.faults import list_names
+from elman.data.evidence import find_wide, id_tier, time_tier
+from elman.data.faults import is_number, list_names
 from elman.data.guessing import Guesser
 from elman.data.roles import (
     SEQUENCE_NAMES,
@@ -59,7 +60,7 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
 def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str | None) -> None:
     """Choose the roles of columns with one value per cell."""
     layout = options.layout
-    labels = choose_target(schema, table, options)
+    labels = _keep_series(schema, table, options, choose_target(schema, table, options))
     aside = (*labels, *table.unnamed, options.group)
     rest = [name for name in table.names if name not in aside]
     for name, flag in ((options.id, "--id NAME"), (options.time, "--time NAME")):
@@ -77,11 +78,15 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         _refuse_step_options(options)
         # Ids and times carry no information about a sequence; used only if nothing else is left.
         counters = [name for name in rest if guesser.is_counter(name)]
+        if not layout and len(counters) < len(rest) and not (options.text or options.values):
+            guesser.set_counters_aside(counters)
         inputs = rest = [name for name in rest if name not in counters] or rest
     # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
         guess_target(schema, guesser.evidence, options, rest)
-    need_target(schema, table, options, label_candidates(guesser.evidence, rest))
+    need_target(schema, table, options, label_candidates(guesser.evidence, rest, schema))
+    if not schema.target and options.labelled is None and not layout:
+        schema.guess("target", (), "none found, so the sequences have no labels")
     inputs = [name for name in rest if name not in schema.target]
     if form == "steps" and not layout:
         inputs = guesser.set_aside(inputs)
@@ -97,6 +102,24 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         schema.kind = "numbers"
     else:
         schema.kind = "tokens" if schema.format == "steps" else "text"
+
+
+def _keep_series(
+    schema: Schema, table: Table, options: ReadOptions, labels: list[str]
+) -> list[str]:
+    """Return the labels, without a guessed one that is the only column of values.
+
+    Forecasting tools call the series itself y: unique_id, ds, y.
+    """
+    if options.target or options.layout or not schema.target:
+        return labels
+    others = [name for name in table.names if name not in labels and name not in table.unnamed]
+    inputs = [name for name in others if not id_tier(name) and not time_tier(name)]
+    if inputs or not any(map(time_tier, others)):
+        return labels
+    schema.target = ()
+    schema.guesses[:] = [guess for guess in schema.guesses if guess.role != "target"]
+    return []
 
 
 def _refuse_step_options(options: ReadOptions) -> None:
@@ -203,16 +226,53 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
         _use_text(schema, free[0], inputs, "texts of several words")
     # One or two numbers in a row with text are more likely codes than a series.
     elif len(numeric) >= 3 or (len(numeric) > 1 and not textual):
-        guesser.ask_rows_or_steps(numeric)
+        _ask_rows_or_steps(guesser, numeric)
         _use_values(schema, numeric, inputs)
         guesser.split_channels(schema.values)
     elif len(textual) == 1:
         _use_text(schema, textual[0], inputs, "the only column left")
     elif len(inputs) == 1:
-        guesser.ask_text_or_steps(inputs[0])
+        _ask_text_or_steps(guesser, inputs[0])
         _use_text(schema, inputs[0], inputs, "the only column left")
     else:
         raise _ask_for_inputs(table, inputs)
+
+
+def _ask_rows_or_steps(guesser: Guesser, numeric: Sequence[str]) -> None:
+    """Ask whether a row is a step or a sequence, unless a flag or the names say it."""
+    known = guesser.known_form or not guesser.table.header or guesser.options.channels
+    # 0.1, 0.2, ... are times, and a, b, c count the columns.
+    letters = "abcdefghijklmnopqrstuvwxyz"[: len(numeric)]
+    if known or all(map(is_number, numeric)) or [n.lower() for n in numeric] == [*letters]:
+        return
+    count = len(numeric)
+    raise guesser.table.faults.error(
+        "choice",
+        f"the columns {list_names(numeric, 5)} could be {count} channels of a time step or"
+        f" {count} time steps of a sequence",
+        f"Is each row a sequence of {count} steps? Then say --format rows. Is it a time step?"
+        " Then say --id NAME with the column that tells the sequences apart, or --format steps"
+        " to read all rows as one recording, which --window cuts.",
+    )
+
+
+def _ask_text_or_steps(guesser: Guesser, name: str) -> None:
+    """Ask what a single column of numbers is, unless it holds digits to be read as text."""
+    column = guesser.table.columns[name]
+    if not column.is_numeric or guesser.known_form or is_named(name, TEXT_NAMES):
+        return
+    if not guesser.evidence.has_fractions(name):
+        cells = guesser.evidence.head(name)
+        # 0101 is no number; -3 is none of digits.
+        if any(cell.strip().startswith("0") and len(cell.strip()) > 1 for cell in cells):
+            return
+    raise guesser.table.faults.error(
+        "choice",
+        f"the only input column, {name!r}, holds one number in each row, which could be a step"
+        " of one recording or digits to be read as text",
+        "For time steps: --format steps, or --id NAME with the column that says which sequence"
+        f" a row belongs to. For text: --text {name}.",
+    )
 
 
 def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> bool:
@@ -236,7 +296,7 @@ def _use_values(schema: Schema, numeric: list[str], inputs: list[str]) -> None:
     """Set the columns of values, and say which inputs are left out."""
     schema.values = tuple(numeric)
     left = [name for name in inputs if name not in numeric]
-    why = "the columns of numbers" if numeric[1:] else "the column of numbers"
+    why = f"the column{'s' if numeric[1:] else ''} of numbers"
     schema.guess("values", numeric, why + _left_out(left), "likely" if left else "sure")
 
 
