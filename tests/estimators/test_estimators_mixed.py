@@ -166,11 +166,11 @@ def test_what_is_refused(tmp_path):
     model = SequenceClassifier(**SMALL).fit(X, y)
     wrong = X[0].copy()
     wrong[1, 1] = "high"
-    with pytest.raises(DataError, match="sequence 1: step 1, channel 1 is 'high', expected a numb"):
+    with pytest.raises(DataError, match="sequence 1: step 2, channel 1 is 'high', expected a numb"):
         model.predict([X[1], wrong])
     gap = X[0].copy()
     gap[1, 1] = None
-    with pytest.raises(DataError, match="sequence 1: step 1, channel 1 is missing"):
+    with pytest.raises(DataError, match="sequence 1: step 2, channel 1 is missing"):
         model.predict([X[1], gap])
     with pytest.raises(ShapeError, match="X has 2 channels, expected 3"):
         model.predict([x[:, :2] for x in X])

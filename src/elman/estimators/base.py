@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +33,18 @@ from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
 _BATCH = 256  # sequences per batch in prediction
+
+
+@contextmanager
+def _evaluation_mode(model: SequenceModel) -> Iterator[None]:
+    """Predict without dropout, also if the user has called `model_.train()`, and restore it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class SequenceEstimator(SequenceReader):
@@ -249,7 +262,7 @@ class SequenceEstimator(SequenceReader):
         count = len(inputs.values) if self.per_step else len(inputs)
         out = np.empty((count, self.target_.num_outputs))
         places = inputs.with_values(np.arange(len(inputs.values)))
-        with torch.no_grad(), TorchThreads(self.threads):
+        with torch.no_grad(), TorchThreads(self.threads), _evaluation_mode(self.model_):
             for index in batch_by_length(inputs.lengths, _BATCH):
                 batch = inputs.take(index)
                 outputs = self._predict_batch(pad(batch), torch.from_numpy(batch.lengths)).numpy()
@@ -265,8 +278,17 @@ class SequenceEstimator(SequenceReader):
         return self.target_.transform_outputs(self.model_(x, lengths))
 
     def split_steps(self, encoded: EncodedSequences, predictions: NDArray[Any]) -> Any:
-        """Return predictions, (n, ...), or if they are per step, n arrays (T_i, ...)."""
-        return list(encoded.inputs.with_values(predictions)) if self.per_step else predictions
+        """Return predictions, (n, ...), or if they are per step, n arrays (T_i, ...).
+
+        The n arrays are in an object array, which scikit-learn can join and index, as a list of
+        arrays of unequal length it could not.
+        """
+        if not self.per_step:
+            return predictions
+        arrays = np.empty(len(encoded), dtype=object)
+        for i, own in enumerate(encoded.inputs.with_values(predictions)):
+            arrays[i] = own
+        return arrays
 
     def predict(self, X: Any) -> Any:
         """Predict each sequence, or each step.
@@ -277,7 +299,7 @@ class SequenceEstimator(SequenceReader):
                 or the result of `encode`.
         Returns: the most probable class, (n,); for multilabel targets an integer indicator, (n, K),
             1 where the probability is above 1/2; or numbers in the target's unit, (n,), or (n, K)
-            if y had K columns. Predictions per step are n arrays (T_i, ...).
+            if y had K columns. Predictions per step are an object array of n arrays (T_i, ...).
         """
         encoded = self.encode(X)
         return self.split_steps(encoded, self.target_.decide(self.predict_encoded(encoded)))
@@ -344,7 +366,7 @@ class SequenceEstimator(SequenceReader):
         if tolerance is None:
             tolerance = 1e-6 if isinstance(self.model_.native(), str) else 0.0
         ids = list(range(self.encoder_.vocabulary_size))
-        with torch.no_grad(), TorchThreads(self.threads):
+        with torch.no_grad(), TorchThreads(self.threads), _evaluation_mode(self.model_):
             return check_invariance(
                 self._predict_batch, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
             )

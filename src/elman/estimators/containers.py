@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
+from torch.nn.utils.rnn import PackedSequence
 
 from elman.data.dataset import Dataset, Layout, unit_of
 from elman.data.ragged import Ragged
@@ -101,6 +102,12 @@ def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContai
         return InputContainer(X)
     if isinstance(X, Dataset):
         return _from_dataset(X, trained)
+    if isinstance(X, PackedSequence):  # a tuple, of tensors that are no sequences
+        raise KindError(
+            "X is a PackedSequence, expected one entry per sequence",
+            remedy="Unpack it: rows, lengths = pad_packed_sequence(X, batch_first=True); then give "
+            "[row[:n].numpy() for row, n in zip(rows, lengths)].",
+        )
     if isinstance(X, list | tuple):
         return _from_list(X, trained)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -175,6 +182,11 @@ def frame_of(X: Any) -> Any:
         raise DataError(
             f"X: two columns have the same name. {error}", remedy="Rename one of them."
         ) from None
+    if frame is X and isinstance(narwhals.from_native(X, pass_through=True), narwhals.LazyFrame):
+        raise KindError(
+            f"X is a {type(X).__name__}, which holds a query and no rows yet",
+            remedy="Give X.collect().",
+        )
     return frame if isinstance(frame, narwhals.DataFrame) else None
 
 
@@ -322,6 +334,14 @@ def _table(values: NDArray[Any]) -> NDArray[Any]:
                 remedy="Give the column itself: X['text'] of a frame, X[:, 0] of an array.",
             )
         return values
+    lists = (list, tuple, np.ndarray)
+    nested = [k.__name__ for k in kinds if issubclass(k, lists) or hasattr(k, "to_numpy")]
+    if nested:
+        raise KindError(
+            f"X: got a nested table, whose cells hold {', '.join(sorted(nested))}",
+            remedy="Give a list with an array (T, C) for each row: "
+            "[np.column_stack(list(row)) for row in X.to_numpy()].",
+        )
     numbers = (int, float, np.number, np.bool_, type(None))
     if strange := [kind.__name__ for kind in kinds if not issubclass(kind, numbers)]:
         raise KindError(

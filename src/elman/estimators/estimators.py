@@ -17,7 +17,7 @@ from torch import Tensor
 from elman.data.ragged import Ragged, flatten
 from elman.errors import ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
-from elman.estimators.labels import sample_weights
+from elman.estimators.labels import refuse_other_lengths, sample_weights
 from elman.estimators.parameters import document_parameters
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target
 from elman.models import load_folder
@@ -36,7 +36,7 @@ class ClassPredictor(SequenceEstimator):
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each class or label, (n, K), in the order of `classes_`.
 
-        A tagger returns n arrays, (T_i, K), with the probability of each class at each step.
+        A tagger returns an object array of n arrays, (T_i, K), one row per step.
         """
         encoded = self.encode(X)
         return self.split_steps(encoded, self.predict_encoded(encoded))
@@ -119,16 +119,22 @@ class SequenceTagger(ClassPredictor):
 
     readout = "every"
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the accuracy over all steps."""
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy over all steps.
+
+        Args:
+            sample_weight: n weights, one per sequence, or n lists with one weight per step.
+        """
         X, y = self.read_labelled(X, y)
         encoded = self.encode(X)
         truth = self.read_labels(encoded, y)
         assert isinstance(truth, Ragged)
-        predicted = Ragged.from_list(self.predict(encoded))
-        if (predicted.lengths != truth.lengths).any():
-            return float(self.evaluate(encoded, y).accuracy)  # raises, naming the sequence
-        return float((predicted.values == truth.values).mean())
+        refuse_other_lengths(encoded.inputs, truth)
+        right = np.concatenate(self.predict(encoded)) == truth.values
+        weight = None
+        if sample_weight is not None:
+            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))
+        return float(np.average(right, weights=weight))
 
 
 @document_parameters
