@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from elman import SequenceClassifier, SequenceTagger
-from elman.estimators.defaults import DataStatistics, choose
+from elman.estimators.defaults import (
+    EFFORT,
+    EXTENSION,
+    LEAST_STEPS,
+    SMALLEST_BATCH,
+    DataStatistics,
+    choose,
+)
 from elman.runs.config import merge
 from elman.runs.data_splits import read_splits
 from elman.runs.experiment import prepare
@@ -48,6 +55,46 @@ def test_what_is_given_stays():
     again = choose(NUMBERS, network, training)
     assert again[:2] == (network, training)
     assert again[2] == "every setting was given"
+
+
+def length(sequences, steps, **given):
+    """Epochs, batch size and optimizer steps that are chosen for numbers of one length."""
+    statistics = DataStatistics(sequences, steps, 1, 0, 0, 2, False)
+    _, training, _ = choose(statistics, ModelSettings(), TrainingSettings(**given))
+    size = sequences if training.batch_size == "full" else training.batch_size
+    return training.epochs, training.batch_size, training.epochs * -(-sequences // size)
+
+
+@pytest.mark.parametrize("effort", ["quick", "normal", "high"])
+@pytest.mark.parametrize(
+    ("sequences", "steps"),
+    [(50, 150), (2016, 60), (300, 128), (400, 80), (200, 150), (5000, 30), (40, 200), (15_000, 7)],
+)
+def test_few_or_long_sequences_get_enough_optimizer_steps(effort, sequences, steps):
+    """Quick trainings of 189 and 370 steps had learnt next to nothing (DNA, GunPoint)."""
+    epochs, batch, updates = length(sequences, steps, effort=effort)
+    assert updates >= LEAST_STEPS
+    # The batch shrinks before the training gets longer, and never below SMALLEST_BATCH.
+    assert batch in (8, 16, 32)
+    if epochs > 3 and epochs * sequences * steps > 1.05 * EFFORT[effort][0]:
+        assert batch == SMALLEST_BATCH
+
+
+@pytest.mark.parametrize("effort", ["quick", "normal", "high"])
+@pytest.mark.parametrize(("sequences", "steps"), [(200, 5000), (30, 40_000), (1000, 2000)])
+def test_the_extension_is_bounded(effort, sequences, steps):
+    epochs, batch, _ = length(sequences, steps, effort=effort)
+    assert batch == 8
+    allowed = EXTENSION * EFFORT[effort][0] / (sequences * steps)
+    assert epochs == 3 or epochs <= allowed + 1
+
+
+def test_settings_that_are_given_are_not_shortened_or_extended():
+    assert length(2016, 60, effort="quick", epochs=2) == (2, 32, 126)
+    _, batch, updates = length(2016, 60, effort="quick", batch_size=32)
+    assert (batch, updates >= LEAST_STEPS) == (32, True)
+    assert length(800, 10, batch_size="full")[:2] == (400, "full")
+    assert length(12, 40)[0] == 400  # the largest number of epochs
 
 
 def test_no_decay_without_adamw():
