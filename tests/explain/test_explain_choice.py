@@ -98,6 +98,17 @@ def test_the_baselines_own_answer_is_printed():
         assert result.baseline_is_target == bool(p[k] > 0.5)
 
 
+def test_nothing_to_attribute_is_said():
+    """Of a network that ignores its input no bars of 1e-07 are drawn."""
+    model = network(GRU)
+    with torch.no_grad():
+        model.output.weight.mul_(1e-7)
+    result = attribute(model, sequence(), 0)
+    assert not result.has_values and not result.plot().axes
+    assert "there is nothing to attribute" in str(result) and "Most by" not in str(result)
+    assert attribute(network(GRU), sequence(), 0).has_values
+
+
 def test_channels_are_sorted_by_the_number_that_is_printed():
     """A channel whose parts cancel out is large in all, and says what it raised and lowered."""
     model = network(GRU, input_size=6)

@@ -78,6 +78,7 @@ class Attribution:
         baseline_answer: what the network predicts for the baseline, in words.
         baseline_is_target: whether that is already the explained class or label; the values then
             say what makes it more or less certain, not why it is predicted rather than another.
+        smallest: the change of the number below which there is none to speak of.
         points: number of evaluations of the network.
         error: for integrated gradients, the deviation from completeness, summed over the panels
             of the line between baseline and input; else None.
@@ -100,6 +101,7 @@ class Attribution:
     baseline: str
     baseline_answer: str
     baseline_is_target: bool
+    smallest: float
     points: int
     error: float | None
     complete: bool | None
@@ -120,11 +122,21 @@ class Attribution:
         """Deviation of the sum from the change: `total` minus `difference`."""
         return self.total - self.difference
 
-    def plot(self) -> Figure:
-        """Draw the values as bars, below the signal of each channel or above the tokens."""
-        from elman.plots.attribution import draw_attribution
+    @property
+    def has_values(self) -> bool:
+        """Whether any step or channel changes the number by more than `smallest`."""
+        largest = max(float(np.abs(self.by_step).max()), float(np.abs(self.values).max()))
+        return largest > self.smallest
 
-        return draw_attribution(self)
+    def plot(self) -> Figure:
+        """Draw the values as bars, below the signal of each channel or above the tokens.
+
+        Where no value is large enough to see, the figure holds a sentence that says so.
+        """
+        from elman.plots.attribution import draw_attribution
+        from elman.plots.states import note_figure
+
+        return draw_attribution(self) if self.has_values else note_figure(self._describe_nothing())
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with a row for each step (from 1) and channel."""
@@ -174,10 +186,18 @@ class Attribution:
                 for c in order
             )
             lines.append(f"Most by channel, in all (raised, lowered): {most}.")
+        if not self.has_values:
+            lines[2:] = [self._describe_nothing()]
         missed = f"The values of all steps add up to {self.total:+.4g}, {abs(self.gap):.1e} "
         missed += "from the change" if self.gap else "from it"
         lines.append(f"{missed}{self._describe_check()}.")
         return "\n".join(lines)
+
+    def _describe_nothing(self) -> str:
+        return (
+            f"No step changes it by more than {self.smallest:.2g}: compared with the baseline, "
+            "there is nothing to attribute."
+        )
 
     def _describe_baseline(self) -> str:
         text = f"For the baseline itself the network predicts {self.baseline_answer}."
@@ -280,6 +300,7 @@ def attribute(
         baseline=baseline_name,
         baseline_answer=answer,
         baseline_is_target=is_target,
+        smallest=score.smallest,
         points=shares.points,
         error=shares.error,
         complete=shares.complete,

@@ -338,11 +338,11 @@ class Bptt:
     def _describe_shares(self) -> str:
         """The steps that contribute most to the gradient, and those that work against it."""
         shares = self.step_shares
-        order = np.argsort(-np.abs(shares), kind="stable")[:5]
-        most = ", ".join(f"step {t + 1} {shares[t]:+.0%}" for t in order)
+        order = [t for t in np.argsort(-np.abs(shares), kind="stable")[:5] if abs(shares[t]) > 5e-3]
+        most = ", ".join(f"step {t + 1} {shares[t]:+.0%}" for t in order) or "below 1% for each"
         against = shares < 0
         text = f"share of each step in that gradient: {most}"
-        if len(shares) > len(order):
+        if order and len(shares) > len(order):
             text += ", the others less"
         if against.any():
             text += (

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from elman.errors import SettingsError, ShapeError
 from elman.explain.forms import Scale, check_name
-from elman.explain.network import ExplainedNetwork, ExplainedSequence
+from elman.explain.network import ExplainedEstimator, ExplainedNetwork, ExplainedSequence
 from elman.models import SequenceModel
 from elman.models.model import UNKNOWN
 from elman.models.unrolled import embed
@@ -66,6 +66,16 @@ class Score:
     def unit(self) -> str:
         """`nats` for logarithms, empty for probabilities and values."""
         return "nats" if self.scale in _IN_NATS else ""
+
+    @property
+    def smallest(self) -> float:
+        """The change of the number below which there is none to speak of; 0 if it is not known.
+
+        A thousandth of a nat, of a probability, or of the standard deviation of the target.
+        """
+        if not self.network.has_classes and not isinstance(self.network, ExplainedEstimator):
+            return 0.0
+        return 1e-3 * float(self.network.scale[self.index])
 
     def __str__(self) -> str:
         what = f"{_WORDS[self.scale]} of {self.target}"

@@ -157,14 +157,15 @@ class Trace:
             worst = int(np.argmax(np.broadcast_to(error, final.shape)))
             return [(str(self.classes[worst]), self.hidden * self.output_weight[worst])]
         if not TASKS[self.task].single_label:
-            shown = [(int(final.argmax()), "likeliest")]
+            shown = {int(final.argmax()): "likeliest"}
             last = final > 0.5 if target is None else target[-1] if self.per_step else target
             if ((final > 0.5) != last).any():
                 worst = int(np.abs(final - last).argmax())
-                shown.append((worst, "missed" if last[worst] else "wrongly predicted"))
+                word = "missed" if last[worst] else "wrongly predicted"
+                shown[worst] = f"{shown[worst]} and {word}" if worst in shown else word
             return [
                 (f"{self.classes[k]}, {why}", self.hidden * self.output_weight[k])
-                for k, why in shown
+                for k, why in shown.items()
             ]
         predicted = np.asarray(self.predicted)
         shown_codes = [(predicted, "predicted")]

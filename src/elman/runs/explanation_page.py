@@ -132,7 +132,7 @@ def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
         plots["bptt"] = explanation.bptt.plot
         if not explanation.bptt.why_no_lags:
             plots["distance"] = explanation.bptt.plot_by_lag
-    if isinstance(explanation.attribution, Attribution) and explanation.attribution.values.any():
+    if isinstance(explanation.attribution, Attribution) and explanation.attribution.has_values:
         plots["attribution"] = explanation.attribution.plot
     if isinstance(explanation.memory, Memory) and not explanation.memory.why_no_figure:
         plots["memory"] = explanation.memory.plot
