@@ -306,12 +306,16 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
         return False
     if config.cell == "rnn" and layer.nonlinearity != config.nonlinearity:
         return False
-    tables = [modules["embedding"]] if config.vocabulary_size else []
-    if config.category_sizes:
-        if type(modules["embeddings"]) is not nn.ModuleList:
-            return False
-        tables = list(modules["embeddings"]._modules.values())
-    return len(tables) == len(config.tables) and all(map(_is_plain_embedding, tables))
+    if config.vocabulary_size:
+        return _is_plain_embedding(modules["embedding"])
+    if not config.category_sizes:
+        return True
+    tables = modules["embeddings"]._modules.values()
+    return (
+        type(modules["embeddings"]) is nn.ModuleList
+        and len(tables) == len(config.category_sizes)
+        and all(map(_is_plain_embedding, tables))
+    )
 
 
 def _is_plain_embedding(table: nn.Module) -> bool:
