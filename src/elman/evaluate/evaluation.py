@@ -101,8 +101,9 @@ def evaluate(
         name: check_answers(f"baseline {name!r}", values, p.shape)
         for name, values in (baselines or {}).items()
     }
-    evidence = _class_evidence(codes, p)
-    predicted = p.argmax(1)
+    evidence, predicted = _class_evidence(codes, p), p.argmax(1)
+    counted = codes, predicted, num_classes, resampling
+    drawn = (resample_classes(*counted) for _ in range(resamples > 0))
     report = ClassificationReport(
         names=tuple(classes),
         count=count,
@@ -111,14 +112,7 @@ def evaluate(
         per_output=_metrics_of_outputs(
             "classification", classes, evidence, evidence["counts"].true.tolist()
         ),
-        intervals=compute_intervals(
-            METRICS["classification"],
-            (
-                resample_classes(codes, predicted, num_classes, resampling)
-                for _ in range(resamples > 0)
-            ),
-            resampling.count,
-        ),
+        intervals=compute_intervals(METRICS["classification"], drawn, resampling.count),
         baselines=_of_baselines("classification", answers, lambda a: _class_evidence(codes, a)),
         true=codes,
         predicted=predicted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +128,20 @@ def suggest(situation: Situation) -> tuple[str, ...]:
     )
     found = [text for rule in rules if (text := rule(situation))]
     return (*found[:MOST], _use_the_baseline(situation))
+
+
+def advise(
+    prepared: Prepared, history: History, reports: Mapping[str, Report], settings: RunSettings
+) -> tuple[str, tuple[str, ...]]:
+    """Return how a training diverged, or else what to try; both are empty for a good network.
+
+    Args:
+        prepared: what was trained on.
+        reports: reports by split, `test` and `train` among them.
+    """
+    if diverged := describe_divergence(prepared, history):
+        return diverged, ()
+    return "", suggest(Situation(reports["test"], reports["train"], history, settings))
 
 
 def last_lines(report: Report, suggestions: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from elman.evaluate import Report
 from elman.explain import Diagnosis
 from elman.formats import KINDS
 from elman.runs import report_page
-from elman.runs.advice import Situation, describe_divergence, last_lines, suggest
+from elman.runs.advice import advise, last_lines
 from elman.runs.config import RunSettings, settings_hash, to_toml
 from elman.runs.data_splits import CONTENT, DataSplits, is_builtin, read_splits, resolve_data
 from elman.runs.diagnostics import run_diagnostics
@@ -58,8 +58,7 @@ class Run:
         interrupted: whether Ctrl-C ended training.
         seconds: duration of the whole run.
         diverged: how the training diverged and what to try, in words; empty if it did not.
-        result: whether the network beats its best baseline and, if not, what to try: lines for the
-            end of a terminal's output.
+        suggestions: what to try if the network does not beat its best baseline.
     """
 
     folder: Path
@@ -68,7 +67,12 @@ class Run:
     interrupted: bool
     seconds: float
     diverged: str = ""
-    result: str = ""
+    suggestions: tuple[str, ...] = ()
+
+    @property
+    def result(self) -> str:
+        """The verdict and the suggestions, as lines for the end of a terminal's output."""
+        return last_lines(self.reports["test"], self.suggestions)
 
 
 def run(
@@ -115,11 +119,9 @@ def run(
         reports = _evaluate(estimator, sequences, splits, settings.data)
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
-        diverged = describe_divergence(prepared, history)
-        situation = Situation(reports["test"], reports["train"], history, settings)
-        suggestions = () if diverged else suggest(situation)
-        predicted = reports["test"].predictions
-        predictions = collect_predictions(estimator, splits.test, sequences["test"], predicted)
+        diverged, suggestions = advise(prepared, history, reports, settings)
+        tested = splits.test, sequences["test"], reports["test"].predictions
+        predictions = collect_predictions(estimator, *tested)
         (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
         records = [record.to_dict() for record in history.epochs]
         figures = plots.save_all(records, reports["test"], folder / "plots", history.kept_epoch)
@@ -152,8 +154,7 @@ def run(
     if diagnostics is not None and isinstance(diagnostics.diagnosis, Diagnosis):
         echo(diagnostics.diagnosis.summary)
     interrupted = history.stopped.startswith("interrupted")
-    result = last_lines(reports["test"], suggestions)
-    return Run(folder, estimator, reports, interrupted, seconds, diverged, result)
+    return Run(folder, estimator, reports, interrupted, seconds, diverged, suggestions)
 
 
 def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> None:
