@@ -126,7 +126,11 @@ TAGS = [["x"] * len(s) for s in GOOD[:-1]] + [["y"] * 2]
         ([*TAGS[:3], [["x", "x"]], *TAGS[4:]], ShapeError, "y, sequence 3: got [['x', 'x']]"),
         ([["x"] * len(s) for s in GOOD], DataError, "y holds one class only, 'x'"),
         (TAGS[:-1], ShapeError, "y: got 7 labels, expected 8"),
-        ([*TAGS[:3], [None, "x"], *TAGS[4:]], DataError, "y holds labels of the types NoneType"),
+        (
+            [*TAGS[:3], [None, "x"], *TAGS[4:]],
+            DataError,
+            "y, sequence 3: step 1 has no label, but None",
+        ),
     ],
 )
 @pytest.mark.parametrize("validation", [0.0, 0.3])

@@ -68,7 +68,22 @@ def as_step_labels(y: Any, name: str) -> Ragged:
                 f"{name}, sequence {i}: got {row!r:.40}, expected a list with a label for each step"
             )
     flat = Ragged.from_list(y, object)
+    _refuse_unlabelled(flat, name)
     return flat.with_values(as_labels(flat.values, name))
+
+
+def _refuse_unlabelled(labels: Ragged, name: str) -> None:
+    """Raise DataError for the first step that is not labelled: None, NaN, or torch's -100."""
+    for place, label in enumerate(labels.values.tolist()):
+        nan = isinstance(label, float) and label != label
+        if label is None or nan or (label == -100 and not isinstance(label, str)):
+            i = int(labels.owners[place])
+            raise DataError(
+                f"{name}, sequence {i}: step {place - labels.offsets[i] + 1} has no label, but "
+                f"{label}",
+                remedy="To leave a step out of the loss and the score, give it any label, and the "
+                "weight 0 in sample_weight: n lists with one weight per step.",
+            )
 
 
 def has_label_sets(y: Any) -> bool:
