@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.utils.rnn import pack_sequence
 
 from elman import DataError, SequenceClassifier, SettingsError, ShapeError, load
 from elman.data.dataset import unit_of
+from elman.errors import KindError
 from elman.explain import attribute, trace
 from elman.explain.network import read_sequence
 from elman.runs.config import RunSettings
@@ -229,3 +232,21 @@ def test_pictures_and_tables_write_categories_and_names_in_full():
     assert sorted(set(frames[0]["state"])) in named
     named = [tick.get_text() for axes in traced.plot().axes for tick in axes.get_yticklabels()]
     assert "state" in named and any(name.startswith("whether relative") for name in named)
+
+
+def test_containers_that_are_not_read_are_named():
+    X = list(np.random.default_rng(0).normal(size=(12, 4, 2)))
+    nested = pandas.DataFrame({c: [pandas.Series(x[:, k]) for x in X] for k, c in enumerate("ab")})
+    LazyFrame = type("LazyFrame", (), {})
+    frame = machines()
+    packed = pack_sequence([torch.from_numpy(x) for x in X])
+    for other, message in (
+        (nested, r"every cell holds a whole sequence \(Series\).*np.column_stack"),
+        (LazyFrame(), r"a LazyFrame, whose rows are not computed yet. Give X.collect\(\)"),
+        (packed, r"a PackedSequence, expected a list.*unpack_sequence\(X\)"),
+        (frame, r"If each row is a time step, read the frame: data = elman.data.read"),
+    ):
+        with pytest.raises(KindError, match=message):
+            SequenceClassifier(**SMALL).fit(other, [0, 1] * 6)
+    unpacked = [np.column_stack(row) for row in nested.to_numpy()]
+    np.testing.assert_array_equal(unpacked, X)

@@ -207,3 +207,24 @@ def test_channels_of_a_data_set_are_matched_by_name(trips, tmp_path):
     frame.rename(columns={"ay": "az"}).to_csv(tmp_path / "new.csv", index=False)
     with pytest.raises(ShapeError, match=r"no column 'ay'.*Did you mean 'az'"):
         model.predict(read(tmp_path / "new.csv", id="id"))
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_an_array_of_names_names_the_channels(tmp_path, kind):
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(20, 4, 3)), np.array(["a", "b"] * 10)
+    names = ["force [N]", "speed", "angle (deg)"]
+    np.savez(tmp_path / "x.npz", X=X, y=y, channel_names=np.array(names).astype(kind))
+    model = quick_run(tmp_path / "run", data=str(tmp_path / "x.npz"))
+    assert model.columns_.names == tuple(names) and model.columns_.units == ("N", None, "deg")
+    given = model.predict_proba(tmp_path / "x.npz")
+    np.testing.assert_array_equal(model.predict_proba(X), given)
+    turned = [pandas.DataFrame(x[:, ::-1], columns=names[::-1]) for x in X]
+    np.testing.assert_array_equal(model.predict_proba(turned), given)
+    np.savez(tmp_path / "turned.npz", X=X[:, :, ::-1], y=y, names=np.array(names[::-1]))
+    np.testing.assert_array_equal(model.predict_proba(tmp_path / "turned.npz"), given)
+    np.savez(tmp_path / "plain.npz", X=X, y=y)
+    np.testing.assert_array_equal(model.predict_proba(tmp_path / "plain.npz"), given)
+    np.savez(tmp_path / "other.npz", X=X, y=y, names=np.array([*names[:2], "Angle"]))
+    with pytest.raises(ShapeError, match=r"no column 'angle \(deg\)'.* Did you mean 'Angle'"):
+        model.predict(tmp_path / "other.npz")

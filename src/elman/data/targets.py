@@ -210,8 +210,11 @@ def check_gaps(dataset: Dataset, allowed: NDArray[np.bool_], hint: str = "") -> 
     at = gap.step if over_time else gap.channel
     names = layout.values if over_time else layout.channels
     name = names[at] if at < len(names) else str(at)
+    owner = "the sequence that starts here"
+    if dataset.lines is None and dataset.ids:
+        owner = f"sequence {dataset.ids[gap.sequence]!r}"
     raise DataError(
-        f"step {gap.step + 1} of the sequence that starts here is missing"
+        f"step {gap.step + 1} of {owner} is missing"
         + (", " if over_time else f" in channel {name!r}, ")
         + "which had no gaps in the training split",
         remedy=f"Fill the gap{hint}, or train on sequences with gaps there.",

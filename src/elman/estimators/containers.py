@@ -98,6 +98,15 @@ def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContai
             f"X is the path {os.fspath(X)!r}, expected sequences",
             remedy="Read the file first: data = elman.data.read(path); then fit(data).",
         )
+    if isinstance(X, PackedSequence):
+        raise KindError(
+            "X is a PackedSequence, expected a list of sequences",
+            remedy="Give torch.nn.utils.rnn.unpack_sequence(X).",
+        )
+    if type(X).__name__ == "LazyFrame":  # of polars, which is not imported for this
+        raise KindError(
+            "X is a LazyFrame, whose rows are not computed yet", remedy="Give X.collect()."
+        )
     if isinstance(X, Ragged | str | bytes):
         return InputContainer(X)
     if isinstance(X, Dataset):
@@ -343,11 +352,21 @@ def _table(values: NDArray[Any]) -> NDArray[Any]:
             "[np.column_stack(list(row)) for row in X.to_numpy()].",
         )
     numbers = (int, float, np.number, np.bool_, type(None))
+    if all(hasattr(kind, "__len__") and not issubclass(kind, str) for kind in kinds):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise KindError(
+            f"X: every cell holds a whole sequence ({names})",
+            remedy=(
+                "Give a list with one table (T, C) per sequence: "
+                "[np.column_stack(row) for row in X.to_numpy()]."
+            ),
+        )
     if strange := [kind.__name__ for kind in kinds if not issubclass(kind, numbers)]:
         raise KindError(
             f"X: got {', '.join(sorted(strange))} among numbers: in a table, every argument must "
             "be a string, or every one a number",
-            remedy="Give a table of numbers, or of tokens.",
+            remedy="Give a table of numbers, or of tokens. If each row is a time step, read the "
+            "frame: data = elman.data.read(X, id=...), and fit(data).",
         )
     return values.astype(np.float64)
 

@@ -65,7 +65,7 @@ class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
             and `.gradients`, how the gradients were computed.
         model_: the `elman.models.SequenceModel`.
         encoder_, target_: the encoders of sequences and labels.
-        columns_: names of the channels, if they have any.
+        columns_: `.names`, `.units` and `.category_values` of the channels, as far as known.
         chosen_: a sentence listing the settings chosen from the data.
 
     Examples:

@@ -24,6 +24,7 @@ from elman.data.table import Column, LabelCells, Rows, Steps, Table
 from elman.errors import DataError
 
 Array = NDArray[Any]
+_CHANNEL_NAMES = ("names", "channel_names", "channels", "columns", "feature_names", "features")
 _LENGTHS = ("lengths", "length", "lens")
 # Parts of the name of an input file, and what replaces them in the name of its label file.
 _BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
@@ -46,8 +47,11 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             )
     name = next((n for n in arrays if n.lower() in _LENGTHS), None)
     lengths = arrays.pop(name) if name else None
+    channels = _pop_channel_names(arrays)
     rows = Rows(faults, noun="sequence", named=False)
-    columns = {name: ArrayColumn(name, rows, array, lengths) for name, array in arrays.items()}
+    columns = {
+        name: ArrayColumn(name, rows, array, lengths, channels) for name, array in arrays.items()
+    }
     size = max((len(array) for array in arrays.values() if array.ndim), default=0)
     return Table("arrays", columns, rows, size, noun="array"), options
 
@@ -58,16 +62,28 @@ class ArrayColumn(Column):
     Args:
         array: (n, ...).
         ends: steps of each sequence, (n,); None if the file has no lengths.
+        channels: names of the channels, (C,); empty if the file has none.
     """
 
-    def __init__(self, name: str, rows: Rows, array: Array, ends: Array | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        rows: Rows,
+        array: Array,
+        ends: Array | None,
+        channels: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(name, rows)
-        self.array, self.ends = array, ends
+        self.array, self.ends, self.channels = array, ends, channels
         self.nested = array.ndim in (2, 3)
         self.padded = array.shape[1] if self.nested else None
 
     def __str__(self) -> str:
         return f"{self.name!r} {self.array.shape}"
+
+    def channel_names(self, count: int) -> list[str]:
+        """Return the names of the channels in the file, or numbered ones."""
+        return list(self.channels) if len(self.channels) == count else super().channel_names(count)
 
     def series(self) -> tuple[Ragged, str]:
         """Return the valid steps, (N, C), and a note that counts sequences padded with NaN."""
@@ -191,6 +207,18 @@ class ArrayColumn(Column):
         """Return all numbers of the array, or None if anything else is in it."""
         numeric = self.array.dtype.kind in "fiu" and bool(np.isfinite(self.array).all())
         return self.array.astype(np.float64) if numeric else None
+
+
+def _pop_channel_names(arrays: dict[str, Array]) -> tuple[str, ...]:
+    """Remove and return the array of text that names the channels of an array (n, T, C), if any."""
+    counts = {array.shape[2] for array in arrays.values() if array.ndim == 3}
+    for name, array in list(arrays.items()):
+        text = array.ndim == 1 and array.dtype.kind in "US" and len(array) in counts
+        if text and name.lower() in _CHANNEL_NAMES and len(set(array.tolist())) == len(array):
+            del arrays[name]
+            texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+            return tuple(texts.tolist())
+    return ()
 
 
 def load_npy(path: Path, source: str) -> Array:
