@@ -331,7 +331,8 @@ class Guesser:
     def use_wide(self, wide: Wide, inputs: Sequence[str]) -> None:
         """Set the columns of a wide table; columns without a step are left out."""
         self.schema.values = wide.columns
-        left = [name for name in inputs if name not in wide.columns]
+        steps = set(wide.columns)
+        left = [name for name in inputs if name not in steps]
         self._tell_values("numbered columns", wide.reordered)
         for name in left:
             self.schema.guess(

@@ -80,7 +80,7 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         counters = [name for name in rest if guesser.is_counter(name)]
         if not layout and len(counters) < len(rest) and not (options.text or options.values):
             guesser.set_counters_aside(counters)
-        inputs = rest = [name for name in rest if name not in counters] or rest
+        inputs = rest = [name for name in rest if name not in set(counters)] or rest
     # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
         guess_target(schema, guesser.evidence, options, rest)
@@ -161,7 +161,7 @@ def _choose_categories(
         return
     # Guessed only if no input was named, so that flags and guesses are not mixed.
     numeric = [name for name in inputs if table.columns[name].is_numeric]
-    textual = [name for name in inputs if name not in numeric]
+    textual = [name for name in inputs if not table.columns[name].is_numeric]
     # Without numbers the steps are tokens. A column with a usual name of tokens holds tokens even
     # if there are numbers.
     if not numeric or any(is_named(name, TOKEN_NAMES) for name in textual):
@@ -181,7 +181,7 @@ def _choose_step_inputs(
     if _follow_options(schema, table, options, inputs):
         return
     numeric = [name for name in inputs if table.columns[name].is_numeric]
-    textual = [name for name in inputs if name not in numeric]
+    textual = [name for name in inputs if not table.columns[name].is_numeric]
     named = [n for word in TOKEN_NAMES for n in textual if is_named(n, (word,))]
     if schema.categories:
         if numeric:
@@ -207,7 +207,7 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
             guesser.split_channels(schema.values)
         return
     numeric = [name for name in inputs if table.columns[name].is_numeric]
-    textual = [name for name in inputs if name not in numeric]
+    textual = [name for name in inputs if not table.columns[name].is_numeric]
     # A series has three steps or more, or it is all there is.
     wide = find_wide(numeric, 3 if textual else len(numeric) if len(numeric) < 3 else 3)
     # Three columns of numbers are a series over time, whatever the name of another column.
@@ -295,7 +295,8 @@ def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: 
 def _use_values(schema: Schema, numeric: list[str], inputs: list[str]) -> None:
     """Set the columns of values, and say which inputs are left out."""
     schema.values = tuple(numeric)
-    left = [name for name in inputs if name not in numeric]
+    used = set(numeric)
+    left = [name for name in inputs if name not in used]
     why = f"the column{'s' if numeric[1:] else ''} of numbers"
     schema.guess("values", numeric, why + _left_out(left), "likely" if left else "sure")
 

@@ -198,6 +198,7 @@ class TextColumn(Column):
     ) -> None:
         super().__init__(name, rows)
         self.cells = cells
+        self._numeric: bool | None = None  # asked for by every choice of a role
         unknown = {*cells} - {*declared, ""} if declared else set()
         for i, cell in enumerate(cells) if unknown else ():
             if cell in unknown:
@@ -212,10 +213,12 @@ class TextColumn(Column):
         Half, not all: one bad number must be reported, not turn its column into text. A column
         without values counts as numeric: longer sequences of another file may reach it.
         """
-        cells = self.cells
-        # Every k-th cell rather than the first ones, which may all be gaps.
-        full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
-        return 2 * sum(map(is_number, full)) >= len(full)
+        if self._numeric is None:
+            cells = self.cells
+            # Every k-th cell rather than the first ones, which may all be gaps.
+            full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
+            self._numeric = 2 * sum(map(is_number, full)) >= len(full)
+        return self._numeric
 
     def texts(self) -> list[str]:
         """Return the cells as they are."""
