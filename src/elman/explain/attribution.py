@@ -252,8 +252,7 @@ def attribute(
             it does not flatten where the network is certain; `logit` is the raw output, which is
             meaningful only relative to the others; `log_probability`; `probability`. For a
             regression `value`, in the target's unit.
-        step: the step to explain, if the network has an output at every step: from 0, or negative
-            to count from the end; None for the last.
+        step: for an output at every step, the step to explain, from 0 or from the end; None: last.
         baseline: the input that carries no information. `zero`: numbers and embeddings are 0, the
             training mean of standardised channels; `unknown`: numbers are 0, tokens and categories
             have the embedding of the unknown token or category; or another sequence of T steps, in
