@@ -152,7 +152,7 @@ def test_the_interval_covers_the_true_difference_95_times_in_100():
 def test_the_interval_covers_for_any_size(n):
     shares = [0.55, 0.25, 0.1, 0.1]
     found = coverage(3000, lambda rng: (rng.multinomial(n, shares), None, 0.15))
-    assert 0.935 <= found <= 0.97
+    assert 0.935 <= found <= 0.97, found
 
 
 def test_groups_are_drawn_whole():
