@@ -14,6 +14,7 @@ from elman.estimators import Prepared
 from elman.evaluate import Report
 from elman.evaluate.comparison import LEAST_UNITS, Comparison
 from elman.evaluate.text import format_share, plural
+from elman.explain import Diagnosis
 from elman.runs.config import RunSettings
 from elman.tasks import TASKS
 from elman.train import History
@@ -144,19 +145,24 @@ def advise(
     return "", suggest(Situation(reports["test"], reports["train"], history, settings))
 
 
-def last_lines(report: Report, suggestions: Sequence[str]) -> str:
-    """Return the verdict, and the suggestions as a list, wrapped for a terminal."""
+def last_lines(report: Report, suggestions: Sequence[str], diagnosis: Diagnosis | str = "") -> str:
+    """Return the verdict, and the suggestions as a list, wrapped for a terminal.
+
+    A cause that the doctor has found takes the place of the suggestions: they are made without it.
+    """
     comparison = report.comparison
-    if comparison is None:
-        return ""
-    lines = textwrap.wrap(comparison.sentence, WIDTH)
+    lines = [] if comparison is None else textwrap.wrap(comparison.sentence, WIDTH)
     if (rest := report.without_duplicates) is not None and rest.comparison is not None:
         text = f"{report.duplicates_in_words}: {rest.comparison.sentence}"
         lines += textwrap.wrap(text, WIDTH)
-    if suggestions:
+    if isinstance(diagnosis, Diagnosis):
+        lines += textwrap.wrap(diagnosis.summary, WIDTH)
+        if cause := diagnosis.cause:
+            suggestions = [f"{cause.message}. {cause.remedy}"]
+    if suggestions and comparison is not None:
         lines.append("What to try:")
-    for text in suggestions:
-        lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
+        for text in suggestions:
+            lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ Part = tuple[Dataset, EncodedSequences]  # a split, and its sequences as the net
 SHARE = 0.03
 LEAST = 2e9
 EXAMPLES = 5  # sequences listed per kind of notable example; the first is traced
-SEQUENCES = 300  # sequences that the doctor predicts
+SEQUENCES = 2000  # sequences that the doctor predicts
 SAMPLE = (2000, 200_000)  # maximum sequences and steps of a split that the doctor reads
 # Sequences for the memory curve; its interval narrows with the square root of their number.
 NO_TRAINING_SPLIT = (

@@ -59,6 +59,7 @@ class Run:
         seconds: duration of the whole run.
         diverged: how the training diverged and what to try, in words; empty if it did not.
         suggestions: what to try if the network does not beat its best baseline.
+        diagnosis: the doctor's, or in a string why there is none.
     """
 
     folder: Path
@@ -68,11 +69,12 @@ class Run:
     seconds: float
     diverged: str = ""
     suggestions: tuple[str, ...] = ()
+    diagnosis: Diagnosis | str = ""
 
     @property
     def result(self) -> str:
         """The verdict and the suggestions, as lines for the end of a terminal's output."""
-        return last_lines(self.reports["test"], self.suggestions)
+        return last_lines(self.reports["test"], self.suggestions, self.diagnosis)
 
 
 def run(
@@ -151,10 +153,9 @@ def run(
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
-    if diagnostics is not None and isinstance(diagnostics.diagnosis, Diagnosis):
-        echo(diagnostics.diagnosis.summary)
     interrupted = history.stopped.startswith("interrupted")
-    return Run(folder, estimator, reports, interrupted, seconds, diverged, suggestions)
+    diagnosis = diagnostics.diagnosis if diagnostics else ""
+    return Run(folder, estimator, reports, interrupted, seconds, diverged, suggestions, diagnosis)
 
 
 def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> None:

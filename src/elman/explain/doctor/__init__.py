@@ -17,10 +17,10 @@ import torch
 from elman.data.batches import Examples
 from elman.errors import ElmanError, SettingsError
 from elman.evaluate.comparison import Comparison
-from elman.explain.doctor.causes import VERDICTS, rank
+from elman.explain.doctor.causes import rank
 from elman.explain.doctor.contents import diagnose_sequences
 from elman.explain.doctor.evidence import diagnose_match, diagnose_suspects, diagnose_values, gather
-from elman.explain.doctor.findings import Diagnosis, Finding, Measurements, Score
+from elman.explain.doctor.findings import VERDICTS, Diagnosis, Finding, Measurements, Score
 from elman.explain.doctor.heldout import (
     compare_parts,
     diagnose_differences,
@@ -260,7 +260,14 @@ def _judge_and_explain(
         if score.verdict in ("fine", "does not beat the baseline"):
             if task.single_label:
                 evidence = gather(inputs, seed)
-                findings += diagnose_suspects(inputs, scored.predictions, scored.index, evidence)
+                part = scored.held_out
+                findings += diagnose_suspects(
+                    inputs,
+                    scored.predictions,
+                    scored.index,
+                    evidence,
+                    None if part is None else 1 - float(part.loss.mean()),
+                )
             elif not task.has_classes and not any(f.name in SKEWS for f in findings):
                 evidence = gather(inputs, seed)
                 findings += diagnose_values(inputs, scored.predictions, scored.index, evidence)

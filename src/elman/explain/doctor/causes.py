@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from elman.explain.doctor.findings import SEVERITIES, Finding
+from elman.explain.doctor.findings import SEVERITIES, VERDICTS, Finding
 
-VERDICTS = ("held_out_differs", "learnt_nothing", "overfitting", "worse_than_baseline")
 _STATES = (
     "spectral_radius",
     "exploding_gradients",

@@ -23,6 +23,7 @@ DISTINCT = 12  # least different values of a channel that is measured and not a 
 SPIKE = 50.0  # distance from the median in multiples of the interquartile range
 FEW_SPIKES = 0.02  # most of a channel's values that are spikes
 FLAT = 0.02  # interquartile range as a share of the deviation, in a channel ruled by its spikes
+MOST_LEVELS = 500  # sequences whose levels are compared
 UNITS = 5.0  # ratio between two units; and the gap between them, in deviations within each
 LEAST_UNIT = 0.1  # share of the sequences in the rarer unit
 ONE_STEP = 0.8  # share of sequences of a single step
@@ -148,6 +149,8 @@ def _diagnose_units(inputs: DiagnosisInput, raw: Ragged) -> Iterator[Finding]:
     """Find channels that are in one unit in some sequences and in another in the others."""
     if len(raw) < 20:
         return
+    rows = inputs.sample(MOST_LEVELS, 0)
+    raw = raw.take(rows)
     values = np.nan_to_num(raw.values)
     # Medians, because a spike or a code in a sequence is another finding.
     level = np.array([np.median(np.abs(values[a:b]), axis=0) for a, b in bounds_of(raw)])  # (n, C)
@@ -163,7 +166,7 @@ def _diagnose_units(inputs: DiagnosisInput, raw: Ragged) -> Iterator[Finding]:
                 break
         else:
             continue
-        if not _follows_labels(inputs, pair[0]):
+        if not _follows_labels(inputs, rows, pair[0]):
             found.append((c, *pair))
     if not found:
         return
@@ -180,7 +183,7 @@ def _diagnose_units(inputs: DiagnosisInput, raw: Ragged) -> Iterator[Finding]:
         "sequence by its own level.",
         "values",
         units=tuple(c for c, *_ in found),
-        sequences=tuple(inputs.places[high if high.mean() < 0.5 else ~high].tolist()),
+        sequences=tuple(inputs.places[rows][high if high.mean() < 0.5 else ~high].tolist()),
     )
 
 
@@ -203,14 +206,15 @@ def _two_groups(level: Floats) -> tuple[NDArray[np.bool_], float] | None:
     return level > (order[at] + order[at + 1]) / 2, float(np.exp(between))
 
 
-def _follows_labels(inputs: DiagnosisInput, group: NDArray[np.bool_]) -> bool:
+def _follows_labels(
+    inputs: DiagnosisInput, rows: NDArray[np.int64], group: NDArray[np.bool_]
+) -> bool:
     """Whether the labels differ between two groups of sequences; then the level tells something."""
     target = inputs.examples.target
     if not inputs.labelled or isinstance(target, Ragged):
         return False
+    target = target[rows]
     columns = target[:, None] == np.unique(target) if target.ndim == 1 else target
-    if len(columns) != len(group):
-        return False
     columns = np.asarray(columns, dtype=np.float64)
     deviation = columns.std(0)
     means = [columns[side].mean(0) for side in (group, ~group)]

@@ -29,6 +29,7 @@ FOLDS = 5
 SHIFTS = (1, -1, 2, -2, 3, -3)  # rows, or steps, by which labels may be off
 MOST_TOKENS = 300  # the most frequent, in place of all
 NEIGHBOURS = 10  # most similar rows whose labels are compared with a suspicious one
+BETTER = 0.03  # accuracy by which a network has to beat a linear model to be believed alone
 CONTRADICT = 0.2  # largest share of them with the same label that contradicts it
 USUAL = 0.4  # quantile of its own certainty that a model must reach to contradict a label
 GAIN = 0.1  # least accuracy that labels gain if they are moved to where they belong
@@ -224,12 +225,16 @@ def diagnose_suspects(
     predictions: Predictions,
     index: NDArray[np.int64],
     evidence: Evidence,
+    held_out_accuracy: float | None,
 ) -> Iterator[Finding]:
     """Find labels that a cross-validated linear model contradicts, and another witness with it.
 
     The linear model has not seen the labels of the sequences that it predicts. The other witness is
-    the network, or the labels of the most similar sequences. If the linear model knows nothing,
-    there is no evidence and no suspect.
+    the network or, if that is no better on new sequences than the linear model, the labels of the
+    most similar sequences. If the linear model knows nothing, there is no evidence and no suspect.
+
+    Args:
+        held_out_accuracy: of the network on the held-out part; None without one.
     """
     target, p = predictions.target, softmax(predictions.outputs)
     blind = _blind_probabilities(evidence)
@@ -247,7 +252,8 @@ def diagnose_suspects(
     sure = max(Limits.SURE, float(np.quantile(blind.max(1), USUAL)))
     agreed = (q.argmax(1) != target) & (q.max(1) >= sure)
     doubted = other.max(1) > Limits.SURE
-    doubted[known] |= _neighbours_differ(evidence)[rows[known]]
+    if held_out_accuracy is not None and held_out_accuracy < knows + BETTER:
+        doubted[known] |= _neighbours_differ(evidence)[rows[known]]
     suspects = np.flatnonzero(known & agreed & doubted)
     if len(suspects) < 2:
         return

@@ -24,6 +24,8 @@ Verdict = Literal[
     "does not beat the baseline",
     "fine",
 ]
+# Findings that only say what the verdict says; they are told if no cause was found.
+VERDICTS = ("held_out_differs", "learnt_nothing", "overfitting", "worse_than_baseline")
 NAMED = 8  # most sequences or units that a message lists
 
 
@@ -273,6 +275,12 @@ class Diagnosis:
     def effects_of(self, cause: Finding) -> tuple[Finding, ...]:
         """The findings that follow from `cause`."""
         return tuple(f for f in self.findings if f.explained_by == cause.name)
+
+    @property
+    def cause(self) -> Finding | None:
+        """The first cause, unless it only says what the verdict says; None if there is none."""
+        first = next((f for f in self.causes if f.severity != "note"), None)
+        return None if first is None or first.name in VERDICTS else first
 
     def __str__(self) -> str:
         lines = [self.summary]

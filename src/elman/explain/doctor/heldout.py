@@ -316,7 +316,7 @@ def _diagnose_overlap(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Itera
         return
     blocks = {
         known[i : i + size].tobytes()
-        for i in range(min(len(known), MOST_STEPS) - size)
+        for i in range(0, min(len(known), MOST_STEPS) - size, size)
         if not (known[i] == known[i + size - 1]).all()  # constant runs are equal by nature
     }
     overlapping = []

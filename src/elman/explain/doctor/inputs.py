@@ -65,6 +65,7 @@ class DiagnosisInput:
         channels: names of the numeric columns, (C,).
         vocabulary: the tokens from id 2; empty if they have no texts.
         sequence_names: name of each sequence of X, by its position there; empty if X has no names.
+        baselines: `Baselines` fitted on the training split; None for a bare network.
     """
 
     model: SequenceModel
@@ -80,6 +81,7 @@ class DiagnosisInput:
     channels: tuple[str, ...]
     vocabulary: tuple[str, ...] = ()
     sequence_names: tuple[str, ...] = ()
+    baselines: Any = None
 
     @classmethod
     def from_training(
@@ -194,8 +196,10 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
     task = TASKS[config.task]
     record, loss, scaled = None, "auto", None
     vocabulary: tuple[str, ...] = ()
+    baselines = None
     if isinstance(network, ExplainedEstimator):
         options, history = model.get_params(deep=False), model.history_
+        baselines = model.baselines_
         vocabulary = tuple(map(str, network.estimator.encoder_.vocabulary))
         loss, scaled, epochs = options["loss"], options["scale"], tuple(history.epochs)
         if epochs:
@@ -215,6 +219,7 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
         channels=network.channel_names[: config.input_size],
         vocabulary=vocabulary,
         sequence_names=network.name_sequences(X),
+        baselines=baselines,
     )
     return read, findings
 

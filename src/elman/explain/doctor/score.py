@@ -125,6 +125,7 @@ class PartScore:
         loss, constant: mean loss of the network, and of the constant answer, by sequence, (n,).
         baselines: the same of each baseline, by name.
         agreement: mean agreement of predictions and targets by sequence, (n,).
+        sizes: number of predictions of each sequence, (n,).
         comparison: the network beside the best baseline; None without baselines.
         skill: share of the constant answer's training loss function that the network removes.
     """
@@ -134,6 +135,7 @@ class PartScore:
     baselines: dict[str, Floats]
     agreement: Floats
     skill: float
+    sizes: Floats
     comparison: Comparison | None = None
 
     @property
@@ -240,6 +242,7 @@ def score_part(
         {name: by_sequence(rule.losses(each, target)) for name, each in answers.items()},
         by_sequence(rule.agreement(predictions.outputs, target)),
         predictions.skill or 0.0,
+        count[present].astype(np.float64),
         comparison,
     )
 
@@ -257,6 +260,9 @@ def _baseline_answers(
         place = steps.offsets[:-1][predictions.owners] + predictions.steps - 1
     # The first is the constant answer, which is scored for itself.
     named = list(baselines.decide(steps).items())[1:]
+    if not TASKS[inputs.model.config.task].has_classes and inputs.baselines is not None:
+        # Those of an estimator were fitted on targets in their own unit.
+        named = [(name, (answers - inputs.centre) / inputs.unit) for name, answers in named]
     return {name: answers[place] for name, answers in named}
 
 
@@ -294,8 +300,8 @@ def describe(
     part = held_out if held_out is not None else training
     unit = float(inputs.unit[0]) if rule.better == "lower" and len(inputs.unit) == 1 else 1.0
 
-    def value(losses: Floats) -> float:
-        return unit * rule.value(float(losses.mean()))
+    def value(losses: Floats, of: PartScore = part) -> float:
+        return unit * rule.value(float(np.average(losses, weights=of.sizes)))
 
     numbers = Score(
         rule.metric,
@@ -303,7 +309,7 @@ def describe(
         value(part.constant),
         part.best,
         _reference(part, value),
-        value(training.loss),
+        value(training.loss, training),
         None if held_out is None else value(held_out.loss),
         verdict,
         "",
@@ -350,4 +356,4 @@ def _text(score: Score, value: float) -> str:
     if score.better == "lower":
         return f"{value:.3g}"
     # Not rounded up to 1: that would say that there are no errors.
-    return f"{min(value, 0.999):.3f}" if 0.9995 <= value < 1 else f"{value:.3g}"
+    return f"{min(value, 0.999) if value < 1 else value:.3f}"

@@ -98,7 +98,9 @@ def score_network(
     Args:
         comparison: with the best baseline on the whole held-out part, if a report has made it.
     """
-    baselines = fit_baselines(inputs, inputs.sample(MOST_FITTED, seed))
+    baselines = inputs.baselines
+    if baselines is None:
+        baselines = fit_baselines(inputs, inputs.sample(MOST_FITTED, seed))
     constant = constant_answer(inputs, predictions)
     training = score_part(inputs, predictions, index, baselines, constant)
     if held_out is None or not held_out.labelled:
