@@ -1,6 +1,6 @@
-"""The table of file formats that elman reads: their names and endings.
+"""What `--help` says about files: the formats that elman reads, and the ways to fill gaps.
 
-It is separate from the readers because `elman train --help` prints it without importing NumPy.
+It is separate from the readers because `--help` must not import NumPy.
 """
 
 from __future__ import annotations
@@ -37,3 +37,6 @@ KINDS = {ending: f.kind for f in FILE_FORMATS for ending in f.endings}
 READABLE = ", ".join(f"{f.name} ({', '.join(f.endings)})" for f in FILE_FORMATS) + (
     ", and folders of files"
 )
+
+# What to do with a missing value in a channel that had none in training.
+FILLS = ("refuse", "previous", "mean", "zero")

@@ -328,8 +328,6 @@ class ReportSettings:
     ] = True
 
 
-# What to do with a missing value in a channel that had none in training.
-FILLS = ("refuse", "previous", "mean", "zero")
 # The settings of DataSettings that say how a file is read, for any purpose.
 READING_SETTINGS = (
     *("format", "target", "text", "values", "categories", "id", "time"),

@@ -257,7 +257,9 @@ def test_functions_and_networks_take_lists_too():
     x, weights = torch.randn(2, 5, 3), [p.detach() for p in net.parameters()]
     expected, _ = ops.gru(x, *weights, lengths=torch.tensor([5, 1]), batch_first=True)
     assert torch.equal(ops.gru(x, *weights, lengths=[5, 1], batch_first=True)[0], expected)
-    model = SequenceModel(ModelConfig(cell="gru", hidden_size=4, input_size=3, num_outputs=2))
+    model = SequenceModel(
+        ModelConfig(cell="gru", readout="last", hidden_size=4, input_size=3, num_outputs=2)
+    )
     model.eval()
     for context in (torch.no_grad(), torch.enable_grad()):
         with context:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from elman.errors import nearest
-from elman.settings import FILLS, READING_SETTINGS, Setting, list_settings
+from elman.formats import FILLS
+from elman.settings import READING_SETTINGS, Setting, list_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

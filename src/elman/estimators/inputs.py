@@ -20,7 +20,7 @@ from elman.data.ragged import (
 )
 from elman.data.text import Unit, split_texts
 from elman.errors import DataError, SettingsError, ShapeError, nearest
-from elman.settings import FILLS
+from elman.formats import FILLS
 
 _Statistics = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 

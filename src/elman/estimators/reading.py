@@ -29,7 +29,7 @@ from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels
 from elman.estimators.prepare import read_labels
 from elman.estimators.storage import FittedState
-from elman.settings import FILLS
+from elman.formats import FILLS
 from elman.tasks import TASKS, TaskName
 
 

@@ -64,7 +64,6 @@ def default_output(
         a note that says so.
     """
     in_run = (model / "config.toml").is_file()
-    name = folder_name(name) or "data"
     wanted = model / f"{kind.name}s" / name if in_run else Path(f"{kind.name}-{name}")
     if overwrite or not wanted.exists():
         return wanted, ()
