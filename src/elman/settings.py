@@ -92,9 +92,7 @@ class DataSettings:
         str | None,
         Help("Columns or keys of categories besides the values, separated by commas."),
     ] = None
-    id: Annotated[str | None, Help("Column that tells which sequence a time step belongs to.")] = (
-        None
-    )
+    id: Annotated[str | None, Help("Column that names the sequence of each time step.")] = None
     time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
     channels: Annotated[
         Annotated[int, Ge(1)] | None,
