@@ -275,10 +275,8 @@ class TrainingSettings:
                 f"focal_gamma: {self.focal_gamma!r} is an option of loss 'focal', but loss is "
                 f"{self.loss!r}"
             )
-        if self.loss == "focal" and self.label_smoothing:
-            raise SettingsError(
-                f"label_smoothing: got {self.label_smoothing!r}, which loss 'focal' does not have"
-            )
+        if self.loss == "focal" and (smoothing := self.label_smoothing):
+            raise SettingsError(f"label_smoothing: got {smoothing}, which loss 'focal' lacks")
 
     def resolve(self, validation: bool) -> TrainingPlan:
         """Fill in all remaining defaults, including those that depend on a validation split.
