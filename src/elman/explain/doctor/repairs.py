@@ -97,9 +97,12 @@ def diagnose_repairs(
         if finding := attempt(repair):
             yield finding
             return
-    if (finding := _exchange_labels(inputs, predictions, repair)) or (
-        finding := _move_labels(inputs, held_out, loss)
-    ):
+    finding = (
+        _exchange_labels(inputs, predictions, repair)
+        or _move_labels(inputs, held_out, loss)
+        or _scale_targets(inputs, predictions)
+    )
+    if finding:
         yield finding
 
 
