@@ -243,6 +243,14 @@ class Evidence:
             return 0.0
         return float((times[1:] > times[:-1])[inner].mean())
 
+    def falls(self, name: str, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the rows within sequences at which the number or date decreases, (n,)."""
+        falls = np.zeros(len(starts), dtype=bool)
+        times = self.times(name)
+        if times is not None:
+            falls[1:] = (times[1:] < times[:-1]) & ~starts[1:]
+        return falls
+
     def restarts(self, name: str, starts: NDArray[np.bool_]) -> float:
         """Return the share of the starts of sequences at which the time does not increase."""
         times = self.times(name)
@@ -268,9 +276,78 @@ class Evidence:
         words = sum(len(cell.split()) for cell in cells)
         return bool(cells) and words >= 2.5 * len(cells) and 2 * len(set(cells)) > len(cells)
 
+    def holds_letters(self, name: str, named: bool) -> bool:
+        """Whether the cells are sequences of letters, such as a protein's, and not names of rows.
+
+        Args:
+            named: whether the column has the usual name of a text, so that cells may be short.
+        """
+        if self.table.columns[name].is_numeric:
+            return False
+        cells = [cell for cell in self.head(name) if not is_missing(cell)]
+        numbered = sum(any(c.isdigit() for c in cell) for cell in cells)
+        long = sorted(map(len, cells))[len(cells) // 2] >= 20 if cells else False
+        return bool(cells) and 2 * numbered < len(cells) and (named or long)
+
     def has_fractions(self, name: str) -> bool:
         """Whether some of the first cells are numbers with fractions."""
         return any(float(cell) % 1 != 0 for cell in self.head(name) if is_number(cell))
+
+
+def refuse_pairs(evidence: Evidence, name: str, names: Sequence[str]) -> None:
+    """Raise DataError if a sequence has two columns, such as the subject and its trial.
+
+    Args:
+        name: the column that looks like the id; its cells return in later sequences.
+        names: all columns that may complete it.
+    """
+    codes = evidence.codes(name)
+    for other in names:
+        if other == name or not id_tier(other):
+            continue
+        pairs = codes * (evidence.distinct(other) + 1) + evidence.codes(other)
+        blocks = 1 + int((pairs[1:] != pairs[:-1]).sum())
+        if blocks == len(np.unique(pairs)) < len(pairs) and blocks > evidence.distinct(name):
+            outer, inner = (name, other) if evidence.is_contiguous(name) else (other, name)
+            raise evidence.table.faults.error(
+                "choice",
+                f"no single column tells the sequences apart: {inner!r} starts again, and only"
+                f" {outer!r} and {inner!r} together name a sequence",
+                "Join the two in a new column, as s1-1, and name it with --id NAME; --group"
+                f" {outer} then keeps each {outer} in one split.",
+            )
+
+
+def refuse_restarts(
+    evidence: Evidence, name: str, names: Sequence[str], clocks: Sequence[str]
+) -> None:
+    """Raise DataError if the time starts again within most sequences of a guessed id.
+
+    Such a column names what several recordings are of, such as a user.
+
+    Args:
+        name: the column that looks like the id.
+        names: all columns that may complete it.
+        clocks: the columns that may be the time.
+    """
+    starts = evidence.starts(name)
+    falls = {clock: evidence.falls(clock, starts) for clock in clocks}
+    if not falls:
+        return
+    clock = min(falls, key=lambda clock: int(falls[clock].sum()))
+    falling = len(np.unique((np.cumsum(starts) - 1)[falls[clock]]))
+    # A few faults in the order of rows are reported as faults.
+    if 2 * falling <= int(starts.sum()) or evidence.rises(clock, starts) < 0.5:
+        return
+    refuse_pairs(evidence, name, names)
+    raise evidence.table.faults.error(
+        "choice",
+        f"column {name!r} looks like the id of a sequence, but the time {clock!r} starts again"
+        f" {int(falls[clock].sum()):,} times within its sequences",
+        "If each start is a new recording, number the recordings in a new column and name it"
+        f" with --id NAME; --group {name} then keeps each {name} in one split. If the rows"
+        f" are only out of order, sort them and say --id {name} --time {clock}.",
+    )
 
 
 def _parse_number(cell: str) -> float:

@@ -18,6 +18,8 @@ from elman.data.evidence import (
     find_wide,
     id_tier,
     is_counter_name,
+    refuse_pairs,
+    refuse_restarts,
     time_tier,
 )
 from elman.data.faults import list_names
@@ -132,12 +134,14 @@ class Guesser:
         evidence, starts = self.evidence, self.evidence.starts(name)
         clocks = [c for c in self._clocks() if evidence.rises(c, starts) >= _RISING]
         contiguous = evidence.is_contiguous(name)
+        clocks_of_steps = [c for c in self._clocks() if c != name]
+        refuse_restarts(evidence, name, self.rest, clocks_of_steps)
         why = "by its name" if id_tier(name) else f"{clocks[0]!r} starts again with each value"
         sure: Sure = "likely"
         if id_tier(name) and contiguous and (clocks or id_tier(name) > 1):
             sure = "sure"
         elif not contiguous:
-            self._refuse_pairs(name)
+            refuse_pairs(evidence, name, self.rest)
             sure, why = "unsure", f"{why}, but its rows are scattered over the file"
         others = [
             n
@@ -151,23 +155,6 @@ class Guesser:
             why += f"; {list_names(others, 2)} could be it as well"
             sure = "likely" if sure == "sure" else sure
         self.schema.guess("id", [name], why, sure)
-
-    def _refuse_pairs(self, name: str) -> None:
-        """Raise DataError if a sequence has two columns, such as the subject and its trial."""
-        codes = self.evidence.codes(name)
-        for other in self.rest:
-            if other == name or not id_tier(other):
-                continue
-            pairs = codes * (self.evidence.distinct(other) + 1) + self.evidence.codes(other)
-            blocks = 1 + int((pairs[1:] != pairs[:-1]).sum())
-            if blocks == len(np.unique(pairs)) < len(pairs):
-                raise self.table.faults.error(
-                    "choice",
-                    f"no single column tells the sequences apart: {name!r} starts again, and only"
-                    f" {other!r} and {name!r} together name a sequence",
-                    "Join the two in a new column, as s1-1, and name it with --id NAME; --group"
-                    f" {other} then keeps each {other} in one split.",
-                )
 
     def _is_one_recording(self) -> bool:
         """Whether all rows are steps of one recording: the time rises from the first to the last.
@@ -316,6 +303,8 @@ class Guesser:
         """Whether a column of a table with a row per sequence names, counts or dates the rows."""
         if name in self.chosen:
             return False
+        if id_tier(name) == 1 and self.evidence.holds_letters(name, is_named(name, TEXT_NAMES)):
+            return False  # a column of sequences may be called sequence, sentence or protein
         return bool(id_tier(name) or time_tier(name) == 2 or is_counter_name(name))
 
     def set_counters_aside(self, names: Sequence[str]) -> None:
