@@ -19,7 +19,7 @@ from elman.errors import ElmanError, SettingsError
 from elman.evaluate.comparison import Comparison
 from elman.explain.doctor.causes import rank
 from elman.explain.doctor.contents import diagnose_sequences
-from elman.explain.doctor.evidence import diagnose_match, diagnose_suspects, diagnose_values, gather
+from elman.explain.doctor.evidence import diagnose_match, gather
 from elman.explain.doctor.findings import VERDICTS, Diagnosis, Finding, Measurements, Score
 from elman.explain.doctor.heldout import (
     compare_parts,
@@ -31,7 +31,7 @@ from elman.explain.doctor.heldout import (
 from elman.explain.doctor.inputs import DiagnosisInput, TrainingRecord, read_input
 from elman.explain.doctor.labels import diagnose_targets
 from elman.explain.doctor.learning import diagnose_predictions, predict_sample
-from elman.explain.doctor.repairs import diagnose_repairs
+from elman.explain.doctor.repairs import diagnose_order, diagnose_repairs, diagnose_unlabelled
 from elman.explain.doctor.states import (
     GRADIENT_ROWS,
     PROBE_STEPS,
@@ -41,6 +41,7 @@ from elman.explain.doctor.states import (
     measure_states,
     probe_rates,
 )
+from elman.explain.doctor.suspects import diagnose_suspects, diagnose_values
 from elman.explain.doctor.training import diagnose_size, diagnose_training, loss_history
 from elman.explain.doctor.verdict import Scored, diagnose_signal, judge, score_network
 from elman.models import SequenceModel
@@ -206,8 +207,7 @@ def examine(
         scored = score_network(inputs, predictions, index, held_out, sequences, seed, comparison)
         score, findings = _judge_and_explain(inputs, held_out, scored, findings, seed)
     elif held_out is not None:
-        differences = compare_parts(inputs, held_out)
-        findings += diagnose_differences(inputs, differences, lost=False, judged=False)
+        findings += diagnose_unlabelled(inputs, held_out)
     ranked = rank(_named(findings, inputs, held_out))
     return Diagnosis(ranked, tuple(examined), skipped, measurements, score)
 
@@ -237,14 +237,13 @@ def _judge_and_explain(
         if lost:
             loss = float(scored.training.loss.mean())
             repaired += diagnose_repairs(inputs, held_out, scored.held_out_predictions, loss)
+            repaired += [] if repaired else diagnose_order(inputs, differences)
             if not repaired:
                 repaired += diagnose_telling_channels(inputs, held_out, differences)
         repaired += diagnose_differences(inputs, differences, lost=lost, judged=True)
         repaired += diagnose_label_shares(inputs, held_out, lost=lost)
     elif held_out is not None:
-        repaired += diagnose_differences(
-            inputs, compare_parts(inputs, held_out), lost=False, judged=False
-        )
+        repaired += diagnose_unlabelled(inputs, held_out)
     differs = scored.lost and any(f.severity != "note" for f in repaired)
     score, verdict = judge(inputs, scored, differs=differs)
     findings = [*findings, *repaired, *verdict]
@@ -256,7 +255,7 @@ def _judge_and_explain(
         findings += diagnose_match(inputs, gather(inputs, seed))
     ranked = rank(findings)
     if not any(f.severity != "note" and f.name not in VERDICTS for f in ranked):
-        findings += diagnose_signal(scored)
+        findings += diagnose_signal(inputs, scored)
         if score.verdict in ("fine", "does not beat the baseline"):
             if task.single_label:
                 evidence = gather(inputs, seed)

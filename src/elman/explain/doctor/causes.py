@@ -23,7 +23,7 @@ _TRAINING = (
     "stopped_too_early",
     "too_few_units",
 )
-_LABELS = ("no_signal", "rare_classes", "label_suspects", "near_duplicates")
+_LABELS = ("no_signal", "too_few_sequences", "rare_classes", "label_suspects", "near_duplicates")
 _INPUT = (*_TRAINING, *_STATES, *_LABELS, *VERDICTS)  # follow from inputs that cannot be learnt
 _SETTING = ("stopped_too_early", "too_few_units", *_STATES, *_LABELS, *VERDICTS)
 _PART = ("overfitting", "no_signal", "held_out_shift", "label_shares", *_LABELS, *VERDICTS)
@@ -78,6 +78,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "dead_units": (*_STATES, *_LABELS, *VERDICTS),
     "constant_units": (*_STATES, *_LABELS, *VERDICTS),
     "vanishing_gradients": ("constant_predictions", *_LABELS, *VERDICTS),
+    "too_few_sequences": ("constant_predictions", "label_suspects", *VERDICTS),
     "no_signal": ("constant_predictions", "label_suspects", *VERDICTS),
     "constant_predictions": ("label_suspects", *VERDICTS),
     "leakage": (),

@@ -201,7 +201,13 @@ def diagnose_label_shares(
 def diagnose_telling_channels(
     inputs: DiagnosisInput, held_out: DiagnosisInput, differences: list[Difference]
 ) -> Iterator[Finding]:
-    """Find channels that tell the label in the training part, but not in the held-out part."""
+    """Find channels that tell the label in the training part, but not in the held-out part.
+
+    Parts of other lengths are not asked: there, what a channel tells changes with its length. The
+    training part is weighted to the class shares of the held-out part.
+    """
+    if any(d.what == "length" and d.size > LARGE_DIFFERENCE for d in differences):
+        return
     moved = {d.channel for d in differences if d.size > LARGE_DIFFERENCE and d.what == "mean"}
     if held_out.raw is not None:  # a channel that is empty later may have known the label
         moved -= set(np.flatnonzero(np.nan_to_num(held_out.raw.values).std(0) == 0).tolist())
@@ -217,6 +223,9 @@ def diagnose_telling_channels(
     if min(map(len, labels)) < 10 or len(np.unique(labels[0])) < 2:
         return
     constant = float(np.bincount(labels[0]).max() / len(labels[0]))
+    width = int(max(v.max() for v in labels)) + 1
+    shares = [np.bincount(v, minlength=width) / len(v) for v in labels]
+    weights = (shares[1] / np.maximum(shares[0], 1e-9))[labels[0]]
     found, codes = [], one_hot(labels[0])
     for c in range(min(channels, 40)):
         if c in moved:
@@ -225,7 +234,7 @@ def diagnose_telling_channels(
                                                             channels)]  # fmt: skip
         known, new = (f[:, wanted] for f in features)
         guess = cross_validate(known, codes, np.arange(len(known)))
-        inside = guess.argmax(1) == labels[0]
+        inside = weights * (guess.argmax(1) == labels[0])
         if inside.mean() < constant + TELLING * (1 - constant):
             continue
         outside = ridge(known, codes, new).argmax(1) == labels[1]

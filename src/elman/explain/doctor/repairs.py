@@ -20,17 +20,23 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 from elman.explain.doctor.evidence import shape_features
 from elman.explain.doctor.findings import Finding, list_some
+from elman.explain.doctor.heldout import (
+    LARGE_DIFFERENCE,
+    Difference,
+    compare_parts,
+    diagnose_differences,
+)
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.doctor.learning import Predictions, predict_sample
+from elman.explain.doctor.relabelling import REGAINED, exchange_labels, move_labels, scale_targets
 from elman.explain.doctor.score import LEVEL, RULES, p_above_zero
 from elman.explain.forms import Floats
-from elman.tasks import TASKS
 
-MOST_MOVED = 500  # held-out sequences whose labels are compared with their neighbours'
 MOST_REPAIRED = 150  # held-out sequences that are answered again
 PAIRS = 5  # channels of which all orders are tried; of more, exchanges of two
 MOST_CHANNELS = 12  # of which all exchanges of two are tried
-REGAINED = 0.5  # share of the lost score that a repair has to bring back
+DISORDER = 0.15  # correlation of neighbouring steps below which they may have been shuffled
+ORDER = 0.3  # and above which they have not
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,17 @@ def diagnose_repairs(
         loss: mean loss on the training part, as the metric counts it.
     """
     repair = Repair.of(inputs, held_out, loss)
-    for attempt in (_move_channels, _turn_round, _exchange_channels):
-        if finding := attempt(repair):
-            yield finding
-            return
+    exchanged, same = _exchange_channels(repair)
+    if exchanged and same:  # an exchange explains more than a new mean and deviation do
+        yield exchanged
+        return
+    if finding := _move_channels(repair) or _turn_round(repair) or exchanged:
+        yield finding
+        return
     finding = (
-        _exchange_labels(inputs, predictions, repair)
-        or _move_labels(inputs, held_out, loss)
-        or _scale_targets(inputs, predictions)
+        exchange_labels(inputs, predictions, repair.goal)
+        or move_labels(inputs, held_out, loss)
+        or scale_targets(inputs, predictions)
     )
     if finding:
         yield finding
@@ -187,12 +196,15 @@ def _move_channels(repair: Repair) -> Finding | None:
     )
 
 
-def _exchange_channels(repair: Repair) -> Finding | None:
-    """Try other orders of the channels: all, or all exchanges of two, or the likeliest."""
+def _exchange_channels(repair: Repair) -> tuple[Finding | None, bool]:
+    """Try other orders of the channels: all, or all exchanges of two, or the likeliest.
+
+    Returns: the finding, and whether every channel is then as in the training part, which it was
+        not before.
+    """
     inputs, held_out = repair.inputs, repair.held_out
-    if inputs.raw is None or held_out.raw is None:
-        return None
-    count = inputs.raw.values.shape[1]
+    if inputs.raw is None or held_out.raw is None or (count := held_out.raw.values.shape[1]) < 2:
+        return None, False
     own = tuple(range(count))
     orders = [tuple(reversed(own)), *(own[k:] + own[:k] for k in range(1, min(count, 12)))]
     if count <= PAIRS:
@@ -200,35 +212,140 @@ def _exchange_channels(repair: Repair) -> Finding | None:
     elif count <= MOST_CHANNELS:
         for a, b in itertools.combinations(own, 2):
             orders.append(tuple(b if c == a else a if c == b else c for c in own))
-    orders.append(_likeliest_order(inputs.raw, held_out.raw))
+    orders.append(likeliest_order(inputs.raw, held_out.raw))
     orders = [order for order in dict.fromkeys(orders) if order != own]
-    if not orders or count < 2:
-        return None
-    values = held_out.examples.inputs.values
     best, lowest = own, repair.before
     for order in orders:
-        changed = values.copy()
-        changed[:, :count] = values[:, list(order)]
-        if (after := repair.losses(changed)).mean() < lowest.mean():
+        if (after := repair.losses(_reorder(inputs, held_out, order))).mean() < lowest.mean():
             best, lowest = order, after
-    if not repair.works(lowest, len(orders)):
-        return None
-    moved = tuple(c for c in own if best[c] != c)
-    names = [f"{inputs.channels[best[c]]} holds {inputs.channels[c]}" for c in moved[:4]]
-    return _repaired(
+    alike = match_channels(inputs, held_out, compare_parts(inputs, held_out))
+    if not orders or not repair.works(lowest, len(orders)):
+        return (tell_exchange(inputs, alike), True) if alike else (None, False)
+    found = _repaired(
         repair,
         lowest,
         "exchanged_channels",
-        f"the channels of the held-out part are in another order: {', '.join(names)}"
-        + (" and so on" if len(moved) > 4 else ""),
+        f"the channels of the held-out part are in another order: {_tell_order(inputs, best)}",
         "in the order of the training part",
         "Pass the columns in the order of the training data; data frames are matched by name.",
         "values",
-        moved,
+        tuple(c for c in own if best[c] != c),
+    )
+    return found, best == alike
+
+
+def _reorder(
+    inputs: DiagnosisInput, held_out: DiagnosisInput, order: tuple[int, ...]
+) -> NDArray[Any]:
+    """The network's input, (N, C), if the channels had been exchanged before they were scaled.
+
+    A channel's mean and deviation belong to its place: what stands at another place has to be
+    scaled as that one is.
+    """
+    assert inputs.raw is not None
+    values = held_out.examples.inputs.values.astype(np.float64)
+    scale, offset = np.ones(len(order)), np.zeros(len(order))
+    for c in range(len(order)):
+        raw, read = inputs.raw.values[:, c], inputs.examples.inputs.values[:, c]
+        there = np.isfinite(raw) & np.isfinite(read)
+        deviation = float(raw[there].std()) if there.any() else 0.0
+        if deviation > 0:
+            scale[c] = float(read[there].std()) / deviation or 1.0
+            offset[c] = float(read[there].mean()) - scale[c] * float(raw[there].mean())
+    moved = list(order)
+    changed = values.copy()
+    changed[:, : len(order)] = (values[:, moved] - offset[moved]) / scale[moved] * scale + offset
+    return changed
+
+
+def _tell_order(inputs: DiagnosisInput, order: tuple[int, ...]) -> str:
+    moved = [c for c in range(len(order)) if order[c] != c]
+    return ", ".join(
+        f"{inputs.channels[order[c]]} of the held-out part looks like {inputs.channels[c]} of the "
+        "training part"
+        for c in moved[:4]
+    ) + (" and so on" if len(moved) > 4 else "")
+
+
+def match_channels(
+    inputs: DiagnosisInput, held_out: DiagnosisInput, differences: list[Difference]
+) -> tuple[int, ...] | None:
+    """The order in which no channel differs from the training part; None without one.
+
+    Two channels at least have to differ as they are.
+    """
+    if (
+        inputs.raw is None
+        or held_out.raw is None
+        or len({d.channel for d in differences} - {-1}) < 2
+    ):
+        return None
+    order = likeliest_order(inputs.raw, held_out.raw)
+    raw = held_out.raw.with_values(held_out.raw.values[:, list(order)])
+    left = compare_parts(inputs, dataclasses.replace(held_out, raw=raw))
+    return None if any(d.channel >= 0 for d in left) else order
+
+
+def tell_exchange(inputs: DiagnosisInput, order: tuple[int, ...]) -> Finding:
+    """Say that the channels are in another order, by their values alone."""
+    moved = tuple(c for c in range(len(order)) if order[c] != c)
+    return Finding(
+        "exchanged_channels",
+        "warning",
+        f"the channels of the held-out part are in another order: {_tell_order(inputs, order)}. In "
+        "the order of the training part, no channel differs",
+        float(len(moved)),
+        0.0,
+        "Pass the columns in the order of the training data; data frames are matched by name.",
+        "values",
+        units=moved,
     )
 
 
-def _likeliest_order(known: Ragged, own: Ragged) -> tuple[int, ...]:
+def diagnose_unlabelled(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
+    """Compare a held-out part without labels: an order of channels or steps, then what differs."""
+    differences = compare_parts(inputs, held_out)
+    if order := match_channels(inputs, held_out, differences):
+        yield tell_exchange(inputs, order)
+    else:
+        yield from diagnose_order(inputs, differences)
+    yield from diagnose_differences(inputs, differences, lost=False, judged=False)
+
+
+def diagnose_order(inputs: DiagnosisInput, differences: list[Difference]) -> Iterator[Finding]:
+    """Find a part whose steps are in no order: channels as in the other part, but for the order.
+
+    Neighbouring steps of shuffled sequences have a correlation near 0 (exactly -1 / (T - 1) on
+    average), whatever the channel is.
+    """
+    changed = {d.channel for d in differences if d.what in ("mean", "spread", "share of gaps")}
+    found = []
+    for d in differences:
+        if d.what != "roughness" or d.channel in changed or d.size < LARGE_DIFFERENCE:
+            continue
+        before, after = (1 - v**2 / 2 for v in (d.before, d.after))
+        if min(abs(before), abs(after)) < DISORDER and max(abs(before), abs(after)) > ORDER:
+            found.append((abs(before - after), before, after, d.channel))
+    if not found:
+        return
+    gap, before, after, channel = max(found)
+    part = "held-out" if abs(after) < abs(before) else "training"
+    yield Finding(
+        "unordered_steps",
+        "warning",
+        f"the steps of the {part} sequences look shuffled: neighbouring steps of "
+        f"{inputs.channels[channel]} have a correlation of about {before:.2f} in the training part "
+        f"and {after:.2f} in the held-out part, while its mean and spread are alike",
+        gap,
+        ORDER,
+        "Order the steps of both parts by time, and sort the rows of a file before they are put "
+        "into sequences.",
+        "time",
+        units=tuple(c for *_, c in sorted(found, reverse=True)),
+    )
+
+
+def likeliest_order(known: Ragged, own: Ragged) -> tuple[int, ...]:
     """The order of channels that makes their statistics most like those of training."""
     from scipy.optimize import linear_sum_assignment
 
@@ -243,104 +360,3 @@ def _likeliest_order(known: Ragged, own: Ragged) -> tuple[int, ...]:
     scale = np.maximum(np.vstack([a, b]).std(0), 1e-12)
     cost = np.abs(a[:, None] / scale - b[None] / scale).sum(2)
     return tuple(int(c) for c in linear_sum_assignment(cost)[1])
-
-
-def _exchange_labels(
-    inputs: DiagnosisInput, predictions: Predictions, repair: Repair
-) -> Finding | None:
-    """Match predicted classes to labels one to one, as if the labels had been exchanged."""
-    from scipy.optimize import linear_sum_assignment
-
-    if not TASKS[inputs.model.config.task].single_label:
-        return None
-    width, answers = len(inputs.classes), predictions.outputs.argmax(1)
-    table = np.zeros((width, width))
-    np.add.at(table, (predictions.target, answers), 1)
-    labels, renamed = linear_sum_assignment(-table)
-    own = np.trace(table)
-    right, total = table[labels, renamed].sum(), table.sum()
-    if right / total < 1 - repair.goal or (right - own) / total < 0.3:
-        return None
-    changed = [k for k in range(width) if renamed[k] != k and table[k].sum()]
-    names = ", ".join(
-        f"{inputs.classes[k]!r} for {inputs.classes[int(renamed[k])]!r}" for k in changed[:4]
-    )
-    return Finding(
-        "exchanged_labels",
-        "warning",
-        f"the labels of the held-out part seem to have been exchanged: it says {names}; with the "
-        f"names exchanged, {right / total:.0%} of the answers would be right, and now "
-        f"{own / total:.0%} are",
-        float(right / total),
-        float(own / total),
-        "Check how the labels of both parts are coded.",
-        "target",
-    )
-
-
-def _move_labels(
-    inputs: DiagnosisInput, held_out: DiagnosisInput, goal_loss: float
-) -> Finding | None:
-    """Compare the answers with the labels of neighbouring rows, or neighbouring steps."""
-    examples, rule = held_out.examples, RULES[inputs.model.config.task]
-    index = np.arange(min(len(examples), MOST_MOVED))
-    predictions = predict_sample(held_out, index)
-    order = np.lexsort((predictions.steps, predictions.owners))
-    answers, target = rule.decide(predictions.outputs)[order], predictions.target[order]
-    owners = predictions.owners[order]
-    before = rule.losses(answers, target)
-    lost = float(before.mean()) - goal_loss
-    shifts = [s for s in (1, -1, 2, -2, 3, -3) if abs(s) < len(target) - 20]
-    for shift in shifts:
-        rows = np.arange(max(0, -shift), len(target) - max(0, shift))
-        if inputs.model.config.per_step:
-            rows = rows[owners[rows] == owners[rows + shift]]
-        if len(rows) < 20:
-            continue
-        after = rule.losses(answers[rows], target[rows + shift])
-        gain = before[rows] - after
-        if gain.mean() > REGAINED * lost and p_above_zero(gain) * len(shifts) < LEVEL:
-            unit = "step" if inputs.model.config.per_step else "row"
-            count = f"{abs(shift)} {unit}{'s' * (abs(shift) > 1)}"
-            now, then = (rule.value(float(v.mean())) for v in (after, before[rows]))
-            return Finding(
-                "held_out_labels_shifted",
-                "warning",
-                f"the labels of the held-out part fit the answers if each is taken from {count} "
-                f"{'later' if shift > 0 else 'earlier'}: {rule.metric} {now:.3g} instead of "
-                f"{then:.3g}",
-                now,
-                then,
-                f"Move the labels by {count}; look for a header or a join that moved them.",
-                "target",
-            )
-    return None
-
-
-def _scale_targets(inputs: DiagnosisInput, predictions: Predictions) -> Finding | None:
-    """Find targets that rise with the answers, but in another unit or from another zero."""
-    if TASKS[inputs.model.config.task].has_classes or len(predictions.target) < 20:
-        return None
-    for k in range(predictions.target.shape[1]):
-        answers, target = predictions.outputs[:, k], predictions.target[:, k]
-        if answers.std() == 0 or target.std() == 0:
-            continue
-        correlation = float(np.corrcoef(answers, target)[0, 1])
-        factor = float(target.std() / answers.std())
-        offset = abs(float(target.mean() - answers.mean())) / float(answers.std())
-        if correlation < 0.9 or (offset < 0.5 and abs(float(np.log(factor))) < 0.3):
-            continue
-        unit, centre = float(inputs.unit[k]), float(inputs.centre[k])
-        own = [float(unit * v.mean() + centre) for v in (answers, target)]
-        return Finding(
-            "other_targets",
-            "warning",
-            "the targets of the held-out part rise with the answers (correlation "
-            f"{correlation:.2f}), but their mean is {own[1]:.3g} where that of the answers is "
-            f"{own[0]:.3g}, and their deviation is {factor:.3g} times as large",
-            factor,
-            1.0,
-            "Bring the targets of both parts to one unit and one zero.",
-            "target",
-        )
-    return None

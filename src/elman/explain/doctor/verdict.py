@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from elman.explain.doctor.score import (
     name_constant,
     score_part,
 )
+from elman.tasks import TASKS
 
 ENOUGH = 20  # sequences of a held-out part that shows whether anything was learnt
 FITTED = 0.2  # share of the constant answer's errors that an overfitting network avoids at least
@@ -30,6 +32,8 @@ MOST_FITTED = 2000  # sequences that baselines are fitted on
 LOST = 0.5  # share of the training part's skill that an overfitting network lacks on new sequences
 LOST_BY_SHIFT = 0.25  # the same, where the held-out part is different
 GOOD = 0.7  # skill of a network whose faults do no harm, unless a baseline is better
+NEEDED = 50  # training sequences (or labelled steps) without which labels are not blamed
+NEEDED_PER_CLASS = 15  # the same of each class
 EXCELLENT = 0.95  # skill above which a network that only equals its baseline is no concern
 
 
@@ -149,11 +153,13 @@ def judge(inputs: DiagnosisInput, scored: Scored, *, differs: bool) -> tuple[Sco
     return score, [Finding(name, severity, message, value, threshold, remedy, setting)]
 
 
-def diagnose_signal(scored: Scored) -> list[Finding]:
+def diagnose_signal(inputs: DiagnosisInput, scored: Scored) -> list[Finding]:
     """Say that nothing predicts the labels of new sequences; asked if there is no other cause."""
     if scored.signal or scored.held_out is None or len(scored.held_out.loss) < 20:
         return []
-    part = scored.held_out
+    part, count = scored.held_out, len(inputs.examples)
+    if count < _sequences_needed(inputs):
+        return [_report_few(inputs, count)]
     return [
         Finding(
             "no_signal",
@@ -168,6 +174,33 @@ def diagnose_signal(scored: Scored) -> list[Finding]:
             "target",
         )
     ]
+
+
+def _sequences_needed(inputs: DiagnosisInput) -> int:
+    """Training sequences below which it is no evidence against labels that nothing is learnt."""
+    config = inputs.model.config
+    if config.per_step:  # each step has a label
+        return math.ceil(NEEDED / max(1.0, float(inputs.lengths.mean())))
+    classes = len(inputs.classes) if TASKS[config.task].single_label else 1
+    return max(NEEDED, NEEDED_PER_CLASS * classes)
+
+
+def _report_few(inputs: DiagnosisInput, count: int) -> Finding:
+    weights, needed = sum(p.numel() for p in inputs.model.parameters()), _sequences_needed(inputs)
+    return Finding(
+        "too_few_sequences",
+        "warning",
+        f"the training part has {count} sequences, and the network {weights:,} weights: it can "
+        "learn so few by heart, and so few do not show whether new sequences can be answered; "
+        "neither a baseline nor the network answers them better than a constant answer does",
+        count,
+        needed,
+        f"Collect more sequences first, {needed} at the least. To judge whether more will help, "
+        "train on half of them and on all, and compare the scores on the same held-out part: while "
+        "the score rises, more data help. Fewer units (hidden_size) and more dropout or "
+        "weight_decay help a little.",
+        "hidden_size",
+    )
 
 
 # Name, remedy and setting of the finding for each verdict but `fine`.
