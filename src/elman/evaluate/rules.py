@@ -92,6 +92,7 @@ def _logistic(
     """Weights (K, F), bias (K,), -inf for classes not in `codes`, and the iterations used."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     present = np.unique(codes)
     weights = np.zeros((num_classes, features.shape[1]))
@@ -102,7 +103,9 @@ def _logistic(
     # Newton's method is faster for many thousand sparse columns, L-BFGS for a few dense ones.
     solver = "lbfgs" if isinstance(features, np.ndarray) else "newton-cg"
     model = LogisticRegression(solver=solver, max_iter=limit)
-    with warnings.catch_warnings():
+    # One thread: an iteration is so short that BLAS threads wait for each other longer than they
+    # compute, several times longer where another process runs, and its bits depend on their number.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         # Reaching the limit is expected and reported by `description`, not by a warning.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, codes)

@@ -209,6 +209,7 @@ def _blind_probabilities(evidence: Evidence) -> Floats:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     x, target = dense(evidence.features), evidence.target
     predicted = np.zeros((len(target), int(target.max()) + 1))
@@ -219,7 +220,8 @@ def _blind_probabilities(evidence: Evidence) -> Floats:
         if not out.any() or len(np.unique(target[~out])) < 2:
             continue
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
-        model.fit(x[~out], target[~out])
+        with threadpool_limits(1, "blas"):  # as for the baselines, in `elman.evaluate.rules`
+            model.fit(x[~out], target[~out])
         predicted[np.ix_(out, model.classes_)] = model.predict_proba(x[out])
     return predicted
 
