@@ -10,7 +10,7 @@ import pytest
 from doctor_cases import waves as two_waves
 from doctor_cases import words
 
-from elman import SequenceClassifier
+from elman import SequenceClassifier, SequenceTagger
 from elman.explain import doctor
 
 
@@ -158,3 +158,30 @@ def test_wrong_labels_in_both_parts_are_named(data, share):
     found = doctor(fit(X, y, epochs=15), X, y, held_out=draw(80, 7)[:2], probe=False)
     (finding,) = found.by_name("label_suspects")
     assert len(finding.sequences) > 0.3 * len(wrong) and set(finding.sequences) <= set(wrong)
+
+
+def test_one_equal_sequence_by_coincidence_is_a_note(learnt):
+    model, X, y = learnt
+    new, labels = waves(49, 1)
+    (finding,) = doctor(model, X, y, held_out=([*new, X[0]], [*labels, y[0]]), probe=False).by_name(
+        "leakage"
+    )
+    assert finding.severity == "note" and finding.sequences == (49,)
+    (finding,) = doctor(
+        model, X, y, held_out=([*new, *X[:2]], [*labels, *y[:2]]), probe=False
+    ).by_name("leakage")
+    assert finding.severity == "warning"
+
+
+def test_classes_taken_for_equally_rare_ones_are_not_outweighed():
+    """Nothing tells which of five tags a question mark gets; weights would not help."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        X = ["".join(rng.choice(list("....?"), 20)) for _ in range(n)]
+        return X, [[str(rng.choice(list("pqrst"))) if c == "?" else "rest" for c in w] for w in X]
+
+    X, y = draw(80)
+    model = SequenceTagger(hidden_size=12, epochs=15, random_state=0, validation=0.0).fit(X, y)
+    found = doctor(model, X, y, held_out=draw(60), probe=False)
+    assert not found.by_name("unbalanced_classes"), str(found)

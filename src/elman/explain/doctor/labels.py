@@ -21,6 +21,7 @@ from elman.tasks import TASKS
 
 FEW = 10  # examples of a class below which it is rare
 RECALL = 0.5
+FREQUENT = 2.0  # how often a class occurs, relative to one that it outweighs
 RARE = 0.15  # share of a class that is outweighed by the others
 CONFLICTS = 0.02  # share of sequences whose label contradicts that of an equal sequence
 NUMERIC = 6  # least classes that may be numbers
@@ -99,8 +100,11 @@ def _diagnose_rare(inputs: DiagnosisInput, predictions: Predictions) -> Iterator
                 rare.append((k, asked, right))
         elif share < min(RARE, 0.75 / len(present)) and asked >= 3:
             others = float((answers == target)[target != k].mean())
-            # Recognised less often than the others, by more than chance.
-            if right < RECALL * asked and binom.cdf(right, asked, others) < LEVEL:
+            # Recognised less often than the others, by more than chance, and taken for one of
+            # the frequent classes: what is taken for equally rare ones is not outweighed.
+            misses = answers[(target == k) & (answers != k)]
+            frequent = (counts[misses] > FREQUENT * counts[k]).sum() >= 0.5 * (asked - right)
+            if right < RECALL * asked and frequent and binom.cdf(right, asked, others) < LEVEL:
                 outweighed.append((k, asked, right))
     weighted = inputs.option("class_weight") is not None
     if outweighed:
