@@ -54,7 +54,7 @@ def metrics_of(data: Data, predictions: list[Any]) -> dict[str, float]:
     if data.kind != "tags":
         pairs = zip(predictions, data.y_test, strict=True)
         return {"accuracy": float(np.mean([str(a) == str(b) for a, b in pairs]))}
-    from elman.evaluate.counts import entity_metrics
+    from elman.evaluate.entities import entity_metrics
 
     flat = [
         (a, b)

@@ -84,7 +84,7 @@ def test_bad_values_are_refused(kind, name, value):
             "cell",
             "gruu",
             "cell: got 'gruu', expected 'rnn', 'gru' or 'lstm'; to use a cell of your own, "
-            "register it: elman.layers.register_cell(cell) Did you mean 'gru'?",
+            "register it: elman.layers.register_cell(cell). Did you mean 'gru'?",
         ),
         (
             ModelSettings,

@@ -36,7 +36,7 @@ def summaries(data: Data, seed: int) -> Predictions:
     """Logistic regression on each sequence's summaries: one of elman's baselines."""
     quick = elman_baseline(data)
     inputs = quick.encoder_.encode(data.X_test)
-    codes = quick.baselines_.predict(inputs)
+    codes = quick.baselines_.decide(inputs)
     name = next(n for n in codes if n != "majority class")
     labels = quick.classes_[codes[name]]
     if data.kind == "tags":

@@ -123,6 +123,5 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
         # For a union, pydantic lists what each member expects; "a valid string" is no help there.
         specific = [text for text in expected if text != "a valid string"]
         text = " or ".join(dict.fromkeys(specific or expected))
-        return None, text + (
-            nearest(value, re.findall(r"'(\w+)'", text)) if isinstance(value, str) else ""
-        )
+        hint = nearest(value, re.findall(r"'(\w+)'", text)) if isinstance(value, str) else ""
+        return None, f"{text}.{hint}" if hint else text

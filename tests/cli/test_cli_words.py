@@ -63,7 +63,7 @@ def test_a_setting_of_a_file_gets_the_hint_too(elman, tmp_path):
     (tmp_path / "s.toml").write_text('[training]\ndevice = "gpu"\n')
     done = elman("train", "missing.csv", "--config", "s.toml")
     assert done.code == 2
-    assert "device: got 'gpu', expected 'cpu' or 'cuda' Did you mean 'cuda'?" in done.err
+    assert "device: got 'gpu', expected 'cpu' or 'cuda'. Did you mean 'cuda'?" in done.err
 
 
 def test_every_synonym_leads_to_a_setting_or_a_choice():

@@ -175,6 +175,8 @@ LAYOUTS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("numbered header with statics",
      rows("id:number|subject:group|age:age|label:label|0..9:noise"), {},
      {"values": tuple(map(str, range(10))), "unused": ["id", "subject", "age"]}),
+    ("y beside x and words", steps("id:id|time_s:time|x:noise|y:noise|phase:label"), {},
+     {"values": ("x", "y"), "target": "phase"}),
     ("letters called sequence", rows("sequence:dna|promoter:label", n=40), {},
      {"format": "rows", "text": "sequence", "target": "promoter", "unused": []}),
     ("letters called protein", rows("accession_id:id|protein:dna|family:label", n=40), {},

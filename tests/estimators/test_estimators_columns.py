@@ -241,7 +241,7 @@ def test_containers_that_are_not_read_are_named():
     frame = machines()
     packed = pack_sequence([torch.from_numpy(x) for x in X])
     for other, message in (
-        (nested, r"every cell holds a whole sequence \(Series\).*np.column_stack"),
+        (nested, r"a nested table, whose cells hold Series.*np.column_stack"),
         (LazyFrame(), r"a LazyFrame, whose rows are not computed yet. Give X.collect\(\)"),
         (packed, r"a PackedSequence, expected a list.*unpack_sequence\(X\)"),
         (frame, r"If each row is a time step, read the frame: data = elman.data.read"),

@@ -86,7 +86,7 @@ def test_containers_that_hold_no_sequences_are_named(walks):
     y = [t[-1] for t in tags]
     clf = SequenceClassifier(**SMALL)
     packed = pack_sequence([torch.from_numpy(x) for x in X], enforce_sorted=False)
-    with pytest.raises(DataError, match=r"X is a PackedSequence.*pad_packed_sequence"):
+    with pytest.raises(DataError, match=r"X is a PackedSequence.*unpack_sequence"):
         clf.fit(packed, y)
     with pytest.raises(DataError, match=r"X is a LazyFrame.*Give X.collect\(\)"):
         clf.fit(narwhals.from_native(pd.DataFrame({"a": np.arange(24.0)})).lazy(), y)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from cases import make_model
+from cases import make_model, unregister_cell
 from explain_cases import (
     STACK_IDS,
     STACKS,
@@ -188,8 +188,12 @@ def test_a_users_cell_keeps_its_own_words():
         f = torch.sigmoid(a["f"] + u["f"])
         return {"f": a["f"] + u["f"]}, {"f": f}, {"h": f * torch.tanh(a["f"]) - 0.1 * states["h"]}
 
-    register_cell(Cell("writer", ("f",), step, activations={"f": "sigmoid"}), replace=True)
-    result = trace(make_model("writer").double(), sequence())
-    figure = result.plot_gates()
+    cell = Cell("writer", ("f",), step, activations={"f": "sigmoid"})
+    register_cell(cell)
+    try:
+        result = trace(make_model("writer").double(), sequence())
+        figure, whole = result.plot_gates(), result.plot()
+    finally:
+        unregister_cell(cell)
     assert panel_titles(figure)[0] == "F"
-    assert not any("keeps" in t for t in texts_of(figure) + texts_of(result.plot()))
+    assert not any("keeps" in t for t in texts_of(figure) + texts_of(whole))

@@ -393,7 +393,8 @@ def test_gradients_of_embeddings_by_finite_differences():
     """Both tables beside numbers, codes that repeat within a row and one that never occurs."""
     model = make_model("lstm", "mean", mixed=True, bidirectional=True).double()
     x, lengths = add_categories(torch.randn(5, 4, CHANNELS).double()), torch.tensor([4, 1, 2, 3, 4])
-    x[x[..., CHANNELS] == 6] = 5
+    codes = x[..., CHANNELS]
+    codes[codes == 6] = 5
     target = torch.randint(0, 3, (5,))
     _, _, gradients = native_loss(model, x, lengths, target)
     step = 1e-6

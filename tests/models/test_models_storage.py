@@ -171,7 +171,7 @@ def test_no_folder(tmp_path):
     with pytest.raises(ModelFileError, match=r"no config\.json there"):
         load_folder(tmp_path / "digits")
     (tmp_path / "file").write_text("{}")
-    with pytest.raises(ModelFileError, match=r"no config\.json there"):
+    with pytest.raises(ModelFileError, match="is a file, expected the folder of a model or run"):
         load_folder(tmp_path / "file")
 
 

@@ -238,7 +238,7 @@ def test_a_file_that_is_not_there(tmp_path):
         read_toml(tmp_path / "mx.toml")
     with pytest.raises(SettingsError, match="no such file"):
         read_toml(tmp_path / "nowhere" / "my.toml")
-    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+    with pytest.raises(SettingsError, match="is a folder, expected a TOML file"):
         read_toml(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"[data]\ndata = '\xe9'\n")
     with pytest.raises(SettingsError, match="cannot be read as TOML"):

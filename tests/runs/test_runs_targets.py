@@ -55,7 +55,7 @@ HEADS = {
 }
 PICTURES = {
     "regression": {"history", "predicted", "residuals", "error_by_length"},
-    "multilabel": {"history", "labels"},
+    "multilabel": {"history", "labels", "label_matrix", "calibration", "exact_by_length"},
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
-from elman.data.evidence import Evidence, id_tier, split_words
+from elman.data.evidence import Evidence, id_tier, split_words, time_tier
 from elman.data.faults import is_missing, list_names, unknown_name
 from elman.data.table import Table
 from elman.errors import SettingsError
@@ -196,6 +196,8 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     if layout and not options.labelled:
         return []
     found = guess_target_names(names, lambda name: may_be_labels(table, name, gaps=0.0))
+    if _is_coordinate(table, names, found):
+        found = []
     if options.labelled is False:
         return found
     if len(found) > 1:
@@ -210,6 +212,16 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
         agrees = table.format != "table" or may_be_labels(table, found[0])
         schema.guess("target", found, "by its name", "sure" if agrees else "unsure")
     return found
+
+
+def _is_coordinate(table: Table, names: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether the only name found is y, beside x and a column of words that may be the label."""
+    if table.format != "table" or len(found) != 1 or not is_named(found[0], ("y",)):
+        return False
+    words = (n for n in names if not table.columns[n].is_numeric and not id_tier(n))
+    return any(is_named(n, ("x",)) for n in names) and any(
+        not time_tier(n) and may_be_labels(table, n, gaps=0.0) for n in words
+    )
 
 
 def may_be_labels(table: Table, name: str, gaps: float = 0.1) -> bool:
@@ -272,7 +284,7 @@ def label_candidates(evidence: Evidence, inputs: list[str], schema: Schema) -> l
     inputs = [name for name in inputs if not id_tier(name)]
     textual = [name for name in inputs if not table.columns[name].is_numeric]
     others = [name for name in inputs if name not in textual]
-    if schema.format == "steps" and schema.id is not None:
+    if schema.format == "steps" and schema.id in table.columns:
         starts = evidence.starts(schema.id)
         constant = [name for name in others if not evidence.changes_within(name, starts)]
         if constant:
