@@ -185,3 +185,15 @@ def test_classes_taken_for_equally_rare_ones_are_not_outweighed():
     model = SequenceTagger(hidden_size=12, epochs=15, random_state=0, validation=0.0).fit(X, y)
     found = doctor(model, X, y, held_out=draw(60), probe=False)
     assert not found.by_name("unbalanced_classes"), str(found)
+
+
+def test_a_constant_channel_that_leaks_in_training_only_is_one_cause():
+    rng = np.random.default_rng(0)
+    X, y = waves(120, 0, 2.5)
+    X = [np.c_[x, np.full(len(x), "abc".index(label))] for x, label in zip(X, y, strict=True)]
+    new, labels = waves(80, 1, 2.5)
+    new = [np.c_[x, rng.normal(1, 1, len(x))] for x in new]
+    found = doctor(fit(X, y), X, y, held_out=(new, labels), probe=False)
+    assert [f.name for f in found.causes] == ["label_in_training_only"], str(found)
+    (told,) = found.by_name("label_in_input")
+    assert told.explained_by and told.message.startswith("channel 4 is the same")

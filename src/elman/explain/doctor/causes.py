@@ -49,7 +49,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "exchanged_labels": _PART,
     "other_targets": _PART,
     "held_out_labels_shifted": _PART,
-    "label_in_training_only": _PART,
+    "label_in_training_only": ("label_in_input", *_PART),
     "unknown_tokens": _PART,
     "held_out_shift": VERDICTS,
     "label_shares": VERDICTS,

@@ -287,7 +287,7 @@ def _diagnose_telling_channel(inputs: DiagnosisInput) -> Iterator[Finding]:
             yield Finding(
                 "label_in_input",
                 "warning",
-                f"channel {inputs.channels[c]} is the same at all steps of a sequence, and alone "
+                f"{inputs.channels[c]} is the same at all steps of a sequence, and alone "
                 "it "
                 f"tells the label ({share:.0%}): it looks like the label itself",
                 share,
