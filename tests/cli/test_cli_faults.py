@@ -181,7 +181,10 @@ def test_no_cuda(elman, tree, tmp_path):
         (["evaluate", "run"], "Missing argument 'DATA'"),
         (["predict", "run", "new.csv"], "Missing option '-o'"),
         (["predict", "run", "new.csv", "-o", "no/p.csv"], "there is no folder no. Make it first"),
-        (["predict", "run", "new.csv", "-o", "p.xlsx"], "the ending '.xlsx' is no format of pred"),
+        (
+            ["predict", "run", "new.csv", "-o", "p.xlsx"],
+            "the ending '.xlsx' is not a format for pred",
+        ),
         (["tasks", "waves", "more"], "Got unexpected extra argument"),
         (["check", "run", "new.csv", "--targt", "x"], "--target"),
         (["evaluate", "nowhere", "new.csv"], "nowhere"),

@@ -45,7 +45,7 @@ PREDICT = [
     (["-o", "empty"], ["empty: is a folder, expected a file to write"]),
     (["-o", "no/p.csv"], ["there is no folder no. Make it first"]),
     (["-o", "text.csv"], ["text.csv: exists already"]),
-    (["-o", "p.xlsx"], ["the ending '.xlsx' is no format of predictions, expected CSV (.csv)"]),
+    (["-o", "p.xlsx"], ["the ending '.xlsx' is not a format for predictions; expected CSV (.csv)"]),
     (["-o", "locked/p.csv"], ["no permission to write there. Name another with --out"]),
 ]
 CALLS = [

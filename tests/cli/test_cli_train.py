@@ -94,7 +94,7 @@ def test_recipe_b(elman, tmp_path):
     lines = read_lines(tmp_path / "b" / "metrics.jsonl")
     assert all(line["test_loss"] and line["validation_loss"] is None for line in lines)
     assert lines[-1]["test_accuracy"] == found["test"]["accuracy"]
-    assert found["kept_epoch"] == found["epochs"] == 50  # nothing is chosen by the test part
+    assert found["kept_epoch"] == found["epochs"] == 50  # nothing is chosen by the test split
     settings = tomllib.loads((tmp_path / "b" / "config.toml").read_text())
     training = settings["training"]
     assert (training["keep"], training["patience"], training["weight_decay"]) == ("last", 0, 0.0)

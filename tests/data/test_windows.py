@@ -55,8 +55,8 @@ def test_windows_against_a_loop(per_step, tokens, window, stride):
 
 
 def test_the_sentence():
-    assert cut_windows(make([9, 3]), 4, 4, " of the test part")[1] == (
-        "2 sequences of the test part became 3 windows of 4 steps, stride 4; 1 step at ends "
+    assert cut_windows(make([9, 3]), 4, 4, " of the test split")[1] == (
+        "2 sequences of the test split became 3 windows of 4 steps, stride 4; 1 step at ends "
         "dropped; 1 sequence shorter than a window kept whole"
     )
     assert cut_windows(make([9]), 2, 4)[1] == (

@@ -1,4 +1,4 @@
-"""What fit promises: seeds, what the validation part may touch, Ctrl-C, a plain loop's numbers."""
+"""What fit promises: seeds, what the validation split may touch, Ctrl-C, a plain loop's numbers."""
 
 import random
 
@@ -102,7 +102,7 @@ def test_a_rare_tag_stays_in_the_training_part(seed):
 
 @pytest.mark.parametrize("where", ["validation", "training"])
 def test_scaling_is_fitted_on_the_training_part_only(where, numbers):
-    """An outlier in the validation part changes nothing in what is learnt."""
+    """An outlier in the validation split changes nothing in what is learnt."""
     X, y = numbers
     options = {**SMALL, "validation": 0.25, "keep": "last", "patience": 0}
     first, second = hold_out(len(X), 0.25, 0, np.array(y))

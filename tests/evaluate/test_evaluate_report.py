@@ -213,7 +213,7 @@ def test_an_interval_without_an_error_is_not_left_to_be_misread():
     p = np.eye(2)[[0, 1] * 10]
     report = evaluate([0, 1] * 10, p, "ab", lengths=np.ones(20))
     assert report.intervals["accuracy"] == (1.0, 1.0)
-    assert "up to 15.0% of sequences" in " ".join(str(report).split())
+    assert "up to 15% of sequences" in " ".join(str(report).split())
     assert re.search(r"log loss +0\.000", str(report))
     assert re.search(r"accuracy +1\.000 +0\.850 to 1\.000", str(report))
 

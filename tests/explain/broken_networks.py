@@ -263,7 +263,7 @@ def noise_as_a_target():
     return fit(SequenceRegressor, X, y, epochs=60, hidden_size=24), X, y, draw(100)
 
 
-# --- the held-out part
+# --- the held-out split
 
 
 @broken("label_in_training_only", remedy="leave it out", verdict="held-out data differ",

@@ -70,7 +70,7 @@ HEALTHY: dict[str, tuple[type[Any], Any, dict[str, Any]]] = {
     "tagger": (SequenceTagger, signs, {}),
     "regression": (SequenceRegressor, sums, {}),
     "sgd": (SequenceClassifier, waves, {"optimizer": "sgd", "learning_rate": 0.03}),
-    "with a validation part": (SequenceClassifier, waves, {"validation": 0.2}),
+    "with a validation split": (SequenceClassifier, waves, {"validation": 0.2}),
 }
 
 

@@ -264,7 +264,7 @@ def test_unscaled_inputs():
     assert "scale=True" in finding.remedy and finding.where == "channels channel 2"
     bare = [1e-5 * x for x in numbers()]
     assert only("unscaled_inputs", network(), bare).value < 1e-4
-    # Standardised by others: these are not like the training part.
+    # Standardised by others: these are not like the training split.
     other = [x * [1.0, 1.0 / 50] for x in X]
     assert (
         "differ from those of the training" in only("unscaled_inputs", healthy("gru"), other).remedy
@@ -367,7 +367,7 @@ def test_leakage_of_common_sequences_is_a_note():
     bits = [torch.randint(2, 4, (3,), generator=generator) for _ in range(60)]
     diagnosis = doctor(make_model(tokens=True), bits[:40], held_out=(bits[40:],))
     (finding,) = diagnosis.by_name("leakage")
-    assert finding.severity == "note" and "repeated within the training part" in finding.message
+    assert finding.severity == "note" and "repeated within the training split" in finding.message
 
 
 # --- the training

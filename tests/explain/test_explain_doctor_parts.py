@@ -1,4 +1,4 @@
-"""What a held-out part tells: the order of its channels and steps, its classes, its labels."""
+"""What a held-out split tells: the order of its channels and steps, its classes, its labels."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_channels_of_other_deviations_in_another_order(learnt, order, labelled):
     assert finding.name == "exchanged_channels"
     place = order.index(0)  # where the large channel, which tells the speed, has come to stand
     assert (
-        f"channel {place + 1} of the held-out part looks like channel 1 of the training part"
+        f"channel {place + 1} of the held-out split looks like channel 1 of the training split"
         in finding.message
     )
     if labelled:

@@ -66,7 +66,10 @@ def test_history_says_what_the_test_curve_is(random_report):
     assert "It was evaluated at 3 of the 5 epochs." in seen
     assert "evaluated at" not in text([1.0, 0.5, 0.9])
     confident = text([1.0, 0.5, 0.9], [0.5, 0.90, 0.91])
-    assert "but the accuracy does not fall (0.9 there, 0.91 at the end)" in confident
+    assert "but the accuracy does not fall (0.900 there, 0.910 at the end)" in confident
+    hardly = text([1.0, 0.5, 0.9], [0.5, 1.0, 0.9875])
+    assert "the accuracy hardly falls (1.000 there, 0.988 at the end)" in hardly
+    assert "overfits" not in hardly
     assert "from then on the network overfits" in text([1.0, 0.5, 0.9], [0.5, 0.90, 0.80])
     assert "from then on the network overfits" in text([1.0, 0.5, 0.9], [5.0, 4.0, 6.0], "rmse")
     assert "The test loss (not used for any choice) is 0.7 after epoch 2" in text([None, 0.7])

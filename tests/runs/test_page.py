@@ -206,7 +206,7 @@ def test_headline_when_the_network_is_better():
     text = report(right=0.95, baselines={MAJORITY: 0.5, LOGISTIC: 0.8}).headline("test")
     assert re.fullmatch(
         r"Test accuracy 0\.950 \(95 % interval 0\.9\d\d to 0\.9\d\d\), better than the best "
-        r"baseline, logistic regression \(0\.80; difference 0\.15, 95 % interval 0\.\d\d to "
+        r"baseline, logistic regression \(0\.800; difference 0\.15, 95 % interval 0\.\d\d to "
         r"0\.\d\d\)\.",
         text,
     )

@@ -98,7 +98,7 @@ def test_a_network_that_learnt_nothing_gets_another_learning_rate():
 def test_overfitting_asks_for_less():
     text = joined(report(0.7, 0.9), report(1.0, 0.9))
     assert "--dropout 0.3 or --hidden-size 32 instead of 64: the network overfits" in text
-    assert "accuracy 1.000 on the training part and 0.700 on the test part" in text
+    assert "accuracy 1.00 on the training split and 0.70 on the test split" in text
     assert "--epochs" not in text
 
 
@@ -121,12 +121,24 @@ def test_a_difference_that_needs_more_test_data_says_how_many():
     network, rival = (np.where(rng.permutation(400) < wrong, 1 - true, true) for wrong in (52, 60))
     kw = {"lengths": np.ones(400), "baselines": {RIVAL: rival}}
     text = joined(evaluate(true, np.eye(2)[network], "ab", **kw), report(0.95, 0.9))
-    assert "a larger test part (--test 0.4, or more data): the network is ahead by 0.02" in text
+    assert "a larger test split (--test 0.4, or more data): the network is ahead by 0.02" in text
     assert re.search(
         r"which about [1-9][0-9]?,[0-9]00 sequences would decide, and there are 400", text
     )
-    few = joined(report(1.0, 0.5, n=4, constant=0.25), report(1.0, 0.5))
+    (few,) = suggest(situation(report(1.0, 0.5, n=4, constant=0.25), report(1.0, 0.5)))
     assert "4 sequences cannot decide" in few
+
+
+def test_a_perfect_network_on_a_small_test_split_needs_a_larger_one_only():
+    true = np.arange(12) % 2
+    rival = np.where(np.arange(12) < 2, 1 - true, true)
+    kw = {"lengths": np.ones(12), "baselines": {RIVAL: rival}}
+    test = evaluate(true, np.eye(2)[true], "ab", **kw)
+    (only,) = suggest(situation(test, report(1.0, 0.9)))
+    assert only.startswith("a larger test split (--test 0.4, or more data): ")
+    assert "differ in 2 of 12 sequences only" in only and "about 36 sequences" in only
+    assert "accuracy 1.00 against 0.83 (difference 0.17; they differ" in test.comparison.sentence
+    assert "Accuracy 1.00 (" in test.headline() and "(0.83; difference 0.17" in test.headline()
 
 
 def test_two_perfect_answers_are_not_told_to_train_longer():
@@ -174,7 +186,7 @@ def test_duplicates_are_left_out_of_the_verdict_that_counts():
     found = suggest(situation(test, report(1.0, 0.7)))
     assert found and "overfits" in "\n".join(found)
     lines = " ".join(last_lines(test, found).split())
-    assert "Without the 200 sequences that are also in the training part: The network" in lines
+    assert "Without the 200 sequences that are also in the training split: The network" in lines
     assert "What to try:" in lines
 
 
@@ -222,7 +234,7 @@ def test_the_verdict_stands_in_terminal_page_and_card(grouped):
     page = (grouped.folder / "report.html").read_text()
     card = " ".join((grouped.folder / "model/README.md").read_text().split())
     phrase = f"{report.comparison.phrase} ("
-    without = f"Without the {report.duplicates} sequences that are also in the training part: "
+    without = f"Without the {report.duplicates} sequences that are also in the training split: "
     for text in (page, card, " ".join(str(report).split()), report._repr_html_()):
         assert phrase in text and without in text
     assert "To try: " in page
@@ -284,6 +296,6 @@ def test_one_sequence_beside_duplicates_decides_nothing():
     assert test.without_duplicates.count == 1
     case = situation(test, test)
     assert case.judged is test and case.comparison.verdict == "worse"
-    assert "the 59 sequences that are also in the training part: accuracy" in test.headline("test")
+    assert "the 59 sequences that are also in the training split: accuracy" in test.headline("test")
     every = evaluate(true, np.eye(2)[true], "ab", lengths=np.ones(60), duplicates=true >= 0)
-    assert "All 60 sequences are also in the training part, so this says" in every.headline()
+    assert "All 60 sequences are also in the training split, so this says" in every.headline()

@@ -45,5 +45,5 @@ def test_a_validation_split_takes_its_place(tmp_path):
 def test_validation_test_evaluates_all_of_it_after_every_epoch(tmp_path):
     done, records, _ = trained(tmp_path, "waves:train=60,test=2000", validation="test")
     assert all(record["test_loss"] is not None for record in records)
-    assert "its sequences evaluated after every epoch" in done.estimator.history_.monitored
+    assert "sequences): evaluated after every epoch" in done.estimator.history_.monitored
     assert done.estimator.history_.held_out == "test"

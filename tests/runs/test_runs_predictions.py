@@ -201,7 +201,10 @@ def test_labels_in_parquet_are_lists(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("p.xlsx", r"the ending '.xlsx' is no format of predictions, expected CSV \(.csv\), TSV"),
+        (
+            "p.xlsx",
+            r"the ending '.xlsx' is not a format for predictions; expected CSV \(.csv\), TSV",
+        ),
         ("p.json", "Did you mean '.jsonl'"),
         ("p.csv.gz", "the ending '.gz'"),
         ("p", "a name without an ending"),

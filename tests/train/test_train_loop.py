@@ -109,7 +109,7 @@ def snapshots(model, into):
 
 
 def test_keep_best_restores_the_best_epoch():
-    """Labels of the validation part are turned round, so that the first epochs are the best."""
+    """Labels of the validation split are turned round, so that the first epochs are the best."""
     data, model, seen = make_examples(), make_model(), []
     history = train(
         model, data, against(data), settings(epochs=6, patience=0), on_epoch=snapshots(model, seen)
@@ -149,7 +149,7 @@ def test_keep_last_keeps_the_last():
 
 
 def test_watching_changes_nothing():
-    """A validation part that nothing is chosen by leaves the weights as they were without it."""
+    """A validation split that nothing is chosen by leaves the weights as they were without it."""
     data = make_examples(tokens=True)
     found = []
     for validation in (None, make_examples(10, tokens=True, seed=1)):

@@ -131,7 +131,7 @@ def test_a_sample_is_said_and_every_epoch_is_the_whole_split():
     assert "nothing is chosen by it" in str(some)
     whole = monitor(test, training, model, settings, every_epoch=True)
     assert whole.examples is test
-    assert "its sequences evaluated after every epoch" in str(whole)
+    assert "sequences): evaluated after every epoch" in str(whole)
 
 
 def test_a_sample_keeps_weights_targets_and_places():

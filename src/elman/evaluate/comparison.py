@@ -54,6 +54,8 @@ class Comparison:
         units: number of units.
         differing: number of units in which network and baseline differ; None without resamples.
         text: formats a value.
+        interval: 95 % interval of the network's own value, which decides the decimals of values;
+            None leaves that to the interval of the difference.
     """
 
     baseline: str
@@ -69,6 +71,7 @@ class Comparison:
     units: int
     differing: int | None
     text: Callable[[float | None], str] = field(default=format_share, repr=False)
+    interval: tuple[float, float] | None = field(default=None, repr=False)
 
     @property
     def phrase(self) -> str:
@@ -96,12 +99,15 @@ class Comparison:
     @property
     def margin(self) -> str:
         """The difference and its interval, or why there is none."""
-        text = f"difference {self.write(self.difference)}"
+        if self.differing == 0:
+            return self.reason
+        text = f"difference {self.write_difference(self.difference)}"
         if self.reason:
             return f"{text}; {self.reason}"
         if self.low is None or self.high is None or self.low == self.high:
             return text
-        return f"{text}, 95 % interval {self.write(self.low)} to {self.write(self.high)}"
+        low, high = self.write_difference(self.low), self.write_difference(self.high)
+        return f"{text}, 95 % interval {low} to {high}"
 
     @property
     def sentence(self) -> str:
@@ -111,9 +117,16 @@ class Comparison:
         return f"The network is {self.phrase}: {values}."
 
     def write(self, value: float) -> str:
-        """Format a value with as many decimals as the interval of the difference supports."""
-        ends = None if self.low is None or self.high is None else (self.low, self.high)
-        return write_value(value, ends, self.text)
+        """Format a value of the metric with as many decimals as its interval supports."""
+        return write_value(value, self.interval or self._ends, self.text)
+
+    def write_difference(self, value: float) -> str:
+        """Format a difference with as many decimals as its interval supports."""
+        return write_value(value, self._ends or self.interval, self.text)
+
+    @property
+    def _ends(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison in JSON-compatible types."""
@@ -358,6 +371,9 @@ def write_value(
         written = text(value)
     else:
         written = f"{value:.{decimals_of(*interval)}f}"
+    # An error of 0.0 would suggest that there is none.
+    if value and float(written) == 0:
+        written = f"{value:.2g}"
     # A share below 1 is not rounded up to 1: "1.000" would suggest that there are no errors.
     if text is format_share and value < 1 and float(written) >= 1:
         return "0." + "9" * (len(written.partition(".")[2]) or 1)

@@ -298,7 +298,8 @@ def _finish(
             title = report.title_of(row)
             arrays = report.true, report.predicted, decided
             if (found := compare(row, title, *arrays, resampling)) is not None:
-                comparisons[row.name] = found
+                interval = report.interval_of(row.name)
+                comparisons[row.name] = dataclasses.replace(found, interval=interval)
     report = dataclasses.replace(report, comparisons=comparisons)
     if duplicates is None:
         return report

@@ -149,9 +149,9 @@ class Report(HasMetrics):
         if not self.duplicates:
             return ""
         if self.without_duplicates is None:
-            return f"All {self.count:,} sequences are also in the training part"
+            return f"All {self.count:,} sequences are also in the training split"
         are = "sequence that is" if self.duplicates == 1 else "sequences that are"
-        return f"Without the {self.duplicates:,} {are} also in the training part"
+        return f"Without the {self.duplicates:,} {are} also in the training split"
 
     @property
     def predictions(self) -> NDArray[np.float64]:

@@ -113,12 +113,12 @@ class ClassificationReport(_ProbabilityReport):
         if self.groups is not None:
             return (
                 f"{sequences} of {self.groups:,} {plural('group', self.groups)}: up to "
-                f"{min(1.0, 3 / self.groups):.1%} of groups like these may still have errors "
+                f"{min(100.0, 300 / self.groups):.3g}% of groups like these may still have errors "
                 "(rule of three).",
             )
         return (
-            f"{sequences}: up to {min(1.0, 3 / self.count):.1%} of sequences like these may still "
-            "be misclassified (rule of three).",
+            f"{sequences}: up to {min(100.0, 300 / self.count):.3g}% of sequences like these may "
+            "still be misclassified (rule of three).",
         )
 
     def tables(self, most: int = MOST_OUTPUTS) -> tuple[TextTable, ...]:

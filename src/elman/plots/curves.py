@@ -36,6 +36,7 @@ Records = Sequence[Mapping[str, Any]]  # one per epoch
 
 PANELS = {"loss": "Loss", "accuracy": "Accuracy", "rmse": "RMSE"}  # the last two by task
 MOST_COLOURED = 5
+HARDLY = 0.02  # a fall of the accuracy that is within the noise of a test split of usual size
 MOST_POINTS = 1000
 BALANCED = 0.8  # classes are called equal in size if the rarest has this share of the mean size
 TEST = "test (not used\nfor any choice)"
@@ -101,10 +102,11 @@ def _describe_held_out(
     if losses[-1] <= losses[low] + max(0.02 * losses[low], 0.01 * (losses[0] - losses[low])):
         return f"{text} and does not rise after that: no overfitting is seen."
     text += f" and rises to {losses[-1]:.3g}"
-    if metric == "accuracy" and values[-1] >= values[low]:
+    if metric == "accuracy" and values[low] - values[-1] <= HARDLY:
+        falls = "hardly falls" if values[-1] < values[low] else "does not fall"
         return (
-            f"{text}, but the accuracy does not fall ({values[low]:.3g} there, {values[-1]:.3g} at "
-            "the end): later epochs make the errors more confident, not more frequent."
+            f"{text}, but the accuracy {falls} ({values[low]:.3f} there, {values[-1]:.3f} at the "
+            "end): later epochs make the errors more confident, not more frequent."
         )
     advice = " To stop there, hold out a validation split (--validation 0.1)."
     return f"{text}: from then on the network overfits.{advice if split == 'test' else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,20 +24,20 @@ from elman.train.losses import Loss
 WIDTH = 80
 MOST = 3  # suggestions besides the baseline itself; more would not be tried
 STILL_FALLING = 0.1  # share by which the training loss falls over the last quarter of the epochs
-GAP = 0.1  # between the training and the test part, as a share
-RATIO = 1.5  # between the errors on the test and the training part
-FITTED = 0.97  # share on the training part that counts as fitted
+GAP = 0.1  # between the training and the test split, as a share
+RATIO = 1.5  # between the errors on the test and the training split
+FITTED = 0.97  # share on the training split that counts as fitted
 LEARNT = 0.02  # share above the constant prediction that counts as learnt
 PERFECT = 0.99  # share at which network and baseline leave nothing to compare
 FEW = 1000  # training sequences
 FEW_STEPS = 1000  # of the optimizer; with fewer, a network has often not begun to learn
-LEAST_REST = 20  # test sequences that are not in the training part too
+LEAST_REST = 20  # test sequences that are not in the training split too
 HARDER = (
     "harder or more test data: network and baseline make almost no errors on these, so nothing "
     "tells them apart"
 )
 DIVERGED = 1.5  # times the loss of an untrained network
-MOST_TIMES = 50  # a difference that takes more than so many times the test part is not promised
+MOST_TIMES = 50  # a difference that takes more than so many times the test split is not promised
 OTHER_TARGET = (
     "another target (--target): this one has the same value in every sequence, so a constant "
     "prediction is exact and there is nothing to learn"
@@ -48,8 +49,8 @@ class Situation:
     """All that a suggestion depends on.
 
     Args:
-        report: report on the test part.
-        training: report on the training part.
+        report: report on the test split.
+        training: report on the training split.
         history: history of the training.
         settings: settings of the run, with all defaults filled in.
     """
@@ -74,7 +75,7 @@ class Situation:
 
     @property
     def fit(self) -> tuple[float, float]:
-        """The headline metric on the training and on the test part."""
+        """The headline metric on the training and on the test split."""
         name = self.report.headline_metric
         return self.training.metrics[name] or 0.0, self.judged.metrics[name] or 0.0
 
@@ -85,9 +86,14 @@ class Situation:
 
     @property
     def both_perfect(self) -> bool:
-        """Whether network and baseline make almost no errors on the test part."""
+        """Whether network and baseline make almost no errors on the test split."""
         lowest = min(self.comparison.network, self.comparison.reference)
         return self.is_share and lowest >= PERFECT
+
+    @property
+    def perfect(self) -> bool:
+        """Whether the network makes almost no errors on the test split."""
+        return self.is_share and self.comparison.network >= PERFECT
 
     @property
     def constant_target(self) -> bool:
@@ -96,13 +102,13 @@ class Situation:
 
     @property
     def overfits(self) -> bool:
-        """Whether the network does much better on the training part than on the test part."""
+        """Whether the network does much better on the training split than on the test split."""
         train, test = self.fit
         return train - test > GAP if self.is_share else test > RATIO * train
 
     @property
     def fits(self) -> bool:
-        """Whether the network answers almost all of the training part correctly."""
+        """Whether the network answers almost all of the training split correctly."""
         train, _ = self.fit
         return train >= FITTED if self.is_share else train < self.comparison.reference / RATIO
 
@@ -113,6 +119,8 @@ def suggest(situation: Situation) -> tuple[str, ...]:
         return ()
     if situation.comparison.verdict == "undecided" and situation.both_perfect:
         return (_decide(situation) or HARDER, _use_the_baseline(situation))
+    if situation.comparison.verdict == "undecided" and situation.perfect:
+        return (_decide(situation) or _larger_test(situation),)
     if situation.constant_target:
         return (OTHER_TARGET, _use_the_baseline(situation))
     rules: Sequence[Callable[[Situation], str]] = (
@@ -152,13 +160,19 @@ def last_lines(report: Report, suggestions: Sequence[str], diagnosis: Diagnosis 
     """
     comparison = report.comparison
     lines = [] if comparison is None else textwrap.wrap(comparison.sentence, WIDTH)
+    first = len(lines)
     if (rest := report.without_duplicates) is not None and rest.comparison is not None:
         text = f"{report.duplicates_in_words}: {rest.comparison.sentence}"
         lines += textwrap.wrap(text, WIDTH)
     if isinstance(diagnosis, Diagnosis):
-        lines += textwrap.wrap(diagnosis.summary, WIDTH)
+        # The summary says it too.
+        if comparison is not None and comparison.phrase in diagnosis.summary:
+            lines = lines[first:]
+        lines = [*textwrap.wrap(diagnosis.summary, WIDTH), *lines]
         if cause := diagnosis.cause:
-            suggestions = [f"{cause.message}. {cause.remedy}"]
+            message = f"{cause.message[0].upper()}{cause.message[1:]}."
+            lines += textwrap.wrap(message, WIDTH)
+            suggestions = [cause.remedy]
     if suggestions and comparison is not None:
         lines.append("What to try:")
         for text in suggestions:
@@ -181,19 +195,36 @@ def _decide(s: Situation) -> str:
     c = s.comparison
     if c.units < LEAST_UNITS:
         return (
-            f"a larger test part: {c.units} {plural(c.unit, c.units)} cannot decide. Add data, or "
+            f"a larger test split: {c.units} {plural(c.unit, c.units)} cannot decide. Add data, or "
             "hold out more with --test 0.4"
         )
-    if c.low is None or c.high is None or c.difference <= 0 or c.verdict != "undecided":
+    if c.difference <= 0 or c.verdict != "undecided" or not c.differing:
+        return ""
+    if c.differing < LEAST_UNITS:
+        expected = _rounded_up(c.units * LEAST_UNITS / c.differing)
+        return (
+            f"a larger test split (--test 0.4, or more data): network and baseline differ in "
+            f"{c.differing} of {c.units:,} {c.unit}s only, and at least {LEAST_UNITS} must differ "
+            f"to decide. At this rate it takes about {expected:,} {c.unit}s"
+        )
+    if c.low is None or c.high is None:
         return ""
     # The width of the interval falls with the square root of the number of units.
     needed = c.units * (((c.high - c.low) / 2) / c.difference) ** 2
     if needed > MOST_TIMES * c.units:
         return ""
     return (
-        f"a larger test part (--test 0.4, or more data): the network is ahead by "
-        f"{c.write(c.difference)}, which about {_rounded_up(needed):,} {c.unit}s would decide, and "
-        f"there are {c.units:,}"
+        f"a larger test split (--test 0.4, or more data): the network is ahead by "
+        f"{c.write_difference(c.difference)}, which about {_rounded_up(needed):,} {c.unit}s would "
+        f"decide, and there are {c.units:,}"
+    )
+
+
+def _larger_test(s: Situation) -> str:
+    c = s.comparison
+    return (
+        f"a larger test split (--test 0.4, or more data): {c.units:,} "
+        f"{plural(c.unit, c.units)} do not decide"
     )
 
 
@@ -231,7 +262,7 @@ def _learn_anything(s: Situation) -> str:
     title = s.training.metric(name).title
     return (
         f"--learning-rate {rate * 3:.1g} or {rate / 3:.1g} instead of {rate:.1g}: the network has "
-        f"hardly learnt the training part ({title} {s.comparison.text(train)}). Check too that "
+        f"hardly learnt the training split ({title} {s.comparison.text(train)}). Check too that "
         "each label belongs to its sequence"
     )
 
@@ -239,14 +270,14 @@ def _learn_anything(s: Situation) -> str:
 def _overfit_less(s: Situation) -> str:
     if not s.overfits:
         return ""
-    train, test = map(s.comparison.text, s.fit)
+    train, test = map(s.comparison.write, s.fit)
     model = s.settings.model
     dropout, units = model.dropout or 0.0, model.hidden_size or 0
     flags = [f"--dropout {dropout + 0.2:.1g}"] if dropout < 0.5 else []
     flags += [f"--hidden-size {units // 2} instead of {units}"] if units >= 16 else []
     return (
         f"{' or '.join(flags) or 'more training data'}: the network overfits, with "
-        f"{s.comparison.title} {train} on the training part and {test} on the test part"
+        f"{s.comparison.title} {train} on the training split and {test} on the test split"
     )
 
 
@@ -254,10 +285,10 @@ def _fit_more(s: Situation) -> str:
     if s.overfits or s.fits or _train_longer(s) or _learn_anything(s):
         return ""
     units = s.settings.model.hidden_size or 0
-    value = s.comparison.text(s.fit[0])
+    value = s.comparison.write(s.fit[0])
     return (
         f"--hidden-size {2 * units} instead of {units}, or --num-layers "
-        f"{(s.settings.model.num_layers or 1) + 1}: the network does not fit the training part "
+        f"{(s.settings.model.num_layers or 1) + 1}: the network does not fit the training split "
         f"well either ({s.comparison.title} {value})"
     )
 
@@ -300,7 +331,7 @@ def _use_the_baseline(s: Situation) -> str:
 def _rounded_up(number: float) -> int:
     """Round up to two digits, which is all that an estimate supports."""
     unit: int = 10 ** max(0, len(str(int(number))) - 2)
-    return (int(number) // unit + 1) * unit
+    return math.ceil(number / unit) * unit
 
 
 def describe_divergence(prepared: Prepared, history: History) -> str:

@@ -85,7 +85,7 @@ def prediction_format(path: Path, overwrite: bool) -> FileFormat:
         ending = f"the ending {path.suffix!r} is" if path.suffix else "a name without an ending is"
         hint = nearest(path.suffix.lower(), by_ending) if path.suffix else ""
         raise SettingsError(
-            f"{path}: {ending} no format of predictions, expected {WRITABLE}.{hint} "
+            f"{path}: {ending} not a format for predictions; expected {WRITABLE}.{hint} "
             "Name another file with --out, or use --out - for CSV on the terminal"
         )
     if not path.parent.is_dir():

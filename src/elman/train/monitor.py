@@ -93,12 +93,12 @@ class Monitor:
 
     def __str__(self) -> str:
         count = len(self.examples.inputs)
-        what = "its sequences" if count == self.whole else f"a fixed sample of {count:,} of them"
+        sample = "" if count == self.whole else f"a fixed sample of {count:,} of them is "
         when = "every epoch"
         if self.every > 1:
             when = f"every {self.every} epochs, the first and the last"
         return (
-            f"test split ({self.whole:,} sequences): {what} evaluated after {when}, for the curve "
+            f"test split ({self.whole:,} sequences): {sample}evaluated after {when}, for the curve "
             "only; nothing is chosen by it"
         )
 

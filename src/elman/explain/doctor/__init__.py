@@ -113,7 +113,7 @@ def doctor(
             are examined on fewer if sequences are long or the network is wide.
         probe: whether to try other learning rates, on a new network for a few steps on one batch.
         seed: seed of all samples.
-        comparison: of a report on the held-out part; without it the doctor compares the network
+        comparison: of a report on the held-out split; without it the doctor compares the network
             with baselines that it fits on X.
     Returns: a Diagnosis; it prints as text.
     Raises: SettingsError, ShapeError or DataError if nothing can be examined.
@@ -130,7 +130,7 @@ def doctor(
         other, faults = read_input(model, *held_out)
         findings += [
             dataclasses.replace(
-                fault, message=f"in the held-out part, {fault.message}", held_out=True
+                fault, message=f"in the held-out split, {fault.message}", held_out=True
             )
             for fault in faults
         ]
@@ -168,7 +168,7 @@ def examine(
     examined = [f"{len(inputs.examples):,} sequences as they are"]
     skipped = {}
     if held_out is None:
-        skipped["leakage"] = "no held-out part was given"
+        skipped["leakage"] = "no held-out split was given"
     else:
         examined.append(f"{len(held_out.examples):,} held-out sequences, compared with them")
     if origin := in_weights(inputs.model):

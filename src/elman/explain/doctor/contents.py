@@ -250,7 +250,7 @@ def _diagnose_scale(inputs: DiagnosisInput) -> Iterator[Finding]:
     level = np.sqrt(np.mean(values**2, 0))  # (C,)
     moves = values.std(0) > 0  # constant channels are reported by a separate finding
     advice = (
-        "Standardise every channel by the mean and deviation of the training part."
+        "Standardise every channel by the mean and deviation of the training split."
         if inputs.scaled is None
         else "These sequences differ from those of the training, by whose mean and deviation the "
         "channels are standardised: bring them to the same unit."

@@ -208,11 +208,11 @@ class Score:
     Args:
         metric: name of the metric: `accuracy`, `accuracy per label` or `RMSE`.
         better: which values of it are better.
-        constant: the metric of the best constant answer, on the held-out part if there is one.
+        constant: the metric of the best constant prediction, on the held-out split if there is one.
         baseline: name of the best baseline; empty if none was fitted.
         reference: the metric of that baseline, on the same part as `constant`; NaN without one.
-        training: the metric of the network on the training part.
-        held_out: the metric of the network on the held-out part; None without one with labels.
+        training: the metric of the network on the training split.
+        held_out: the metric of the network on the held-out split; None without one with labels.
         verdict: what follows from them.
         sentence: the verdict and its numbers, in words.
     """

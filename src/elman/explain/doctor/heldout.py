@@ -1,4 +1,4 @@
-"""Whether the held-out part is like the training part: what differs, and what is in both.
+"""Whether the held-out split is like the training split: what differs, and what is in both.
 
 Dimensions: n sequences, N steps in all, C channels, K classes.
 """
@@ -21,12 +21,12 @@ from elman.explain.forms import Floats
 from elman.models.model import UNKNOWN
 from elman.tasks import TASKS
 
-MOST_STEPS = 200_000  # of the training part, whose blocks of steps are compared
+MOST_STEPS = 200_000  # of the training split, whose blocks of steps are compared
 MOST_COMPARED = 500  # sequences of a part in a two-sample test
 LEAST_DIFFERENCE = 0.2  # Kolmogorov-Smirnov statistic of a difference that is worth telling
 LARGE_DIFFERENCE = 0.5
 BLOCK = 16  # most steps of a block that overlapping sequences share
-TINY = 0.05  # share of the held-out part that a single sequence is in a tiny one
+TINY = 0.05  # share of the held-out split that a single sequence is in a tiny one
 NEAR = 0.03  # distance to the nearest sequence, as a share of that between any two
 APART = 10.0  # distance to the others, as a multiple of it
 POINTS = 16  # steps that sequences are resampled to
@@ -42,7 +42,7 @@ class Difference:
         channel: the channel that it belongs to; -1 for none.
         size: Kolmogorov-Smirnov statistic, 0 to 1.
         p: p-value, corrected by Holm's method for all things that were compared.
-        before, after: its mean in the training part and in the held-out part.
+        before, after: its mean in the training split and in the held-out split.
     """
 
     what: str
@@ -114,16 +114,16 @@ def diagnose_differences(
     """Report what differs, as a fault if the score was lost or, without labels, if it is large.
 
     Args:
-        lost: whether the network is worse on the held-out part than on the training part.
-        judged: whether the held-out part has labels.
+        lost: whether the network is worse on the held-out split than on the training split.
+        judged: whether the held-out split has labels.
     """
     unknown = [d for d in differences if d.what == "share of unknown tokens"]
     if unknown and unknown[0].after > Limits.UNKNOWN_SHARE:
         yield Finding(
             "unknown_tokens",
             "warning",
-            f"{unknown[0].after:.0%} of the tokens of the held-out part are not in the vocabulary "
-            f"and are read as unknown; in the training part {unknown[0].before:.0%} are",
+            f"{unknown[0].after:.0%} of the tokens of the held-out split are not in the vocabulary "
+            f"and are read as unknown; in the training split {unknown[0].before:.0%} are",
             unknown[0].after,
             Limits.UNKNOWN_SHARE,
             "Train on text of the same kind, or cut it into smaller tokens (tokens 'characters'); "
@@ -144,7 +144,7 @@ def diagnose_differences(
     yield Finding(
         "held_out_shift",
         "warning" if harmful else "note",
-        f"the held-out sequences are not like those of the training part: {'; '.join(lines)}{more}",
+        f"the held-out sequences are not like the training split: {'; '.join(lines)}{more}",
         others[0].size,
         LEAST_DIFFERENCE,
         "Find out why the parts differ (another device, unit, person or time). Draw both from the "
@@ -159,8 +159,8 @@ def diagnose_differences(
 def _tell(inputs: DiagnosisInput, difference: Difference) -> str:
     of = f" of {inputs.channels[difference.channel]}" if difference.channel >= 0 else ""
     return (
-        f"the {difference.what}{of} is {difference.before:.3g} in the training part and "
-        f"{difference.after:.3g} in the held-out part"
+        f"the {difference.what}{of} is {difference.before:.3g} in the training split and "
+        f"{difference.after:.3g} in the held-out split"
     )
 
 
@@ -188,13 +188,13 @@ def diagnose_label_shares(
     yield Finding(
         "label_shares",
         "warning" if lost else "note",
-        f"the classes are not equally frequent in both parts: {names[k]!r} has "
+        f"the classes are not equally frequent in both splits: {names[k]!r} has "
         f"{shares[0, k]:.0%} of "
-        f"the labels of the training part and {shares[1, k]:.0%} of the held-out part",
+        f"the labels of the training split and {shares[1, k]:.0%} of the held-out split",
         differs,
         LEAST_DIFFERENCE,
         "Split at random and by class (split 'stratified'), or judge by balanced accuracy; if the "
-        "classes will come as in the held-out part, weight them so (class_weight).",
+        "classes will come as in the held-out split, weight them so (class_weight).",
         "split",
     )
 
@@ -202,10 +202,10 @@ def diagnose_label_shares(
 def diagnose_telling_channels(
     inputs: DiagnosisInput, held_out: DiagnosisInput, differences: list[Difference]
 ) -> Iterator[Finding]:
-    """Find channels that tell the label in the training part, but not in the held-out part.
+    """Find channels that tell the label in the training split, but not in the held-out split.
 
     Parts of other lengths are not asked: there, what a channel tells changes with its length. The
-    training part is weighted to the class shares of the held-out part.
+    training split is weighted to the class shares of the held-out split.
     """
     if any(d.what == "length" and d.size > LARGE_DIFFERENCE for d in differences):
         return
@@ -248,9 +248,9 @@ def diagnose_telling_channels(
     yield Finding(
         "label_in_training_only",
         "warning",
-        f"{inputs.channels[c]} alone tells the label in the training part (cross-validated "
+        f"{inputs.channels[c]} alone tells the label in the training split (cross-validated "
         "accuracy "
-        f"{inside_share:.2f}), but not in the held-out part ({outside_share:.2f}): the network "
+        f"{inside_share:.2f}), but not in the held-out split ({outside_share:.2f}): the network "
         "relies on something that new sequences do not have",
         inside_share,
         outside_share,
@@ -262,7 +262,7 @@ def diagnose_telling_channels(
 
 
 def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    """Look for held-out sequences that the training part contains, whole, in part or nearly."""
+    """Look for held-out sequences that the training split contains, whole, in part or nearly."""
     found = next(_diagnose_equal(inputs, held_out), None)
     if found is not None:
         yield found
@@ -287,13 +287,13 @@ def _diagnose_equal(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterato
     usual = share <= 2 * repeated / len(inputs.examples)
     single = len(leaked) == 1 and share < TINY
     message = (
-        f"{len(leaked)} of {count} held-out sequences are also in the training part, so metrics "
+        f"{len(leaked)} of {count} held-out sequences are also in the training split, so metrics "
         "measured on them do not hold for new sequences"
     )
     if usual:
         message += (
             f". Equal sequences are common in these data: {repeated} are repeated within the "
-            "training part too"
+            "training split too"
         )
     yield Finding(
         "leakage",
@@ -314,7 +314,7 @@ def _content(sequence: NDArray[np.generic]) -> bytes:
 
 
 def _diagnose_overlap(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    """Look for held-out sequences that share a run of steps with the training part."""
+    """Look for held-out sequences that share a run of steps with the training split."""
     if inputs.raw is None or held_out.raw is None:
         return
     known, new = inputs.raw.values, held_out.raw.values
@@ -346,8 +346,9 @@ def _diagnose_overlap(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Itera
             "for new sequences",
             share,
             Limits.LEAK,
-            "Cut the recording into a training part and a held-out part first, and each part into "
-            "windows afterwards (window, stride); or keep the windows of one recording together "
+            "Cut the recording into a training split and a held-out split first, and each split "
+            "into windows afterwards (window, stride); or keep the windows of one recording "
+            "together "
             "(group).",
             "group",
             sequences=tuple(overlapping),

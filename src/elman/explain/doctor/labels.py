@@ -35,7 +35,7 @@ def diagnose_targets(inputs: DiagnosisInput, predictions: Predictions) -> Iterat
     """Look for conflicts, rare classes, numbers read as classes, and skewed values.
 
     Args:
-        predictions: of the held-out part if there is one with labels, else of the training part.
+        predictions: of the held-out split if there is one with labels, else of the training split.
     """
     task = TASKS[inputs.model.config.task]
     if not task.has_classes:

@@ -1,4 +1,4 @@
-"""Whether the labels of the held-out part are exchanged, moved by rows, or in another unit.
+"""Whether the labels of the held-out split are exchanged, moved by rows, or in another unit.
 
 Dimensions: m predictions, n sequences, K classes.
 """
@@ -61,12 +61,12 @@ def exchange_labels(
     return Finding(
         "exchanged_labels",
         "warning",
-        f"the labels of the held-out part seem to have been exchanged: it says {names}; with the "
+        f"the labels of the held-out split seem to have been exchanged: it says {names}; with the "
         f"names exchanged, {right / total:.0%} of the answers would be right, and now "
         f"{own / total:.0%} are",
         float(right / total),
         float(own / total),
-        "Check how the labels of both parts are coded.",
+        "Check how the labels of both splits are coded.",
         "target",
     )
 
@@ -99,7 +99,7 @@ def move_labels(
             return Finding(
                 "held_out_labels_shifted",
                 "warning",
-                f"the labels of the held-out part fit the answers if each is taken from {count} "
+                f"the labels of the held-out split fit the answers if each is taken from {count} "
                 f"{'later' if shift > 0 else 'earlier'}: {rule.metric} {now:.3g} instead of "
                 f"{then:.3g}",
                 now,
@@ -128,12 +128,12 @@ def scale_targets(inputs: DiagnosisInput, predictions: Predictions) -> Finding |
         return Finding(
             "other_targets",
             "warning",
-            "the targets of the held-out part rise with the answers (correlation "
+            "the targets of the held-out split rise with the answers (correlation "
             f"{correlation:.2f}), but their mean is {own[1]:.3g} where that of the answers is "
             f"{own[0]:.3g}, and their deviation is {factor:.3g} times as large",
             factor,
             1.0,
-            "Bring the targets of both parts to one unit and one zero.",
+            "Bring the targets of both splits to one unit and one zero.",
             "target",
         )
     return None

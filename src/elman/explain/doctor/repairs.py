@@ -1,4 +1,4 @@
-"""Changes of the held-out part that bring a lost score back: what was wrong with it.
+"""Changes of the held-out split that bring a lost score back: what was wrong with it.
 
 The sequences are turned round, their channels exchanged or moved, or their labels exchanged or
 moved, and the network answers again.
@@ -44,7 +44,7 @@ class Repair:
     """Answers to held-out sequences after a change, to find out whether it is what was wrong.
 
     Args:
-        inputs, held_out: both parts.
+        inputs, held_out: both splits.
         index: the held-out sequences that are answered again, (r,).
         before: their losses, (r,).
         goal: mean loss that a repair has to reach.
@@ -92,11 +92,11 @@ def _losses(inputs: DiagnosisInput, predictions: Predictions, count: int) -> Flo
 def diagnose_repairs(
     inputs: DiagnosisInput, held_out: DiagnosisInput, predictions: Predictions, loss: float
 ) -> Iterator[Finding]:
-    """Find the change of the held-out part that brings the lost score back.
+    """Find the change of the held-out split that brings the lost score back.
 
     Args:
         predictions: of held-out sequences.
-        loss: mean loss on the training part, as the metric counts it.
+        loss: mean loss on the training split, as the metric counts it.
     """
     repair = Repair.of(inputs, held_out, loss)
     exchanged, same = _exchange_channels(repair)
@@ -127,7 +127,7 @@ def _turn_round(repair: Repair) -> Finding | None:
         "reversed_steps",
         "the steps of the held-out sequences run backwards",
         "if they are turned round",
-        "Order the steps of both parts by time.",
+        "Order the steps of both splits by time.",
         "time",
     )
 
@@ -148,7 +148,7 @@ def _repaired(
     return Finding(
         name,
         "warning",
-        f"{what}: {how}, the {rule.metric} on the held-out part goes from {before:.3g} to "
+        f"{what}: {how}, the {rule.metric} on the held-out split goes from {before:.3g} to "
         f"{now:.3g}",
         now,
         before,
@@ -159,7 +159,7 @@ def _repaired(
 
 
 def _move_channels(repair: Repair) -> Finding | None:
-    """Give each channel the mean and deviation of the training part."""
+    """Give each channel the mean and deviation of the training split."""
     inputs, held_out = repair.inputs, repair.held_out
     if inputs.raw is None or held_out.raw is None:
         return None
@@ -186,9 +186,9 @@ def _move_channels(repair: Repair) -> Finding | None:
         repair,
         after,
         "shifted_channels",
-        f"{inputs.channels[first]} is {described[0]} (mean and deviation) in the training part and "
-        f"{described[1]} in the held-out part",
-        f"with the mean and deviation of the training part in {names}",
+        f"{inputs.channels[first]} is {described[0]} (mean and deviation) in the training "
+        f"split and {described[1]} in the held-out split",
+        f"with the mean and deviation of the training split in {names}",
         "Find out where the offset or the factor comes from (another unit, device or calibration), "
         "and remove it from the held-out data.",
         "values",
@@ -199,7 +199,7 @@ def _move_channels(repair: Repair) -> Finding | None:
 def _exchange_channels(repair: Repair) -> tuple[Finding | None, bool]:
     """Try other orders of the channels: all, or all exchanges of two, or the likeliest.
 
-    Returns: the finding, and whether every channel is then as in the training part, which it was
+    Returns: the finding, and whether every channel is then as in the training split, which it was
         not before.
     """
     inputs, held_out = repair.inputs, repair.held_out
@@ -225,8 +225,8 @@ def _exchange_channels(repair: Repair) -> tuple[Finding | None, bool]:
         repair,
         lowest,
         "exchanged_channels",
-        f"the channels of the held-out part are in another order: {_tell_order(inputs, best)}",
-        "in the order of the training part",
+        f"the channels of the held-out split are in another order: {_tell_order(inputs, best)}",
+        "in the order of the training split",
         "Pass the columns in the order of the training data; data frames are matched by name.",
         "values",
         tuple(c for c in own if best[c] != c),
@@ -261,8 +261,8 @@ def _reorder(
 def _tell_order(inputs: DiagnosisInput, order: tuple[int, ...]) -> str:
     moved = [c for c in range(len(order)) if order[c] != c]
     return ", ".join(
-        f"{inputs.channels[order[c]]} of the held-out part looks like {inputs.channels[c]} of the "
-        "training part"
+        f"{inputs.channels[order[c]]} of the held-out split looks like {inputs.channels[c]} of the "
+        "training split"
         for c in moved[:4]
     ) + (" and so on" if len(moved) > 4 else "")
 
@@ -270,7 +270,7 @@ def _tell_order(inputs: DiagnosisInput, order: tuple[int, ...]) -> str:
 def match_channels(
     inputs: DiagnosisInput, held_out: DiagnosisInput, differences: list[Difference]
 ) -> tuple[int, ...] | None:
-    """The order in which no channel differs from the training part; None without one.
+    """The order in which no channel differs from the training split; None without one.
 
     Two channels at least have to differ as they are.
     """
@@ -292,8 +292,8 @@ def tell_exchange(inputs: DiagnosisInput, order: tuple[int, ...]) -> Finding:
     return Finding(
         "exchanged_channels",
         "warning",
-        f"the channels of the held-out part are in another order: {_tell_order(inputs, order)}. In "
-        "the order of the training part, no channel differs",
+        f"the channels of the held-out split are in another order: {_tell_order(inputs, order)}. "
+        "In the order of the training split, no channel differs",
         float(len(moved)),
         0.0,
         "Pass the columns in the order of the training data; data frames are matched by name.",
@@ -303,7 +303,7 @@ def tell_exchange(inputs: DiagnosisInput, order: tuple[int, ...]) -> Finding:
 
 
 def diagnose_unlabelled(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    """Compare a held-out part without labels: an order of channels or steps, then what differs."""
+    """Compare a held-out split without labels: an order of channels or steps, then what differs."""
     differences = compare_parts(inputs, held_out)
     if order := match_channels(inputs, held_out, differences):
         yield tell_exchange(inputs, order)
@@ -334,11 +334,11 @@ def diagnose_order(inputs: DiagnosisInput, differences: list[Difference]) -> Ite
         "unordered_steps",
         "warning",
         f"the steps of the {part} sequences look shuffled: neighbouring steps of "
-        f"{inputs.channels[channel]} have a correlation of about {before:.2f} in the training part "
-        f"and {after:.2f} in the held-out part, while its mean and spread are alike",
+        f"{inputs.channels[channel]} have a correlation of about {before:.2f} in the training "
+        f"split and {after:.2f} in the held-out split, while its mean and spread are alike",
         gap,
         ORDER,
-        "Order the steps of both parts by time, and sort the rows of a file before they are put "
+        "Order the steps of both splits by time, and sort the rows of a file before they are put "
         "into sequences.",
         "time",
         units=tuple(c for *_, c in sorted(found, reverse=True)),

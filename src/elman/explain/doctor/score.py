@@ -1,7 +1,7 @@
 """The score of a network: whether it has learnt, before anything asks why not.
 
 Four numbers of one metric: the constant answer, the best baseline, the network on the training
-part and on the held-out part. Every comparison is decided by a test over sequences.
+part and on the held-out split. Every comparison is decided by a test over sequences.
 
 Dimensions: n sequences, m predictions (one for each sequence, or for each step), K outputs.
 """
@@ -30,6 +30,7 @@ from elman.tasks import TASKS, OutputName
 
 RESAMPLES = 1000  # of the paired bootstrap against the best baseline
 LEVEL = 0.01  # of every test here; a family of tests is corrected by Holm's method
+FEW = 20  # sequences of a training split too small to show that nothing was learnt
 SKILL = 0.05  # share of the constant answer's loss that a network which has learnt removes at least
 FEWEST = 8  # sequences below which no test is made
 
@@ -267,7 +268,7 @@ def _baseline_answers(
 
 
 def constant_answer(inputs: DiagnosisInput, predictions: Predictions) -> NDArray[Any]:
-    """The constant answer with the lowest loss on the training part: () or (K,)."""
+    """The constant answer with the lowest loss on the training split: () or (K,)."""
     target = predictions.target
     if TASKS[inputs.model.config.task].single_label:
         return np.asarray(np.bincount(target).argmax())
@@ -314,7 +315,13 @@ def describe(
         verdict,
         "",
     )
-    return Score(**{**vars(numbers), "sentence": _sentence(numbers, constant)})
+    # A handful of right answers proves nothing, but is not evidence of the contrary either.
+    gain = float((training.constant - training.loss).mean())
+    begin, joined = VERDICT_SENTENCES[verdict]
+    if verdict == "learnt nothing" and len(training.loss) < FEW and gain > 0:
+        begin = "There are too few sequences to tell whether the network has learnt: it has"
+    sentence = _sentence(numbers, constant, part.comparison, begin, joined)
+    return Score(**{**vars(numbers), "sentence": sentence})
 
 
 def _reference(part: PartScore, value: Callable[[Floats], float]) -> float:
@@ -326,30 +333,50 @@ def _reference(part: PartScore, value: Callable[[Floats], float]) -> float:
     return part.comparison.reference if own is None else value(own)
 
 
-def _sentence(score: Score, constant: str) -> str:
-    metric, reference = score.metric, _text(score, score.reference)
-    known = f"an {metric} of {_text(score, score.training)} on the training part"
-    new = ""
-    if score.held_out is not None:
-        new = f"{_text(score, score.held_out)} on the held-out part"
-    both = f"{known} and {new}" if new else known
-    simple = f"The constant answer {constant} has {_text(score, score.constant)}"
-    if score.baseline:
-        simple += f", the best baseline ({score.baseline}) {reference}"
-    where = " there." if new else "."
-    if score.verdict == "learnt nothing":
-        return f"The network has learnt nothing: it has {both}. {simple}{where}"
-    if score.verdict == "overfits":
-        return f"The network overfits: it has {known}, but {new}. {simple}{where}"
-    if score.verdict == "held-out data differ":
-        return (
-            f"The held-out data differ from the training data: the network has {known}, but {new}. "
-            f"{simple}{where}"
+def _sentence(
+    score: Score, constant: str, comparison: Comparison | None, begin: str, joined: str
+) -> str:
+    # A comparison by another metric, in another unit or on more sequences has other numbers.
+    same = (
+        comparison is not None
+        and score.held_out is not None
+        and np.allclose(
+            (comparison.network, comparison.reference), (score.held_out, score.reference)
         )
-    if score.verdict == "does not beat the baseline":
-        return f"The network does not beat the baseline: it has {both}. {simple}{where}"
-    more = "" if new else " No held-out part was given, so new sequences may be answered worse."
-    return f"The network has learnt: it has {both}. {simple}{where}{more}"
+    )
+
+    def write(value: float) -> str:
+        return comparison.write(value) if same and comparison else _text(score, value)
+
+    known = f"an {score.metric} of {write(score.training)} on the training split"
+    held_out, reference = score.held_out, score.reference
+    if same and comparison:  # the same numbers, rounded alike
+        held_out, reference = comparison.network, comparison.reference
+    new = "" if held_out is None else f"{write(held_out)} on the held-out split"
+    simple = f"the constant prediction {constant} has {write(score.constant)}"
+    if score.baseline and comparison is not None:
+        margin = f"; {comparison.margin}" if same and comparison.verdict != "better" else ""
+        compared = f"{comparison.phrase} ({write(reference)}{margin})"
+        simple = f"{'There it' if new else 'It'} is {compared}; {simple}"
+    else:
+        simple = simple[0].upper() + simple[1:]
+    more = ""
+    if not new and score.verdict == "fine":
+        more = " No held-out split was given, so new sequences may be predicted worse."
+    return f"{begin} {known}{f'{joined} {new}' if new else ''}. {simple}.{more}"
+
+
+# Beginning of the sentence, and what joins the training and the held-out split, by verdict.
+VERDICT_SENTENCES: dict[Verdict, tuple[str, str]] = {
+    "fine": ("The network has learnt: it has", " and"),
+    "learnt nothing": ("The network has learnt nothing: it has", " and"),
+    "does not beat the baseline": ("The network does not beat the baseline: it has", " and"),
+    "overfits": ("The network overfits: it has", ", but"),
+    "held-out data differ": (
+        "The held-out data differ from the training data: the network has",
+        ", but",
+    ),
+}
 
 
 def _text(score: Score, value: float) -> str:

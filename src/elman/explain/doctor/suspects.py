@@ -46,7 +46,7 @@ def diagnose_suspects(
     most similar sequences. If the linear model knows nothing, there is no evidence and no suspect.
 
     Args:
-        held_out_accuracy: of the network on the held-out part; None without one.
+        held_out_accuracy: of the network on the held-out split; None without one.
     """
     target, p = predictions.target, softmax(predictions.outputs)
     blind = _blind_probabilities(evidence)

@@ -14,7 +14,7 @@ from elman.settings import TrainingPlan
 
 FEW_UNITS = 6
 DEFAULT_RATE = TrainingPlan.learning_rate
-# Settings above which a network can hardly fit its training part, and why.
+# Settings above which a network can hardly fit its training split, and why.
 STRONG = (
     ("dropout", 0.8, "almost every unit is left out at each step of the training"),
     ("weight_decay", 8.0, "weights shrink faster than they grow"),
@@ -81,7 +81,7 @@ def _diagnose_settings(
                 "strong_regularisation",
                 "warning",
                 f"{name} is {value:g}: {effect}, and the network can hardly fit even its training "
-                "part",
+                "split",
                 float(value),
                 limit,
                 f"Lower {name}, or leave it out: it is then chosen from the data.",
@@ -172,7 +172,7 @@ def _diagnose_rate(
 
 
 def diagnose_size(inputs: DiagnosisInput, removed: float) -> Iterator[Finding]:
-    """Find a network that is too small to fit even its training part.
+    """Find a network that is too small to fit even its training split.
 
     Args:
         removed: share of a constant answer's errors that it avoids there.
@@ -184,7 +184,7 @@ def diagnose_size(inputs: DiagnosisInput, removed: float) -> Iterator[Finding]:
             "too_few_units",
             "warning",
             f"the network has {units} unit{'s' * (units > 1)} in a layer, which is all that it can "
-            f"remember, and it cannot fit its training part",
+            f"remember, and it cannot fit its training split",
             units,
             FEW_UNITS,
             "Use more units: hidden_size 32, for example.",

@@ -26,11 +26,11 @@ from elman.explain.doctor.score import (
 )
 from elman.tasks import TASKS
 
-ENOUGH = 20  # sequences of a held-out part that shows whether anything was learnt
+ENOUGH = 20  # sequences of a held-out split that shows whether anything was learnt
 FITTED = 0.2  # share of the constant answer's errors that an overfitting network avoids at least
 MOST_FITTED = 2000  # sequences that baselines are fitted on
-LOST = 0.5  # share of the training part's skill that an overfitting network lacks on new sequences
-LOST_BY_SHIFT = 0.25  # the same, where the held-out part is different
+LOST = 0.5  # share of the training split's skill that an overfitting network lacks on new sequences
+LOST_BY_SHIFT = 0.25  # the same, where the held-out split is different
 GOOD = 0.7  # skill of a network whose faults do no harm, unless a baseline is better
 NEEDED = 50  # training sequences (or labelled steps) without which labels are not blamed
 NEEDED_PER_CLASS = 15  # the same of each class
@@ -43,7 +43,7 @@ class Scored:
 
     Args:
         index: the training sequences that were predicted, (n,).
-        training, held_out: scores of both parts; None without a held-out part with labels.
+        training, held_out: scores of both splits; None without a held-out split with labels.
         predictions, held_out_predictions: what they were made from.
         constant: the constant answer, () or (K,).
     """
@@ -57,7 +57,7 @@ class Scored:
 
     @property
     def lost(self) -> bool:
-        """Whether much of the training part's score is lost on the held-out part."""
+        """Whether much of the training split's score is lost on the held-out split."""
         return (
             self.training.learnt
             and self.held_out is not None
@@ -67,7 +67,7 @@ class Scored:
 
     @property
     def share_lost(self) -> float:
-        """Share of the training part's skill that the held-out part lacks."""
+        """Share of the training split's skill that the held-out split lacks."""
         assert self.held_out is not None
         return 1 - self.held_out.removed / max(self.training.removed, 1e-9)
 
@@ -97,10 +97,10 @@ def score_network(
     seed: int,
     comparison: Comparison | None = None,
 ) -> Scored:
-    """Score a network on the training part and, if it has labels, on the held-out part.
+    """Score a network on the training split and, if it has labels, on the held-out split.
 
     Args:
-        comparison: with the best baseline on the whole held-out part, if a report has made it.
+        comparison: with the best baseline on the whole held-out split, if a report has made it.
     """
     baselines = inputs.baselines
     if baselines is None:
@@ -144,7 +144,7 @@ def judge(inputs: DiagnosisInput, scored: Scored, *, differs: bool) -> tuple[Sco
         value, threshold = scored.share_lost, LOST
         message = (
             f"{min(1.0, scored.share_lost):.0%} of what the network has learnt on its training "
-            "part does not hold on the held-out part"
+            "split does not hold on the held-out split"
         )
     # A bare network may be new: that it has learnt nothing yet is no fault.
     severity: Severity = "warning"
@@ -165,7 +165,7 @@ def diagnose_signal(inputs: DiagnosisInput, scored: Scored) -> list[Finding]:
             "no_signal",
             "warning",
             "nothing that the network or a baseline reads in the sequences predicts the labels of "
-            "new ones better than a constant answer does",
+            "new ones better than a constant prediction does",
             part.removed,
             0,
             "Check first that each label belongs to its sequence: shuffled rows, labels off by a "
@@ -190,14 +190,14 @@ def _report_few(inputs: DiagnosisInput, count: int) -> Finding:
     return Finding(
         "too_few_sequences",
         "warning",
-        f"the training part has {count} sequences, and the network {weights:,} weights: it can "
+        f"the training split has {count} sequences, and the network {weights:,} weights: it can "
         "learn so few by heart, and so few do not show whether new sequences can be answered; "
         "neither a baseline nor the network answers them better than a constant answer does",
         count,
         needed,
         f"Collect more sequences first, {needed} at the least. To judge whether more will help, "
-        "train on half of them and on all, and compare the scores on the same held-out part: while "
-        "the score rises, more data help. Fewer units (hidden_size) and more dropout or "
+        "train on half of them and on all, and compare the scores on the same held-out split: "
+        "while the score rises, more data help. Fewer units (hidden_size) and more dropout or "
         "weight_decay help a little.",
         "hidden_size",
     )
@@ -213,12 +213,12 @@ VERDICT_FINDINGS: dict[Verdict, tuple[str, str, str]] = {
     "overfits": (
         "overfitting",
         "Collect more sequences, or hold the network back: fewer units (hidden_size), more "
-        "dropout, noise or weight_decay, and early stopping on a validation part (validation).",
+        "dropout, noise or weight_decay, and early stopping on a validation split (validation).",
         "dropout",
     ),
     "held-out data differ": (
         "held_out_differs",
-        "Draw both parts from the same source.",
+        "Draw both splits from the same source.",
         "split",
     ),
     "does not beat the baseline": (
@@ -233,7 +233,7 @@ def _judge(training: PartScore, held_out: PartScore | None, *, differs: bool) ->
     """The verdict over two parts.
 
     Args:
-        differs: whether the held-out part is known to be different, and the score lost for it.
+        differs: whether the held-out split is known to be different, and the score lost for it.
     """
     part = held_out if held_out is not None else training
     if not training.learnt:
@@ -247,7 +247,7 @@ def _judge(training: PartScore, held_out: PartScore | None, *, differs: bool) ->
     if held_out is not None and len(held_out.loss) >= ENOUGH and not held_out.learnt:
         return "overfits" if training.removed > FITTED else "learnt nothing"
     if part.comparison is not None:
-        # Without a held-out part the network answers sequences it was trained on, as the baselines
+        # Without a held-out split the network answers sequences it was trained on, as the baselines
         # do; there only a baseline that is better tells something.
         beaten = part.comparison.verdict == "worse"
         undecided = held_out is not None and part.comparison.verdict == "undecided"
