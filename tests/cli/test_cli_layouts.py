@@ -139,7 +139,7 @@ def test_unknown_tokens_are_told(elman, trained, tmp_path):
     done = elman("predict", trained("tokens.jsonl"), path, "-o", "p.csv")
     assert done.code == 0
     expected = (
-        f"3 of 5 tokens (60.00%) of {path} were not seen in training and are read as unknown: "
+        f"3 of 5 tokens (60.0%) of {path} were not seen in training and are read as unknown: "
         "'zebra', 'quux'"
     )
     assert expected in done.out

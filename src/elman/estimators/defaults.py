@@ -96,8 +96,9 @@ class DataStatistics:
         step = format_count(tokens, "token") if tokens else format_count(self.channels, "channel")
         if self.categories:
             step += f" and {format_count(self.categories, 'column')} of categories"
+        mean = "" if float(self.steps).is_integer() else " on average"
         return (
-            f"{format_count(self.sequences, 'sequence')} of {self.steps:.3g} steps, {step}, "
+            f"{format_count(self.sequences, 'sequence')} of {self.steps:.3g} steps{mean}, {step}, "
             f"{format_count(self.outputs, 'output')}{' a step' if self.per_step else ''}"
         )
 

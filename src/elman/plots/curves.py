@@ -144,10 +144,12 @@ def _draw_epochs(axes: Axes, epochs: Floats, values: list[Floats], kept_epoch: i
             [kept_epoch], [marked[at]], "o", color="white", markeredgecolor=colour,
             markeredgewidth=1.6, markersize=6, label="kept epoch",
         )  # fmt: skip
+        # Near the right end, where the curves are named, the text ends at its line.
+        late = kept_epoch > epochs[0] + 0.9 * (epochs[-1] - epochs[0])
         axes.annotate(
             f"kept: {kept_epoch}", (kept_epoch, 1), xycoords=("data", "axes fraction"),
-            xytext=(0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5,
-            color=INK,
+            xytext=(0, 2), textcoords="offset points", ha="right" if late else "center",
+            va="bottom", fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.margins(x=0.03, y=0.08)
     low, high = axes.get_ylim()

@@ -207,6 +207,6 @@ def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ..
     most_common = ", ".join(repr(token) for token, _ in unknown.most_common(5))
     more = ", ..." if len(unknown) > 5 else ""
     return (
-        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.2%}) of "
+        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.1%}) of "
         f"{source} were not seen in training and are read as unknown: {most_common}{more}",
     )

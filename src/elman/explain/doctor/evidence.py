@@ -200,7 +200,7 @@ def diagnose_match(inputs: DiagnosisInput, evidence: Evidence) -> Iterator[Findi
         "shifted_tags" if per_step else "labels_shifted",
         "warning",
         f"the labels fit their {noun}s far better if each is taken from {count_of} {side}: "
-        f"{'accuracy' if classes else 'rank correlation'} above the constant answer rises by "
+        f"{'accuracy' if classes else 'rank correlation'} above the constant prediction rises by "
         f"{gain:.2f} in a cross-validated linear model",
         gain,
         GAIN,

@@ -30,7 +30,7 @@ TINY = 0.05  # share of the held-out split that a single sequence is in a tiny o
 NEAR = 0.03  # distance to the nearest sequence, as a share of that between any two
 APART = 10.0  # distance to the others, as a multiple of it
 POINTS = 16  # steps that sequences are resampled to
-TELLING = 0.3  # share of the constant answer's errors that a telling channel removes
+TELLING = 0.3  # share of the constant prediction's errors that a telling channel removes
 
 
 @dataclass(frozen=True)

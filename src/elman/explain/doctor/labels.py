@@ -265,7 +265,7 @@ def _share_told(feature: Floats, inputs: DiagnosisInput) -> float:
         tree = DecisionTreeClassifier(min_samples_leaf=3, random_state=0)
         right = cross_val_predict(tree, feature, y, cv=folds) == y
         constant = float(np.bincount(y).max() / len(y))
-        # Only where a constant answer is much worse.
+        # Only where a constant prediction is much worse.
         return float(right.mean()) if right.mean() - constant > 0.5 * (1 - constant) else 0.0
     if task.has_classes or y.shape[1] > 1:
         return 0.0

@@ -1,6 +1,6 @@
 """The score of a network: whether it has learnt, before anything asks why not.
 
-Four numbers of one metric: the constant answer, the best baseline, the network on the training
+Four numbers of one metric: the constant prediction, the best baseline, the network on the training
 part and on the held-out split. Every comparison is decided by a test over sequences.
 
 Dimensions: n sequences, m predictions (one for each sequence, or for each step), K outputs.
@@ -31,7 +31,9 @@ from elman.tasks import TASKS, OutputName
 RESAMPLES = 1000  # of the paired bootstrap against the best baseline
 LEVEL = 0.01  # of every test here; a family of tests is corrected by Holm's method
 FEW = 20  # sequences of a training split too small to show that nothing was learnt
-SKILL = 0.05  # share of the constant answer's loss that a network which has learnt removes at least
+SKILL = (
+    0.05  # share of the constant prediction's loss that a network which has learnt removes at least
+)
 FEWEST = 8  # sequences below which no test is made
 
 
@@ -123,12 +125,12 @@ class PartScore:
     """The answers on one part of the data, by sequence.
 
     Args:
-        loss, constant: mean loss of the network, and of the constant answer, by sequence, (n,).
+        loss, constant: mean loss of the network, and of the constant prediction, by sequence, (n,).
         baselines: the same of each baseline, by name.
         agreement: mean agreement of predictions and targets by sequence, (n,).
         sizes: number of predictions of each sequence, (n,).
         comparison: the network beside the best baseline; None without baselines.
-        skill: share of the constant answer's training loss function that the network removes.
+        skill: share of the constant prediction's training loss function that the network removes.
     """
 
     loss: Floats
@@ -141,14 +143,14 @@ class PartScore:
 
     @property
     def learnt(self) -> bool:
-        """Whether the answers go with the targets, and are better than a constant answer."""
+        """Whether the answers go with the targets, and are better than a constant prediction."""
         if not is_above_zero(self.agreement):
             return False
         return is_above_zero(self.constant - self.loss) or self.skill > SKILL
 
     @property
     def removed(self) -> float:
-        """Share of the constant answer's errors that the network does not make."""
+        """Share of the constant prediction's errors that the network does not make."""
         constant = float(self.constant.mean())
         return 1 - float(self.loss.mean()) / constant if constant > 0 else 0.0
 
@@ -220,7 +222,7 @@ def score_part(
     """Score the predictions of the sequences at `index`, beside those of constant and baselines.
 
     Args:
-        constant: the constant answer, () or (K,).
+        constant: the constant prediction, () or (K,).
     """
     rule = RULES[inputs.model.config.task]
     target, owners = predictions.target, predictions.owners
@@ -259,7 +261,7 @@ def _baseline_answers(
     place = predictions.owners
     if inputs.model.config.per_step:
         place = steps.offsets[:-1][predictions.owners] + predictions.steps - 1
-    # The first is the constant answer, which is scored for itself.
+    # The first is the constant prediction, which is scored for itself.
     named = list(baselines.decide(steps).items())[1:]
     if not TASKS[inputs.model.config.task].has_classes and inputs.baselines is not None:
         # Those of an estimator were fitted on targets in their own unit.
@@ -268,7 +270,7 @@ def _baseline_answers(
 
 
 def constant_answer(inputs: DiagnosisInput, predictions: Predictions) -> NDArray[Any]:
-    """The constant answer with the lowest loss on the training split: () or (K,)."""
+    """The constant prediction with the lowest loss on the training split: () or (K,)."""
     target = predictions.target
     if TASKS[inputs.model.config.task].single_label:
         return np.asarray(np.bincount(target).argmax())
@@ -277,7 +279,7 @@ def constant_answer(inputs: DiagnosisInput, predictions: Predictions) -> NDArray
 
 
 def name_constant(inputs: DiagnosisInput, constant: NDArray[Any]) -> str:
-    """The constant answer in words."""
+    """The constant prediction in words."""
     if TASKS[inputs.model.config.task].single_label:
         return repr(inputs.classes[int(constant)])
     if TASKS[inputs.model.config.task].has_classes:
@@ -295,7 +297,7 @@ def describe(
     """The score with its sentence.
 
     Args:
-        constant: the constant answer in words.
+        constant: the constant prediction in words.
     """
     rule = RULES[inputs.model.config.task]
     part = held_out if held_out is not None else training

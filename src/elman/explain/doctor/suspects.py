@@ -24,7 +24,7 @@ NEIGHBOURS = 10  # most similar rows whose labels are compared with a suspicious
 BETTER = 0.03  # accuracy by which a network has to beat a linear model to be believed alone
 CONTRADICT = 0.2  # largest share of them with the same label that contradicts it
 USUAL = 0.4  # quantile of its own certainty that a model must reach to contradict a label
-RELIABLE = 0.65  # share of the constant answer's errors that a witness against labels avoids
+RELIABLE = 0.65  # share of the constant prediction's errors that a witness against labels avoids
 SHORT = 0.15  # accuracy by which it may fall short of its own in a class
 KNOWS = 0.5  # the least share, of a witness that wrong labels may have kept from more
 AS_SURE = (
@@ -108,9 +108,9 @@ def _usually_sure(blind: Floats) -> float:
 def _is_reliable(blind: Floats, target: NDArray[Any], best: float) -> bool:
     """Whether a cross-validated model is a witness against labels.
 
-    It has to avoid most of the constant answer's errors. If it avoids fewer, but hardly fewer than
-    the network, then wrong labels may be the reason: these it contradicts about as surely as it
-    agrees with right ones, while mistakes of its own are less sure.
+    It has to avoid most of the constant prediction's errors. If it avoids fewer, but hardly fewer
+    than the network, then wrong labels may be the reason: these it contradicts about as surely as
+    it agrees with right ones, while mistakes of its own are less sure.
 
     Args:
         blind: its probabilities, (m, K).

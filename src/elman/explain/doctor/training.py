@@ -175,7 +175,7 @@ def diagnose_size(inputs: DiagnosisInput, removed: float) -> Iterator[Finding]:
     """Find a network that is too small to fit even its training split.
 
     Args:
-        removed: share of a constant answer's errors that it avoids there.
+        removed: share of a constant prediction's errors that it avoids there.
     """
     config = inputs.model.config
     units = config.hidden_size * (1 + config.bidirectional)

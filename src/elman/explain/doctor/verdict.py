@@ -27,7 +27,9 @@ from elman.explain.doctor.score import (
 from elman.tasks import TASKS
 
 ENOUGH = 20  # sequences of a held-out split that shows whether anything was learnt
-FITTED = 0.2  # share of the constant answer's errors that an overfitting network avoids at least
+FITTED = (
+    0.2  # share of the constant prediction's errors that an overfitting network avoids at least
+)
 MOST_FITTED = 2000  # sequences that baselines are fitted on
 LOST = 0.5  # share of the training split's skill that an overfitting network lacks on new sequences
 LOST_BY_SHIFT = 0.25  # the same, where the held-out split is different
@@ -45,7 +47,7 @@ class Scored:
         index: the training sequences that were predicted, (n,).
         training, held_out: scores of both splits; None without a held-out split with labels.
         predictions, held_out_predictions: what they were made from.
-        constant: the constant answer, () or (K,).
+        constant: the constant prediction, () or (K,).
     """
 
     index: NDArray[np.int64]
@@ -192,7 +194,7 @@ def _report_few(inputs: DiagnosisInput, count: int) -> Finding:
         "warning",
         f"the training split has {count} sequences, and the network {weights:,} weights: it can "
         "learn so few by heart, and so few do not show whether new sequences can be answered; "
-        "neither a baseline nor the network answers them better than a constant answer does",
+        "neither a baseline nor the network answers them better than a constant prediction does",
         count,
         needed,
         f"Collect more sequences first, {needed} at the least. To judge whether more will help, "
