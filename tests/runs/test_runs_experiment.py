@@ -322,12 +322,17 @@ def test_ctrl_c_while_the_figures_are_worked_out(settings, tmp_path, monkeypatch
     assert load(tmp_path / "mine").predict(["a good day"]).shape == (1,)
 
 
-def test_ctrl_c_while_training(settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("written", [True, False])
+def test_ctrl_c_while_training(settings, tmp_path, monkeypatch, written):
     from elman.runs import experiment
 
+    calls = []
+
     def stop(file, values):
-        append(file, values)
-        if values["epoch"] == 2:
+        calls.append(values["epoch"])
+        if len(calls) != 2 or written:
+            append(file, values)
+        if len(calls) == 2:
             raise KeyboardInterrupt
 
     append = experiment.append_line
@@ -340,6 +345,7 @@ def test_ctrl_c_while_training(settings, tmp_path, monkeypatch):
     found = json.loads((done.folder / "metrics.json").read_text())
     assert found["stopped"] == "interrupted after epoch 2"
     assert found["epochs"] == 2
+    assert len((done.folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_run_is_never_overwritten_unasked(settings, trained):
@@ -444,9 +450,7 @@ def test_predict_labelled_or_not(trained, files, tmp_path):
     assert list(rows[0]) == ["sequence", "predicted", "probability", "p(no)", "p(yes)"]
     assert [r["sequence"] for r in rows] == ["line 2", "line 3"]
     assert len(notes) == 1
-    assert re.search(
-        r"of 6 tokens \(\d+\.\d\d%\) of .*new\.csv were not seen in training", notes[0]
-    )
+    assert re.search(r"of 6 tokens \(\d+\.\d%\) of .*new\.csv were not seen in training", notes[0])
     labelled, notes = predict(done.folder, str(files / "text.csv"), {})
     assert labelled.to_csv().splitlines()[0].startswith("sequence,true,predicted")
     assert (len(labelled), notes) == (30, ())

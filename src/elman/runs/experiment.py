@@ -153,7 +153,7 @@ def run(
         write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
     for note in notes:
         echo(note)
-    interrupted = history.stopped.startswith("interrupted")
+    interrupted = is_interrupted(history)
     diagnosis = diagnostics.diagnosis if diagnostics else ""
     return Run(folder, estimator, reports, interrupted, seconds, diverged, suggestions, diagnosis)
 
@@ -225,6 +225,17 @@ def _train(estimator: Estimator, prepared: Prepared, path: Path) -> None:
             append_line(lines, record.to_dict())
 
         estimator.fit_prepared(prepared, write_epoch)
+        if is_interrupted(estimator.history_):
+            # Ctrl-C may have come after an epoch was recorded and before its line was complete.
+            lines.seek(0)
+            lines.truncate()
+            for record in estimator.history_.epochs:
+                write_epoch(record)
+
+
+def is_interrupted(history: History) -> bool:
+    """Whether Ctrl-C ended a training."""
+    return history.stopped.startswith("interrupted")
 
 
 def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
