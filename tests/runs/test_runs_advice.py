@@ -1,6 +1,7 @@
 """The last lines of a run: the verdict, and suggestions that fit the situation."""
 
 import dataclasses
+import html
 import json
 import re
 
@@ -299,3 +300,23 @@ def test_one_sequence_beside_duplicates_decides_nothing():
     assert "the 59 sequences that are also in the training split: accuracy" in test.headline("test")
     every = evaluate(true, np.eye(2)[true], "ab", lengths=np.ones(60), duplicates=true >= 0)
     assert "All 60 sequences are also in the training split, so this says" in every.headline()
+
+
+def test_the_page_gives_the_advice_of_the_terminal(settings, files, tmp_path):
+    """A cause that the doctor has found takes the place of the other suggestions in both."""
+    rng = np.random.default_rng(0)
+    lines = ["id,time,value,label"]
+    for i in range(80):
+        label = "ab"[rng.integers(2)]
+        lines += [f"{i},{t},{rng.normal():.3f},{label}" for t in range(6)]
+    noise = tmp_path / "noise.csv"
+    noise.write_text("\n".join(lines))
+    changed = settings(data={"data": str(noise), "validation": None}, report={"diagnostics": True})
+    done = run(changed, out=tmp_path / "run", verbose=0, echo=lambda text: None)
+    cause = done.diagnosis.cause
+    assert cause is not None and "What to try:" in done.result
+    page = html.unescape((done.folder / "report.html").read_text())
+    assert f"To try: {cause.remedy.rstrip('.')}." in page
+    assert " ".join(done.result.split()).endswith(cause.remedy)
+    for other in done.suggestions:
+        assert f"To try: {other}" not in page

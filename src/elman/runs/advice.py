@@ -153,10 +153,23 @@ def advise(
     return "", suggest(Situation(reports["test"], reports["train"], history, settings))
 
 
+def heed_cause(
+    suggestions: Sequence[str], diagnosis: Diagnosis | str
+) -> tuple[str, tuple[str, ...]]:
+    """Return the cause that the doctor has found, as a sentence, and what to try.
+
+    The remedy of a cause takes the place of the suggestions, which are made without knowing it.
+    """
+    cause = diagnosis.cause if isinstance(diagnosis, Diagnosis) else None
+    if cause is None:
+        return "", tuple(suggestions)
+    return f"{cause.message[0].upper()}{cause.message[1:]}.", (cause.remedy,)
+
+
 def last_lines(report: Report, suggestions: Sequence[str], diagnosis: Diagnosis | str = "") -> str:
     """Return the verdict, and the suggestions as a list, wrapped for a terminal.
 
-    A cause that the doctor has found takes the place of the suggestions: they are made without it.
+    A cause that the doctor has found takes the place of the suggestions, as in `heed_cause`.
     """
     comparison = report.comparison
     lines = [] if comparison is None else textwrap.wrap(comparison.sentence, WIDTH)
@@ -169,10 +182,8 @@ def last_lines(report: Report, suggestions: Sequence[str], diagnosis: Diagnosis 
         if comparison is not None and comparison.phrase in diagnosis.summary:
             lines = lines[first:]
         lines = [*textwrap.wrap(diagnosis.summary, WIDTH), *lines]
-        if cause := diagnosis.cause:
-            message = f"{cause.message[0].upper()}{cause.message[1:]}."
-            lines += textwrap.wrap(message, WIDTH)
-            suggestions = [cause.remedy]
+        fault, suggestions = heed_cause(suggestions, diagnosis)
+        lines += textwrap.wrap(fault, WIDTH)
     if suggestions and comparison is not None:
         lines.append("What to try:")
         for text in suggestions:

@@ -19,6 +19,7 @@ from elman.evaluate.text import TextTable
 from elman.explain import Diagnosis, Finding
 from elman.plots import caption
 from elman.runs import html
+from elman.runs.advice import heed_cause
 from elman.runs.diagnostics import Diagnostics, ExampleRow, TracedExample
 from elman.runs.html import PageFigure, PageFigures
 
@@ -100,6 +101,8 @@ def render(page: Page) -> str:
     diagnostics = page.diagnostics
     figures = PageFigures([*page.figures, *(diagnostics.paths if diagnostics else ())])
     metrics = report.metrics_table(split, dict(others))
+    diagnosis = diagnostics.diagnosis if diagnostics else ""
+    fault, suggestions = heed_cause(page.suggestions, diagnosis)
     sections = {
         "Metrics": _table(_with_sizes(metrics, page.reports)) + _meanings(report),
         "Figures": figures.show(*(_figure(path, page, split) for path in page.figures)),
@@ -121,7 +124,12 @@ def render(page: Page) -> str:
         title=page.title,
         lead=report.headline(split),
         bars=report.ranked(report.headline_metric).bars(),
-        notes=[*page.notes, *report.notes, *(f"To try: {text}." for text in page.suggestions)],
+        notes=[
+            *page.notes,
+            *([fault] if fault else []),
+            *report.notes,
+            *(f"To try: {text.rstrip('.')}." for text in suggestions),
+        ],
         sections=sections,
         version=page.version,
     )
