@@ -77,23 +77,20 @@ class DataError(ElmanError, ValueError):
         first = faults[0]
         if total == 1:
             return first
-        error = cls(
-            first.problem,
-            remedy=first.remedy,
-            source=first.source,
-            line=first.line,
-            column=first.column,
-            rule=first.rule,
-        )
-        error.faults, error.total = tuple(faults), total
         listed = [f"  {str(fault).removeprefix(source).lstrip(',: ')}" for fault in faults]
         more = [f"  ... and {total - len(faults):,} more"] if total > len(faults) else []
-        error.args = ("\n".join([f"{source}: {total:,} faults", *listed, *more]),)
-        return error
+        message = "\n".join([f"{source}: {total:,} faults", *listed, *more])
+        return first._with_message(message, tuple(faults), total)
 
     def preceded_by(self, sentences: Sequence[str]) -> DataError:
         """Return the error with its message after `sentences`, the guesses it may follow from."""
         message = str(self).removeprefix(self.source).lstrip(",: ")
+        start = f"{self.source}: " if self.source else ""
+        message = "\n".join([start + sentences[0], *sentences[1:], message])
+        return self._with_message(message, self.faults, self.total)
+
+    def _with_message(self, message: str, faults: tuple[DataError, ...], total: int) -> DataError:
+        """Return an error of the same kind and place with another message."""
         error = type(self)(
             self.problem,
             remedy=self.remedy,
@@ -102,9 +99,8 @@ class DataError(ElmanError, ValueError):
             column=self.column,
             rule=self.rule,
         )
-        error.faults, error.total = self.faults, self.total
-        start = f"{self.source}: " if self.source else ""
-        error.args = ("\n".join([start + sentences[0], *sentences[1:], message]),)
+        error.faults, error.total = faults, total
+        error.args = (message,)
         return error
 
 

@@ -154,20 +154,16 @@ MIXED_CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", MIXED_CHANGES)
-def test_each_reason_is_named_for_categories(change):
-    model = make_model(mixed=True)
+@pytest.mark.parametrize(
+    ("inputs", "apply", "reason"),
+    [
+        *(pytest.param("tokens", *case, id=name) for name, case in CHANGES.items()),
+        *(pytest.param("mixed", *case, id=f"mixed, {n}") for n, case in MIXED_CHANGES.items()),
+    ],
+)
+def test_each_reason_is_named(inputs, apply, reason):
+    model = make_model(**{inputs: True})
     assert not isinstance(model.native(), str)
-    apply, reason = MIXED_CHANGES[change]
-    apply(model)
-    assert model.native() == reason
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_each_reason_is_named(change):
-    model = make_model(tokens=True)
-    assert not isinstance(model.native(), str)
-    apply, reason = CHANGES[change]
     apply(model)
     assert model.native() == reason
 

@@ -132,10 +132,10 @@ class Guesser:
         name = self.schema.id
         assert name is not None
         evidence, starts = self.evidence, self.evidence.starts(name)
-        clocks = [c for c in self._clocks() if evidence.rises(c, starts) >= _RISING]
+        times = [c for c in self._clocks() if c != name]
+        clocks = [c for c in times if evidence.rises(c, starts) >= _RISING]
         contiguous = evidence.is_contiguous(name)
-        clocks_of_steps = [c for c in self._clocks() if c != name]
-        refuse_restarts(evidence, name, self.rest, clocks_of_steps)
+        refuse_restarts(evidence, name, self.rest, times)
         why = "by its name" if id_tier(name) else f"{clocks[0]!r} starts again with each value"
         sure: Sure = "likely"
         if id_tier(name) and contiguous and (clocks or id_tier(name) > 1):

@@ -113,12 +113,18 @@ def cross_validate(features: Any, target: Floats, owners: NDArray[np.int64]) -> 
     x = dense(features)
     target = np.asarray(target, dtype=np.float64)
     predicted = np.zeros_like(target)
+    for out in folds(owners):
+        predicted[out] = ridge(x[~out], target[~out], x[out])
+    return predicted
+
+
+def folds(owners: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the rows, (m,), that each fold leaves out: all rows of its sequences."""
     fold = np.random.default_rng(0).permutation(int(owners.max()) + 1)[owners] % FOLDS
     for number in range(FOLDS):
         out = fold == number
         if out.any() and not out.all():
-            predicted[out] = ridge(x[~out], target[~out], x[out])
-    return predicted
+            yield out
 
 
 def ridge(known: Floats, target: Floats, new: Floats) -> Floats:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.explain.doctor.evidence import FOLDS, MOST_STEPS, Evidence, cross_validate, dense
+from elman.explain.doctor.evidence import MOST_STEPS, Evidence, cross_validate, dense, folds
 from elman.explain.doctor.findings import Finding, Limits
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.doctor.learning import Predictions
@@ -213,11 +213,8 @@ def _blind_probabilities(evidence: Evidence) -> Floats:
 
     x, target = dense(evidence.features), evidence.target
     predicted = np.zeros((len(target), int(target.max()) + 1))
-    fold = np.random.default_rng(0).permutation(int(evidence.owners.max()) + 1)
-    fold = fold[evidence.owners] % FOLDS
-    for number in range(FOLDS):
-        out = fold == number
-        if not out.any() or len(np.unique(target[~out])) < 2:
+    for out in folds(evidence.owners):
+        if len(np.unique(target[~out])) < 2:
             continue
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
         with threadpool_limits(1, "blas"):  # as for the baselines, in `elman.evaluate.rules`
