@@ -11,7 +11,7 @@ import numpy as np
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
 from elman.data.ragged import Ragged, flatten, sequences_with_gaps
-from elman.data.readers.csv import DELIMITERS
+from elman.data.readers.dialect import DELIMITERS
 from elman.data.text import Unit, count_steps
 from elman.tasks import TASKS
 
