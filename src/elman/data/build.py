@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import find_sequences
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Place, check_numbers, format_count, list_names, quote
 from elman.data.ragged import Ragged, flatten, to_objects
@@ -63,7 +64,10 @@ def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout:
 
 def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
     """Return sequences whose steps are rows: consecutive rows with the same id."""
-    offsets, ids = _find_sequences(table, schema)
+    offsets = np.array([0, len(table)], np.int64)
+    ids: tuple[str, ...] = (_RECORDING,)
+    if schema.id is not None:
+        offsets, ids = find_sequences(table.columns[schema.id])
     known = options.layout
     difference = options.time_difference
     if difference is None and known:
@@ -86,9 +90,9 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         if difference and deltas is not None:
             steps = np.column_stack([steps, deltas])
         for name in schema.categories:
-            cells = to_objects([cell.strip() for cell in table.columns[name].texts()])
+            cells = table.columns[name].label_cells(None, False).values
             # Numbers first, categories last, as Layout.channels lists them.
-            steps = np.column_stack([steps.astype(object), cells])
+            steps = np.column_stack([steps.astype(object), to_objects(cells)])
     # Every row has a label; whether a label belongs to a step or a sequence is decided next.
     target = _build_target(table, schema, options, None)
     if target is not None:
@@ -306,36 +310,6 @@ def _read_cells(
 
 
 # One row per step.
-
-
-def _find_sequences(table: Table, schema: Schema) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return where each sequence starts, (n + 1,), and its id; one sequence if there are no ids."""
-    if schema.id is None:
-        return np.array([0, len(table)], np.int64), (_RECORDING,)
-    column = table.columns[schema.id]
-    cells = [cell.strip() for cell in column.texts()]
-    # Only consecutive rows form a sequence: collecting all rows with the same id would hide that
-    # the file was shuffled.
-    starts = [i for i in range(len(cells)) if not i or cells[i] != cells[i - 1]]
-    ends = [*starts[1:], len(cells)]
-    last: dict[str, int] = {}
-    for start, end in zip(starts, ends, strict=True):
-        name = cells[start]
-        if not name:
-            problem, remedy = "the id is empty", "Say which sequence the row belongs to."
-            column.fault(start, "no id", problem, remedy)
-        elif name in last:
-            ended = column.place(last[name])
-            where = f"line {ended.line}" if ended.line else f"row {last[name] + 1}"
-            column.fault(
-                start,
-                "order of rows",
-                f"sequence {name!r} continues here; its rows had ended on {where}",
-                "Sort the file so that the rows of one sequence are together.",
-            )
-        # Updated for repeated ids too, so that each message names the preceding piece.
-        last[name] = end - 1
-    return np.array([*starts, len(cells)], np.int64), tuple(cells[i] for i in starts)
 
 
 def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:

@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import is_missing, is_number
-from elman.data.table import NumberColumn, Table
+from elman.data.table import Table
 
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
 
@@ -157,42 +158,28 @@ class Evidence:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._codes: dict[str, NDArray[np.int64]] = {}
         self._times: dict[str, NDArray[np.float64] | None] = {}
+
+    def _text(self, name: str) -> TextColumn:
+        column = self.table.columns[name]
+        assert isinstance(column, TextColumn)  # a table with one value per cell has no others
+        return column
 
     def codes(self, name: str) -> NDArray[np.int64]:
         """Return a whole number for every cell, (n,), equal for equal cells."""
-        if name not in self._codes:
-            column = self.table.columns[name]
-            if isinstance(column, NumberColumn):
-                codes = np.unique(column.values, return_inverse=True)[1]
-            else:
-                known: dict[str, int] = {}
-                cells = column.texts()
-                codes = np.fromiter(
-                    (known.setdefault(cell.strip(), len(known)) for cell in cells),
-                    np.int64,
-                    len(cells),
-                )
-            self._codes[name] = codes.astype(np.int64)
-        return self._codes[name]
+        return self._text(name).codes()
 
     def head(self, name: str) -> list[str]:
         """Return the first 1,000 cells as text."""
-        column = self.table.columns[name]
-        if isinstance(column, NumberColumn):
-            column = NumberColumn(name, column.rows, column.values[:1000])
-            return column.texts()
-        return column.texts()[:1000]
+        return self._text(name).head()
 
     def distinct(self, name: str) -> int:
         """Return the number of different cells."""
-        codes = self.codes(name)
-        return int(codes.max(initial=-1)) + 1
+        return len(self._text(name).different())
 
     def gaps(self, name: str) -> int:
         """Return the number of missing cells."""
-        return sum(map(is_missing, self.table.columns[name].texts()))
+        return int(self._text(name).missing().sum())
 
     def starts(self, name: str | None) -> NDArray[np.bool_]:
         """Return the rows at which the cell differs from the one above, (n,), the first too."""
@@ -209,28 +196,22 @@ class Evidence:
 
     def changes_within(self, name: str, starts: NDArray[np.bool_]) -> bool:
         """Whether the cell changes within a sequence."""
-        column = self.table.columns[name]
-        values = column.values if isinstance(column, NumberColumn) else column.texts()
         # Most columns change within the first rows, which saves looking at a million others.
-        for end in (1000, len(starts)):
-            cells = np.array(values[:end], dtype=object)
-            changed = (cells[1:] != cells[:-1]) & ~starts[1:end]
-            if changed.any():
-                return True
-        return False
+        cells = np.array(self.head(name), dtype=object)
+        if ((cells[1:] != cells[:-1]) & ~starts[1 : len(cells)]).any():
+            return True
+        codes = self.codes(name)
+        return bool(((codes[1:] != codes[:-1]) & ~starts[1:]).any())
 
     def times(self, name: str) -> NDArray[np.float64] | None:
         """Return numbers, or dates in seconds, (n,), NaN for others; None if most are others."""
         if name not in self._times:
-            column = self.table.columns[name]
+            column = self._text(name)
             if isinstance(column, NumberColumn):
-                times = column.values.astype(np.float64)
+                times = column.numbers()
             else:
-                cells = column.texts()
-                dated = not column.is_numeric
-                times = np.fromiter(
-                    map(_parse_date if dated else _parse_number, cells), np.float64, len(cells)
-                )
+                parse = _parse_number if column.is_numeric else _parse_date
+                times = np.array([parse(cell) for cell in column.different()])[column.codes()]
             few = 2 * int(np.isnan(times).sum()) > len(times)
             self._times[name] = None if few else times
         return self._times[name]

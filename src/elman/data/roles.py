@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from elman.data.columns import TextColumn
 from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
 from elman.data.evidence import Evidence, id_tier, split_words, time_tier
-from elman.data.faults import is_missing, list_names, unknown_name
+from elman.data.faults import list_names, unknown_name
 from elman.data.table import Table
 from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
@@ -233,13 +234,12 @@ def may_be_labels(table: Table, name: str, gaps: float = 0.1) -> bool:
     column = table.columns[name]
     if table.format != "table":
         return not column.nested
-    cells = column.texts()
-    missing = sum(map(is_missing, cells))
-    different = len(set(cells))
-    few = different <= max(20, len(cells) // 2)
+    assert isinstance(column, TextColumn)
+    missing = int(column.missing().sum())
+    few = len(column.different()) <= max(20, len(table) // 2)
     values = None if few or not gaps else column.known_numbers()
     fractions = values is not None and bool((values % 1 != 0).any())
-    return missing <= max(1 if gaps else 0, gaps * len(cells)) and (few or fractions)
+    return missing <= max(1 if gaps else 0, gaps * len(table)) and (few or fractions)
 
 
 def guess_target(
@@ -313,11 +313,10 @@ def _guess_target_of_ucr(
 def _meaning(table: Table, name: str) -> str:
     """Describe the target that a column would be."""
     column = table.columns[name]
-    if table.format == "table":
-        cells = column.texts()
-        gaps = sum(map(is_missing, cells))
-        empty = f", {gaps:,} of {len(cells):,} cells empty" if gaps else ""
-        return f"({len(set(cells) - {''}):,} different values{empty})"
+    if isinstance(column, TextColumn):
+        gaps = int(column.missing().sum())
+        empty = f", {gaps:,} of {len(table):,} cells empty" if gaps else ""
+        return f"({len(set(column.different()) - {''}):,} different values{empty})"
     return TASKS["tagging" if column.nested else "classification"].target
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from elman.data.dataset import Format, Sure
-from elman.data.evidence import find_wide, id_tier, time_tier
+from elman.data.evidence import Evidence, find_wide, id_tier, time_tier
 from elman.data.faults import is_number, list_names
 from elman.data.guessing import Guesser
 from elman.data.roles import (
@@ -167,8 +167,8 @@ def _choose_categories(
     if not numeric or any(is_named(name, TOKEN_NAMES) for name in textual):
         return
     # Categories occur at least twice on average, unlike names and remarks.
-    cells = {name: table.columns[name].texts() for name in textual}
-    found = [name for name in textual if 2 * len(set(cells[name])) <= len(cells[name])]
+    evidence = Evidence(table)
+    found = [name for name in textual if 2 * evidence.distinct(name) <= len(table)]
     if found:
         schema.categories = tuple(found)
         schema.guess("categories", found, "words that repeat, beside numbers")

@@ -15,23 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
-from elman.data.faults import (
-    Faults,
-    Place,
-    check_numbers,
-    is_missing,
-    is_number,
-    list_names,
-    to_numbers,
-    unknown_name,
-)
+from elman.data.faults import Faults, Place, check_numbers, unknown_name
 from elman.data.ragged import Ragged
-from elman.errors import nearest
 from elman.tasks import TaskName
 
 MOST_COLUMNS = 100_000
-# Cells sampled to decide whether a column is numeric; testing a million rows would take seconds.
-_SAMPLE = 1000
 
 # Placeholder for a label whose row has a fault already, so that it is not reported twice.
 UNREADABLE = object()
@@ -136,6 +124,10 @@ class Column:
         """Return the cells as text, top to bottom."""
         self._refuse("text")
 
+    def cell(self, row: int) -> str:
+        """Return one cell as text, for messages."""
+        self._refuse("text")
+
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
         """Return the cells as numbers, (n,), NaN where a value is missing."""
         self._refuse("a number a row")
@@ -177,111 +169,13 @@ class Column:
         self._refuse("numbers to predict")
 
     def known_numbers(self) -> NDArray[np.float64] | None:
-        """Return all numbers of the column, or None if anything else is among them."""
+        """Return the distinct numbers of the column, or None if anything else is among them."""
         return None
 
     def _refuse(self, expected: str) -> NoReturn:
         raise self.rows.faults.error(
             "type", f"{self} does not hold {expected}", "Name another column."
         )
-
-
-class TextColumn(Column):
-    """Cells of text, as CSV files hold them.
-
-    Args:
-        declared: values that the file header allows besides gaps; empty to allow any value.
-    """
-
-    def __init__(
-        self, name: str, rows: Rows, cells: list[str], declared: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(name, rows)
-        self.cells = cells
-        self._numeric: bool | None = None  # asked for by every choice of a role
-        unknown = {*cells} - {*declared, ""} if declared else set()
-        for i, cell in enumerate(cells) if unknown else ():
-            if cell in unknown:
-                problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
-                remedy = f"{nearest(cell, declared)} Correct the class or the header.".strip()
-                self.fault(i, "label", problem, remedy)
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether at least half of the non-missing cells hold a number.
-
-        Half, not all: one bad number must be reported, not turn its column into text. A column
-        without values counts as numeric: longer sequences of another file may reach it.
-        """
-        if self._numeric is None:
-            cells = self.cells
-            # Every k-th cell rather than the first ones, which may all be gaps.
-            full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
-            self._numeric = 2 * sum(map(is_number, full)) >= len(full)
-        return self._numeric
-
-    def texts(self) -> list[str]:
-        """Return the cells as they are."""
-        return self.cells
-
-    def numbers(self, detail: str = "") -> NDArray[np.float64]:
-        """Return the cells as numbers, (n,), NaN where a value is missing."""
-        return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
-
-    def empty_cells(self) -> NDArray[np.bool_]:
-        """Return which cells are empty, (n,)."""
-        cells = self.cells
-        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
-
-    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
-        """Return the label of each row, without surrounding spaces."""
-        return LabelCells([cell.strip() for cell in self.texts()], None, self.place)
-
-    def label_lists(self) -> LabelCells:
-        """Return the labels of each row, separated by `|` in the cell."""
-        parts = [[p.strip() for p in cell.split("|") if p.strip()] for cell in self.texts()]
-        return flatten_lists(parts, self.place)
-
-    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
-        """Return the number of each row, (n,); missing ones are faults."""
-        numbers = self.numbers()
-        gaps = np.flatnonzero(np.isnan(numbers)).tolist()
-        cells = self.texts() if gaps else []
-        for i in gaps:
-            if is_missing(cells[i]):  # other cells were reported by numbers()
-                problem, remedy = "the number is missing", "Write it or remove the row."
-                self.fault(i, "no label", problem, remedy)
-        return numbers
-
-    def known_numbers(self) -> NDArray[np.float64] | None:
-        """Return all numbers of the column, or None if anything else is among them."""
-        full = [cell for cell in self.texts() if not is_missing(cell)]
-        return np.array(list(map(float, full))) if all(map(is_number, full)) else None
-
-
-class NumberColumn(TextColumn):
-    """Numeric cells, with NaN where a value is missing; used as labels, they become text."""
-
-    def __init__(self, name: str, rows: Rows, values: NDArray[Any]) -> None:
-        super().__init__(name, rows, [])
-        self.values = values
-
-    @property
-    def is_numeric(self) -> bool:
-        """Always."""
-        return True
-
-    def texts(self) -> list[str]:
-        """Return the cells as a CSV file would store them."""
-        return list(map(_write_number, self.values.tolist()))
-
-    def numbers(self, detail: str = "") -> NDArray[np.float64]:
-        """Return the cells, (n,)."""
-        return self.values.astype(np.float64)
-
-    def empty_cells(self) -> NDArray[np.bool_]:
-        """Return which cells are NaN, (n,)."""
-        return np.asarray(self.values != self.values)
 
 
 class SeriesColumn(Column):
@@ -373,12 +267,3 @@ def flatten_lists(lists: Sequence[list[Any]], place: Callable[[int], Place]) -> 
         return place(int(np.searchsorted(offsets, i, side="right")) - 1)
 
     return LabelCells([value for cells in lists for value in cells], offsets, at)
-
-
-def _write_number(number: float) -> str:
-    """Return a number as CSV text: whole numbers without a decimal point, NaN as empty text."""
-    if number != number:
-        return ""
-    if isinstance(number, int):  # a float would merge large ids
-        return str(number)
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import TextColumn
 from elman.data.faults import is_missing, is_number, quote
 from elman.data.ragged import Ragged
 from elman.data.roles import Schema
-from elman.data.table import Column, Table
+from elman.data.table import Table
 
 UNEVEN = 0.01  # of the median; smaller deviations are treated as clock jitter
 
@@ -19,59 +20,63 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
     """Return the times, (N,); times that do not increase within a sequence are faults."""
     assert schema.time is not None
     column = table.columns[schema.time]
-    cells = column.texts()
+    assert isinstance(column, TextColumn)
     # The first time sets the type of the column; numbers and dates are in different units.
-    first = next((cell for cell in cells if not is_missing(cell)), "")
-    if is_number(first):
-        times = column.numbers("time: ").copy()
-        times[[not is_number(cell) for cell in cells]] = np.nan
-    else:
-        times = _parse_dates(column, cells)
-    for i in np.flatnonzero(np.isnan(times)).tolist():
-        if is_missing(cells[i]):
-            problem = "time: missing value, expected a time in every row"
-            column.fault(i, "time", problem, "Fill it in or remove the row.")
-    starts = np.zeros(len(cells), dtype=bool)
+    missing = column.missing()
+    first = column.cell(int(np.argmin(missing)))
+    faults = table.faults.total
+    times = column.numbers("time: ") if is_number(first) else _parse_dates(column)
+    if table.faults.total > faults and is_number(first):
+        # A faulty cell has no place in the order.
+        numeric = np.array([is_number(cell) for cell in column.different()])
+        times = np.where(numeric[column.codes()], times, np.nan)
+    for i in np.flatnonzero(missing).tolist():
+        problem = "time: missing value, expected a time in every row"
+        column.fault(i, "time", problem, "Fill it in or remove the row.")
+    starts = np.zeros(len(times), dtype=bool)
     starts[offsets[:-1]] = True
     # A first step has no predecessor. NaN compares false; its fault is recorded already.
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
-    ids = table.columns[schema.id].texts() if len(wrong) and schema.id else []
+    names = table.columns[schema.id] if schema.id else None
     for i in wrong.tolist():
-        whose = f" of sequence {ids[i].strip()!r}" if ids else ""
+        whose = f" of sequence {names.cell(i).strip()!r}" if names else ""
         same = times[i] == times[i - 1]
         column.fault(
             i,
             "time twice" if same else "time order",
-            f"time {cells[i].strip()!r}{whose}"
-            + (" is there twice" if same else f" comes after {cells[i - 1].strip()!r}"),
+            f"time {column.cell(i).strip()!r}{whose}"
+            + (" is there twice" if same else f" comes after {column.cell(i - 1).strip()!r}"),
             ("Keep one row for each time" if same else "Sort the rows of a sequence by time")
             + ", or name another column with --time NAME.",
         )
     return times
 
 
-def _parse_dates(column: Column, cells: list[str]) -> NDArray[np.float64]:
+def _parse_dates(column: TextColumn) -> NDArray[np.float64]:
     """Return ISO dates as seconds, (n,), NaN if missing or invalid; invalid dates are faults.
 
     A date without a time zone is read as UTC, because only order and differences matter.
     """
-    times = np.full(len(cells), np.nan)
-    for i, cell in enumerate(cells):
+    different, codes = column.different(), column.codes()
+    seconds = np.full(len(different), np.nan)
+    wrong = np.zeros(len(different), dtype=bool)
+    for i, cell in enumerate(different):
         try:
-            moment = datetime.fromisoformat(cell.strip())
+            moment = datetime.fromisoformat(cell)
         except ValueError:
-            if not is_missing(cell):
-                column.fault(
-                    i,
-                    "time",
-                    f"time {quote(cell.strip())} is neither a number nor an ISO date like"
-                    " 2024-01-31T12:00",
-                    "Correct it, or name another column with --time NAME.",
-                )
+            wrong[i] = not is_missing(cell)
             continue
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        times[i] = moment.timestamp()
-    return times
+        seconds[i] = moment.timestamp()
+    for i in np.flatnonzero(wrong[codes]).tolist() if wrong.any() else ():
+        column.fault(
+            i,
+            "time",
+            f"time {quote(different[codes[i]])} is neither a number nor an ISO date like"
+            " 2024-01-31T12:00",
+            "Correct it, or name another column with --time NAME.",
+        )
+    return seconds[codes]
 
 
 def time_deltas(times: Ragged) -> NDArray[np.float64]:

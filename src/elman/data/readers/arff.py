@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Faults, Place, format_count, is_missing, list_names, quote, to_numbers
 from elman.data.readers.ts import table_of_cases
 from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
-from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
+from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import nearest
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""

@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from elman.data.columns import TextColumn
 from elman.data.dataset import Guess, Sure
 from elman.data.faults import Faults, format_count, is_number, list_names
 from elman.data.readers.dialect import (
@@ -22,7 +23,7 @@ from elman.data.readers.dialect import (
     large_cells,
     read_records,
 )
-from elman.data.table import Rows, Table, TextColumn
+from elman.data.table import Rows, Table
 
 _COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
 # 1,234 may mean 1234; 0,234 and 12,5 may not.

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Faults, list_names, quote
 from elman.data.readers.jsonl import table_of_records
 from elman.data.roles import ReadOptions
-from elman.data.table import MOST_COLUMNS, Column, NumberColumn, Rows, Table, TextColumn
+from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import DataError
 
 LEVELS = ("instance", "time")  # names of the two levels of an index without names

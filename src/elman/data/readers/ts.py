@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from elman.data.columns import TextColumn
 from elman.data.faults import Faults, Place, format_count, quote, to_numbers
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
-from elman.data.table import Column, Rows, SeriesColumn, Table, TextColumn
+from elman.data.table import Column, Rows, SeriesColumn, Table
 
 SERIES, TARGET = "series", "class"  # the two columns of a table of cases
 _BOOLEAN = ("timestamps", "missing", "univariate", "equallength", "targetlabel")

@@ -1,0 +1,219 @@
+"""Columns with one value per cell: text, as CSV files hold it, and numbers.
+
+Whatever asks about a whole column asks it as a whole (`codes`, `different`, `missing`, `numbers`):
+a loop over a million cells in Python takes seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.faults import is_missing, is_number, list_names, to_numbers
+from elman.data.ragged import Ragged, to_objects
+from elman.data.table import Column, LabelCells, Rows, Steps, flatten_lists
+from elman.errors import nearest
+
+# Cells sampled to decide whether a column is numeric; testing a million rows would take seconds.
+_SAMPLE = 1000
+
+
+class TextColumn(Column):
+    """Cells of text, as CSV files hold them.
+
+    Args:
+        declared: values that the file header allows besides gaps; empty to allow any value.
+    """
+
+    def __init__(
+        self, name: str, rows: Rows, cells: list[str], declared: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(name, rows)
+        self.cells = cells
+        self._numeric: bool | None = None  # asked for by every choice of a role
+        self._factors: tuple[NDArray[np.int64], list[str]] | None = None
+        unknown = {*cells} - {*declared, ""} if declared else set()
+        for i, cell in enumerate(cells) if unknown else ():
+            if cell in unknown:
+                problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
+                remedy = f"{nearest(cell, declared)} Correct the class or the header.".strip()
+                self.fault(i, "label", problem, remedy)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether at least half of the non-missing cells hold a number.
+
+        Half, not all: one bad number must be reported, not turn its column into text. A column
+        without values counts as numeric: longer sequences of another file may reach it.
+        """
+        if self._numeric is None:
+            cells = self.cells
+            # Every k-th cell rather than the first ones, which may all be gaps.
+            full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
+            self._numeric = 2 * sum(map(is_number, full)) >= len(full)
+        return self._numeric
+
+    def texts(self) -> list[str]:
+        """Return the cells exactly as they are in the file; slow for a million rows."""
+        return self.cells
+
+    def head(self, count: int = 1000) -> list[str]:
+        """Return the first cells as they are in the file."""
+        return self.cells[:count]
+
+    def cell(self, row: int) -> str:
+        """Return one cell as it is in the file, for messages."""
+        return self.cells[row]
+
+    def codes(self) -> NDArray[np.int64]:
+        """Return the index in `different()` of every cell, (n,)."""
+        return self._factorize()[0]
+
+    def different(self) -> list[str]:
+        """Return the distinct cells without surrounding spaces, in order of appearance."""
+        return self._factorize()[1]
+
+    def labels(self) -> NDArray[np.object_]:
+        """Return every cell without surrounding spaces, (n,), equal ones as the same object."""
+        return to_objects(self.different())[self.codes()]
+
+    def missing(self) -> NDArray[np.bool_]:
+        """Return which cells are empty or hold a word for a missing value, (n,)."""
+        return np.array([is_missing(cell) for cell in self.different()], bool)[self.codes()]
+
+    def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        if self._factors is None:
+            known: dict[str, int] = {}
+            codes = (known.setdefault(cell.strip(), len(known)) for cell in self.cells)
+            self._factors = np.fromiter(codes, np.int64, len(self.cells)), list(known)
+        return self._factors
+
+    def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells as numbers, (n,), NaN where a value is missing."""
+        return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
+
+    def empty_cells(self) -> NDArray[np.bool_]:
+        """Return which cells are empty, (n,)."""
+        cells = self.cells
+        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
+
+    def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
+        """Return the label of each row, without surrounding spaces."""
+        return LabelCells(self.labels().tolist(), None, self.place)
+
+    def label_lists(self) -> LabelCells:
+        """Return the labels of each row, separated by `|` in the cell."""
+        parts = [[p.strip() for p in cell.split("|") if p.strip()] for cell in self.texts()]
+        return flatten_lists(parts, self.place)
+
+    def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
+        """Return the number of each row, (n,); missing ones are faults."""
+        numbers = self.numbers()
+        # Other cells were reported by numbers().
+        for i in np.flatnonzero(np.isnan(numbers) & self.missing()).tolist():
+            problem, remedy = "the number is missing", "Write it or remove the row."
+            self.fault(i, "no label", problem, remedy)
+        return numbers
+
+    def known_numbers(self) -> NDArray[np.float64] | None:
+        """Return the distinct numbers of the column, or None if anything else is among them."""
+        full = [cell for cell in self.different() if not is_missing(cell)]
+        return np.array(list(map(float, full))) if all(map(is_number, full)) else None
+
+
+class NumberColumn(TextColumn):
+    """Numeric cells, with NaN where a value is missing; used as labels, they become text."""
+
+    def __init__(self, name: str, rows: Rows, values: NDArray[Any]) -> None:
+        super().__init__(name, rows, [])
+        self.values = values
+
+    @property
+    def is_numeric(self) -> bool:
+        """Always."""
+        return True
+
+    def texts(self) -> list[str]:
+        """Return the cells as a CSV file would store them."""
+        return list(map(_write_number, self.values.tolist()))
+
+    def head(self, count: int = 1000) -> list[str]:
+        """Return the first cells as a CSV file would store them."""
+        return list(map(_write_number, self.values[:count].tolist()))
+
+    def cell(self, row: int) -> str:
+        """Return one cell as a CSV file would store it."""
+        return _write_number(self.values[row].item())
+
+    def missing(self) -> NDArray[np.bool_]:
+        """Return which cells are NaN, (n,)."""
+        return self.empty_cells()
+
+    def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        if self._factors is None:
+            # In order of appearance, as for text; -0.0 and 0.0 are the same text.
+            values = self.values + 0 if self.values.dtype.kind == "f" else self.values
+            distinct, first, codes = np.unique(values, return_index=True, return_inverse=True)
+            order = np.argsort(first)
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            texts = list(map(_write_number, distinct[order].tolist()))
+            self._factors = place[codes].astype(np.int64), texts
+        return self._factors
+
+    def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells, (n,)."""
+        return self.values.astype(np.float64)
+
+    def empty_cells(self) -> NDArray[np.bool_]:
+        """Return which cells are NaN, (n,)."""
+        return np.asarray(self.values != self.values)
+
+
+def find_sequences(ids: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return where each sequence of consecutive rows starts, (n + 1,), and its id.
+
+    An empty id, and rows of a sequence that are not together, are faults.
+    """
+    assert isinstance(ids, TextColumn)
+    codes, different = ids.codes(), ids.different()
+    # Only consecutive rows form a sequence: collecting all rows with the same id would hide that
+    # the file was shuffled.
+    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+    offsets = np.append(starts, len(codes)).astype(np.int64)
+    owners = codes[starts]
+    names = [different[owner] for owner in owners.tolist()]
+    if len(starts) > len(different) or "" in different:
+        _refuse_scattered(ids, offsets.tolist(), names)
+    return offsets, tuple(names)
+
+
+def _refuse_scattered(ids: TextColumn, offsets: list[int], names: list[str]) -> None:
+    """Record every sequence without an id, and every one whose rows are not together."""
+    last: dict[str, int] = {}
+    for name, start, end in zip(names, offsets, offsets[1:], strict=False):
+        if not name:
+            problem, remedy = "the id is empty", "Say which sequence the row belongs to."
+            ids.fault(start, "no id", problem, remedy)
+        elif name in last:
+            ended = ids.place(last[name])
+            where = f"line {ended.line}" if ended.line else f"row {last[name] + 1}"
+            ids.fault(
+                start,
+                "order of rows",
+                f"sequence {name!r} continues here; its rows had ended on {where}",
+                "Sort the file so that the rows of one sequence are together.",
+            )
+        # Updated for repeated ids too, so that each message names the preceding piece.
+        last[name] = end - 1
+
+
+def _write_number(number: float) -> str:
+    """Return a number as CSV text: whole numbers without a decimal point, NaN as empty text."""
+    if number != number:
+        return ""
+    if isinstance(number, int):  # a float would merge large ids
+        return str(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
