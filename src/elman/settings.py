@@ -92,6 +92,9 @@ class DataSettings:
         str | None,
         Help("Columns or keys of categories besides the values, separated by commas."),
     ] = None
+    static: Annotated[
+        str | None, Help("Columns or keys with one value per sequence, as age,sex; none for none.")
+    ] = None
     id: Annotated[str | None, Help("Column that names the sequence of each time step.")] = None
     time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
     channels: Annotated[
@@ -327,7 +330,7 @@ class ReportSettings:
 # The settings of DataSettings that say how a file is read, for any purpose.
 READING_SETTINGS = (
     *("format", "target", "text", "values", "categories", "id", "time"),
-    *("channels", "decimal"),
+    *("channels", "decimal", "static"),
 )
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]

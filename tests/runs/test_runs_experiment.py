@@ -159,7 +159,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in list_settings())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     asked = {"values", "categories", "id", "time", "time_difference", "class_weight"}
-    asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal"}
+    asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal", "static"}
     assert set(unset) <= asked, "the rest is chosen by now"
 
 

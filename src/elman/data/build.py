@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import find_sequences
-from elman.data.dataset import Dataset, Layout
+from elman.data.dataset import Dataset, Layout, Static
 from elman.data.faults import Place, check_numbers, format_count, list_names, quote
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
+from elman.data.static import read_static
 from elman.data.table import Column, Steps, Table
 from elman.data.targets import TargetValues, build_target, check_labels, guess_task
 from elman.data.times import describe_unevenness, read_times, time_deltas
@@ -25,7 +26,7 @@ _RECORDING = "recording"  # id of the only sequence of a file without a column o
 def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset:
     """Return the sequences of a table; errors in the columns used are collected as faults."""
     read = {*schema.target, *schema.values, *schema.categories}
-    read |= {name for name in (schema.text, schema.id, schema.time) if name}
+    read |= {name for name in (schema.text, schema.id, schema.time, *schema.static) if name}
     layout = Layout(
         format=schema.format,
         kind=schema.kind,
@@ -42,6 +43,12 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
     )
     build = {"rows": _build_rows, "steps": _build_steps}.get(schema.format, _build_sequences)
     dataset = build(table, schema, options, layout)
+    if dataset.static is not None:
+        static = dataset.static
+        layout = dataclasses.replace(
+            dataset.layout, static=static.names, static_categories=static.category_names
+        )
+        dataset = dataclasses.replace(dataset, layout=layout)
     guesses, notes = tuple(schema.guesses), tuple(schema.notes)
     layout = dataclasses.replace(dataset.layout, guesses=guesses, notes=notes)
     return dataclasses.replace(dataset, layout=layout)
@@ -51,7 +58,8 @@ def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layo
     """Return one sequence per row: a text, or one channel of numbers over time."""
     inputs = _read_texts(table.columns[schema.text]) if schema.text else _read_series(table, schema)
     target = _build_target(table, schema, options, None)
-    return _dataset(table, inputs, target, layout, _read_groups(table, schema))
+    static = read_static(table, schema, options, len(inputs))
+    return _dataset(table, inputs, target, layout, _read_groups(table, schema), static)
 
 
 def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
@@ -59,7 +67,8 @@ def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout:
     inputs, names, steps = _read_cells(table, schema)
     target = _build_target(table, schema, options, steps)
     layout = dataclasses.replace(layout, values=names)
-    return _dataset(table, inputs, target, layout, _read_groups(table, schema))
+    static = read_static(table, schema, options, len(inputs))
+    return _dataset(table, inputs, target, layout, _read_groups(table, schema), static)
 
 
 def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:
@@ -99,7 +108,8 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         target = _by_sequence(table, schema, options, flatten(target), offsets)
     groups = _constant_groups(table, schema, offsets)
     layout = dataclasses.replace(layout, time_difference=bool(difference))
-    dataset = _dataset(table, Ragged(steps, offsets), target, layout, groups)
+    static = read_static(table, schema, options, len(ids), offsets)
+    dataset = _dataset(table, Ragged(steps, offsets), target, layout, groups, static)
     lines = table.rows.lines
     lines = None if lines is None else lines[offsets[:-1]]
     return dataclasses.replace(dataset, lines=lines, ids=ids, starts=starts)
@@ -111,11 +121,13 @@ def _dataset(
     target: TargetValues | None,
     layout: Layout,
     groups: tuple[str, ...],
+    static: Static | None,
 ) -> Dataset:
     lines = table.rows.lines
     noun = table.rows.noun
     ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
-    dataset = Dataset(inputs, target, table.faults.source, layout, lines, ids, groups)
+    source = table.faults.source
+    dataset = Dataset(inputs, target, source, layout, lines, ids, groups, static=static)
     # Stored in the layout, so that a later file can be checked without the labels of this one.
     labels = set(dataset.labels())
     # Mixed label types are reported as a fault elsewhere, but must not break the sorting here.

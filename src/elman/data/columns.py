@@ -94,6 +94,13 @@ class TextColumn(Column):
         """Return the cells as numbers, (n,), NaN where a value is missing."""
         return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
 
+    def static_cells(self, categories: bool) -> NDArray[Any]:
+        """Return the cells as numbers, (n,), or as text, empty for every mark of a gap."""
+        if not categories:
+            return self.numbers()
+        names = to_objects(["" if is_missing(text) else text for text in self.different()])
+        return names[self.codes()]
+
     def empty_cells(self) -> NDArray[np.bool_]:
         """Return which cells are empty, (n,)."""
         cells = self.cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -44,6 +45,7 @@ _READ_AS = {
     "values": "numbers of the sequence",
     "text": "the text or tokens of the sequence",
     "categories": "categories",
+    "static": "features of the whole sequence",
     "unused": "no input",
 }
 
@@ -53,8 +55,8 @@ class Guess:
     """A choice that the reader made because the caller did not.
 
     Args:
-        role: what was chosen: `target`, `id`, `time`, `values`, `text`, `categories`, `format`,
-            `task`, `unused` (a column that is left out), or another property of the file.
+        role: what was chosen: `target`, `id`, `time`, `values`, `text`, `categories`, `static`,
+            `format`, `task`, `unused` (a column that is left out), or another property of the file.
         columns: the columns that were chosen; empty if the choice is about the whole file.
         reason: why, as a phrase: "by its name".
         flag: the flag with the value that was guessed: "--target label".
@@ -116,6 +118,8 @@ class Layout:
         class_names: labels that occur, sorted; empty for numbers.
         wide: for `rows`, names of the channels if each has its own columns, which `values` lists
             channel by channel; empty for one channel.
+        static: columns or keys with one value per sequence, numbers first; empty for none.
+        static_categories: those of `static` that are categories.
         aside: the other columns or keys of the file, which are not read, such as groups.
         guesses: what the caller did not say, so that the reader had to guess it.
         notes: remarks on the file, one sentence each.
@@ -139,6 +143,8 @@ class Layout:
     category_values: tuple[tuple[str, ...], ...] = ()
     class_names: tuple[str | int | bool, ...] = ()
     wide: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    static_categories: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()
@@ -155,6 +161,53 @@ class Layout:
     def channel_names(self) -> tuple[str, ...]:
         """Names of the channels; empty for a row per sequence of one channel."""
         return self.wide if self.format == "rows" else self.channels
+
+
+@dataclass(frozen=True, eq=False)
+class Static:
+    """Static features: values that belong to a whole sequence, such as the age of a patient.
+
+    Args:
+        names: names of the features, those of numbers first.
+        numbers: (n, k) float64, NaN where a value is missing.
+        categories: (n, c) text, empty where a value is missing.
+        units: unit of each feature, None where its name has none.
+    """
+
+    names: tuple[str, ...]
+    numbers: NDArray[np.float64]
+    categories: NDArray[np.object_]
+    units: tuple[str | None, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """Names of the features that are numbers, (k,)."""
+        return self.names[: self.numbers.shape[1]]
+
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Names of the features that are categories, (c,)."""
+        return self.names[self.numbers.shape[1] :]
+
+    def take(self, index: NDArray[np.int64]) -> Static:
+        """Return the features of the sequences at `index`, (m,), in that order."""
+        numbers, categories = self.numbers[index], self.categories[index]
+        return dataclasses.replace(self, numbers=numbers, categories=categories)
+
+    def contents(self) -> list[object]:
+        """Return a comparable value for each sequence; equal features have equal values."""
+        pairs = zip(self.numbers, self.categories.tolist(), strict=True)
+        return [(row.tobytes(), *texts) for row, texts in pairs]
+
+    def describe(self, row: int) -> str:
+        """Return the features of one sequence as text: `age=71, sex=f`."""
+        numbers = ["missing" if v != v else f"{v:.6g}" for v in self.numbers[row].tolist()]
+        texts = [text or "missing" for text in self.categories[row].tolist()]
+        values = zip(self.names, (*numbers, *texts), strict=True)
+        return ", ".join(f"{name}={value}" for name, value in values)
 
 
 # Compared by identity, because == on arrays returns an array.
@@ -176,6 +229,7 @@ class Dataset:
         starts: time at which each sequence starts, (n,), or None without a time column.
         windows: for sequences cut into windows, the index of each window in its sequence and its
             first step there, both from 0, (n, 2); else None.
+        static: features with one value per sequence, or None if there are none.
     """
 
     inputs: Ragged | list[str]
@@ -187,6 +241,7 @@ class Dataset:
     groups: tuple[str, ...] = field(default=())
     starts: NDArray[np.float64] | None = None
     windows: NDArray[np.int64] | None = None
+    static: Static | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -262,12 +317,17 @@ class Dataset:
     def contents(self) -> list[object]:
         """Return a comparable value for each sequence; equal sequences have equal values."""
         inputs = self.inputs
+        contents: list[object]
         if not isinstance(inputs, Ragged):
-            return list(inputs)
+            contents = list(inputs)
         # Object arrays hold addresses; only arrays of numbers can be compared by their bytes.
-        if inputs.values.dtype == object:
-            return [repr(sequence.tolist()) for sequence in inputs]
-        return [sequence.tobytes() for sequence in inputs]
+        elif inputs.values.dtype == object:
+            contents = [repr(sequence.tolist()) for sequence in inputs]
+        else:
+            contents = [sequence.tobytes() for sequence in inputs]
+        if self.static is None:
+            return contents
+        return list(zip(contents, self.static.contents(), strict=True))
 
     def take(self, index: NDArray[np.int64]) -> Dataset:
         """Return the sequences at `index`, (m,), in that order."""
@@ -287,4 +347,5 @@ class Dataset:
             groups=tuple(self.groups[i] for i in index) if self.groups else (),
             starts=None if self.starts is None else self.starts[index],
             windows=None if self.windows is None else self.windows[index],
+            static=None if self.static is None else self.static.take(index),
         )

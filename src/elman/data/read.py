@@ -65,6 +65,7 @@ def read(
     group: str | None = None,
     channels: int | None = None,
     decimal: str | None = None,
+    static: str | Sequence[str] | None = None,
     task: TaskName | None = None,
     labelled: bool | None = None,
 ) -> Dataset:
@@ -91,10 +92,11 @@ def read(
         group: column or key of the group of each sequence; constant within a sequence.
         channels: for `rows`, channels into which the values are divided; None reads their names.
         decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
+        static: columns or keys with one value per sequence, written like `values`; "none" for
+            none. Those that `categories` names too are categories. For `arrays` an (n, k) array.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
-    Raises: DataError with the place of every fault; SettingsError for an argument that the format
-        does not support.
+    Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
     """
     chosen = {"values": _split_names(values), "categories": _split_names(categories)}
     _check_settings(text, chosen["values"], chosen["categories"], format)
@@ -119,14 +121,22 @@ def read(
         group=group,
         channels=channels,
         decimal=decimal,
+        static=_split_names(static),
         task=task,
         labelled=labelled,
         layout=layout if same else None,
     )
     form = format or (layout.format if layout else None)
     dataset = _read_dataset(kind, content, faults, options, form)
+    return _finish(dataset, layout, faults, format is None, note)
+
+
+def _finish(
+    dataset: Dataset, layout: Layout | None, faults: Faults, same: bool, note: str
+) -> Dataset:
+    """Return a dataset with all its notes, after comparing it with an earlier layout."""
     if layout is not None:
-        _compare(dataset, layout, faults, format is None)
+        _compare(dataset, layout, faults, same)
     notes = (note, *dataset.layout.notes, *(_find_doubts(dataset) if layout is None else ()))
     how = dataclasses.replace(dataset.layout, notes=tuple(filter(None, notes)))
     return dataclasses.replace(dataset, layout=how)

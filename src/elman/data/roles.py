@@ -37,7 +37,7 @@ SEQUENCE_NAMES = {
 # Settings without meaning in formats that fix which part is the series and which the class.
 CASE_SETTINGS = (
     *("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
-    *("channels", "decimal"),
+    *("channels", "decimal", "static"),
 )
 
 
@@ -53,6 +53,7 @@ class ReadOptions:
         group: the column or key of groups, kept with the sequences.
         channels: for `rows`, number of channels; None decides by the names of the columns.
         decimal: decimal mark of the file; None decides by its cells.
+        static: columns or keys with one value per sequence; `none` for none.
         task: task to learn, as in `Layout`; None derives it from the target.
         labelled: True requires a target, None uses one if it exists, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
@@ -69,6 +70,7 @@ class ReadOptions:
     group: str | None = None
     channels: int | None = None
     decimal: str | None = None
+    static: tuple[str, ...] = ()
     task: TaskName | None = None
     labelled: bool | None = None
     layout: Layout | None = None
@@ -92,6 +94,7 @@ class Schema:
     Args:
         format: `rows` and `steps` have a value in a cell, the others a sequence.
         target: the columns of the target.
+        static: features with one value per sequence, in the order in which they were named.
         wide: for `rows`, names of the channels whose columns `values` lists one after the other.
         guesses: what was guessed; the faults of the file refer to the same list.
         notes: other remarks.
@@ -106,6 +109,7 @@ class Schema:
     id: str | None = None
     time: str | None = None
     group: str | None = None
+    static: tuple[str, ...] = ()
     wide: tuple[str, ...] = ()
     guesses: list[Guess] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -179,7 +183,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
         schema.target = () if options.labelled is False else tuple(found)
         return found
     chosen = {options.text, options.id, options.time, options.group}
-    chosen |= {*options.values, *options.categories}
+    chosen |= {*options.values, *options.categories, *schema.static}
     names = list(table.names)
     if table.format == "table":
         # A column that was named for another role is not a candidate.
@@ -349,9 +353,12 @@ def refuse_twice(schema: Schema, table: Table) -> None:
     taken: dict[str, str] = {}
     roles: list[tuple[str, str | None]] = [("--target", name) for name in schema.target]
     roles += [("--id", schema.id), ("--time", schema.time), ("--group", schema.group)]
+    # A static feature that is also named as a category is a category, whatever its cells hold.
+    roles += [("--static", name) for name in schema.static]
     roles += [("--text", schema.text), *(("--values", name) for name in schema.values)]
     # The order of the flags determines the message: it names the earlier role of a column first.
-    roles += [("--categories", name) for name in schema.categories]
+    categories = (name for name in schema.categories if name not in schema.static)
+    roles += [("--categories", name) for name in categories]
     for flag, name in roles:
         if name is None:
             continue

@@ -26,6 +26,7 @@ from elman.data.roles import (
     need_target,
     refuse_twice,
 )
+from elman.data.static import choose_static, step_options
 from elman.data.table import Table, TableFormat
 from elman.errors import DataError, SettingsError
 
@@ -42,15 +43,14 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
     # The same list, so that faults found from here on can refer to the guesses.
     schema = Schema(group=options.group, guesses=table.faults.guesses)
     table.faults.rows = len(table)
+    schema.static = choose_static(table, options)
     if table.format == "table":
-        options = dataclasses.replace(
-            options,
-            values=table.resolve(options.values, "--values NAMES"),
-            categories=table.resolve(options.categories, "--categories NAMES"),
-        )
-        _choose_cells(schema, table, options, form)
+        values = table.resolve(options.values, "--values NAMES")
+        categories = table.resolve(options.categories, "--categories NAMES")
+        options = dataclasses.replace(options, values=values, categories=categories)
+        _choose_cells(schema, table, step_options(schema, options), form)
     else:
-        _choose_sequences(schema, table, options)
+        _choose_sequences(schema, table, step_options(schema, options))
     # Notes of the file reader come last, because roles need correction more often.
     schema.notes += options.notes
     refuse_twice(schema, table)
@@ -61,7 +61,7 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     """Choose the roles of columns with one value per cell."""
     layout = options.layout
     labels = _keep_series(schema, table, options, choose_target(schema, table, options))
-    aside = (*labels, *table.unnamed, options.group)
+    aside = (*labels, *table.unnamed, *schema.static, options.group)
     rest = [name for name in table.names if name not in aside]
     for name, flag in ((options.id, "--id NAME"), (options.time, "--time NAME")):
         if name is not None:
@@ -284,7 +284,8 @@ def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: 
     if not layout:
         return False
     schema.text, schema.values = layout.text, layout.values
-    known = {*layout.values, *layout.categories, layout.text, layout.target, *layout.aside}
+    read = (*layout.values, *layout.categories, *layout.static)
+    known = {*read, layout.text, layout.target, *layout.aside}
     extra = [name for name in inputs if name not in known]
     if layout.values and extra:
         unknown = list_names(extra, 4)
@@ -371,7 +372,7 @@ def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tup
 def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
     """Return the column of sequences, found by its name or as the only one with sequences."""
     usual = SEQUENCE_NAMES[table.format]
-    free = [name for name in table.names if name not in (*labels, *schema.target)]
+    free = [n for n in table.names if n not in (*labels, *schema.target, *schema.static)]
     found = [name for word in usual for name in free if name.lower() == word]
     why = "by its name"
     # numpy.savez without names calls arrays arr_0, arr_1; the one with time steps is the input.

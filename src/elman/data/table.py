@@ -136,6 +136,10 @@ class Column:
         """Return which cells are empty, (n,)."""
         self._refuse("a value a row")
 
+    def static_cells(self, categories: bool) -> NDArray[Any]:
+        """Return one value per row, (n,): numbers, or categories as text, empty for a gap."""
+        self._refuse("one value a row")
+
     def series(self) -> tuple[Ragged, str]:
         """Return one sequence of numbers per row, (N, C), and a note on assumptions, or ''."""
         self._refuse("a sequence of numbers a row")

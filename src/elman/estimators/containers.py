@@ -22,6 +22,7 @@ from sklearn.utils.validation import validate_data
 from torch.nn.utils.rnn import PackedSequence
 
 from elman.data.dataset import Dataset, Layout, unit_of
+from elman.data.faults import list_names
 from elman.data.ragged import Ragged
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
@@ -200,6 +201,9 @@ def frame_of(X: Any) -> Any:
 
 
 def _from_dataset(X: Dataset, trained: TrainedColumns | None) -> InputContainer:
+    if X.static is not None:
+        problem = f"static features {list_names(X.static.names)} cannot be used by a network yet"
+        raise DataError(problem, remedy="Leave them out: --static none.", source=X.source)
     inputs, ids = X.inputs, X.name_sequences()
     names = X.layout.channel_names
     if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:

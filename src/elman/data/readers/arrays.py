@@ -8,6 +8,7 @@ hold Python objects are refused, because reading them would run code.
 from __future__ import annotations
 
 import dataclasses
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Faults, Place, check_numbers, format_count
+from elman.data.columns import NumberColumn, TextColumn
+from elman.data.dataset import Guess
+from elman.data.faults import Faults, Place, check_numbers, format_count, unknown_name
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, LabelCells, Rows, Steps, Table
@@ -25,6 +28,7 @@ from elman.errors import DataError
 
 Array = NDArray[Any]
 _CHANNEL_NAMES = ("names", "channel_names", "channels", "columns", "feature_names", "features")
+_STATIC, _STATIC_NAMES = ("static",), "static_names"
 _LENGTHS = ("lengths", "length", "lens")
 # Parts of the name of an input file, and what replaces them in the name of its label file.
 _BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
@@ -49,9 +53,11 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     lengths = arrays.pop(name) if name else None
     channels = _pop_channel_names(arrays)
     rows = Rows(faults, noun="sequence", named=False)
-    columns = {
+    static, options = _pop_static(arrays, rows, options)
+    columns: dict[str, Column] = {
         name: ArrayColumn(name, rows, array, lengths, channels) for name, array in arrays.items()
     }
+    columns |= static
     size = max((len(array) for array in arrays.values() if array.ndim), default=0)
     return Table("arrays", columns, rows, size, noun="array"), options
 
@@ -219,6 +225,58 @@ def _pop_channel_names(arrays: dict[str, Array]) -> tuple[str, ...]:
             texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
             return tuple(texts.tolist())
     return ()
+
+
+def _pop_static(
+    arrays: dict[str, Array], rows: Rows, options: ReadOptions
+) -> tuple[dict[str, Column], ReadOptions]:
+    """Remove the arrays of static features, (n,) or (n, k); return a column for each feature.
+
+    Returns: the columns, and the options, whose `static` names them.
+    """
+    layout, named = options.layout, list(options.static)
+    names, guessed = _pop_names(arrays), list[str]()
+    if not named and layout:
+        named = list(dict.fromkeys(re.sub(r"\[\d+\]$", "", n) for n in layout.static))
+        named = named if set(named) <= set(arrays) else [n for n in _STATIC if n in arrays][:1]
+    elif not named:
+        named = guessed = [name for name in arrays if name.lower() in _STATIC]
+    if named == ["none"] and "none" not in arrays:
+        for name in [name for name in arrays if name.lower() in _STATIC]:
+            del arrays[name]
+        return {}, options
+    if guessed:
+        flag, change = f"--static {guessed[0]}", "--static none"
+        rows.faults.guesses.append(Guess("static", (), "by its name", flag, change, "sure"))
+    columns: dict[str, Column] = {}
+    for key in named:
+        if key not in arrays:
+            raise unknown_name(key, list(arrays), "--static NAME", "array", rows.faults.source)
+        array = arrays.pop(key)
+        n = len(array) if array.ndim else 0
+        if array.ndim not in (1, 2) or array.dtype.kind not in "fiubUS" or 0 in array.shape:
+            raise rows.faults.error(
+                "shape",
+                f"array {key!r} is of {array.dtype} with the shape {array.shape}, expected numbers"
+                " or text, (n,) or (n, k), one row for each sequence",
+                "Save one value of each static feature for each sequence.",
+            )
+        table = array.reshape(n, -1)
+        width = table.shape[1]
+        own = names if len(names) == width else tuple(f"{key}[{c + 1}]" for c in range(width))
+        for name, cells in zip(own if width > 1 or names else (key,), table.T, strict=True):
+            if cells.dtype.kind in "US":
+                texts = np.char.decode(cells, "utf-8") if cells.dtype.kind == "S" else cells
+                columns[name] = TextColumn(name, rows, texts.tolist())
+            else:
+                columns[name] = NumberColumn(name, rows, cells)
+    return columns, dataclasses.replace(options, static=tuple(columns))
+
+
+def _pop_names(arrays: dict[str, Array]) -> tuple[str, ...]:
+    """Remove and return the array of text that names the static features, if any."""
+    array = arrays.pop(_STATIC_NAMES, None)
+    return () if array is None else tuple(map(str, array.ravel().tolist()))
 
 
 def load_npy(path: Path, source: str) -> Array:

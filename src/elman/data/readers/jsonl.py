@@ -109,6 +109,28 @@ class RecordColumn(Column):
         """Whether the first line has a list."""
         return isinstance(self.records[0].get(self.name), list)
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether at least half of the values that are not null are numbers."""
+        full = [v for record in self.records if (v := record.get(self.name)) is not None]
+        return 2 * sum(type(v) in (int, float) for v in full) >= len(full)
+
+    def static_cells(self, categories: bool) -> NDArray[Any]:
+        """Return one value per line, (n,): numbers, or categories as text; null is a gap."""
+        cells = np.full(len(self.records), "" if categories else math.nan, object)
+        expected = "text or a whole number" if categories else "a number"
+        for i, value in self.values():
+            if value is None or value != value:
+                continue
+            whole = isinstance(value, str | bool | int)
+            if whole if categories else _is_json_number(value):
+                cells[i] = str(value).strip() if categories else float(value)
+                continue
+            problem = f"{self.name!r} is {describe_value(value)}, expected {expected}, or null"
+            remedy = "A static feature has one value for a whole sequence. Correct it."
+            self.fault(i, "static", problem, remedy)
+        return cells if categories else cells.astype(np.float64)
+
     def values(self) -> Iterator[tuple[int, Any]]:
         """Yield row and value for every object that has the key."""
         for i, record in enumerate(self.records):
