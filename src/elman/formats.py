@@ -26,7 +26,7 @@ class FileFormat:
 FILE_FORMATS = (
     FileFormat("CSV", "table", (".csv",)),
     FileFormat("TSV", "table", (".tsv", ".tab")),
-    FileFormat("JSON lines", "jsonl", (".jsonl", ".ndjson", ".json")),
+    FileFormat("JSON, JSON lines", "jsonl", (".json", ".jsonl", ".ndjson")),
     FileFormat("Parquet", "frame", (".parquet", ".pq")),
     FileFormat("Arrow", "frame", (".feather", ".arrow", ".ipc")),
     FileFormat("UCR/UEA time series", "ts", (".ts",)),

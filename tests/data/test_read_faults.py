@@ -187,7 +187,7 @@ FAULTS = [
     # JSON lines.
     Fault("a.jsonl", TOKENS + '{"tokens": ["a"] "label": "x"}\n', 2, 18, ("not valid JSON",)),
     Fault("a.jsonl", TOKENS + "[1, 2]\n", 2, None, ("a list, expected an object",)),
-    Fault("a.json", '[{"tokens": ["a"], "label": "x"}]\n', 1, None, ("one whole object a line",)),
+    Fault("a.json", '[{"tokens": ["a"], "label": "x"}, 5]\n', 1, None, ("expected an object",)),
     Fault("a.jsonl", TOKENS + '{"label": "x"}\n', 2, None, ("'tokens' is missing", "'label'")),
     Fault("a.jsonl", TOKENS + '{"tokens": ["a"]}\n', 2, None, ("'label' is missing",)),
     Fault(
@@ -265,7 +265,9 @@ FAULTS = [
     ),
     Fault("a.jsonl", '{"sequence": [[1, 2], 3], "label": 1}\n', 1, None, ("list of 2 channels",)),
     Fault(
-        "a.jsonl", '{"words": ["a"], "label": 1}\n', None, None, ("looked for 'tokens'", "'words'")
+        "a.jsonl",
+        '{"words": ["a"], "lemmas": ["a"], "label": 1}\n',
+        *(None, None, ("looked for 'tokens'", "'words'")),
     ),
     Fault("a.jsonl", '{"text": "a", "sequence": [1], "label": 1}\n', None, None, ("several keys",)),
     Fault("a.jsonl", '{"tokens": ["\\ud800"], "label": 1}\n', 1, None, ("surrogate",)),

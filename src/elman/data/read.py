@@ -17,7 +17,7 @@ from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame
-from elman.data.readers.jsonl import read_jsonl
+from elman.data.readers.records import read_json
 from elman.data.readers.ts import read_ts
 from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.schema import choose_schema
@@ -29,8 +29,8 @@ from elman.tasks import TASKS, TaskName
 
 # The kinds of file that can hold each format. Text with another ending is read as the first kind.
 FORMATS = {
-    "rows": ("table", "arff", "frame"),
-    "steps": ("table", "arff", "frame"),
+    "rows": ("table", "arff", "frame", "jsonl"),
+    "steps": ("table", "arff", "frame", "jsonl"),
     "jsonl": ("jsonl", "frame"),
     "ts": ("ts", "arff"),
     "arrays": ("arrays",),
@@ -38,7 +38,7 @@ FORMATS = {
 }
 _NAMES = {
     "table": "a CSV or TSV table",
-    "jsonl": "JSON lines",
+    "jsonl": "JSON",
     "ts": "a .ts file",
     "arff": "an .arff file",
     "frame": "a data frame",
@@ -148,9 +148,10 @@ def _read_dataset(
     """Read an opened file or frame, and refuse a target that does not match `--task`."""
     task = options.task
     with faults:
-        refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
+        if kind != "jsonl":
+            refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
         table, options, form = _read_table(kind, content, faults, options, form)
-        # Only reading a frame shows whether it holds records.
+        # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
         dataset = build_dataset(table, choose_schema(table, options, form), options)
@@ -211,7 +212,7 @@ def _read_table(
     if kind == "ts":
         table = read_ts(content, faults, options)
     elif kind == "jsonl":
-        table = read_jsonl(content, faults, options)
+        table, options, form = read_json(content, faults, options, form)
     elif kind == "arff":
         table, note = read_arff(content, faults, options, form)
     elif kind == "frame":
@@ -243,7 +244,8 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
         return kind, load_text(path, faults.source) if kind == "arff" else path, ""
     content = load_text(path, faults.source)
     if form is not None:
-        kind = FORMATS[form][0]
+        # JSON can hold a table too; any other text is what the format says.
+        kind = kind if kind == "jsonl" and kind in FORMATS[form] else FORMATS[form][0]
         if kind in ("arrays", "folder"):
             raise faults.error(
                 "format",

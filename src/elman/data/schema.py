@@ -376,8 +376,9 @@ def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
     found = [name for word in usual for name in free if name.lower() == word]
     why = "by its name"
     # numpy.savez without names calls arrays arr_0, arr_1; the one with time steps is the input.
-    if table.format == "arrays" and len(found) != 1:
-        found, why = [name for name in free if table.columns[name].nested], "by its shape"
+    lists = [name for name in free if table.columns[name].nested]
+    if (table.format == "arrays" and len(found) != 1) or (not found and len(lists) == 1):
+        found, why = lists, f"the only {table.noun} with several steps"
     # If a line has both tokens and their text, use the tokens; "sequence" may be either.
     ambiguous = len(found) > 1 and (table.format != "jsonl" or "sequence" in found)
     if not found or ambiguous:
@@ -395,6 +396,5 @@ def _guess_sequence(schema: Schema, table: Table, labels: list[str]) -> str:
     left = [name for name in (found if table.format == "jsonl" else free) if name != found[0]]
     flag = "--values" if table.columns[found[0]].guess_kind("") == "numbers" else "--text"
     if table.format != "ts":  # the format fixes the roles of its columns
-        role = flag.removeprefix("--")
-        schema.guess(role, found[:1], why + _left_out(left), "likely" if left else "sure")
+        schema.guess(flag[2:], found[:1], why + _left_out(left), "likely" if left else "sure")
     return found[0]

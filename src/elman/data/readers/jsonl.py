@@ -1,8 +1,7 @@
-"""JSON lines: one object per sequence, whose keys hold lists or single values."""
+"""Objects, one per sequence, whose keys hold lists or single values, as columns of a table."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
-from elman.data.faults import Faults, Place, describe_value, format_count, list_names
+from elman.data.faults import Faults, Place, describe_value, format_count, is_number, list_names
 from elman.data.ragged import Ragged, to_objects
 from elman.data.roles import ReadOptions
 from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
@@ -21,22 +20,21 @@ Record = dict[str, Any]
 _LARGEST = 1e308
 
 
-def read_jsonl(text: str, faults: Faults, options: ReadOptions) -> Table:
-    """Read the text of a JSON lines file."""
-    records, lines = _parse_records(text, faults)
-    return table_of_records(records, np.array(lines, np.int64), faults, options)
-
-
 def table_of_records(
-    records: list[Record], lines: NDArray[np.int64] | None, faults: Faults, options: ReadOptions
+    records: list[Record],
+    lines: NDArray[np.int64] | None,
+    faults: Faults,
+    options: ReadOptions,
+    noun: str = "row",
 ) -> Table:
     """Return objects as a table whose columns are the keys of the first object.
 
     Args:
-        lines: the line of each object, (n,); None for the rows of a frame.
+        lines: the line of each object, (n,); None if they have no lines of their own.
+        noun: word for an object without a line.
     """
     # In messages a column would mean a character of the line, so no column is named.
-    rows = Rows(faults, lines, named=False)
+    rows = Rows(faults, lines, noun=noun, named=False)
     layout = options.layout
     target = layout.target if layout and not options.target and options.labelled is None else None
     if target and target not in records[0]:
@@ -48,53 +46,6 @@ def table_of_records(
     # The first object defines the keys, like a header; later objects may have more keys.
     columns = {key: RecordColumn(key, rows, records) for key in records[0]}
     return Table("jsonl", columns, rows, len(records), noun="key")
-
-
-def _parse_constant(name: str) -> float:
-    """Accept NaN, which many programs write for a gap although JSON does not define it."""
-    if name == "NaN":
-        return math.nan
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _parse_records(text: str, faults: Faults) -> tuple[list[Record], list[int]]:
-    """Parse every non-blank line into an object; invalid lines are faults and left out."""
-    decode = json.JSONDecoder(parse_constant=_parse_constant).decode
-    records: list[Record] = []
-    lines: list[int] = []
-    for line, content in enumerate(text.split("\n"), 1):
-        if not content.strip():
-            continue
-        column = None
-        try:
-            # decode() refuses text after the object: two objects on a line mean a missing line end.
-            value = decode(content)
-            if "\\u" in content:
-                # Half a surrogate pair decodes, and fails only when it is written somewhere.
-                json.dumps(value, ensure_ascii=False).encode()
-        except json.JSONDecodeError as error:
-            problem, column = f"not valid JSON: {error.msg}", error.colno
-        except UnicodeEncodeError:
-            problem = "half a surrogate pair: a \\u escape that is not a character"
-        # Infinity, more digits than Python converts (4,300), or lists nested a thousand deep.
-        except (ValueError, RecursionError) as error:
-            problem = f"not usable as JSON: {error}"
-        else:
-            if isinstance(value, dict):
-                records.append(value)
-                lines.append(line)
-                continue
-            problem = f"{describe_value(value)}, expected an object"
-        faults.add(
-            "JSON",
-            problem,
-            'Write one whole object a line, as {"tokens": [...], "label": ...}.',
-            line=line,
-            column=column,
-        )
-    if not records:
-        faults.stop()
-    return records, lines
 
 
 class RecordColumn(Column):
@@ -138,7 +89,7 @@ class RecordColumn(Column):
                 yield i, record[self.name]
             else:
                 problem = f"key {self.name!r} is missing; the keys are {list_names(list(record))}"
-                self.fault(i, "key", problem, "Every line needs it.")
+                self.fault(i, "key", problem, "Every object needs it.")
 
     def guess_kind(self, named: str) -> InputKind:
         """Return the input kind of the first value: text, or a list of tokens or numbers."""
@@ -147,9 +98,18 @@ class RecordColumn(Column):
             return "numbers"
         if isinstance(value, str):
             return "text"
-        words = isinstance(value, list) and bool(value) and isinstance(value[0], str)
-        # Only the usual key of numbers holds numbers; under other keys integers may be tokens.
-        return "numbers" if self.name == "sequence" and not named and not words else "tokens"
+        # Under the usual key of tokens numbers are a fault, whose message says how to read them.
+        if named or self.name == "tokens" or not isinstance(value, list) or not value:
+            return "numbers" if self.name == "sequence" and not named else "tokens"
+        words = isinstance(value[0], str) and not self._has_written_numbers()
+        return "tokens" if words else "numbers"
+
+    def _has_written_numbers(self) -> bool:
+        """Whether numbers are written as text: "1.5". Text of digits alone may be tokens."""
+        found = (record.get(self.name) for record in self.records[:100])
+        cells = [cell for value in found if isinstance(value, list) for cell in value]
+        written = all(isinstance(cell, str) and (is_number(cell) or not cell) for cell in cells)
+        return written and any("." in cell and any(map(str.isdigit, cell)) for cell in cells)
 
     def channel_names(self, count: int) -> list[str]:
         """Return the key for one channel, key[1], key[2], ... for several."""
@@ -220,7 +180,10 @@ class RecordColumn(Column):
         numbers: list[float] = []
         ends = [0]
         channels = 0
+        written = self._has_written_numbers()
         for i, steps in enumerate(self.sequences("numbers")):
+            if written:
+                steps = [_read_number(step) for step in steps]
             rows = steps
             if steps and not isinstance(steps[0], list):
                 rows = [[step] for step in steps]
@@ -240,7 +203,8 @@ class RecordColumn(Column):
                 self.fault(i, "no value", problem, "Remove the line.")
             ends.append(ends[-1] + len(rows))
         values = np.array(numbers, np.float64).reshape(ends[-1], channels)
-        return Ragged(values, np.array(ends, dtype=np.int64)), ""
+        note = f"{self.name!r}: numbers written as text are read as numbers" if written else ""
+        return Ragged(values, np.array(ends, dtype=np.int64)), note
 
     def _check_step(self, row: Any, channels: int, where: str, i: int) -> bool:
         """Return whether a step has a number or gap in every channel; record a fault if not."""
@@ -351,6 +315,13 @@ class RecordColumn(Column):
 
 def _is_json_number(value: Any) -> bool:
     return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+
+
+def _read_number(value: Any) -> Any:
+    """Return text as the number in it, or unchanged if it holds none."""
+    if isinstance(value, str):
+        return math.nan if not value else float(value) if is_number(value) else value
+    return value
 
 
 def _join(sequences: list[list[Any]]) -> Ragged:
