@@ -104,6 +104,7 @@ class DataSettings:
     decimal: Annotated[
         Literal[".", ","] | None, Help("Decimal mark of the numbers in a text file.", "guessed")
     ] = None
+    missing: Annotated[str | None, Help("Further marks of missing values: ND,-999.", "none")] = None
     time_difference: Annotated[
         bool | None,
         Help(
@@ -330,7 +331,7 @@ class ReportSettings:
 # The settings of DataSettings that say how a file is read, for any purpose.
 READING_SETTINGS = (
     *("format", "target", "text", "values", "categories", "id", "time"),
-    *("channels", "decimal", "static"),
+    *("channels", "decimal", "missing", "static"),
 )
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]

@@ -37,7 +37,8 @@ def test_table_of_rows(tmp_path: Path) -> None:
     assert (error.line, error.column, error.total) == (3, "v2", 6)
     lines = str(error).splitlines()
     assert lines[0] == f"{tmp_path / 'a.csv'}: 6 faults"
-    assert lines[1] == "  line 3, column v2: 'x' is not a number. Correct the cell."
+    remedy = "Correct the cell; if it marks a missing value, say --missing x."
+    assert lines[1] == f"  line 3, column v2: 'x' is not a number. {remedy}"
     assert len(lines) == 7
 
 

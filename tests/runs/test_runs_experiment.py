@@ -158,7 +158,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     text = (done.folder / "config.toml").read_text()
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in list_settings())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
-    asked = {"values", "categories", "id", "time", "time_difference", "class_weight"}
+    asked = {"values", "categories", "id", "time", "time_difference", "missing", "class_weight"}
     asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal", "static"}
     assert set(unset) <= asked, "the rest is chosen by now"
 

@@ -6,12 +6,14 @@ a loop over a million cells in Python takes seconds.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import is_missing, is_number, list_names, to_numbers
+from elman.data.faults import Place, list_names, to_numbers
+from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.table import Column, LabelCells, Rows, Steps, flatten_lists
 from elman.errors import nearest
@@ -32,7 +34,10 @@ class TextColumn(Column):
     ) -> None:
         super().__init__(name, rows)
         self.cells = cells
-        self._numeric: bool | None = None  # asked for by every choice of a role
+        self.marks: tuple[str, ...] = ()  # of missing values, besides the usual ones
+        self._form: NumberForm | None = None
+        self._settled = False
+        self._parsed: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
         self._factors: tuple[NDArray[np.int64], list[str]] | None = None
         unknown = {*cells} - {*declared, ""} if declared else set()
         for i, cell in enumerate(cells) if unknown else ():
@@ -42,18 +47,29 @@ class TextColumn(Column):
                 self.fault(i, "label", problem, remedy)
 
     @property
+    def form(self) -> NumberForm | None:
+        """The form of the numbers in the cells, or None if they are no numbers."""
+        if not self._settled:
+            self.settle(find_form(self.sample(), None, self.marks))
+        return self._form
+
+    def settle(self, form: NumberForm | None) -> None:
+        """Set the form of the numbers, which the other columns of a file help to find."""
+        self._form, self._settled, self._parsed = form, True, None
+        self.unit = form.unit if form is not None else ""
+
+    def sample(self) -> list[str]:
+        """Return about 1,000 cells: every k-th, because the first ones may all be gaps."""
+        return self.cells[:: max(1, len(self.cells) // _SAMPLE)]
+
+    @property
     def is_numeric(self) -> bool:
         """Whether at least half of the non-missing cells hold a number.
 
         Half, not all: one bad number must be reported, not turn its column into text. A column
         without values counts as numeric: longer sequences of another file may reach it.
         """
-        if self._numeric is None:
-            cells = self.cells
-            # Every k-th cell rather than the first ones, which may all be gaps.
-            full = [c for c in cells[:: max(1, len(cells) // _SAMPLE)] if not is_missing(c)]
-            self._numeric = 2 * sum(map(is_number, full)) >= len(full)
-        return self._numeric
+        return self.form is not None
 
     def texts(self) -> list[str]:
         """Return the cells exactly as they are in the file; slow for a million rows."""
@@ -81,7 +97,15 @@ class TextColumn(Column):
 
     def missing(self) -> NDArray[np.bool_]:
         """Return which cells are empty or hold a word for a missing value, (n,)."""
-        return np.array([is_missing(cell) for cell in self.different()], bool)[self.codes()]
+        marks = self.form.marks if self.form is not None else MISSING.union(self.marks)
+        return np.array([c.lower() in marks for c in self.different()], bool)[self.codes()]
+
+    def count_marks(self) -> dict[str, int]:
+        """Return how often each mark of a missing value occurs, apart from NA and empty cells."""
+        said = self._reading_form.marks - UNSAID
+        counts = np.bincount(self.codes(), minlength=len(self.different())).tolist()
+        pairs = zip(self.different(), counts, strict=True)
+        return {cell: count for cell, count in pairs if cell.lower() in said}
 
     def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
         if self._factors is None:
@@ -92,14 +116,29 @@ class TextColumn(Column):
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
         """Return the cells as numbers, (n,), NaN where a value is missing."""
-        return to_numbers(self.cells, lambda i: self.place(i, detail), self.rows.faults)
+        form = self._reading_form
+        place = functools.partial(self._place_number, detail)
+        return self.blank(to_numbers(self.cells, place, self.rows.faults, form))
+
+    def parsed(self) -> NDArray[np.float64]:
+        """Return the cells as numbers, (n,), NaN where a value is missing or no number."""
+        if self._parsed is None:
+            self._parsed = self._reading_form.parse(self.cells)
+        return self._parsed[0]
+
+    @property
+    def _reading_form(self) -> NumberForm:
+        """The form in which cells are read: a plain one if they do not look like numbers."""
+        return self.form or NumberForm.plain(self.marks)
+
+    def _place_number(self, detail: str, row: int) -> Place:
+        return self.place(row, detail)
 
     def static_cells(self, categories: bool) -> NDArray[Any]:
         """Return the cells as numbers, (n,), or as text, empty for every mark of a gap."""
         if not categories:
             return self.numbers()
-        names = to_objects(["" if is_missing(text) else text for text in self.different()])
-        return names[self.codes()]
+        return np.where(self.missing(), "", self.labels())
 
     def empty_cells(self) -> NDArray[np.bool_]:
         """Return which cells are empty, (n,)."""
@@ -126,8 +165,11 @@ class TextColumn(Column):
 
     def known_numbers(self) -> NDArray[np.float64] | None:
         """Return the distinct numbers of the column, or None if anything else is among them."""
-        full = [cell for cell in self.different() if not is_missing(cell)]
-        return np.array(list(map(float, full))) if all(map(is_number, full)) else None
+        # 5% and 12 kg are labels unless --task regression says otherwise.
+        if self.form is None or self.form.unit:
+            return None
+        numbers, bad = self.form.parse(self.different())
+        return None if bad.any() else numbers[~np.isnan(numbers)]
 
 
 class NumberColumn(TextColumn):
@@ -171,6 +213,10 @@ class NumberColumn(TextColumn):
         return self._factors
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
+        """Return the cells, (n,)."""
+        return self.blank(self.values.astype(np.float64))
+
+    def parsed(self) -> NDArray[np.float64]:
         """Return the cells, (n,)."""
         return self.values.astype(np.float64)
 

@@ -19,13 +19,13 @@ Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
 # A unit at the end of a column's name. In square brackets any text with a letter, % or a degree
 # sign is a unit, but not the [1] that numbers the channels of a key; in parentheses or after an
 # underscore only a usual unit, because `acc (left)` and `acc_x` have none.
-_USUAL_UNIT = (
+USUAL_UNIT = (
     r"(?:[munµkMG]?(?:s|m|g|A|V|W|Wh|Hz|Pa|bar|J|N|L|l|mol|Ω|ohm|T|K|lx|cd|F|H|C)|min|h|d|days?|"
     r"°C|°F|degC|degF|°|deg|rad|%|pct|ppm|ppb|dB|rpm|bpm|mmHg|psi|cm|hPa|knots?|a\.?u\.?)"
 )
 _UNIT = re.compile(
     r".+?(?:\s*\[(?P<square>[^\[\]]*[^\W\d_][^\[\]]*|[^\[\]]*[%°][^\[\]]*)\]"
-    rf"|\s*\((?P<round>{_USUAL_UNIT}(?:[/·* ]?{_USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)\)"
+    rf"|\s*\((?P<round>{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)\)"
     r"|_(?P<suffix>[kmhM]?Pa|deg[CF]|[kM]?Hz|[mk]?Wh|mV|mA|ms|mm|cm|km|kg|rpm|bpm|mmHg|psi|ppm|pct))"
 )
 
@@ -121,6 +121,10 @@ class Layout:
         static: columns or keys with one value per sequence, numbers first; empty for none.
         static_categories: those of `static` that are categories.
         aside: the other columns or keys of the file, which are not read, such as groups.
+        decimal: decimal mark of numbers such as 1,234 that may be read in two ways; None if no
+            number of the file has a comma.
+        missing: marks of missing values that the caller added to the usual ones.
+        units: unit of each of `values` as its cells show it, empty text where they show none.
         guesses: what the caller did not say, so that the reader had to guess it.
         notes: remarks on the file, one sentence each.
     """
@@ -146,6 +150,9 @@ class Layout:
     static: tuple[str, ...] = ()
     static_categories: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    decimal: str | None = None
+    missing: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -156,6 +163,13 @@ class Layout:
             return self.wide
         time_delta = (TIME_DELTA,) if self.time_difference else ()
         return (*self.values, *time_delta, *self.categories)
+
+    @property
+    def channel_units(self) -> tuple[str, ...]:
+        """Units of `channel_names` as the cells show them, empty text where they show none."""
+        width = len(self.values) // max(1, len(self.wide)) if self.wide else 1
+        units = self.units[::width]
+        return (*units, *("" for _ in self.channel_names[len(units) :]))
 
     @property
     def channel_names(self) -> tuple[str, ...]:

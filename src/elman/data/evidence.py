@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.faults import is_missing, is_number
+from elman.data.faults import is_missing
 from elman.data.table import Table
 
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
@@ -210,8 +210,11 @@ class Evidence:
             if isinstance(column, NumberColumn):
                 times = column.numbers()
             else:
-                parse = _parse_number if column.is_numeric else _parse_date
-                times = np.array([parse(cell) for cell in column.different()])[column.codes()]
+                if column.is_numeric:
+                    times = column.parsed()
+                else:
+                    dates = [_parse_date(cell) for cell in column.different()]
+                    times = np.array(dates)[column.codes()]
             few = 2 * int(np.isnan(times).sum()) > len(times)
             self._times[name] = None if few else times
         return self._times[name]
@@ -244,10 +247,9 @@ class Evidence:
         """Whether the cells are whole numbers that increase by 1 at every step of a sequence."""
         if not self.table.columns[name].is_numeric or not (~starts[1:]).any():
             return False
-        head = self.head(name)[:50]
-        for i in range(1, len(head)):
-            if not starts[i] and _parse_number(head[i]) - _parse_number(head[i - 1]) != 1:
-                return False
+        head = self._text(name).parsed()[:50]
+        if (np.diff(head)[~starts[1:50]] != 1).any():
+            return False
         times = self.times(name)
         return times is not None and bool((np.diff(times)[~starts[1:]] == 1).all())
 
@@ -272,7 +274,8 @@ class Evidence:
 
     def has_fractions(self, name: str) -> bool:
         """Whether some of the first cells are numbers with fractions."""
-        return any(float(cell) % 1 != 0 for cell in self.head(name) if is_number(cell))
+        head = self._text(name).parsed()[:1000]
+        return bool((head[np.isfinite(head)] % 1 != 0).any())
 
 
 def refuse_pairs(evidence: Evidence, name: str, names: Sequence[str]) -> None:
@@ -329,10 +332,6 @@ def refuse_restarts(
         f" with --id NAME; --group {name} then keeps each {name} in one split. If the rows"
         f" are only out of order, sort them and say --id {name} --time {clock}.",
     )
-
-
-def _parse_number(cell: str) -> float:
-    return float(cell) if is_number(cell) else float("nan")
 
 
 def _parse_date(cell: str) -> float:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Guess
+from elman.data.numbers import MISSING, NumberForm
 from elman.data.ragged import Ragged
 from elman.errors import DataError, nearest
 
@@ -20,8 +20,6 @@ REPORTED = 20  # faults listed in one error
 ALIKE = 5  # faults listed in one error that violate the same rule
 _MANY = 0.1  # share of the rows from which on faults speak against the role of a column
 _KEPT = 1000  # faults stored for one rule before later ones are dropped; there may be millions
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 class Faults:
@@ -182,36 +180,26 @@ def is_number(cell: str) -> bool:
 
 
 def to_numbers(
-    cells: Sequence[str], place: Callable[[int], Place], faults: Faults
+    cells: Any, place: Callable[[int], Place], faults: Faults, form: NumberForm | None = None
 ) -> NDArray[np.float64]:
     """Return the cells as numbers, (N,) float64, NaN where a value is missing.
 
     Args:
         place: returns the place of cell i, called only for a faulty one.
         faults: collects every cell that is neither missing nor a finite number.
+        form: the form of the numbers; None for one that Python reads.
     """
-    # Valid columns are converted in one pass in C; the slow pass below finds invalid cells.
-    try:
-        # float() accepts 1_000 and inf, so both are checked for afterwards; the slow pass refuses
-        # them.
-        numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-        if not np.isinf(numbers).any() and "_" not in "".join(cells):
-            return numbers
-    except ValueError:
-        pass
-    numbers = np.zeros(len(cells))
-    for i, cell in enumerate(cells):
-        if is_number(cell):
+    form = form or NumberForm()
+    numbers, bad = form.parse(cells)
+    for i in np.flatnonzero(bad).tolist():
+        # Zero, so that what follows from the fault, such as a sequence without values, is not one.
+        cell, numbers[i] = str(cells[i]), 0.0
+        if form.is_plain and is_number(cell):  # digits of another script
             numbers[i] = float(cell)
-        elif is_missing(cell):
-            numbers[i] = np.nan
         elif _is_infinite(cell):
             _refuse_infinite(quote(cell), place(i), faults)
         else:
-            # Not read as a decimal: 1,234 may mean 1234 as well as 1.234.
-            comma = _DECIMAL_COMMA.fullmatch(cell.strip())
-            remedy = "Write decimals with a point." if comma else "Correct the cell."
-            place(i).fault(faults, "number", f"{quote(cell)} is not a number", remedy)
+            place(i).fault(faults, "number", *form.explain(cell))
     return numbers
 
 

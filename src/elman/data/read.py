@@ -11,6 +11,7 @@ from typing import Any
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
+from elman.data.forms import note_forms, settle_forms, tell_forms
 from elman.data.readers import load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
@@ -65,6 +66,7 @@ def read(
     group: str | None = None,
     channels: int | None = None,
     decimal: str | None = None,
+    missing: str | float | Sequence[str | float] | None = None,
     static: str | Sequence[str] | None = None,
     task: TaskName | None = None,
     labelled: bool | None = None,
@@ -92,6 +94,8 @@ def read(
         group: column or key of the group of each sequence; constant within a sequence.
         channels: for `rows`, channels into which the values are divided; None reads their names.
         decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
+        missing: marks of missing values besides the usual ones, such as `ND` or -999, as a sequence
+            or one comma-separated string; numbers count wherever numbers are read.
         static: columns or keys with one value per sequence, written like `values`; "none" for
             none. Those that `categories` names too are categories. For `arrays` an (n, k) array.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
@@ -100,13 +104,7 @@ def read(
     """
     chosen = {"values": _split_names(values), "categories": _split_names(categories)}
     _check_settings(text, chosen["values"], chosen["categories"], format)
-    levels: tuple[str | None, str | None] = (None, None)
-    if isinstance(data, str | os.PathLike):
-        faults = Faults(str(Path(data)))
-        kind, content, note = _open(Path(data), faults, format)
-    else:
-        faults, kind, note = Faults("the frame"), "frame", ""
-        content, levels = levels_of(data)
+    faults, kind, content, note, levels = _open_data(data, format)
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
     # A format other than the layout's has other columns, so the layout would not apply.
@@ -121,6 +119,7 @@ def read(
         group=group,
         channels=channels,
         decimal=decimal,
+        missing=_split_names(str(missing) if isinstance(missing, int | float) else missing),
         static=_split_names(static),
         task=task,
         labelled=labelled,
@@ -142,6 +141,17 @@ def _finish(
     return dataclasses.replace(dataset, layout=how)
 
 
+def _open_data(
+    data: str | os.PathLike[str] | Any, form: str | None
+) -> tuple[Faults, str, Any, str, tuple[str | None, str | None]]:
+    """Return what collects the faults, what `_open` does, and the names of an index's levels."""
+    if not isinstance(data, str | os.PathLike):
+        content, levels = levels_of(data)
+        return Faults("the frame"), "frame", content, "", levels
+    faults = Faults(str(Path(data)))
+    return faults, *_open(Path(data), faults, form), (None, None)
+
+
 def _read_dataset(
     kind: str, content: Any, faults: Faults, options: ReadOptions, form: str | None
 ) -> Dataset:
@@ -154,7 +164,11 @@ def _read_dataset(
         # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
-        dataset = build_dataset(table, choose_schema(table, options, form), options)
+        settle_forms(table, options)
+        schema = choose_schema(table, options, form)
+        tell_forms(schema, table)
+        dataset = build_dataset(table, schema, options)
+        dataset = dataclasses.replace(dataset, layout=note_forms(dataset.layout, table, options))
     if kind == "folder":
         dataset = name_sequences(dataset, table)
     if task is not None and dataset.target is not None and dataset.task != task:
@@ -169,11 +183,11 @@ def _read_dataset(
     return dataset
 
 
-def _split_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+def _split_names(names: str | Sequence[str | float] | None) -> tuple[str, ...]:
     """Return names as a tuple; a string is split at commas."""
     if isinstance(names, str):
         return tuple(name.strip() for name in names.split(","))
-    return tuple(names or ())
+    return tuple(map(str, names or ()))
 
 
 def _check_settings(
@@ -220,8 +234,7 @@ def _read_table(
     else:
         delimiter = layout.delimiter or None if layout else None
         header = layout.header if layout else None
-        decimal = options.decimal
-        table = read_csv(content, faults, delimiter=delimiter, header=header, decimal=decimal)
+        table = read_csv(content, faults, delimiter=delimiter, header=header)
     if note:
         options = dataclasses.replace(options, notes=(*options.notes, note))
     return table, options, form

@@ -53,6 +53,7 @@ class ReadOptions:
         group: the column or key of groups, kept with the sequences.
         channels: for `rows`, number of channels; None decides by the names of the columns.
         decimal: decimal mark of the file; None decides by its cells.
+        missing: marks of missing values besides the usual ones; numbers count among numbers.
         static: columns or keys with one value per sequence; `none` for none.
         task: task to learn, as in `Layout`; None derives it from the target.
         labelled: True requires a target, None uses one if it exists, False ignores it.
@@ -70,6 +71,7 @@ class ReadOptions:
     group: str | None = None
     channels: int | None = None
     decimal: str | None = None
+    missing: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     task: TaskName | None = None
     labelled: bool | None = None

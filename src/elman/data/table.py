@@ -100,6 +100,8 @@ class Column:
     padded: int | None = None  # steps to which the file pads all sequences
     task: TaskName | None = None  # task of this target, if the file declares it
     prefix = ""  # start of the messages about its cells
+    unit = ""  # of its numbers, as its cells show it
+    sentinels: tuple[float, ...] = ()  # numbers that mean a missing value
 
     def __init__(self, name: str, rows: Rows) -> None:
         self.name, self.rows = name, rows
@@ -114,6 +116,11 @@ class Column:
 
     def __str__(self) -> str:
         return repr(self.name)
+
+    def blank(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers with NaN in place of those that mean a missing value."""
+        found = np.isin(values, self.sentinels) if self.sentinels else np.zeros(1, dtype=bool)
+        return np.where(found, np.nan, values) if found.any() else values
 
     @property
     def is_numeric(self) -> bool:
@@ -200,7 +207,8 @@ class SeriesColumn(Column):
 
     def series(self) -> tuple[Ragged, str]:
         """Return the sequences, (N, C), checked."""
-        return check_numbers(self.sequences, self.at, self.rows.faults), ""
+        sequences = self.sequences.with_values(self.blank(self.sequences.values))
+        return check_numbers(sequences, self.at, self.rows.faults), ""
 
 
 @dataclass(frozen=True, eq=False)

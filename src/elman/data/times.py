@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import TextColumn
-from elman.data.faults import is_missing, is_number, quote
+from elman.data.faults import is_missing, quote
 from elman.data.ragged import Ragged
 from elman.data.roles import Schema
 from elman.data.table import Table
@@ -23,13 +23,12 @@ def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDAr
     assert isinstance(column, TextColumn)
     # The first time sets the type of the column; numbers and dates are in different units.
     missing = column.missing()
-    first = column.cell(int(np.argmin(missing)))
-    faults = table.faults.total
-    times = column.numbers("time: ") if is_number(first) else _parse_dates(column)
-    if table.faults.total > faults and is_number(first):
-        # A faulty cell has no place in the order.
-        numeric = np.array([is_number(cell) for cell in column.different()])
-        times = np.where(numeric[column.codes()], times, np.nan)
+    first = int(np.argmin(missing))
+    if column.is_numeric and not np.isnan(column.parsed()[first]):
+        column.numbers("time: ")  # for its faults: a faulty cell has no place in the order
+        times = column.parsed()
+    else:
+        times = _parse_dates(column)
     for i in np.flatnonzero(missing).tolist():
         problem = "time: missing value, expected a time in every row"
         column.fault(i, "time", problem, "Fill it in or remove the row.")

@@ -63,16 +63,21 @@ class Columns:
         return name in known and name not in self.known_categories
 
     @classmethod
-    def of_channels(cls, names: Sequence[str], count: int) -> Columns:
+    def of_channels(cls, names: Sequence[str], count: int, units: Sequence[str] = ()) -> Columns:
         """Return columns with these names, or an empty `Columns` if there are not `count` names.
 
         Names that only number the channels, which readers give to the channels of files without
         names, are no names: a frame's columns could not be matched with them.
+
+        Args:
+            units: units that the cells show; where one is empty or missing, the name may show it.
         """
         numbered = [f"channel {c + 1}" for c in range(count)]
         if len(names) != count or list(names) == numbered:
             return cls()
-        return cls("channels", count, tuple(names), tuple(map(unit_of, names)))
+        shown = (*units, *("" for _ in names[len(units) :]))
+        found = tuple(own or unit_of(name) for name, own in zip(names, shown, strict=True))
+        return cls("channels", count, tuple(names), found)
 
     def with_categories(self, categories: Mapping[int, Iterable[str]], channels: int) -> Columns:
         """Return the columns with the categories of each categorical channel, by its index.

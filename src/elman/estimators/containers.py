@@ -65,10 +65,12 @@ class InputContainer:
             )
         return dataclasses.replace(self, what="channels", names=tuple(names))
 
-    def columns(self) -> Columns:
-        """Return the columns that a fitted estimator stores, as scikit-learn determines them."""
+    def columns(self, layout: Layout | None = None) -> Columns:
+        """Return the columns that a fitted estimator stores, with the units of a file's layout."""
         if self.names:
-            return Columns.of_channels(self.names, len(self.names))
+            layout = layout or self.layout
+            units = layout.channel_units if layout and layout.channel_names == self.names else ()
+            return Columns.of_channels(self.names, len(self.names), units)
         if self.what is None:
             return Columns()
         checked = BaseEstimator()  # scikit-learn sets the attributes on an estimator
@@ -78,8 +80,7 @@ class InputContainer:
             raise KindError(f"X: {error}") from None
         names = getattr(checked, "feature_names_in_", None)
         names = None if names is None else tuple(names.tolist())
-        units = tuple(map(unit_of, names or ()))
-        return Columns(self.what, checked.n_features_in_, names, units)
+        return Columns(self.what, checked.n_features_in_, names, tuple(map(unit_of, names or ())))
 
 
 def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContainer:

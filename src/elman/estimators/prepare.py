@@ -254,7 +254,7 @@ def prepare(
     if share is None:
         share = validation_share(len(labelled), settings.training)
     labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
-    columns = container.columns() if previous is None else previous.columns
+    columns = container.columns(layout) if previous is None else previous.columns
     if validation_data is not None:
         held_out = read_split(validation_data, columns, targets, per_step)
     if previous is None:

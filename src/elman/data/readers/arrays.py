@@ -107,7 +107,7 @@ class ArrayColumn(Column):
             remedy = "Save numbers, (sequences, time steps, channels)."
             source = self.rows.faults.source
             raise DataError(problem, remedy=remedy, source=source, rule="shape")
-        values = array.astype(np.float64).reshape(*array.shape[:2], -1)
+        values = self.blank(array.astype(np.float64)).reshape(*array.shape[:2], -1)
         steps, channels = values.shape[1:]
         lengths = self._find_ends(values)
         short = int((lengths < steps).sum()) if self.ends is None else 0

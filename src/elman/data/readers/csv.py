@@ -13,8 +13,7 @@ import re
 import numpy as np
 
 from elman.data.columns import TextColumn
-from elman.data.dataset import Guess, Sure
-from elman.data.faults import Faults, format_count, is_number, list_names
+from elman.data.faults import Faults, format_count
 from elman.data.readers.dialect import (
     DELIMITERS,
     LARGEST_CELL,
@@ -25,11 +24,6 @@ from elman.data.readers.dialect import (
 )
 from elman.data.table import Rows, Table
 
-_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
-# 1,234 may mean 1234; 0,234 and 12,5 may not.
-_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
-_SAMPLE = 1000  # cells of a column that are looked at for decimal commas
-
 
 def read_csv(
     text: str,
@@ -37,13 +31,11 @@ def read_csv(
     *,
     delimiter: str | None = None,
     header: bool | None = None,
-    decimal: str | None = None,
 ) -> Table:
     """Split a CSV or TSV text into cells; rows of another width are faults and left out.
 
     Args:
         delimiter, header: as for `find_dialect`.
-        decimal: decimal mark of the numbers; None decides by the cells.
     Raises: DataError for a bad header.
     """
     lines = list(io.StringIO(text, newline=""))
@@ -80,8 +72,7 @@ def read_csv(
     # Faulty rows are left out of the columns, so that each is reported once, not once per column.
     rows = Rows(faults, np.array(starts, np.int64)[kept])
     cut = zip(*(cells for cells, keep in zip(records, kept, strict=True) if keep), strict=True)
-    texts = _read_decimals(dict(zip(names, map(list, cut), strict=True)), faults, decimal)
-    columns = {name: TextColumn(name, rows, column) for name, column in texts.items()}
+    columns = {name: TextColumn(name, rows, list(c)) for name, c in zip(names, cut, strict=True)}
     unnamed = dialect.unnamed
     return Table("table", columns, rows, sum(kept), found, dialect.header, unnamed)
 
@@ -154,71 +145,3 @@ def _report_uncut(lines: list[str], start: int, delimiter: str, faults: Faults) 
         'Close it with ", and write a quote inside a quoted cell twice ("").',
         line=line,
     )
-
-
-def _read_decimals(
-    columns: dict[str, list[str]], faults: Faults, decimal: str | None
-) -> dict[str, list[str]]:
-    """Return the cells with decimal points, where the columns of numbers have decimal commas.
-
-    Args:
-        columns: the cells of each column.
-        faults: gets the guess if the caller did not say which mark it is.
-        decimal: `.` or `,`, or None to decide by the cells.
-    Raises: DataError if a comma may separate thousands as well as decimals.
-    """
-    if decimal == ".":
-        return columns
-    pointed = decimal is None and any(map(_has_points, columns.values()))
-    # Where other columns have points, a few commas are mistakes, which are reported as faults; a
-    # column of commas was written by another program.
-    least = 2 / 3 if pointed else 0
-    found = {
-        name: commas for name, cells in columns.items() if (commas := _find_commas(cells, least))
-    }
-    if not found:
-        return columns
-    if decimal is None:
-        names = list(found)
-        if all(_THOUSANDS.fullmatch(cell) for cells in found.values() for cell in cells):
-            example = next(iter(found.values()))[0].strip()
-            raise faults.error(
-                "choice",
-                f"{example!r} in column {names[0]!r} may be a decimal number or thousands",
-                f"If {example} means {example.replace(',', '.')}: --decimal ,  If it means"
-                f" {example.replace(',', '')}: remove the commas from the file.".replace("  ", " "),
-            )
-        reason = (
-            f"numbers such as {next(iter(found.values()))[0].strip()} in {list_names(names, 3)}"
-        )
-        sure: Sure = "likely" if pointed else "sure"
-        guess = Guess("decimal", tuple(names), reason, "--decimal ,", "--decimal .", sure)
-        faults.guesses.append(guess)
-    return {
-        name: [
-            cell.replace(",", ".") if "," in cell and _COMMA.fullmatch(cell) else cell
-            for cell in cells
-        ]
-        if name in found
-        else cells
-        for name, cells in columns.items()
-    }
-
-
-def _find_commas(cells: list[str], least: float) -> list[str]:
-    """Return sampled cells with a decimal comma, if most cells are numbers then.
-
-    Args:
-        least: share of the cells that must have a comma.
-    """
-    sample = [cell for cell in cells[:: max(1, len(cells) // _SAMPLE)] if cell.strip()]
-    commas = [cell for cell in sample if "," in cell and _COMMA.fullmatch(cell)]
-    numbers = sum(map(is_number, sample))
-    most = 2 * (len(commas) + numbers) >= len(sample) and len(commas) >= least * len(sample)
-    return commas if most else []
-
-
-def _has_points(cells: list[str]) -> bool:
-    """Whether sampled cells are numbers with a decimal point."""
-    sample = cells[:: max(1, len(cells) // _SAMPLE)]
-    return any("." in cell and is_number(cell) for cell in sample)

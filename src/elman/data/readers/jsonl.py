@@ -194,7 +194,8 @@ class RecordColumn(Column):
             channels = channels or min(len(rows), 1)
             for k, row in enumerate(rows, 1):
                 if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
-                    numbers += [math.nan if value is None else value for value in row]
+                    gaps = (None, *self.sentinels)
+                    numbers += [math.nan if value in gaps else value for value in row]
                 else:
                     # A placeholder keeps the indices of later steps, which are still checked.
                     numbers += [0.0] * channels

@@ -1,0 +1,225 @@
+"""The form of the numbers in every column of a table, settled once and said.
+
+A column's own cells decide its form, except where they can be read in two ways: 1,234 is then read
+as the other columns of the file are, or as in an earlier file, and asked about if nothing tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from elman.data.columns import NumberColumn, TextColumn
+from elman.data.dataset import Guess, Layout, Sure
+from elman.data.faults import format_count, is_number, list_names
+from elman.data.numbers import Evidence, examine, find_form
+from elman.data.roles import ReadOptions, Schema
+from elman.data.table import Table
+
+_SHOWN = 3  # columns or marks listed in one guess
+
+
+def settle_forms(table: Table, options: ReadOptions) -> None:
+    """Set the form of the numbers in every column of text.
+
+    Raises: DataError if a mark may separate thousands as well as decimals; if a column is in
+        another unit than in an earlier file.
+    """
+    columns = {
+        name: column
+        for name, column in table.columns.items()
+        if isinstance(column, TextColumn) and not isinstance(column, NumberColumn)
+    }
+    layout = options.layout
+    missing = options.missing or (layout.missing if layout else ())
+    seen = {name: examine(column.sample(), missing) for name, column in columns.items()}
+    known = options.decimal or (layout.decimal if layout else None)
+    if known == "," or any(own.commas for own in seen.values()):
+        # Plain numbers such as 1.234 may be thousands if other columns have decimal commas.
+        for name, own in seen.items():
+            if own.plain and own.points:
+                seen[name] = examine(own.cells, missing, closely=True)
+    chosen, asked = _choose_decimals(seen, options.decimal, known)
+    for name, column in columns.items():
+        column.marks = missing
+        column.settle(find_form(seen[name], chosen[name], missing))
+    for each in table.columns.values():
+        each.sentinels = tuple(float(mark) for mark in missing if is_number(mark))
+    if asked := [name for name in asked if columns[name].form is not None]:
+        _ask(table, asked[0], seen[asked[0]])
+    if layout is not None:
+        _check_units(table, dict(zip(layout.values, layout.units, strict=False)))
+
+
+def _choose_decimals(
+    columns: Mapping[str, Evidence], decimal: str | None, known: str | None
+) -> tuple[dict[str, str | None], list[str]]:
+    """Return the decimal mark of each column, None for unknown, and the columns to ask about.
+
+    Args:
+        decimal: the mark that the caller named.
+        known: the mark of an earlier file, for columns that may be read in two ways.
+    """
+    own = {name: seen.mark for name, seen in columns.items()}
+    marks = [mark for mark in own.values() if mark]
+    pointed = any(seen.points for seen in columns.values())
+    # 1,234.5 in any column shows that commas separate thousands.
+    thousands = any(
+        seen.count("both", ",") + seen.count("several", ",") for seen in columns.values()
+    )
+    chosen: dict[str, str | None] = {}
+    asked: list[str] = []
+    for name, seen in columns.items():
+        commas, unclear = seen.decimals(","), seen.count("groups", ",")
+        several = seen.count("several", ".")
+        if decimal is not None:
+            clear = seen.decimals(".") and not commas and not several
+            chosen[name] = "." if decimal == "." or clear else ","
+        elif own[name] is not None:
+            few = commas + unclear < 2 / 3 * seen.size and not several
+            # Where other columns have points, a few commas are mistakes, reported as faults.
+            mistaken = own[name] == "," and pointed and few and not seen.count("both")
+            chosen[name] = "." if mistaken else own[name]
+        elif unclear:
+            # Whoever separates thousands separates all of them, and leaves 950 as it is.
+            grouped = seen.count("integer") >= 2 and len(seen.numbers) >= 10
+            if known:
+                chosen[name] = known
+            elif "," in marks or seen.count("long"):
+                chosen[name] = ","
+            else:
+                chosen[name] = "." if grouped or thousands else None
+                asked += [] if chosen[name] else [name]
+        elif seen.count("groups", ".") and (known or marks.count(",")) and not seen.count("long"):
+            chosen[name] = known
+            asked += [] if known else [name]
+        else:
+            chosen[name] = None
+    return chosen, asked
+
+
+def _ask(table: Table, name: str, seen: Evidence) -> None:
+    """Raise the question whether a mark separates decimals or thousands."""
+    cell = next(n.body for n in seen.numbers if n.kind == "groups")
+    mark = "," if "," in cell else "."
+    decimal, whole = cell.replace(",", "."), cell.replace(mark, "")
+    flags = {",": ("--decimal ,", "--decimal ."), ".": ("write 1,5 for 1.5 in it", "--decimal ,")}
+    first, second = flags[mark]
+    raise table.faults.error(
+        "choice",
+        f"{cell!r} in column {name!r} may be a decimal number or thousands",
+        f"If {cell} means {decimal}: {first}  If it means {whole}: {second}",
+    )
+
+
+def _check_units(table: Table, units: Mapping[str, str]) -> None:
+    """Refuse a column whose cells have another unit than in the earlier file."""
+    for name, unit in units.items():
+        column = table.columns.get(name)
+        found = column.unit if column is not None else ""
+        if unit and found and found != unit:
+            raise table.faults.error(
+                "unit",
+                f"the numbers of column {name!r} are in {found}, expected {unit} as before",
+                f"Convert them to {unit}.",
+            )
+
+
+def tell_forms(schema: Schema, table: Table) -> None:
+    """Record how the numbers of the columns that are read differ from plain ones."""
+    read = [*schema.values, *schema.target, *([schema.time] if schema.time else [])]
+    columns = [table.columns[name] for name in read]
+    texts = [c for c in columns if isinstance(c, TextColumn) and not isinstance(c, NumberColumn)]
+    texts = [column for column in texts if column.form is not None]
+    _tell_decimals(schema, texts)
+    for column in texts:
+        form = column.form
+        if form is None or column.name in schema.target:
+            continue
+        change = f"--categories {column.name} reads it as categories"
+        if form.unit:
+            example = next(n.strip() for n in column.sample() if form.unit in n)
+            why = f"its numbers have this unit, as in {example!r}"
+            flag = f"{column.name} in {form.unit}"
+            schema.guess("unit", [column.name], why, "sure", flag=flag, change=change)
+        if form.brackets:
+            example = next(n.strip() for n in column.sample() if "(" in n)
+            why = f"brackets mean a negative number, as in {example!r}"
+            flag = f"{column.name}: brackets"
+            schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
+    _tell_missing(schema, [c for c in texts if c.name in schema.values])
+
+
+def _tell_decimals(schema: Schema, columns: Sequence[TextColumn]) -> None:
+    commas = [c for c in columns if c.form is not None and c.form.decimal == ","]
+    if commas:
+        example = next((n.strip() for n in commas[0].sample() if "," in n), "")
+        names = [column.name for column in commas]
+        mixed = any(
+            c.form is not None and c.form.decimal == "." and _has_points(c) for c in columns
+        )
+        why = f"numbers such as {example} in {list_names(names, _SHOWN)}"
+        sure: Sure = "likely" if mixed else "sure"
+        schema.guesses.append(
+            Guess("decimal", tuple(names), why, "--decimal ,", "--decimal .", sure)
+        )
+    grouped = [c for c in columns if c.form is not None and c.form.thousands]
+    for column in grouped:
+        assert column.form is not None
+        example = next(
+            n.strip() for n in column.sample() if set(n.strip()) & set(column.form.thousands)
+        )
+        why = f"{example!r} is one number, with a mark between thousands"
+        flag = f"thousands in {column.name}"
+        change = (
+            "--decimal , reads commas as decimals"
+            if "," in column.form.thousands
+            else (f"--categories {column.name} reads it as categories")
+        )
+        schema.guess("thousands", [column.name], why, "likely", flag=flag, change=change)
+
+
+def _has_points(column: TextColumn) -> bool:
+    return any("." in cell for cell in column.sample())
+
+
+def _tell_missing(schema: Schema, columns: Sequence[TextColumn]) -> None:
+    """Record the marks that are read as missing values, with their counts."""
+    counts: dict[str, dict[str, int]] = {}
+    for column in columns:
+        named = {mark.lower() for mark in column.marks}
+        for mark, count in column.count_marks().items():
+            if mark.lower() not in named:
+                counts.setdefault(mark, {})[column.name] = count
+    for mark, found in counts.items():
+        names = list(found)
+        cells = format_count(sum(found.values()), "cell")
+        why = f"{cells} of {list_names(names, _SHOWN)}, beside numbers"
+        schema.guess(
+            "missing",
+            names,
+            why,
+            "sure",
+            flag=f"--missing {mark}",
+            change="--categories NAME reads the column as categories",
+        )
+
+
+def note_forms(layout: Layout, table: Table, options: ReadOptions) -> Layout:
+    """Return the layout with what is needed to read the numbers of another file alike."""
+    before = options.layout
+    forms = [c.form for c in table.columns.values() if isinstance(c, TextColumn) and c.form]
+    decimal = options.decimal or (before.decimal if before else None)
+    if any(form.decimal == "," for form in forms):
+        decimal = decimal or ","
+    elif any("," in form.thousands for form in forms):
+        decimal = decimal or "."
+    units = tuple(table.columns[name].unit for name in layout.values if name in table.columns)
+    if before is not None and before.values == layout.values and not any(units):
+        units = before.units
+    return dataclasses.replace(
+        layout,
+        decimal=decimal,
+        missing=options.missing or (before.missing if before else ()),
+        units=units if any(units) else (),
+    )

@@ -1,0 +1,400 @@
+"""The forms in which cells hold numbers: decimal and thousands marks, units, signs, missing marks.
+
+A column has one form, which is found in a sample of its cells and then read in whole-array
+operations: `1.234,5` and `1,234.5`, `12 °C`, `$5`, `5%`, `(5)` for -5, the minus sign U+2212. Cells
+of another form are faults, whose messages `explain` writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.dataset import USUAL_UNIT
+
+# Marks of a missing value anywhere, and those that are one only in a column of numbers.
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
+_WORDS = (
+    "nd n.d. n/d n.a. nil nat missing unknown undefined invalid error err void fehlt fehlend k.a."
+    " n.v. no_data nodata nan(ind) -nan(ind) 1.#qnan -1.#ind 1.#ind #n/a #n/v #nv #value! #wert!"
+    " #valeur! #valor! #div/0! #ref! #num! #name? #null! #bezug! #zahl! <na> <nan> <null> <lod"
+    " <loq <mdl <bdl lod loq bdl blq bql bloq \\n (null) <none> not_available ol - -- --- ---- –"
+    " — . .. ... ?? ??? * ** *** **** *****"
+)
+_PHRASES = ("no data", "not available", "not detected", "not measured", "below lod", "n. d.")
+MARKS = MISSING | frozenset(_WORDS.split()) | frozenset(_PHRASES) | {"k. a.", "n. a."}
+# These are too usual to be worth a line in the description of a file.
+UNSAID = frozenset({"", "na", "nan", "-nan", "+nan"})
+
+_SPACES = " \u00a0\u2009\u202f\u2007"
+_TICKS = "'’"
+_MINUS = "\u2212\u2013\u2012\ufe63\uff0d-"  # the last, as it stands in character classes
+_CURRENCY = (
+    r"(?:[A-Z]{0,3}[$€£¥₹₽₩₺₿¢₫₴₦]|zł|kr\.?|Kč|Rs\.?|Fr\.?|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK"
+    r"|DKK|PLN|CZK|BRL|RUB|KRW|MXN|ZAR|TRY)"
+)
+_NUMBER = re.compile(
+    rf"(?P<open>\()?\s*(?P<sign>[+{_MINUS}])?\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+{_MINUS}])?\s*"
+    rf"(?P<body>(?:\d(?:[\d.,{_TICKS}]|[{_SPACES}](?=\d))*|[.,]\d+))"
+    rf"(?P<exponent>[eE][+{_MINUS}]?\d+)?(?P<gap>[{_SPACES}]*)"
+    rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?"
+)
+_RECOGNISED = re.compile(
+    rf"(?:{_CURRENCY}|[%‰°º℃℉′″]|º[CF]|{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)"
+    r"(?:/[^\W\d_]+[²³]?)?"
+)
+_FREE = re.compile(r"[^\W\d_][^\d()\[\]\"=<>;|]{0,14}")
+_GROUPS = re.compile(
+    rf"[1-9]\d{{0,2}}(?P<mark>[.,{_TICKS}{_SPACES}])(?:\d{{2,3}}(?P=mark))*\d{{3}}"
+    r"(?:(?P<decimal>[.,])\d+)?"
+)
+_SAME_UNITS = (("μ", "µ"), ("℃", "°C"), ("℉", "°F"), ("º", "°"))
+_FEW = 8  # different numbers, below which 12A may as well be a code
+_MANY = 10  # different numbers, from which a word among them is taken for a mark
+_USUAL_SHARE = 0.2  # of the numbers must have a thousands mark if none shows both marks
+
+
+class _Seen(NamedTuple):
+    """What one cell says of the form; `kind` is integer, long, point, comma, groups or both."""
+
+    kind: str
+    mark: str = ""  # of thousands
+    decimal: str = ""  # in `both`
+    unit: str = ""
+    before: bool = False
+    bracket: bool = False
+    body: str = ""
+
+
+@dataclass
+class Evidence:
+    """What a sample of a column says of the form of its numbers.
+
+    Args:
+        numbers: the cells that are numbers in some form.
+        words: other cells, which are not missing, with their counts.
+        plain: whether all are numbers that Python reads.
+        points: whether some have a decimal point; known for plain cells too.
+        marked: whether there are marks that mean missing only beside numbers.
+    """
+
+    numbers: list[_Seen] = field(default_factory=list)
+    words: Counter[str] = field(default_factory=Counter)
+    plain: bool = False
+    points: bool = False
+    marked: bool = False
+    size: int = 0
+    cells: Sequence[str] = ()
+
+    def count(self, kind: str, mark: str = "") -> int:
+        """Return the number of cells of a kind, with a thousands mark if one is named."""
+        return sum(n.kind == kind and mark in ("", n.mark) for n in self.numbers)
+
+    def decimals(self, mark: str) -> int:
+        """Return the number of cells that show which mark is the decimal one."""
+        kind = "comma" if mark == "," else "point"
+        return sum(n.kind == kind or (n.kind == "both" and n.decimal == mark) for n in self.numbers)
+
+    @property
+    def mark(self) -> str | None:
+        """The decimal mark that the column shows by itself, or None."""
+        commas, points = self.decimals(","), self.decimals(".")
+        several = {n.mark for n in self.numbers if n.kind == "several"}
+        if commas or points:
+            return "," if commas > points else "."
+        if several & {",", "."}:
+            return "," if several == {"."} else "." if several == {","} else None
+        return None
+
+    @property
+    def commas(self) -> list[str]:
+        """The cells with a comma."""
+        return [n.body for n in self.numbers if "," in n.body]
+
+
+def examine(cells: Sequence[str], missing: Sequence[str] = (), closely: bool = False) -> Evidence:
+    """Return what cells say of the form of their numbers.
+
+    Args:
+        missing: further marks of missing values.
+        closely: whether to look at each cell even if Python reads all of them.
+    """
+    marks = MARKS | {mark.lower() for mark in missing}
+    evidence = Evidence(cells=cells)
+    stripped = [cell.strip() for cell in cells]
+    full = [cell for cell in stripped if cell.lower() not in marks]
+    evidence.size = len(full)
+    evidence.marked = any(c.lower() in marks and c.lower() not in MISSING for c in stripped)
+    try:
+        values = np.fromiter(map(float, full), np.float64, len(full))
+        joined = "".join(full)
+        evidence.plain = bool(np.isfinite(values).all()) and "_" not in joined
+        evidence.points = evidence.plain and "." in joined
+    except ValueError:
+        pass
+    if not evidence.plain or closely:
+        for cell in full:
+            seen = _look(cell)
+            if seen is None:
+                evidence.words[cell] += 1
+            else:
+                evidence.numbers.append(seen)
+        evidence.points |= evidence.decimals(".") > 0
+    return evidence
+
+
+@functools.lru_cache(maxsize=4096)
+def _look(cell: str) -> _Seen | None:
+    """Return what a cell says of the form; None if it holds no number."""
+    found = _NUMBER.fullmatch(cell)
+    if found is None or bool(found["open"]) != bool(found["close"]):
+        return None
+    signs = [found[name] for name in ("sign", "inner", "last") if found[name]]
+    if len(signs) > 1 or (signs and found["open"]):
+        return None
+    unit, before = found["after"].strip(), bool(found["before"])
+    if before:
+        if unit:
+            return None
+        unit = found["before"]
+    elif unit and not _is_unit(unit, bool(found["gap"])):
+        return None
+    kind, mark, decimal = _kind(found["body"])
+    if not kind or (mark and found["exponent"]):
+        return None
+    for odd_way, usual in _SAME_UNITS:
+        unit = unit.replace(odd_way, usual)
+    return _Seen(kind, mark, decimal, unit, before, bool(found["open"]), found["body"])
+
+
+def _kind(body: str) -> tuple[str, str, str]:
+    """Return the kind of the digits, their thousands mark, and the decimal mark beside it."""
+    if body.isdigit():
+        return ("integer" if len(body) < 4 else "long"), "", ""
+    if groups := _GROUPS.fullmatch(body):
+        mark, decimal = groups["mark"], groups["decimal"] or ""
+        if mark == decimal:
+            return "", "", ""
+        if decimal:
+            return "both", mark, decimal
+        several = body.count(mark) > 1
+        # 1.234 may be either; 1 234 and 1'234 are thousands.
+        return ("several" if several else "groups"), mark, ""
+    if re.fullmatch(r"\d*\.\d+|\d+\.", body):
+        return "point", "", "."
+    return ("comma", "", ",") if re.fullmatch(r"\d*,\d+", body) else ("", "", "")
+
+
+def _is_unit(unit: str, spaced: bool) -> bool:
+    """Whether what follows a number is a unit: a usual one, or any word after a space."""
+    return bool(_RECOGNISED.fullmatch(unit) or (spaced and _FREE.fullmatch(unit)))
+
+
+@dataclass(frozen=True)
+class NumberForm:
+    """The form in which the cells of a column hold numbers.
+
+    Args:
+        decimal: decimal mark, `.` or `,`.
+        thousands: the characters that separate thousands, in any order; empty for none.
+        unit: what stands after, or with `before` in front of, every number.
+        brackets: whether (5) means -5.
+        marks: cells in small letters that mean a missing value.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    unit: str = ""
+    before: bool = False
+    brackets: bool = False
+    marks: frozenset[str] = MISSING
+
+    @classmethod
+    def plain(cls, missing: Sequence[str] = ()) -> NumberForm:
+        """Return the form of Python's numbers, with marks of missing values besides the usual."""
+        return cls(marks=MARKS | {mark.lower() for mark in missing})
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether Python's float reads the cells that are numbers."""
+        return self.decimal == "." and not (self.thousands or self.unit or self.brackets)
+
+    @functools.cached_property
+    def pattern(self) -> str:
+        """Regular expression of a number in this form, for Python's re and for RE2."""
+        d = re.escape(self.decimal)
+        whole = r"\d+"
+        if self.thousands:
+            t = f"[{re.escape(self.thousands)}]"
+            whole = rf"(?:[1-9]\d{{0,2}}(?:{t}\d{{2,3}})*{t}\d{{3}}|\d+)"
+        body = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+{_MINUS}]?\d+)?"
+        sign, gap = f"[+{_MINUS}]?", f"[{_SPACES}]*"
+        unit = "|".join(map(re.escape, sorted(_spellings(self.unit))))
+        before = f"(?:{unit}){gap}{sign}{gap}" if self.before else ""
+        after = f"{gap}(?:{unit})" if self.unit and not self.before else ""
+        core = f"{sign}{gap}{before}{body}{after}[{_MINUS}]?"
+        return f"^(?:{core}|\\({gap}{core}{gap}\\))$" if self.brackets else f"^{core}$"
+
+    def parse(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return what `read` does, faster for cells that Python reads."""
+        if self.is_plain and isinstance(cells, list):
+            try:
+                # float() accepts 1_000 and inf, which `read` refuses.
+                values = np.fromiter(map(float, cells), np.float64, len(cells))
+                if not np.isinf(values).any() and "_" not in "".join(cells):
+                    return values, np.zeros(len(cells), dtype=bool)
+            except ValueError:
+                pass
+        return self.read(cells)
+
+    def read(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the cells as numbers, (n,), NaN where none is, and which are faulty, (n,).
+
+        Args:
+            cells: strings, as a sequence or as an array of pyarrow.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        text = _trimmed(cells)
+        blank = pc.is_in(pc.utf8_lower(text), value_set=pa.array(sorted(self.marks)))
+        good = pc.match_substring_regex(text, self.pattern)
+        digits = pc.if_else(good, text, None)
+        for pattern, put in self._steps():
+            digits = pc.replace_substring_regex(digits, pattern, put)
+        values = pc.cast(digits, pa.float64()).to_numpy(zero_copy_only=False)
+        bad = ~(pc.or_(good, blank).to_numpy(zero_copy_only=False))
+        values = np.array(values, dtype=np.float64)  # a copy, which may be written to
+        bad |= np.isinf(values)
+        values[bad] = np.nan
+        return values, bad
+
+    def _steps(self) -> list[tuple[str, str]]:
+        """Return the replacements that turn a number of this form into one of Python."""
+        steps = [(f"[{_MINUS}]", "-")]
+        if self.unit:
+            spellings = "|".join(map(re.escape, sorted(_spellings(self.unit))))
+            steps += [(f"^([(+-]*[{_SPACES}]*)(?:{spellings})", r"\1")] if self.before else []
+            steps += [] if self.before else [(f"(?:{spellings})([)-]*)$", r"\1")]
+        steps += [(f"[{_SPACES}{_TICKS}]", "")]
+        if self.thousands:
+            steps += [(f"[{re.escape(self.thousands)}]", "")]
+        if self.decimal != ".":
+            steps += [(re.escape(self.decimal), ".")]
+        steps += [(r"^\((.*)\)$", r"-\1")] if self.brackets else []
+        return [*steps, (r"^(.*\d\.?)-$", r"-\1")]
+
+    def explain(self, cell: str) -> tuple[str, str]:
+        """Return what is wrong with a cell that is not a number in this form, and the remedy."""
+        seen, cell = _look(cell.strip()), cell.strip()
+        shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
+        if seen is not None and seen.unit != self.unit:
+            others = f"are in {self.unit}" if self.unit else "have no unit"
+            own = f"is in {seen.unit}" if seen.unit else "has no unit"
+            remedy = f"Convert it to {self.unit}." if self.unit and seen.unit else "Write all alike"
+            return f"{shown} {own}, and the other numbers of the column {others}", (
+                f"{remedy.rstrip('.')}, or name the column with --categories."
+            )
+        if seen is not None and "," in seen.body and self.decimal == ".":
+            return f"{shown} is not a number", "Write decimals with a point."
+        if seen is not None and "." in seen.body and self.decimal == ",":
+            return f"{shown} is not a number", "Write decimals with a comma, as the other cells."
+        remedy = "Correct the cell."
+        if len(cell) <= 20 and "," not in cell and '"' not in cell:
+            shell = cell if re.fullmatch(r"[\w.%+-]+", cell) else f'"{cell}"'
+            remedy = f"Correct the cell; if it marks a missing value, say --missing {shell}."
+        return f"{shown} is not a number", remedy
+
+
+def _trimmed(cells: Any) -> Any:
+    """Return cells as one array of pyarrow without surrounding spaces, empty for null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = cells
+    if not isinstance(cells, pa.Array | pa.ChunkedArray):
+        text = pa.array(cells, pa.large_string())
+    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    return pc.utf8_trim_whitespace(pc.fill_null(text, ""))
+
+
+def _spellings(unit: str) -> set[str]:
+    """Return the ways in which a unit may be written; empty for none."""
+    ways = {unit} if unit else set()
+    for odd_way, usual in _SAME_UNITS:
+        ways |= {way.replace(usual, odd_way) for way in ways}
+    return ways
+
+
+def find_form(
+    sample: Sequence[str] | Evidence, decimal: str | None = None, missing: Sequence[str] = ()
+) -> NumberForm | None:
+    """Return the form of the numbers in a column, or None if it holds no numbers.
+
+    Args:
+        sample: cells of the column, or what they say.
+        decimal: decimal mark; None for the one that the column shows.
+        missing: marks of missing values besides the usual ones.
+    """
+    seen = sample if isinstance(sample, Evidence) else examine(sample, missing)
+    marks = MARKS | {mark.lower() for mark in missing}
+    if seen.plain and not (decimal == "," and seen.count("groups", ".")):
+        # Marks such as - without any number do not make a column one of numbers.
+        return None if not seen.size and seen.marked else NumberForm(marks=marks)
+    numbers = _without_brackets_alone(seen.numbers)
+    units = Counter((n.unit, n.before) for n in numbers)
+    if not _are_numbers(numbers, seen):
+        return None
+    (unit, before), most = units.most_common(1)[0]
+    # Doses such as 5 mg, 10 ml and 1 tablet are categories; many numbers in two units are faults.
+    if 3 * most < 2 * len(numbers) and len({n.body for n in numbers}) < _FEW:
+        return None
+    mark = decimal or seen.mark or "."
+    return NumberForm(
+        mark,
+        _thousands(seen, mark, forced=decimal is not None),
+        unit,
+        before,
+        any(n.bracket for n in numbers),
+        marks,
+    )
+
+
+def _without_brackets_alone(numbers: list[_Seen]) -> list[_Seen]:
+    """Return the numbers, without those in brackets if all are: (1) is a label then."""
+    some = any(not n.bracket or n.before for n in numbers)
+    return numbers if some else []
+
+
+def _are_numbers(numbers: list[_Seen], seen: Evidence) -> bool:
+    """Whether the cells of a column are numbers, a few faulty ones apart."""
+    if not numbers:
+        return False
+    bodies = {n.body for n in numbers}
+    # 2A and 3B are codes; 0.5V and 1.2V are not.
+    letters = [n for n in numbers if len(n.unit) == 1 and n.unit.isalpha() and not n.before]
+    fractions = any(n.kind in ("point", "comma", "both") for n in numbers)
+    if 2 * len(letters) > len(numbers) and not fractions and len(bodies) < _FEW:
+        return False
+    if 2 * len(numbers) >= seen.size:
+        return True
+    return len(seen.words) <= 2 and len(bodies) >= _MANY
+
+
+def _thousands(seen: Evidence, decimal: str, forced: bool) -> str:
+    """Return the thousands marks of a column, given its decimal mark."""
+    grouped = Counter(n.mark for n in seen.numbers if n.mark)
+    found = _SPACES if set(_SPACES) & grouped.keys() else ""
+    found += _TICKS if set(_TICKS) & grouped.keys() else ""
+    other = "," if decimal == "." else "."
+    clear = seen.count("both", other) + seen.count("several", other)
+    usual = grouped[other] >= _USUAL_SHARE * len(seen.numbers) and not seen.count("long")
+    # One 1,234 among 1.5 and 2.5 may be a mistake for 1.234.
+    return found + other if grouped[other] and (clear or forced or usual) else found
