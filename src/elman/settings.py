@@ -104,13 +104,13 @@ class DataSettings:
     decimal: Annotated[
         Literal[".", ","] | None, Help("Decimal mark of the numbers in a text file.", "guessed")
     ] = None
+    dates: Annotated[
+        Literal["dmy", "mdy", "ymd"] | None,
+        Help("Order of day, month and year in times such as 01/02/2024.", "guessed"),
+    ] = None
     missing: Annotated[str | None, Help("Further marks of missing values: ND,-999.", "none")] = None
     time_difference: Annotated[
-        bool | None,
-        Help(
-            "Add the time since the previous step as an input channel.",
-            "where steps are unevenly spaced",
-        ),
+        bool | None, Help("Add the time since the last step as a channel.", "if it is uneven")
     ] = None
     tokens: Annotated[
         Literal["auto", "characters", "words", "bytes"], Help("Unit that text is cut into.")
@@ -331,7 +331,7 @@ class ReportSettings:
 # The settings of DataSettings that say how a file is read, for any purpose.
 READING_SETTINGS = (
     *("format", "target", "text", "values", "categories", "id", "time"),
-    *("channels", "decimal", "missing", "static"),
+    *("channels", "decimal", "dates", "missing", "static"),
 )
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]

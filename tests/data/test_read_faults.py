@@ -167,7 +167,7 @@ FAULTS = [
         steps("x,2024-01-01,5,u", "x,soon,6,u", "y,2024-01-01,7,d"),
         3,
         "time",
-        ("time 'soon' is neither a number nor an ISO date",),
+        ("time 'soon', expected a time such as 2024-01-01",),
     ),
     Fault(
         "a.csv",

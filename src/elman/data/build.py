@@ -76,17 +76,18 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
     offsets = np.array([0, len(table)], np.int64)
     ids: tuple[str, ...] = (_RECORDING,)
     if schema.id is not None:
-        offsets, ids = find_sequences(table.columns[schema.id])
+        offsets, ids = find_sequences(table.cells(schema.id))
     known = options.layout
     difference = options.time_difference
     if difference is None and known:
         difference = known.time_difference
     starts, deltas = None, None
     if schema.time is not None:
-        times = Ragged(read_times(table, schema, offsets), offsets)
+        values, origin = read_times(table, schema, options, offsets)
+        times = Ragged(values, offsets)
         # Computed in either case: splits by time need the starts even where time differences are
         # not a channel.
-        starts, deltas = times.values[offsets[:-1]], time_deltas(times)
+        starts, deltas = times.values[offsets[:-1]] + origin, time_deltas(times)
         difference = _choose_difference(schema, times, difference)
     elif difference:
         raise SettingsError(
@@ -107,7 +108,9 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
     if target is not None:
         target = _by_sequence(table, schema, options, flatten(target), offsets)
     groups = _constant_groups(table, schema, offsets)
-    layout = dataclasses.replace(layout, time_difference=bool(difference))
+    layout = dataclasses.replace(
+        layout, time_difference=bool(difference), dates=schema.dates, seconds=schema.seconds
+    )
     static = read_static(table, schema, options, len(ids), offsets)
     dataset = _dataset(table, Ragged(steps, offsets), target, layout, groups, static)
     lines = table.rows.lines
@@ -340,7 +343,7 @@ def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -
         schema.guess(
             "time_difference",
             (),
-            f"steps are {uneven}; the time since the last is a channel",
+            f"steps are {uneven}{' s' * schema.seconds}; the time since the last is a channel",
             "sure",
             flag="--time-difference",
             change="--no-time-difference",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elman.data.faults import Place, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
-from elman.data.table import Column, LabelCells, Rows, Steps, flatten_lists
+from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
 from elman.errors import nearest
 
 # Cells sampled to decide whether a column is numeric; testing a million rows would take seconds.
@@ -223,6 +223,37 @@ class NumberColumn(TextColumn):
     def empty_cells(self) -> NDArray[np.bool_]:
         """Return which cells are NaN, (n,)."""
         return np.asarray(self.values != self.values)
+
+
+def join_columns(table: Table, name: str, mark: str = "-") -> bool:
+    """Make one column of those that a comma-separated name lists, for `table.cells(name)`.
+
+    Args:
+        mark: between the cells of a row.
+    Returns: whether the name lists two or more columns of the table, and is not itself one.
+    Raises: DataError if cells that differ would be equal when joined, as 1-1, 1 and 1, 1-1.
+    """
+    parts = [part.strip() for part in name.split(",")]
+    if name in table.columns or len(parts) < 2 or not all(p in table.columns for p in parts):
+        return False
+    columns = [column for p in parts if isinstance(column := table.columns[p], TextColumn)]
+    if len(columns) < len(parts):
+        return False
+    codes = np.unique(np.column_stack([c.codes() for c in columns]), axis=0, return_inverse=True)
+    rows = [
+        [column.different()[code] for column, code in zip(columns, row, strict=True)]
+        for row in codes[0].tolist()
+    ]
+    texts = to_objects([mark.join(row) if all(row) else "" for row in rows])
+    if len({*texts}) < len({tuple(row) if all(row) else () for row in rows}):
+        raise table.faults.error(
+            "name twice",
+            f"columns {list_names(parts)} have different cells that are equal when joined by"
+            f" {mark!r}",
+            "Join them in a new column, and name that.",
+        )
+    table.joined[name] = TextColumn(name, table.rows, texts[codes[1].reshape(-1)].tolist())
+    return True
 
 
 def find_sequences(ids: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:

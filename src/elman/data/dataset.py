@@ -110,6 +110,9 @@ class Layout:
         time: for `steps`, the column that orders the rows of a sequence.
         categories: columns or keys of categories, which follow the numbers of a step.
         time_difference: whether the time since the last step follows the values.
+        dates: for `steps`, order of day, month and year in dates such as 01/02/2024; None for other
+            times.
+        seconds: for `steps`, whether the times are in seconds, as those of dates are.
         delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
         header: for `rows` and `steps`, whether the first line names the columns.
         window, stride: length of the windows cut from each sequence and distance between their
@@ -142,6 +145,8 @@ class Layout:
     header: bool = True
     categories: tuple[str, ...] = ()
     time_difference: bool = False
+    dates: Literal["ymd", "dmy", "mdy"] | None = None
+    seconds: bool = False
     window: int = 0
     stride: int = 0
     category_values: tuple[tuple[str, ...], ...] = ()

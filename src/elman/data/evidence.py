@@ -7,17 +7,18 @@ million rows or 100,000 columns.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import is_missing
+from elman.data.moments import DateOrder, Moments, read_number_times
 from elman.data.table import Table
 
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
@@ -52,12 +53,13 @@ _WEAK_TIMES = _words(
     " woche monat jahr schritt zyklus bild sample"
 )
 _COUNTERS = _words("index idx row line position pos nr no number unnamed zeile nummer")
+_HOURS = (("hour",), ("hours",), ("hr",), ("hrs",), ("h",), ("stunde",), ("uhrzeit",))
+_LIKE_A_TIME = re.compile(r"\d[-/.:,\sT年]\s?\w|\d{8}T|\dW\d|\dQ\d|[-/\s]\d{2}|PT?\d")
+_DIGITS = re.compile(r"\s*\d{8}(?:\d{6})?\s*")
 _SHORT_UNITS = frozenset(("s", "ms", "us", "µs", "ns", "sec", "min", "h"))
 _UNIT = re.compile(r"\s*(?:\[[^\]]*\]|\([^)]*\)|,[^,]*$)")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W\d_]+|\d+|#")
-_NUMBERED = re.compile(r"(.*?)[\s_.:-]*[\[(]?(\d+)[\])]?")
-_STEP_FIRST = re.compile(r"[^\W\d_]*?[\s_.:-]?(\d+)[\s_.:-]+(\D.*)")
 
 
 @functools.cache
@@ -109,59 +111,16 @@ def is_counter_name(name: str) -> bool:
     return bool(words) and words[0] in _COUNTERS and len(words) <= 2 and words != ("no",)
 
 
-class Wide(NamedTuple):
-    """Columns of a wide table, one for each step of each channel.
-
-    Args:
-        columns: channel by channel, each in the order of its steps.
-        channels: names of the channels; empty for one channel.
-        reordered: whether the file has the steps in another order.
-    """
-
-    columns: tuple[str, ...]
-    channels: tuple[str, ...]
-    reordered: bool
-
-
-def find_wide(names: Sequence[str], least: int = 3) -> Wide | None:
-    """Return the columns whose names count the steps of one or more channels, if there are any.
-
-    `t0, t1, ..., t10` is one channel, `x_1, x_2, y_1, y_2` and `1_x, 1_y, 2_x, 2_y` are two.
-
-    Args:
-        least: steps that a channel must have.
-    """
-    for pattern, stem, number in ((_NUMBERED, 1, 2), (_STEP_FIRST, 2, 1)):
-        groups: dict[str, dict[int, str]] = {}
-        for name in names:
-            match = pattern.fullmatch(name.strip())
-            if match:
-                groups.setdefault(match[stem], {}).setdefault(int(match[number]), name)
-        longest = max(groups.values(), key=len, default={})
-        if len(longest) < max(least, 1):
-            continue
-        # Channels have the same steps; other numbered columns, such as two codes, are no series.
-        found = {stem: own for stem, own in groups.items() if own.keys() == longest.keys()}
-        columns = tuple(own[step] for own in found.values() for step in sorted(own))
-        place = {name: i for i, name in enumerate(names)}
-        places = [place[own[step]] for own in found.values() for step in sorted(own)]
-        steps = len(longest)
-        runs = [places[i : i + steps] for i in range(0, len(places), steps)]
-        reordered = any(run != sorted(run) for run in runs)
-        channels = tuple(stem or "value" for stem in found) if len(found) > 1 else ()
-        return Wide(columns, channels, reordered)
-    return None
-
-
 class Evidence:
     """Contents of the columns of a table, examined when they are asked for."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
-        self._times: dict[str, NDArray[np.float64] | None] = {}
+    def __init__(self, table: Table, dates: DateOrder | None = None) -> None:
+        self.table, self.dates = table, dates
+        self._moments: dict[str, Moments | None] = {}
+        self._forms: dict[str, str] = {}
 
     def _text(self, name: str) -> TextColumn:
-        column = self.table.columns[name]
+        column = self.table.cells(name)
         assert isinstance(column, TextColumn)  # a table with one value per cell has no others
         return column
 
@@ -203,25 +162,54 @@ class Evidence:
         codes = self.codes(name)
         return bool(((codes[1:] != codes[:-1]) & ~starts[1:]).any())
 
+    def moments(self, name: str) -> Moments | None:
+        """Return the times that a column holds, (n,), or None if most of its cells are none."""
+        if name not in self._moments:
+            self._moments[name] = moments_of(self._text(name), name, self.dates)
+        return self._moments[name]
+
     def times(self, name: str) -> NDArray[np.float64] | None:
         """Return numbers, or dates in seconds, (n,), NaN for others; None if most are others."""
-        if name not in self._times:
-            column = self._text(name)
-            if isinstance(column, NumberColumn):
-                times = column.numbers()
-            else:
-                if column.is_numeric:
-                    times = column.parsed()
-                else:
-                    dates = [_parse_date(cell) for cell in column.different()]
-                    times = np.array(dates)[column.codes()]
-            few = 2 * int(np.isnan(times).sum()) > len(times)
-            self._times[name] = None if few else times
-        return self._times[name]
+        found = self.moments(name)
+        return found and found.values
+
+    def is_dated(self, name: str) -> bool:
+        """Whether the cells are dates, whatever the name of the column says."""
+        return self._written(name) == "date"
+
+    def time_tier(self, name: str) -> Tier:
+        """Return how strongly name and cells say that a column holds times."""
+        return time_tier(name) or (1 if self._written(name) else 0)
+
+    def _written(self, name: str) -> str:
+        """Return `date` or `clock` if the cells are written so, else nothing."""
+        if name not in self._forms:
+            self._forms[name] = self._find_form(name)
+        return self._forms[name]
+
+    def _find_form(self, name: str) -> str:
+        numeric = self.table.cells(name).is_numeric
+        if numeric and not _DIGITS.fullmatch(next(iter(self.head(name)), "")):
+            return ""
+        # Most columns of text hold no times, which their first cells show.
+        if not numeric and (
+            not any(map(_LIKE_A_TIME.search, self.head(name)[:20]))
+            or not _holds_times(self.head(name))
+        ):
+            return ""
+        found = self.moments(name)
+        if found is None or not found.form.in_seconds:
+            return ""
+        return "date" if found.form.is_dated else "" if numeric else "clock"
+
+    def _within(self, name: str, starts: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+        """Return the times, with clocks continued after midnight within a sequence."""
+        found = self.moments(name)
+        return found and found.across_midnight(starts)
 
     def rises(self, name: str, starts: NDArray[np.bool_]) -> float:
         """Return the share of steps within sequences at which the number or date increases."""
-        times = self.times(name)
+        times = self._within(name, starts)
         inner = ~starts[1:]
         if times is None or not inner.any():
             return 0.0
@@ -230,7 +218,7 @@ class Evidence:
     def falls(self, name: str, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the rows within sequences at which the number or date decreases, (n,)."""
         falls = np.zeros(len(starts), dtype=bool)
-        times = self.times(name)
+        times = self._within(name, starts)
         if times is not None:
             falls[1:] = (times[1:] < times[:-1]) & ~starts[1:]
         return falls
@@ -245,7 +233,7 @@ class Evidence:
 
     def counts(self, name: str, starts: NDArray[np.bool_]) -> bool:
         """Whether the cells are whole numbers that increase by 1 at every step of a sequence."""
-        if not self.table.columns[name].is_numeric or not (~starts[1:]).any():
+        if not self.table.cells(name).is_numeric or not (~starts[1:]).any():
             return False
         head = self._text(name).parsed()[:50]
         if (np.diff(head)[~starts[1:50]] != 1).any():
@@ -265,7 +253,7 @@ class Evidence:
         Args:
             named: whether the column has the usual name of a text, so that cells may be short.
         """
-        if self.table.columns[name].is_numeric:
+        if self.table.cells(name).is_numeric:
             return False
         cells = [cell for cell in self.head(name) if not is_missing(cell)]
         numbered = sum(any(c.isdigit() for c in cell) for cell in cells)
@@ -276,6 +264,42 @@ class Evidence:
         """Whether some of the first cells are numbers with fractions."""
         head = self._text(name).parsed()[:1000]
         return bool((head[np.isfinite(head)] % 1 != 0).any())
+
+
+def _holds_times(cells: Sequence[str]) -> bool:
+    from elman.data.dates import holds_times  # imports pyarrow
+
+    return holds_times(cells)
+
+
+def moments_of(column: TextColumn, name: str, dates: DateOrder | None) -> Moments | None:
+    """Return the times that a column holds, (n,), or None if most of its cells are none.
+
+    Args:
+        name: of the column; numbers are dates or seconds since 1970 only if it is one of a time.
+        dates: order of day and month, where the cells do not show it.
+    """
+    from elman.data.dates import read_moments  # imports pyarrow
+
+    named = time_tier(name) > 0
+    numbers = column.values if isinstance(column, NumberColumn) else None
+    if numbers is None and column.is_numeric:
+        numbers = column.parsed()
+        if np.nanmax(np.abs(numbers), initial=0) > 2**53:  # a float rounds nanoseconds since 1970
+            numbers = None
+    if numbers is not None:
+        few = numbers.dtype.kind == "f" and 2 * int(np.isnan(numbers).sum()) > len(numbers)
+        found = None if few else read_number_times(numbers, named)
+    else:
+        found = read_moments(
+            column.different(), column.codes(), dates, numeric=column.is_numeric, named=named
+        )
+    if found is None or found.form.in_seconds or split_words(name)[:1] not in _HOURS:
+        return found
+    known = found.values[~np.isnan(found.values)]
+    if ((known % 1 == 0) & (known >= 0) & (known <= 24)).all():
+        return found._replace(form=dataclasses.replace(found.form, period=24.0))
+    return found
 
 
 def refuse_pairs(evidence: Evidence, name: str, names: Sequence[str]) -> None:
@@ -332,11 +356,3 @@ def refuse_restarts(
         f" with --id NAME; --group {name} then keeps each {name} in one split. If the rows"
         f" are only out of order, sort them and say --id {name} --time {clock}.",
     )
-
-
-def _parse_date(cell: str) -> float:
-    try:
-        moment = datetime.fromisoformat(cell.strip())
-    except ValueError:
-        return float("nan")
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

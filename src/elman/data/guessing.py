@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from elman.data.dataset import Sure
 from elman.data.evidence import (
     Evidence,
-    Wide,
-    find_wide,
     id_tier,
     is_counter_name,
     refuse_pairs,
@@ -31,15 +29,11 @@ from elman.data.roles import (
     is_named,
 )
 from elman.data.table import Table
-from elman.errors import DataError, SettingsError
+from elman.data.wide import counts_steps, find_wide
+from elman.errors import DataError
 
 _FEW = 20  # rows; with fewer, a column may rise or count by chance
 _RISING = 0.95  # share of steps at which a column that holds times increases
-# Stems of numbered columns that name steps; those of others may as well name sensors.
-_STEP_STEMS = (
-    *("", "t", "h", "hour", "step", "time", "time_step", "timestep", "day", "minute", "lag"),
-    *("month", "week", "year", "frame", "sec", "second", "zeit", "stunde", "tag"),
-)
 
 
 class Guesser:
@@ -61,7 +55,7 @@ class Guesser:
     ) -> None:
         self.schema, self.table, self.options = schema, table, options
         self.known_form = form
-        self.evidence = Evidence(table)
+        self.evidence = Evidence(table, options.dates)
         self.rest = list(rest)
         self.chosen = {options.text, options.id, options.time, *options.values, *options.categories}
 
@@ -93,9 +87,9 @@ class Guesser:
         clocks = self._clocks()
         wide = find_wide(self._numeric())
         # A row of a table with numbered steps is a sequence, whatever it belongs to; so is a text.
-        if wide and self._counts_steps(wide.columns):
+        if wide and counts_steps(wide.columns):
             return None
-        numbers = [n for n in self._numeric() if not id_tier(n) and not time_tier(n)]
+        numbers = [n for n in self._numeric() if not id_tier(n) and not self.evidence.time_tier(n)]
         usual = [word for word in TEXT_NAMES if word not in TOKEN_NAMES]
         texts = [n for n in self._textual() if evidence.is_free_text(n) or is_named(n, usual)]
         best: tuple[tuple[bool, bool, int, int], str] | None = None
@@ -163,12 +157,14 @@ class Guesser:
             it may also be the time of whole sequences.
         """
         evidence = self.evidence
-        numeric = [n for n in self._numeric() if not time_tier(n) and not is_counter_name(n)]
+        numeric = [
+            n for n in self._numeric() if not self.evidence.time_tier(n) and not is_counter_name(n)
+        ]
         clocks = [name for name in self._clocks() if not is_counter_name(name)]
         if not clocks or not numeric or self.options.text:
             return False
         wide = find_wide(numeric)
-        if wide and self._counts_steps(wide.columns):
+        if wide and counts_steps(wide.columns):
             return False
         whole = np.zeros(len(self.table), dtype=bool)
         whole[:1] = True
@@ -212,10 +208,12 @@ class Guesser:
         starts = evidence.starts(schema.id)
         clocks = [name for name in self._clocks() if name != schema.id]
         rising = [name for name in clocks if evidence.rises(name, starts) >= _RISING]
-        named = [name for name in clocks if time_tier(name) == 2 and schema.id is not None]
+        named = [
+            name for name in clocks if self.evidence.time_tier(name) == 2 and schema.id is not None
+        ]
         # A column with a usual name is the time even if some steps are out of order; they are
         # faults then. A clock that repeats within sequences, such as the date, is no time of steps.
-        found = [name for name in rising if time_tier(name) == 2] or rising or named
+        found = [name for name in rising if self.evidence.time_tier(name) == 2] or rising or named
         if len(found) > 1:
             listed = " or ".join(f"--time {name}" for name in found[:4])
             raise self.table.faults.error(
@@ -224,16 +222,27 @@ class Guesser:
                 f"Choose one with --time NAME: {listed}; the others are left out.",
             )
         if found:
-            schema.time = found[0]
-            why = "by its name"
-            sure: Sure = "sure" if found[0] in rising else "unsure"
-            if found[0] not in rising:
-                why += ", though it does not rise at every step"
-            elif time_tier(found[0]) < 2:
-                why += ", and it rises at every step"
-            schema.guess("time", found, why, sure)
+            self._tell_time(found[0], found[0] in rising)
         else:
             schema.guess("time", (), "none found, so steps are in the order of the file")
+
+    def _tell_time(self, name: str, rises: bool) -> None:
+        """Set the column of times, and record why and how its cells are read."""
+        schema = self.schema
+        schema.time = name
+        why = "by its name" if time_tier(name) else "by its content"
+        if not rises:
+            why += ", though it does not rise at every step"
+        elif time_tier(name) < 2:
+            why += ", and it rises at every step"
+        moments = self.evidence.moments(name)
+        if moments and moments.form.words:
+            why += f"; {moments.form.words}"
+        if moments and moments.form.period:
+            continued = moments.across_midnight(self.evidence.starts(schema.id))
+            if continued is not moments.values:
+                why += "; a fall to the early hours is midnight"
+        schema.guess("time", [name], why, "sure" if rises else "unsure")
 
     def set_aside(self, inputs: list[str]) -> list[str]:
         """Return the inputs without columns that identify or count; each of those is a guess."""
@@ -247,10 +256,12 @@ class Guesser:
             if name in self.chosen:
                 kept.append(name)
                 continue
-            if time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
+            if self.evidence.time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
                 reason, change = "it rises as a time does", f"--time {name} makes it the time"
             elif self._counts(name, starts):
                 reason = "it counts rows"
+            elif self.evidence.is_dated(name) and self.evidence.changes_within(name, starts):
+                reason, change = "it holds dates", f"--time {name} makes it the time"
             elif (several >= 3 or id_tier(name)) and not self.evidence.changes_within(name, starts):
                 reason, change = self._judge_constant(name, int(starts.sum()))
             if reason:
@@ -286,7 +297,7 @@ class Guesser:
 
     def accept_one_recording(self) -> None:
         """Record that all rows are steps of one sequence, or refuse it if nothing speaks for it."""
-        numbers = [name for name in self._numeric() if not time_tier(name)]
+        numbers = [name for name in self._numeric() if not self.evidence.time_tier(name)]
         if not self._clocks() and not self.options.time and not numbers:
             raise self.table.faults.error(
                 "choice",
@@ -305,7 +316,12 @@ class Guesser:
             return False
         if id_tier(name) == 1 and self.evidence.holds_letters(name, is_named(name, TEXT_NAMES)):
             return False  # a column of sequences may be called sequence, sentence or protein
-        return bool(id_tier(name) or time_tier(name) == 2 or is_counter_name(name))
+        return bool(
+            id_tier(name)
+            or time_tier(name) == 2
+            or is_counter_name(name)
+            or self.evidence.is_dated(name)
+        )
 
     def set_counters_aside(self, names: Sequence[str]) -> None:
         """Record that columns that name, count or date the rows are left out."""
@@ -316,50 +332,6 @@ class Guesser:
             change += "" if repeats else " can make it an input"
             flag = f"left out {name}"
             self.schema.guess("unused", [name], reason, flag=flag, change=change)
-
-    def use_wide(self, wide: Wide, inputs: Sequence[str]) -> None:
-        """Set the columns of a wide table; columns without a step are left out."""
-        self.schema.values = wide.columns
-        steps = set(wide.columns)
-        left = [name for name in inputs if name not in steps]
-        self._tell_values("numbered columns", wide.reordered)
-        for name in left:
-            self.schema.guess(
-                "unused",
-                [name],
-                "one value for each sequence, not a step",
-                "likely",
-                flag=f"left out {name}",
-                change="--values NAMES chooses the steps",
-            )
-        self.split_channels(wide.columns)
-
-    def _tell_values(self, why: str, reordered: bool) -> None:
-        if reordered:
-            why += ", in the order of their numbers and not of the file"
-        self.schema.guess("values", self.schema.values, why, "sure")
-
-    def split_channels(self, columns: Sequence[str]) -> None:
-        """Set the channels of a table with a row per sequence, and bring its columns in order."""
-        schema, count = self.schema, self.options.channels
-        schema.values = tuple(columns)
-        if not columns or count == 1:
-            return
-        wide = find_wide(columns, 2)
-        fits = wide is not None and len(wide.columns) == len(columns)
-        if wide and fits and len(wide.channels) == (count or len(wide.channels)):
-            schema.values, schema.wide = wide.columns, wide.channels
-        elif count:
-            if len(columns) % count:
-                raise SettingsError(
-                    f"channels: got {count}, but the {len(columns)} columns of values cannot be"
-                    " divided into as many equal parts. Name the columns with --values"
-                )
-            schema.wide = tuple(f"channel {c + 1}" for c in range(count))
-        if schema.wide and not count:
-            flag = f"--channels {len(schema.wide)}"
-            why = f"the columns are numbered for each of {list_names(schema.wide, 4)}"
-            schema.guess("channels", (), why, "sure", flag=flag, change="--channels 1")
 
     # Columns by kind.
 
@@ -376,9 +348,7 @@ class Guesser:
         return [
             name
             for name in self.rest
-            if name not in self.chosen and time_tier(name) and self.evidence.times(name) is not None
+            if name not in self.chosen
+            and self.evidence.time_tier(name)
+            and self.evidence.times(name) is not None
         ]
-
-    def _counts_steps(self, columns: Sequence[str]) -> bool:
-        """Whether the names of numbered columns count steps, and not sensors."""
-        return columns[0].rstrip("0123456789)]").rstrip("_-.[( ").lower() in _STEP_STEMS

@@ -12,6 +12,7 @@ from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
 from elman.data.forms import note_forms, settle_forms, tell_forms
+from elman.data.moments import DateOrder
 from elman.data.readers import load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
@@ -66,6 +67,7 @@ def read(
     group: str | None = None,
     channels: int | None = None,
     decimal: str | None = None,
+    dates: DateOrder | None = None,
     missing: str | float | Sequence[str | float] | None = None,
     static: str | Sequence[str] | None = None,
     task: TaskName | None = None,
@@ -78,26 +80,26 @@ def read(
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
             `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
-            subfolders named after the classes; or a pandas, polars or pyarrow table. The levels of
-            a two-level index are the sequence and its time.
+            subfolders named after the classes; or a pandas, polars or pyarrow table, in which a
+            two-level index holds the sequence and its time.
         layout: of an earlier read, to read this file alike; other arguments override it.
         format: `rows` (one row per sequence), `steps` (one row per time step), `jsonl` (JSON lines,
             or rows of lists), `ts`, `arrays` or `folder`.
         target, text: column or key of the label, and of the text or tokens.
         values: columns of numbers, as a sequence of names or one comma-separated string; `a:b`
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
-        id, time: for `steps`, the column that identifies the sequence of each row, and the column
-            of times, which must increase within a sequence.
+        id, time: for `steps`, the column that names the sequence of each row, or several, as in
+            `subject,trial`; and the column of times, which must increase within a sequence.
         categories: for `steps` and `jsonl`, columns or keys of categories, written like `values`.
-        time_difference: whether the time since the last step becomes a channel; None adds it only
-            where the steps of `time` are uneven.
+        time_difference: whether the time since the last step is a channel; None: if it is uneven.
         group: column or key of the group of each sequence; constant within a sequence.
         channels: for `rows`, channels into which the values are divided; None reads their names.
         decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
+        dates: order of the date in times such as 01/02/2024, `dmy`, `mdy` or `ymd`.
         missing: marks of missing values besides the usual ones, such as `ND` or -999, as a sequence
             or one comma-separated string; numbers count wherever numbers are read.
-        static: columns or keys with one value per sequence, written like `values`; "none" for
-            none. Those that `categories` names too are categories. For `arrays` an (n, k) array.
+        static: columns or keys with one value per sequence, written like `values`; or "none".
+            Those that `categories` names too are categories. For `arrays` an (n, k) array.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
@@ -119,6 +121,7 @@ def read(
         group=group,
         channels=channels,
         decimal=decimal,
+        dates=dates,
         missing=_split_names(str(missing) if isinstance(missing, int | float) else missing),
         static=_split_names(static),
         task=task,
@@ -322,9 +325,10 @@ def _formats_of(kind: str) -> str:
 # Settings that a format does not support; they are refused because they would be ignored.
 _REFUSED = {
     "ts": CASE_SETTINGS,
-    "jsonl": ("time_difference", "id", "time", "channels", "decimal"),
+    "jsonl": ("time_difference", "id", "time", "channels", "decimal", "dates"),
     "arrays": (
         *("time_difference", "categories", "text", "id", "time", "group", "channels", "decimal"),
+        "dates",
     ),
     "folder": ("group",),
 }

@@ -9,6 +9,7 @@ from elman.data.columns import TextColumn
 from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
 from elman.data.evidence import Evidence, id_tier, split_words, time_tier
 from elman.data.faults import list_names, unknown_name
+from elman.data.moments import DateOrder
 from elman.data.table import Table
 from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
@@ -37,7 +38,7 @@ SEQUENCE_NAMES = {
 # Settings without meaning in formats that fix which part is the series and which the class.
 CASE_SETTINGS = (
     *("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
-    *("channels", "decimal", "static"),
+    *("channels", "decimal", "dates", "static"),
 )
 
 
@@ -53,6 +54,7 @@ class ReadOptions:
         group: the column or key of groups, kept with the sequences.
         channels: for `rows`, number of channels; None decides by the names of the columns.
         decimal: decimal mark of the file; None decides by its cells.
+        dates: order of day, month and year in dates such as 01/02/2024; None decides by the cells.
         missing: marks of missing values besides the usual ones; numbers count among numbers.
         static: columns or keys with one value per sequence; `none` for none.
         task: task to learn, as in `Layout`; None derives it from the target.
@@ -71,6 +73,7 @@ class ReadOptions:
     group: str | None = None
     channels: int | None = None
     decimal: str | None = None
+    dates: DateOrder | None = None
     missing: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     task: TaskName | None = None
@@ -98,6 +101,8 @@ class Schema:
         target: the columns of the target.
         static: features with one value per sequence, in the order in which they were named.
         wide: for `rows`, names of the channels whose columns `values` lists one after the other.
+        dates: order of day, month and year, if the times are dates that need it.
+        seconds: whether the times are in seconds, as dates are, and not in a unit of their own.
         guesses: what was guessed; the faults of the file refer to the same list.
         notes: other remarks.
     """
@@ -113,6 +118,8 @@ class Schema:
     group: str | None = None
     static: tuple[str, ...] = ()
     wide: tuple[str, ...] = ()
+    dates: DateOrder | None = None
+    seconds: bool = False
     guesses: list[Guess] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

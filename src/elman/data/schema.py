@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
+from elman.data.columns import join_columns
 from elman.data.dataset import Format, Sure
-from elman.data.evidence import Evidence, find_wide, id_tier, time_tier
-from elman.data.faults import is_number, list_names
+from elman.data.evidence import Evidence, id_tier, time_tier
+from elman.data.faults import list_names
 from elman.data.guessing import Guesser
+from elman.data.questions import ask_for_inputs, ask_rows_or_steps, ask_text_or_steps
 from elman.data.roles import (
     SEQUENCE_NAMES,
     TEXT_NAMES,
@@ -28,7 +29,8 @@ from elman.data.roles import (
 )
 from elman.data.static import choose_static, step_options
 from elman.data.table import Table, TableFormat
-from elman.errors import DataError, SettingsError
+from elman.data.wide import find_wide, split_channels, use_wide
+from elman.errors import SettingsError
 
 _FORMATS: dict[TableFormat, Format] = {"jsonl": "jsonl", "ts": "ts", "arrays": "arrays"}
 
@@ -63,12 +65,12 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     labels = _keep_series(schema, table, options, choose_target(schema, table, options))
     aside = (*labels, *table.unnamed, *schema.static, options.group)
     rest = [name for name in table.names if name not in aside]
-    for name, flag in ((options.id, "--id NAME"), (options.time, "--time NAME")):
-        if name is not None:
-            table.column(name, flag)
-    guesser = Guesser(schema, table, options, rest, form)
     schema.id = options.id or (layout.id if layout else None)
     schema.time = options.time or (layout.time if layout else None)
+    for name, flag in ((schema.id, "--id NAME"), (schema.time, "--time NAME")):
+        if name is not None and not join_columns(table, name):
+            table.column(name, flag)
+    guesser = Guesser(schema, table, options, rest, form)
     form = form or guesser.guess_form()
     if form == "steps":
         schema.format = "steps"
@@ -193,7 +195,7 @@ def _choose_step_inputs(
     elif len(textual) == 1:
         _use_text(schema, textual[0], inputs, "the only column left")
     else:
-        raise _ask_for_inputs(table, inputs)
+        raise ask_for_inputs(table, inputs)
 
 
 def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
@@ -204,7 +206,7 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
         if layout and not options.values:
             schema.wide = layout.wide
         else:
-            guesser.split_channels(schema.values)
+            split_channels(schema, options, schema.values)
         return
     numeric = [name for name in inputs if table.columns[name].is_numeric]
     textual = [name for name in inputs if not table.columns[name].is_numeric]
@@ -219,60 +221,23 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
     ]
     free = [name for name in textual if guesser.evidence.is_free_text(name)]
     if wide and (not named or len(wide.columns) > 2):
-        guesser.use_wide(wide, inputs)
+        use_wide(schema, options, wide, inputs)
     elif named:
         _use_text(schema, named[0], inputs, "by its name", "sure")
     elif free:
         _use_text(schema, free[0], inputs, "texts of several words")
     # One or two numbers in a row with text are more likely codes than a series.
     elif len(numeric) >= 3 or (len(numeric) > 1 and not textual):
-        _ask_rows_or_steps(guesser, numeric)
+        ask_rows_or_steps(guesser, numeric)
         _use_values(schema, numeric, inputs)
-        guesser.split_channels(schema.values)
+        split_channels(schema, options, schema.values)
     elif len(textual) == 1:
         _use_text(schema, textual[0], inputs, "the only column left")
     elif len(inputs) == 1:
-        _ask_text_or_steps(guesser, inputs[0])
+        ask_text_or_steps(guesser, inputs[0])
         _use_text(schema, inputs[0], inputs, "the only column left")
     else:
-        raise _ask_for_inputs(table, inputs)
-
-
-def _ask_rows_or_steps(guesser: Guesser, numeric: Sequence[str]) -> None:
-    """Ask whether a row is a step or a sequence, unless a flag or the names say it."""
-    known = guesser.known_form or not guesser.table.header or guesser.options.channels
-    # 0.1, 0.2, ... are times, and a, b, c count the columns.
-    letters = "abcdefghijklmnopqrstuvwxyz"[: len(numeric)]
-    if known or all(map(is_number, numeric)) or [n.lower() for n in numeric] == [*letters]:
-        return
-    count = len(numeric)
-    raise guesser.table.faults.error(
-        "choice",
-        f"the columns {list_names(numeric, 5)} could be {count} channels of a time step or"
-        f" {count} time steps of a sequence",
-        f"Is each row a sequence of {count} steps? Then say --format rows. Is it a time step?"
-        " Then say --id NAME with the column that tells the sequences apart, or --format steps"
-        " to read all rows as one recording, which --window cuts.",
-    )
-
-
-def _ask_text_or_steps(guesser: Guesser, name: str) -> None:
-    """Ask what a single column of numbers is, unless it holds digits to be read as text."""
-    column = guesser.table.columns[name]
-    if not column.is_numeric or guesser.known_form or is_named(name, TEXT_NAMES):
-        return
-    if not guesser.evidence.has_fractions(name):
-        cells = guesser.evidence.head(name)
-        # 0101 is no number; -3 is none of digits.
-        if any(cell.strip().startswith("0") and len(cell.strip()) > 1 for cell in cells):
-            return
-    raise guesser.table.faults.error(
-        "choice",
-        f"the only input column, {name!r}, holds one number in each row, which could be a step"
-        " of one recording or digits to be read as text",
-        "For time steps: --format steps, or --id NAME with the column that says which sequence"
-        f" a row belongs to. For text: --text {name}.",
-    )
+        raise ask_for_inputs(table, inputs)
 
 
 def _follow_options(schema: Schema, table: Table, options: ReadOptions, inputs: list[str]) -> bool:
@@ -313,16 +278,6 @@ def _use_text(
 
 def _left_out(names: list[str]) -> str:
     return f"; left out: {list_names(names, 4)}" if names else ""
-
-
-def _ask_for_inputs(table: Table, inputs: list[str]) -> DataError:
-    return table.faults.error(
-        "choice",
-        f"several columns could be the sequence: {list_names(inputs)}"
-        if inputs
-        else f"no column is left to be the sequence; there are {list_names(table.names)}",
-        "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
-    )
 
 
 def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> None:

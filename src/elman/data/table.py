@@ -224,6 +224,7 @@ class Table:
         header: whether the first line names the columns.
         unnamed: columns without a name in the header; they are named by their number.
         noun: word for a column in messages.
+        joined: columns that `join_columns` made of others; they are no columns of the file.
     """
 
     format: TableFormat
@@ -234,9 +235,14 @@ class Table:
     header: bool = True
     unnamed: frozenset[str] = frozenset()
     noun: str = "column"
+    joined: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.size
+
+    def cells(self, name: str) -> Column:
+        """Return a column of the file, or the one that `join_columns` made."""
+        return self.joined[name] if name in self.joined else self.columns[name]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,81 +1,117 @@
-"""Times of steps: a column of numbers or ISO dates, which must increase within a sequence."""
+"""Times of steps: numbers, dates or clock times, which must increase within a sequence."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import TextColumn
+from elman.data.dataset import Layout
+from elman.data.evidence import moments_of
 from elman.data.faults import is_missing, quote
+from elman.data.moments import Moments
 from elman.data.ragged import Ragged
-from elman.data.roles import Schema
+from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
+from elman.errors import DataError
 
 UNEVEN = 0.01  # of the median; smaller deviations are treated as clock jitter
 
 
-def read_times(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the times, (N,); times that do not increase within a sequence are faults."""
+def read_times(
+    table: Table, schema: Schema, options: ReadOptions, offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the times, (N,), and the origin from which they count, and record them in the schema.
+
+    Times that do not increase within a sequence are faults, and so are cells without one.
+
+    Raises: DataError if most cells are no times, if it is unclear whether the day or the month
+        comes first, or if a layout has times in another unit.
+    """
     assert schema.time is not None
-    column = table.columns[schema.time]
-    assert isinstance(column, TextColumn)
-    # The first time sets the type of the column; numbers and dates are in different units.
+    column = table.cells(schema.time)
+    assert isinstance(column, TextColumn)  # a table with one value per cell has no others
+    layout = options.layout
+    known = options.dates or (layout.dates if layout and layout.dates else None)
+    moments = moments_of(column, schema.time, known)
+    if moments is None:
+        raise _refuse_column(column, table)
+    form = moments.form
+    if form.unclear:
+        raise _ask_order(column, table, form.example)
+    _compare(table, schema.time, moments, layout)
+    schema.dates, schema.seconds = form.order, form.in_seconds
     missing = column.missing()
-    first = int(np.argmin(missing))
-    if column.is_numeric and not np.isnan(column.parsed()[first]):
-        column.numbers("time: ")  # for its faults: a faulty cell has no place in the order
-        times = column.parsed()
+    if form.name in ("number", "epoch"):
+        column.numbers("time: ")  # for its faults
     else:
-        times = _parse_dates(column)
+        for i in np.flatnonzero(np.isnan(moments.values) & ~missing).tolist():
+            column.fault(
+                i,
+                "time",
+                f"time {quote(column.cell(i).strip())}, expected a time such as {form.example}, as"
+                " in most rows",
+                "Correct it, or name another column with --time NAME.",
+            )
     for i in np.flatnonzero(missing).tolist():
         problem = "time: missing value, expected a time in every row"
         column.fault(i, "time", problem, "Fill it in or remove the row.")
-    starts = np.zeros(len(times), dtype=bool)
+    starts = np.zeros(len(table), dtype=bool)
     starts[offsets[:-1]] = True
+    times = moments.across_midnight(starts)
     # A first step has no predecessor. NaN compares false; its fault is recorded already.
     wrong = np.flatnonzero(~starts[1:] & (times[1:] <= times[:-1])) + 1
-    names = table.columns[schema.id] if schema.id else None
+    ids = table.cells(schema.id) if schema.id else None
     for i in wrong.tolist():
-        whose = f" of sequence {names.cell(i).strip()!r}" if names else ""
+        whose = f" of sequence {ids.cell(i).strip()!r}" if ids is not None else ""
         same = times[i] == times[i - 1]
+        changed = ""
+        if form.is_dated and 0 <= times[i - 1] - times[i] < 3600:
+            changed = ". If the clocks went back here, write the times with their offset from UTC"
         column.fault(
             i,
             "time twice" if same else "time order",
             f"time {column.cell(i).strip()!r}{whose}"
             + (" is there twice" if same else f" comes after {column.cell(i - 1).strip()!r}"),
             ("Keep one row for each time" if same else "Sort the rows of a sequence by time")
-            + ", or name another column with --time NAME.",
+            + f", or name another column with --time NAME{changed}.",
         )
-    return times
+    return times, moments.origin
 
 
-def _parse_dates(column: TextColumn) -> NDArray[np.float64]:
-    """Return ISO dates as seconds, (n,), NaN if missing or invalid; invalid dates are faults.
+def _refuse_column(column: TextColumn, table: Table) -> DataError:
+    example = next((cell for cell in column.different() if not is_missing(cell)), "")
+    return table.faults.error(
+        "time",
+        f"column {column.name!r} holds no times: {quote(example)} is neither a number, a date nor"
+        " a clock time, and most cells are written alike",
+        "Name another column with --time NAME, or write the times as 2024-01-31T12:00.",
+    )
 
-    A date without a time zone is read as UTC, because only order and differences matter.
-    """
-    different, codes = column.different(), column.codes()
-    seconds = np.full(len(different), np.nan)
-    wrong = np.zeros(len(different), dtype=bool)
-    for i, cell in enumerate(different):
-        try:
-            moment = datetime.fromisoformat(cell)
-        except ValueError:
-            wrong[i] = not is_missing(cell)
-            continue
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        seconds[i] = moment.timestamp()
-    for i in np.flatnonzero(wrong[codes]).tolist() if wrong.any() else ():
-        column.fault(
-            i,
-            "time",
-            f"time {quote(different[codes[i]])} is neither a number nor an ISO date like"
-            " 2024-01-31T12:00",
-            "Correct it, or name another column with --time NAME.",
+
+def _ask_order(column: TextColumn, table: Table, example: str) -> DataError:
+    return table.faults.error(
+        "choice",
+        f"the dates of column {column.name!r}, such as {example}, may have the day or the month"
+        " first, because no day is after the twelfth",
+        "If the day comes first: --dates dmy  If the month comes first: --dates mdy".replace(
+            "  ", ". "
+        ),
+    )
+
+
+def _compare(table: Table, name: str, moments: Moments, layout: Layout | None) -> None:
+    """Refuse numbers in place of the dates of a layout with time differences, and the reverse."""
+    if layout is None or not layout.time_difference or layout.time != name:
+        return
+    if moments.form.in_seconds != layout.seconds:
+        kinds = {True: "dates or clock times", False: "numbers"}
+        raise table.faults.error(
+            "as before",
+            f"the times of column {name!r} are {kinds[moments.form.in_seconds]}, expected"
+            f" {kinds[layout.seconds]} as before",
+            "The network reads time differences, so write the times as in the training file.",
         )
-    return seconds[codes]
 
 
 def time_deltas(times: Ragged) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ only to read files.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,9 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         numbers = numbers.astype(np.float64) if dtype.is_float() else numbers
         return NumberColumn(name, rows, numbers)
     kind = str(dtype).split("(")[0]
-    if kind in ("Binary", "Struct", "List", "Array", "Unknown", "Duration"):
+    if kind == "Duration":
+        return TextColumn(name, rows, [_write_duration(value) for value in column.to_list()])
+    if kind in ("Binary", "Struct", "List", "Array", "Unknown"):
         raise rows.faults.error(
             "type",
             f"its type is {dtype}, expected numbers, text or dates",
@@ -181,6 +184,19 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         else:
             cells.append(str(value))
     return TextColumn(name, rows, cells)
+
+
+def _write_duration(value: Any) -> str:
+    """Return a duration as `0 days 00:00:01.500`; empty for a gap."""
+    nanos = getattr(value, "value", None)  # of pandas, which counts nanoseconds
+    if nanos is None and hasattr(value, "total_seconds"):
+        nanos = (value // datetime.timedelta(microseconds=1)) * 1000
+    if nanos is None or value != value:
+        return ""
+    seconds, nanos = divmod(abs(int(nanos)), 10**9)
+    days, seconds = divmod(seconds, 86_400)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{nanos:09}"
+    return f"{'-' * (value.total_seconds() < 0)}{days} days {clock}"
 
 
 def _refuse_type(what: object) -> DataError:
