@@ -12,7 +12,7 @@ import pytest
 from elman.data import Ragged
 from elman.errors import SettingsError
 from elman.runs.prediction_files import FORMATS, prediction_format, write_predictions
-from elman.runs.predictions import Predictions, character_places
+from elman.runs.predictions import Predictions
 
 
 def rows(text, delimiter=","):
@@ -150,14 +150,6 @@ def test_entities_are_spans_with_characters_of_the_text():
         },
     ]
     assert [text[s["start_char"] : s["end_char"]] for s in record["spans"]] == ["New York", "Rom"]
-
-
-def test_characters_of_a_token():
-    assert character_places("aé", "bytes") == [(0, 1), (1, 2), (1, 2)]
-    assert character_places("aé", "characters") == [(0, 1), (1, 2)]
-    # A capital I with a dot becomes two characters in lower case.
-    text = "İİ x"
-    assert [text[a:b] for a, b in character_places(text, "words")][-1] == "x"
 
 
 def read_back(path):

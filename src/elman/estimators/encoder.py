@@ -20,7 +20,7 @@ from elman.data.ragged import (
     extract_numbers,
     first_gap,
 )
-from elman.data.text import UNITS, Unit, choose_unit
+from elman.data.text import RULE, UNITS, Unit, choose_unit
 from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.columns import name_as_known
 from elman.estimators.inputs import (
@@ -311,7 +311,8 @@ class Encoder:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; `from_dict` restores the encoder bit for bit."""
         if self.kind in ("tokens", "text"):
-            return {"kind": self.kind, "unit": self.unit, "vocabulary": list(self.vocabulary)}
+            split = {"unit": self.unit, "rule": RULE if self.unit else None}
+            return {"kind": self.kind, **split, "vocabulary": list(self.vocabulary)}
         state: dict[str, Any] = {
             "kind": self.kind,
             "mean": self.mean.tolist(),
@@ -351,6 +352,10 @@ class Encoder:
             unit = values["unit"]
             if (kind, unit) not in (("tokens", None), *(("text", u) for u in UNITS)):
                 raise ValueError(f"kind {kind!r} with unit {unit!r}")
+            if unit is not None and values["rule"] != RULE:
+                raise ValueError(
+                    f"text was split by {values['rule']!r}, and this elman by {RULE!r}"
+                )
             return cls(kind, unit=unit, vocabulary=_numbered(map(str, values["vocabulary"])))
         except (KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)

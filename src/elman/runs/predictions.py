@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
-from elman.data.text import Unit
+from elman.data.text import Unit, token_places
 from elman.estimators import EncodedSequences, Estimator
-from elman.estimators.inputs import cut
 from elman.evaluate.entities import OUTSIDE, entities, is_entity_tags
 from elman.tasks import TASKS, OutputName
 
@@ -288,7 +287,7 @@ def _class_step_record(p: Predictions, i: int, rows: Floats, true: Any) -> Recor
     record: Record = {}
     if p.tokens is not None and p.steps is not None:
         record["tokens"] = tokens = p.steps[i].tolist()
-    places = character_places(p.texts[i], p.unit) if len(p.texts) and p.unit else None
+    places = token_places(p.texts[i], p.unit) if len(p.texts) and p.unit else None
     if true is not None:
         record["true"] = true.tolist()
         record["true_spans"] = _spans(record["true"], p.outputs, tokens, places)
@@ -334,22 +333,6 @@ def _runs(tags: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
         if i == len(tags) or tags[i] != tags[start]:
             yield start, i, tags[start]
             start = i
-
-
-def character_places(text: str, unit: Unit) -> list[tuple[int, int]]:
-    """Return where each token that `cut` makes of a text starts and ends, in characters from 0."""
-    if unit == "characters":
-        return [(i, i + 1) for i in range(len(text))]
-    if unit == "bytes":
-        return [(i, i + 1) for i, letter in enumerate(text) for _ in letter.encode()]
-    # Words are cut from the text in lower case, in which a few letters become two.
-    owner = [i for i, letter in enumerate(text) for _ in letter.lower()]
-    places, at, lower = [], 0, text.lower()
-    for word in cut([text], unit).values.tolist():
-        at = lower.index(word, at)
-        places.append((owner[at], owner[at + len(word) - 1] + 1))
-        at += len(word)
-    return places
 
 
 def _value_step_record(p: Predictions, i: int, rows: Floats, true: Any) -> Record:
