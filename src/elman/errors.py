@@ -191,6 +191,9 @@ _SYNONYMS = {
 }
 
 
+_LONGEST_NAME = 200  # characters; longer words are no misspelt names
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the name nearest to `word`, or an empty string."""
     found = find_nearest(word, names)
@@ -202,7 +205,9 @@ def find_nearest(word: str, names: Iterable[str]) -> str | None:
 
     A name that differs only in case, or that another library uses for the same thing, goes first.
     """
-    names = list(names)
+    names = [name for name in names if len(name) <= _LONGEST_NAME]
+    if len(word) > _LONGEST_NAME:  # the comparison takes time quadratic in the length
+        return None
     by_lower = {name.lower(): name for name in names}
     lower = word.lower()
     meant = by_lower.get(lower) or by_lower.get(_SYNONYMS.get(lower, ""))

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -189,6 +190,22 @@ def fork(count: int) -> None:
     busy()
     children(count, lambda: os._exit(0 if same(solve(problem()), wanted) else 1))
     os._exit(0)  # how a process with such threads ends is asked elsewhere
+
+
+def fork_estimator() -> None:
+    """A child fits with threads like its parent, although torch's do not survive the fork."""
+    from elman import SequenceClassifier
+
+    X = numpy.random.default_rng(0).normal(size=(40, 12, 3))
+
+    def fit() -> bytes:
+        model = SequenceClassifier(hidden_size=8, epochs=2, validation=0, threads=2, random_state=0)
+        return model.fit(X, numpy.arange(40) % 2).predict_proba(X).tobytes()
+
+    wanted = fit()
+    torch.randn(300, 300) @ torch.randn(300, 300)
+    children(2, lambda: os._exit(0 if fit() == wanted else 1))
+    os._exit(0)
 
 
 def _digest(_: int) -> list[str]:

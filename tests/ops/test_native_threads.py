@@ -54,6 +54,11 @@ def test_fork():
     run_process("fork", "2")
 
 
+@linux
+def test_fork_of_an_estimator_with_threads():
+    run_process("fork_estimator")
+
+
 @pytest.mark.slow
 @linux
 def test_fork_often():

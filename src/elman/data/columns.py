@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.faults import Place, list_names, to_numbers
+from elman.data.faults import ALIKE, Place, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
@@ -39,12 +39,17 @@ class TextColumn(Column):
         self._settled = False
         self._parsed: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
         self._factors: tuple[NDArray[np.int64], list[str]] | None = None
-        unknown = {*cells} - {*declared, ""} if declared else set()
-        for i, cell in enumerate(cells) if unknown else ():
-            if cell in unknown:
-                problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
-                remedy = f"{nearest(cell, declared)} Correct the class or the header.".strip()
-                self.fault(i, "label", problem, remedy)
+        self._refuse_undeclared(declared)
+
+    def _refuse_undeclared(self, declared: tuple[str, ...]) -> None:
+        unknown = {*self.cells} - {*declared, ""} if declared else set()
+        wrong = [i for i, cell in enumerate(self.cells) if cell in unknown] if unknown else []
+        for k, i in enumerate(wrong):
+            cell, remedy = self.cells[i], "Correct the class or the header."
+            if k < ALIKE:  # no others are printed, and the search takes milliseconds
+                remedy = f"{nearest(cell, declared)} {remedy}".strip()
+            problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
+            self.fault(i, "label", problem, remedy)
 
     @property
     def form(self) -> NumberForm | None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
+from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import is_missing
 from elman.data.moments import DateOrder, Moments, read_number_times
 from elman.data.table import Table
@@ -65,6 +66,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+|#")
 @functools.cache
 def split_words(name: str) -> tuple[str, ...]:
     """Return the words of a column's name in lower case, without a unit in brackets."""
+    name = name[:LONGEST_NAME]
     bare = _UNIT.sub("", name) or name
     return tuple(_WORD.findall(_CAMEL.sub(" ", bare).lower()))
 

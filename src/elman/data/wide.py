@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import list_names
 from elman.data.roles import ReadOptions, Schema
 from elman.errors import SettingsError
@@ -44,8 +45,8 @@ def find_wide(names: Sequence[str], least: int = 3) -> Wide | None:
     for pattern, stem, number in ((_NUMBERED, 1, 2), (_STEP_FIRST, 2, 1)):
         groups: dict[str, dict[int, str]] = {}
         for name in names:
-            match = pattern.fullmatch(name.strip())
-            if match:
+            match = pattern.fullmatch(name.strip()) if len(name) <= LONGEST_NAME else None
+            if match and len(match[number]) < 19:  # longer ones are no numbers of steps
                 groups.setdefault(match[stem], {}).setdefault(int(match[number]), name)
         longest = max(groups.values(), key=len, default={})
         if len(longest) < max(least, 1):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
+from elman.ops.native import count_threads
 
 if TYPE_CHECKING:
     from elman.models.model import ModelConfig
@@ -208,7 +209,7 @@ class NativeModel:
                 masks=(),
                 keep=1.0,
                 logits=_locate(out, self.config.per_step),
-                threads=torch.get_num_threads(),
+                threads=count_threads(),
             )
         except IndexError as error:
             raise _convert_error(error) from None
@@ -275,7 +276,7 @@ class NativeModel:
                 # Inverted dropout: kept elements are scaled here, so evaluation needs no scaling.
                 keep=1.0 if masks is None else 1 / (1 - config.dropout),
                 logits=_locate(out, config.per_step),
-                threads=torch.get_num_threads() if threads is None else threads,
+                threads=count_threads() if threads is None else threads,
                 gradients=gradients.addresses,
                 loss="squared_error" if squared else "cross_entropy",
                 target=_locate(target, config.per_step),

@@ -12,6 +12,7 @@ call returns, in particular the contiguous copies that are made here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -30,6 +31,15 @@ except ImportError as error:
 
 # Kernels of cells with a second state; a set of their names, because every call looks one up.
 _HAS_C = {kernel for kernel, cell in KERNELS.items() if len(cell.states) > 1}
+
+# Threads of the kernels where torch's own must be limited to one; None means as many as torch's.
+KERNEL_THREADS: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
+
+
+def count_threads() -> int:
+    """Return the number of threads that a kernel may use: torch's, if nothing else is set."""
+    return KERNEL_THREADS.get() or torch.get_num_threads()
+
 
 # y, h_n, c_n of a cell that has a second state, and what backward needs if it is to follow
 Outputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
@@ -141,7 +151,7 @@ def _call(
         c0=_address(c0),
         reserve=_address(reserve),
         # At most: a call of little work stays on one, and the bits are the same for any number.
-        threads=torch.get_num_threads(),
+        threads=count_threads(),
     )
 
 

@@ -7,6 +7,7 @@ model. The training loop uses both in the same way.
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import ContextDecorator
 from typing import NamedTuple
 
@@ -18,16 +19,20 @@ from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, draw_masks
+from elman.ops.native import KERNEL_THREADS, count_threads
 from elman.settings import TrainingPlan
 from elman.train.losses import Loss
 
+_PROCESS = os.getpid()  # that imported torch; any other one was forked from it
 ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with and without weight decay
 
 
 class TorchThreads(ContextDecorator):
     """Sets the number of torch threads inside a `with` block and restores it afterwards.
 
-    As a decorator, it does so for every call of the function.
+    As a decorator, it does so for every call of the function. In a process that was forked torch
+    stays on one thread and only the kernels use `count`: the threads of torch's OpenMP do not
+    survive a fork, and a child that calls them waits forever. The results have the same bits.
     """
 
     def __init__(self, count: int) -> None:
@@ -37,11 +42,15 @@ class TorchThreads(ContextDecorator):
         return TorchThreads(self.count)  # nested calls each restore their own count
 
     def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self.count)
+        self._before = torch.get_num_threads(), KERNEL_THREADS.get()
+        forked = os.getpid() != _PROCESS
+        torch.set_num_threads(1 if forked else self.count)
+        KERNEL_THREADS.set(self.count if forked else None)
 
     def __exit__(self, *exception: object) -> None:
-        torch.set_num_threads(self._before)
+        threads, kernel_threads = self._before
+        torch.set_num_threads(threads)
+        KERNEL_THREADS.set(kernel_threads)
 
 
 class BatchResult(NamedTuple):
@@ -166,7 +175,7 @@ class OneCall(_Source):
         self._class_weight = None if by_class is None else by_class.to(native.dtype)
         self.description = f"gradients by one native call a batch ({_core.isa()})"
         self.around = TorchThreads(1)
-        self._threads = torch.get_num_threads()
+        self._threads = count_threads()
         self._native = native
         self._weights = weights
         place = {id(weight): i for i, weight in enumerate(weights)}

@@ -18,8 +18,9 @@ from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import nearest
 
-_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_CELL = re.compile(rf"\s*({_QUOTED}|[^,'\"]*?)\s*(,|$)")
+# Possessive, because backtracking over a long line of blanks would take time quadratic in it.
+_QUOTED = r"'(?:[^'\\]++|\\.)*+'|\"(?:[^\"\\]++|\\.)*+\""
+_CELL = re.compile(rf"\s*+({_QUOTED}|[^,'\"]*+)\s*+(,|\Z)", re.DOTALL)
 _ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.*)$", re.IGNORECASE)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _NUMERIC = ("numeric", "real", "integer")
@@ -73,6 +74,7 @@ def read_arff(
 def _read_header(lines: list[str], faults: Faults) -> tuple[list[_Attribute], int]:
     """Return the attributes and the line number of @data."""
     attributes: list[_Attribute] = []
+    names: set[str] = set()
     bag: str | None = None
     inner = 0
     for line, content in enumerate(lines, 1):
@@ -104,9 +106,11 @@ def _read_header(lines: list[str], faults: Faults) -> tuple[list[_Attribute], in
                     "Correct the header; elman reads no dates here.",
                     line,
                 )
-            if found.name in [a.name for a in attributes]:
+            if found.name in names:
                 problem = f"two attributes are called {found.name!r}"
                 raise faults.error("name twice", problem, "Give every one its own name.", line)
+            if bag is None:
+                names.add(found.name)
             if bag is not None:
                 inner += 1
             elif found.kind == "relational":
@@ -152,7 +156,8 @@ def _cells(content: str) -> list[str] | None:
     cells = []
     at = 0
     while match := _CELL.match(content, at):
-        cells.append("" if match[1] == "?" else _unquoted(match[1]))
+        cell = match[1].rstrip()
+        cells.append("" if cell == "?" else _unquoted(cell))
         at = match.end()
         if not match[2]:
             return cells
