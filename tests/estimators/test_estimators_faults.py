@@ -78,8 +78,9 @@ CLASSES = [
     (["a"] * 8, DataError, "y holds one class only, 'a'. Expected at least two"),
     (["a"] * 7 + ["b"], DataError, "class 'b' has one sequence left"),
     ([0.5, 1.5] * 4, DataError, "y holds real numbers or gaps. Expected classes"),
-    ([0, np.nan] * 4, DataError, "y holds real numbers or gaps"),
-    (["a", None] * 4, DataError, "y holds labels of the types NoneType, str"),
+    ([0, np.nan] * 4, DataError, "y: 4 of 8 labels are missing, at places 1, 3, 5 and 1 more"),
+    (["a", None] * 4, DataError, "y: 4 of 8 labels are missing, at places 1, 3, 5 and 1 more"),
+    (["a", np.nan] * 4, DataError, "y: 4 of 8 labels are missing"),
     (np.array(["a", 1] * 4, dtype=object), DataError, "y holds labels of the types int, str"),
     (np.array([True, 2] * 4, dtype=object), DataError, "labels of the types bool, int"),
     (np.array([[1, 2]] * 8), DataError, "y has shape (8, 2) and holds other numbers than 0 and 1"),
@@ -127,9 +128,9 @@ TAGS = [["x"] * len(s) for s in GOOD[:-1]] + [["y"] * 2]
         ([["x"] * len(s) for s in GOOD], DataError, "y holds one class only, 'x'"),
         (TAGS[:-1], ShapeError, "y: got 7 labels, expected 8"),
         (
-            [*TAGS[:3], [None, "x"], *TAGS[4:]],
+            [[None] * len(s) for s in GOOD],
             DataError,
-            "y, sequence 3: step 1 has no label, but None",
+            "y: no step of any sequence is labelled. Expected labels at some steps",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score  # noqa: TID253
 
 from elman import SequenceClassifier, SequenceTagger, load
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.estimators.labels import label_weights
+from elman.estimators.weights import label_weights
 from elman.evaluate import MultilabelReport
 
 SMALL = {"hidden_size": 6, "epochs": 3, "batch_size": 8, "random_state": 0}

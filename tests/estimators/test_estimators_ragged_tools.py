@@ -98,22 +98,3 @@ def test_containers_that_hold_no_sequences_are_named(walks):
     rows, lengths = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
     again = [row[:n].numpy() for row, n in zip(rows, lengths, strict=True)]
     assert np.array_equal(clf.fit(again, y).predict(again), clf.fit(X, y).predict(X))
-
-
-@pytest.mark.parametrize("mark", [None, float("nan"), -100])
-def test_a_step_without_a_label_names_the_way_to_leave_it_out(walks, mark):
-    X, tags, _ = walks
-    numbered = [[int(tag == "up") for tag in own] for own in tags]
-    marked = [[mark if t == 1 else tag for t, tag in enumerate(own)] for own in numbered]
-    message = r"y, sequence 0: step 2 has no label, but .*weight 0 in sample_weight"
-    with pytest.raises(DataError, match=message):
-        SequenceTagger(**SMALL).fit(X, marked)
-    # What the message advises: the labels of those steps change nothing.
-    weights = [[float(t != 1) for t in range(len(own))] for own in tags]
-    models = []
-    for filler in (0, 1):
-        filled = [[filler if t == 1 else tag for t, tag in enumerate(own)] for own in numbered]
-        models.append(SequenceTagger(**SMALL).fit(X, filled, sample_weight=weights))
-        assert models[-1].score(X, filled, weights) == models[0].score(X, numbered, weights)
-    first, second = (np.concatenate(model.predict_proba(X)) for model in models)
-    assert np.array_equal(first, second)

@@ -25,7 +25,8 @@ class Examples:
     Args:
         inputs: n sequences of numbers, (N, C) float32, or token ids, (N,) int64.
         target: class codes, (n,) int64; labels as 0 or 1, (n, K) float32; or values, (n, K)
-            float32. Targets at every step are a Ragged of (N,) or (N, K).
+            float32. Targets at every step are a Ragged of (N,) or (N, K), with the code -100 or
+            NaN where a step is not labelled.
         weight: weight in the loss, (n,) float32, or a Ragged of (N,); None for equal weights.
         unit: scale of each predicted value, (K,) float64: the size of 1 in the unit of the target;
             None if no numbers are predicted.

@@ -91,6 +91,35 @@ def to_objects(values: Sequence[Any]) -> NDArray[Any]:
     return array
 
 
+NOT_LABELLED = -100  # the class code of a step without a label, torch's ignore_index
+
+
+def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which labels or values are known, (N,).
+
+    Args:
+        labels: (N,) labels, None where there is none; or (N,) or (N, K) numbers, NaN where there is
+            none. A row of K numbers is known if all of them are.
+    """
+    if labels.dtype.kind == "f":
+        return np.asarray(~np.isnan(labels).reshape(len(labels), -1).any(1))
+    if labels.dtype != object:
+        return np.ones(len(labels), dtype=bool)
+    return np.fromiter((label is not None for label in labels.tolist()), bool, len(labels))
+
+
+def is_target(target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which entries of a training target are known, (N,): codes from 0, or numbers."""
+    codes = target.dtype.kind in "iu" and target.ndim == 1
+    return np.asarray(target >= 0) if codes else is_labelled(target)
+
+
+def sequences_with_labels(labels: Ragged) -> NDArray[np.bool_]:
+    """Return whether any step of each sequence is labelled, (n,)."""
+    known = is_labelled(labels.values)
+    return np.bincount(labels.owners[known], minlength=len(labels)) > 0
+
+
 class Gap(NamedTuple):
     """Place of a missing value: its sequence, step and channel, each counted from 0."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.faults import format_count
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, is_labelled
 from elman.errors import DataError, SettingsError, ShapeError
 
 Ints = NDArray[np.int64]
@@ -85,7 +85,7 @@ def list_traits(
     """Return the traits of each sequence: its labels and its channels with gaps."""
     found: list[set[tuple[str, Any]]] = [set() for _ in range(count)]
     for own, sequence in zip(found, labels or (), strict=False):
-        own.update(("label", label) for label in sequence.tolist())
+        own.update(("label", label) for label in sequence[is_labelled(sequence)].tolist())
     for i, channel in np.argwhere(gaps) if gaps is not None else ():
         found[i].add(("gap", int(channel)))
     return found

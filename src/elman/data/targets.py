@@ -1,4 +1,10 @@
-"""Targets: labels, sets of labels or numbers, built from columns and checked."""
+"""Targets: labels, sets of labels or numbers, built from columns and checked.
+
+A step that is not labelled is None among the labels of `Dataset.target`, and NaN among its numbers;
+`elman.data.ragged.is_labelled` tells. In training such a step has the class code -100, torch's
+ignore_index, or NaN (`elman.train.losses`). In files, an empty cell, null, NaN and -100 mean it; in
+the y of an estimator also None and empty text. Among numbers to predict -100 is a number.
+"""
 
 from __future__ import annotations
 

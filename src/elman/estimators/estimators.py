@@ -14,12 +14,13 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
 from torch import Tensor
 
-from elman.data.ragged import Ragged, flatten
-from elman.errors import ModelFileError, nearest
+from elman.data.ragged import Ragged, flatten, is_labelled
+from elman.errors import DataError, ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
-from elman.estimators.labels import refuse_other_lengths, sample_weights
+from elman.estimators.labels import known_labels, refuse_other_lengths
 from elman.estimators.parameters import document_parameters
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target
+from elman.estimators.weights import sample_weights
 from elman.models import load_folder
 
 
@@ -106,8 +107,9 @@ class SequenceTagger(ClassPredictor):
     with `bidirectional=False` only on the steps up to it. Parameters that are None are chosen from
     the data.
 
-    The y of `fit` is n lists or arrays of labels, each as long as its sequence. `sample_weight` can
-    also be n lists with one weight per step.
+    The y of `fit` is n lists or arrays of labels, each as long as its sequence. A step whose label
+    is None, NaN, empty text or -100 is not labelled: it has no loss and is in no metric.
+    `sample_weight` can also be n lists with one weight per step; 0 means not labelled.
 
     Attributes:
         classes_, history_, model_, encoder_, target_, columns_, chosen_: see `SequenceClassifier`.
@@ -120,7 +122,7 @@ class SequenceTagger(ClassPredictor):
     readout = "every"
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the accuracy over all steps.
+        """Return the accuracy over all labelled steps.
 
         Args:
             sample_weight: n weights, one per sequence, or n lists with one weight per step.
@@ -130,10 +132,11 @@ class SequenceTagger(ClassPredictor):
         truth = self.read_labels(encoded, y)
         assert isinstance(truth, Ragged)
         refuse_other_lengths(encoded.inputs, truth)
-        right = np.concatenate(self.predict(encoded)) == truth.values
+        known = _labelled_steps(truth)
+        right = np.concatenate(self.predict(encoded))[known] == known_labels(truth)
         weight = None
         if sample_weight is not None:
-            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))
+            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))[known]
         return float(np.average(right, weights=weight))
 
 
@@ -146,7 +149,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     predictions are in the target's unit. Parameters that are None are chosen from the data.
 
     The y of `fit` is (n,) or (n, K) numbers; with `readout="every"`, n arrays (T_i,) or (T_i, K),
-    and `sample_weight` can also be n lists with one weight per step.
+    and `sample_weight` can also be n lists with one weight per step. A step with None or NaN, or
+    with weight 0, is not labelled; -100 is a number.
 
     Args:
         readout: See `SequenceClassifier`; or `every`, to predict one or more numbers at every step.
@@ -200,10 +204,19 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         assert isinstance(truth, Ragged)
         if [len(values) for values in predicted] != truth.lengths.tolist():
             return float(self.evaluate(encoded, y, resamples=0).r2)  # raises, naming the sequence
-        weight = None
+        known, weight = _labelled_steps(truth), None
         if sample_weight is not None:
-            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))
-        return float(r2_score(truth.values, np.concatenate(predicted), sample_weight=weight))
+            weight = flatten(sample_weights(sample_weight, truth.lengths, per_step=True))[known]
+        found = np.concatenate(predicted)[known]
+        return float(r2_score(truth.values[known], found, sample_weight=weight))
+
+
+def _labelled_steps(truth: Ragged) -> NDArray[np.bool_]:
+    """Return which steps are labelled, (N,). Raises DataError if none is."""
+    known = is_labelled(truth.values)
+    if not known.any():
+        raise DataError("y: no step is labelled", remedy="Expected labels to compare with.")
+    return known
 
 
 Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger

@@ -1,16 +1,21 @@
-"""Checks and conversion of the user's labels, class weights and sample weights."""
+"""Checks and conversion of the user's labels.
+
+A step that is not labelled is None among labels and NaN among numbers; see `is_labelled`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
-from elman.data.ragged import Ragged
-from elman.errors import DataError, SettingsError, ShapeError, nearest
+from elman.data.ragged import NOT_LABELLED, Ragged, flatten, is_labelled, sequences_with_labels
+from elman.errors import DataError, ShapeError
+from elman.estimators.label_forms import as_plain, find_gaps, find_unlabelled, is_number, list_gaps
 
 Labels = NDArray[Any] | Ragged
 _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
@@ -25,17 +30,27 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
     Raises: ShapeError if y is not one label per entry; DataError if labels are missing, of mixed
         types, or real numbers.
     """
+    y = as_plain(y)
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         y = labels = column_or_1d(labels, warn=True)
     if labels.ndim != 1:
         raise ShapeError(f"{name}: got shape {labels.shape}, expected (n,), one label a sequence")
+    # numpy makes text of NaN beside text.
+    gaps = find_gaps(np.asarray(y, dtype=object) if labels.dtype.kind in "OU" else labels)
+    if gaps.any():
+        raise DataError(
+            f"{name}: {int(gaps.sum()):,} of {len(gaps):,} labels are missing, at places "
+            f"{list_gaps(gaps)}",
+            remedy="Leave those sequences out: a sequence needs a label to learn from.",
+        )
     if labels.dtype.kind in "OU":
         values = np.asarray(y, dtype=object).tolist()
         kinds = {bool if isinstance(v, bool | np.bool_) else type(v) for v in values}
         text = all(issubclass(kind, str) for kind in kinds)
         whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
-        real = all(issubclass(kind, float | np.floating) for kind in kinds)
+        # pandas and pyarrow make floats of whole numbers beside a gap, in some arrays only.
+        real = not whole and all(map(is_number, values))
         if not (text or whole or real or kinds == {bool}):
             types = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise DataError(
@@ -43,6 +58,8 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
                 remedy="Expected all strings, all whole numbers or all truth values, none missing.",
             )
         labels = np.array(values, dtype=str if text else None)
+        if real and len(kinds) > 1 and (labels == np.round(labels)).all():
+            labels = labels.astype(np.int64)
     if labels.dtype.kind == "f":
         if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
             raise DataError(
@@ -59,31 +76,43 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def as_step_labels(y: Any, name: str) -> Ragged:
-    """Return y, a list of labels per step for each sequence, as a Ragged; see `as_labels`."""
+    """Return y, a list of labels per step for each sequence, as a Ragged; see `as_labels`.
+
+    A step is not labelled if its label is None, NaN, empty text or torch's -100. If there are such
+    steps, the values are objects, with None for each of them.
+    """
     if isinstance(y, Ragged):
-        return y.with_values(as_labels(y.values, name))
-    for i, row in enumerate(y):
-        if isinstance(row, str) or np.ndim(row) != 1:
-            raise ShapeError(
-                f"{name}, sequence {i}: got {row!r:.40}, expected a list with a label for each step"
-            )
-    flat = Ragged.from_list(y, object)
-    _refuse_unlabelled(flat, name)
-    return flat.with_values(as_labels(flat.values, name))
+        ragged = y
+    else:
+        rows = [as_plain(row) for row in y]
+        for i, row in enumerate(rows):
+            if isinstance(row, str) or np.ndim(row) != 1:
+                raise ShapeError(
+                    f"{name}, sequence {i}: got {row!r:.40}, expected a list with a label for each"
+                    " step"
+                )
+        ragged = Ragged.from_list(rows, object)
+    known = ~find_unlabelled(ragged.values)
+    if known.all():
+        return ragged.with_values(as_labels(ragged.values, name))
+    labels = as_labels(ragged.values[known], name)
+    if labels.dtype.kind == "f":  # they are floats only because an array of NaN cannot be whole
+        labels = labels.astype(np.int64)
+    values = np.full(len(known), None, dtype=object)
+    values[known] = labels.tolist()
+    return ragged.with_values(values)
 
 
-def _refuse_unlabelled(labels: Ragged, name: str) -> None:
-    """Raise DataError for the first step that is not labelled: None, NaN, or torch's -100."""
-    for place, label in enumerate(labels.values.tolist()):
-        nan = isinstance(label, float) and label != label
-        if label is None or nan or (label == -100 and not isinstance(label, str)):
-            i = int(labels.owners[place])
-            raise DataError(
-                f"{name}, sequence {i}: step {place - labels.offsets[i] + 1} has no label, but "
-                f"{label}",
-                remedy="To leave a step out of the loss and the score, give it any label, and the "
-                "weight 0 in sample_weight: n lists with one weight per step.",
-            )
+def known_labels(labels: Labels) -> NDArray[Any]:
+    """Return the labels of the labelled steps, or of the sequences, as one array."""
+    values = flatten(labels)
+    if not isinstance(labels, Ragged):
+        return values
+    known = is_labelled(values)
+    if known.all() and values.dtype != object:
+        return values
+    found = values[known]
+    return as_labels(found, "y") if found.dtype == object else found
 
 
 def has_label_sets(y: Any) -> bool:
@@ -148,11 +177,18 @@ def to_indicator(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int6
     return out
 
 
-def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+def to_codes(labels: Labels, classes: NDArray[Any]) -> NDArray[np.int64]:
     """Return the index of each label in `classes`, which must be sorted.
 
+    A step that is not labelled has the code -100.
     Raises: DataError naming labels that are not in `classes`.
     """
+    if isinstance(labels, Ragged):
+        known = is_labelled(labels.values)
+        codes = np.full(len(known), NOT_LABELLED, dtype=np.int64)
+        if known.any():
+            codes[known] = to_codes(known_labels(labels), classes)
+        return codes
     if labels.ndim == 2 or labels.dtype == object:
         raise DataError(
             "y holds several labels each", remedy="Expected one class each, as in training."
@@ -175,15 +211,18 @@ def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
-def as_values(y: Any, name: str) -> NDArray[np.float64]:
+def as_values(y: Any, name: str, *, gaps: bool = False) -> NDArray[np.float64]:
     """Return y as float64, (n,) or (n, K).
 
+    Args:
+        gaps: whether None and NaN stand for numbers that are not known; they become NaN.
     Raises: ShapeError for other shapes; DataError for anything but finite numbers.
     """
     try:
+        y = as_plain(y)
         numbers = np.asarray(y)
         if numbers.dtype.kind not in "fiu":
-            numbers = _numbers_alone(numbers)
+            numbers = _numbers_alone(numbers, gaps)
         numbers = numbers.astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(
@@ -192,7 +231,8 @@ def as_values(y: Any, name: str) -> NDArray[np.float64]:
         ) from None
     if numbers.ndim not in (1, 2) or (numbers.ndim == 2 and numbers.shape[1] == 0):
         raise ShapeError(f"{name}: got shape {numbers.shape}, expected (n,) or (n, K)")
-    bad = ~np.isfinite(numbers).reshape(len(numbers), -1).all(1)
+    fine = np.isfinite(numbers) | (np.isnan(numbers) & gaps)
+    bad = ~fine.reshape(len(numbers), -1).all(1)
     if bad.any():
         i = int(bad.argmax())
         raise DataError(
@@ -203,16 +243,19 @@ def as_values(y: Any, name: str) -> NDArray[np.float64]:
 
 
 def as_step_values(y: Any, name: str) -> Ragged:
-    """Return y, a list with an array (T_i,) or (T_i, K) for each sequence, as a Ragged."""
+    """Return y, a list with an array (T_i,) or (T_i, K) for each sequence, as a Ragged.
+
+    None and NaN mean that a step is not labelled; -100 is a number as any other.
+    """
     if isinstance(y, Ragged):
-        return y.with_values(as_values(y.values, name))
+        return y.with_values(as_values(y.values, name, gaps=True))
     rows = []
-    for i, row in enumerate(y):
+    for i, row in enumerate(map(as_plain, y)):
         if isinstance(row, str) or np.ndim(row) not in (1, 2):
             raise ShapeError(
                 f"{name}, sequence {i}: got {row!r:.40}, expected a list with a value for each step"
             )
-        rows.append(as_values(row, f"{name}, sequence {i}"))
+        rows.append(as_values(row, f"{name}, sequence {i}", gaps=True))
         if rows[i].shape[1:] != rows[0].shape[1:]:
             raise ShapeError(
                 f"{name}, sequence {i}: got steps of shape {rows[i].shape[1:]}, expected "
@@ -221,66 +264,15 @@ def as_step_values(y: Any, name: str) -> Ragged:
     return Ragged.from_list(rows, np.float64)
 
 
-def _numbers_alone(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return an object array as floats; raise TypeError for text, booleans and None."""
-    wrong = [v for v in values.ravel().tolist() if isinstance(v, str | bool) or v is None]
+def _numbers_alone(values: NDArray[Any], gaps: bool) -> NDArray[np.float64]:
+    """Return an object array as floats; raise TypeError for text, booleans and refused gaps."""
+    wrong = [v for v in values.ravel().tolist() if isinstance(v, str | bool)]
     if wrong or values.dtype.kind != "O":
         raise TypeError
-    return values.astype(np.float64)
-
-
-def class_weights(
-    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], counts: NDArray[np.int64]
-) -> NDArray[np.float64] | None:
-    """Return the weight of each class, (K,), or None if `class_weight` is None.
-
-    Args:
-        class_weight: `balanced`, n / (K * count of the class), as in scikit-learn's
-            compute_class_weight; or weights by label, 1 for labels not listed. A label may be given
-            as text, because keys in a configuration file are always text.
-        classes: labels, (K,).
-        counts: number of occurrences of each class in the training split, (K,); a tagger counts
-            steps.
-    Raises: SettingsError for a label that is not in `classes`.
-    """
-    if class_weight is None:
-        return None
-    if isinstance(class_weight, str):
-        present = counts > 0
-        balanced = counts.sum() / (present.sum() * np.maximum(counts, 1))
-        return np.where(present, balanced, 1.0)
-    return by_label(class_weight, classes)
-
-
-def label_weights(
-    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], there: NDArray[np.int64]
-) -> NDArray[np.float64] | None:
-    """Return the loss weight of positive examples of each label, (K,), or None.
-
-    Args:
-        class_weight: `balanced`, the number of training sequences without the label divided by the
-            number with it; or weights by label.
-        classes: labels, (K,).
-        there: indicator matrix, (n, K).
-    """
-    if isinstance(class_weight, str):
-        positive = there.sum(0)
-        return np.where(positive > 0, (len(there) - positive) / np.maximum(positive, 1), 1.0)
-    return None if class_weight is None else by_label(class_weight, classes)
-
-
-def by_label(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the weight of each label, (K,), with 1 for labels not in `class_weight`."""
-    place = {str(label): k for k, label in enumerate(classes.tolist())}
-    weights = np.ones(len(classes))
-    for label, weight in class_weight.items():
-        if str(label) not in place:
-            raise SettingsError(
-                f"class_weight: there is no class {label!r}.{nearest(str(label), place)} Expected "
-                f"some of {', '.join(map(repr, list(classes.tolist())[:12]))}"
-            )
-        weights[place[str(label)]] = weight
-    return weights
+    missing = find_gaps(values.ravel()).reshape(values.shape)
+    if missing.any() and not gaps:
+        raise TypeError
+    return np.where(missing, np.nan, values).astype(np.float64)
 
 
 def lengths_of(labels: Labels) -> NDArray[np.int64]:
@@ -301,54 +293,50 @@ def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
         )
 
 
-def sample_weights(weights: Any, lengths: NDArray[np.int64], *, per_step: bool) -> Any:
-    """Check sample weights; return (n,) float64, or with `per_step` a Ragged of (N,).
+class LabelForm(Protocol):
+    """A type of target: whether a y has its form, and how to read such a y."""
+
+    @staticmethod
+    def recognises(y: Any) -> bool:
+        """Whether y has the form of this target."""
+
+    @staticmethod
+    def read(y: Any, *, per_step: bool) -> Labels:
+        """Return the labels of y, checked."""
+
+
+def read_labels(X: Any, y: Any, forms: Sequence[LabelForm], *, per_step: bool) -> Labels:
+    """Return y, checked to have a label for each sequence or each step of X.
 
     Args:
-        weights: n numbers, or with `per_step` also n lists with one weight per step. A sequence
-            whose weights are all 0 is treated as absent.
-        lengths: number of steps of each sequence, (n,).
-    Raises: ShapeError or DataError; the message says what was expected.
+        forms: the first that recognises y reads it.
     """
-    if hasattr(weights, "__array__"):
-        weights = np.asarray(weights)
-    each = "one a sequence" + ", or a list for each with one a step" * per_step
-    if not hasattr(weights, "__len__") or len(weights) != len(lengths):
-        raise ShapeError(f"sample_weight: expected {len(lengths)} numbers, {each}")
-    stepwise = isinstance(weights, Ragged) or (per_step and any(np.ndim(w) for w in weights))
-    try:
-        if stepwise:
-            ragged = (
-                weights if isinstance(weights, Ragged) else Ragged.from_list(weights, np.float64)
-            )
-            values, counts = np.asarray(ragged.values, dtype=np.float64), ragged.lengths
-        else:
-            values, counts = np.asarray(weights, dtype=np.float64), lengths
-    except (TypeError, ValueError):
-        raise DataError(
-            f"sample_weight: got something that is no number, expected {each}"
-        ) from None
-    if values.ndim != 1 or (stepwise and not per_step):
-        raise ShapeError(f"sample_weight: got shape {values.shape}, expected {each}")
-    if (differ := counts != lengths).any():
-        i = int(differ.argmax())
-        raise ShapeError(
-            f"sample_weight, sequence {i}: got {counts[i]} numbers, expected {lengths[i]}, one a "
-            "step"
-        )
-    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise DataError(
-            "sample_weight: got numbers below 0, not finite, or all zero",
-            remedy="Expected numbers from 0, some above it.",
-        )
-    if not per_step:
-        return values
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Ragged(values if stepwise else np.repeat(values, lengths), offsets)
+    y = as_plain(y)
+    if not hasattr(y, "__len__"):
+        raise DataError(f"y is a {type(y).__name__}", remedy="Expected a label a sequence.")
+    if len(y) != len(X):
+        raise ShapeError(f"y: got {len(y)} labels, expected {len(X)}, one a sequence of X")
+    return next(form for form in forms if form.recognises(y)).read(y, per_step=per_step)
 
 
-def nonzero_weights(weights: NDArray[np.float64] | Ragged) -> NDArray[np.int64]:
-    """Return the indices of the sequences whose weights are not all 0."""
-    if isinstance(weights, Ragged):
-        weights = np.add.reduceat(weights.values, weights.offsets[:-1])
-    return np.flatnonzero(weights)
+def find_labelled(labels: Labels) -> NDArray[np.int64]:
+    """Return the indices of the sequences with a label at some step, and warn of the others.
+
+    Raises: DataError if there are none.
+    """
+    if not isinstance(labels, Ragged):
+        return np.arange(len(labels))
+    used = sequences_with_labels(labels)
+    if len(used) and not used.any():
+        raise DataError(
+            "y: no step of any sequence is labelled",
+            remedy="Expected labels at some steps; None, NaN and -100 mean that there is none.",
+        )
+    if not used.all():
+        missing = len(used) - int(used.sum())
+        warnings.warn(
+            f"no step of {missing:,} of {len(used):,} sequences is labelled; they are left out of "
+            "the training",
+            stacklevel=5,
+        )
+    return np.flatnonzero(used)

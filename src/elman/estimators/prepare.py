@@ -18,7 +18,7 @@ from elman.data.batches import Examples
 from elman.data.dataset import Dataset, InputKind, Layout
 from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
 from elman.data.splits import check_groups, hold_out, hold_out_groups
-from elman.errors import DataError, SettingsError, ShapeError
+from elman.errors import SettingsError
 from elman.estimators.columns import Columns, TrainedColumns
 from elman.estimators.containers import InputContainer, open_container, refuse_other_steps
 from elman.estimators.defaults import (
@@ -34,13 +34,14 @@ from elman.estimators.inputs import check_sequences, take_rows
 from elman.estimators.labels import (
     Labels,
     as_labels,
+    find_labelled,
     lengths_of,
-    nonzero_weights,
+    read_labels,
     refuse_other_lengths,
-    sample_weights,
 )
 from elman.estimators.parameters import Settings, refuse_unused
 from elman.estimators.targets import Target
+from elman.estimators.weights import nonzero_weights, sample_weights, without_zero_weights
 from elman.evaluate.baselines import BUDGET, BUDGET_SHARE, Baselines
 from elman.evaluate.features import one_hot_categories
 from elman.models import ModelConfig, SequenceModel
@@ -248,6 +249,8 @@ def prepare(
     X, kind = check_sequences(container.sequences, kind)
     refuse_unused(settings, kind)
     labelled = _label(X, y, targets, per_step, sample_weight, groups)
+    if len(used := find_labelled(labelled.labels)) < len(labelled):
+        labelled = labelled.take(used)
     target = _choose_target(labelled.labels, targets, previous, classes)
     check_loss(target.task, settings.training)
     share: Any = settings.data.validation if passes is None and validation_data is None else 0.0
@@ -341,21 +344,6 @@ def _choose_settings(
     return network, training, chosen
 
 
-def read_labels(X: Any, y: Any, targets: _Targets, *, per_step: bool) -> Labels:
-    """Return y, checked to have a label for each sequence or each step of X."""
-    if hasattr(y, "__array__"):
-        y = np.asarray(y)
-    if not hasattr(y, "__len__"):
-        raise DataError(f"y is a {type(y).__name__}", remedy="Expected a label a sequence.")
-    if len(y) != len(X):
-        raise ShapeError(f"y: got {len(y)} labels, expected {len(X)}, one a sequence of X")
-    return _recognise(targets, y).read(y, per_step=per_step)
-
-
-def _recognise(targets: _Targets, y: Any) -> type[Target]:
-    return next(kind for kind in targets if kind.recognises(y))
-
-
 def _label(
     X: Any, y: Any, targets: _Targets, per_step: bool, sample_weight: Any = None, groups: Any = None
 ) -> LabelledSequences:
@@ -367,8 +355,10 @@ def _label(
     if sample_weight is None:
         return LabelledSequences(X, labels, None, groups)
     weights = sample_weights(sample_weight, lengths_of(labels), per_step=per_step)
-    labelled = LabelledSequences(X, labels, weights, groups)
     used = nonzero_weights(weights)
+    if isinstance(labels, Ragged):
+        labels, weights = without_zero_weights(labels, weights)
+    labelled = LabelledSequences(X, labels, weights, groups)
     return labelled.take(used) if len(used) < len(labelled) else labelled
 
 
@@ -383,7 +373,7 @@ def _choose_target(
         # If `classes` lists all of them, the y of the first `partial_fit` may hold a single one.
         single = isinstance(labels, Ragged) or (labels.ndim == 1 and labels.dtype != object)
         known = classes if classes is not None and single else labels
-        target = _recognise(targets, labels).from_labels(known)
+        target = next(kind for kind in targets if kind.recognises(labels)).from_labels(known)
     return target if classes is None else target.with_classes(classes)
 
 

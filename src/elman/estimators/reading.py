@@ -26,8 +26,7 @@ from elman.errors import DataError, KindError, ShapeError
 from elman.estimators.columns import has_names
 from elman.estimators.containers import check_steps, frame_of, ids_of, is_path, open_container
 from elman.estimators.encoder import EncodedSequences
-from elman.estimators.labels import Labels
-from elman.estimators.prepare import read_labels
+from elman.estimators.labels import Labels, read_labels
 from elman.estimators.storage import FittedState
 from elman.formats import FILLS
 from elman.tasks import TASKS, TaskName

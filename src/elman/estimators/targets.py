@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, is_labelled
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
 from elman.estimators.labels import (
     Labels,
@@ -25,12 +25,12 @@ from elman.estimators.labels import (
     as_step_labels,
     as_step_values,
     as_values,
-    class_weights,
     has_label_sets,
-    label_weights,
+    known_labels,
     to_codes,
     to_indicator,
 )
+from elman.estimators.weights import class_weights, label_weights
 from elman.evaluate import Report, evaluate, evaluate_labels, evaluate_values
 from elman.tasks import TASKS, OutputName
 
@@ -107,13 +107,13 @@ class ClassTarget(LabelTarget):
 
     @staticmethod
     def read(y: Any, *, per_step: bool) -> Labels:
-        """Return labels, (n,), or a Ragged with one label per step."""
+        """Return labels, (n,), or a Ragged with one label per step, None where there is none."""
         return as_step_labels(y, "y") if per_step else as_labels(y, "y")
 
     @classmethod
     def from_labels(cls, labels: Labels) -> Self:
         """Find the classes among all labels. Raises DataError if there are fewer than two."""
-        classes = np.unique(flatten(labels))
+        classes = np.unique(known_labels(labels))
         if len(classes) < 2:
             fault = f"y holds one class only, {classes.tolist()[0]!r}" if len(classes) else ""
             raise DataError(
@@ -136,8 +136,8 @@ class ClassTarget(LabelTarget):
         return labels.with_values(codes) if isinstance(labels, Ragged) else codes
 
     def to_array(self, labels: Labels) -> NDArray[Any]:
-        """Return class codes, (m,)."""
-        return to_codes(flatten(labels), self.classes)
+        """Return class codes, (m,), -100 for steps that are not labelled."""
+        return to_codes(labels, self.classes)
 
     def decide(self, predictions: Floats) -> NDArray[Any]:
         """Return the most probable class, (m,), given probabilities (m, K)."""
@@ -146,7 +146,8 @@ class ClassTarget(LabelTarget):
 
     def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
         """Return the weight of each class in the loss, (K,) or None."""
-        counts = np.bincount(self.to_array(labels), minlength=self.num_outputs)
+        codes = self.to_array(labels)
+        counts = np.bincount(codes[codes >= 0], minlength=self.num_outputs)
         return class_weights(class_weight, self.classes, counts)
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
@@ -313,7 +314,7 @@ class NumericTarget(BaseTarget):
 
     def fit_scaling(self, labels: Labels) -> Self:
         """Fit mean and standard deviation; a constant target is not scaled."""
-        numbers = self.to_array(labels)
+        numbers = (every := self.to_array(labels))[is_labelled(every)]
         with np.errstate(over="ignore"):
             mean, scale = numbers.mean(0), numbers.std(0)
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):

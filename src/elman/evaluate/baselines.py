@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged
-from elman.errors import ModelFileError, ShapeError
-from elman.evaluate.counts import Floats, Ints, check_inputs
+from elman.data.ragged import NOT_LABELLED, Ragged, is_target
+from elman.errors import DataError, ModelFileError, ShapeError
+from elman.evaluate.counts import Floats, Ints
 from elman.evaluate.features import (
     FEATURES,
     FeatureMap,
@@ -52,7 +52,7 @@ class Baselines:
     def __init__(
         self,
         arrays: Arrays | None,
-        training: tuple[Ragged, NDArray[Any], Form] | None = None,
+        training: tuple[Ragged, NDArray[Any], NDArray[np.bool_], Form] | None = None,
         budget: float = BUDGET,
     ) -> None:
         self._arrays = arrays or {}
@@ -77,7 +77,7 @@ class Baselines:
         Args:
             inputs: n sequences with at least one step: (N, C) numbers, or (N,) token ids.
             target: class codes, (n,) for one per sequence or (N,) for one per step; or labels (0 or
-                1) or values, (n, K) or (N, K).
+                1) or values, (n, K) or (N, K). Steps with a negative code or NaN are left out.
             num_classes: K, the number of classes, labels or values; codes run from 0 to K - 1.
             vocabulary_size: token ids run from 0 to `vocabulary_size` - 1; None for numbers.
             per_step: whether there is a target at every step; None infers it from the size of
@@ -97,17 +97,20 @@ class Baselines:
                 f"{steps:,}, one a step"
             )
         rule = RULES[task]
-        targets = rule.check_target(targets, num_classes)
-        whole = np.zeros(len(targets), dtype=np.int64)
+        known = is_target(targets)
+        checked = rule.check_target(targets[known], num_classes)
+        whole = np.zeros(len(checked), dtype=np.int64)
         arrays: Arrays = {
             "task": _int(list(RULES).index(task)),
             "num_classes": _int(num_classes),
             "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
             "per_step": _int(tagger),
-            "constant": rule.sum_by(whole, targets, 1, num_classes)[0] / len(targets),
+            "constant": rule.sum_by(whole, checked, 1, num_classes)[0] / len(checked),
         }
+        targets = np.full((len(known), *checked.shape[1:]), NOT_LABELLED, checked.dtype)
+        targets[known] = checked
         form = Form.of(inputs, vocabulary_size, tagger, both_sides)
-        return cls(arrays, (inputs, targets, form), budget)
+        return cls(arrays, (inputs, targets, known, form), budget)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Baselines:
@@ -248,13 +251,13 @@ class Baselines:
     def _fit(self) -> None:
         if self._training is None:
             return
-        inputs, targets, form = self._training
+        inputs, targets, known, form = self._training
         if form.vocabulary_size and form.per_step:
-            self._fit_tables(inputs, targets)
+            self._fit_tables(inputs, targets, known)
         kinds = [kind for kind, feature in FEATURES.items() if feature.applies(form)]
         for kind in kinds:
             try:
-                fitted = self._fit_linear(FEATURES[kind], inputs, targets, form, len(kinds))
+                fitted = self._fit_linear(FEATURES[kind], inputs, targets, known, form, len(kinds))
             except (ValueError, np.linalg.LinAlgError):
                 # Numbers near the limit of float64, say. The network was trained: a baseline that
                 # cannot be is left out, and `description` says so.
@@ -262,7 +265,7 @@ class Baselines:
             self._arrays |= {f"{kind}.{name}": array for name, array in fitted.items()}
         self._training = None  # a fitted estimator must not keep its training data alive
 
-    def _fit_tables(self, inputs: Ragged, targets: NDArray[Any]) -> None:
+    def _fit_tables(self, inputs: Ragged, targets: NDArray[Any], known: NDArray[np.bool_]) -> None:
         """Mean targets of each token and of each frequent pair of neighbours, smoothed."""
         rule, k, size = self._rule, self._number("num_classes"), self._number("vocabulary_size")
 
@@ -273,17 +276,18 @@ class Baselines:
             means: Floats = sums / (numbers + weight)
             return means
 
-        of_token = table(inputs.values, targets, size, self._arrays["constant"])
+        of_token = table(inputs.values[known], targets[known], size, self._arrays["constant"])
         pairs, second = adjacent_pairs(inputs, size)
-        known = frequent(pairs)
-        place = look_up(pairs, known)
+        pairs, second = pairs[known[second]], second[known[second]]
+        usual = frequent(pairs)
+        place = look_up(pairs, usual)
         # A pair that was seen once says little, so it is smoothed towards its second token.
-        prior = of_token[known % size] if len(known) else np.zeros((0, k))
+        prior = of_token[usual % size] if len(usual) else np.zeros((0, k))
         kept = place >= 0
-        of_pair = table(place[kept], targets[second[kept]], len(known), prior)
+        of_pair = table(place[kept], targets[second[kept]], len(usual), prior)
         self._arrays |= {
             f"{TOKEN}.table": of_token,
-            f"{TOKEN_PAIR}.pairs": known,
+            f"{TOKEN_PAIR}.pairs": usual,
             f"{TOKEN_PAIR}.table": of_pair,
         }
 
@@ -292,6 +296,7 @@ class Baselines:
         feature: FeatureMap,
         inputs: Ragged,
         targets: NDArray[Any],
+        known: NDArray[np.bool_],
         form: Form,
         share: int,
     ) -> Arrays:
@@ -303,7 +308,7 @@ class Baselines:
         entries = width if form.channels else 20 * min(width, 2 * form.longest + 1)
         each = 2.0 * entries * k  # multiplications of one row in one iteration
         most = int(self._budget / share / (each * LEAST_ITERATIONS))
-        rows = _evenly(len(targets), max(100, min(MOST_ROWS, most)))
+        rows = _evenly(known, max(100, min(MOST_ROWS, most)))
         if rows is not None:
             targets = targets[rows]
             if not form.per_step:
@@ -318,7 +323,7 @@ class Baselines:
         numbers = {
             "iterations": iterations,
             "limit": limit,
-            "rows": 0 if rows is None else len(rows),
+            "rows": 0 if rows is None or len(rows) == known.sum() else len(rows),
         }
         return (
             own
@@ -327,12 +332,37 @@ class Baselines:
         )
 
 
-def _evenly(count: int, most: int) -> Ints | None:
-    """At most `most` of `count` rows; None for all of them.
+def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
+    """Check that sequences can be summarised.
+
+    Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
+    token id outside the vocabulary.
+    """
+    axes = 2 if vocabulary_size is None else 1
+    if inputs.values.ndim != axes:
+        shape = "(N, C) numbers" if axes == 2 else "(N,) token ids"
+        raise ShapeError(f"inputs hold values of shape {inputs.values.shape}; expected {shape}")
+    if len(inputs) == 0 or inputs.lengths.min() < 1:
+        raise DataError("a sequence has no steps, or there are no sequences")
+    if vocabulary_size is not None:
+        ids: Ints = inputs.values
+        if ids.min() < 0 or ids.max() >= vocabulary_size:
+            raise DataError(
+                f"token ids run from {ids.min()} to {ids.max()}; "
+                f"expected 0 to {vocabulary_size - 1}"
+            )
+    return inputs
+
+
+def _evenly(known: NDArray[np.bool_], most: int) -> Ints | None:
+    """At most `most` of the labelled rows; None for all rows.
 
     Evenly spaced, not random: every run takes the same rows, from the whole file.
     """
-    return None if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
+    places = np.flatnonzero(known)
+    if len(places) > most:
+        return places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
+    return None if len(places) == len(known) else places
 
 
 def _of_pair(rule: Rule) -> str:

@@ -13,14 +13,14 @@ values, u drawn units (sequences or groups), r resamples.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elman.data.ragged import Ragged
+from elman.data.ragged import is_target
 from elman.errors import DataError, SettingsError, ShapeError
 
 DIVERGED = "If training diverged, lower the learning rate or clip gradients."
@@ -246,6 +246,41 @@ def resample_classes(
     return ClassCounts(drawn @ rows, drawn @ columns, drawn @ (rows * columns))
 
 
+class Case(NamedTuple):
+    """Arguments of an evaluation besides the targets and the predictions; see `evaluate`.
+
+    `unlabelled` is the number of steps that were left out.
+    """
+
+    lengths: ArrayLike
+    owners: ArrayLike | None
+    baselines: Mapping[str, ArrayLike] | None
+    groups: Sequence[Hashable] | NDArray[Any] | None
+    duplicates: ArrayLike | None
+    resamples: int
+    seed: int
+    unlabelled: int = 0
+
+    def of_labelled(
+        self, true: ArrayLike, predictions: ArrayLike
+    ) -> tuple[Case, ArrayLike, ArrayLike]:
+        """Return the case, targets and predictions of the labelled steps and their sequences."""
+        known = is_target(np.asarray(true))
+        if self.owners is None or known.all() or not known.any():
+            return self, true, predictions
+        kept, owners = np.unique(np.asarray(self.owners)[known], return_inverse=True)
+        groups, duplicates = self.groups, self.duplicates
+        case = self._replace(
+            lengths=np.asarray(self.lengths)[kept],
+            owners=owners,
+            baselines={name: np.asarray(a)[known] for name, a in (self.baselines or {}).items()},
+            groups=None if groups is None else [groups[i] for i in kept.tolist()],
+            duplicates=None if duplicates is None else np.asarray(duplicates)[kept],
+            unlabelled=len(known) - int(known.sum()),
+        )
+        return case, np.asarray(true)[known], np.asarray(predictions)[known]
+
+
 def check_codes(name: str, values: ArrayLike, m: int, below: int) -> Ints:
     """Check that values are m whole numbers from 0 to `below` - 1.
 
@@ -345,25 +380,3 @@ def check_numbers(name: str, values: ArrayLike, like: Floats) -> Floats:
             remedy=DIVERGED,
         )
     return numbers
-
-
-def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
-    """Check that sequences can be summarised.
-
-    Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
-    token id outside the vocabulary.
-    """
-    axes = 2 if vocabulary_size is None else 1
-    if inputs.values.ndim != axes:
-        shape = "(N, C) numbers" if axes == 2 else "(N,) token ids"
-        raise ShapeError(f"inputs hold values of shape {inputs.values.shape}; expected {shape}")
-    if len(inputs) == 0 or inputs.lengths.min() < 1:
-        raise DataError("a sequence has no steps, or there are no sequences")
-    if vocabulary_size is not None:
-        ids: Ints = inputs.values
-        if ids.min() < 0 or ids.max() >= vocabulary_size:
-            raise DataError(
-                f"token ids run from {ids.min()} to {ids.max()}; "
-                f"expected 0 to {vocabulary_size - 1}"
-            )
-    return inputs

@@ -94,6 +94,21 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     return chunks
 
 
+def entities_of_steps(
+    classes: Sequence[Any], true: Ints, predicted: Ints, resampling: Resampling
+) -> EntityMetrics | None:
+    """Compare entities if the classes of the steps are entity tags; else return None."""
+    if resampling.owners is None or not is_entity_tags(classes):
+        return None
+    # Entities do not span sequences. Steps without a label are skipped, as in seqeval.
+    ends = np.cumsum(np.bincount(resampling.owners))[:-1]
+    tags = np.array(classes, dtype=object)
+    true_tags, predicted_tags = (
+        [row.tolist() for row in np.split(tags[codes], ends)] for codes in (true, predicted)
+    )
+    return entity_metrics(true_tags, predicted_tags, resampling)
+
+
 def entity_metrics(
     true: Sequence[Sequence[str]],
     predicted: Sequence[Sequence[str]],

@@ -16,6 +16,7 @@ from elman.errors import DataError, ShapeError
 from elman.evaluate.comparison import SUMS, compare
 from elman.evaluate.counts import (
     DIVERGED,
+    Case,
     ClassCounts,
     ErrorSums,
     Floats,
@@ -32,15 +33,14 @@ from elman.evaluate.counts import (
     resample_classes,
     resample_weights,
 )
-from elman.evaluate.entities import EntityMetrics, compare_entities, entity_metrics, is_entity_tags
+from elman.evaluate.entities import compare_entities, entities_of_steps
 from elman.evaluate.metrics import (
     METRICS,
-    OUTPUT_METRICS,
     CalibrationBins,
-    OutputMetrics,
     Scores,
     compute,
     compute_intervals,
+    metrics_of_outputs,
 )
 from elman.evaluate.report import Report
 from elman.evaluate.task_reports import ClassificationReport, MultilabelReport, RegressionReport
@@ -69,7 +69,7 @@ def evaluate(
 
     Args:
         true: codes of the true classes, (m,), from 0 to K - 1; m counts sequences, or for a
-            tagger steps.
+            tagger steps, of which those with a code below 0 are not labelled and not counted.
         probabilities: (m, K); the class with the largest one is predicted, the first of ties.
         classes: K labels, K at least 2.
         lengths: steps of each sequence, (n,).
@@ -85,6 +85,14 @@ def evaluate(
         seed: of the resamples.
     Raises: ShapeError where sizes disagree; DataError for invalid codes or probabilities.
     """
+    case = Case(lengths, owners, baselines, groups, duplicates, resamples, seed)
+    return _evaluate(*case.of_labelled(true, probabilities), classes)
+
+
+def _evaluate(
+    case: Case, true: ArrayLike, probabilities: ArrayLike, classes: Sequence[Any]
+) -> ClassificationReport:
+    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled = case
     p = check_probabilities("probabilities", probabilities, len(classes))
     m, num_classes = p.shape
     codes = check_codes("true", true, m, num_classes)
@@ -109,7 +117,7 @@ def evaluate(
         count=count,
         steps=None if owner_of is None else m,
         metrics=compute(METRICS["classification"], evidence),
-        per_output=_metrics_of_outputs(
+        per_output=metrics_of_outputs(
             "classification", classes, evidence, evidence["counts"].true.tolist()
         ),
         intervals=compute_intervals(METRICS["classification"], drawn, resampling.count),
@@ -119,14 +127,16 @@ def evaluate(
         lengths=steps_of,
         owners=owner_of,
         groups=resampling.groups,
+        unlabelled=unlabelled,
         confusion_matrix=confusion_matrix(codes, predicted, num_classes),
         calibration_bins=evidence["bins"],
-        entities=_entities(classes, codes, predicted, steps_of, resampling),
+        entities=entities_of_steps(classes, codes, predicted, resampling),
         probabilities=p.astype(np.float64),
     )
     decided = {name: a if a.ndim == 1 else a.argmax(1) for name, a in answers.items()}
-    if report.entities is not None:
-        arrays = codes, predicted, decided, steps_of
+    if report.entities is not None and resampling.owners is not None:
+        labelled = np.bincount(resampling.owners, minlength=count)
+        arrays = codes, predicted, decided, labelled
         found = compare_entities(report.names, *arrays, resampling)
         report = dataclasses.replace(report, comparisons={found.metric: found} if found else {})
     return _finish(report, decided, answers, groups, duplicates, resampling, evaluate)
@@ -192,7 +202,7 @@ def evaluate_labels(
         count=n,
         steps=None,
         metrics=compute(METRICS["multilabel"], evidence(p)),
-        per_output=_metrics_of_outputs("multilabel", classes, of_each, labels.true.tolist()),
+        per_output=metrics_of_outputs("multilabel", classes, of_each, labels.true.tolist()),
         intervals=compute_intervals(METRICS["multilabel"], drawn, resampling.count),
         baselines=_of_baselines("multilabel", answers, evidence),
         true=y,
@@ -222,7 +232,7 @@ def evaluate_values(
     """Compare predicted with true numbers.
 
     Args:
-        true, predicted: (m, K), in the target's unit.
+        true, predicted: (m, K), in the target's unit; steps with NaN in `true` are not counted.
         names: names of the K values.
         lengths: steps of each sequence, (n,).
         owners: sequence of each step, (m,); None if each sequence has one target.
@@ -230,6 +240,14 @@ def evaluate_values(
         groups, duplicates, resamples, seed: as for `evaluate`.
     Raises: ShapeError where sizes disagree; DataError for empty input or non-finite values.
     """
+    case = Case(lengths, owners, baselines, groups, duplicates, resamples, seed)
+    return _evaluate_values(*case.of_labelled(true, predicted), names)
+
+
+def _evaluate_values(
+    case: Case, true: ArrayLike, predicted: ArrayLike, names: Sequence[Any]
+) -> RegressionReport:
+    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled = case
     y = np.asarray(true, dtype=np.float64)
     if y.ndim != 2 or y.shape[1] != len(names):
         raise ShapeError(f"true has shape {y.shape}; expected (m, {len(names)})")
@@ -263,7 +281,7 @@ def evaluate_values(
         count=n,
         steps=None if owner_of is None else len(y),
         metrics=compute(METRICS["regression"], evidence(z)),
-        per_output=_metrics_of_outputs("regression", names, evidence(z)),
+        per_output=metrics_of_outputs("regression", names, evidence(z)),
         intervals=compute_intervals(METRICS["regression"], drawn, resampling.count),
         baselines=_of_baselines("regression", answers, evidence),
         true=y,
@@ -271,6 +289,7 @@ def evaluate_values(
         lengths=steps_of,
         owners=owner_of,
         groups=resampling.groups,
+        unlabelled=unlabelled,
     )
     return _finish(report, answers, answers, groups, duplicates, resampling, evaluate_values)
 
@@ -347,44 +366,3 @@ def _class_evidence(codes: Ints, answers: NDArray[Any]) -> dict[str, Any]:
         "scores": Scores(codes, answers),
         "bins": CalibrationBins.of(codes, answers.astype(np.float64)),
     }
-
-
-def _metrics_of_outputs(
-    output: OutputName,
-    names: Sequence[Any],
-    evidence: Mapping[str, Any],
-    supports: Sequence[float] | None = None,
-) -> tuple[OutputMetrics, ...]:
-    """Compute `OUTPUT_METRICS` of each class, label or value.
-
-    Args:
-        evidence: the inputs of the metrics, by the names in `Metric.needs`.
-        supports: how often each class or label is true; None for values.
-    """
-    columns: dict[str, list[float | None]] = {
-        # For values, the first axis holds resamples; there is one here.
-        row.name: np.asarray(row.function(evidence[row.needs]), dtype=object).ravel().tolist()
-        for row in OUTPUT_METRICS[output]
-    }
-    return tuple(
-        OutputMetrics(
-            name,
-            {metric: values[k] for metric, values in columns.items()},
-            None if supports is None else int(supports[k]),
-        )
-        for k, name in enumerate(names)
-    )
-
-
-def _entities(
-    classes: Sequence[Any], true: Ints, predicted: Ints, lengths: Ints, resampling: Resampling
-) -> EntityMetrics | None:
-    """Compare entities if the classes of the steps are entity tags; else return None."""
-    if resampling.owners is None or not is_entity_tags(classes):
-        return None
-    ends = np.cumsum(lengths)[:-1]  # entities do not span sequences
-    tags = np.array(classes, dtype=object)
-    true_tags, predicted_tags = (
-        [row.tolist() for row in np.split(tags[codes], ends)] for codes in (true, predicted)
-    )
-    return entity_metrics(true_tags, predicted_tags, resampling)

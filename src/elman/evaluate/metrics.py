@@ -359,3 +359,30 @@ OUTPUT_METRICS: dict[OutputName, tuple[Metric, ...]] = {
     ),
     "regression": _VALUES,
 }  # fmt: skip
+
+
+def metrics_of_outputs(
+    output: OutputName,
+    names: Sequence[Any],
+    evidence: Mapping[str, Any],
+    supports: Sequence[float] | None = None,
+) -> tuple[OutputMetrics, ...]:
+    """Compute `OUTPUT_METRICS` of each class, label or value.
+
+    Args:
+        evidence: the inputs of the metrics, by the names in `Metric.needs`.
+        supports: how often each class or label is true; None for values.
+    """
+    columns: dict[str, list[float | None]] = {
+        # For values, the first axis holds resamples; there is one here.
+        row.name: np.asarray(row.function(evidence[row.needs]), dtype=object).ravel().tolist()
+        for row in OUTPUT_METRICS[output]
+    }
+    return tuple(
+        OutputMetrics(
+            name,
+            {metric: values[k] for metric, values in columns.items()},
+            None if supports is None else int(supports[k]),
+        )
+        for k, name in enumerate(names)
+    )

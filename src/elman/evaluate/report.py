@@ -86,6 +86,7 @@ class Report(HasMetrics):
         groups: number of groups that the resamples draw; None if they draw sequences.
         comparisons: comparison with the best baseline, by the names of the metrics in `compared`;
             empty without baselines.
+        unlabelled: number of steps that are not labelled and therefore not counted.
         duplicates: number of sequences that are in the training data too, as far as is known.
         without_duplicates: report on the other sequences; None if there are none, or none repeated.
     """
@@ -112,6 +113,7 @@ class Report(HasMetrics):
     owners: Ints | None = field(repr=False)
     groups: int | None
     comparisons: Mapping[str, Comparison] = field(default_factory=dict, repr=False, kw_only=True)
+    unlabelled: int = field(default=0, kw_only=True)
     duplicates: int = field(default=0, kw_only=True)
     without_duplicates: Report | None = field(default=None, repr=False, kw_only=True)
 
@@ -122,6 +124,7 @@ class Report(HasMetrics):
             names: [to_json(name) for name in self.names],
             "count": self.count,
             "steps": self.steps,
+            "unlabelled": self.unlabelled,
             **self.metrics,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
@@ -169,6 +172,8 @@ class Report(HasMetrics):
         text = f"{self.count:,} {plural('sequence', self.count)}"
         if self.steps is not None:
             text += f", {self.steps:,} labelled {plural('step', self.steps)}"
+            if self.unlabelled:
+                text += f" of {self.steps + self.unlabelled:,}"
         return f"{text}, {self._outputs_in_words()}"
 
     @property

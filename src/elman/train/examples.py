@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Batch, Examples
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, is_target
 from elman.errors import DataError, ShapeError
 from elman.models import ModelConfig
 from elman.models.model import FIRST_TOKEN, UNKNOWN
@@ -46,11 +46,16 @@ def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
             f"{split}: got {actual}, which readout {config.readout!r} does not go with"
         )
     _check_lengths(target, inputs, split, "labels")
-    task = TASKS[config.task]
+    task, values = TASKS[config.task], flatten(target)
+    if config.per_step:
+        known = is_target(values)
+        if not known.any():
+            raise DataError(f"{split}: no step is labelled, expected one or more")
+        values = values[known]
     if task.single_label:
-        _check_codes(flatten(target), config.num_outputs, f"{split}: classes")
+        _check_codes(values, config.num_outputs, f"{split}: classes")
     else:
-        _check_numbers(flatten(target), config, split)
+        _check_numbers(values, config, split)
     if (examples.unit is None) != task.has_classes:
         raise ShapeError(
             f"{split}: unit: expected the value of 1 in the target's unit where numbers are "

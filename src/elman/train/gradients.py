@@ -21,6 +21,7 @@ from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, draw_masks
 from elman.ops.native import KERNEL_THREADS, count_threads
 from elman.settings import TrainingPlan
+from elman.tasks import TASKS
 from elman.train.losses import Loss
 
 _PROCESS = os.getpid()  # that imported torch; any other one was forked from it
@@ -56,7 +57,7 @@ class TorchThreads(ContextDecorator):
 class BatchResult(NamedTuple):
     """Mean loss of a batch, its outputs (M, K), its target and the sum of its weights.
 
-    M is B, or the number of valid steps if there is a target at every step.
+    M is B, or the number of labelled steps if there is a target at every step.
     """
 
     loss: float
@@ -66,13 +67,18 @@ class BatchResult(NamedTuple):
 
 
 def select_valid(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return outputs (M, K), target and weight (M,) of the sequences or their valid steps."""
+    """Return outputs (M, K), target and weight (M,) of the sequences or their labelled steps."""
     target, weight = batch.target, batch.weight
     if outputs.dim() < 3:
         return outputs, target, weight
     time = torch.arange(target.shape[1], device=target.device)
-    mask = time < batch.lengths.to(target.device)[:, None]  # (B, T)
+    mask = (time < batch.lengths.to(target.device)[:, None]) & labelled_steps(target)  # (B, T)
     return outputs[mask], target[mask], None if weight is None else weight[mask]
+
+
+def labelled_steps(target: Tensor) -> Tensor:
+    """Return which steps of a target, (B, T) codes or (B, T, K) numbers, are labelled, (B, T)."""
+    return ~target.isnan().any(-1) if target.is_floating_point() else target >= 0
 
 
 def batch_loss(
@@ -80,7 +86,7 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """Return the fields of `BatchResult`, with the loss as a tensor of the autograd graph.
 
-    Padding steps are excluded.
+    Padding and steps that are not labelled are excluded.
     """
     outputs, target, weight = select_valid(model(batch.x, batch.lengths), batch)
     mean, total = loss.mean(outputs, target, weight)
@@ -266,6 +272,7 @@ def gradient_source(
     loss: Loss | None = None,
     *,
     weighted: bool = False,
+    gaps: bool = False,
 ) -> GradientSource:
     """Choose the native call if it can train the model, else autograd.
 
@@ -274,6 +281,7 @@ def gradient_source(
     Args:
         loss: None means the loss of the settings.
         weighted: whether there are sample weights, which the native call does not support.
+        gaps: whether some steps are not labelled, which it supports for classes only.
     Raises: SettingsError if there is nothing to train.
     """
     if not any(p.requires_grad for p in model.parameters()):
@@ -282,6 +290,8 @@ def gradient_source(
     reason = loss.native_fallback_reason
     if weighted:
         reason = reason or "sequences or steps have weights of their own"
+    if gaps and not TASKS[model.config.task].has_classes:
+        reason = reason or "the number to predict is missing at some steps"
     native = reason or _native(model)
     if isinstance(native, str):
         return Autograd(model, loss, settings, native)

@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly, make_batch
+from elman.data.ragged import flatten, is_target
 from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan, TrainingSettings
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, batch_loss, gradient_source
 from elman.train.losses import Loss
-from elman.train.metrics import EpochCallback, EpochRecord, History, Observer, RunningMetrics
+from elman.train.metrics import (
+    EpochCallback,
+    EpochRecord,
+    History,
+    Observer,
+    RunningMetrics,
+    describe_gaps,
+)
 from elman.train.monitor import INFERENCE_BATCH, Monitor
 from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
@@ -98,8 +106,10 @@ def train(
     if isinstance(on_epoch, Observer):
         on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
-    gradients = gradient_source(model, plan, loss, weighted=training.weight is not None)
-    history = History(gradients=gradients.description)
+    known = is_target(flatten(training.target))
+    weighted, gaps = training.weight is not None, not known.all()
+    gradients = gradient_source(model, plan, loss, weighted=weighted, gaps=bool(gaps))
+    history = History(gradients=gradients.description, labelled=describe_gaps(known))
     if monitor is not None:
         history.monitored = str(monitor)
     try:
@@ -107,7 +117,9 @@ def train(
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
         run = _Run(model, training, validation, monitor, plan, loss, gradients, optimizer, progress)
-        progress.start("\n".join(filter(None, (gradients.description, history.monitored))))
+        progress.start(
+            "\n".join(filter(None, (gradients.description, history.labelled, history.monitored)))
+        )
         run.train_epochs(history, on_epoch)
     except KeyboardInterrupt:
         if not history.epochs:  # no epoch has ended, so there are no weights to keep
@@ -238,4 +250,5 @@ class _Run:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             metrics = validate(self.model, self.monitor.examples, self.loss, self.device)
         self.model.train(training)
-        return metrics if math.isfinite(metrics.mean_loss) else None
+        # A sample of the split may hold no labelled step.
+        return metrics if metrics.weight and math.isfinite(metrics.mean_loss) else None

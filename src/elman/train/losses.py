@@ -2,7 +2,9 @@
 
     L = sum_i w_i l_i / sum_i w_i        w_i = sample weight * weight of the true class, else 1
 
-M is the number of labelled sequences or steps in a batch, K the number of outputs.
+M is the number of labelled sequences or steps in a batch, K the number of outputs. A step that is
+not labelled has the code -100 (torch's ignore_index) or, among numbers, NaN; it has no loss and no
+gradient, and is not among the M. A step of weight 0 is made such a step before the training.
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ class Loss:
             target: class codes, (M,); or labels 0 and 1, or numbers, (M, K).
             weight: weight of each example, (M,), or None.
         """
+        if not len(target):  # no step of the batch is labelled
+            return outputs.sum(), 0.0
         # With one class, class weights weight examples; labels are weighted inside the loss.
         by_class = self.class_weight if TASKS[self.task].single_label else None
         items = self.items(outputs, target)

@@ -144,6 +144,7 @@ class History:
         kept_epoch: the epoch whose weights were kept.
         stopped: why the training ended.
         gradients: how the gradients were computed, in words.
+        labelled: how many steps are not labelled, in words; empty if all are.
         monitored: which sequences of the test split were evaluated and when, in words.
     """
 
@@ -151,6 +152,7 @@ class History:
     kept_epoch: int = 0
     stopped: str = "all epochs done"
     gradients: str = ""
+    labelled: str = ""
     monitored: str = ""
 
     @property
@@ -162,6 +164,12 @@ class History:
         if any(record.validation_loss is not None for record in self.epochs):
             return "validation"
         return "test" if any(record.test_loss is not None for record in self.epochs) else None
+
+
+def describe_gaps(known: NDArray[np.bool_]) -> str:
+    """Return how many steps are not labelled, in words; empty if all are."""
+    missing = len(known) - int(known.sum())
+    return f"{missing:,} of {len(known):,} steps are not labelled" if missing else ""
 
 
 @runtime_checkable

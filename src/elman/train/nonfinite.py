@@ -34,7 +34,7 @@ from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, embed, read_out, steps_of_layer, unroll
 from elman.ops.reference import Step
 from elman.settings import TrainingPlan
-from elman.train.gradients import batch_loss
+from elman.train.gradients import batch_loss, labelled_steps
 from elman.train.losses import Loss
 
 # Inputs above this are named as the likely cause: standardised numbers are seldom above 100.
@@ -273,9 +273,9 @@ def _forward(
         for what, tensor in (("the input of the output layer", read), ("the output", outputs)):
             if at := _first(tensor, mask if tensor.dim() > 2 else None):
                 return _of_output("forward", what, tensor, at, chunk)
-        rows, times = mask.nonzero(as_tuple=True)
         target = batch.target[chunk]
         if model.config.per_step:
+            rows, times = (mask & labelled_steps(target)).nonzero(as_tuple=True)
             outputs, target = outputs[rows, times], target[rows, times]
         items = loss.items(outputs, target)
         if not (at := _first(items)):
@@ -300,7 +300,7 @@ def _backward(
         outputs, target = done.outputs, batch.target[chunk]
         weight = None if batch.weight is None else batch.weight[chunk]
         if model.config.per_step:
-            valid = done.mask
+            valid = done.mask & labelled_steps(target)
             outputs, target = outputs[valid], target[valid]
             weight = None if weight is None else weight[valid]
         mean = loss.mean(outputs, target, weight)[0] * (len(done.mask) / len(batch.x))
