@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from elman import SequenceClassifier
-from elman.data import read
+from elman.data import read, summarize, summary_text
 from elman.data.numbers import find_form
 from elman.errors import DataError
 
@@ -254,3 +254,54 @@ def test_an_earlier_file_settles_what_may_be_either(tmp_path):
     layout = read(save(tmp_path, table("1,25", "2,5", mark=";"))).layout
     later = save(tmp_path, table("1,234", "2,345", mark=";"), "b.csv")
     assert read(later, layout=layout).inputs.values[:2, 0].tolist() == [1.234, 2.345]
+
+
+def with_void(cells: str, name: str = "z") -> str:
+    """Return a file of eight sequences with a column of these cells beside the numbers of `x`."""
+    rows = [f"r{i},{k},{i % 2 + k / 4},{cells},{'ab'[i % 2]}" for i in range(8) for k in range(3)]
+    return f"id,t,x,{name},label\n" + "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("cells", ["", "NA", "-", "#N/A"])
+def test_a_column_without_a_value_is_left_out_by_name(cells, tmp_path):
+    data = read(save(tmp_path, with_void(cells)))
+    assert data.layout.values == ("x",) and not data.layout.categories
+    (said,) = [guess for guess in data.layout.guesses if guess.role == "unused"]
+    assert said.columns == ("z",) and said.reason == "no cell holds a value"
+    assert "'z'" not in str(summarize(data)["warnings"])
+    SequenceClassifier(hidden_size=2, epochs=1, validation=0).fit(data)
+
+
+def test_a_named_column_without_a_value_is_refused_by_name(tmp_path):
+    path = save(tmp_path, with_void(""))
+    data = read(path, values="x,z")
+    assert "'z' is missing in 100%" in summary_text(data, summarize(data))
+    with pytest.raises(DataError, match="channel 'z' has no value in the training split"):
+        SequenceClassifier(hidden_size=2, epochs=1, validation=0).fit(data)
+    with pytest.raises(DataError, match=r"a\.csv: no cell of column 'z' holds a value"):
+        read(path, values="z")
+
+
+def test_a_column_of_the_type_null_has_no_value(tmp_path):
+    frame = pa.table({
+        "id": [i // 3 for i in range(12)], "t": [i % 3 for i in range(12)], "z": pa.nulls(12),
+        "x": np.arange(12.0), "label": ["ab"[i // 3 % 2] for i in range(12)],
+    })  # fmt: skip
+    pa.parquet.write_table(frame, tmp_path / "a.parquet")
+    for given in (frame, tmp_path / "a.parquet", frame.to_pandas()):
+        assert read(given).layout.values == ("x",)
+
+
+def test_a_data_set_of_one_wide_channel_is_fitted(tmp_path):
+    rows = [f"{i},{i + 1},{i % 2},{'ab'[i % 2]}" for i in range(12)]
+    data = read(save(tmp_path, "t1,t2,t3,label\n" + "\n".join(rows)))
+    model = SequenceClassifier(hidden_size=2, epochs=1, validation=0).fit(data)
+    assert len(model.predict(data)) == 12
+
+
+def test_a_code_for_missing_values_is_suspected_with_the_flag(tmp_path):
+    path = save(tmp_path, table("1.5", "-999", "2.5", "2"))
+    (said,) = [w for w in summarize(read(path))["warnings"] if "code" in w]
+    assert "'x' is -999 at 4 values" in said and said.endswith("say --missing -999")
+    warnings = summarize(read(path, missing=-999))["warnings"]
+    assert not any("code" in warning for warning in warnings)

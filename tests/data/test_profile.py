@@ -73,7 +73,8 @@ def test_figures(tmp_path: Path) -> None:
             {"a": NOISE, "b": [i // 2 * 7 % 31 for i in range(48)], "label": LABELS},
             ["'b' only counts or names"],
         ),
-        ({"a": [*NOISE[:47], -999], "label": LABELS}, []),
+        ({"a": [*NOISE[:47], -999], "label": LABELS}, ["'a' is -999 at 1 value", "--missing -999"]),
+        ({"a": [*NOISE[:47], -50], "label": LABELS}, []),
         ({"a": NOISE, "b": [1e6 * v for v in NOISE], "label": LABELS}, ["differ in scale"]),
         ({"a": NOISE, "b": ["", "", 5, ""], "label": LABELS}, ["'b' is missing in 75%"]),
         ({"a": NOISE, "label": ["x"]}, ["every label is 'x'"]),
@@ -94,8 +95,9 @@ def test_warnings(rows: dict[str, list[Any]], parts: list[str], tmp_path: Path) 
 
 
 def test_far_values(tmp_path: Path) -> None:
-    content = steps({"a": [*NOISE * 40, -999], "label": LABELS}, n=980)
-    assert any("'a' has a value" in w and "-999" in w for w in found(content, tmp_path)["warnings"])
+    content = steps({"a": [*NOISE * 40, -777], "label": LABELS}, n=980)
+    warnings = found(content, tmp_path)["warnings"]
+    assert any("'a' has a value" in w and "say --missing -777" in w for w in warnings)
 
 
 def test_long_sequences(tmp_path: Path) -> None:

@@ -366,6 +366,12 @@ def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> 
     if not names:
         return np.zeros((int(offsets[-1]), 0))
     numbers = np.column_stack([table.columns[name].numbers() for name in names])
+    if not schema.categories and np.isnan(numbers).all():
+        raise table.faults.error(
+            "no value",
+            f"no cell of column{'s' if names[1:] else ''} {list_names(names, 5)} holds a value",
+            "Name other columns with --values NAMES.",
+        )
 
     def place(step: int, channel: int) -> Place:
         return table.rows.place(step, names[channel])

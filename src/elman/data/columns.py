@@ -105,6 +105,13 @@ class TextColumn(Column):
         marks = self.form.marks if self.form is not None else MISSING.union(self.marks)
         return np.array([c.lower() in marks for c in self.different()], bool)[self.codes()]
 
+    def is_void(self) -> bool:
+        """Whether every cell is empty or a mark of a missing value, though no number is there."""
+        marks = self._reading_form.marks
+        return all(cell.strip().lower() in marks for cell in self.head()) and all(
+            cell.lower() in marks for cell in self.different()
+        )
+
     def count_marks(self) -> dict[str, int]:
         """Return how often each mark of a missing value occurs, apart from NA and empty cells."""
         said = self._reading_form.marks - UNSAID
@@ -204,6 +211,10 @@ class NumberColumn(TextColumn):
     def missing(self) -> NDArray[np.bool_]:
         """Return which cells are NaN, (n,)."""
         return self.empty_cells()
+
+    def is_void(self) -> bool:
+        """Whether every cell is NaN."""
+        return bool(self.empty_cells().all())
 
     def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
         if self._factors is None:

@@ -142,6 +142,10 @@ class Evidence:
         """Return the number of missing cells."""
         return int(self._text(name).missing().sum())
 
+    def is_void(self, name: str) -> bool:
+        """Whether every cell is empty or a mark of a missing value."""
+        return self._text(name).is_void()
+
     def starts(self, name: str | None) -> NDArray[np.bool_]:
         """Return the rows at which the cell differs from the one above, (n,), the first too."""
         starts = np.zeros(len(self.table), dtype=bool)

@@ -251,12 +251,15 @@ class Guesser:
         starts = self.evidence.starts(self.schema.id)
         several = int((starts[:-1] & ~starts[1:]).sum())  # sequences of two or more steps
         kept = []
+        void = {name for name in inputs if self.evidence.is_void(name)}
         for name in inputs:
             reason, change = "", "--values can make it an input"
-            if name in self.chosen:
+            if name in self.chosen or len(void) == len(inputs):
                 kept.append(name)
                 continue
-            if self.evidence.time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
+            if name in void:
+                reason = "no cell holds a value"
+            elif self.evidence.time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
                 reason, change = "it rises as a time does", f"--time {name} makes it the time"
             elif self._counts(name, starts):
                 reason = "it counts rows"

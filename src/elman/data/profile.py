@@ -174,7 +174,13 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
         if channel["missing"] * 2 > len(column):
             warnings.append(f"{name!r} is missing in {channel['missing'] / len(column):.0%}")
         spread = channel.get("deviation")
-        if spread:
+        if spread and (code := _find_code(column)) is not None:
+            count = format_count(int((column == code).sum()), "value")
+            warnings.append(
+                f"{name!r} is {code:.10g} at {count}, far from all others: a code for a missing"
+                f" value? Then say --missing {code:.10g}"
+            )
+        elif spread:
             far = max(channel["max"] - channel["mean"], channel["mean"] - channel["min"]) / spread
             # Far beyond what heavy-tailed channels reach; codes such as -9999 stand out like this.
             if far > 30:
@@ -183,13 +189,25 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
                 )
                 warnings.append(
                     f"{name!r} has a value {far:.0f} deviations from its mean ({extreme:.4g}): a"
-                    " mistake, or a code for a missing one?"
+                    f" mistake, or a code for a missing one? Then say --missing {extreme:.10g}"
                 )
     spreads = [c["deviation"] for c in channels if c.get("deviation")]
     # The large channel would dominate the input sums of the gates.
     if spreads and max(spreads) > 1000 * min(spreads):
         warnings.append("channels differ in scale by more than 1,000: leave --scale on")
     return warnings
+
+
+def _find_code(column: NDArray[Any]) -> float | None:
+    """Return a number of nines such as -999 that is far from all other values, or None."""
+    numbers = column.astype(np.float64)
+    numbers = numbers[~np.isnan(numbers)]
+    for code in (float(numbers.min()), float(numbers.max())):
+        others = numbers[numbers != code]
+        nines = set(f"{abs(code):.10g}".replace(".", "")) == {"9"} and abs(code) >= 99
+        if nines and len(others) and np.abs(others - code).min() > np.ptp(others):
+            return code
+    return None
 
 
 def _same(column: NDArray[Any], labels: NDArray[Any]) -> bool:

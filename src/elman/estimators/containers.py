@@ -71,7 +71,7 @@ class InputContainer:
             layout = layout or self.layout
             units = layout.channel_units if layout and layout.channel_names == self.names else ()
             return Columns.of_channels(self.names, len(self.names), units)
-        if self.what is None:
+        if self.what is None or self.table is None:  # a data set of one channel has no names
             return Columns()
         checked = BaseEstimator()  # scikit-learn sets the attributes on an estimator
         try:

@@ -164,7 +164,9 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
     kind = str(dtype).split("(")[0]
     if kind == "Duration":
         return TextColumn(name, rows, [_write_duration(value) for value in column.to_list()])
-    if kind in ("Binary", "Struct", "List", "Array", "Unknown"):
+    # A column that holds only gaps may have the type null, which is unknown here.
+    bare = kind == "Unknown" and column.null_count() == len(column)
+    if kind in ("Binary", "Struct", "List", "Array", "Unknown") and not bare:
         raise rows.faults.error(
             "type",
             f"its type is {dtype}, expected numbers, text or dates",
