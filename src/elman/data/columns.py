@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import Cells
 from elman.data.faults import ALIKE, Place, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
 from elman.errors import nearest
-
-# Cells sampled to decide whether a column is numeric; testing a million rows would take seconds.
-_SAMPLE = 1000
 
 
 class TextColumn(Column):
@@ -30,22 +28,23 @@ class TextColumn(Column):
     """
 
     def __init__(
-        self, name: str, rows: Rows, cells: list[str], declared: tuple[str, ...] = ()
+        self, name: str, rows: Rows, cells: list[str] | Cells, declared: tuple[str, ...] = ()
     ) -> None:
         super().__init__(name, rows)
-        self.cells = cells
+        self.cells = cells if isinstance(cells, Cells) else Cells(cells)
         self.marks: tuple[str, ...] = ()  # of missing values, besides the usual ones
         self._form: NumberForm | None = None
         self._settled = False
-        self._parsed: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
+        self._parsed: NDArray[np.float64] | None = None
         self._factors: tuple[NDArray[np.int64], list[str]] | None = None
         self._refuse_undeclared(declared)
 
     def _refuse_undeclared(self, declared: tuple[str, ...]) -> None:
-        unknown = {*self.cells} - {*declared, ""} if declared else set()
-        wrong = [i for i, cell in enumerate(self.cells) if cell in unknown] if unknown else []
+        cells = self.texts() if declared else []
+        unknown = {*cells} - {*declared, ""}
+        wrong = [i for i, cell in enumerate(cells) if cell in unknown] if unknown else []
         for k, i in enumerate(wrong):
-            cell, remedy = self.cells[i], "Correct the class or the header."
+            cell, remedy = cells[i], "Correct the class or the header."
             if k < ALIKE:  # no others are printed, and the search takes milliseconds
                 remedy = f"{nearest(cell, declared)} {remedy}".strip()
             problem = f"class {cell!r} is not among those of the header, {list_names(declared)}"
@@ -63,10 +62,6 @@ class TextColumn(Column):
         self._form, self._settled, self._parsed = form, True, None
         self.unit = form.unit if form is not None else ""
 
-    def sample(self) -> list[str]:
-        """Return about 1,000 cells: every k-th, because the first ones may all be gaps."""
-        return self.cells[:: max(1, len(self.cells) // _SAMPLE)]
-
     @property
     def is_numeric(self) -> bool:
         """Whether at least half of the non-missing cells hold a number.
@@ -78,15 +73,19 @@ class TextColumn(Column):
 
     def texts(self) -> list[str]:
         """Return the cells exactly as they are in the file; slow for a million rows."""
-        return self.cells
+        return self.cells.texts()
+
+    def sample(self) -> list[str]:
+        """Return about 1,000 cells from all over the file, as they are in it."""
+        return self.cells.sample()
 
     def head(self, count: int = 1000) -> list[str]:
         """Return the first cells as they are in the file."""
-        return self.cells[:count]
+        return self.cells.head(count)
 
     def cell(self, row: int) -> str:
         """Return one cell as it is in the file, for messages."""
-        return self.cells[row]
+        return self.cells.cell(row)
 
     def codes(self) -> NDArray[np.int64]:
         """Return the index in `different()` of every cell, (n,)."""
@@ -102,6 +101,8 @@ class TextColumn(Column):
 
     def missing(self) -> NDArray[np.bool_]:
         """Return which cells are empty or hold a word for a missing value, (n,)."""
+        if self._plain is not None:
+            return np.isnan(self.numbers())
         marks = self.form.marks if self.form is not None else MISSING.union(self.marks)
         return np.array([c.lower() in marks for c in self.different()], bool)[self.codes()]
 
@@ -121,22 +122,39 @@ class TextColumn(Column):
 
     def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
         if self._factors is None:
-            known: dict[str, int] = {}
-            codes = (known.setdefault(cell.strip(), len(known)) for cell in self.cells)
-            self._factors = np.fromiter(codes, np.int64, len(self.cells)), list(known)
+            self._factors = self.cells.factorize()
         return self._factors
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
         """Return the cells as numbers, (n,), NaN where a value is missing."""
-        form = self._reading_form
-        place = functools.partial(self._place_number, detail)
-        return self.blank(to_numbers(self.cells, place, self.rows.faults, form))
+        values, form = self._plain, self._reading_form
+        if values is None and self.cells.encoded:
+            # Parsed once for each distinct cell, if there is no fault to report.
+            own, bad = form.parse(self.different())
+            values = None if bad.any() else own[self.codes()]
+        if values is None:
+            place = functools.partial(self._place_number, detail)
+            values = to_numbers(self.cells.strings(), place, self.rows.faults, form)
+        return self.blank(values)
 
     def parsed(self) -> NDArray[np.float64]:
         """Return the cells as numbers, (n,), NaN where a value is missing or no number."""
-        if self._parsed is None:
-            self._parsed = self._reading_form.parse(self.cells)
-        return self._parsed[0]
+        values = self._plain
+        if values is not None:
+            return values
+        if self._parsed is None and self.cells.encoded:
+            self._parsed = self._reading_form.parse(self.different())[0][self.codes()]
+        elif self._parsed is None:
+            self._parsed = self._reading_form.parse(self.cells.strings())[0]
+        return self._parsed
+
+    @property
+    def _plain(self) -> NDArray[np.float64] | None:
+        """The cells as numbers, (n,), if they were read as such."""
+        if not self._reading_form.is_plain:
+            return None
+        values: NDArray[np.float64] | None = self.cells.values
+        return values
 
     @property
     def _reading_form(self) -> NumberForm:
@@ -154,8 +172,7 @@ class TextColumn(Column):
 
     def empty_cells(self) -> NDArray[np.bool_]:
         """Return which cells are empty, (n,)."""
-        cells = self.cells
-        return np.fromiter((not cell.strip() for cell in cells), dtype=bool, count=len(cells))
+        return self.cells.blank()
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
         """Return the label of each row, without surrounding spaces."""
@@ -180,7 +197,9 @@ class TextColumn(Column):
         # 5% and 12 kg are labels unless --task regression says otherwise.
         if self.form is None or self.form.unit:
             return None
-        numbers, bad = self.form.parse(self.different())
+        numbers, bad = self._plain, np.zeros(1, dtype=bool)
+        if numbers is None:
+            numbers, bad = self.form.parse(self.different())
         return None if bad.any() else numbers[~np.isnan(numbers)]
 
 
@@ -203,6 +222,10 @@ class NumberColumn(TextColumn):
     def head(self, count: int = 1000) -> list[str]:
         """Return the first cells as a CSV file would store them."""
         return list(map(_write_number, self.values[:count].tolist()))
+
+    def sample(self) -> list[str]:
+        """Return the first cells as a CSV file would store them."""
+        return self.head()
 
     def cell(self, row: int) -> str:
         """Return one cell as a CSV file would store it."""

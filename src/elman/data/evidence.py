@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import count_first
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import is_missing
@@ -131,8 +132,8 @@ class Evidence:
         return self._text(name).codes()
 
     def head(self, name: str) -> list[str]:
-        """Return the first 1,000 cells as text."""
-        return self._text(name).head()
+        """Return the first cells as text: 1,000, or fewer of a wide table."""
+        return self._text(name).head(count_first(len(self.table.columns)))
 
     def distinct(self, name: str) -> int:
         """Return the number of different cells."""

@@ -13,7 +13,7 @@ from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
 from elman.data.forms import note_forms, settle_forms, tell_forms
 from elman.data.moments import DateOrder
-from elman.data.readers import load_text, refuse_missing
+from elman.data.readers import TextFile, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.csv import read_csv
@@ -258,7 +258,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
         if kind == "frame":
             return kind, load_frame(path, faults.source), ""
         return kind, load_text(path, faults.source) if kind == "arff" else path, ""
-    content = load_text(path, faults.source)
+    file = TextFile(path, faults.source)
     if form is not None:
         # JSON can hold a table too; any other text is what the format says.
         kind = kind if kind == "jsonl" and kind in FORMATS[form] else FORMATS[form][0]
@@ -268,16 +268,16 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
                 f"--format {form} is given, and this is a text file",
                 f"Leave it out; elman reads {READABLE}.",
             )
-        return kind, content, ""
+        return kind, _content(kind, file), ""
     if kind:
         # A CSV file may start with a brace in a cell, but hardly with the key of an object.
-        if kind == "table" and content.lstrip().startswith('{"'):
+        if kind == "table" and file.beginning().startswith('{"'):
             raise faults.error(
                 "format",
                 f"the name ends in {ending!r}, but the file holds JSON objects",
                 "Rename it to .jsonl or give --format jsonl.",
             )
-        return kind, content, ""
+        return kind, _content(kind, file), ""
     if ending not in _OPEN:
         raise faults.error(
             "ending",
@@ -285,12 +285,17 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
             "Save it as one of these, or say what it holds with --format.",
         )
     # Where the ending does not decide, the first character does; anything else is a table.
-    first = next(line.strip() for line in content.split("\n") if line.strip())
+    first = file.beginning()
     if first.startswith("{"):
-        return "jsonl", content, "--format jsonl: the first line is an object"
+        return "jsonl", file.text(), "--format jsonl: the first line is an object"
     if first.startswith(("@", "#")):
-        return "ts", content, "--format ts: the first line is a header of such files"
-    return "table", content, ""
+        return "ts", file.text(), "--format ts: the first line is a header of such files"
+    return "table", file, ""
+
+
+def _content(kind: str, file: TextFile) -> TextFile | str:
+    """Return what the reader of a kind of text file takes: a table is read in pieces."""
+    return file if kind == "table" else file.text()
 
 
 def _find_doubts(dataset: Dataset) -> tuple[str, ...]:

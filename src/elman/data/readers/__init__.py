@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import io
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from elman.errors import DataError
 from elman.formats import KINDS, READABLE
@@ -28,22 +33,180 @@ _MAGIC = {
 _UTF8 = "Save the file as UTF-8"
 
 
+class TextFile:
+    """A file of UTF-8 text, checked from its first to its last byte, and read in pieces.
+
+    A file is never held as a whole, unless its whole text is asked for.
+
+    Args:
+        path: of the file, or its bytes.
+        source: name of the file in messages.
+
+    Attributes:
+        start: bytes before the text: those of a byte order mark.
+        size: bytes of the file.
+
+    Raises: DataError if it is missing, a folder, empty, compressed, binary or not UTF-8.
+    """
+
+    def __init__(self, path: Path | bytes, source: str) -> None:
+        self.path, self.source = path, source
+        if isinstance(path, Path):
+            refuse_missing(path, source)
+        try:
+            self._check()
+        except OSError as error:
+            raise DataError(
+                f"the file cannot be read: {error.strerror or error}",
+                remedy="Check the path and its permissions.",
+                source=source,
+                rule="file",
+            ) from None
+
+    def open(self) -> BinaryIO:
+        """Return the bytes as a stream."""
+        return self.path.open("rb") if isinstance(self.path, Path) else io.BytesIO(self.path)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` to before `end`, both counted from the file's start."""
+        with self.open() as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of the file in pieces."""
+        with self.open() as file:
+            while block := file.read(_CHUNK):
+                yield block
+
+    def text(self) -> str:
+        """Return the whole text, without a byte order mark."""
+        return self.read(self.start, self.size).decode()
+
+    def head(self, lines: int, most: int = 8 << 20) -> str:
+        """Return the first lines, ends included; fewer if they have more than `most` bytes."""
+        found = bytearray()
+        for block in self.blocks():
+            found += block
+            if len(found) > most or found.count(b"\n") > lines:
+                break
+        if len(found) < self.size:
+            # One line at least, and no half of one.
+            ends = found.rfind(b"\n", 0, most) + 1 or found.find(b"\n") + 1
+            found = found[:ends] if ends else bytearray(self.read(0, self.size))
+        rows = io.StringIO(found[self.start :].decode(), newline="")
+        return "".join(islice(rows, lines))
+
+    def beginning(self) -> str:
+        """Return the first characters of the text, from the first that is no space."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for block in self.blocks():
+            if text := decoder.decode(block).lstrip("\ufeff").lstrip():
+                return text
+        return ""
+
+    def _check(self) -> None:
+        """Refuse what is no text, in one pass over the bytes."""
+        since = 0  # bytes since the last line end
+        at = 0
+        zero: int | None = None
+        bad: int | None = None
+        rest = b""  # of a character that the next block ends
+        blank = True
+        head = b""
+        for block in self.blocks():
+            if at == 0:
+                head = block[:4096]
+                self._check_head(head)
+            end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+            since = since + len(block) if end < 0 else len(block) - 1 - end
+            if since > LONGEST_LINE:
+                raise DataError(
+                    f"a line of more than {LONGEST_LINE >> 20} MiB, expected a line a sequence or"
+                    " step",
+                    remedy="Check the line ends; write long sequences with a row a time step.",
+                    source=self.source,
+                    line=self._line_of(at + len(block) - since),
+                    rule="line length",
+                )
+            if zero is None and (found := block.find(b"\0")) >= 0:
+                zero = at + found
+            if bad is None:
+                data = rest + block
+                try:
+                    # Strict: guessing Latin-1 or replacing invalid bytes would change words.
+                    text, used = codecs.utf_8_decode(data, "strict", False)
+                    rest = data[used:]
+                    blank = blank and (not text or text.removeprefix("\ufeff").isspace())
+                except UnicodeDecodeError as error:
+                    bad = at + len(block) - len(data) + error.start
+            at += len(block)
+        self.size = at
+        self.start = 3 if head.startswith(codecs.BOM_UTF8) else 0
+        self._refuse_bytes(zero, bad if bad is not None or not rest else at - len(rest), blank)
+
+    def _check_head(self, head: bytes) -> None:
+        for magic, (what, remedy) in _MAGIC.items():
+            if head.startswith(magic):
+                problem = f"the file is {what}, expected text"
+                raise DataError(problem, remedy=remedy, source=self.source, rule="compressed")
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _looks_utf16(head):
+            raise DataError(
+                "the text is encoded as UTF-16, expected UTF-8",
+                remedy=f"{_UTF8}, for example `iconv -f UTF-16 -t UTF-8 FILE > NEW`.",
+                source=self.source,
+                rule="encoding",
+            )
+
+    def _refuse_bytes(self, zero: int | None, bad: int | None, blank: bool) -> None:
+        """Raise the DataError for a zero byte, invalid UTF-8, or a file without text."""
+        # A zero byte is valid UTF-8, but no text contains one: the file is binary or damaged.
+        if zero is not None:
+            raise DataError(
+                "a zero byte: the file is binary or damaged, expected text",
+                remedy=f"elman reads {READABLE}.",
+                source=self.source,
+                line=self._line_of(zero),
+                rule="encoding",
+            )
+        if bad is not None:
+            byte = self.read(bad, bad + 1)
+            raise DataError(
+                f"byte 0x{byte[0]:02x} is not UTF-8 (in Latin-1 it would be"
+                f" {byte.decode('latin-1')!r})",
+                remedy=f"{_UTF8}, for example `iconv -f LATIN1 -t UTF-8 FILE > NEW`.",
+                source=self.source,
+                line=self._line_of(bad),
+                rule="encoding",
+            )
+        if blank:
+            raise DataError(
+                "the file is empty",
+                remedy="Check that it was written to the end.",
+                source=self.source,
+                rule="empty",
+            )
+
+    def _line_of(self, at: int) -> int:
+        """Return the line of a byte; lines end in \\n, \\r\\n or \\r."""
+        lines, last, seen = 1, b"", 0
+        for block in self.blocks():
+            block = block[: at - seen]
+            seen += len(block)
+            lines += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+            lines -= last == b"\r" and block[:1] == b"\n"
+            last = block[-1:]
+            if seen == at:
+                break
+        return lines
+
+
 def load_text(path: Path, source: str) -> str:
     """Return the text of the file at `path`, decoded from UTF-8 and without a byte order mark.
 
     Raises: DataError if it is missing, a folder, empty, compressed, binary or not UTF-8.
     """
-    refuse_missing(path, source)
-    try:
-        data = _bytes(path, source)
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror or error}",
-            remedy="Check the path and its permissions.",
-            source=source,
-            rule="file",
-        ) from None
-    return _decode(data, source)
+    return TextFile(path, source).text()
 
 
 def refuse_missing(path: Path, source: str) -> None:
@@ -52,89 +215,11 @@ def refuse_missing(path: Path, source: str) -> None:
         raise _missing(path, source)
 
 
-def _bytes(path: Path, source: str) -> bytes:
-    """Read the file, stopping at a line that is longer than `LONGEST_LINE`."""
-    chunks: list[bytes] = []
-    since = lines = 0  # bytes since the last line end, lines before it
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            chunks.append(chunk)
-            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
-            since = since + len(chunk) if end < 0 else len(chunk) - 1 - end
-            lines += 0 if end < 0 else _line_of(chunk, end + 1) - 1
-            if since > LONGEST_LINE and not chunks[0].startswith(tuple(_MAGIC)):
-                raise DataError(
-                    f"a line of more than {LONGEST_LINE >> 20} MiB, expected a line a sequence or"
-                    " step",
-                    remedy="Check the line ends; write long sequences with a row a time step.",
-                    source=source,
-                    line=lines + 1,
-                    rule="line length",
-                )
-            if since > LONGEST_LINE:
-                break
-    return b"".join(chunks)
-
-
-def _decode(data: bytes, source: str) -> str:
-    for magic, (what, remedy) in _MAGIC.items():
-        if data.startswith(magic):
-            problem = f"the file is {what}, expected text"
-            raise DataError(problem, remedy=remedy, source=source, rule="compressed")
-    head = data[:4096]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or _looks_utf16(head):
-        raise DataError(
-            "the text is encoded as UTF-16, expected UTF-8",
-            remedy=f"{_UTF8}, for example `iconv -f UTF-16 -t UTF-8 FILE > NEW`.",
-            source=source,
-            rule="encoding",
-        )
-    # A zero byte is valid UTF-8, but no text contains one: the file is binary or damaged.
-    at = data.find(b"\0")
-    if at >= 0:
-        raise DataError(
-            "a zero byte: the file is binary or damaged, expected text",
-            remedy=f"elman reads {READABLE}.",
-            source=source,
-            line=_line_of(data, at),
-            rule="encoding",
-        )
-    try:
-        # Strict: guessing Latin-1 or replacing invalid bytes would silently change words.
-        # utf-8-sig removes the byte order mark that spreadsheets write; it would otherwise become
-        # part of the first column's name.
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # utf-8-sig counts from after the byte order mark; lines are counted from the file's start.
-        start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        raise DataError(
-            f"byte 0x{data[start]:02x} is not UTF-8"
-            f" (in Latin-1 it would be {data[start : start + 1].decode('latin-1')!r})",
-            remedy=f"{_UTF8}, for example `iconv -f LATIN1 -t UTF-8 FILE > NEW`.",
-            source=source,
-            line=_line_of(data, start),
-            rule="encoding",
-        ) from None
-    if not text.strip():
-        raise DataError(
-            "the file is empty",
-            remedy="Check that it was written to the end.",
-            source=source,
-            rule="empty",
-        )
-    return text
-
-
 def _looks_utf16(head: bytes) -> bool:
     # In Western text without a byte order mark every second byte is zero, and no other byte.
     half = len(head) // 2
     zeros = max(head[0::2].count(0), head[1::2].count(0))
     return half > 0 and zeros > 0.4 * half and min(head[0::2].count(0), head[1::2].count(0)) == 0
-
-
-def _line_of(data: bytes, at: int) -> int:
-    head = data[:at]
-    return 1 + head.count(b"\n") + head.replace(b"\r\n", b"\n").count(b"\r")
 
 
 def _missing(path: Path, source: str) -> DataError:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from elman.data.cells import join_cells
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, list_names
-from elman.data.readers import load_text
+from elman.data.readers import TextFile, load_text
 from elman.data.readers.arrays import load_npy
 from elman.data.readers.csv import read_csv
 from elman.data.roles import ReadOptions
@@ -145,7 +146,7 @@ def _read_file(
         # Taken from the first file: a single column or numbers alone do not reveal them.
         header = first.header if first else layout.header if layout else None
         mark = first.delimiter if first else layout.delimiter if layout else None
-        table = read_csv(load_text(file, own.source), own, delimiter=mark, header=header)
+        table = read_csv(TextFile(file, own.source), own, delimiter=mark, header=header)
     if first and table.names != first.names:
         raise own.error(
             "columns",
@@ -191,6 +192,6 @@ def _join_tables(
             values = np.concatenate([part.numbers() for part in parts])
             columns[name] = NumberColumn(name, rows, values)
         else:
-            cells = [cell for part in parts for cell in part.texts()]
-            columns[name] = TextColumn(name, rows, cells)
+            own = [part.cells for part in parts if isinstance(part, TextColumn)]
+            columns[name] = TextColumn(name, rows, join_cells(own))
     return Table("table", columns, rows, len(files), first.delimiter, first.header, first.unnamed)

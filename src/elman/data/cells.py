@@ -1,0 +1,274 @@
+"""The cells of one column of text: as Python's strings, as Arrow's, or as numbers.
+
+All give the same answers. A million Python strings take 60 MB and seconds to look at, so files are
+read into Arrow's arrays; numbers that a file holds are not kept as text, but can be written again
+exactly as they are in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAMPLE = 1000  # cells of a column that are looked at where a million would take seconds
+_MOST = 2_000_000  # of all columns together
+
+
+def count_first(columns: int) -> int:
+    """Return how many first rows of a table show what its columns hold."""
+    return min(_SAMPLE, max(20, _MOST // columns))
+
+
+class Cells:
+    """Cells as a list of strings.
+
+    Args:
+        texts: exactly as they are in the file.
+    """
+
+    values: NDArray[np.float64] | None = None  # numbers, if all cells are plain numbers or missing
+    encoded = False  # whether each distinct cell is kept once
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def texts(self) -> list[str]:
+        """Return all cells."""
+        return self._texts
+
+    def head(self, count: int) -> list[str]:
+        """Return the first cells."""
+        return self._texts[:count]
+
+    def sample(self) -> list[str]:
+        """Return about 1,000 cells: every k-th, because the first ones may all be gaps."""
+        return self._texts[:: max(1, len(self) // _SAMPLE)]
+
+    def cell(self, row: int) -> str:
+        """Return one cell."""
+        return self._texts[row]
+
+    def strings(self) -> Any:
+        """Return all cells as a list or as one array of pyarrow, whatever costs nothing."""
+        return self._texts
+
+    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
+        known: dict[str, int] = {}
+        codes = (known.setdefault(cell.strip(), len(known)) for cell in self._texts)
+        return np.fromiter(codes, np.int64, len(self._texts)), list(known)
+
+    def blank(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing but spaces, (n,)."""
+        return np.fromiter((not cell.strip() for cell in self._texts), bool, len(self._texts))
+
+
+class ArrowCells(Cells):
+    """Cells as Arrow's strings, or as indices in a dictionary of strings if they repeat.
+
+    Args:
+        data: chunked array of strings or of a dictionary of strings, without nulls.
+    """
+
+    def __init__(self, data: Any) -> None:
+        import pyarrow as pa
+
+        self.data = data
+        self.encoded = pa.types.is_dictionary(data.type)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def texts(self) -> list[str]:
+        """Return all cells."""
+        cells: list[str] = self.data.to_pylist()
+        return cells
+
+    def head(self, count: int) -> list[str]:
+        """Return the first cells."""
+        cells: list[str] = self.data.slice(0, count).to_pylist()
+        return cells
+
+    def sample(self) -> list[str]:
+        """Return about 1,000 cells."""
+        every = np.arange(0, len(self), max(1, len(self) // _SAMPLE))
+        cells: list[str] = self.data.take(every).to_pylist()
+        return cells
+
+    def cell(self, row: int) -> str:
+        """Return one cell."""
+        cell: str = self.data[row].as_py()
+        return cell
+
+    def strings(self) -> Any:
+        """Return all cells as one array of strings."""
+        import pyarrow as pa
+
+        return self.data.cast(pa.large_string()).combine_chunks()
+
+    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
+        data = self.data
+        if not self.encoded:
+            data = data.dictionary_encode()
+        data = data.unify_dictionaries()
+        parts = [chunk.indices.to_numpy() for chunk in data.chunks]
+        codes = np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+        # Every chunk has the same dictionary after unification.
+        distinct = data.chunk(0).dictionary.to_pylist() if parts else []
+        return merge_codes(codes, [cell.strip() for cell in distinct])
+
+    def blank(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing but spaces, (n,)."""
+        import pyarrow.compute as pc
+
+        if self.encoded:
+            codes, distinct = self.factorize()
+            return np.array([not cell for cell in distinct], dtype=bool)[codes]
+        trimmed = pc.utf8_trim_whitespace(self.data)
+        return np.asarray(pc.equal(pc.binary_length(trimmed), 0))
+
+
+class NumberCells(Cells):
+    """Cells that are all plain numbers or missing; their texts are read again when asked for.
+
+    Args:
+        data: chunked array of float64 or int64, with nulls.
+        exact: returns the cells as strings as they are in the file: all, or with True the first.
+    """
+
+    def __init__(self, data: Any, exact: Callable[[bool], Cells]) -> None:
+        self.data, self._exact = data, exact
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def values(self) -> NDArray[np.float64]:  # type: ignore[override]
+        """The numbers, (n,) float64, NaN where one is missing."""
+        return np.asarray(self.data.to_numpy(), dtype=np.float64)
+
+    def texts(self) -> list[str]:
+        """Return all cells."""
+        return self._exact(False).texts()
+
+    def head(self, count: int) -> list[str]:
+        """Return the first cells."""
+        first = self._exact(True)
+        few = min(count, len(self)) <= len(first)
+        return (first if few else self._exact(False)).head(count)
+
+    def sample(self) -> list[str]:
+        """Return the first cells: which they are does not matter among plain numbers."""
+        return self._exact(True).head(_SAMPLE)
+
+    def cell(self, row: int) -> str:
+        """Return one cell."""
+        first = self._exact(True)
+        if row < len(first):
+            return first.cell(row)
+        return self._exact(False).cell(row)
+
+    def strings(self) -> Any:
+        """Return all cells as one array of strings."""
+        return self._exact(False).strings()
+
+    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
+        return self._exact(False).factorize()
+
+    def blank(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing but spaces, (n,)."""
+        gaps = self.data.null_count or np.isnan(self.values).any()
+        return self._exact(False).blank() if gaps else np.zeros(len(self), dtype=bool)
+
+
+class WholeCells(Cells):
+    """Cells that are whole numbers, all written as Python writes them.
+
+    Args:
+        data: chunked array of int64, without nulls.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def values(self) -> NDArray[np.float64]:  # type: ignore[override]
+        """The numbers, (n,) float64."""
+        return np.asarray(self.data.to_numpy(), dtype=np.float64)
+
+    def texts(self) -> list[str]:
+        """Return all cells."""
+        return list(map(str, self.data.to_pylist()))
+
+    def head(self, count: int) -> list[str]:
+        """Return the first cells."""
+        return list(map(str, self.data.slice(0, count).to_pylist()))
+
+    def sample(self) -> list[str]:
+        """Return about 1,000 cells."""
+        values = self.data.to_numpy()
+        return list(map(str, values[:: max(1, len(self) // _SAMPLE)].tolist()))
+
+    def cell(self, row: int) -> str:
+        """Return one cell."""
+        return str(self.data[row].as_py())
+
+    def strings(self) -> Any:
+        """Return all cells as one array of strings."""
+        import pyarrow as pa
+
+        return self.data.cast(pa.large_string()).combine_chunks()
+
+    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+        """Return the index of every cell, (n,), in the distinct cells."""
+        import pyarrow as pa
+
+        encoded = pa.array(self.data.to_numpy()).dictionary_encode()
+        codes = encoded.indices.to_numpy().astype(np.int64)
+        return codes, list(map(str, encoded.dictionary.to_pylist()))
+
+    def blank(self) -> NDArray[np.bool_]:
+        """Return which cells hold nothing but spaces, (n,): none."""
+        return np.zeros(len(self), dtype=bool)
+
+
+def join_cells(parts: Sequence[Cells]) -> Cells:
+    """Return the cells of several files as those of one column."""
+    import pyarrow as pa
+
+    if all(isinstance(part, NumberCells | WholeCells) for part in parts):
+        chunks = [c.cast(pa.float64()) for p in parts for c in p.data.chunks]  # type: ignore[attr-defined]
+
+        def exact(first: bool) -> Cells:
+            texts = parts[0].sample() if first else [t for part in parts for t in part.texts()]
+            return Cells(texts)
+
+        return NumberCells(pa.chunked_array(chunks), exact)
+    return Cells([cell for part in parts for cell in part.texts()])
+
+
+def merge_codes(
+    codes: NDArray[np.int64], distinct: list[str]
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return codes and the values that they stand for, of which each occurs once.
+
+    Args:
+        codes: index in `distinct` of every cell, (n,).
+        distinct: values, in order of appearance.
+    """
+    known: dict[str, int] = {}
+    merged = [known.setdefault(value, len(known)) for value in distinct]
+    if len(known) < len(distinct):
+        codes = np.array(merged, dtype=np.int64)[codes]
+    return codes, list(known)
