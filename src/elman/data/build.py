@@ -128,7 +128,11 @@ def _dataset(
 ) -> Dataset:
     lines = table.rows.lines
     noun = table.rows.noun
-    ids = () if lines is not None else tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
+    ids = (
+        ()
+        if lines is not None
+        else table.rows.ids or tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
+    )
     source = table.faults.source
     dataset = Dataset(inputs, target, source, layout, lines, ids, groups, static=static)
     # Stored in the layout, so that a later file can be checked without the labels of this one.

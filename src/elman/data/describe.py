@@ -51,7 +51,8 @@ def describe(dataset: Dataset, unit: Unit | None = None) -> str:
             lines += textwrap.wrap(guess.line, 98, initial_indent="  ", subsequent_indent="    ")
     if notes:
         lines.append("Noted:")
-        lines += [_cut(f"  {note}", 100) for note in notes]
+        for note in notes:
+            lines += textwrap.wrap(note, 98, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
 
 

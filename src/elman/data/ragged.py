@@ -91,6 +91,36 @@ def to_objects(values: Sequence[Any]) -> NDArray[Any]:
     return array
 
 
+def is_channels_first(steps: int, channels: int) -> bool:
+    """Whether sequences (T, C) have so few steps that they may have been stored as (C, T)."""
+    return channels > steps
+
+
+def ask_channels_first(what: str, shape: tuple[int, ...], verb: str) -> str:
+    """Return the hint that sequences may have been stored channels first.
+
+    Args:
+        what: the array.
+        shape: (n, T, C).
+        verb: what to do with the transposed array.
+    """
+    n, steps, channels = shape
+    return (
+        f"{what} of shape {shape} was read as {n:,} sequences of {steps} steps and {channels} "
+        f"channels, more channels than steps. If it holds {steps} channels of {channels} steps, as "
+        f"aeon, sktime and tsai store it, {verb} X.transpose(0, 2, 1)"
+    )
+
+
+def trailing_gaps(values: NDArray[Any]) -> int:
+    """Return the number of steps at the end of (T, C) in which every channel is NaN.
+
+    A sequence without any value has none: it is refused and not shortened.
+    """
+    gaps = np.isnan(values).all(axis=1)
+    return 0 if gaps.all() else int(np.argmin(gaps[::-1]))
+
+
 NOT_LABELLED = -100  # the class code of a step without a label, torch's ignore_index
 
 

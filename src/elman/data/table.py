@@ -36,6 +36,7 @@ class Rows:
         lines: line of the file on which each row starts, (n,), or None if the file has no lines.
         files: file of each row; empty if all rows are from `faults.source`.
         noun: word for a row in messages about rows without a line number.
+        ids: names of the rows; empty if they have none.
         named: whether the file names its columns, so that messages can use the names.
         faulty: rows with a fault, recorded while cells are read.
     """
@@ -45,6 +46,7 @@ class Rows:
     files: tuple[str, ...] = ()
     noun: str = "row"
     named: bool = True
+    ids: tuple[str, ...] = ()
     faulty: set[int] = field(default_factory=set)
 
     def place(self, row: int, name: str | None = None, detail: str = "") -> Place:

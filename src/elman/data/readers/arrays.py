@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +18,26 @@ from numpy.typing import NDArray
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess
 from elman.data.faults import Faults, Place, check_numbers, format_count, unknown_name
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, ask_channels_first, is_channels_first
+from elman.data.readers.npy import Packed, open_npy, open_npz, unpack
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, LabelCells, Rows, Steps, Table
 from elman.errors import DataError
 
 Array = NDArray[Any]
+# What to do about arrays of other types.
+_REMEDIES = {
+    "c": "Save what matters of complex numbers: np.abs(X), or real and imaginary parts as channels:"
+    " np.stack([X.real, X.imag], axis=-1).",
+    "M": "Save numbers, such as seconds: (X - X[:, :1]) / np.timedelta64(1, 's').",
+    "m": "Save numbers, such as seconds: X / np.timedelta64(1, 's').",
+    "V": "Save the fields as channels: numpy.lib.recfunctions.structured_to_unstructured(X).",
+    "U": "Save numbers, X.astype(float); read text and words from a CSV file or JSON lines.",
+}
 _CHANNEL_NAMES = ("names", "channel_names", "channels", "columns", "feature_names", "features")
+_SEQUENCE_NAMES = ("names", "ids", "id", "sequence_names", "case_names", "filenames", "files")
 _STATIC, _STATIC_NAMES = ("static",), "static_names"
 _LENGTHS = ("lengths", "length", "lens")
-# Parts of the name of an input file, and what replaces them in the name of its label file.
-_BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
 
 
 def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions]:
@@ -40,9 +46,9 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     Returns: the table, and the options with the file of labels next to a `.npy` file.
     """
     if path.suffix.lower() == ".npy":
-        arrays, options = _open_npy(path, faults.source, options)
+        arrays, options = open_npy(path, faults.source, options)
     else:
-        arrays = _open_npz(path, faults.source)
+        arrays = open_npz(path, faults.source)
         if len(options.values) > 1:
             raise faults.error(
                 "shape",
@@ -51,15 +57,27 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             )
     name = next((n for n in arrays if n.lower() in _LENGTHS), None)
     lengths = arrays.pop(name) if name else None
-    channels = _pop_channel_names(arrays)
-    rows = Rows(faults, noun="sequence", named=False)
+    packed = unpack(arrays, lengths, options, faults)
+    if packed is not None:
+        flag = f"--values {packed.name}"
+        faults.guesses.append(Guess("format", (), packed.guess, flag, "--values NAME", "sure"))
+    channels = _pop_channel_names(arrays, packed)
+    n = (
+        len(packed.offsets) - 1
+        if packed
+        else max((len(a) for a in arrays.values() if a.ndim), default=0)
+    )
+    ids = packed.ids if packed and packed.ids else _pop_ids(arrays, n)
+    rows = Rows(faults, noun="sequence", named=False, ids=ids)
     static, options = _pop_static(arrays, rows, options)
     columns: dict[str, Column] = {
         name: ArrayColumn(name, rows, array, lengths, channels) for name, array in arrays.items()
     }
+    if packed is not None:
+        array = arrays[packed.name]
+        columns[packed.name] = PackedColumn(packed.name, rows, array, packed.offsets, channels)
     columns |= static
-    size = max((len(array) for array in arrays.values() if array.ndim), default=0)
-    return Table("arrays", columns, rows, size, noun="array"), options
+    return Table("arrays", columns, rows, n, noun="array"), options
 
 
 class ArrayColumn(Column):
@@ -94,19 +112,7 @@ class ArrayColumn(Column):
     def series(self) -> tuple[Ragged, str]:
         """Return the valid steps, (N, C), and a note that counts sequences padded with NaN."""
         array = self.array
-        problem = ""
-        if array.dtype.kind not in "fiub":
-            problem = f"array {self.name!r} is of {array.dtype}, expected numbers"
-        elif array.ndim not in (2, 3):
-            problem = (
-                f"array {self.name!r} has the shape {array.shape}, expected (n, T, C) or (n, T)"
-            )
-        elif 0 in array.shape:
-            problem = f"array {self.name!r} has the shape {array.shape}, expected no 0 in it"
-        if problem:
-            remedy = "Save numbers, (sequences, time steps, channels)."
-            source = self.rows.faults.source
-            raise DataError(problem, remedy=remedy, source=source, rule="shape")
+        self._refuse_unreadable((2, 3), "(n, T, C) or (n, T)")
         values = self.blank(array.astype(np.float64)).reshape(*array.shape[:2], -1)
         steps, channels = values.shape[1:]
         lengths = self._find_ends(values)
@@ -123,8 +129,26 @@ class ArrayColumn(Column):
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         ragged = Ragged(values[mask].reshape(-1, channels), offsets)
         count = format_count(short, "sequence")
-        note = f"{count} end early: steps of NaN alone at the end" if short else ""
-        return check_numbers(ragged, place, self.rows.faults), note
+        notes = [f"{count} end early: steps of NaN alone at the end"] if short else []
+        if len(self.channels) != channels and is_channels_first(steps, channels):
+            notes.append(ask_channels_first(f"array {self.name!r}", array.shape, "save"))
+        return check_numbers(ragged, place, self.rows.faults), "; ".join(notes)
+
+    def _refuse_unreadable(self, dimensions: tuple[int, ...], expected: str) -> None:
+        """Raise DataError unless the array holds numbers, with one of the numbers of dimensions."""
+        array = self.array
+        remedy = "Save numbers, (sequences, time steps, channels)."
+        if array.dtype.kind not in "fiub":
+            problem = f"array {self.name!r} is of {array.dtype}, expected numbers"
+            remedy = _REMEDIES.get(array.dtype.kind, remedy)
+        elif array.ndim not in dimensions:
+            problem = f"array {self.name!r} has the shape {array.shape}, expected {expected}"
+        elif 0 in array.shape:
+            problem = f"array {self.name!r} has the shape {array.shape}, expected no 0 in it"
+        else:
+            return
+        source = self.rows.faults.source
+        raise DataError(problem, remedy=remedy, source=source, rule="shape")
 
     def _find_ends(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the length of each sequence, (n,): from the file, or without trailing NaN."""
@@ -157,6 +181,10 @@ class ArrayColumn(Column):
         # scikit-learn and pandas often store y as a column.
         if target.ndim == 2 and target.shape == (n, 1) and steps.padded != 1:
             target = target[:, 0]
+        offsets = np.concatenate([[0], np.cumsum(steps.lengths)]).astype(np.int64)
+        total = int(offsets[-1])
+        if steps.padded is None and total != n and target.shape in ((total,), (total, 1)):
+            return target.reshape(total), offsets
         wide = wide and target.ndim == 2 and target.shape[0] == n and target.shape[1] > 0
         if target.shape not in ((n,), (n, steps.padded)) and not wide:
             raise self.rows.faults.error(
@@ -174,7 +202,7 @@ class ArrayColumn(Column):
         if target.shape != (n, steps.padded):
             return target, None
         mask: NDArray[np.bool_] = np.arange(steps.padded or 0) < steps.lengths[:, None]
-        return target[mask], np.concatenate([[0], np.cumsum(steps.lengths)]).astype(np.int64)
+        return target[mask], offsets
 
     def label_cells(self, steps: Steps | None, per_step: bool) -> LabelCells:
         """Return one label per sequence from y (n,), or one per step from y (n, T)."""
@@ -215,15 +243,64 @@ class ArrayColumn(Column):
         return self.array.astype(np.float64) if numeric else None
 
 
-def _pop_channel_names(arrays: dict[str, Array]) -> tuple[str, ...]:
+class PackedColumn(ArrayColumn):
+    """The steps of all sequences in one array, (N, C) or (N,).
+
+    Args:
+        offsets: where each sequence starts, and the end, (n + 1,).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: Rows,
+        array: Array,
+        offsets: NDArray[np.int64],
+        channels: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(name, rows, array, None, channels)
+        self.offsets = offsets
+        self.nested, self.padded = True, None
+
+    def series(self) -> tuple[Ragged, str]:
+        """Return the steps, (N, C); NaN at the end of a sequence is a gap, its length is known."""
+        self._refuse_unreadable((1, 2), "(N, C) or (N,)")
+        values = self.blank(self.array.astype(np.float64)).reshape(len(self.array), -1)
+        ragged = Ragged(values, self.offsets)
+
+        def place(step: int, channel: int) -> Place:
+            i = int(np.searchsorted(self.offsets, step, side="right")) - 1
+            where = f"step {step - self.offsets[i] + 1}, channel {channel + 1}: "
+            return self.rows.place(i, None, where)
+
+        return check_numbers(ragged, place, self.rows.faults), ""
+
+
+def _pop_ids(arrays: dict[str, Array], n: int) -> tuple[str, ...]:
+    """Remove and return the array of text that names the n sequences, if any."""
+    for name, array in list(arrays.items()):
+        text = array.dtype.kind in "US" and array.shape == (n,)
+        if text and name.lower() in _SEQUENCE_NAMES and len(set(array.tolist())) == n:
+            del arrays[name]
+            return tuple(_texts(array))
+    return ()
+
+
+def _texts(array: Array) -> list[str]:
+    texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    return list(map(str, texts.tolist()))
+
+
+def _pop_channel_names(arrays: dict[str, Array], packed: Packed | None) -> tuple[str, ...]:
     """Remove and return the array of text that names the channels of an array (n, T, C), if any."""
     counts = {array.shape[2] for array in arrays.values() if array.ndim == 3}
+    if packed is not None:
+        counts.update(arrays[packed.name].shape[1:])
     for name, array in list(arrays.items()):
         text = array.ndim == 1 and array.dtype.kind in "US" and len(array) in counts
         if text and name.lower() in _CHANNEL_NAMES and len(set(array.tolist())) == len(array):
             del arrays[name]
-            texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-            return tuple(texts.tolist())
+            return tuple(_texts(array))
     return ()
 
 
@@ -266,8 +343,7 @@ def _pop_static(
         own = names if len(names) == width else tuple(f"{key}[{c + 1}]" for c in range(width))
         for name, cells in zip(own if width > 1 or names else (key,), table.T, strict=True):
             if cells.dtype.kind in "US":
-                texts = np.char.decode(cells, "utf-8") if cells.dtype.kind == "S" else cells
-                columns[name] = TextColumn(name, rows, texts.tolist())
+                columns[name] = TextColumn(name, rows, _texts(cells))
             else:
                 columns[name] = NumberColumn(name, rows, cells)
     return columns, dataclasses.replace(options, static=tuple(columns))
@@ -277,115 +353,3 @@ def _pop_names(arrays: dict[str, Array]) -> tuple[str, ...]:
     """Remove and return the array of text that names the static features, if any."""
     array = arrays.pop(_STATIC_NAMES, None)
     return () if array is None else tuple(map(str, array.ravel().tolist()))
-
-
-def load_npy(path: Path, source: str) -> Array:
-    """Return the array of a `.npy` file."""
-    with path.open("rb") as file:
-        return _load(file, path.stat().st_size, source, "")
-
-
-def _open_npz(path: Path, source: str) -> dict[str, Array]:
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Not numpy.load: it trusts the shape in the header and allocates memory before it
-            # reads the content.
-            for entry in archive.infolist():
-                with archive.open(entry) as file:
-                    name = entry.filename.removesuffix(".npy")
-                    arrays[name] = _load(file, entry.file_size, source, f"array {name!r}: ")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise _damaged(str(error), source, "") from None
-    if not arrays:
-        raise DataError(
-            "the file holds no arrays",
-            remedy="Save X and y with numpy.savez.",
-            source=source,
-            rule="empty",
-        )
-    return arrays
-
-
-def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
-    """Read one array, after checking its header against the size of its content.
-
-    Args:
-        size: bytes of the whole file.
-    """
-    read_header: dict[tuple[int, int], Callable[..., Any]] = {
-        # Version 3.0 is for structured types with names beyond Latin-1, which are refused anyway.
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    try:
-        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-        if version not in read_header:
-            raise ValueError(f"version {version} of the format, expected 1.0 or 2.0")
-        shape, fortran, dtype = read_header[version](file)
-        # numpy.load would refuse too, but names pickle as the remedy.
-        if dtype.hasobject:
-            raise DataError(
-                f"{what}Python objects, which only pickle can read and elman never does",
-                remedy="Save sequences of unequal length padded, with an array of lengths.",
-                source=source,
-                rule="pickle",
-            )
-        content = file.read()
-        # As Python integers: a forged shape overflows int64 and would look small.
-        count = int(np.prod(shape, dtype=object)) if shape else 1
-        if count * dtype.itemsize != len(content):
-            raise ValueError(
-                f"{len(content):,} bytes of content, expected {count * dtype.itemsize:,} for shape"
-                f" {shape} of {dtype}"
-            )
-    except (ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise _damaged(str(error), source, what) from None
-    array = np.frombuffer(content, dtype=dtype)
-    return array.reshape(shape, order="F" if fortran else "C")
-
-
-def _damaged(problem: str, source: str, what: str) -> DataError:
-    return DataError(
-        f"{what}not readable as a NumPy array: {problem}",
-        remedy="Check that it was written to the end, by numpy.save or numpy.savez.",
-        source=source,
-        rule="damaged",
-    )
-
-
-def _open_npy(
-    path: Path, source: str, options: ReadOptions
-) -> tuple[dict[str, Array], ReadOptions]:
-    """Return the array of inputs and, from the named or a neighbouring file, the labels."""
-    arrays = {path.name: load_npy(path, source)}
-    options = dataclasses.replace(options, values=(path.name,))
-    guess = _find_labels(path)
-    if options.labelled is False or not (options.target or guess):
-        return arrays, options
-    if options.target:
-        file = Path(options.target)
-        file = file if file.is_file() else path.parent / options.target
-        if not file.is_file():
-            raise DataError(
-                f"there is no file {options.target!r} of labels",
-                remedy="Give the path of a .npy file with --target PATH.",
-                source=source,
-                rule="label",
-            )
-        note: tuple[str, ...] = ()
-    elif guess:
-        file, note = guess, (f"--target {guess.name}: the labels beside it, by the name",)
-    arrays[str(file)] = load_npy(file, str(file))
-    return arrays, dataclasses.replace(options, target=str(file), notes=(*options.notes, *note))
-
-
-def _find_labels(path: Path) -> Path | None:
-    """Return the label file that matches an input file, such as y_test.npy for X_test.npy."""
-    stem = path.stem
-    names = [stem.replace(x, y) for x, y in _BESIDE if x in stem]
-    names += [f"{stem}_y", f"{stem}_labels"]
-    found = [path.with_name(f"{name}.npy") for name in names]
-    return next((file for file in found if file != path and file.is_file()), None)

@@ -13,8 +13,8 @@ from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, list_names
 from elman.data.readers import TextFile, load_text
-from elman.data.readers.arrays import load_npy
 from elman.data.readers.csv import read_csv
+from elman.data.readers.npy import load_npy
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, Rows, Table
 from elman.errors import DataError
