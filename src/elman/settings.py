@@ -141,18 +141,14 @@ class ModelSettings:
     """The network: section [model]."""
 
     cell: Annotated[CellName | None, Help("Recurrent cell.", CHOSEN)] = None
-    nonlinearity: Annotated[Literal["tanh", "relu"], Help("Activation function of cell rnn.")] = (
-        "tanh"
-    )
+    nonlinearity: Annotated[Literal["tanh", "relu"], Help("Activation of cell rnn.")] = "tanh"
     hidden_size: Annotated[
         Annotated[int, Ge(1)] | None, Help("Units of each layer and direction.", CHOSEN)
     ] = None
     num_layers: Annotated[
         Annotated[int, Ge(1)] | None, Help("Number of stacked recurrent layers.", CHOSEN)
     ] = None
-    bidirectional: Annotated[bool | None, Help("Read the sequence in both directions.", CHOSEN)] = (
-        None
-    )
+    bidirectional: Annotated[bool | None, Help("Read the sequence both ways.", CHOSEN)] = None
     dropout: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None,
         Help("Dropout rate on embeddings, between layers and before the output.", CHOSEN),
@@ -166,6 +162,10 @@ class ModelSettings:
     ] = "auto"
     embedding_size: Annotated[
         Annotated[int, Ge(1)] | None, Help("Size of the embedding of a token.", CHOSEN)
+    ] = None
+    static_to: Annotated[
+        Literal["readout", "state", "both"] | None,
+        Help("What static features are joined to: the readout, the first state, or both.", CHOSEN),
     ] = None
     initialization: Annotated[
         Literal["orthogonal", "torch"],

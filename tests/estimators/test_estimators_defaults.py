@@ -21,6 +21,7 @@ from elman.settings import ModelSettings, TrainingSettings
 
 NUMBERS = DataStatistics(100, 20.0, 3, 0, 0, 4, False)
 TOKENS = DataStatistics(100, 20.0, 0, 0, 50, 4, True)
+STATIC = dataclasses.replace(NUMBERS, static=2)
 OPEN_MODEL = [f.name for f in dataclasses.fields(ModelSettings) if f.default in (None, "auto")]
 OPEN_TRAINING = [
     f.name
@@ -33,10 +34,11 @@ ONLY_NUMBERS = {"noise"}
 
 
 @pytest.mark.parametrize("effort", ["quick", "normal", "high"])
-@pytest.mark.parametrize("figures", [NUMBERS, TOKENS])
+@pytest.mark.parametrize("figures", [NUMBERS, TOKENS, STATIC])
 def test_all_that_is_open_is_chosen_and_told(figures, effort):
     network, training, told = choose(figures, ModelSettings(), TrainingSettings(effort=effort))
     unused = ONLY_TOKENS if figures.channels else ONLY_NUMBERS
+    unused = unused if figures.static else unused | {"static_to"}
     for owner, names in ((network, OPEN_MODEL), (training, OPEN_TRAINING)):
         for name in names:
             value = getattr(owner, name)

@@ -68,12 +68,14 @@ class Batch:
         lengths: valid steps of each row, (B,) int64.
         target: class codes, (B,), or (B, K), or (B, T) or (B, T, K) with zeros past each row's end.
         weight: (B,) or (B, T), or None.
+        static: features of whole sequences, (B, S), or None.
     """
 
     x: Tensor
     lengths: Tensor
     target: Tensor
     weight: Tensor | None = None
+    static: Tensor | None = None
 
 
 def pad(ragged: Ragged) -> Tensor:
@@ -95,7 +97,13 @@ def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:
         lengths=torch.from_numpy(inputs.lengths),
         target=_side_by_side(examples.target, index),
         weight=None if examples.weight is None else _side_by_side(examples.weight, index),
+        static=static_of(inputs),
     )
+
+
+def static_of(inputs: Ragged) -> Tensor | None:
+    """Return the static features of encoded sequences, (n, S), or None if there are none."""
+    return None if inputs.static is None else torch.from_numpy(inputs.static)
 
 
 def _at(values: Any, index: NDArray[np.int64]) -> Any:

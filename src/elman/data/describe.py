@@ -38,6 +38,7 @@ def describe(dataset: Dataset, unit: Unit | None = None) -> str:
         ("format", _format(dataset)),
         ("sequences", _lengths(dataset, unit)),
         ("input", _input(dataset, unit)),
+        ("static", _static(dataset)),
         ("missing", _missing(dataset)),
         ("target", _target(dataset)),
         ("", _counts(dataset)),
@@ -157,6 +158,24 @@ def _input(dataset: Dataset, unit: Unit | None) -> str:
     if layout.format == "rows" and not _is_generated(dataset):
         return f"numbers, 1 channel over {count} columns: {listed}"
     return f"numbers, {format_count(count, 'channel')}: {listed}"
+
+
+def _static(dataset: Dataset) -> str:
+    """Return the static features: numbers with their range, categories with their number."""
+    static = dataset.static
+    if static is None or not len(static):
+        return ""
+    parts = []
+    for name, column in zip(static.number_names, static.numbers.T, strict=True):
+        known = column[~np.isnan(column)]
+        span = f"{known.min():.4g} to {known.max():.4g}" if len(known) else "no value"
+        gaps = f", {len(column) - len(known):,} missing" if len(known) < len(column) else ""
+        parts.append(f"{name} ({span}{gaps})")
+    for name, cells in zip(static.category_names, static.categories.T.tolist(), strict=True):
+        count = len(set(cells) - {""})
+        gaps = f", {cells.count(''):,} missing" if "" in cells else ""
+        parts.append(f"{name} ({count:,} {'category' if count == 1 else 'categories'}{gaps})")
+    return ", ".join(parts)
 
 
 def _numbers(layout: Layout) -> int:

@@ -26,10 +26,13 @@ class Ragged:
     Args:
         values: the steps of all sequences, (N, ...): (N, C) numbers, (N,) tokens or tags.
         offsets: where each sequence starts, and the end, (n + 1,) int64, from 0 to N.
+        static: encoded features of whole sequences that go with the steps, (n, S) float32; None if
+            there are none.
     """
 
     values: NDArray[Any]
     offsets: NDArray[np.int64]
+    static: NDArray[np.float32] | None = None
 
     @classmethod
     def from_list(cls, sequences: Sequence[Any], dtype: Any = None) -> Ragged:
@@ -52,7 +55,7 @@ class Ragged:
 
     def with_values(self, values: NDArray[Any]) -> Ragged:
         """Return the same lengths over other step values, (N, ...)."""
-        return Ragged(values, self.offsets)
+        return Ragged(values, self.offsets, self.static)
 
     def take(self, index: NDArray[np.int64]) -> Ragged:
         """Return the sequences at `index`, (m,), in that order."""
@@ -61,7 +64,8 @@ class Ragged:
         np.cumsum(lengths, out=offsets[1:])
         # Difference between the index of a step here and its index in the result.
         shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
+        static = None if self.static is None else self.static[index]
+        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

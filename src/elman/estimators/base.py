@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import batch_by_length, pad
+from elman.data.batches import batch_by_length, pad, static_of
 from elman.data.dataset import Dataset, Layout
 from elman.errors import DataError
 from elman.estimators.card import describe_model, make_card
@@ -24,7 +23,7 @@ from elman.estimators.labels import refuse_other_lengths
 from elman.estimators.parameters import Settings, refuse_missing_device
 from elman.estimators.prepare import Prepared, Previous, prepare, read_split
 from elman.estimators.reading import SequenceReader
-from elman.estimators.storage import write_card, write_folder
+from elman.estimators.storage import evaluation_mode, write_card, write_folder
 from elman.evaluate import Check, Report, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel
@@ -33,18 +32,6 @@ from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
 _BATCH = 256  # sequences per batch in prediction
-
-
-@contextmanager
-def _evaluation_mode(model: SequenceModel) -> Iterator[None]:
-    """Predict without dropout, also if the user has called `model_.train()`, and restore it."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 class SequenceEstimator(SequenceReader):
@@ -60,6 +47,7 @@ class SequenceEstimator(SequenceReader):
         groups: Any = None,
         column_names: Sequence[str] = (),
         test_data: tuple[Any, ...] | None = None,
+        static: Any = None,
     ) -> Self:
         """Train on labelled sequences.
 
@@ -74,21 +62,24 @@ class SequenceEstimator(SequenceReader):
                 None means the labels of the data set X.
             sample_weight: n numbers, the weight of each sequence in the loss; if there is a target
                 at every step, also n lists with one weight per step. A weight of 0 excludes it.
-            validation_data: (X, y) or (X, y, sample_weight), used for validation instead of a
-                share of X.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, static), used
+                for validation instead of a share of X.
             on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
                 `elman.explain.Watch`, which has access to the network itself.
             groups: n group labels, one per sequence; the validation split consists of whole
                 groups.
             column_names: names of the channels of X, if X is arrays.
-            test_data: (X, y), evaluated during the training for its curve in `history_` and
+            test_data: like `validation_data`, but evaluated only for the curve in `history_` and
                 `plot_history`. Nothing is chosen by it and the weights are the same bits without
                 it. The evaluations cost at most 3 % of the training: a large test split is
                 evaluated every few epochs, or a fixed sample of it; see `history_.monitored`.
+            static: features of whole sequences, such as the age of a patient: an array (n,) or
+                (n, k), a data frame, or columns by name. Numbers may be missing; columns with text
+                are categories.
         Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
         prepared = self.prepare(
-            X, y, sample_weight, validation_data, groups, column_names=column_names
+            X, y, sample_weight, validation_data, groups, column_names=column_names, static=static
         )
         if test_data is not None:
             prepared = self.monitor(prepared, test_data)
@@ -105,11 +96,12 @@ class SequenceEstimator(SequenceReader):
         column_names: Sequence[str] = (),
         target_names: Sequence[str] = (),
         layout: Layout | None = None,
+        static: Any = None,
     ) -> Prepared:
         """Do everything in `fit` that precedes training; `fit_prepared` then trains.
 
         Args:
-            X, y, sample_weight, validation_data, groups: as for `fit`.
+            X, y, sample_weight, validation_data, groups, static: as for `fit`.
             column_names: names of the channels, used if X has no column names.
             target_names: names of the predicted numbers.
             layout: how the files that X and y come from were read; it is saved with the model.
@@ -132,6 +124,7 @@ class SequenceEstimator(SequenceReader):
             previous=previous,
             target_names=target_names,
             layout=layout,
+            static=static,
         )
 
     def monitor(
@@ -145,8 +138,9 @@ class SequenceEstimator(SequenceReader):
             every_epoch: evaluate all of it after every epoch, whatever that costs.
         Raises: the same errors as `fit`.
         """
-        test = read_split(test_data, prepared.columns, self.targets, self.per_step)
-        sequences = prepared.encoder.encode_sequences(test.X)
+        encoder = prepared.encoder
+        test = read_split(test_data, prepared.columns, self.targets, self.per_step, encoder)
+        sequences = encoder.encode_sequences(test.X, static=test.static)
         monitor = Monitor.plan(
             test.to_examples(sequences, prepared.target),
             prepared.examples,
@@ -178,7 +172,14 @@ class SequenceEstimator(SequenceReader):
         self._memory = memory if prepared.one_pass else {}
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        static: Any = None,
+    ) -> Self:
         """Train for one pass over these sequences, starting from the current weights.
 
         The first call fixes the classes, channels, vocabulary, scaling and the baselines of
@@ -188,7 +189,7 @@ class SequenceEstimator(SequenceReader):
         only to `fit`.
 
         Args:
-            X, y, sample_weight: the same as for `fit`.
+            X, y, sample_weight, static: the same as for `fit`.
             classes: all labels that any call will contain, for the first call; None means the
                 labels in the y of that call.
         """
@@ -204,6 +205,7 @@ class SequenceEstimator(SequenceReader):
             classes=classes,
             previous=previous,
             passes=0 if previous is None else len(self.history_.epochs),
+            static=static,
         )
         return self.fit_prepared(prepared)
 
@@ -262,10 +264,12 @@ class SequenceEstimator(SequenceReader):
         count = len(inputs.values) if self.per_step else len(inputs)
         out = np.empty((count, self.target_.num_outputs))
         places = inputs.with_values(np.arange(len(inputs.values)))
-        with torch.no_grad(), TorchThreads(self.threads), _evaluation_mode(self.model_):
+        with torch.no_grad(), TorchThreads(self.threads), evaluation_mode(self.model_):
             for index in batch_by_length(inputs.lengths, _BATCH):
                 batch = inputs.take(index)
-                outputs = self._predict_batch(pad(batch), torch.from_numpy(batch.lengths)).numpy()
+                lengths = torch.from_numpy(batch.lengths)
+                static = () if batch.static is None else (torch.from_numpy(batch.static),)
+                outputs = self._predict_batch(pad(batch), lengths, *static).numpy()
                 if self.per_step:
                     mask = np.arange(outputs.shape[1]) < batch.lengths[:, None]  # (B, T)
                     out[places.take(index).values] = outputs[mask]
@@ -273,35 +277,24 @@ class SequenceEstimator(SequenceReader):
                     out[index] = outputs
         return self.target_.to_output_units(out)
 
-    def _predict_batch(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Predict a padded batch, given its lengths: (B, K) or (B, T, K), float64."""
-        return self.target_.transform_outputs(self.model_(x, lengths))
+    def _predict_batch(self, x: Tensor, lengths: Tensor, *static: Tensor) -> Tensor:
+        """Predict a padded batch, given lengths and features: (B, K) or (B, T, K), float64."""
+        return self.target_.transform_outputs(self.model_(x, lengths, *static))
 
-    def split_steps(self, encoded: EncodedSequences, predictions: NDArray[Any]) -> Any:
-        """Return predictions, (n, ...), or if they are per step, n arrays (T_i, ...).
-
-        The n arrays are in an object array, which scikit-learn can join and index, as a list of
-        arrays of unequal length it could not.
-        """
-        if not self.per_step:
-            return predictions
-        arrays = np.empty(len(encoded), dtype=object)
-        for i, own in enumerate(encoded.inputs.with_values(predictions)):
-            arrays[i] = own
-        return arrays
-
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, static: Any = None) -> Any:
         """Predict each sequence, or each step.
 
         Args:
             X: sequences in the same form as for `fit`, with channels matched by name where there
                 are names; a path or a long data frame, read as the training file was; a data set;
                 or the result of `encode`.
+            static: their static features, matched by name as in `fit`; None if X is a file, data
+                set or result of `encode`, which have their own.
         Returns: the most probable class, (n,); for multilabel targets an integer indicator, (n, K),
             1 where the probability is above 1/2; or numbers in the target's unit, (n,), or (n, K)
             if y had K columns. Predictions per step are an object array of n arrays (T_i, ...).
         """
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         return self.split_steps(encoded, self.target_.decide(self.predict_encoded(encoded)))
 
     def evaluate(
@@ -312,11 +305,12 @@ class SequenceEstimator(SequenceReader):
         groups: Any = None,
         duplicates: Any = None,
         resamples: int = 1000,
+        static: Any = None,
     ) -> Any:
         """Compare predictions with y, and with baselines fitted on the training split.
 
         Args:
-            X: the same as for `predict`.
+            X, static: the same as for `predict`.
             y: their targets, in the same form as for `fit`; None for those of a file or data set.
             groups: n group labels, one per sequence, such as subjects; the intervals are then
                 computed over whole groups.
@@ -328,7 +322,7 @@ class SequenceEstimator(SequenceReader):
         Raises: DataError if y contains a class that does not occur in the training data.
         """
         X, y = self.read_labelled(X, y)
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         inputs, labels = encoded.inputs, self.read_labels(encoded, y)
         refuse_other_lengths(inputs, labels)
         return self.target_.evaluate(
@@ -347,9 +341,13 @@ class SequenceEstimator(SequenceReader):
     def count_unknown(self, X: Any) -> Counter[str]:
         """Count the tokens of X that are not in the vocabulary and are read as unknown."""
         encoded = self.encode(X)
-        return self.encoder_.count_unknown(encoded.steps)
+        unknown = self.encoder_.count_unknown(encoded.steps)
+        features = self.encoder_.static
+        if features is not None and encoded.static is not None:
+            unknown += features.count_unknown(encoded.static)
+        return unknown
 
-    def check(self, X: Any, tolerance: float | None = None) -> list[Check]:
+    def check(self, X: Any, tolerance: float | None = None, static: Any = None) -> list[Check]:
         """Check that predictions do not depend on padding or batch.
 
         Each sequence is predicted alone, in batches, in different orders and with different
@@ -359,16 +357,21 @@ class SequenceEstimator(SequenceReader):
             X: sequences in the same form as for `fit`.
             tolerance: largest accepted difference in probability or standardised value. None means
                 0, bitwise equality, or 1e-6 if `model_` has been changed so that torch runs it (see
-                `SequenceModel.native`), because torch sums in an order that depends on the batch
+                `SequenceModel.is_exact`), because torch sums in an order that depends on the batch
                 size.
+            static: the same as for `predict`.
         """
-        inputs = self.encode(X).inputs
+        inputs = self.encode(X, static=static).inputs
         if tolerance is None:
-            tolerance = 1e-6 if isinstance(self.model_.native(), str) else 0.0
+            tolerance = 0.0 if self.model_.is_exact() else 1e-6
         ids = list(range(self.encoder_.vocabulary_size))
-        with torch.no_grad(), TorchThreads(self.threads), _evaluation_mode(self.model_):
+        with torch.no_grad(), TorchThreads(self.threads), evaluation_mode(self.model_):
             return check_invariance(
-                self._predict_batch, list(inputs), tolerance=tolerance, pad_ids=ids[1:4]
+                self._predict_batch,
+                list(inputs),
+                tolerance=tolerance,
+                pad_ids=ids[1:4],
+                static=static_of(inputs),
             )
 
     def describe_model(self) -> str:

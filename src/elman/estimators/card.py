@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from elman.data.faults import format_count
+from elman.data.faults import format_count, list_names
 from elman.estimators.encoder import Encoder
 from elman.estimators.storage import FittedState
 from elman.evaluate import Report
@@ -33,6 +33,11 @@ def describe_model(model: SequenceModel, encoder: Encoder) -> str:
         if not config.vocabulary_size
         else f"embedding of {config.vocabulary_size:,} tokens in {config.embedding_size} numbers"
     )
+    if encoder.static is not None and config.static_to is not None:
+        names = list_names(encoder.static.names, 6)
+        places = {"readout": "the readout", "state": "the first state"}
+        place = places.get(config.static_to, "the readout and the first state")
+        readout += f", static features {names} joined to {place}"
     noun = TASKS[config.task].nouns[config.num_outputs != 1]
     return (
         f"{source}, {cell} of {config.hidden_size} units, {layers}, {direction}, {readout}, "
@@ -54,6 +59,17 @@ def _describe_input(encoder: Encoder) -> str:
     gaps = ", ".join(map(encoder.name_column, np.flatnonzero(encoder.gaps)[:20]))
     missing = f", NaN where a value is missing in channels {gaps}" if gaps else ""
     return f"arrays of numbers (steps, {encoder.channels}){missing}"
+
+
+def _describe_call(encoder: Encoder) -> str:
+    """Return the line of code that predicts."""
+    if encoder.static is None:
+        return f"model.predict(X)  # X: {_describe_input(encoder)}"
+    names = ", ".join(encoder.static.names)
+    return (
+        f"# X: {_describe_input(encoder)}; S: a frame with the columns {names}, a row a sequence\n"
+        "model.predict(X, static=S)"
+    )
 
 
 def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
@@ -100,7 +116,7 @@ tags: [recurrent-neural-network, {config.cell}, sequences]
 from elman import load
 
 model = load("path/to/this/folder")
-model.predict(X)  # X: {_describe_input(encoder)}
+{_describe_call(encoder)}
 ```
 
 ## Data

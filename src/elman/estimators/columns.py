@@ -113,7 +113,7 @@ class TrainedColumns:
         if layout is None:
             return cls(columns, frozenset(), estimator)
         roles = [layout.id, layout.time, layout.target, *(layout.target or "").split(",")]
-        aside = {name.strip() for name in (*roles, *layout.aside) if name}
+        aside = {name.strip() for name in (*roles, *layout.aside, *layout.static) if name}
         return cls(columns, frozenset(aside - set(columns.names or ())), estimator)
 
     def select(self, present: Sequence[Any], where: str) -> list[Any]:

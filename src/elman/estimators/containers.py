@@ -21,8 +21,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch.nn.utils.rnn import PackedSequence
 
-from elman.data.dataset import Dataset, Layout, unit_of
-from elman.data.faults import list_names
+from elman.data.dataset import Dataset, Layout, Static, unit_of
 from elman.data.ragged import Ragged
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
@@ -41,6 +40,7 @@ class InputContainer:
         ids: name of each sequence; empty if they have none.
         names: for a data set, names of its channels.
         layout: for a data set, how its file was read.
+        static: for a data set, its static features.
     """
 
     sequences: Any
@@ -50,6 +50,7 @@ class InputContainer:
     ids: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     layout: Layout | None = None
+    static: Static | None = None
 
     def with_names(self, names: Sequence[str]) -> InputContainer:
         """Return the container with names of its channels; names that X has itself are kept.
@@ -202,13 +203,10 @@ def frame_of(X: Any) -> Any:
 
 
 def _from_dataset(X: Dataset, trained: TrainedColumns | None) -> InputContainer:
-    if X.static is not None:
-        problem = f"static features {list_names(X.static.names)} cannot be used by a network yet"
-        raise DataError(problem, remedy="Leave them out: --static none.", source=X.source)
     inputs, ids = X.inputs, X.name_sequences()
     names = X.layout.channel_names
     if not isinstance(inputs, Ragged) or inputs.values.ndim != 2:
-        return InputContainer(inputs, ids=ids, layout=X.layout)
+        return InputContainer(inputs, ids=ids, layout=X.layout, static=X.static)
     if not Columns.of_channels(names, inputs.values.shape[1]).names:
         names = ()  # the channels have only numbers
     if trained is not None and names:
@@ -216,7 +214,9 @@ def _from_dataset(X: Dataset, trained: TrainedColumns | None) -> InputContainer:
         if order != list(range(len(names))):
             inputs = inputs.with_values(inputs.values[:, order])
             names = tuple(names[c] for c in order)
-    return InputContainer(inputs, "channels", ids=ids, names=names, layout=X.layout)
+    return InputContainer(
+        inputs, "channels", ids=ids, names=names, layout=X.layout, static=X.static
+    )
 
 
 def _from_list(X: Sequence[Any], trained: TrainedColumns | None) -> InputContainer:

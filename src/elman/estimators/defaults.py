@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from elman.data.faults import format_count
 from elman.errors import SettingsError
+from elman.estimators.static import size_of
 from elman.models import ModelConfig, SequenceModel
 from elman.settings import ModelSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
 if TYPE_CHECKING:
-    from elman.estimators.encoder import EncodedSequences
+    from elman.estimators.encoder import EncodedSequences, Encoder
+    from elman.estimators.parameters import Settings
     from elman.estimators.targets import Target
 
 # With fewer training sequences, none are held out for validation: a small data set cannot spare a
@@ -61,6 +63,7 @@ class DataStatistics:
         per_step: whether there is a target at every step.
         task: `classification`, `multilabel` or `regression`.
         scaled: whether numbers are standardised.
+        static: number of static inputs.
     """
 
     sequences: int
@@ -72,6 +75,7 @@ class DataStatistics:
     per_step: bool
     task: OutputName = "classification"
     scaled: bool = True
+    static: int = 0
 
     @classmethod
     def of(
@@ -89,6 +93,7 @@ class DataStatistics:
             per_step=per_step,
             task=target.task,
             scaled=scaled,
+            static=size_of(encoder.static),
         )
 
     def __str__(self) -> str:
@@ -96,11 +101,39 @@ class DataStatistics:
         step = format_count(tokens, "token") if tokens else format_count(self.channels, "channel")
         if self.categories:
             step += f" and {format_count(self.categories, 'column')} of categories"
+        if self.static:
+            step += f", {format_count(self.static, 'static input')}"
         mean = "" if float(self.steps).is_integer() else " on average"
         return (
             f"{format_count(self.sequences, 'sequence')} of {self.steps:.3g} steps{mean}, {step}, "
             f"{format_count(self.outputs, 'output')}{' a step' if self.per_step else ''}"
         )
+
+
+def choose_settings(
+    settings: Settings,
+    sequences: EncodedSequences,
+    target: Target,
+    per_step: bool,
+    present: ModelConfig | None,
+    passes: int | None,
+) -> tuple[ModelSettings, TrainingSettings, str]:
+    """Fill in settings that are None: from the present network, then from training statistics.
+
+    Args:
+        present: the network that the training continues from, or None.
+        passes: number of earlier passes for `partial_fit`; None for `fit`.
+    Returns: see `choose`.
+    """
+    scaled = settings.data.scale
+    statistics = DataStatistics.of(sequences, target, per_step=per_step, scaled=scaled)
+    network = settings.model
+    if present is not None:
+        network = keep_present_settings(network, present)
+    network, training, chosen = choose(statistics, network, settings.training)
+    if passes is not None:
+        training = settings_for_one_pass(training, passes)
+    return network, training, chosen
 
 
 def choose(
@@ -135,6 +168,12 @@ def choose(
         # get it, because noise blurs exact values: adding problem, RMSE .008 without, .067 with.
         noisy = statistics.scaled and smooth and statistics.sequences <= max(BATCHES)
         schedule["noise"] = 0.3 if noisy else 0.0
+    if statistics.static:
+        network["static_to"] = "readout"
+    elif model.static_to is not None:
+        raise SettingsError(
+            f"static_to: got {model.static_to!r}, but there are no static features. Leave it out"
+        )
     if has_tokens:
         network["embedding_size"] = 64
         schedule["token_dropout"] = 0.25
@@ -233,3 +272,16 @@ def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceMode
     copied.config = config
     copied.recurrent.dropout = config.dropout_between
     return copied
+
+
+def make_config(network: ModelSettings, encoder: Encoder, target: Target) -> ModelConfig:
+    """Return the configuration of the network for encoded sequences and a target."""
+    return ModelConfig(
+        **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
+        task=target.task,
+        num_outputs=target.num_outputs,
+        input_size=encoder.input_size,
+        vocabulary_size=encoder.vocabulary_size,
+        category_sizes=encoder.category_sizes,
+        static_size=size_of(encoder.static),
+    )

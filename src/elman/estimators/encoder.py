@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import InputKind
+from elman.data.dataset import InputKind, Static
 from elman.data.ragged import (
     Fill,
     Ragged,
@@ -34,6 +35,7 @@ from elman.estimators.inputs import (
     input_kind,
     take_rows,
 )
+from elman.estimators.static import StaticEncoder
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 
 Floats = NDArray[np.float64]
@@ -52,6 +54,7 @@ class EncodedSequences(Sequence[Any]):
         inputs: inputs of the network; see `Encoder.encode_steps`.
         encoder: the encoder that made it.
         ids: name of each sequence; empty if they have none.
+        static: their static features, or None.
     """
 
     sequences: Any
@@ -59,6 +62,7 @@ class EncodedSequences(Sequence[Any]):
     inputs: Ragged
     encoder: Encoder
     ids: tuple[str, ...] = ()
+    static: Static | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -74,7 +78,15 @@ class EncodedSequences(Sequence[Any]):
             self.inputs.take(index),
             self.encoder,
             tuple(self.ids[i] for i in index) if self.ids else (),
+            None if self.static is None else self.static.take(index),
         )
+
+    def with_static(self, static: Static | None) -> EncodedSequences:
+        """Return these sequences with their static features, if there are any."""
+        if static is None or self.encoder.static is None:
+            return self
+        inputs = dataclasses.replace(self.inputs, static=self.encoder.static.encode(static))
+        return dataclasses.replace(self, inputs=inputs, static=static)
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,7 @@ class Encoder:
         vocabulary: for tokens and text, token -> id, from 2; 0 is padding, 1 the unknown token.
         categories: for mixed steps, column of X -> category -> code, numbered as in `vocabulary`.
         names: names of all columns of X, for messages; empty if they are not known.
+        static: encoder of the static features; None if there are none.
     """
 
     kind: InputKind
@@ -109,6 +122,7 @@ class Encoder:
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     categories: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     names: Sequence[str] = ()
+    static: StaticEncoder | None = None
 
     @classmethod
     def fit_encode(
@@ -119,6 +133,7 @@ class Encoder:
         tokens: Unit | Literal["auto"],
         scale: bool,
         names: Sequence[str] = (),
+        static: Static | None = None,
     ) -> EncodedSequences:
         """Fit an encoder to the training sequences, whose kind is `inputs`, and encode them.
 
@@ -151,7 +166,10 @@ class Encoder:
             steps = as_tokens(X) if unit is None else cut(X, unit)
             vocabulary = _numbered(sorted(set(steps.values.tolist())))
             encoder = cls(inputs, unit=unit, vocabulary=vocabulary)
-        return EncodedSequences(X, steps, encoder.encode_steps(steps), encoder)
+        if static is not None:
+            encoder = dataclasses.replace(encoder, static=StaticEncoder.fit(static, scale))
+        encoded = EncodedSequences(X, steps, encoder.encode_steps(steps), encoder)
+        return encoded.with_static(static)
 
     @property
     def channels(self) -> int:
@@ -186,13 +204,15 @@ class Encoder:
         """
         return self.encode_sequences(X).inputs
 
-    def encode_sequences(self, X: Any, fill: Fill = "refuse") -> EncodedSequences:
+    def encode_sequences(
+        self, X: Any, fill: Fill = "refuse", static: Static | None = None
+    ) -> EncodedSequences:
         """Return X encoded; sequences that are already encoded are returned unchanged."""
         steps = self.read_steps(X)
         if isinstance(X, EncodedSequences):
             return X
         steps = self.fill_gaps(steps, fill)
-        return EncodedSequences(X, steps, self.encode_steps(steps), self)
+        return EncodedSequences(X, steps, self.encode_steps(steps), self).with_static(static)
 
     def encode_steps(self, steps: Ragged) -> Ragged:
         """Return the network inputs for steps returned by `read_steps`.
@@ -310,10 +330,12 @@ class Encoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; `from_dict` restores the encoder bit for bit."""
+        features = {} if self.static is None else {"static": self.static.to_dict()}
         if self.kind in ("tokens", "text"):
             split = {"unit": self.unit, "rule": RULE if self.unit else None}
-            return {"kind": self.kind, **split, "vocabulary": list(self.vocabulary)}
+            return {"kind": self.kind, **split, "vocabulary": list(self.vocabulary), **features}
         state: dict[str, Any] = {
+            **features,
             "kind": self.kind,
             "mean": self.mean.tolist(),
             "scale": self.scale.tolist(),
@@ -333,6 +355,7 @@ class Encoder:
         """
         try:
             kind = values["kind"]
+            static = StaticEncoder.from_dict(values["static"]) if "static" in values else None
             if kind in ("numbers", "mixed"):
                 mean, scale = (np.array(values[k], dtype=np.float64) for k in ("mean", "scale"))
                 if mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
@@ -346,9 +369,8 @@ class Encoder:
                 }
                 if not set(categories) <= set(range(len(mean) + len(categories))):
                     raise ValueError("categories: expected different columns of X")
-                return cls(
-                    kind, mean=mean, scale=scale, fill=fill, categories=categories, names=names
-                )
+                own: Any = {"mean": mean, "scale": scale, "fill": fill, "categories": categories}
+                return cls(kind, **own, names=names, static=static)
             unit = values["unit"]
             if (kind, unit) not in (("tokens", None), *(("text", u) for u in UNITS)):
                 raise ValueError(f"kind {kind!r} with unit {unit!r}")
@@ -356,7 +378,8 @@ class Encoder:
                 raise ValueError(
                     f"text was split by {values['rule']!r}, and this elman by {RULE!r}"
                 )
-            return cls(kind, unit=unit, vocabulary=_numbered(map(str, values["vocabulary"])))
+            vocabulary = _numbered(map(str, values["vocabulary"]))
+            return cls(kind, unit=unit, vocabulary=vocabulary, static=static)
         except (KeyError, TypeError, ValueError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ModelFileError(f"encoder: {detail}") from error

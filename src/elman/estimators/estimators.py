@@ -34,12 +34,13 @@ class ClassPredictor(SequenceEstimator):
         """Sorted class labels, (K,)."""
         return self.target_.classes
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any, static: Any = None) -> Any:
         """Return the probability of each class or label, (n, K), in the order of `classes_`.
 
-        A tagger returns an object array of n arrays, (T_i, K), one row per step.
+        A tagger returns an object array of n arrays, (T_i, K), one row per step. Arguments are the
+        same as for `predict`.
         """
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         return self.split_steps(encoded, self.predict_encoded(encoded))
 
 
@@ -90,10 +91,10 @@ class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         return tags
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, static: Any = None) -> float:
         """Return the accuracy; for multilabel targets, a sequence needs all labels correct."""
         X, y = self.read_labelled(X, y)
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         # Convert labels as fit does: scikit-learn accepts object arrays only if they hold text.
         labels = self.target_.to_scored(self.read_labels(encoded, y))
         return float(super().score(encoded, labels, sample_weight))
@@ -121,14 +122,14 @@ class SequenceTagger(ClassPredictor):
 
     readout = "every"
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, static: Any = None) -> float:
         """Return the accuracy over all labelled steps.
 
         Args:
             sample_weight: n weights, one per sequence, or n lists with one weight per step.
         """
         X, y = self.read_labelled(X, y)
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         truth = self.read_labels(encoded, y)
         assert isinstance(truth, Ragged)
         refuse_other_lengths(encoded.inputs, truth)
@@ -187,7 +188,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         tags.target_tags.multi_output = True
         return tags
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, static: Any = None) -> float:
         """Return R2, the explained share of the variance, averaged over several targets.
 
         Args:
@@ -196,7 +197,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         from sklearn.metrics import r2_score
 
         X, y = self.read_labelled(X, y)
-        encoded = self.encode(X)
+        encoded = self.encode(X, static=static)
         if not self.per_step:
             return float(super().score(encoded, y, sample_weight))
         truth = self.read_labels(encoded, y)

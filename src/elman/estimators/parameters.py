@@ -80,6 +80,7 @@ class Parameters:
     bidirectional: bool | None = ModelSettings.bidirectional
     dropout: float | None = ModelSettings.dropout
     embedding_size: int | None = ModelSettings.embedding_size
+    static_to: str | None = ModelSettings.static_to
     initialization: str = ModelSettings.initialization
     effort: str = TrainingSettings.effort
     epochs: int | None = TrainingSettings.epochs

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
-from elman.data.dataset import Dataset, InputKind, Layout
+from elman.data.dataset import Dataset, InputKind, Layout, Static
 from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
 from elman.data.splits import check_groups, hold_out, hold_out_groups
 from elman.errors import SettingsError
 from elman.estimators.columns import Columns, TrainedColumns
 from elman.estimators.containers import InputContainer, open_container, refuse_other_steps
 from elman.estimators.defaults import (
-    DataStatistics,
-    choose,
+    choose_settings,
     copy_for_training,
-    keep_present_settings,
-    settings_for_one_pass,
+    make_config,
     validation_share,
 )
 from elman.estimators.encoder import EncodedSequences, Encoder
@@ -40,6 +37,7 @@ from elman.estimators.labels import (
     refuse_other_lengths,
 )
 from elman.estimators.parameters import Settings, refuse_unused
+from elman.estimators.static import find_static
 from elman.estimators.targets import Target
 from elman.estimators.weights import nonzero_weights, sample_weights, without_zero_weights
 from elman.evaluate.baselines import BUDGET, BUDGET_SHARE, Baselines
@@ -63,6 +61,7 @@ class LabelledSequences:
         weights: sample weights, (n,), or a Ragged with one per step; None for equal weights.
         groups: group labels, (n,); a group is never divided between splits. None for no groups.
         places: indices in the caller's X, (n,); None if no sequence was left out.
+        static: their static features, or None.
     """
 
     X: Any
@@ -70,6 +69,7 @@ class LabelledSequences:
     weights: NDArray[np.float64] | Ragged | None = None
     groups: NDArray[Any] | None = None
     places: NDArray[np.int64] | None = None
+    static: Static | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -80,7 +80,8 @@ class LabelledSequences:
         X, labels, weights, groups = (
             take_rows(values, index) for values in (self.X, self.labels, self.weights, self.groups)
         )
-        return LabelledSequences(X, labels, weights, groups, places)
+        static = None if self.static is None else self.static.take(index)
+        return LabelledSequences(X, labels, weights, groups, places, static)
 
     def hold_out(
         self, kind: str, share: float, seed: int, task: OutputName
@@ -102,7 +103,7 @@ class LabelledSequences:
                 )
             return self, None
         strata = self.labels if TASKS[task].single_label else None
-        gaps = _gaps_of(self.X, kind)
+        gaps = _gaps_of(self.X, kind, self.static)
         if self.groups is None:
             first, second = hold_out(len(self), share, seed, strata, gaps=gaps)
         else:
@@ -121,11 +122,15 @@ class LabelledSequences:
         return Examples(encoded.inputs, codes, weights, target.unit, measured, self.places)
 
 
-def _gaps_of(X: Any, kind: str) -> NDArray[np.bool_] | None:
-    """Whether a sequence has gaps in each numeric column, (n, C); None for tokens and text."""
+def _gaps_of(X: Any, kind: str, static: Static | None) -> NDArray[np.bool_] | None:
+    """Whether a sequence has gaps in each number of its steps and its features, (n, C+k)."""
+    gaps = None if static is None else np.isnan(static.numbers)
+    if kind not in ("numbers", "mixed"):
+        return gaps
     if kind == "mixed":
-        return sequences_with_gaps(extract_numbers(X, category_columns(X.values)))
-    return sequences_with_gaps(X) if kind == "numbers" else None
+        X = extract_numbers(X, category_columns(X.values))
+    steps = sequences_with_gaps(X)
+    return steps if gaps is None else np.hstack([steps, gaps])
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,7 @@ def prepare(
     passes: int | None = None,
     target_names: Sequence[str] = (),
     layout: Layout | None = None,
+    static: Any = None,
 ) -> Prepared:
     """Determine encoder, target and settings, and encode each sequence once.
 
@@ -239,16 +245,17 @@ def prepare(
         targets: target types of the estimator; the first that recognises y is used.
         per_step: whether there is a prediction at every step.
         sample_weight, validation_data, groups: see `fit`; classes: see `partial_fit`.
-        previous: results of earlier training to continue from.
-        passes: number of earlier passes for `partial_fit`; None for `fit`.
-        target_names, layout: see the estimator's `prepare`.
+        previous: results of earlier training; passes: its passes, None for `fit`.
+        target_names, layout, static: see the estimator's `prepare`.
     Raises: DataError, ShapeError or SettingsError; the message says what was expected.
     """
     # Check before any split, so that messages give the index of a sequence in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
     X, kind = check_sequences(container.sequences, kind)
     refuse_unused(settings, kind)
-    labelled = _label(X, y, targets, per_step, sample_weight, groups)
+    trained = None if previous is None else previous.encoder
+    features = find_static(container.static, static, len(X), trained)
+    labelled = _label(X, y, targets, per_step, sample_weight, groups, features)
     if len(used := find_labelled(labelled.labels)) < len(labelled):
         labelled = labelled.take(used)
     target = _choose_target(labelled.labels, targets, previous, classes)
@@ -258,22 +265,23 @@ def prepare(
         share = validation_share(len(labelled), settings.training)
     labelled, held_out = labelled.hold_out(kind, share, settings.training.seed, target.task)
     columns = container.columns(layout) if previous is None else previous.columns
-    if validation_data is not None:
-        held_out = read_split(validation_data, columns, targets, per_step)
     if previous is None:
         # Fit after the split, so that nothing is learnt from the validation data.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
     sequences = _encode_training(labelled, kind, settings, previous, columns.channel_names)
+    if validation_data is not None:
+        held_out = read_split(validation_data, columns, targets, per_step, sequences.encoder)
     if previous is None:
         encoder = sequences.encoder
         columns = columns.with_categories(encoder.categories, encoder.channels)
     examples = labelled.to_examples(sequences, target)
-    network, training, chosen = _choose_settings(
-        settings, sequences, target, per_step, previous, passes
+    present = None if previous is None else previous.model.config
+    network, training, chosen = choose_settings(
+        settings, sequences, target, per_step, present, passes
     )
     validation = validation_examples = None
     if held_out is not None:
-        validation = sequences.encoder.encode_sequences(held_out.X)
+        validation = sequences.encoder.encode_sequences(held_out.X, static=held_out.static)
         validation_examples = held_out.to_examples(validation, target)
     return Prepared(
         labelled=labelled,
@@ -288,7 +296,7 @@ def prepare(
         training=training,
         chosen=chosen,
         plan=training.resolve(held_out is not None),
-        config=_make_config(network, sequences.encoder, target),
+        config=make_config(network, sequences.encoder, target),
         class_weight=target.class_weights(training.class_weight, labelled.labels),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
@@ -296,15 +304,26 @@ def prepare(
 
 
 def read_split(
-    data: tuple[Any, ...], columns: Columns, targets: _Targets, per_step: bool
+    data: tuple[Any, ...],
+    columns: Columns,
+    targets: _Targets,
+    per_step: bool,
+    encoder: Encoder,
 ) -> LabelledSequences:
-    """Return (X, y) or (X, y, sample_weight) as labelled sequences with the training's columns."""
-    X, y, weights = data if len(data) > 2 else (*data, None)
+    """Return a split as labelled sequences with the training's columns and static features.
+
+    Args:
+        data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, static).
+        encoder: of the training.
+    """
+    X, y, weights, static = (*data, None, None)[:4]
     container = open_container(X, TrainedColumns(columns, estimator="the estimator"))
     refuse_other_steps(container, columns)
     if isinstance(X, Dataset) and y is None:
         y = X.target
-    return _label(container.sequences, y, targets, per_step, weights)
+    own, count = container.static, len(container.sequences)
+    features = find_static(own, static, count, encoder)
+    return _label(container.sequences, y, targets, per_step, weights, static=features)
 
 
 def _encode_training(
@@ -315,37 +334,27 @@ def _encode_training(
     names: Sequence[str],
 ) -> EncodedSequences:
     """Encode the training split with the previous encoder, or with one fitted to the split."""
+    static = labelled.static
     if previous is not None:
-        return previous.encoder.encode_sequences(labelled.X)
-    tokens, scale = settings.data.tokens, settings.data.scale
-    return Encoder.fit_encode(labelled.X, inputs=kind, tokens=tokens, scale=scale, names=names)
-
-
-def _choose_settings(
-    settings: Settings,
-    sequences: EncodedSequences,
-    target: Target,
-    per_step: bool,
-    previous: Previous | None,
-    passes: int | None,
-) -> tuple[ModelSettings, TrainingSettings, str]:
-    """Fill in settings that are None: from the earlier network, then from training statistics.
-
-    Returns: see `elman.estimators.defaults.choose`.
-    """
-    scaled = settings.data.scale
-    statistics = DataStatistics.of(sequences, target, per_step=per_step, scaled=scaled)
-    network = settings.model
-    if previous is not None:
-        network = keep_present_settings(network, previous.model.config)
-    network, training, chosen = choose(statistics, network, settings.training)
-    if passes is not None:
-        training = settings_for_one_pass(training, passes)
-    return network, training, chosen
+        return previous.encoder.encode_sequences(labelled.X, static=static)
+    return Encoder.fit_encode(
+        labelled.X,
+        inputs=kind,
+        tokens=settings.data.tokens,
+        scale=settings.data.scale,
+        names=names,
+        static=static,
+    )
 
 
 def _label(
-    X: Any, y: Any, targets: _Targets, per_step: bool, sample_weight: Any = None, groups: Any = None
+    X: Any,
+    y: Any,
+    targets: _Targets,
+    per_step: bool,
+    sample_weight: Any = None,
+    groups: Any = None,
+    static: Static | None = None,
 ) -> LabelledSequences:
     """Return sequences with labels, weights and groups, without sequences of weight 0."""
     labels = read_labels(X, y, targets, per_step=per_step)
@@ -353,12 +362,12 @@ def _label(
         refuse_other_lengths(X, labels)
     groups = None if groups is None else check_groups(groups, len(X))
     if sample_weight is None:
-        return LabelledSequences(X, labels, None, groups)
+        return LabelledSequences(X, labels, None, groups, static=static)
     weights = sample_weights(sample_weight, lengths_of(labels), per_step=per_step)
     used = nonzero_weights(weights)
     if isinstance(labels, Ragged):
         labels, weights = without_zero_weights(labels, weights)
-    labelled = LabelledSequences(X, labels, weights, groups)
+    labelled = LabelledSequences(X, labels, weights, groups, static=static)
     return labelled.take(used) if len(used) < len(labelled) else labelled
 
 
@@ -375,14 +384,3 @@ def _choose_target(
         known = classes if classes is not None and single else labels
         target = next(kind for kind in targets if kind.recognises(labels)).from_labels(known)
     return target if classes is None else target.with_classes(classes)
-
-
-def _make_config(network: ModelSettings, encoder: Encoder, target: Target) -> ModelConfig:
-    return ModelConfig(
-        **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
-        task=target.task,
-        num_outputs=target.num_outputs,
-        input_size=encoder.input_size,
-        vocabulary_size=encoder.vocabulary_size,
-        category_sizes=encoder.category_sizes,
-    )

@@ -16,17 +16,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.data.dataset import TIME_DELTA, Dataset, Layout
 from elman.data.ragged import Fill, Ragged, flatten
 from elman.data.read import read
 from elman.data.splits import cut_windows
 from elman.data.targets import check_gaps
-from elman.errors import DataError, KindError, ShapeError
+from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import has_names
 from elman.estimators.containers import check_steps, frame_of, ids_of, is_path, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, read_labels
+from elman.estimators.static import find_static
 from elman.estimators.storage import FittedState
 from elman.formats import FILLS
 from elman.tasks import TASKS, TaskName
@@ -39,12 +41,17 @@ class SequenceReader(FittedState):
         """Take X out of its container, with its channels in the order of the training data.
 
         Channels are matched by name where X and the training data have names. The result of
-        `encode` is returned unchanged.
+        `encode` is returned unchanged, and a model with static features encodes X.
         """
         self._check_fitted()
         if isinstance(X, EncodedSequences):
             return X
-        container = open_container(read_if_file(self, X), self.trained_columns())
+        # With static features the sequences alone are not what the network reads.
+        return self.encode(X) if self.encoder_.static else self._take_out(read_if_file(self, X))
+
+    def _take_out(self, X: Any) -> Any:
+        """Take sequences, but not static features, out of the container X."""
+        container = open_container(X, self.trained_columns())
         check_steps(self, container)
         return container.sequences
 
@@ -76,21 +83,44 @@ class SequenceReader(FittedState):
         """Return y, checked to have a label for each sequence or each step of X."""
         return read_labels(X, y, self.targets, per_step=self.per_step)
 
-    def encode(self, X: Any, *, fill: Fill = "refuse") -> EncodedSequences:
+    def encode(self, X: Any, *, fill: Fill = "refuse", static: Any = None) -> EncodedSequences:
         """Return X as network inputs, which every method accepts in place of X.
 
         To predict, evaluate and explain the same sequences, encode them only once.
 
         Args:
             fill: for gaps in channels that had none in training; see `data.ragged.fill_gaps`.
+            static: static features of X; see `predict`.
         Raises: DataError or ShapeError if X does not have the form of the training data; DataError
             if it was encoded for another model.
         """
         self._check_fitted()
         X = read_if_file(self, X, fill)
-        encoded = self.encoder_.encode_sequences(self.read_sequences(X), fill)
+        encoder = self.encoder_
+        if isinstance(X, EncodedSequences):
+            if static is not None:
+                raise SettingsError("static: X is encoded with its features. Leave static out")
+            return encoder.encode_sequences(X)
+        encoded = encoder.encode_sequences(self._take_out(X), fill)
+        own = X.static if isinstance(X, Dataset) else None
+        features = find_static(own, static, len(encoded), encoder)
+        if features is not None and encoder.static is not None:
+            encoded = encoded.with_static(encoder.static.fill_gaps(features, fill))
         ids = self.name_sequences(X)
         return dataclasses.replace(encoded, ids=ids) if ids else encoded
+
+    def split_steps(self, encoded: EncodedSequences, predictions: NDArray[Any]) -> Any:
+        """Return predictions, (n, ...), or if they are per step, n arrays (T_i, ...).
+
+        The n arrays are in an object array, which scikit-learn can join and index, as a list of
+        arrays of unequal length it could not.
+        """
+        if not self.per_step:
+            return predictions
+        arrays = np.empty(len(encoded), dtype=object)
+        for i, own in enumerate(encoded.inputs.with_values(predictions)):
+            arrays[i] = own
+        return arrays
 
     def name_sequences(self, X: Any) -> tuple[str, ...]:
         """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
@@ -172,6 +202,10 @@ def _fill_gaps(
     if isinstance(dataset.inputs, Ragged):
         inputs = encoder.fill_gaps(dataset.inputs, how)
         dataset = dataclasses.replace(dataset, inputs=inputs)
+    if dataset.static is not None and encoder.static is not None:
+        static = find_static(dataset.static, None, len(dataset), encoder)
+        static = None if static is None else encoder.static.fill_gaps(static, how)
+        dataset = dataclasses.replace(dataset, static=static)
     check_gaps(dataset, encoder.gaps, f" (--fill {', '.join(FILLS[1:])})")
     after = dataset.numbers
     if before is None or after is None:

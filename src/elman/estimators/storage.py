@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,6 +21,7 @@ from elman.errors import ModelFileError
 from elman.estimators.columns import Columns, TrainedColumns
 from elman.estimators.encoder import Encoder
 from elman.estimators.parameters import Parameters, Settings, check_parameters
+from elman.estimators.static import size_of
 from elman.estimators.targets import TARGETS, Target
 from elman.evaluate import Baselines
 from elman.models import ModelConfig, SequenceModel, save_folder
@@ -180,6 +182,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             "input_size": encoder.input_size,
             "vocabulary_size": encoder.vocabulary_size,
             "category_sizes": encoder.category_sizes,
+            "static_size": size_of(encoder.static),
         }
         for name, size in sizes.items():
             if getattr(network, name) != size:
@@ -230,6 +233,18 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+@contextmanager
+def evaluation_mode(model: SequenceModel) -> Iterator[None]:
+    """Predict without dropout, also if the user has called `model_.train()`, and restore it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
     """Write a model folder.
 
@@ -267,6 +282,11 @@ def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> 
     shapes = {"output.weight": (network.num_outputs, network.hidden_size * directions)}
     if network.vocabulary_size:
         shapes["embedding.weight"] = (network.vocabulary_size, network.embedding_size)
+    if network.joins_readout:
+        shapes["static_join.weight"] = (network.width, network.width + network.static_size)
+    if network.sets_state:
+        units = network.width * network.num_layers * len(network.cell_definition.states)
+        shapes["static_state.weight"] = (units, network.static_size)
     tables = zip(network.category_sizes, network.category_widths, strict=True)
     shapes |= {f"embeddings.{k}.weight": shape for k, shape in enumerate(tables)}
     found = {name: tuple(tensors[name].shape) for name in shapes if name in tensors}

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from elman.errors import DataError
 
-Probabilities = Callable[[Tensor, Tensor], Tensor]
+Probabilities = Callable[..., Tensor]
 
+Rows = list[Tensor]
 BATCH = 64
 EXTRA_STEPS = (7, 50)
 # Large numbers reveal a missing mask; NaN and inf also reveal one that multiplies by 0.
@@ -54,17 +55,18 @@ def check_invariance(
     tolerance: float = 1e-6,
     pad_ids: Sequence[int] = (),
     seed: int = 0,
+    static: Tensor | None = None,
 ) -> list[Check]:
     """Predict every sequence alone, then in batches that must not change the prediction.
 
     Args:
         probabilities: function of padded input, (B, T, C) floating or (B, T) int64, and lengths,
             (B,) int64, on the CPU. It returns probabilities, (B, K), or (B, T, K) with a label
-            per step; steps past a sequence's end are ignored.
+            per step; steps past a sequence's end are ignored. Its third argument is `static`.
         sequences: n sequences, each (T_i, C) or (T_i,) with at least one step.
         tolerance: largest difference that passes; 0 requires bit-identical results.
         pad_ids: for tokens, further valid ids to pad with, besides the smallest and largest in use.
-        seed: seed of the shuffled order.
+        seed: seed of the shuffled order; static: features of each sequence, (n, S), or None.
     Returns: one Check per change; failed checks are returned, not raised.
     Raises: DataError if there are no sequences or a sequence has no steps.
     """
@@ -75,7 +77,12 @@ def check_invariance(
     ends = torch.stack([torch.stack(r.aminmax()) for r in rows]) if tokens else None
     valid = [0.0] if ends is None else [int(ends.min()), int(ends.max()), *pad_ids]
 
-    alone = [p for r in rows for p in _predict(probabilities, [r], valid[0])]
+    def predict(members: list[int], pad: float, extra: int = 0, strided: bool = False) -> Rows:
+        parts = () if static is None else (static[members],)
+        batch = [rows[i] for i in members]
+        return _predict(probabilities, batch, pad, *parts, extra=extra, strided=strided)
+
+    alone = [p for i in range(len(rows)) for p in predict([i], valid[0])]
     checks: list[Check] = []
 
     def add(name: str, detail: str, predict: Callable[[], Iterator[tuple[int, Tensor]]]) -> None:
@@ -97,15 +104,14 @@ def check_invariance(
             # Chunks of about equal size, so that the last one is not a single sequence.
             for chunk in index.tensor_split(-(-len(rows) // BATCH)):
                 members = chunk.repeat(times).tolist()
-                batch = [rows[i] for i in members]
-                predictions = _predict(probabilities, batch, pad, extra=extra, strided=strided)
+                predictions = predict(members, pad, extra, strided)
                 yield from zip(members, predictions, strict=True)
 
         return run
 
     def again() -> Iterator[tuple[int, Tensor]]:
-        for i, row in enumerate(rows):
-            yield i, _predict(probabilities, [row], valid[0])[0]
+        for i in range(len(rows)):
+            yield i, predict([i], valid[0])[0]
 
     pad = valid[0]
     add("repeated", "each sequence alone a second time", again)
@@ -128,7 +134,7 @@ def _predict(
     probabilities: Probabilities,
     rows: list[Tensor],
     pad: float,
-    *,
+    *static: Tensor,
     extra: int = 0,
     strided: bool = False,
 ) -> list[Tensor]:
@@ -142,7 +148,7 @@ def _predict(
     for i, row in enumerate(rows):
         x[i, : len(row)] = row
     with torch.no_grad():
-        output = torch.as_tensor(probabilities(x, lengths)).detach().cpu().double()
+        output = torch.as_tensor(probabilities(x, lengths, *static)).detach().cpu().double()
     if len(output) != len(rows):
         raise DataError(f"the model gave {len(output)} predictions for {len(rows)} sequences")
     return [p[: len(r)] if output.ndim == 3 else p for p, r in zip(output, rows, strict=True)]

@@ -1,9 +1,10 @@
-"""The standard model: [embeddings] -> recurrent stack -> readout -> linear.
+"""The standard model: [embeddings] -> recurrent stack -> readout -> [static features] -> linear.
 
 If possible, it runs as one native call (models/native.py); if not, `native_fallback_reason` says
 why.
 
-Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K outputs.
+Dimensions: B batch, T time, C channels, S static inputs, E embedding, H hidden, D directions,
+K outputs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from elman.errors import DataError, SettingsError, ShapeError
 from elman.layers import initialise_recurrent
 from elman.layers.recurrent import Recurrent
 from elman.layers.torch_layers import LAYERS, make_recurrent
+from elman.models import static as features
 from elman.models.native import NativeModel, check_input
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import is_native
@@ -30,6 +32,7 @@ from elman.ops.functional import as_lengths
 from elman.settings import CellName, ModelSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
+_STATIC_LAYERS = ("static_state", "static_join")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ModelConfig(ModelSettings):
         input_size: C channels; 0 if the model takes tokens, or only categories.
         vocabulary_size: number of tokens, including padding and unknown; 0 for numeric input.
         category_sizes: number of categories of each column, including padding and unknown.
+        static_size: S, inputs that belong to the whole sequence; 0 for none.
         embedding_size: E of tokens; the upper limit for categories.
         readout: `last`, `mean`, `max`, or `every` for an output at every step.
         Other arguments as in `elman.settings.ModelSettings`.
@@ -60,6 +64,7 @@ class ModelConfig(ModelSettings):
     input_size: int = 0
     vocabulary_size: int = 0
     category_sizes: tuple[int, ...] = ()
+    static_size: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +74,22 @@ class ModelConfig(ModelSettings):
             raise SettingsError(
                 "input_size or category_sizes, and vocabulary_size: exactly one must be given"
             )
+
+        if bool(self.static_size) != bool(self.static_to):
+            raise SettingsError(
+                f"static_to: got {self.static_to!r} with {self.static_size} static inputs, expected"
+                " readout, state or both where there are some, and None elsewhere"
+            )
+
+    @property
+    def joins_readout(self) -> bool:
+        """Whether static features are joined to the readout."""
+        return self.static_to in ("readout", "both")
+
+    @property
+    def sets_state(self) -> bool:
+        """Whether static features set the state before the first step."""
+        return self.static_to in ("state", "both")
 
     @property
     def cell_definition(self) -> Cell:
@@ -126,13 +147,20 @@ class SequenceModel(nn.Module):
         h_t = stack(e_1 ... e_T)_t                      recurrent layers, one or both directions
         y   = V readout(h_1 ... h_T) + b_y              or at every step, y_t = V h_t + b_y
 
+    Static features s, which belong to the whole sequence, enter in one or both of two places:
+
+        y   = V relu(P readout(h_1 ... h_T) + Q s + b_s) + b_y         static_to readout
+        h_0 = softsign(A s + a), of every layer and direction          static_to state
+
     `last` reads the top layer's final states: the forward direction's after a row's last valid
     step, the backward direction's after its first. `mean` and `max` cover the valid steps only.
     Padding, which may be NaN, is never read.
 
     In evaluation mode under torch.no_grad, on a CPU, in float32 or float64 and for a cell with a
     kernel, the whole model is one native call, and a sequence's logits have the same bits in any
-    batch. `native` says why a model is run module by module instead, where they may differ.
+    batch. `native` says why a model is run module by module instead, where they may differ. With
+    static features the recurrent layers still run in the kernels, and logits keep the same bits in
+    any batch (`is_exact`); their training goes through autograd.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -154,9 +182,21 @@ class SequenceModel(nn.Module):
         )
         if config.initialization == "orthogonal":
             initialise_recurrent(self.recurrent)
+        if config.sets_state:
+            states = config.num_layers * self.recurrent.num_directions
+            states *= len(config.cell_definition.states)
+            self.static_state = nn.Linear(config.static_size, states * config.hidden_size)
+        if config.joins_readout:
+            # One layer [P Q] of the readout and the features.
+            self.static_join = nn.Linear(config.width + config.static_size, config.width)
         self.output = nn.Linear(config.width, config.num_outputs)
 
-    def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        static: Tensor | None = None,
+    ) -> Tensor:
         """Return logits, or predicted values for a regression.
 
         Args:
@@ -164,17 +204,25 @@ class SequenceModel(nn.Module):
                 numbers, follow the numbers of a step.
             lengths: valid steps of each row, (B,) integers from 1 to T, a list or a tensor; None
                 means all T.
+            static: features of each row, (B, S), of the weights' dtype; None if S is 0.
         Returns: (B, K), or (B, T, K) if per_step, undefined past a row's end.
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
         config = self.config
         lengths = as_lengths(lengths)
+        features.check_static(config, x, static)
+        exact = False  # with the same bits in any batch, which costs time
         # Autograd and torch.compile need the modules, and so does dropout: `logits` omits it.
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)):
             native_call = self.native()
             if not isinstance(native_call, str) and native_call[0].takes(x, lengths):
                 native, weights = native_call
                 return native.logits(weights, x, lengths)
+            exact = static is not None and self.is_exact()
+            if static is not None and exact:
+                logits = features.exact_logits(self, x, lengths, static)
+                if logits is not None:
+                    return logits
         weight = self.output.weight
         check_input(config, weight.dtype, weight.device, x, lengths)
         if lengths is None:
@@ -183,20 +231,14 @@ class SequenceModel(nn.Module):
         if not torch.compiler.is_compiling() and x.shape[0] and int(lengths.min()) < 1:
             raise ShapeError("lengths: got an empty sequence, expected at least 1 step")
         mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-        if config.vocabulary_size:
-            try:
-                x = self.embedding(torch.where(mask, x, PADDING))  # (B, T, E)
-            except IndexError:
-                raise DataError(
-                    "x: got a token outside the vocabulary, expected 0 to "
-                    f"{config.vocabulary_size - 1}"
-                ) from None
-            x = functional.dropout(x, config.dropout, self.training)
-        elif config.category_sizes:
-            x = self._embed_categories(x, mask)  # (B, T, C+E1+E2+...)
-        y, final = self.recurrent(x, lengths=lengths)  # y (B, T, D*H)
+        linear = features.linear_exactly if exact else functional.linear
+        states = features.first_states(self, static, linear)
+        hx = states[0] if len(states) == 1 else states or None
+        y, final = self.recurrent(self._embed(x, mask), hx, lengths)  # y (B, T, D*H)
         if config.per_step:
             read = y
+        elif config.readout == "mean" and exact:
+            read = features.mean_exactly(y, lengths)
         elif config.readout == "mean":
             read = y.sum(1) / lengths.to(y)[:, None]  # y is zero past each row's end
         elif config.readout == "max":
@@ -205,9 +247,24 @@ class SequenceModel(nn.Module):
             # final is (h_n, c_n) for an LSTM. The last D entries are the top layer's.
             h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
             read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
+        read = features.join(self, read, static, linear)
         read = functional.dropout(read, config.dropout, self.training)
-        logits: Tensor = self.output(read)
-        return logits
+        outputs: Tensor = linear(read, weight, self.output.bias) if exact else self.output(read)
+        return outputs
+
+    def _embed(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the input of the first layer, (B, T, C+E)."""
+        config = self.config
+        if config.vocabulary_size:
+            try:
+                x = self.embedding(torch.where(mask, x, PADDING))  # (B, T, E)
+            except IndexError:
+                raise DataError(
+                    "x: got a token outside the vocabulary, expected 0 to "
+                    f"{config.vocabulary_size - 1}"
+                ) from None
+            return functional.dropout(x, config.dropout, self.training)
+        return self._embed_categories(x, mask) if config.category_sizes else x
 
     def _embed_categories(self, x: Tensor, mask: Tensor) -> Tensor:
         """Replace the category codes of each step by their embeddings."""
@@ -222,6 +279,10 @@ class SequenceModel(nn.Module):
         embedded = functional.dropout(torch.cat(parts, -1), self.config.dropout, self.training)
         return torch.cat([x[:, :, : self.config.input_size], embedded], -1)
 
+    def is_exact(self) -> bool:
+        """Whether logits have the same bits in any batch, in evaluation mode on the CPU."""
+        return type(self) is SequenceModel and not native_fallback_reason(self, self.config)
+
     def native(self) -> tuple[NativeModel, list[Tensor]] | str:
         """Return the native model and the current weights, or why the native call does not apply.
 
@@ -232,6 +293,8 @@ class SequenceModel(nn.Module):
             return f"{type(self).__name__} is a subclass"
         if reason := native_fallback_reason(self, self.config):
             return reason
+        if self.config.static_size:
+            return "static features are joined outside the native call"
         native = NativeModel.of(self.config, self._modules["output"]._parameters["weight"].dtype)  # type: ignore[union-attr]
         weights = native.weights(self)
         if weights is None:
@@ -291,6 +354,8 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
     """Whether the modules are those that SequenceModel's constructor makes, or equivalent ones."""
     layer: Any = modules["recurrent"]
     output = modules["output"]
+    if any(type(modules.get(name, output)) is not nn.Linear for name in _STATIC_LAYERS):
+        return False
     made: type[Any] = LAYERS.get(config.cell, Recurrent)
     if type(layer) is not made or type(output) is not nn.Linear:
         return False

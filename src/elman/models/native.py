@@ -157,8 +157,14 @@ class NativeModel:
         """Return the same object for the same arguments: every native call asks for one."""
         return NativeModel(config, dtype)
 
-    def weights(self, model: nn.Module) -> list[Tensor] | None:
-        """The model's weights as they are now, or None if the call cannot read one of them."""
+    def weights(
+        self, model: nn.Module, output: dict[str, Tensor] | None = None
+    ) -> list[Tensor] | None:
+        """The model's weights as they are now, or None if the call cannot read one of them.
+
+        Args:
+            output: weight and bias that take the place of the output layer's; None for its own.
+        """
         modules: dict[str, Any] = model._modules
         if self.config.category_sizes:
             tables = modules["embeddings"]._modules.values()
@@ -167,6 +173,8 @@ class NativeModel:
         for (module, name), shape in zip(self.names, self.shapes, strict=True):
             # Looked up at every call: parameters may have been replaced, moved or converted.
             weight = modules[module]._parameters.get(name)
+            if output is not None and module == "output":
+                weight = output[name]
             if (
                 type(weight) not in _PLAIN
                 or weight.shape != shape

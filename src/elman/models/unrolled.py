@@ -4,6 +4,8 @@
     h_t = the state of the cell after step(W e_t + b, U h_{t-1} + b')       see ops/cells.py
     y   = V readout(h_1 ... h_T) + b_y                                      or y_t = V h_t + b_y
 
+Static features enter as `elman.models.static` says.
+
 A backward direction runs from x_T to x_1 and reads h_{t+1} where a forward one reads h_{t-1}. A
 layer above the first reads the concatenated directions of the layer below.
 
@@ -24,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.models.model import PADDING, SequenceModel
+from elman.models.static import check_static, first_states, join
 from elman.ops.reference import Step, run_steps
 
 
@@ -57,48 +60,54 @@ class Unrolled:
         mask: True at the valid steps of each row, (B, T).
         embedded: input of the first layer, (B, T, I).
         layers: layers from the lowest up, each with the forward direction first.
-        read: input of the output layer, (B, D*H), or (B, T, D*H) with an output at every step.
+        readout: what the readout returns, (B, D*H), or (B, T, D*H) with an output at every step.
+        read: input of the output layer: the readout, and the static features that are joined to it.
         outputs: logits or values, (B, K) or (B, T, K).
     """
 
     mask: Tensor
     embedded: Tensor
     layers: list[LayerSteps]
+    readout: Tensor
     read: Tensor
     outputs: Tensor
 
 
-def unroll(model: SequenceModel, x: Tensor, lengths: Tensor) -> Unrolled:
+def unroll(
+    model: SequenceModel, x: Tensor, lengths: Tensor, static: Tensor | None = None
+) -> Unrolled:
     """Run a batch through a model as in evaluation mode; autograd follows it.
 
     Args:
         x: numbers, (B, T, C), or token ids, (B, T).
         lengths: valid steps of each row, (B,), from 1 to T.
+        static: features of each row, (B, S), or None.
     """
     mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-    return unroll_embedded(model, embed(model, x, mask), mask)
+    return unroll_embedded(model, embed(model, x, mask), mask, static)
 
 
-def unroll_embedded(model: SequenceModel, embedded: Tensor, mask: Tensor) -> Unrolled:
+def unroll_embedded(
+    model: SequenceModel, embedded: Tensor, mask: Tensor, static: Tensor | None = None
+) -> Unrolled:
     """Run what `embed` returns, (B, T, I), through the stack, readout and output."""
+    check_static(model.config, embedded, static)
     layers: list[LayerSteps] = []
     below = embedded
     for layer in range(model.config.num_layers):
         directions = []
         for reverse in (False, True)[: 1 + model.config.bidirectional]:
-            layers.append(
-                LayerSteps(
-                    layer, reverse, below, list(steps_of_layer(model, layer, reverse, below, mask))
-                )
-            )
+            steps = list(steps_of_layer(model, layer, reverse, below, mask, static))
+            layers.append(LayerSteps(layer, reverse, below, steps))
             # `run_steps` keeps the last state past a row's end; y of a layer is zero there.
             states = layers[-1].over_time("h")
             directions.append(torch.where(mask[:, :, None], states, 0.0))
         below = torch.cat(directions, -1)  # (B, T, D*H)
-    read = read_out(model, below, mask)
+    readout = read_out(model, below, mask)
+    read = join(model, readout, static)
     # Uses the weights instead of calling the module, because hooks are not part of the equations.
     outputs = functional.linear(read, model.output.weight, model.output.bias)
-    return Unrolled(mask, embedded, layers, read, outputs)
+    return Unrolled(mask, embedded, layers, readout, read, outputs)
 
 
 def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
@@ -116,7 +125,7 @@ def embed(model: SequenceModel, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def read_out(model: SequenceModel, y: Tensor, mask: Tensor) -> Tensor:
-    """Compute the output layer's input from the states y, (B, T, D*H), zero past each end."""
+    """Compute the readout from the states y, (B, T, D*H), zero past each end."""
     config = model.config
     if config.per_step:
         return y
@@ -144,16 +153,25 @@ def weights_of(model: SequenceModel, layer: int, reverse: bool) -> tuple[Tensor,
 
 
 def steps_of_layer(
-    model: SequenceModel, layer: int, reverse: bool, inputs: Tensor, mask: Tensor
+    model: SequenceModel,
+    layer: int,
+    reverse: bool,
+    inputs: Tensor,
+    mask: Tensor,
+    static: Tensor | None = None,
 ) -> Iterator[Step]:
     """Run one layer in one direction step by step.
 
     Args:
         inputs: input of the layer, (B, T, I), finite past each row's end.
         mask: True at the valid steps of each row, (B, T).
+        static: features of each row, (B, S), or None.
     """
     cell = model.config.cell_definition
     W, U, b, c = weights_of(model, layer, reverse)
     start = inputs.new_zeros(len(inputs), model.config.hidden_size)
     states = dict.fromkeys(cell.states, start)
+    place = layer * (1 + model.config.bidirectional) + reverse
+    first = [state[place] for state in first_states(model, static)]
+    states |= dict(zip(cell.initial_states, first, strict=False))
     return run_steps(cell, inputs @ W.T + b, U, c, states, mask, reverse)

@@ -302,6 +302,8 @@ def _hold_out(
     elif not isinstance(labels, Ragged):
         labels = labels_of(dataset).astype(str)
     gaps, method, how = _gaps(dataset), _method(settings), ""
+    if dataset.static is not None:
+        gaps = np.hstack([gaps, np.isnan(dataset.static.numbers)])
     try:
         if method == "group":
             groups = dataset.contents() if settings.group == CONTENT else dataset.groups

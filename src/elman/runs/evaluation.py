@@ -130,7 +130,8 @@ def check(model: Path, data: str, reading: Mapping[str, str | None]) -> tuple[li
     """
     estimator, dataset, _ = load_model_and_data(model, data, reading, labelled=None)
     native = estimator.model_.native()
-    return estimator.check(dataset), native if isinstance(native, str) else ""
+    reason = native if isinstance(native, str) and not estimator.model_.is_exact() else ""
+    return estimator.check(dataset), reason
 
 
 def load_model_and_data(

@@ -197,15 +197,15 @@ def prepare(
     prepared = estimator.prepare(
         splits.training.inputs,
         splits.training.target,
-        validation_data=None if validation is None else (validation.inputs, validation.target),
+        validation_data=None if validation is None else _to_tuple(validation),
         column_names=layout.values if is_builtin(data.data) else layout.channel_names,
         target_names=splits.training.target_names,
         layout=None if is_builtin(data.data) else layout,
+        static=splits.training.static,
     )
     if validation is None:
         every_epoch = splits.validation_source == "test"
-        tested = (test.inputs, test.target)
-        prepared = estimator.monitor(prepared, tested, every_epoch=every_epoch)
+        prepared = estimator.monitor(prepared, _to_tuple(test), every_epoch=every_epoch)
     settings = RunSettings(
         dataclasses.replace(data, tokens=prepared.encoder.unit or data.tokens),
         prepared.model,
@@ -215,6 +215,11 @@ def prepare(
     # Save the parameters of config.toml with the model, so that refitting gives the same network.
     estimator.set_params(**_parameters(settings, verbose))
     return estimator, prepared, settings
+
+
+def _to_tuple(split: Dataset) -> tuple[Any, ...]:
+    """Return a split as `fit` takes it: sequences, targets, weights and static features."""
+    return split.inputs, split.target, None, split.static
 
 
 def _train(estimator: Estimator, prepared: Prepared, path: Path) -> None:

@@ -35,6 +35,12 @@ def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
     expected = () if config.vocabulary_size else (config.columns,)
     if shape != expected:
         raise ShapeError(f"{split}: got steps of shape {shape}, expected {expected}")
+    static = None if inputs.static is None else inputs.static.shape
+    if static != ((len(inputs), config.static_size) if config.static_size else None):
+        raise ShapeError(
+            f"{split}: static: got {static}, expected {config.static_size or 'no'} features for "
+            "each sequence"
+        )
     if config.vocabulary_size:
         _check_codes(inputs.values, config.vocabulary_size, f"{split}: tokens")
     for k, size in enumerate(config.category_sizes):

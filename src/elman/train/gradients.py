@@ -88,7 +88,8 @@ def batch_loss(
 
     Padding and steps that are not labelled are excluded.
     """
-    outputs, target, weight = select_valid(model(batch.x, batch.lengths), batch)
+    static = () if batch.static is None else (batch.static,)
+    outputs, target, weight = select_valid(model(batch.x, batch.lengths, *static), batch)
     mean, total = loss.mean(outputs, target, weight)
     return mean, outputs, target, total
 

@@ -55,7 +55,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if batch.x.device == device:
         return batch
     weight = None if batch.weight is None else batch.weight.to(device)
-    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device), weight)
+    static = None if batch.static is None else batch.static.to(device)
+    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device), weight, static)
 
 
 def train(

@@ -31,6 +31,7 @@ from torch import Tensor
 from elman.data.batches import Batch, Examples, batch_by_length, make_batch
 from elman.errors import NonFiniteError
 from elman.models import SequenceModel
+from elman.models.static import join
 from elman.models.unrolled import LayerSteps, embed, read_out, steps_of_layer, unroll
 from elman.ops.reference import Step
 from elman.settings import TrainingPlan
@@ -157,7 +158,9 @@ def diverged_split(
     loss = dataclasses.replace(loss, label_smoothing=0.0)
     for index in batch_by_length(split.inputs.lengths, _ROWS):
         batch = make_batch(split, index)
-        batch = dataclasses.replace(batch, x=batch.x.to(device), target=batch.target.to(device))
+        static = None if batch.static is None else batch.static.to(device)
+        x, target = batch.x.to(device), batch.target.to(device)
+        batch = dataclasses.replace(batch, x=x, target=target, static=static)
         if not bool(torch.isfinite(batch_loss(model, batch, loss)[0])):
             break
     return diverged(where, model, batch, loss, split.places_of(index), settings)
@@ -253,13 +256,14 @@ def _forward(
 ) -> Origin | None:
     """Search the forward pass of some rows of a batch."""
     mask = mask[chunk]
+    static = None if batch.static is None else batch.static[chunk]
     with torch.no_grad():
         below = embed(model, batch.x[chunk], mask)
         for layer in range(model.config.num_layers):
             directions = []
             for reverse in (False, True)[: 1 + model.config.bidirectional]:
                 done = LayerSteps(layer, reverse, below)
-                for step in steps_of_layer(model, layer, reverse, below, mask):
+                for step in steps_of_layer(model, layer, reverse, below, mask, static):
                     for gate, what, tensor in _numbers(model, step):
                         if at := _first(tensor, mask[:, step.t]):
                             value = float(tensor[at])
@@ -268,7 +272,7 @@ def _forward(
                     done.steps.append(step)
                 directions.append(torch.where(mask[:, :, None], done.over_time("h"), 0.0))
             below = torch.cat(directions, -1)
-        read = read_out(model, below, mask)
+        read = join(model, read_out(model, below, mask), static)
         outputs = model.output(read)
         for what, tensor in (("the input of the output layer", read), ("the output", outputs)):
             if at := _first(tensor, mask if tensor.dim() > 2 else None):
@@ -296,7 +300,8 @@ def _backward(
 ) -> Origin | None:
     """Search the backward pass of some rows; accumulate their weight gradients."""
     with torch.enable_grad():
-        done = unroll(model, batch.x[chunk], batch.lengths[chunk])
+        static = None if batch.static is None else batch.static[chunk]
+        done = unroll(model, batch.x[chunk], batch.lengths[chunk], static)
         outputs, target = done.outputs, batch.target[chunk]
         weight = None if batch.weight is None else batch.weight[chunk]
         if model.config.per_step:
@@ -311,13 +316,14 @@ def _backward(
             for gate, what, tensor in reversed(list(_numbers(model, step))):
                 watched.append((place, gate, f"the gradient of {what}", tensor))
     parameters = list(model.parameters())
-    ends = [done.outputs, done.read]
+    ends = [done.outputs, done.read, done.readout]
     tensors = [*ends, *(tensor for *_, tensor in watched), *parameters]
     trained = [tensor for tensor in tensors if tensor.requires_grad]
     of = dict(
         zip(map(id, trained), torch.autograd.grad(mean, trained, allow_unused=True), strict=True)
     )
-    for what, tensor in zip(("the output", "the input of the output layer"), ends, strict=True):
+    whats = ("the output", "the input of the output layer", "the readout")
+    for what, tensor in zip(whats, ends, strict=True):
         gradient = of.get(id(tensor))
         if gradient is not None and (at := _first(gradient)):
             return _of_output("backward", f"the gradient of {what}", gradient, at, chunk)
