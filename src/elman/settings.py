@@ -83,18 +83,14 @@ class DataSettings:
         ),
     ] = None
     target: Annotated[
-        str | None,
-        Help("Column or key of the label; several are separated by commas.", "guessed"),
+        str | None, Help("Columns or keys of the label, separated by commas.", "guessed")
     ] = None
     text: Annotated[str | None, Help("Column or key of the text or the tokens.")] = None
     values: Annotated[str | None, Help("Value columns, separated by commas.")] = None
-    categories: Annotated[
-        str | None,
-        Help("Columns or keys of categories besides the values, separated by commas."),
-    ] = None
-    static: Annotated[
-        str | None, Help("Columns or keys with one value per sequence, as age,sex; none for none.")
-    ] = None
+    categories: Annotated[str | None, Help("Columns or keys of categories besides the values.")] = (
+        None
+    )
+    static: Annotated[str | None, Help("Columns with one value per sequence, or none.")] = None
     id: Annotated[str | None, Help("Column that names the sequence of each time step.")] = None
     time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
     channels: Annotated[
@@ -104,9 +100,12 @@ class DataSettings:
     decimal: Annotated[
         Literal[".", ","] | None, Help("Decimal mark of the numbers in a text file.", "guessed")
     ] = None
+    header: Annotated[bool | None, Help("Whether a line names the columns.", "guessed")] = None
+    skip_lines: Annotated[Annotated[int, Ge(0)] | None, Help("Lines above a table.", "guessed")] = (
+        None
+    )
     dates: Annotated[
-        Literal["dmy", "mdy", "ymd"] | None,
-        Help("Order of day, month and year in times such as 01/02/2024.", "guessed"),
+        Literal["dmy", "mdy", "ymd"] | None, Help("Order of dates such as 01/02/2024.", "guessed")
     ] = None
     missing: Annotated[str | None, Help("Further marks of missing values: ND,-999.", "none")] = None
     time_difference: Annotated[
@@ -331,7 +330,7 @@ class ReportSettings:
 # The settings of DataSettings that say how a file is read, for any purpose.
 READING_SETTINGS = (
     *("format", "target", "text", "values", "categories", "id", "time"),
-    *("channels", "decimal", "dates", "missing", "static"),
+    *("channels", "decimal", "dates", "missing", "header", "skip_lines", "static"),
 )
 
 Section = type[DataSettings] | type[ModelSettings] | type[TrainingSettings] | type[ReportSettings]

@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from elman.data import read, readers
-from elman.data.readers import csv, dialect
+from elman.data.readers import csv, dialect, header
 from elman.errors import DataError, SettingsError
 
 
@@ -439,7 +439,7 @@ def test_caps_on_lines_cells_and_columns(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(readers, "_CHUNK", 64)
     monkeypatch.setattr(csv, "LARGEST_CELL", 100)
     monkeypatch.setattr(dialect, "LARGEST_CELL", 100)
-    monkeypatch.setattr(dialect, "MOST_COLUMNS", 20)
+    monkeypatch.setattr(header, "MOST_COLUMNS", 20)
     path = tmp_path / "a.csv"
 
     def refused(content: str) -> tuple[str, int | None]:

@@ -40,6 +40,11 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         aside=tuple(name for name in table.names if name not in read),
         delimiter=table.delimiter,
         header=table.header,
+        skip_lines=options.skip_lines
+        if options.skip_lines is not None
+        else options.layout.skip_lines
+        if options.layout
+        else None,
     )
     build = {"rows": _build_rows, "steps": _build_steps}.get(schema.format, _build_sequences)
     dataset = build(table, schema, options, layout)

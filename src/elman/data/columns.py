@@ -60,7 +60,7 @@ class TextColumn(Column):
     def settle(self, form: NumberForm | None) -> None:
         """Set the form of the numbers, which the other columns of a file help to find."""
         self._form, self._settled, self._parsed = form, True, None
-        self.unit = form.unit if form is not None else ""
+        self.unit = (form.unit if form is not None else "") or self.header_unit
 
     @property
     def is_numeric(self) -> bool:

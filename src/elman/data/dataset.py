@@ -32,6 +32,18 @@ _UNIT = re.compile(
 )
 
 
+_UNIT_CELL = re.compile(
+    rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹]))*"
+    r"|[a-zµ]?[TGΩ]|[µu]?g|counts?|dps|none|unitless|-|[a-z]+/[a-z]+"
+    r"|[hH]{1,2}:mm(?::ss)?[.m]*|[yYmMdD]{2,4}(?:[-/.][yYmMdD]{2,4})+.*)\s*[\])]?"
+)
+
+
+def is_unit(cell: str) -> bool:
+    """Whether a cell is a unit, such as `mV`, `[m/s²]` or `hh:mm:ss`."""
+    return _UNIT_CELL.fullmatch(cell.strip()) is not None
+
+
 def unit_of(name: str) -> str | None:
     """Return the unit in a column's name, as in `temp [°C]`, `speed (m/s)` or `pressure_kPa`."""
     found = _UNIT.fullmatch(name) if len(name) <= LONGEST_NAME else None
@@ -116,7 +128,8 @@ class Layout:
             times.
         seconds: for `steps`, whether the times are in seconds, as those of dates are.
         delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
-        header: for `rows` and `steps`, whether the first line names the columns.
+        header: for `rows` and `steps`, whether a line names the columns.
+        skip_lines: lines above the table, if the caller said how many.
         window, stride: length of the windows cut from each sequence and distance between their
             starts, in steps; 0 for whole sequences.
         category_values: distinct values of each column of `categories`, in alphabetical order.
@@ -145,6 +158,7 @@ class Layout:
     time: str | None = None
     delimiter: str = ","
     header: bool = True
+    skip_lines: int | None = None
     categories: tuple[str, ...] = ()
     time_difference: bool = False
     dates: Literal["ymd", "dmy", "mdy"] | None = None

@@ -16,7 +16,7 @@ from elman.data.moments import DateOrder
 from elman.data.readers import TextFile, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
-from elman.data.readers.csv import read_csv
+from elman.data.readers.csv import fill_down, read_csv
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame
 from elman.data.readers.records import read_json
@@ -67,6 +67,8 @@ def read(
     group: str | None = None,
     channels: int | None = None,
     decimal: str | None = None,
+    header: bool | None = None,
+    skip_lines: int | None = None,
     dates: DateOrder | None = None,
     missing: str | float | Sequence[str | float] | None = None,
     static: str | Sequence[str] | None = None,
@@ -76,7 +78,6 @@ def read(
     """Read labelled sequences from a file, a folder of files, or a data frame.
 
     Roles that are not specified are guessed from names and content; see `layout.guesses`.
-
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
             `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
@@ -95,22 +96,22 @@ def read(
         group: column or key of the group of each sequence; constant within a sequence.
         channels: for `rows`, channels into which the values are divided; None reads their names.
         decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
-        dates: order of the date in times such as 01/02/2024, `dmy`, `mdy` or `ymd`.
-        missing: marks of missing values besides the usual ones, such as `ND` or -999, as a sequence
-            or one comma-separated string; numbers count wherever numbers are read.
+        header, skip_lines: whether a line of a table is its header; how many lines are above it.
+        dates: order of dates such as 01/02/2024, `dmy`, `mdy` or `ymd`.
+        missing: further marks of missing values, such as `ND` or -999, written like `values`.
         static: columns or keys with one value per sequence, written like `values`; or "none".
             Those that `categories` names too are categories. For `arrays` an (n, k) array.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
     """
-    chosen = {"values": _split_names(values), "categories": _split_names(categories)}
+    named = {"values": values, "categories": categories, "static": static, "missing": missing}
+    chosen = {name: _split_names(columns) for name, columns in named.items()}
     _check_settings(text, chosen["values"], chosen["categories"], format)
     faults, kind, content, note, levels = _open_data(data, format)
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
-    # A format other than the layout's has other columns, so the layout would not apply.
-    same = layout is not None and (format is None or format == layout.format)
+    before = layout.format if layout else None
     options = ReadOptions(
         target=target,
         text=text,
@@ -121,15 +122,15 @@ def read(
         group=group,
         channels=channels,
         decimal=decimal,
+        header=header,
+        skip_lines=skip_lines,
         dates=dates,
-        missing=_split_names(str(missing) if isinstance(missing, int | float) else missing),
-        static=_split_names(static),
         task=task,
         labelled=labelled,
-        layout=layout if same else None,
+        # Another format has other columns, to which the layout does not apply.
+        layout=layout if format in (None, before) else None,
     )
-    form = format or (layout.format if layout else None)
-    dataset = _read_dataset(kind, content, faults, options, form)
+    dataset = _read_dataset(kind, content, faults, options, format or before)
     return _finish(dataset, layout, faults, format is None, note)
 
 
@@ -186,10 +187,10 @@ def _read_dataset(
     return dataset
 
 
-def _split_names(names: str | Sequence[str | float] | None) -> tuple[str, ...]:
-    """Return names as a tuple; a string is split at commas."""
-    if isinstance(names, str):
-        return tuple(name.strip() for name in names.split(","))
+def _split_names(names: str | float | Sequence[str | float] | None) -> tuple[str, ...]:
+    """Return names, or marks, as a tuple; a string is split at commas."""
+    if isinstance(names, str | int | float):
+        return tuple(name.strip() for name in str(names).split(","))
     return tuple(map(str, names or ()))
 
 
@@ -236,8 +237,15 @@ def _read_table(
         table = read_frame(content, faults, options, records=form == "jsonl")
     else:
         delimiter = layout.delimiter or None if layout else None
-        header = layout.header if layout else None
-        table = read_csv(content, faults, delimiter=delimiter, header=header)
+        table = read_csv(
+            content,
+            faults,
+            delimiter=delimiter,
+            header=options.header,
+            skip_lines=options.skip_lines,
+            layout=layout,
+        )
+        table = fill_down(table, options.id or (layout.id if layout else None))
     if note:
         options = dataclasses.replace(options, notes=(*options.notes, note))
     return table, options, form
@@ -328,12 +336,13 @@ def _formats_of(kind: str) -> str:
 
 
 # Settings that a format does not support; they are refused because they would be ignored.
+_LINES = ("header", "skip_lines")
 _REFUSED = {
     "ts": CASE_SETTINGS,
-    "jsonl": ("time_difference", "id", "time", "channels", "decimal", "dates"),
+    "jsonl": (*("time_difference", "id", "time", "channels", "decimal", "dates"), *_LINES),
     "arrays": (
         *("time_difference", "categories", "text", "id", "time", "group", "channels", "decimal"),
-        "dates",
+        *("dates", *_LINES),
     ),
     "folder": ("group",),
 }

@@ -10,7 +10,7 @@ from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
 from elman.data.evidence import Evidence, id_tier, split_words, time_tier
 from elman.data.faults import list_names, unknown_name
 from elman.data.moments import DateOrder
-from elman.data.table import Table
+from elman.data.table import Table, rejoin_names
 from elman.errors import SettingsError
 from elman.tasks import TASKS, TaskName
 
@@ -38,7 +38,7 @@ SEQUENCE_NAMES = {
 # Settings without meaning in formats that fix which part is the series and which the class.
 CASE_SETTINGS = (
     *("time_difference", "categories", "target", "text", "values", "id", "time", "group"),
-    *("channels", "decimal", "dates", "static"),
+    *("channels", "decimal", "dates", "header", "skip_lines", "static"),
 )
 
 
@@ -54,6 +54,8 @@ class ReadOptions:
         group: the column or key of groups, kept with the sequences.
         channels: for `rows`, number of channels; None decides by the names of the columns.
         decimal: decimal mark of the file; None decides by its cells.
+        header: whether a line of a table names its columns; None decides by its rows.
+        skip_lines: lines above the table; None looks for its first row.
         dates: order of day, month and year in dates such as 01/02/2024; None decides by the cells.
         missing: marks of missing values besides the usual ones; numbers count among numbers.
         static: columns or keys with one value per sequence; `none` for none.
@@ -73,6 +75,8 @@ class ReadOptions:
     group: str | None = None
     channels: int | None = None
     decimal: str | None = None
+    header: bool | None = None
+    skip_lines: int | None = None
     dates: DateOrder | None = None
     missing: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
@@ -85,7 +89,7 @@ class ReadOptions:
 def refuse_settings(options: ReadOptions, names: Sequence[str], what: str) -> None:
     """Raise a SettingsError for a setting that the format `what` does not support."""
     for name in names:
-        if getattr(options, name):
+        if getattr(options, name) not in (None, ()):
             raise SettingsError(
                 f"--{name.replace('_', '-')} means nothing for {what}, expected no such setting."
                 " Leave it out."
@@ -176,8 +180,8 @@ def split_target(target: str, names: Sequence[str]) -> list[str]:
     """
     if target in names:
         return [target]
-    parts = [part.strip() for part in target.split(",")]
-    return parts if len(parts) > 1 and all(part in names for part in parts) else []
+    parts = rejoin_names([part.strip() for part in target.split(",")], names)
+    return list(parts) if all(part in names for part in parts) else []
 
 
 def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[str]:

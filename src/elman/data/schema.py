@@ -46,10 +46,10 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
     schema = Schema(group=options.group, guesses=table.faults.guesses)
     table.faults.rows = len(table)
     schema.static = choose_static(table, options)
+    values = table.resolve(options.values, "--values NAMES")
+    categories = table.resolve(options.categories, "--categories NAMES")
+    options = dataclasses.replace(options, values=values, categories=categories)
     if table.format == "table":
-        values = table.resolve(options.values, "--values NAMES")
-        categories = table.resolve(options.categories, "--categories NAMES")
-        options = dataclasses.replace(options, values=values, categories=categories)
         _choose_cells(schema, table, step_options(schema, options), form)
     else:
         _choose_sequences(schema, table, step_options(schema, options))

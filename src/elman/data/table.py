@@ -102,7 +102,8 @@ class Column:
     padded: int | None = None  # steps to which the file pads all sequences
     task: TaskName | None = None  # task of this target, if the file declares it
     prefix = ""  # start of the messages about its cells
-    unit = ""  # of its numbers, as its cells show it
+    unit = ""  # of its numbers, as its cells or a line below the header show it
+    header_unit = ""  # as that line shows it
     sentinels: tuple[float, ...] = ()  # numbers that mean a missing value
 
     def __init__(self, name: str, rows: Rows) -> None:
@@ -266,7 +267,13 @@ class Table:
         return self.columns[name]
 
     def resolve(self, items: Sequence[str], flag: str) -> tuple[str, ...]:
-        """Return the columns selected by names and by ranges `first:last`, both ends included."""
+        """Return the columns selected by names and by ranges `first:last`, both ends included.
+
+        The names of columns that hold whole sequences are returned as they are.
+        """
+        items = rejoin_names(items, self.names)
+        if self.format != "table":
+            return items
         names: list[str] = []
         for item in items:
             first, colon, last = item.partition(":")
@@ -277,6 +284,27 @@ class Table:
             else:
                 names.append(self.column(item, flag).name)
         return tuple(names)
+
+
+def rejoin_names(parts: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a list that was split at commas, joined where a name has commas itself.
+
+    Args:
+        names: of the columns; the longest one wins, with any blanks round its commas.
+    """
+    if not any("," in name for name in names):
+        return tuple(parts)
+    known = {",".join(part.strip() for part in name.split(",")): name for name in names}
+    joined: list[str] = []
+    i = 0
+    while i < len(parts):
+        for j in range(len(parts), i, -1):
+            name = parts[i] if j == i + 1 else known.get(",".join(parts[i:j]))
+            if name is not None:
+                joined.append(name)
+                break
+        i = j
+    return tuple(joined)
 
 
 def flatten_lists(lists: Sequence[list[Any]], place: Callable[[int], Place]) -> LabelCells:

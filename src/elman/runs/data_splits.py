@@ -139,7 +139,11 @@ def _read_files(
         task=settings.task,
         group=None if settings.group == CONTENT else settings.group,
         time_difference=settings.time_difference,
-        **{name: value for name in READING_SETTINGS if (value := getattr(settings, name))},
+        **{
+            name: value
+            for name in READING_SETTINGS
+            if (value := getattr(settings, name)) is not None
+        },
     )
     sources = (settings.test, _validation_source(settings, len(whole), training_settings))
     held_out = sum(not isinstance(source, str) and source != 0 for source in sources)

@@ -7,9 +7,11 @@ newlines, so that every fault is reported with its line. The fast one is in `fas
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 
 from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import TextColumn
+from elman.data.dataset import Guess, Layout
+from elman.data.evidence import id_tier
 from elman.data.faults import Faults, format_count
 from elman.data.readers import TextFile
 from elman.data.readers.dialect import (
@@ -30,8 +34,16 @@ from elman.data.readers.dialect import (
     read_records,
 )
 from elman.data.readers.fast import read_cells
+from elman.data.readers.header import COMMENTS
 from elman.data.table import Rows, Table
 
+_TOTALS = frozenset(
+    (
+        *("total", "totals", "grand total", "sum", "mean", "average", "avg", "summe", "gesamt"),
+        *("mittelwert", "durchschnitt", "insgesamt", "total general", "somme", "moyenne", "σ"),
+    )
+)
+_END = 1 << 20  # bytes that are looked at at once
 _BATCH = 200_000  # cells that are held as Python's strings at once
 
 
@@ -41,25 +53,37 @@ def read_csv(
     *,
     delimiter: str | None = None,
     header: bool | None = None,
+    skip_lines: int | None = None,
+    layout: Layout | None = None,
 ) -> Table:
     """Split a CSV or TSV text into cells; rows of another width are faults and left out.
 
     Args:
-        delimiter, header: as for `find_dialect`.
+        delimiter, header, skip_lines, layout: as for `find_dialect`.
     Raises: DataError for a bad header.
     """
     before = faults.total
     head = file.head(HEAD)
-    dialect = find_dialect(head, faults, delimiter=delimiter, header=header)
+    dialect = find_dialect(
+        head,
+        faults,
+        delimiter=delimiter,
+        header=header,
+        skip_lines=skip_lines,
+        layout=layout,
+    )
+    above = list(islice(io.StringIO(head, newline=""), dialect.body))
+    start = file.start + len("".join(above).encode())
+    simple = dialect.simple and faults.total == before
     plain = None
-    if dialect.simple and faults.total == before:
-        body = "".join(islice(io.StringIO(head, newline=""), dialect.body))
-        start = file.start + len(body.encode())
+    if simple and not _has_more(file, dialect, above, start):
         plain = read_cells(file, dialect, start, LARGEST_CELL)
     cells, lines = plain or _read_carefully(file.text(), dialect, faults, before)
     rows = Rows(faults, lines)
     found = zip(dialect.names, cells, strict=True)
     columns = {name: TextColumn(name, rows, own) for name, own in found}
+    for name, unit in zip(dialect.names, dialect.units, strict=False):
+        columns[name].unit = columns[name].header_unit = unit
     mark, unnamed = dialect.delimiter, dialect.unnamed
     return Table("table", columns, rows, len(lines), mark, dialect.header, unnamed)
 
@@ -81,8 +105,13 @@ def _read_carefully(
     batches: list[list[Any]] = [[] for _ in range(width)]
     rows: list[list[str]] = []
     lines: list[int] = []
+    left = _Left(dialect)
     with large_cells():
         for line, cells in _records(text, dialect, faults):
+            if len(rows) * width >= _BATCH:
+                _pack(rows, batches)
+            if left.take(line, cells):
+                continue
             # In a file of one column a blank line is a sequence without steps.
             if unusable or not (width == 1 or len(cells) > 1 or "".join(cells).strip()):
                 continue
@@ -94,10 +123,11 @@ def _read_carefully(
             else:
                 problem = "an empty sequence: the line is blank"
                 faults.add("empty", problem, "Remove the line.", line=line)
-            if len(rows) * width >= _BATCH:
-                _pack(rows, batches)
     if unusable:  # rows cannot be judged by a header that is wrong
         faults.stop()
+    if lines and left.take_total(lines[-1], rows[-1]):
+        del rows[-1], lines[-1]
+    left.tell(faults)
     if not lines:
         faults.stop()
         raise faults.error(
@@ -107,6 +137,103 @@ def _read_carefully(
             line=1,
         )
     return _unpack(rows, batches), np.array(lines, np.int64)
+
+
+class _Left:
+    """Lines below the header that are no rows: comments, the header again, a row of totals."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect, self.width = dialect, len(dialect.names)
+        self.header = ["" if n in dialect.unnamed else n for n in dialect.names]
+        self.lines: dict[str, list[int]] = {}
+        self.totals = 0  # rows that start with such a word; of several, none sums the others up
+
+    def take(self, line: int, cells: list[str]) -> bool:
+        """Return whether a line is a comment or the header, and keep its number."""
+        what = ""
+        first = cells[0].lstrip() if cells else ""
+        # One cell is a comment as well if there were none above the table.
+        marks = COMMENTS if len(cells) == 1 else (self.dialect.comment or "\n",)
+        if cells and len(cells) != self.width and first.startswith(marks):
+            what = "a comment"
+        elif self.dialect.header and self.width > 1 and first.strip() == self.header[0]:
+            same = [cell.strip() for cell in cells] == self.header
+            what = "the header, repeated" if same else ""
+        if what:
+            self.lines.setdefault(what, []).append(line)
+        self.totals += _is_total(cells)
+        return bool(what)
+
+    def take_total(self, line: int, cells: list[str]) -> bool:
+        """Return whether the last row sums the others up, as spreadsheets write it."""
+        if self.totals != 1 or not _is_total(cells):
+            return False
+        self.lines[f"{cells[0].strip()!r}, a summary of the rows"] = [line]
+        return True
+
+    def tell(self, faults: Faults) -> None:
+        """Record the lines that were left out as guesses."""
+        for what, lines in self.lines.items():
+            where = ", ".join(map(str, lines[:3])) + ", ..." * (len(lines) > 3)
+            flag = f"left out line{'s' * (len(lines) > 1)} {where}"
+            change = "other words in its first cell make it a row"
+            faults.guesses.append(Guess("unused", (), what, flag, change, "likely"))
+
+
+def _is_total(cells: list[str]) -> bool:
+    return len(cells) > 1 and cells[0].strip().rstrip(":").lower() in _TOTALS
+
+
+def _has_more(file: TextFile, dialect: Dialect, above: list[str], start: int) -> bool:
+    """Whether rows are followed by the header again, or by a row of totals.
+
+    Args:
+        above: lines before the first row, which starts at byte `start`.
+    """
+    end = file.read(max(start, file.size - _END), file.size)
+    last = re.split(rb"[\r\n]", end.rstrip())[-1].decode(errors="replace")
+    with suppress(csv.Error):  # reported when the whole file is split
+        if _is_total(next(read_records([last], dialect.delimiter), [])):
+            return True
+    if not dialect.header or dialect.skip >= len(above):
+        return False
+    header = above[dialect.skip].rstrip("\r\n").encode()
+    again = re.compile(rb"\n" + re.escape(header) + rb"[\r\n]")
+    rest = b""
+    with file.open() as stream:
+        stream.seek(max(0, start - 1))
+        while block := stream.read(_END):
+            block = rest + block
+            if again.search(block):
+                return True
+            rest = block[-len(header) - 1 :]
+    return False
+
+
+def fill_down(table: Table, named: str | None) -> Table:
+    """Return a table in which a sequence that is named once has its name in every row.
+
+    Args:
+        named: the column of ids, if the caller said so; otherwise its name shows it.
+    """
+    columns = dict(table.columns)
+    for name, column in table.columns.items():
+        if not isinstance(column, TextColumn) or not (name == named or id_tier(name)):
+            continue
+        gaps = column.empty_cells()
+        first = np.flatnonzero(~gaps)
+        # A few empty cells are faults; here most rows continue the sequence above them.
+        if gaps[0] or 3 * gaps.sum() < len(gaps):
+            continue
+        cells = np.array(column.texts(), dtype=object)
+        if len(set(cells[first])) < len(first):
+            continue
+        above = np.maximum.accumulate(np.where(gaps, 0, np.arange(len(gaps))))
+        columns[name] = TextColumn(name, table.rows, cells[above].tolist())
+        why = "each sequence is named in its first row only"
+        flag = f"filled down {name!r}"
+        table.faults.guesses.append(Guess("filled", (), why, flag, "full cells", "sure"))
+    return dataclasses.replace(table, columns=columns)
 
 
 def _pack(rows: list[list[str]], batches: list[list[Any]]) -> None:
@@ -147,7 +274,7 @@ def _records(text: str, dialect: Dialect, faults: Faults) -> Iterator[tuple[int,
     lines = io.StringIO(text, newline="")
     for _ in islice(lines, dialect.skip):
         pass
-    reader = read_records(lines, dialect.delimiter, strict=True)
+    reader = read_records(lines, dialect.delimiter, True, dialect.quote)
     start = dialect.skip + 1
     blank: list[tuple[int, list[str]]] = []
     some = False

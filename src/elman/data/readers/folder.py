@@ -144,9 +144,16 @@ def _read_file(
         table = _read_array(file, own)
     else:
         # Taken from the first file: a single column or numbers alone do not reveal them.
-        header = first.header if first else layout.header if layout else None
+        header = first.header if first else options.header
         mark = first.delimiter if first else layout.delimiter if layout else None
-        table = read_csv(TextFile(file, own.source), own, delimiter=mark, header=header)
+        table = read_csv(
+            TextFile(file, own.source),
+            own,
+            delimiter=mark,
+            header=header,
+            skip_lines=options.skip_lines,
+            layout=layout,
+        )
     if first and table.names != first.names:
         raise own.error(
             "columns",
@@ -194,4 +201,5 @@ def _join_tables(
         else:
             own = [part.cells for part in parts if isinstance(part, TextColumn)]
             columns[name] = TextColumn(name, rows, join_cells(own))
+        columns[name].unit = columns[name].header_unit = column.header_unit
     return Table("table", columns, rows, len(files), first.delimiter, first.header, first.unnamed)
