@@ -266,6 +266,10 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     """
     names = schema.values
     columns = [table.columns[name] for name in names]
+    if columns[0].nested:
+        inputs = _read_cells(table, schema)[0]
+        assert isinstance(inputs, Ragged)
+        return inputs
     channels = max(1, len(schema.wide))
     width = len(names) // channels
     # The columns are channel by channel: (n, C, T) to (n, T, C).

@@ -186,10 +186,15 @@ class Layout:
         return (*self.values, *time_delta, *self.categories)
 
     @property
+    def in_cells(self) -> bool:
+        """Whether each cell of `values` holds a sequence, in a table with one row per sequence."""
+        return self.format == "rows" and 0 < len(self.values) <= len(self.wide)
+
+    @property
     def channel_units(self) -> tuple[str, ...]:
         """Units of `channel_names` as the cells show them, empty text where they show none."""
-        width = len(self.values) // max(1, len(self.wide)) if self.wide else 1
-        units = self.units[::width]
+        width = len(self.values) // len(self.wide) if self.wide else 1
+        units = self.units[:: max(1, width)]
         return (*units, *("" for _ in self.channel_names[len(units) :]))
 
     @property

@@ -152,6 +152,8 @@ def _input(dataset: Dataset, unit: Unit | None) -> str:
         both = f"{format_count(count, 'channel')}: {listed}" if count else "no numbers"
         kinds = "column" if len(layout.categories) == 1 else "columns"
         return f"{both}; categories, {kinds} {_cut(', '.join(layout.categories), 40)}"
+    if layout.in_cells:
+        return f"numbers, {format_count(count, 'channel')}, each sequence in one cell: {listed}"
     if layout.wide and not _is_generated(dataset):
         width = len(layout.values) // count
         return f"numbers, {format_count(count, 'channel')} over {width} columns each: {listed}"

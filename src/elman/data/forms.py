@@ -14,13 +14,14 @@ from elman.data.dataset import Guess, Layout, Sure
 from elman.data.faults import format_count, is_number, list_names
 from elman.data.numbers import Evidence, examine, find_form
 from elman.data.roles import ReadOptions, Schema
+from elman.data.series import expand_steps, find_series_cells
 from elman.data.table import Table
 
 _SHOWN = 3  # columns or marks listed in one guess
 
 
-def settle_forms(table: Table, options: ReadOptions) -> None:
-    """Set the form of the numbers in every column of text.
+def settle_forms(table: Table, options: ReadOptions) -> Table:
+    """Set the form of the numbers in every column of text; return the table with it.
 
     Raises: DataError if a mark may separate thousands as well as decimals; if a column is in
         another unit than in an earlier file.
@@ -49,6 +50,11 @@ def settle_forms(table: Table, options: ReadOptions) -> None:
         _ask(table, asked[0], seen[asked[0]])
     if layout is not None:
         _check_units(table, dict(zip(layout.values, layout.units, strict=False)))
+    series = find_series_cells(table, options)
+    table = dataclasses.replace(table, columns={**table.columns, **series}) if series else table
+    # A channel of a step that an earlier file had in the cells of one column.
+    of_steps = layout is not None and layout.format == "steps"
+    return expand_steps(table, tuple(series))[0] if of_steps else table
 
 
 def _choose_decimals(

@@ -66,6 +66,10 @@ class Guesser:
         schema, options = self.schema, self.options
         if options.id or options.time:
             return "steps"
+        if any(self.table.columns[name].nested for name in self.rest):
+            why = "a cell holds a whole sequence"
+            schema.guess("format", (), why, "sure", flag="--format rows", change="--format steps")
+            return "rows"
         schema.id = self.find_id()
         if schema.id is not None:
             why = f"column {schema.id!r} repeats"

@@ -23,6 +23,7 @@ from elman.data.readers.records import read_json
 from elman.data.readers.ts import read_ts
 from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.schema import choose_schema
+from elman.data.series import expand_steps
 from elman.data.table import Table
 from elman.data.targets import find_doubtful_labels
 from elman.errors import SettingsError, nearest
@@ -168,8 +169,10 @@ def _read_dataset(
         # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
-        settle_forms(table, options)
+        table = settle_forms(table, options)
         schema = choose_schema(table, options, form)
+        if schema.format == "steps":
+            table, schema.values = expand_steps(table, schema.values)
         tell_forms(schema, table)
         dataset = build_dataset(table, schema, options)
         dataset = dataclasses.replace(dataset, layout=note_forms(dataset.layout, table, options))

@@ -27,6 +27,7 @@ from elman.data.roles import (
     need_target,
     refuse_twice,
 )
+from elman.data.series import use_series
 from elman.data.static import choose_static, step_options
 from elman.data.table import Table, TableFormat
 from elman.data.wide import find_wide, split_channels, use_wide
@@ -202,6 +203,8 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
     """Set the column of text, or the columns of values, of a table with a row per sequence."""
     schema, table, options = guesser.schema, guesser.table, guesser.options
     layout = options.layout
+    if use_series(schema, table, options, inputs):
+        return
     if _follow_options(schema, table, options, inputs):
         if layout and not options.values:
             schema.wide = layout.wide
