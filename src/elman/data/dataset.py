@@ -88,7 +88,7 @@ class Guess:
     @property
     def line(self) -> str:
         """The guess in one line of the description of a file."""
-        change = f"; {self.change}" if self.role == "unused" else ""
+        change = "" if self.flag.startswith("--") else f"; {self.change}"
         return f"{self.flag}: {self.reason} ({self.sure}){change}"
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,16 +12,21 @@ import numpy as np
 
 from elman.data.cells import join_cells
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.dataset import Dataset
-from elman.data.faults import Faults, list_names
+from elman.data.dataset import Dataset, Guess
+from elman.data.faults import Faults, is_number, list_names
+from elman.data.numbers import MARKS
 from elman.data.readers import TextFile, load_text
 from elman.data.readers.csv import read_csv
 from elman.data.readers.npy import load_npy
 from elman.data.roles import ReadOptions
+from elman.data.series import SeriesCells, SeriesForm, find_series
 from elman.data.table import Column, Rows, Table
 from elman.errors import DataError
 
 FILE, CLASS = "file name", "folder name"
+_LINE = "value"  # channel of files that hold one line of numbers
+_LOOKED_AT, _LINES = 20, 200  # text files, and lines of each, that show whether they hold numbers
+_MOST_NUMBERS = 0.9  # share of files, and of what is in a file, that must
 ENDINGS = {".csv": "table", ".tsv": "table", ".tab": "table", ".npy": "array", ".txt": "text"}
 _READ = "CSV and TSV (.csv, .tsv, .tab), .npy and text (.txt)"
 
@@ -55,13 +62,18 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             "Move them, as in FOLDER/yes/1.csv and FOLDER/no/1.csv, or give one of them:"
             f" {list_names([file.name for file in files], 4)}.",
         )
-    text = kinds == {"text"}
+    rows = _find_numbers(files, options) if kinds == {"text"} else ""
+    if rows and options.layout is None:
+        why, change = "every line holds numbers", "--text text reads the files as texts"
+        guess = Guess("format", (), why, "numbers in .txt files", change, "sure")
+        faults.guesses.append(guess)
+    text = kinds == {"text"} and not rows
     # All files are read before faults are raised, so that one run reports all of them.
     tables: list[tuple[Path, Table]] = []
     for file in files:
         try:
             with Faults(str(file)) as own:
-                tables.append((file, _read_file(file, own, options, tables)))
+                tables.append((file, _read_file(file, own, options, tables, rows)))
         except DataError as error:
             faults.take(error)
     if not tables:
@@ -129,17 +141,27 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
 
 
 def _read_file(
-    file: Path, own: Faults, options: ReadOptions, tables: Sequence[tuple[Path, Table]]
+    file: Path,
+    own: Faults,
+    options: ReadOptions,
+    tables: Sequence[tuple[Path, Table]],
+    rows: str = "",
 ) -> Table:
-    """Read one file into a table with the same columns as the first file."""
+    """Read one file into a table with the same columns as the first file.
+
+    Args:
+        rows: what `_find_numbers` says of text files.
+    """
     layout = options.layout
     first = tables[0][1] if tables else None
     kind = ENDINGS[file.suffix.lower()]
-    if kind == "text":
+    if kind == "text" and rows == "steps":
+        return _read_line(load_text(file, own.source), own)
+    if kind == "text" and not rows:
         # Editors end a file with a newline that is not part of the text.
         content = load_text(file, own.source).rstrip("\r\n")
-        rows = Rows(own, np.ones(1, np.int64))
-        return Table("table", {"text": TextColumn("text", rows, [content])}, rows, 1)
+        place = Rows(own, np.ones(1, np.int64))
+        return Table("table", {"text": TextColumn("text", place, [content])}, place, 1)
     if kind == "array":
         table = _read_array(file, own)
     else:
@@ -162,6 +184,48 @@ def _read_file(
             "All files need the same columns, in the same order.",
         )
     return table
+
+
+def _find_numbers(files: Sequence[Path], options: ReadOptions) -> str:
+    """Return whether text files hold numbers: `table`, `steps` for one line of steps, or ''."""
+    layout = options.layout
+    if options.text or (layout is not None and layout.kind == "text"):
+        return ""
+    numbers = lines = wide = 0
+    some = files[:: max(1, len(files) // _LOOKED_AT)]
+    for file in some:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            rows = list(filter(None, map(str.strip, itertools.islice(stream, _LINES))))
+        cells = [re.split(r"[\s,;|]+", row.strip(",;| ")) for row in rows if row[0] not in "#%"]
+        # The first line may hold names.
+        full = [row for k, row in enumerate(cells) if k or all(map(_is_number_or_mark, row))]
+        flat = [cell for row in full for cell in row]
+        right = sum(map(_is_number_or_mark, flat))
+        good = bool(flat) and right >= _MOST_NUMBERS * len(flat)
+        numbers += good and any(map(is_number, flat))
+        lines += good and len(cells) == 1
+        wide += good and len(full[0]) > 1
+    if layout is not None:
+        return "steps" if lines == len(some) and layout.values == (_LINE,) else "table"
+    if numbers < _MOST_NUMBERS * len(some):
+        return ""
+    # One number alone is a text of digits.
+    return ("steps" if wide else "") if lines == len(some) else "table"
+
+
+def _is_number_or_mark(cell: str) -> bool:
+    return is_number(cell.replace("\u2212", "-")) or cell.lower() in MARKS
+
+
+def _read_line(text: str, own: Faults) -> Table:
+    """Return the numbers of a file's only line as steps."""
+    line = text.strip()
+    form = find_series([line]) or SeriesForm(".", "", False)
+    whole = Rows(own, np.ones(1, np.int64))
+    values = SeriesCells(TextColumn(_LINE, whole, [line]), form).series()[0].values[:, 0]
+    rows = Rows(own, np.ones(len(values), np.int64))
+    columns: dict[str, Column] = {_LINE: NumberColumn(_LINE, rows, values)}
+    return Table("table", columns, rows, len(values), header=False)
 
 
 def _read_array(file: Path, own: Faults) -> Table:
