@@ -356,7 +356,7 @@ def test_a_folder_of_files_and_no_classes_is_listed(tmp_path: Path) -> None:
         ("a.ts", TS + "1,2:3,4:a\n", {"id": "x"}, "--id means nothing for the format ts"),
         ("a.ts", TS + "1,2:3,4:a\n", {"target": "x"}, "--target means nothing"),
         ("a.jsonl", TOKENS, {"time": "x"}, "--time means nothing for the format jsonl"),
-        ("a.csv", NAMES, {"format": "rows", "id": "name"}, "--format steps"),
+        ("a.csv", NAMES, {"format": "rows", "time": "name"}, "--format steps"),
         ("a.csv", NAMES, {"format": "row"}, "Did you mean 'rows'?"),
         ("a.csv", NAMES, {"text": "a", "values": "b"}, "exclude each other"),
     ],

@@ -74,7 +74,7 @@ def test_groups_and_starts_are_read(tmp_path):
     assert data.groups == ("ann", "bob") and data.layout.values == ("v",)
     assert np.diff(data.starts).tolist() == [-86400]
     assert data.take(np.array([1])).groups == ("bob",)
-    assert read(path, layout=data.layout).groups == ()
+    assert read(path, layout=data.layout).groups == ("ann", "bob")
     with pytest.raises(DataError, match="column 'id' is used twice, as --id and as --group"):
         read(path, id="id", group="id")
     path.write_text("id,who,v,label\nx,ann,1,u\nx,bob,2,u\ny,bob,3,v\n")

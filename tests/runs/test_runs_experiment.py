@@ -153,13 +153,13 @@ def test_the_config_is_complete_and_resolved(trained, files):
     model, training, data = values["model"], values["training"], values["data"]
     assert model["readout"] == "last"
     assert (training["weight_decay"], training["patience"], training["keep"]) == (0.3, 15, "best")
-    assert (data["format"], data["target"], data["text"]) == ("rows", "label", "text")
-    assert data["test"] == 0.2
+    assert [data[n] for n in ("format", "target", "text", "test")] == ["rows", "label", "text", 0.2]
     text = (done.folder / "config.toml").read_text()
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in list_settings())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
-    asked = {"values", "categories", "id", "time", "time_difference", "missing", "class_weight"}
+    asked = {"values", "categories", "id", "time", "time_difference", "dates", "missing"}
     asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal", "static"}
+    asked |= {"class_weight"}
     assert set(unset) <= asked, "the rest is chosen by now"
 
 

@@ -34,6 +34,7 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         text=schema.text,
         values=schema.values,
         id=schema.id,
+        group=schema.group,
         time=schema.time,
         categories=schema.categories,
         wide=schema.wide,
@@ -64,7 +65,12 @@ def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layo
     inputs = _read_texts(table.columns[schema.text]) if schema.text else _read_series(table, schema)
     target = _build_target(table, schema, options, None)
     static = read_static(table, schema, options, len(inputs))
-    return _dataset(table, inputs, target, layout, _read_groups(table, schema), static)
+    dataset = _dataset(table, inputs, target, layout, _read_groups(table, schema), static)
+    if schema.id is None:
+        return dataset
+    cells = table.cells(schema.id).label_cells(None, False).values
+    names = tuple(name or f"row {i}" for i, name in enumerate(map(str, cells), 1))
+    return dataclasses.replace(dataset, ids=names)
 
 
 def _build_sequences(table: Table, schema: Schema, options: ReadOptions, layout: Layout) -> Dataset:

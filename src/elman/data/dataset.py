@@ -88,7 +88,8 @@ class Guess:
     @property
     def line(self) -> str:
         """The guess in one line of the description of a file."""
-        change = "" if self.flag.startswith("--") else f"; {self.change}"
+        told = self.role in ("static", "group") or not self.flag.startswith("--")
+        change = f"; {self.change}" if told else ""
         return f"{self.flag}: {self.reason} ({self.sure}){change}"
 
     @property
@@ -120,7 +121,9 @@ class Layout:
         per_step: whether there is a label or number at every step.
         text: column or key of the text or tokens.
         values: columns of values in order; for formats without columns, names of the channels.
-        id: for `steps`, the column that identifies the sequence of each row.
+        id: for `steps`, the column that identifies the sequence of each row, or several, separated
+            by commas, that do so together; for `rows`, the column with the names of the rows.
+        group: column or key of the groups by which sequences were divided between splits.
         time: for `steps`, the column that orders the rows of a sequence.
         categories: columns or keys of categories, which follow the numbers of a step.
         time_difference: whether the time since the last step follows the values.
@@ -155,6 +158,7 @@ class Layout:
     text: str | None = None
     values: tuple[str, ...] = ()
     id: str | None = None
+    group: str | None = None
     time: str | None = None
     delimiter: str = ","
     header: bool = True

@@ -26,12 +26,13 @@ from elman.data.table import Table
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(re.findall(r"\S+", text))
 
 
-_ID_ENDS = _words("id ids uuid guid uid kennung")
-_ID_NOUNS = _words(
+_ID_ENDS = words_of("id ids uuid guid uid kennung")
+_ID_NOUNS = words_of(
     "series sequence seq sample case subject patient trial group recording record rec session run"
     " machine device episode track trajectory trip utterance sentence document doc user customer"
     " client person participant proband animal engine unit vehicle car battery file filename"
@@ -41,20 +42,20 @@ _ID_NOUNS = _words(
     " reihe folge messung messreihe aufnahme versuch sitzung maschine geraet gerät patientin fall"
     " lauf anlage pumpe datei nutzer kunde fahrt"
 )
-_ID_FILLERS = _words("number num no nr nummer name code idx index key #")
-_TIME_WORDS = _words("time timestamp timestamps datetime date zeit datum zeitstempel")
+_ID_FILLERS = words_of("number num no nr nummer name code idx index key #")
+_TIME_WORDS = words_of("time timestamp timestamps datetime date zeit datum zeitstempel")
 _TIME_NAMES = frozenset(("t", "ts", "ds", "step", "uhrzeit", "dt", "time step", "zeitschritt"))
-_TIME_UNITS = _words(
+_TIME_UNITS = words_of(
     "s ms us µs ns sec secs second seconds min mins minute minutes h hr hrs hour hours d day days"
     " utc local idx index step steps stamp unix epoch iso gmt 0 sekunde sekunden minuten stunden"
     " tage"
 )
-_WEAK_TIMES = _words(
+_WEAK_TIMES = words_of(
     "second seconds sec minute minutes hour hours day days week weeks month year frame frames cycle"
     " cycles tick ticks position pos elapsed turn sekunde sekunden minuten stunde stunden tag tage"
     " woche monat jahr schritt zyklus bild sample"
 )
-_COUNTERS = _words("index idx row line position pos nr no number unnamed zeile nummer")
+_COUNTERS = words_of("index idx row line position pos nr no number unnamed zeile nummer")
 _HOURS = (("hour",), ("hours",), ("hr",), ("hrs",), ("h",), ("stunde",), ("uhrzeit",))
 _LIKE_A_TIME = re.compile(r"\d[-/.:,\sT年]\s?\w|\d{8}T|\dW\d|\dQ\d|[-/\s]\d{2}|PT?\d")
 _DIGITS = re.compile(r"\s*\d{8}(?:\d{6})?\s*")
@@ -131,6 +132,19 @@ class Evidence:
         """Return a whole number for every cell, (n,), equal for equal cells."""
         return self._text(name).codes()
 
+    def different(self, name: str) -> list[str]:
+        """Return the distinct cells, as `codes` numbers them."""
+        return self._text(name).different()
+
+    def distinct_numbers(self, name: str) -> NDArray[np.float64] | None:
+        """Return the number in each of the distinct cells, or None if they are words."""
+        column = self._text(name)
+        if not column.is_numeric:
+            return None
+        numbers = np.full(len(column.different()), np.nan)
+        numbers[column.codes()] = column.parsed()
+        return numbers
+
     def head(self, name: str) -> list[str]:
         """Return the first cells as text: 1,000, or fewer of a wide table."""
         return self._text(name).head(count_first(len(self.table.columns)))
@@ -168,6 +182,21 @@ class Evidence:
             return True
         codes = self.codes(name)
         return bool(((codes[1:] != codes[:-1]) & ~starts[1:]).any())
+
+    def first_known(self, name: str, starts: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+        """Return the row of each sequence's first value, (n,), if no sequence has another value.
+
+        In a sequence of gaps it is the first row.
+        """
+        rows = np.flatnonzero(starts)
+        missing, codes = self._text(name).missing(), self.codes(name)
+        lowest = np.minimum.reduceat(np.where(missing, len(codes), codes), rows)
+        highest = np.maximum.reduceat(np.where(missing, -1, codes), rows)
+        if ((lowest != highest) & (highest >= 0)).any():
+            return None
+        places = np.where(missing, len(codes), np.arange(len(codes)))
+        first = np.minimum.reduceat(places, rows)
+        return np.where(first < len(codes), first, rows)
 
     def moments(self, name: str) -> Moments | None:
         """Return the times that a column holds, (n,), or None if most of its cells are none."""

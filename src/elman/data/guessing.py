@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elman.data.dataset import Sure
 from elman.data.evidence import (
@@ -20,7 +19,7 @@ from elman.data.evidence import (
     refuse_restarts,
     time_tier,
 )
-from elman.data.faults import list_names
+from elman.data.faults import is_number, list_names
 from elman.data.roles import (
     TEXT_NAMES,
     TOKEN_NAMES,
@@ -32,8 +31,8 @@ from elman.data.table import Table
 from elman.data.wide import counts_steps, find_wide
 from elman.errors import DataError
 
-_FEW = 20  # rows; with fewer, a column may rise or count by chance
-_RISING = 0.95  # share of steps at which a column that holds times increases
+FEW = 20  # rows; with fewer, a column may rise or count by chance
+RISING = 0.95  # share of steps at which a column that holds times increases
 
 
 class Guesser:
@@ -65,7 +64,8 @@ class Guesser:
         """Return `rows` or `steps`, and set the column of ids where it decides."""
         schema, options = self.schema, self.options
         if options.id or options.time:
-            return "steps"
+            own = options.id and self.evidence.distinct(options.id) == len(self.table) > 1
+            return "rows" if own and not options.time else "steps"
         if any(self.table.columns[name].nested for name in self.rest):
             why = "a cell holds a whole sequence"
             schema.guess("format", (), why, "sure", flag="--format rows", change="--format steps")
@@ -112,8 +112,8 @@ class Guesser:
                 continue
             starts = evidence.starts(name)
             contiguous = evidence.is_contiguous(name)
-            timed = any(evidence.rises(clock, starts) >= _RISING for clock in clocks)
-            restarts = timed and any(evidence.restarts(c, starts) >= _RISING for c in clocks)
+            timed = any(evidence.rises(clock, starts) >= RISING for clock in clocks)
+            restarts = timed and any(evidence.restarts(c, starts) >= RISING for c in clocks)
             # Without a usual name, only times that restart with every value speak for an id.
             if not tier and not (contiguous and restarts and 2 * different <= size):
                 continue
@@ -131,7 +131,7 @@ class Guesser:
         assert name is not None
         evidence, starts = self.evidence, self.evidence.starts(name)
         times = [c for c in self._clocks() if c != name]
-        clocks = [c for c in times if evidence.rises(c, starts) >= _RISING]
+        clocks = [c for c in times if evidence.rises(c, starts) >= RISING]
         contiguous = evidence.is_contiguous(name)
         refuse_restarts(evidence, name, self.rest, times)
         why = "by its name" if id_tier(name) else f"{clocks[0]!r} starts again with each value"
@@ -173,7 +173,7 @@ class Guesser:
         whole = np.zeros(len(self.table), dtype=bool)
         whole[:1] = True
         rising = [name for name in clocks if evidence.rises(name, whole) == 1.0]
-        if rising and len(self.table) >= _FEW and not wide:
+        if rising and len(self.table) >= FEW and not wide:
             return True
         back = {
             name: round((1 - evidence.rises(name, whole)) * (len(whole) - 1)) for name in clocks
@@ -211,7 +211,7 @@ class Guesser:
         schema, evidence = self.schema, self.evidence
         starts = evidence.starts(schema.id)
         clocks = [name for name in self._clocks() if name != schema.id]
-        rising = [name for name in clocks if evidence.rises(name, starts) >= _RISING]
+        rising = [name for name in clocks if evidence.rises(name, starts) >= RISING]
         named = [
             name for name in clocks if self.evidence.time_tier(name) == 2 and schema.id is not None
         ]
@@ -248,60 +248,6 @@ class Guesser:
                 why += "; a fall to the early hours is midnight"
         schema.guess("time", [name], why, "sure" if rises else "unsure")
 
-    def set_aside(self, inputs: list[str]) -> list[str]:
-        """Return the inputs without columns that identify or count; each of those is a guess."""
-        if self.options.text or self.options.values:
-            return inputs
-        starts = self.evidence.starts(self.schema.id)
-        several = int((starts[:-1] & ~starts[1:]).sum())  # sequences of two or more steps
-        kept = []
-        void = {name for name in inputs if self.evidence.is_void(name)}
-        for name in inputs:
-            reason, change = "", "--values can make it an input"
-            if name in self.chosen or len(void) == len(inputs):
-                kept.append(name)
-                continue
-            if name in void:
-                reason = "no cell holds a value"
-            elif self.evidence.time_tier(name) and self.evidence.rises(name, starts) >= _RISING:
-                reason, change = "it rises as a time does", f"--time {name} makes it the time"
-            elif self._counts(name, starts):
-                reason = "it counts rows"
-            elif self.evidence.is_dated(name) and self.evidence.changes_within(name, starts):
-                reason, change = "it holds dates", f"--time {name} makes it the time"
-            elif (several >= 3 or id_tier(name)) and not self.evidence.changes_within(name, starts):
-                reason, change = self._judge_constant(name, int(starts.sum()))
-            if reason:
-                flag = f"left out {name}"
-                self.schema.guess("unused", [name], reason, "likely", flag=flag, change=change)
-            else:
-                kept.append(name)
-        return kept
-
-    def _counts(self, name: str, starts: NDArray[np.bool_]) -> bool:
-        whole = np.zeros(len(starts), dtype=bool)
-        whole[:1] = True
-        evidence = self.evidence
-        # In a short table, measurements may count by chance.
-        if is_counter_name(name):
-            return evidence.counts(name, whole) or evidence.counts(name, starts)
-        return len(starts) >= _FEW and evidence.counts(name, whole)
-
-    def _judge_constant(self, name: str, sequences: int) -> tuple[str, str]:
-        """Return why a column that is constant within sequences is no input, and the flag."""
-        different = self.evidence.distinct(name)
-        numeric = self.table.columns[name].is_numeric
-        flag = "--values" if numeric else "--categories"
-        change = f"--group {name} keeps its sequences in one split, {flag} can make it an input"
-        label = "" if self.schema.target else f", --target {name} makes it the label"
-        if different > 1 and self.evidence.has_fractions(name):
-            return "constant in each sequence", f"{flag} can make it an input{label}"
-        if different == sequences and sequences > 1:
-            return "one value for each sequence, as an id", f"{flag} can make it an input{label}"
-        if different > 1:
-            return f"constant in each sequence, {different:,} values in all", change + label
-        return ("the same in the whole file", change) if id_tier(name) else ("", "")
-
     def accept_one_recording(self) -> None:
         """Record that all rows are steps of one sequence, or refuse it if nothing speaks for it."""
         numbers = [name for name in self._numeric() if not self.evidence.time_tier(name)]
@@ -330,16 +276,6 @@ class Guesser:
             or self.evidence.is_dated(name)
         )
 
-    def set_counters_aside(self, names: Sequence[str]) -> None:
-        """Record that columns that name, count or date the rows are left out."""
-        for name in names:
-            repeats = id_tier(name) and 2 * self.evidence.distinct(name) <= len(self.table)
-            reason = "it names groups of rows" if repeats else "it names, counts or dates the rows"
-            change = f"--group {name} keeps its rows in one split" if repeats else "--values NAMES"
-            change += "" if repeats else " can make it an input"
-            flag = f"left out {name}"
-            self.schema.guess("unused", [name], reason, flag=flag, change=change)
-
     # Columns by kind.
 
     def _numeric(self) -> list[str]:
@@ -359,3 +295,51 @@ class Guesser:
             and self.evidence.time_tier(name)
             and self.evidence.times(name) is not None
         ]
+
+
+def ask_rows_or_steps(guesser: Guesser, numeric: Sequence[str]) -> None:
+    """Ask whether a row is a step or a sequence, unless a flag or the names say it."""
+    known = guesser.known_form or not guesser.table.header or guesser.options.channels
+    # 0.1, 0.2, ... are times, and a, b, c count the columns.
+    letters = "abcdefghijklmnopqrstuvwxyz"[: len(numeric)]
+    if known or all(map(is_number, numeric)) or [n.lower() for n in numeric] == [*letters]:
+        return
+    count = len(numeric)
+    raise guesser.table.faults.error(
+        "choice",
+        f"the columns {list_names(numeric, 5)} could be {count} channels of a time step or"
+        f" {count} time steps of a sequence",
+        f"Is each row a sequence of {count} steps? Then say --format rows. Is it a time step?"
+        " Then say --id NAME with the column that tells the sequences apart, or --format steps"
+        " to read all rows as one recording, which --window cuts.",
+    )
+
+
+def ask_text_or_steps(guesser: Guesser, name: str) -> None:
+    """Ask what a single column of numbers is, unless it holds digits to be read as text."""
+    column = guesser.table.columns[name]
+    if not column.is_numeric or guesser.known_form or is_named(name, TEXT_NAMES):
+        return
+    if not guesser.evidence.has_fractions(name):
+        cells = guesser.evidence.head(name)
+        # 0101 is no number; -3 is none of digits.
+        if any(cell.strip().startswith("0") and len(cell.strip()) > 1 for cell in cells):
+            return
+    raise guesser.table.faults.error(
+        "choice",
+        f"the only input column, {name!r}, holds one number in each row, which could be a step"
+        " of one recording or digits to be read as text",
+        "For time steps: --format steps, or --id NAME with the column that says which sequence"
+        f" a row belongs to. For text: --text {name}.",
+    )
+
+
+def ask_for_inputs(table: Table, inputs: list[str]) -> DataError:
+    """Return the question which of several columns is the sequence."""
+    return table.faults.error(
+        "choice",
+        f"several columns could be the sequence: {list_names(inputs)}"
+        if inputs
+        else f"no column is left to be the sequence; there are {list_names(table.names)}",
+        "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
+    )

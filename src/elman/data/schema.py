@@ -12,8 +12,8 @@ from elman.data.columns import join_columns
 from elman.data.dataset import Format, Sure
 from elman.data.evidence import Evidence, id_tier, time_tier
 from elman.data.faults import list_names
-from elman.data.guessing import Guesser
-from elman.data.questions import ask_for_inputs, ask_rows_or_steps, ask_text_or_steps
+from elman.data.groups import judge_keys, set_aside, set_constants_aside, set_counters_aside
+from elman.data.guessing import Guesser, ask_for_inputs, ask_rows_or_steps, ask_text_or_steps
 from elman.data.roles import (
     SEQUENCE_NAMES,
     TEXT_NAMES,
@@ -44,7 +44,10 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
     Raises: DataError if a column does not exist or the choice is ambiguous.
     """
     # The same list, so that faults found from here on can refer to the guesses.
-    schema = Schema(group=options.group, guesses=table.faults.guesses)
+    layout = options.layout
+    # A layout's group need not be in a file that is only used for prediction.
+    known = layout.group if layout and layout.group in table.columns else None
+    schema = Schema(group=options.group or known, guesses=table.faults.guesses)
     table.faults.rows = len(table)
     schema.static = choose_static(table, options)
     values = table.resolve(options.values, "--values NAMES")
@@ -64,10 +67,12 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     """Choose the roles of columns with one value per cell."""
     layout = options.layout
     labels = _keep_series(schema, table, options, choose_target(schema, table, options))
-    aside = (*labels, *table.unnamed, *schema.static, options.group)
+    aside = (*labels, *table.unnamed, *schema.static, schema.group)
     rest = [name for name in table.names if name not in aside]
     schema.id = options.id or (layout.id if layout else None)
     schema.time = options.time or (layout.time if layout else None)
+    if layout and layout.format == "rows" and not options.id and schema.id not in table.columns:
+        schema.id = None  # it only names the rows
     for name, flag in ((schema.id, "--id NAME"), (schema.time, "--time NAME")):
         if name is not None and not join_columns(table, name):
             table.column(name, flag)
@@ -79,10 +84,12 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         inputs = [name for name in rest if name not in schema.target]
     else:
         _refuse_step_options(options)
+        rest = [name for name in rest if name != schema.id]
         # Ids and times carry no information about a sequence; used only if nothing else is left.
         counters = [name for name in rest if guesser.is_counter(name)]
-        if not layout and len(counters) < len(rest) and not (options.text or options.values):
-            guesser.set_counters_aside(counters)
+        named = options.text or options.values
+        if counters and not layout and len(counters) < len(rest) and not named:
+            set_counters_aside(guesser, counters)
         inputs = rest = [name for name in rest if name not in set(counters)] or rest
     # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
@@ -92,13 +99,17 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
         schema.guess("target", (), "none found, so the sequences have no labels")
     inputs = [name for name in rest if name not in schema.target]
     if form == "steps" and not layout:
-        inputs = guesser.set_aside(inputs)
+        inputs = set_aside(guesser, inputs)
     _choose_categories(schema, table, options, inputs)
     inputs = [name for name in inputs if name not in schema.categories]
     if form == "steps":
         _choose_step_inputs(schema, table, options, inputs)
     else:
         _choose_row_inputs(guesser, inputs)
+        if schema.text and not layout:
+            others = [name for name in inputs if name != schema.text]
+            if others:
+                set_constants_aside(guesser, others, by_name=True)
     if schema.categories:
         schema.kind = "mixed"
     elif schema.values:
@@ -127,10 +138,10 @@ def _keep_series(
 
 def _refuse_step_options(options: ReadOptions) -> None:
     """Refuse settings that apply only to files with one row per time step."""
-    if options.id or options.time:
+    if options.time:
         raise SettingsError(
-            "--id and --time are for files with a row a time step, and this one is read with"
-            " --format rows. Leave them out or give --format steps."
+            "--time is for files with a row a time step, and this one is read with --format rows."
+            " Leave it out or give --format steps."
         )
     if options.categories or options.time_difference:
         raise SettingsError(
@@ -224,7 +235,9 @@ def _choose_row_inputs(guesser: Guesser, inputs: list[str]) -> None:
     ]
     free = [name for name in textual if guesser.evidence.is_free_text(name)]
     if wide and (not named or len(wide.columns) > 2):
-        use_wide(schema, options, wide, inputs)
+        use_wide(schema, options, wide)
+        steps = set(wide.columns)
+        set_constants_aside(guesser, [name for name in inputs if name not in steps])
     elif named:
         _use_text(schema, named[0], inputs, "by its name", "sure")
     elif free:
@@ -305,6 +318,8 @@ def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> Non
         schema.text = names[0]
     else:
         schema.values = tuple(names)
+    if table.format == "jsonl" and not layout:
+        judge_keys(schema, table, options)
 
 
 def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tuple[str, ...], str]:

@@ -182,6 +182,10 @@ class Column:
         """Return numbers to predict: one per row (n,), several (n, K), or one per step."""
         self._refuse("numbers to predict")
 
+    def plain_texts(self) -> list[str] | None:
+        """Return the cells as text, empty for a gap, or None if they are not one value a row."""
+        return None
+
     def known_numbers(self) -> NDArray[np.float64] | None:
         """Return the distinct numbers of the column, or None if anything else is among them."""
         return None

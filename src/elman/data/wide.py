@@ -69,24 +69,13 @@ def counts_steps(columns: Sequence[str]) -> bool:
     return columns[0].rstrip("0123456789)]").rstrip("_-.[( ").lower() in _STEP_STEMS
 
 
-def use_wide(schema: Schema, options: ReadOptions, wide: Wide, inputs: Sequence[str]) -> None:
-    """Set the columns of a wide table; columns without a step are left out."""
+def use_wide(schema: Schema, options: ReadOptions, wide: Wide) -> None:
+    """Set the columns of a wide table."""
     schema.values = wide.columns
-    steps = set(wide.columns)
     why = "numbered columns"
     if wide.reordered:
         why += ", in the order of their numbers and not of the file"
     schema.guess("values", schema.values, why, "sure")
-    for name in inputs:
-        if name not in steps:
-            schema.guess(
-                "unused",
-                [name],
-                "one value for each sequence, not a step",
-                "likely",
-                flag=f"left out {name}",
-                change="--values NAMES chooses the steps",
-            )
     split_channels(schema, options, wide.columns)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from elman.data.dataset import TIME_DELTA, Dataset, Layout
 from elman.data.ragged import Fill, Ragged, flatten
 from elman.data.read import read
+from elman.data.roles import split_target
 from elman.data.splits import cut_windows
 from elman.data.targets import check_gaps
 from elman.errors import DataError, KindError, SettingsError, ShapeError
@@ -273,7 +274,7 @@ def _read(estimator: SequenceReader, data: Any, fill: Fill) -> Dataset:
 def _has_roles(columns: Sequence[Any], layout: Layout) -> bool:
     """Whether a frame's columns are those of the training file."""
     if layout.format == "steps" and layout.id is not None:
-        return layout.id in columns
+        return bool(split_target(layout.id, list(columns)))
     if layout.format not in ("rows", "jsonl", "steps") or not layout.header:
         return False
     names = {layout.text, *layout.values, *layout.categories}
@@ -294,7 +295,7 @@ def _refuse_single_frame(
     names, layout = estimator.columns_.channel_names, estimator.layout_
     if indexed or not any(name in names for name in columns):
         return
-    if layout is not None and layout.id is not None:
+    if layout is not None and layout.format == "steps" and layout.id is not None:
         raise ShapeError(
             f"X: the frame has the columns of a sequence, but no column {layout.id!r}, which says "
             "in the training file which sequence a row belongs to. Add it; or give a list with one "
@@ -318,7 +319,8 @@ def _with_time_deltas(estimator: SequenceReader, X: list[Any], fill: Fill) -> An
     import narwhals
 
     trained = estimator.trained_columns()
-    read_names = tuple(name for name in (layout.time, *names) if name != TIME_DELTA)
+    times = split_target(layout.time, first.columns) or [layout.time]
+    read_names = tuple(name for name in (*times, *names) if name != TIME_DELTA)
     columns = dataclasses.replace(trained.columns, names=read_names)
     trained = dataclasses.replace(trained, columns=columns)
     parts = []
@@ -327,7 +329,9 @@ def _with_time_deltas(estimator: SequenceReader, X: list[Any], fill: Fill) -> An
         if frame is None:
             return X  # refused where lists are read
         frame = frame.select(trained.select(frame.columns, f"sequence {i}"))
-        parts.append(frame.with_columns(narwhals.lit(str(i)).alias(str(layout.id))))
+        # All of the columns that name the sequence together, if there are several.
+        ids = [narwhals.lit(str(i)).alias(part) for part in str(layout.id).split(",")]
+        parts.append(frame.with_columns(*ids))
     dataset = _read(estimator, narwhals.concat(parts).to_native(), fill)
     return dataclasses.replace(dataset, ids=(), source="X")
 

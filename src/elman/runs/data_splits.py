@@ -26,12 +26,12 @@ from elman.data.splits import (
 )
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
+from elman.runs.groups import CONTENT, settle_groups
 from elman.settings import READING_SETTINGS, DataSettings, TrainingSettings
 from elman.tasks import TASKS
 
 _DEFAULTS = TrainingSettings()
 _TEST_SHARE = 0.2
-CONTENT = "content"  # every sequence is its own group
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def read_splits(
             f"{', '.join(BUILTIN_TASKS)}"
         )
     read_data = _read_builtin if is_builtin(settings.data) else _read_files
-    whole, training, test, note = read_data(settings, seed, training_settings)
-    notes = [note]
+    whole, training, test, notes = read_data(settings, seed, training_settings)
+    settings = _divide_by_guess(settings, whole)
     validation: Dataset | None = None
     source = _validation_source(settings, len(training), training_settings)
     if source == "test":
@@ -104,8 +104,8 @@ def read_splits(
 
 def _read_builtin(
     settings: DataSettings, seed: int, training_settings: TrainingSettings
-) -> tuple[Dataset, Dataset, Dataset, str]:
-    """Return all data, the training and test split, and a note, for a built-in task."""
+) -> tuple[Dataset, Dataset, Dataset, list[str]]:
+    """Return all data, the training and test split, and notes, for a built-in task."""
     names = (*READING_SETTINGS, "test", "window", "time_difference", "group")
     for name in names:
         value = getattr(settings, name)
@@ -125,13 +125,13 @@ def _read_builtin(
             f"task: got {settings.task!r}, but the target of {settings.data} is "
             f"{TASKS[whole.task].target}. Leave it out"
         )
-    return whole, whole, test, f"test split: {len(test):,} sequences that come with the task"
+    return whole, whole, test, [f"test split: {len(test):,} sequences that come with the task"]
 
 
 def _read_files(
     settings: DataSettings, seed: int, training_settings: TrainingSettings
-) -> tuple[Dataset, Dataset, Dataset, str]:
-    """Return all data, the training and test split, and a note, for files."""
+) -> tuple[Dataset, Dataset, Dataset, list[str]]:
+    """Return all data, the training and test split, and notes, for files."""
     suggest_builtin(settings.data)
     whole = read(
         settings.data,
@@ -153,24 +153,41 @@ def _read_files(
             "them out"
         )
     single = _is_recording(whole)
+    notes: list[str] = []
+    if whole.groups:
+        whole, notes = settle_groups(whole, settings, seed, held_out=bool(held_out))
+    settings = _divide_by_guess(settings, whole)
     with _repeated_guesses(whole.layout):
         # Each stratified split needs a sequence of every class, and so does the training split.
         stratified = _method(settings) == "stratified" and not single
         check_classes(whole, minimum=1 + (held_out if stratified else 0))
     if isinstance(settings.test, str):
         test = read(settings.test, layout=whole.layout, labelled=True)
-        return whole, whole, test, f"test split: {len(test):,} sequences of {settings.test}"
+        return (
+            whole,
+            whole,
+            test,
+            [f"test split: {len(test):,} sequences of {settings.test}", *notes],
+        )
     share = settings.test or _TEST_SHARE
     with _repeated_guesses(whole.layout):
         training, test, how = _hold_out(whole, settings, share, seed, "test")
     what = f"{len(test.inputs[0]):,} steps" if single else f"{len(test):,} sequences"
-    return whole, training, test, f"test split: {what} held out ({share:.0%}{how}); --test"
+    notes = [f"test split: {what} held out ({share:.0%}{how}); --test", *notes]
+    return whole, training, test, notes
+
+
+def _divide_by_guess(settings: DataSettings, whole: Dataset) -> DataSettings:
+    """Return the settings with the guessed group, if sequences are divided by it."""
+    if settings.group or not whole.layout.group:
+        return settings
+    return dataclasses.replace(settings, group=whole.layout.group, split=None)
 
 
 @contextmanager
 def _repeated_guesses(layout: Layout) -> Iterator[None]:
     """Put the uncertain guesses before an error that may follow from them."""
-    roles = ("target", "task", "id", "format")
+    roles = ("target", "task", "id", "format", "group")
     try:
         yield
     except DataError as error:
@@ -245,6 +262,8 @@ def resolve_data(settings: DataSettings, layout: Layout) -> DataSettings:
     values: dict[str, Any] = {"format": layout.format, "task": layout.task}
     if layout.format != "ts":
         values |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
+    if layout.group and not settings.group:
+        values |= {"group": layout.group, "split": None}
     if settings.test is None:
         values["test"] = _TEST_SHARE  # stored, in case the default changes later
     return dataclasses.replace(settings, **values)

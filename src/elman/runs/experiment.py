@@ -28,7 +28,7 @@ from elman.formats import KINDS
 from elman.runs import report_page
 from elman.runs.advice import advise, last_lines
 from elman.runs.config import RunSettings, settings_hash, to_toml
-from elman.runs.data_splits import CONTENT, DataSplits, is_builtin, read_splits, resolve_data
+from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     append_line,
@@ -38,6 +38,7 @@ from elman.runs.folder import (
     note_unknown_tokens,
     write_json,
 )
+from elman.runs.groups import CONTENT
 from elman.runs.predictions import collect_predictions
 from elman.settings import DataSettings, ModelSettings
 from elman.tasks import TASKS, TaskName

@@ -82,6 +82,13 @@ class RecordColumn(Column):
             self.fault(i, "static", problem, remedy)
         return cells if categories else cells.astype(np.float64)
 
+    def plain_texts(self) -> list[str] | None:
+        """Return the values as text, empty for null or no key, or None if some are lists."""
+        values = [record.get(self.name) for record in self.records]
+        if not all(value is None or isinstance(value, str | int | float) for value in values):
+            return None
+        return ["" if value is None else str(value).strip() for value in values]
+
     def values(self) -> Iterator[tuple[int, Any]]:
         """Yield row and value for every object that has the key."""
         for i, record in enumerate(self.records):
