@@ -13,7 +13,7 @@ from elman.validation import validate_settings
 GOOD = [
     (DataSettings, "test", [None, "test.csv", 0.2]),
     (DataSettings, "validation", [0.1, 0.0, "test", "validation.csv"]),
-    (DataSettings, "format", [None, "rows", "steps", "jsonl", "ts"]),
+    (DataSettings, "format", [None, "rows", "steps", "jsonl", "conll", "ts"]),
     (DataSettings, "tokens", ["auto", "characters", "words", "bytes"]),
     (DataSettings, "scale", [True, False]),
     (DataSettings, "target", [None, "label"]),
@@ -204,7 +204,7 @@ def test_fields_cover_every_setting_with_a_help():
     ("section", "name", "choices", "types"),
     [
         ("data", "test", (), (str, float)),
-        ("data", "format", ("rows", "steps", "jsonl", "ts", "arrays", "folder"), ()),
+        ("data", "format", ("rows", "steps", "jsonl", "conll", "ts", "arrays", "folder"), ()),
         ("data", "scale", (), (bool,)),
         ("model", "cell", ("rnn", "gru", "lstm"), ()),
         ("model", "dropout", (), (float,)),

@@ -14,7 +14,7 @@ class FileFormat:
 
     Args:
         name: its name in messages and `--help`.
-        kind: the reader: `table`, `jsonl`, `frame`, `ts`, `arff`, `arrays`.
+        kind: the reader: `table`, `jsonl`, `conll`, `frame`, `ts`, `arff`, `arrays`.
         endings: endings of its files.
     """
 
@@ -27,6 +27,9 @@ FILE_FORMATS = (
     FileFormat("CSV", "table", (".csv",)),
     FileFormat("TSV", "table", (".tsv", ".tab")),
     FileFormat("JSON, JSON lines", "jsonl", (".json", ".jsonl", ".ndjson")),
+    FileFormat(
+        "CoNLL", "conll", (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".bioes")
+    ),
     FileFormat("Parquet", "frame", (".parquet", ".pq")),
     FileFormat("Arrow", "frame", (".feather", ".arrow", ".ipc")),
     FileFormat("UCR/UEA time series", "ts", (".ts",)),

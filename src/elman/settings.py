@@ -71,7 +71,7 @@ class DataSettings:
         Help("Steps from the start of one window to the start of the next.", "as --window"),
     ] = None
     format: Annotated[
-        Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"] | None,
+        Literal["rows", "steps", "jsonl", "conll", "ts", "arrays", "folder"] | None,
         Help("Layout of the file.", "guessed"),
     ] = None
     task: Annotated[

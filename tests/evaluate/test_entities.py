@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elman.data.targets import find_entities, find_scheme
 from elman.evaluate import evaluate
 from elman.evaluate.counts import Resampling
-from elman.evaluate.entities import NameMetrics, entities, entity_metrics, is_entity_tags
+from elman.evaluate.entities import NameMetrics, entity_metrics
 
 CASES = [
     ("O O", []),
@@ -23,7 +24,7 @@ CASES = [
 
 @pytest.mark.parametrize(("tags", "found"), CASES)
 def test_by_hand(tags, found):
-    assert entities(tags.split()) == found
+    assert find_entities(tags.split()) == found
 
 
 def test_figures_by_hand():
@@ -116,10 +117,10 @@ def test_as_conlleval_counts(tags):
     starts = [i for i in range(len(tags)) if starts_here(tags, i)]
     ends = [i + 1 for i in range(len(tags)) if ends_here(tags, i)]
     wanted = [(a, b, tags[a][2:]) for a, b in zip(starts, ends, strict=True)]
-    assert entities(tags) == wanted
+    assert find_entities(tags) == wanted
 
 
 def test_what_entity_tags_look_like():
-    assert is_entity_tags(["O", "B-a", "I-a"])
-    for tags in (["O"], ["O", "I-a"], ["B-", "O"], ["B-a", "x"], [1, 2], ["NOUN", "VERB"]):
-        assert not is_entity_tags(tags)
+    assert find_scheme(["O", "B-a", "I-a"])
+    for tags in (["O"], ["I-a", "I-b"], ["B-", "O"], ["B-a", "x"], [1, 2], ["NOUN", "VERB"]):
+        assert not find_scheme(tags)

@@ -160,6 +160,8 @@ def read_back(path):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     if kind in (".parquet", ".pq"):
         return pyarrow.parquet.read_table(path, partitioning=None)
+    if kind in (".conll", ".iob", ".iob2", ".bio", ".bioes"):
+        return path.read_text(encoding="utf-8")
     return pyarrow.feather.read_table(path)
 
 
@@ -173,11 +175,25 @@ def test_every_ending_holds_what_it_says(tmp_path):
             assert found.column("step").to_pylist() == [1, 2, 1]
             assert found.column("probability").to_pylist() == [0.9, 0.8, 0.6]
             assert found.column("group").to_pylist() == ["g", "g", "h"]
+        elif isinstance(found, str):
+            blocks = "# sent_id = s1\na\tX\tX\nb\tY\tY\n\n# sent_id = s2\nc\tX\tX\n\n"
+            assert found == blocks
         elif isinstance(found[0], dict):
             assert [record["sequence"] for record in found] == ["s1", "s2"]
         else:
             assert found[1] == ["s1", "g", "1", "a", "X", "X", "0.900000"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_conll_holds_a_tag_for_each_token(tmp_path):
+    assert tagged().to_conll().splitlines()[:3] == ["# sent_id = s1", "a\tX", "b\tY"]
+    numbered = Predictions("classification", ["X", "Y"], P_STEPS, ["1", "2"], steps=STEPS)
+    assert numbered.to_conll() == "a\tX\nb\tY\n\nc\tX\n\n"
+    path = tmp_path / "p.conll"
+    predictions = Predictions("multilabel", ["x", "y"], np.array([[0.1, 0.2]]), ["m"])
+    with pytest.raises(SettingsError, match="hold one tag per token"):
+        write_predictions(predictions, path, prediction_format(path, False))
+    assert not list(tmp_path.iterdir())
 
 
 def test_labels_in_parquet_are_lists(tmp_path):

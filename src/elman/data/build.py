@@ -41,6 +41,7 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         aside=tuple(name for name in table.names if name not in read),
         delimiter=table.delimiter,
         header=table.header,
+        blocks=table.blocks,
         skip_lines=options.skip_lines
         if options.skip_lines is not None
         else options.layout.skip_lines

@@ -132,6 +132,7 @@ class Layout:
         seconds: for `steps`, whether the times are in seconds, as those of dates are.
         delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
         header: for `rows` and `steps`, whether a line names the columns.
+        blocks: for `steps`, whether a blank line ends each sequence, as in CoNLL files.
         skip_lines: lines above the table, if the caller said how many.
         window, stride: length of the windows cut from each sequence and distance between their
             starts, in steps; 0 for whole sequences.
@@ -162,6 +163,7 @@ class Layout:
     time: str | None = None
     delimiter: str = ","
     header: bool = True
+    blocks: bool = False
     skip_lines: int | None = None
     categories: tuple[str, ...] = ()
     time_difference: bool = False

@@ -107,6 +107,9 @@ def _format(dataset: Dataset) -> str:
     if _is_generated(dataset):
         return ""
     what = _FORMATS[layout.format]
+    if layout.blocks:
+        mark = {" ": "blanks", "\t": "tabs", ",": "commas", ";": "semicolons"}[layout.delimiter]
+        return f"CoNLL: a line a token, {mark} between columns, a blank line after each sentence"
     if layout.format in ("rows", "steps") and layout.delimiter:
         what += f", {DELIMITERS[layout.delimiter]} between cells"
         what += "" if layout.header else ", no header: columns are called 1, 2, ..."

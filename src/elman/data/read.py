@@ -16,7 +16,9 @@ from elman.data.moments import DateOrder
 from elman.data.readers import TextFile, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
+from elman.data.readers.conll import holds_sentences, read_conll
 from elman.data.readers.csv import fill_down, read_csv
+from elman.data.readers.dialect import HEAD
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame
 from elman.data.readers.records import read_json
@@ -33,7 +35,8 @@ from elman.tasks import TASKS, TaskName
 # The kinds of file that can hold each format. Text with another ending is read as the first kind.
 FORMATS = {
     "rows": ("table", "arff", "frame", "jsonl"),
-    "steps": ("table", "arff", "frame", "jsonl"),
+    "steps": ("table", "arff", "frame", "jsonl", "conll"),
+    "conll": ("conll",),
     "jsonl": ("jsonl", "frame"),
     "ts": ("ts", "arff"),
     "arrays": ("arrays",),
@@ -42,6 +45,7 @@ FORMATS = {
 _NAMES = {
     "table": "a CSV or TSV table",
     "jsonl": "JSON",
+    "conll": "a CoNLL file",
     "ts": "a .ts file",
     "arff": "an .arff file",
     "frame": "a data frame",
@@ -113,6 +117,7 @@ def read(
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
     before = layout.format if layout else None
+    known = (None, before, "conll" if layout and layout.blocks else before)
     options = ReadOptions(
         target=target,
         text=text,
@@ -129,7 +134,7 @@ def read(
         task=task,
         labelled=labelled,
         # Another format has other columns, to which the layout does not apply.
-        layout=layout if format in (None, before) else None,
+        layout=layout if format in known else None,
     )
     dataset = _read_dataset(kind, content, faults, options, format or before)
     return _finish(dataset, layout, faults, format is None, note)
@@ -222,16 +227,21 @@ def _read_table(
 ) -> tuple[Table, ReadOptions, str | None]:
     """Read any kind of file into a table.
 
-    Returns: the table; the options, with the roles that the file declares; and `rows` or `steps`,
-        if known.
+    Returns: the table; the options, with what the file declares; `rows` or `steps`, if known.
     """
     layout, note = options.layout, ""
     if kind == "folder":
         return read_folder(content, faults, options)
     if kind == "arrays":
         return *read_arrays(content, faults, options), form
+    known = bool(layout and layout.blocks)
+    blocks = kind == "table" and form != "rows" and (known or content.has_blank_lines())
     if kind == "ts":
         table = read_ts(content, faults, options)
+    elif kind == "conll":
+        table, options, form = read_conll(content, faults, options)
+    elif blocks and holds_sentences(content, faults, layout):
+        table, options, form = read_conll(content.text(), faults, options)
     elif kind == "jsonl":
         table, options, form = read_json(content, faults, options, form)
     elif kind == "arff":
@@ -272,7 +282,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     file = TextFile(path, faults.source)
     if form is not None:
         # JSON can hold a table too; any other text is what the format says.
-        kind = kind if kind == "jsonl" and kind in FORMATS[form] else FORMATS[form][0]
+        kind = kind if kind in ("jsonl", "conll") and kind in FORMATS[form] else FORMATS[form][0]
         if kind in ("arrays", "folder"):
             raise faults.error(
                 "format",
@@ -299,7 +309,8 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     first = file.beginning()
     if first.startswith("{"):
         return "jsonl", file.text(), "--format jsonl: the first line is an object"
-    if first.startswith(("@", "#")):
+    # Comments and tokens of other files start with # as well.
+    if first.startswith("@") or (first.startswith("#") and "\n@" in file.head(HEAD)):
         return "ts", file.text(), "--format ts: the first line is a header of such files"
     return "table", file, ""
 

@@ -159,7 +159,7 @@ def _choose_id_and_time(guesser: Guesser, rest: list[str]) -> list[str]:
             guesser.accept_one_recording()
         elif not options.id:
             guesser.tell_id()
-        if schema.time is None:
+        if schema.time is None and not guesser.table.blocks:
             guesser.guess_time()
     return [name for name in rest if name not in (schema.id, schema.time)]
 

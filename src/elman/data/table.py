@@ -231,6 +231,7 @@ class Table:
         header: whether the first line names the columns.
         unnamed: columns without a name in the header; they are named by their number.
         noun: word for a column in messages.
+        blocks: whether a blank line ended each sequence.
         joined: columns that `join_columns` made of others; they are no columns of the file.
     """
 
@@ -242,6 +243,7 @@ class Table:
     header: bool = True
     unnamed: frozenset[str] = frozenset()
     noun: str = "column"
+    blocks: bool = False
     joined: dict[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:

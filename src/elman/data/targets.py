@@ -26,6 +26,21 @@ TargetValues = NDArray[Any] | Ragged
 # Numbers of a CSV file may have been written as floats; JSON and arrays have integers.
 _NO, _YES = ("0", "0.0", 0), ("1", "1.0", 1)
 
+OUTSIDE = "O"
+Entity = tuple[int, int, str]  # first step, step after the last, name
+
+# Positions by scheme: begin, inside, end or last, single or unit or whole, middle.
+_SCHEMES = {
+    "BIO": frozenset("BI"),
+    "IOE": frozenset("IE"),
+    "BIOES": frozenset("BIES"),
+    "BILOU": frozenset("BILU"),
+    "BILOW": frozenset("BILW"),
+    "BMEOS": frozenset("BMES"),
+}
+_FIRST = "BSUW"  # positions that always start an entity
+_LAST = "ESLUW"  # positions that always end one
+
 
 def build_target(
     task: TaskName, columns: Sequence[Column], steps: Steps | None, per_step: bool
@@ -251,3 +266,55 @@ def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
             " one a mistake?"
         )
     return doubts
+
+
+# Tags of entities: `O`, outside of all, or the position in an entity and its name, as in `B-city`.
+
+
+def find_scheme(tags: Iterable[object]) -> str | None:
+    """Return the scheme of distinct tags, or None if they are not tags of entities.
+
+    With `I` alone it is IOB1, in which `B` only divides entities of one name that touch.
+    """
+    distinct = set(tags)
+    names = distinct - {OUTSIDE}
+    if not names or not all(isinstance(t, str) and len(t) > 2 and t[1] == "-" for t in names):
+        return None
+    positions = frozenset(str(tag)[0] for tag in names)
+    if positions == {"I"}:
+        return "IOB1" if OUTSIDE in distinct else None
+    if not positions & {*"BSUWE"}:
+        return None
+    return next((name for name, known in _SCHEMES.items() if positions <= known), None)
+
+
+def name_scheme(sequences: Iterable[Sequence[str]]) -> str | None:
+    """Return the scheme of tagged sequences; IOB1 and IOB2 differ in where `I` stands."""
+    rows = [list(tags) for tags in sequences]
+    scheme = find_scheme({tag for tags in rows for tag in tags})
+    if scheme != "BIO":
+        return scheme
+    for tags in rows:
+        for before, tag in zip([OUTSIDE, *tags], tags, strict=False):
+            if tag[0] == "I" and before[2:] != tag[2:]:
+                return "IOB1"
+    return "BIO (IOB2)"
+
+
+def find_entities(tags: Sequence[str]) -> list[Entity]:
+    """Return the entities of one sequence, in any of the schemes.
+
+    As in conlleval, an entity also begins at a tag of another name, and inside tags after `O` or
+    after an end begin one: what a network predicts need not be well formed.
+    """
+    found: list[Entity] = []
+    start, name, ended = 0, "", False
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        current = "" if tag == OUTSIDE else tag[2:]
+        if name and (ended or current != name or tag[0] in _FIRST):
+            found.append((start, i, name))
+            name = ""
+        if current and not name:
+            start, name = i, current
+        ended = tag[0] in _LAST
+    return found

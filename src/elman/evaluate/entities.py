@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.targets import Entity, find_entities, find_scheme
 from elman.evaluate.comparison import Comparison, compare, ratio_of_sums
 from elman.evaluate.counts import (
     Floats,
@@ -21,9 +22,7 @@ from elman.evaluate.counts import (
 from elman.evaluate.metrics import Metric
 from elman.evaluate.text import TextTable, format_share, one_line
 
-OUTSIDE = "O"
 ENTITY_F1 = Metric("entity_f1", "entity F1", "F1 of whole entities.", "counts", ratio_of_sums)
-Entity = tuple[int, int, str]  # first step, step after the last, name
 
 
 @dataclass(frozen=True)
@@ -66,39 +65,11 @@ class EntityMetrics(NameMetrics):
         return TextTable("Entities", head, tuple(rows), note)
 
 
-def is_entity_tags(tags: Iterable[object]) -> bool:
-    """Whether all tags are `O`, `B-name` or `I-name`, and at least one is `B-name`."""
-    distinct = set(tags)
-    return any(str(tag).startswith("B-") for tag in distinct) and all(
-        tag == OUTSIDE or (isinstance(tag, str) and tag[:2] in ("B-", "I-") and len(tag) > 2)
-        for tag in distinct
-    )
-
-
-def entities(tags: Sequence[str]) -> list[Entity]:
-    """Return the entities of one sequence.
-
-    An entity begins at `B-`, and at `I-` after `O` or after a step of another name. It ends before
-    the next entity, before `O`, or at the end of the sequence.
-    """
-    chunks: list[Entity] = []
-    start, name = 0, ""
-    for i, tag in enumerate([*tags, OUTSIDE]):
-        current = "" if tag == OUTSIDE else tag[2:]
-        # As in conlleval, an `I-` of another name ends the entity and begins the next one.
-        if name and (tag[0] != "I" or current != name):
-            chunks.append((start, i, name))
-            name = ""
-        if current and not name:
-            start, name = i, current
-    return chunks
-
-
 def entities_of_steps(
     classes: Sequence[Any], true: Ints, predicted: Ints, resampling: Resampling
 ) -> EntityMetrics | None:
     """Compare entities if the classes of the steps are entity tags; else return None."""
-    if resampling.owners is None or not is_entity_tags(classes):
+    if resampling.owners is None or find_scheme(classes) is None:
         return None
     # Entities do not span sequences. Steps without a label are skipped, as in seqeval.
     ends = np.cumsum(np.bincount(resampling.owners))[:-1]
@@ -120,7 +91,9 @@ def entity_metrics(
         resampling: what is drawn for the interval; None, or no resamples, for no interval.
     """
     # Compared as sets: an entity counts as found only if its steps and its name are all equal.
-    pairs = [(set(entities(a)), set(entities(b))) for a, b in zip(true, predicted, strict=True)]
+    pairs = [
+        (set(find_entities(a)), set(find_entities(b))) for a, b in zip(true, predicted, strict=True)
+    ]
     names = sorted({name for pair in pairs for chunks in pair for _, _, name in chunks})
     place = {name: i for i, name in enumerate(names)}
     counts = np.zeros((3, len(pairs), len(names)), dtype=np.int64)  # both, predicted, true
@@ -180,7 +153,7 @@ def compare_entities(
     first = np.cumsum(lengths) - lengths
 
     def found(codes: Ints) -> list[set[Entity]]:
-        return [set(entities(row.tolist())) for row in np.split(tags[codes], first[1:])]
+        return [set(find_entities(row.tolist())) for row in np.split(tags[codes], first[1:])]
 
     in_truth = found(true)
 

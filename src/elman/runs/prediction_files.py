@@ -65,6 +65,9 @@ FORMATS = (
     FileFormat("CSV", (".csv",), lambda p: p.to_csv().encode()),
     FileFormat("TSV", (".tsv", ".tab"), lambda p: p.to_csv("\t").encode()),
     FileFormat("JSON lines", (".jsonl", ".ndjson"), lambda p: p.to_jsonl().encode()),
+    FileFormat(
+        "CoNLL", (".conll", ".iob", ".iob2", ".bio", ".bioes"), lambda p: p.to_conll().encode()
+    ),
     FileFormat("Parquet", (".parquet", ".pq"), _parquet),
     FileFormat("Arrow", (".arrow", ".feather", ".ipc"), _arrow),
 )

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
+from elman.data.targets import OUTSIDE, find_entities, find_scheme
 from elman.data.text import Unit, token_places
+from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator
-from elman.evaluate.entities import OUTSIDE, entities, is_entity_tags
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]
@@ -122,6 +123,32 @@ class Predictions:
         writer.writerows(zip(*(column.cells() for column in columns), strict=True))
         return out.getvalue()
 
+    def to_conll(self) -> str:
+        """Return one token per line, and a blank line after each sentence.
+
+        Columns, separated by tabs: the token, the true tag if it is known, and the predicted one,
+        as conlleval reads them. Sentences with a name have it in a comment, `# sent_id`.
+
+        Raises: SettingsError if the predictions are not one class per token.
+        """
+        if self.tokens is None or self.steps is None:
+            raise SettingsError(
+                "CoNLL files hold one tag per token, and these predictions are others. Name a file"
+                " of another format with --out, such as one that ends in .csv"
+            )
+        columns = {column.name: list(column.cells()) for column in self.columns()}
+        rows = zip(
+            *(columns[n] for n in ("token", "true", "predicted") if n in columns), strict=True
+        )
+        lines = ["\t".join(map(_on_one_line, row)) for row in rows]
+        offsets = self.steps.offsets.tolist()
+        numbers = [str(i) for i in range(1, len(self) + 1)]
+        blocks = []
+        for i, name in enumerate(map(str, self.names)):
+            named = [] if name == numbers[i] else [f"# sent_id = {name}"]
+            blocks.append("\n".join([*named, *lines[offsets[i] : offsets[i + 1]], ""]))
+        return "\n".join(blocks) + "\n"
+
     def records(self) -> Iterator[Record]:
         """Yield one JSON-ready object per sequence.
 
@@ -171,6 +198,11 @@ def collect_predictions(
         texts=texts,
         unit=encoded.encoder.unit,
     )
+
+
+def _on_one_line(cell: str) -> str:
+    """Return a cell without tabs and line ends, and an underscore for an empty one."""
+    return cell.translate(dict.fromkeys(map(ord, "\t\r\n"), " ")) or "_"
 
 
 # The table: columns of the true and the predicted values of each kind of output.
@@ -305,14 +337,15 @@ def _spans(
 ) -> list[Record]:
     """Return the stretches of one sequence that have a label.
 
-    If the classes are B-NAME, I-NAME and O, these are the entities; else the runs of equal classes.
+    If the classes are tags such as B-NAME, I-NAME and O, these are the entities; else the runs of
+    equal classes.
 
     Returns: for each, `start` and `end`, its first and last step, from 1; `label`; the `tokens` of
         these steps; and where the text is known, `start_char` and `end_char`, so that
         `text[start_char:end_char]` is the stretch.
     """
-    if is_entity_tags(classes):
-        stretches: list[tuple[int, int, Any]] = [*entities([t or OUTSIDE for t in tags])]
+    if find_scheme(classes):
+        stretches: list[tuple[int, int, Any]] = [*find_entities([t or OUTSIDE for t in tags])]
     else:
         stretches = [run for run in _runs(tags) if run[2] is not None]
     spans = []

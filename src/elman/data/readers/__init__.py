@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import io
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,8 @@ _MAGIC = {
     b"\x89HDF": ("an HDF5 file", "Save the arrays with numpy.savez."),
 }
 _UTF8 = "Save the file as UTF-8"
+_BLANK_LINE = re.compile(r"\n[ \t]*\r?\n\s*\S")
+_FIRST_LINES = 200
 
 
 class TextFile:
@@ -96,6 +99,10 @@ class TextFile:
             found = found[:ends] if ends else bytearray(self.read(0, self.size))
         rows = io.StringIO(found[self.start :].decode(), newline="")
         return "".join(islice(rows, lines))
+
+    def has_blank_lines(self) -> bool:
+        """Whether a line among the first is blank, and lines follow it."""
+        return _BLANK_LINE.search(self.head(_FIRST_LINES)) is not None
 
     def beginning(self) -> str:
         """Return the first characters of the text, from the first that is no space."""
