@@ -40,6 +40,10 @@ FORMS: list[tuple[str, list[str], list[float]]] = [
      [*[NAN] * 3, 12, *[NAN] * 2]),
     ("marks of programs", ["#N/A", "NULL", "None", "?", ".", "n.d.", "1.5"], [*[NAN] * 6, 1.5]),
     ("marks with units", ["5 mV", "--", "", "-0.5 mV"], [5, NAN, NAN, -0.5]),
+    ("about", ["~5", "≈ 6.5", "7"], [5, 6.5, 7]),
+    ("text of a spreadsheet", ['="0.5"', "'1.5", "2"], [0.5, 1.5, 2]),
+    ("Fortran", ["0.15D+02", "1.5d-3"], [15, 0.0015]),
+    ("powers of ten", ["1.5×10^3", "2 x 10^-2", "3*^2", "4"], [1500, 0.02, 300, 4]),
     ("exponents", ["1.5E+03", "2e-2", ".5", "5."], [1500, 0.02, 0.5, 5]),
 ]  # fmt: skip
 # Cells that hold no numbers.
@@ -133,6 +137,7 @@ def test_a_unit_in_cells_takes_precedence_over_the_name(tmp_path):
         ("54 °F", ("line 6, column x", "'54 °F' is in °F", "are in °C", "Convert it to °C")),
         ("54", ("line 6", "'54' has no unit", "are in °C", "Write all alike")),
         ("warm", ("line 6", "'warm' is not a number", "--missing warm")),
+        ("<0.5", ("line 6", "It is a limit: write a number in its place", '--missing "<0.5"')),
     ],
 )
 def test_a_cell_of_another_form_is_named_with_its_line(odd, parts, tmp_path):
@@ -305,3 +310,26 @@ def test_a_code_for_missing_values_is_suspected_with_the_flag(tmp_path):
     assert "'x' is -999 at 4 values" in said and said.endswith("say --missing -999")
     warnings = summarize(read(path, missing=-999))["warnings"]
     assert not any("code" in warning for warning in warnings)
+
+
+def test_a_wide_table_with_columns_of_marks(tmp_path):
+    rows = [f"{i}.5,{i},-,ND,{'ab'[i % 2]}" for i in range(12)]
+    data = read(save(tmp_path, "t1,t2,t3,t4,label\n" + "\n".join(rows)))
+    assert data.layout.values == ("t1", "t2", "t3", "t4") and np.isnan(data.inputs[0][2:]).all()
+
+
+def test_marks_in_arff_and_ts(tmp_path):
+    head = "@relation r\n@attribute t1 numeric\n@attribute t2 numeric\n@attribute t3 numeric\n"
+    head += "@attribute class {a,b}\n@data\n"
+    rows = "".join(f"1,ND,{i / 4},{'ab'[i % 2]}\nOFF,2,?,{'ab'[i % 2]}\n" for i in range(6))
+    path = save(tmp_path, head + rows, "a.arff")
+    with pytest.raises(DataError, match="'OFF' is not a number"):
+        read(path)
+    data = read(path, missing="OFF")
+    np.testing.assert_array_equal(data.inputs[0][:, 0], [1, NAN, 0])
+    assert [g.flag for g in data.layout.guesses if g.role == "missing"] == ["--missing ND"]
+    head = "@problemName p\n@univariate true\n@classLabel true a b\n@data\n"
+    path = save(tmp_path, head + "1,OFF,2:a\n-9,3,4:b\n", "a.ts")
+    data = read(path, missing="off,-9")
+    np.testing.assert_array_equal(data.inputs[0][:, 0], [1, NAN, 2])
+    np.testing.assert_array_equal(data.inputs[1][:, 0], [NAN, 3, 4])

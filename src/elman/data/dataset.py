@@ -61,6 +61,7 @@ _READ_AS = {
     "categories": "categories",
     "static": "features of the whole sequence",
     "unused": "no input",
+    "unit": "numbers with a unit",
 }
 
 
@@ -103,7 +104,9 @@ class Guess:
             what = f"{names} {'were' if others else 'was'} read as {_READ_AS[self.role]}"
         else:
             what = f"the file was read as if with {self.flag}"
-        return f"{what}, a guess ({self.sure}: {self.reason}). {self.change} changes it."
+        # A flag and its value, or a phrase.
+        end = " changes it." if len(self.change.split()) < 3 else "."
+        return f"{what}, a guess ({self.sure}: {self.reason}). {self.change}{end}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Guess
-from elman.data.numbers import MISSING, NumberForm
+from elman.data.numbers import MISSING, NumberForm, look
 from elman.data.ragged import Ragged
 from elman.errors import DataError, nearest
 
@@ -199,8 +200,34 @@ def to_numbers(
         elif _is_infinite(cell):
             _refuse_infinite(quote(cell), place(i), faults)
         else:
-            place(i).fault(faults, "number", *form.explain(cell))
+            place(i).fault(faults, "number", *_explain(cell, form))
     return numbers
+
+
+def _explain(cell: str, form: NumberForm) -> tuple[str, str]:
+    """Return what is wrong with a cell that is not a number in this form, and the remedy."""
+    cell = cell.strip()
+    seen, shown = look(cell), quote(cell)
+    if seen is not None and seen.unit != form.unit:
+        others = f"are in {form.unit}" if form.unit else "have no unit"
+        own = f"is in {seen.unit}" if seen.unit else "has no unit"
+        remedy = f"Convert it to {form.unit}" if form.unit and seen.unit else "Write all alike"
+        return f"{shown} {own}, and the other numbers of the column {others}", (
+            f"{remedy}, or name the column with --categories."
+        )
+    if seen is not None and "," in seen.body and form.decimal == ".":
+        return f"{shown} is not a number", "Write decimals with a point."
+    if seen is not None and "." in seen.body and form.decimal == ",":
+        return f"{shown} is not a number", "Write decimals with a comma, as the other cells."
+    remedy = "Correct the cell"
+    if re.match(r"[<>≤≥]\s*\d", cell):
+        remedy = "It is a limit: write a number in its place"
+    if len(cell) > 20 or "," in cell or '"' in cell:
+        return f"{shown} is not a number", f"{remedy}."
+    shell = cell if re.fullmatch(r"[\w.%+-]+", cell) else f'"{cell}"'
+    return f"{shown} is not a number", (
+        f"{remedy}; if it marks a missing value, say --missing {shell}."
+    )
 
 
 def check_numbers(

@@ -7,13 +7,14 @@ as the other columns of the file are, or as in an earlier file, and asked about 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, Layout, Sure
 from elman.data.faults import format_count, is_number, list_names
-from elman.data.numbers import Evidence, examine, find_form
-from elman.data.roles import ReadOptions, Schema
+from elman.data.numbers import Evidence, NumberForm, examine, find_form
+from elman.data.roles import ReadOptions, Schema, missing_marks
 from elman.data.series import expand_steps, find_series_cells
 from elman.data.table import Table
 
@@ -32,7 +33,7 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
         if isinstance(column, TextColumn) and not isinstance(column, NumberColumn)
     }
     layout = options.layout
-    missing = options.missing or (layout.missing if layout else ())
+    missing = missing_marks(options)
     seen = {name: examine(column.sample(), missing) for name, column in columns.items()}
     known = options.decimal or (layout.decimal if layout else None)
     if known == "," or any(own.commas for own in seen.values()):
@@ -43,7 +44,12 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
     chosen, asked = _choose_decimals(seen, options.decimal, known)
     for name, column in columns.items():
         column.marks = missing
-        column.settle(find_form(seen[name], chosen[name], missing))
+        form = find_form(seen[name], chosen[name], missing)
+        # Marks alone, in a table with columns of numbers, are the gaps of one more.
+        bare = seen[name].marked and not seen[name].size and _has_numbers(seen, name)
+        if form is None and (column.declared_numeric or bare):
+            form = NumberForm.plain(missing)
+        column.settle(form)
     for each in table.columns.values():
         each.sentinels = tuple(float(mark) for mark in missing if is_number(mark))
     if asked := [name for name in asked if columns[name].form is not None]:
@@ -55,6 +61,11 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
     # A channel of a step that an earlier file had in the cells of one column.
     of_steps = layout is not None and layout.format == "steps"
     return expand_steps(table, tuple(series))[0] if of_steps else table
+
+
+def _has_numbers(columns: Mapping[str, Evidence], apart: str) -> bool:
+    """Whether the cells of a column other than `apart` are numbers."""
+    return any(n != apart and e.size and (e.plain or e.numbers) for n, e in columns.items())
 
 
 def _choose_decimals(
@@ -143,6 +154,7 @@ def tell_forms(schema: Schema, table: Table) -> None:
         if form is None or column.name in schema.target:
             continue
         change = f"--categories {column.name} reads it as categories"
+        change = "--time NAME" if column.name == schema.time else change
         if form.unit:
             example = next(n.strip() for n in column.sample() if form.unit in n)
             why = f"its numbers have this unit, as in {example!r}"
@@ -151,7 +163,12 @@ def tell_forms(schema: Schema, table: Table) -> None:
         if form.brackets:
             example = next(n.strip() for n in column.sample() if "(" in n)
             why = f"brackets mean a negative number, as in {example!r}"
-            flag = f"{column.name}: brackets"
+            flag = f"{column.name} with brackets"
+            schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
+        if form.apart:
+            example = next(n.strip() for n in column.sample() if re.match("[~≈='\"]", n.strip()))
+            why = f"{example!r} is read as the number in it"
+            flag = f"{column.name} without marks"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
     _tell_missing(schema, [c for c in texts if c.name in schema.values])
 
@@ -226,6 +243,6 @@ def note_forms(layout: Layout, table: Table, options: ReadOptions) -> Layout:
     return dataclasses.replace(
         layout,
         decimal=decimal,
-        missing=options.missing or (before.missing if before else ()),
+        missing=missing_marks(options),
         units=units if any(units) else (),
     )

@@ -40,11 +40,13 @@ _CURRENCY = (
     r"(?:[A-Z]{0,3}[$€£¥₹₽₩₺₿¢₫₴₦]|zł|kr\.?|Kč|Rs\.?|Fr\.?|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK"
     r"|DKK|PLN|CZK|BRL|RUB|KRW|MXN|ZAR|TRY)"
 )
+_EXPONENT = rf"(?:[eEdD]|\s?[×x*·]\s?10\^?|\*\^)[+{_MINUS}]?\d+"  # of Fortran and Mathematica too
+_APART = r"[~≈='\"]"  # about 5; how a spreadsheet writes text
 _NUMBER = re.compile(
-    rf"(?P<open>\()?\s*(?P<sign>[+{_MINUS}])?\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+{_MINUS}])?\s*"
+    rf"(?P<apart>{_APART}*)(?P<open>\()?\s*(?P<sign>[+{_MINUS}])?\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+{_MINUS}])?\s*"
     rf"(?P<body>(?:\d(?:[\d.,{_TICKS}]|[{_SPACES}](?=\d))*|[.,]\d+))"
-    rf"(?P<exponent>[eE][+{_MINUS}]?\d+)?(?P<gap>[{_SPACES}]*)"
-    rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?"
+    rf"(?P<exponent>{_EXPONENT})?(?P<gap>[{_SPACES}]*)"
+    rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?[\"']*"
 )
 _RECOGNISED = re.compile(
     rf"(?:{_CURRENCY}|[%‰°º℃℉′″]|º[CF]|{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)"
@@ -70,6 +72,7 @@ class _Seen(NamedTuple):
     unit: str = ""
     before: bool = False
     bracket: bool = False
+    apart: bool = False
     body: str = ""
 
 
@@ -141,7 +144,7 @@ def examine(cells: Sequence[str], missing: Sequence[str] = (), closely: bool = F
         pass
     if not evidence.plain or closely:
         for cell in full:
-            seen = _look(cell)
+            seen = look(cell)
             if seen is None:
                 evidence.words[cell] += 1
             else:
@@ -151,7 +154,7 @@ def examine(cells: Sequence[str], missing: Sequence[str] = (), closely: bool = F
 
 
 @functools.lru_cache(maxsize=4096)
-def _look(cell: str) -> _Seen | None:
+def look(cell: str) -> _Seen | None:
     """Return what a cell says of the form; None if it holds no number."""
     found = _NUMBER.fullmatch(cell)
     if found is None or bool(found["open"]) != bool(found["close"]):
@@ -171,7 +174,9 @@ def _look(cell: str) -> _Seen | None:
         return None
     for odd_way, usual in _SAME_UNITS:
         unit = unit.replace(odd_way, usual)
-    return _Seen(kind, mark, decimal, unit, before, bool(found["open"]), found["body"])
+    return _Seen(
+        kind, mark, decimal, unit, before, bool(found["open"]), bool(found["apart"]), found["body"]
+    )
 
 
 def _kind(body: str) -> tuple[str, str, str]:
@@ -206,6 +211,7 @@ class NumberForm:
         thousands: the characters that separate thousands, in any order; empty for none.
         unit: what stands after, or with `before` in front of, every number.
         brackets: whether (5) means -5.
+        apart: whether marks such as ~ or the quotes of a spreadsheet stand around numbers.
         marks: cells in small letters that mean a missing value.
     """
 
@@ -214,6 +220,7 @@ class NumberForm:
     unit: str = ""
     before: bool = False
     brackets: bool = False
+    apart: bool = False
     marks: frozenset[str] = MISSING
 
     @classmethod
@@ -224,7 +231,9 @@ class NumberForm:
     @property
     def is_plain(self) -> bool:
         """Whether Python's float reads the cells that are numbers."""
-        return self.decimal == "." and not (self.thousands or self.unit or self.brackets)
+        return self.decimal == "." and not (
+            self.thousands or self.unit or self.brackets or self.apart
+        )
 
     @functools.cached_property
     def pattern(self) -> str:
@@ -234,12 +243,14 @@ class NumberForm:
         if self.thousands:
             t = f"[{re.escape(self.thousands)}]"
             whole = rf"(?:[1-9]\d{{0,2}}(?:{t}\d{{2,3}})*{t}\d{{3}}|\d+)"
-        body = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+{_MINUS}]?\d+)?"
+        body = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:{_EXPONENT})?"
         sign, gap = f"[+{_MINUS}]?", f"[{_SPACES}]*"
         unit = "|".join(map(re.escape, sorted(_spellings(self.unit))))
         before = f"(?:{unit}){gap}{sign}{gap}" if self.before else ""
         after = f"{gap}(?:{unit})" if self.unit and not self.before else ""
         core = f"{sign}{gap}{before}{body}{after}[{_MINUS}]?"
+        if self.apart:
+            core = f"{_APART}*{gap}{core}[\"']*"
         return f"^(?:{core}|\\({gap}{core}{gap}\\))$" if self.brackets else f"^{core}$"
 
     def parse(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -278,7 +289,8 @@ class NumberForm:
 
     def _steps(self) -> list[tuple[str, str]]:
         """Return the replacements that turn a number of this form into one of Python."""
-        steps = [(f"[{_MINUS}]", "-")]
+        steps = [(_APART, "")] if self.apart else []
+        steps += [(f"[{_MINUS}]", "-"), (r"(?:[dD]|\s?[×x*·]\s?10\^?|\*\^)([+-]?\d+)", r"e\1")]
         if self.unit:
             spellings = "|".join(map(re.escape, sorted(_spellings(self.unit))))
             steps += [(f"^([(+-]*[{_SPACES}]*)(?:{spellings})", r"\1")] if self.before else []
@@ -290,27 +302,6 @@ class NumberForm:
             steps += [(re.escape(self.decimal), ".")]
         steps += [(r"^\((.*)\)$", r"-\1")] if self.brackets else []
         return [*steps, (r"^(.*\d\.?)-$", r"-\1")]
-
-    def explain(self, cell: str) -> tuple[str, str]:
-        """Return what is wrong with a cell that is not a number in this form, and the remedy."""
-        seen, cell = _look(cell.strip()), cell.strip()
-        shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
-        if seen is not None and seen.unit != self.unit:
-            others = f"are in {self.unit}" if self.unit else "have no unit"
-            own = f"is in {seen.unit}" if seen.unit else "has no unit"
-            remedy = f"Convert it to {self.unit}." if self.unit and seen.unit else "Write all alike"
-            return f"{shown} {own}, and the other numbers of the column {others}", (
-                f"{remedy.rstrip('.')}, or name the column with --categories."
-            )
-        if seen is not None and "," in seen.body and self.decimal == ".":
-            return f"{shown} is not a number", "Write decimals with a point."
-        if seen is not None and "." in seen.body and self.decimal == ",":
-            return f"{shown} is not a number", "Write decimals with a comma, as the other cells."
-        remedy = "Correct the cell."
-        if len(cell) <= 20 and "," not in cell and '"' not in cell:
-            shell = cell if re.fullmatch(r"[\w.%+-]+", cell) else f'"{cell}"'
-            remedy = f"Correct the cell; if it marks a missing value, say --missing {shell}."
-        return f"{shown} is not a number", remedy
 
 
 def _trimmed(cells: Any) -> Any:
@@ -363,6 +354,7 @@ def find_form(
         unit,
         before,
         any(n.bracket for n in numbers),
+        any(n.apart for n in numbers),
         marks,
     )
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.faults import Faults, Place, format_count, is_missing, list_names, quote, to_numbers
+from elman.data.faults import Faults, format_count, is_missing, list_names, quote
+from elman.data.numbers import NumberForm
 from elman.data.readers.ts import table_of_cases
-from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
+from elman.data.roles import CASE_SETTINGS, ReadOptions, missing_marks, refuse_settings
 from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import nearest
 
@@ -201,11 +202,11 @@ def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> T
     for k, attribute in enumerate(attributes):
         name, values = attribute.name, [row.cells[k] for row in cells]
         if attribute.kind == "numeric":
-
-            def place(i: int, name: str = name) -> Place:
-                return rows.place(i, name)
-
-            columns[name] = NumberColumn(name, rows, to_numbers(values, place, faults))
+            numbers, bad = NumberForm().parse(values)
+            columns[name] = NumberColumn(name, rows, numbers)
+            if bad.any():  # of another form, or faulty
+                columns[name] = column = TextColumn(name, rows, values)
+                column.declared_numeric = True
             continue
         columns[name] = TextColumn(name, rows, values, attribute.classes)
     return Table("table", columns, rows, len(cells), "")
@@ -258,7 +259,7 @@ def _cases(
         faults.stop()
     left = [a.name for i, a in enumerate(attributes) if i not in (at, target)]
     classes = () if target is None else attributes[target].classes
-    table = table_of_cases(
-        flat, channels, ends, lines, None if target is None else labels, classes, faults
-    )
+    own = None if target is None else labels
+    missing = missing_marks(options)
+    table = table_of_cases(flat, channels, ends, lines, own, classes, faults, missing)
     return table, f"left out: {list_names(left)}" if left else ""

@@ -12,8 +12,9 @@ import numpy as np
 
 from elman.data.columns import TextColumn
 from elman.data.faults import Faults, Place, format_count, quote, to_numbers
+from elman.data.numbers import MISSING, NumberForm
 from elman.data.ragged import Ragged
-from elman.data.roles import ReadOptions
+from elman.data.roles import ReadOptions, missing_marks
 from elman.data.table import Column, Rows, SeriesColumn, Table
 
 SERIES, TARGET = "series", "class"  # the two columns of a table of cases
@@ -72,9 +73,9 @@ def read_ts(text: str, faults: Faults, options: ReadOptions) -> Table:
             "Check that the file was written to the end.",
             line=header.data_line,
         )
-    return table_of_cases(
-        cells, channels, ends, lines, labels if header.labelled else None, header.classes, faults
-    )
+    labels_or_none = labels if header.labelled else None
+    missing, classes = missing_marks(options), header.classes
+    return table_of_cases(cells, channels, ends, lines, labels_or_none, classes, faults, missing)
 
 
 def table_of_cases(
@@ -85,6 +86,7 @@ def table_of_cases(
     labels: list[str] | None,
     classes: tuple[str, ...],
     faults: Faults,
+    missing: tuple[str, ...] = (),
 ) -> Table:
     """Return cases, one per line, as a table of two columns, the series and the target.
 
@@ -94,6 +96,7 @@ def table_of_cases(
         lines: line of each case in the file.
         labels: label of each case, or None.
         classes: classes declared in the header; empty if the target is a number.
+        missing: marks of missing values besides the usual ones.
     """
     rows = Rows(faults, np.array(lines, np.int64), named=False)
 
@@ -107,7 +110,8 @@ def table_of_cases(
         target.task = "classification" if classes else "regression"
         # Messages name the header line because it is the reason that a number is expected.
         target.prefix = "" if classes else "@targetLabel true: "
-    flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults)
+    form = NumberForm(marks=MISSING.union(mark.lower() for mark in missing))
+    flat = to_numbers(cells, lambda k: place(*divmod(k, channels)), faults, form)
     sequences = Ragged(flat.reshape(-1, channels), np.array(ends, np.int64))
     columns[SERIES] = SeriesColumn(SERIES, rows, sequences, place)
     return Table("ts", columns, rows, len(lines))
