@@ -16,7 +16,7 @@ from elman.data.roles import ReadOptions, Schema
 from elman.data.static import read_static
 from elman.data.table import Column, Steps, Table
 from elman.data.targets import TargetValues, build_target, check_labels, guess_task
-from elman.data.times import describe_unevenness, read_times, time_deltas
+from elman.data.times import read_starts
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 
@@ -95,12 +95,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         difference = known.time_difference
     starts, deltas = None, None
     if schema.time is not None:
-        values, origin = read_times(table, schema, options, offsets)
-        times = Ragged(values, offsets)
-        # Computed in either case: splits by time need the starts even where time differences are
-        # not a channel.
-        starts, deltas = times.values[offsets[:-1]] + origin, time_deltas(times)
-        difference = _choose_difference(schema, times, difference)
+        starts, deltas = read_starts(table, schema, options, offsets, difference)
     elif difference:
         raise SettingsError(
             "time_difference: there is no column of times. Name it with --time, or leave it out"
@@ -109,7 +104,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         steps: NDArray[Any] = _read_tokens(table.columns[schema.text])
     else:
         steps = _read_channels(table, schema, offsets)
-        if difference and deltas is not None:
+        if deltas is not None:
             steps = np.column_stack([steps, deltas])
         for name in schema.categories:
             cells = table.columns[name].label_cells(None, False).values
@@ -121,7 +116,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
         target = _by_sequence(table, schema, options, flatten(target), offsets)
     groups = _constant_groups(table, schema, offsets)
     layout = dataclasses.replace(
-        layout, time_difference=bool(difference), dates=schema.dates, seconds=schema.seconds
+        layout, time_difference=deltas is not None, dates=schema.dates, seconds=schema.seconds
     )
     static = read_static(table, schema, options, len(ids), offsets)
     dataset = _dataset(table, Ragged(steps, offsets), target, layout, groups, static)
@@ -272,35 +267,39 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
     In a file without a header trailing NaN are not steps either: the UCR archive pads with them.
     """
     names = schema.values
-    columns = [table.columns[name] for name in names]
-    if columns[0].nested:
+    if table.columns[names[0]].nested:
         inputs = _read_cells(table, schema)[0]
         assert isinstance(inputs, Ragged)
         return inputs
     channels = max(1, len(schema.wide))
     width = len(names) // channels
-    # The columns are channel by channel: (n, C, T) to (n, T, C).
-    shape = (len(table), channels, width)
-    numbers = np.column_stack([column.numbers() for column in columns])
-    numbers = numbers.reshape(shape).swapaxes(1, 2)
-    empty = np.column_stack([column.empty_cells() for column in columns])
-    full = np.logical_not(empty.reshape(shape).all(axis=1))
-    # UCR files have no header. In a file with one, a program wrote NaN for a missing value.
-    if not table.header:
-        full = full & ~np.isnan(numbers).all(axis=2)
-    # Gaps within a series remain steps with the value NaN; only trailing empty cells are dropped.
-    lengths = np.where(full.any(axis=1), width - np.argmax(full[:, ::-1], axis=1), 0)
+    numbers = np.empty((len(table), width, channels))
+    lengths = np.zeros(len(table), np.int64)
+    # The columns are channel by channel. One by one, because a copy of all would double the memory.
+    for t in range(width):
+        full = np.zeros(len(table), dtype=bool)
+        for c, name in enumerate(names[t::width]):
+            column = table.columns[name]
+            numbers[:, t, c] = column.numbers()
+            missing = np.isnan(numbers[:, t, c])
+            # UCR files have no header. In others, a program wrote NaN for a missing value.
+            empty = column.empty_cells() if missing.any() else missing
+            full |= ~(empty | (missing if not table.header else empty))
+        # Gaps within a series remain steps; only trailing empty cells are dropped.
+        lengths[full] = t + 1
     for i in np.flatnonzero(lengths == 0).tolist():
         problem = f"an empty sequence: no cell of {list_names(names, 3)} holds a number"
         table.rows.fault(i, None, "empty", problem, "Remove the row.")
-    mask = np.arange(width) < lengths[:, None]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows, steps = np.nonzero(mask)
+    values = numbers.reshape(-1, channels)
+    if (lengths < width).any():
+        values = numbers[np.arange(width) < lengths[:, None]]
 
     def place(step: int, channel: int) -> Place:
-        return table.rows.place(int(rows[step]), names[channel * width + steps[step]])
+        row = int(np.searchsorted(offsets, step, side="right")) - 1
+        return table.rows.place(row, names[channel * width + step - int(offsets[row])])
 
-    return check_numbers(Ragged(numbers[mask], offsets), place, table.faults)
+    return check_numbers(Ragged(values, offsets), place, table.faults)
 
 
 # One cell per sequence.
@@ -347,30 +346,6 @@ def _read_cells(
 # One row per step.
 
 
-def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:
-    """Return whether the time since the last step is a channel: as set, or if it varies."""
-    if schema.text:
-        if difference:
-            raise SettingsError(
-                "time_difference: a step is a token, which cannot have a number. Name the column "
-                "with --categories instead of --text, or leave it out"
-            )
-        return False
-    if difference is not None:
-        return difference
-    uneven = describe_unevenness(times)
-    if uneven:
-        schema.guess(
-            "time_difference",
-            (),
-            f"steps are {uneven}{' s' * schema.seconds}; the time since the last is a channel",
-            "sure",
-            flag="--time-difference",
-            change="--no-time-difference",
-        )
-    return bool(uneven)
-
-
 def _read_tokens(column: Column) -> NDArray[np.object_]:
     cells = column.texts()
     for i, cell in enumerate(cells):
@@ -385,7 +360,9 @@ def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> 
     names = schema.values
     if not names:
         return np.zeros((int(offsets[-1]), 0))
-    numbers = np.column_stack([table.columns[name].numbers() for name in names])
+    numbers = np.empty((int(offsets[-1]), len(names)))
+    for c, name in enumerate(names):
+        numbers[:, c] = table.columns[name].numbers()
     if not schema.categories and np.isnan(numbers).all():
         raise table.faults.error(
             "no value",

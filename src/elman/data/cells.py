@@ -98,7 +98,7 @@ class ArrowCells(Cells):
     def sample(self) -> list[str]:
         """Return about 1,000 cells."""
         every = np.arange(0, len(self), max(1, len(self) // _SAMPLE))
-        cells: list[str] = self.data.take(every).to_pylist()
+        cells: list[str] = self.data.take(to_arrow(every)).to_pylist()
         return cells
 
     def cell(self, row: int) -> str:
@@ -118,7 +118,7 @@ class ArrowCells(Cells):
         if not self.encoded:
             data = data.dictionary_encode()
         data = data.unify_dictionaries()
-        parts = [chunk.indices.to_numpy() for chunk in data.chunks]
+        parts = [from_arrow(chunk.indices) for chunk in data.chunks]
         codes = np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
         # Every chunk has the same dictionary after unification.
         distinct = data.chunk(0).dictionary.to_pylist() if parts else []
@@ -132,7 +132,7 @@ class ArrowCells(Cells):
             codes, distinct = self.factorize()
             return np.array([not cell for cell in distinct], dtype=bool)[codes]
         trimmed = pc.utf8_trim_whitespace(self.data)
-        return np.asarray(pc.equal(pc.binary_length(trimmed), 0))
+        return from_arrow(pc.equal(pc.binary_length(trimmed), 0))
 
 
 class NumberCells(Cells):
@@ -152,7 +152,7 @@ class NumberCells(Cells):
     @property
     def values(self) -> NDArray[np.float64]:  # type: ignore[override]
         """The numbers, (n,) float64, NaN where one is missing."""
-        return np.asarray(self.data.to_numpy(), dtype=np.float64)
+        return from_arrow(self.data).astype(np.float64, copy=False)
 
     def texts(self) -> list[str]:
         """Return all cells."""
@@ -205,7 +205,7 @@ class WholeCells(Cells):
     @property
     def values(self) -> NDArray[np.float64]:  # type: ignore[override]
         """The numbers, (n,) float64."""
-        return np.asarray(self.data.to_numpy(), dtype=np.float64)
+        return from_arrow(self.data).astype(np.float64, copy=False)
 
     def texts(self) -> list[str]:
         """Return all cells."""
@@ -217,7 +217,7 @@ class WholeCells(Cells):
 
     def sample(self) -> list[str]:
         """Return about 1,000 cells."""
-        values = self.data.to_numpy()
+        values = from_arrow(self.data)
         return list(map(str, values[:: max(1, len(self) // _SAMPLE)].tolist()))
 
     def cell(self, row: int) -> str:
@@ -232,15 +232,37 @@ class WholeCells(Cells):
 
     def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells."""
-        import pyarrow as pa
-
-        encoded = pa.array(self.data.to_numpy()).dictionary_encode()
-        codes = encoded.indices.to_numpy().astype(np.int64)
+        encoded = self.data.combine_chunks().dictionary_encode()
+        codes = from_arrow(encoded.indices).astype(np.int64)
         return codes, list(map(str, encoded.dictionary.to_pylist()))
 
     def blank(self) -> NDArray[np.bool_]:
         """Return which cells hold nothing but spaces, (n,): none."""
         return np.zeros(len(self), dtype=bool)
+
+
+def to_arrow(numbers: NDArray[np.int64]) -> Any:
+    """Return whole numbers as an array of pyarrow; its own conversion imports pandas."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def from_arrow(data: Any) -> NDArray[Any]:
+    """Return numbers or truth values of pyarrow, (n,), NaN for null; without importing pandas."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(data, pa.ChunkedArray):
+        parts = [from_arrow(chunk) for chunk in data.chunks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if data.null_count:
+        data = pc.fill_null(data, float("nan"))
+    if pa.types.is_boolean(data.type):
+        return from_arrow(data.cast(pa.uint8())).view(np.bool_)
+    kinds = {"double": np.float64, "int64": np.int64, "int32": np.int32, "uint8": np.uint8}
+    values = np.frombuffer(data.buffers()[1], kinds[str(data.type)])
+    return values[data.offset : data.offset + len(data)]
 
 
 def join_cells(parts: Sequence[Cells]) -> Cells:

@@ -37,7 +37,7 @@ class TextColumn(Column):
         self._form: NumberForm | None = None
         self._settled = False
         self._parsed: NDArray[np.float64] | None = None
-        self._factors: tuple[NDArray[np.int64], list[str]] | None = None
+        self._factors: tuple[NDArray[np.int32], list[str]] | None = None
         self._refuse_undeclared(declared)
 
     def _refuse_undeclared(self, declared: tuple[str, ...]) -> None:
@@ -90,7 +90,7 @@ class TextColumn(Column):
 
     def codes(self) -> NDArray[np.int64]:
         """Return the index in `different()` of every cell, (n,)."""
-        return self._factorize()[0]
+        return self._factorize()[0].astype(np.int64)
 
     def different(self) -> list[str]:
         """Return the distinct cells without surrounding spaces, in order of appearance."""
@@ -116,14 +116,18 @@ class TextColumn(Column):
 
     def count_marks(self) -> dict[str, int]:
         """Return how often each mark of a missing value occurs, apart from NA and empty cells."""
+        values = self._plain
+        if values is not None and not np.isnan(values).any():
+            return {}
         said = self._reading_form.marks - UNSAID
         counts = np.bincount(self.codes(), minlength=len(self.different())).tolist()
         pairs = zip(self.different(), counts, strict=True)
         return {cell: count for cell, count in pairs if cell.lower() in said}
 
-    def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def _factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         if self._factors is None:
-            self._factors = self.cells.factorize()
+            codes, different = self.cells.factorize()
+            self._factors = codes.astype(np.int32), different  # kept, and half as large
         return self._factors
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
@@ -132,7 +136,7 @@ class TextColumn(Column):
         if values is None and self.cells.encoded:
             # Parsed once for each distinct cell, if there is no fault to report.
             own, bad = form.parse(self.different())
-            values = None if bad.any() else own[self.codes()]
+            values = None if bad.any() else own[self._factorize()[0]]
         if values is None:
             place = functools.partial(self._place_number, detail)
             values = to_numbers(self.cells.strings(), place, self.rows.faults, form)
@@ -143,9 +147,9 @@ class TextColumn(Column):
         values = self._plain
         if values is not None:
             return values
-        if self._parsed is None and self.cells.encoded:
-            self._parsed = self._reading_form.parse(self.different())[0][self.codes()]
-        elif self._parsed is None:
+        if self.cells.encoded:
+            return self._reading_form.parse(self.different())[0][self._factorize()[0]]
+        if self._parsed is None:
             self._parsed = self._reading_form.parse(self.cells.strings())[0]
         return self._parsed
 
@@ -240,7 +244,7 @@ class NumberColumn(TextColumn):
         """Whether every cell is NaN."""
         return bool(self.empty_cells().all())
 
-    def _factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def _factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         if self._factors is None:
             # In order of appearance, as for text; -0.0 and 0.0 are the same text.
             values = self.values + 0 if self.values.dtype.kind == "f" else self.values
@@ -249,7 +253,7 @@ class NumberColumn(TextColumn):
             place = np.empty_like(order)
             place[order] = np.arange(len(order))
             texts = list(map(_write_number, distinct[order].tolist()))
-            self._factors = place[codes].astype(np.int64), texts
+            self._factors = place[codes].astype(np.int32), texts
         return self._factors
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, hash_sequences, to_bits, to_objects
 from elman.tasks import TASKS, TaskName
 
 TIME_DELTA = "time since the last step"  # name of that channel
@@ -363,20 +363,25 @@ class Dataset:
         count = len(self.layout.channels) - len(self.layout.categories)
         return inputs.with_values(inputs.values[:, :count].astype(np.float64))
 
-    def contents(self) -> list[object]:
-        """Return a comparable value for each sequence; equal sequences have equal values."""
+    def contents(self) -> NDArray[np.uint64]:
+        """Return a number for each sequence, (n,); equal sequences have equal numbers.
+
+        Valid in this process only, because Python hashes texts differently in each.
+        """
         inputs = self.inputs
-        contents: list[object]
         if not isinstance(inputs, Ragged):
-            contents = list(inputs)
-        # Object arrays hold addresses; only arrays of numbers can be compared by their bytes.
-        elif inputs.values.dtype == object:
-            contents = [repr(sequence.tolist()) for sequence in inputs]
+            contents = to_bits(to_objects(inputs))
+        elif self.numbers is None or self.layout.kind != "mixed":
+            contents = hash_sequences(inputs.with_values(to_bits(inputs.values)))
         else:
-            contents = [sequence.tobytes() for sequence in inputs]
+            numbers = self.numbers.values
+            words = to_bits(inputs.values[:, numbers.shape[1] :].astype(str).astype(object))
+            contents = hash_sequences(inputs.with_values(np.hstack([to_bits(numbers), words])))
         if self.static is None:
             return contents
-        return list(zip(contents, self.static.contents(), strict=True))
+        own = to_bits(to_objects(self.static.contents()))
+        both = np.column_stack([contents, own])
+        return hash_sequences(Ragged(both, np.arange(len(both) + 1)))
 
     def take(self, index: NDArray[np.int64]) -> Dataset:
         """Return the sequences at `index`, (m,), in that order."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.faults import format_count, list_names
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, hash_sequences, to_bits
 from elman.data.targets import find_doubtful_labels
 from elman.data.text import Unit, choose_unit, count_steps, split_texts
 from elman.tasks import TASKS
@@ -123,15 +123,18 @@ def _target(dataset: Dataset) -> dict[str, Any] | None:
 
 def _repeats(dataset: Dataset) -> dict[str, int]:
     """Count repeated sequences, and those that repeat with different labels."""
-    contents = dataset.contents()
-    target = dataset.target
-    # Labels are compared only if something repeats: most files have no repeats, and repr is slow.
-    again = len(contents) - len(set(contents))
-    labels: dict[object, set[str]] = {}
+    contents, target = dataset.contents(), dataset.target
+    distinct = np.unique(contents)
+    again = len(contents) - len(distinct)
+    contradicting = 0
     if target is not None and again:
-        for i, content in enumerate(contents):
-            labels.setdefault(content, set()).add(repr(np.asarray(target[i]).tolist()))
-    return {"sequences": again, "contradicting": sum(len(found) > 1 for found in labels.values())}
+        steps = np.arange(len(contents) + 1)
+        whole = target if isinstance(target, Ragged) else Ragged(target, steps)
+        labels = hash_sequences(whole.with_values(to_bits(whole.values)))
+        both = hash_sequences(Ragged(np.column_stack([contents, labels]), steps))
+        pairs = np.unique(both, return_index=True)[1]  # one for each sequence and label
+        contradicting = int((np.unique(contents[pairs], return_counts=True)[1] > 1).sum())
+    return {"sequences": again, "contradicting": contradicting}
 
 
 def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
@@ -152,13 +155,14 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
     constant = [c["name"] for c in channels if c.get("deviation") == 0 or c.get("different") == 1]
     if constant:
         warnings.append(f"constant, so without information: {list_names(constant, 5)}")
-    labels = None
+    labels: NDArray[np.int64] | None = None
     task = TASKS[dataset.task]
     # Sets of labels and multiple numbers have no single value to compare with a channel.
     sets = task.has_classes and not task.single_label
     if dataset.target is not None and not sets and flatten(dataset.target).ndim == 1:
-        each = flatten(dataset.target)
-        labels = each if isinstance(dataset.target, Ragged) else np.repeat(each, inputs.lengths)
+        labels = _codes(flatten(dataset.target))
+        if not isinstance(dataset.target, Ragged):
+            labels = np.repeat(labels, inputs.lengths)
     for c, channel in enumerate(channels):
         name, column = channel["name"], inputs.values[:, c]
         if labels is not None and _same(column, labels):
@@ -210,11 +214,28 @@ def _find_code(column: NDArray[Any]) -> float | None:
     return None
 
 
-def _same(column: NDArray[Any], labels: NDArray[Any]) -> bool:
-    """Whether the values of the channel and the labels correspond one to one."""
-    values = column.tolist()
-    pairs = set(zip(map(str, values), map(str, labels.tolist()), strict=True))
-    return len(pairs) > 1 and len({v for v, _ in pairs}) == len({w for _, w in pairs}) == len(pairs)
+def _codes(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a whole number from 0 for each value, (n,), equal for values that print alike."""
+    if values.dtype.kind == "f":
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    known: dict[str, int] = {}
+    cells = values.tolist()
+    codes = {cell: known.setdefault(str(cell), len(known)) for cell in dict.fromkeys(cells)}
+    return np.fromiter(map(codes.__getitem__, cells), np.int64, len(cells))
+
+
+def _same(column: NDArray[Any], labels: NDArray[np.int64]) -> bool:
+    """Whether the values of the channel and the labels correspond one to one.
+
+    Args:
+        labels: a whole number from 0 for each label, (N,).
+    """
+    count = int(labels.max(initial=-1)) + 1
+    # Most channels have more values than there are labels, which the first ones show.
+    if count < 2 or _codes(column[:20_000]).max(initial=-1) >= count:
+        return False
+    codes = _codes(column)
+    return int(codes.max()) + 1 == count == len(np.unique(codes * count + labels))
 
 
 def _is_id(column: Ragged) -> bool:
@@ -251,13 +272,12 @@ def _of_labels(target: dict[str, Any] | None) -> list[str]:
 
 
 def _test(dataset: Dataset, test: Dataset) -> dict[str, Any]:
-    known = set(dataset.contents())
     ours = (_target(dataset) or {}).get("classes", {})
     theirs = (_target(test) or {}).get("classes", {})
     return {
         "source": test.source,
         "sequences": len(test),
-        "repeats": sum(content in known for content in test.contents()),
+        "repeats": int(np.isin(test.contents(), dataset.contents()).sum()),
         "classes": theirs,
         "classes_unseen": [label for label in theirs if label not in ours],
         "classes_absent": [label for label in ours if label not in theirs],

@@ -227,14 +227,13 @@ def resampling_groups(dataset: Dataset, *, by_content: bool = False) -> list[Has
     elif dataset.windows is not None:
         groups = np.cumsum(dataset.windows[:, 0] == 0).tolist()
     elif by_content:
-        groups = dataset.contents()
+        groups = dataset.contents().tolist()
     return groups if len(set(groups)) < len(groups) else None
 
 
 def find_duplicates(dataset: Dataset, training: Dataset) -> NDArray[np.bool_]:
     """Return whether each sequence is also in the training data, (n,)."""
-    known = set(training.contents())
-    return np.array([content in known for content in dataset.contents()], dtype=bool)
+    return np.isin(dataset.contents(), training.contents())
 
 
 def divide_recording(

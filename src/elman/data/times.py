@@ -13,7 +13,7 @@ from elman.data.moments import Moments
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
-from elman.errors import DataError
+from elman.errors import DataError, SettingsError
 
 UNEVEN = 0.01  # of the median; smaller deviations are treated as clock jitter
 
@@ -133,3 +133,44 @@ def describe_unevenness(times: Ragged) -> str:
     if (np.abs(deltas - median) <= UNEVEN * median).all():
         return ""
     return f"{deltas.min():.6g} to {deltas.max():.6g} apart, median {median:.6g}"
+
+
+def read_starts(
+    table: Table,
+    schema: Schema,
+    options: ReadOptions,
+    offsets: NDArray[np.int64],
+    difference: bool | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the times at which sequences start, (n,), and the channel of differences, (N,).
+
+    The starts are for splits by time. The differences are None if they are no channel.
+    """
+    values, origin = read_times(table, schema, options, offsets)
+    times = Ragged(values, offsets)
+    different = _choose_difference(schema, times, difference)
+    return values[offsets[:-1]] + origin, time_deltas(times) if different else None
+
+
+def _choose_difference(schema: Schema, times: Ragged, difference: bool | None) -> bool:
+    """Return whether the time since the last step is a channel: as set, or if it varies."""
+    if schema.text:
+        if difference:
+            raise SettingsError(
+                "time_difference: a step is a token, which cannot have a number. Name the column "
+                "with --categories instead of --text, or leave it out"
+            )
+        return False
+    if difference is not None:
+        return difference
+    uneven = describe_unevenness(times)
+    if uneven:
+        schema.guess(
+            "time_difference",
+            (),
+            f"steps are {uneven}{' s' * schema.seconds}; the time since the last is a channel",
+            "sure",
+            flag="--time-difference",
+            change="--no-time-difference",
+        )
+    return bool(uneven)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,14 +214,14 @@ def _check_splits(training: Dataset, others: dict[str, Dataset | None]) -> list[
     check_classes(training, minimum=1)
     channels_with_gaps: NDArray[np.bool_] = np.logical_or.reduce(_gaps(training))
     notes = [f"training split: {len(training):,} sequences"]
-    contents = set(training.contents())
+    contents = training.contents()
     for name, split in others.items():
         if split is None:
             continue
         if TASKS[split.task].has_classes:
             check_known(split, classes_of(training))
         check_gaps(split, channels_with_gaps)
-        repeated = sum(content in contents for content in split.contents())
+        repeated = int(np.isin(split.contents(), contents).sum())
         if repeated:
             notes.append(
                 f"{repeated:,} of the {name} split's sequences also occur in the training split, "
@@ -329,7 +329,9 @@ def _hold_out(
         gaps = np.hstack([gaps, np.isnan(dataset.static.numbers)])
     try:
         if method == "group":
-            groups = dataset.contents() if settings.group == CONTENT else dataset.groups
+            groups: Sequence[Any] = dataset.groups
+            if settings.group == CONTENT:
+                groups = dataset.contents().tolist()
             first, second = hold_out_groups(groups, share, seed, labels, name, gaps)
             held_out = len({groups[i] for i in second.tolist()})
             how = f", {held_out:,} of {len(set(groups)):,} groups by {settings.group}"

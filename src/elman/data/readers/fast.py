@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import ArrowCells, Cells, NumberCells, WholeCells, count_first
+from elman.data.cells import ArrowCells, Cells, NumberCells, WholeCells, count_first, from_arrow
 from elman.data.readers import TextFile
 from elman.data.readers.dialect import Dialect
 
 _BLOCK = 1 << 20  # bytes that are looked at at once
-_PIECE = 8 << 20  # bytes that pyarrow parses at once
+_PIECE = 1 << 20  # bytes that pyarrow parses at once; more need more memory, not less time
 _PIECE_CELL = 2048  # more for each column, because each column of a piece is an array of its own
 _MOST_ENCODED = 1000  # columns; in wider tables it is not asked which cells repeat
 _LF, _CR, _QUOTE = b'\n\r"'
@@ -33,6 +33,7 @@ _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 # The words of `faults.MISSING` in the spellings that occur.
 _GAPS = ["", "?", *("NA", "na", "Na", "N/A", "n/a", "NaN", "nan", "NAN", "Nan", "null", "NULL")]
 _GAPS += ["Null", "None", "none", "NONE", "-nan", "-NaN", "+nan", "+NaN"]
+_GAP = f"^({'|'.join(map(re.escape, _GAPS))})$"
 
 
 class Scan(NamedTuple):
@@ -250,6 +251,7 @@ class _Parser:
                 tables = list(pool.map(read, pieces))
         else:
             tables = [read(piece) for piece in pieces]
+        pa.default_memory_pool().release_unused()
         return {
             name: pa.chunked_array([table.pop(name) for table in tables])
             for name in names
@@ -275,7 +277,7 @@ class _Parser:
             data = table[name].combine_chunks()
             if kind == "whole":
                 data = _to_whole(data)
-            elif kind == "number" and np.isinf(data.to_numpy(zero_copy_only=False)).any():
+            elif kind == "number" and np.isinf(from_arrow(data)).any():
                 data = None
             if data is None:
                 self._failed.add(name)
@@ -321,7 +323,7 @@ def _to_whole(texts: Any) -> Any:
         values = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid:
         return None
-    numbers = values.to_numpy()
+    numbers = from_arrow(values)
     digits = np.searchsorted(_POWERS, np.abs(numbers), side="right") + 1
     length = int(digits.sum()) + int((numbers < 0).sum())
     # A cell cannot be shorter than its number, so all are as long if the sums agree.
@@ -344,9 +346,9 @@ def _choose_kinds(sample: Any) -> dict[str, str]:
     cells = pa.concat_arrays([chunk for column in sample.columns for chunk in column.chunks])
 
     def holds(found: Any) -> NDArray[np.bool_]:
-        return np.asarray(found.to_numpy(zero_copy_only=False), bool).reshape(-1, size)
+        return from_arrow(found).reshape(-1, size)
 
-    gaps = holds(pc.is_in(cells, value_set=pa.array(_GAPS)))
+    gaps = holds(pc.match_substring_regex(cells, _GAP))
     numbers = holds(pc.match_substring_regex(cells, _NUMBER))
     whole = holds(pc.match_substring_regex(cells, _WHOLE)).all(axis=1)
     numeric = (numbers | gaps).all(axis=1) & numbers.any(axis=1)

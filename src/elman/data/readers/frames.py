@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.faults import Faults, list_names, quote
+from elman.data.faults import Faults, format_count, list_names, quote
 from elman.data.readers.jsonl import table_of_records
+from elman.data.readers.npy import LARGEST_UNCHECKED, MOST_EXPANSION
 from elman.data.roles import ReadOptions
 from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import DataError
@@ -42,12 +44,15 @@ def load_frame(path: Path, source: str) -> Any:
         )
     try:
         if magic.startswith(b"PAR1"):
+            _refuse_expansion(path, source)
             # By default pyarrow adds columns for folders that are named key=value.
             return pa.parquet.read_table(path, partitioning=None)
         if magic == b"ARROW1":
             return pa.feather.read_table(path)
         with pa.memory_map(str(path)) as stream:
             return pa.ipc.open_stream(stream).read_all()
+    except DataError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         problem = quote(" ".join(str(error).split()), 120)
         raise DataError(
@@ -56,6 +61,27 @@ def load_frame(path: Path, source: str) -> Any:
             source=source,
             rule="damaged",
         ) from None
+
+
+def _refuse_expansion(path: Path, source: str) -> None:
+    """Refuse a Parquet file of a few bytes that says it had gigabytes of values.
+
+    A column of zeros takes no room in a file, whatever its length. Text repeats as well, so its
+    length is unknown before it is read; a pointer for each cell is the least.
+    """
+    import pyarrow.parquet
+
+    about = pyarrow.parquet.read_metadata(path)
+    size, packed = 8 * about.num_rows * about.num_columns, path.stat().st_size
+    if size > LARGEST_UNCHECKED and size > MOST_EXPANSION * packed:
+        raise DataError(
+            f"{packed:,} bytes hold {about.num_rows:,} rows of"
+            f" {format_count(about.num_columns, 'column')}, {size >> 20:,} MiB, expected at most"
+            f" {MOST_EXPANSION} times as much as the file",
+            remedy="If it is what you want, leave constant columns out, or save it as CSV.",
+            source=source,
+            rule="memory",
+        )
 
 
 def levels_of(frame: Any) -> tuple[Any, tuple[str | None, str | None]]:
@@ -173,6 +199,10 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
             "Convert the column, or leave it out.",
             column=name,
         )
+    if dtype.is_integer() or kind in ("String", "Categorical", "Enum"):
+        texts = _to_arrow(column)
+        if texts is not None:
+            return TextColumn(name, rows, texts)
     cells = []
     for i, (value, gap) in enumerate(_values(column)):
         if gap:
@@ -186,6 +216,22 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         else:
             cells.append(str(value))
     return TextColumn(name, rows, cells)
+
+
+def _to_arrow(column: Any) -> Cells | None:
+    """Return texts, or whole numbers with gaps, as cells; None for text that is not Unicode."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        data = column.to_arrow()
+    except (pa.ArrowException, UnicodeError):
+        return None
+    data = data if isinstance(data, pa.ChunkedArray) else pa.chunked_array([data])
+    data = pc.fill_null(data.cast(pa.large_string()), "")
+    if 2 * pc.count_distinct(data).as_py() <= len(data):
+        data = data.dictionary_encode()
+    return ArrowCells(data)
 
 
 def _write_duration(value: Any) -> str:
