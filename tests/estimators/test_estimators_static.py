@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer  # noqa: TID253
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger, load
 from elman.data import read
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
+from elman.estimators import ablate_static
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "epochs": 20, "random_state": 0, "batch_size": 16}
 
@@ -247,3 +248,13 @@ def test_files_and_frames_by_name(wards: Wards, tmp_path: Path) -> None:
     plain = SequenceClassifier(**SMALL | {"epochs": 1}).fit(wards.X, wards.y)
     with pytest.raises(DataError, match="trained without any"):
         plain.predict(data)
+
+
+def test_the_worth_of_the_features_is_measured(wards: Wards, fitted: SequenceClassifier) -> None:
+    found = ablate_static(fitted, wards.X, wards.y, static=wards.static)
+    assert found.score > 0.9 and found.without < 0.65
+    assert found.by_feature["sex"] < 0.65 and found.by_feature["age"] > 0.85
+    assert "if all of them are exchanged" in str(found) and "sex 0." in str(found)
+    plain = SequenceClassifier(**SMALL | {"epochs": 1}).fit(wards.X, wards.y)
+    with pytest.raises(DataError, match="no static features"):
+        ablate_static(plain, wards.X, wards.y)

@@ -159,7 +159,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     asked = {"values", "categories", "id", "time", "time_difference", "dates", "missing"}
     asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal", "static"}
-    asked |= {"class_weight"}
+    asked |= {"class_weight", "static_to"}
     assert set(unset) <= asked, "the rest is chosen by now"
 
 

@@ -68,6 +68,13 @@ class Ragged:
         static = None if self.static is None else self.static[index]
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
 
+    def contents(self) -> list[bytes]:
+        """Return comparable bytes for each sequence of numbers, with its static features."""
+        own = [repr(s.shape).encode() + np.ascontiguousarray(s).tobytes() for s in self]
+        if self.static is None:
+            return own
+        return [a + b.tobytes() for a, b in zip(own, self.static, strict=True)]
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

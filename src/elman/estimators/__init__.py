@@ -7,6 +7,8 @@ from elman.estimators.estimators import (
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
+    StaticAblation,
+    ablate_static,
     load,
 )
 from elman.estimators.prepare import Prepared
@@ -18,6 +20,8 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "StaticAblation",
+    "ablate_static",
     "from_channels_first",
     "load",
 ]

@@ -1,9 +1,10 @@
-"""The estimators `SequenceClassifier`, `SequenceTagger` and `SequenceRegressor`; and `load`."""
+"""The estimators for classes, tags and numbers; `ablate_static`; and `load`."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -225,6 +226,68 @@ Estimator = SequenceClassifier | SequenceRegressor | SequenceTagger
 ESTIMATORS: dict[str, type[Estimator]] = {
     kind.saved_as: kind for kind in (SequenceClassifier, SequenceRegressor, SequenceTagger)
 }
+
+
+@dataclass(frozen=True)
+class StaticAblation:
+    """What the static features are worth to a model.
+
+    Args:
+        score: accuracy, or R2 for numbers, with the features as they are.
+        without: the mean score with all features of other sequences.
+        by_feature: the mean score with each feature, by name, of other sequences.
+    """
+
+    score: float
+    without: float
+    by_feature: Mapping[str, float]
+
+    def __str__(self) -> str:
+        order = sorted(self.by_feature, key=lambda name: self.by_feature[name])
+        parts = ", ".join(f"{name} {self.by_feature[name]:.3f}" for name in order[:8])
+        return (
+            f"Static features: the score is {self.score:.3f}, and {self.without:.3f} if all of them"
+            f" are exchanged between sequences; each alone: {parts}"
+        )
+
+
+def ablate_static(
+    model: Estimator, X: Any, y: Any, *, static: Any = None, repeats: int = 5, seed: int = 0
+) -> StaticAblation:
+    """Measure the score of a fitted estimator with static features exchanged between sequences.
+
+    The model is not trained again: a feature that it does not use leaves the score as it is, and
+    one that another feature replaces may do so too.
+
+    Args:
+        X, y, static: sequences, labels and features as for the estimator's `score`.
+        repeats: number of random exchanges, over which the score is the mean.
+        seed: seed of the exchanges.
+    Raises: DataError if the model has no static features.
+    """
+    encoded = model.encode(X, static=static)
+    own = encoded.static
+    if own is None:
+        raise DataError("the model has no static features", remedy="Expected some to exchange.")
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(own)) for _ in range(repeats)]
+    names = {name: column for column, name in enumerate(own.names)}
+
+    def exchanged(columns: Sequence[int]) -> float:
+        scores = []
+        for order in orders:
+            numbers, categories = own.numbers.copy(), own.categories.copy()
+            for column in columns:
+                count = numbers.shape[1]
+                table, k = (numbers, column) if column < count else (categories, column - count)
+                table[:, k] = table[order, k]
+            static = dataclasses.replace(own, numbers=numbers, categories=categories)
+            scores.append(model.score(encoded.with_static(static), y))
+        return float(np.mean(scores))
+
+    by_feature = {name: exchanged([column]) for name, column in names.items()}
+    together = exchanged(range(len(names))) if len(names) > 1 else next(iter(by_feature.values()))
+    return StaticAblation(model.score(encoded, y), together, by_feature)
 
 
 def load(folder: str | Path) -> Estimator:

@@ -123,6 +123,10 @@ class SequenceReader(FittedState):
             arrays[i] = own
         return arrays
 
+    def is_encoded(self, X: Any) -> bool:
+        """Whether X is a result of `encode`."""
+        return isinstance(X, EncodedSequences)
+
     def name_sequences(self, X: Any) -> tuple[str, ...]:
         """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
         if isinstance(X, EncodedSequences):

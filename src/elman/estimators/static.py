@@ -108,6 +108,19 @@ class StaticEncoder:
         pairs = zip(self.names[len(numbers) :], self.categories, strict=True)
         return (*numbers, *gaps, *(f"{n}={v or 'missing'}" for n, known in pairs for v in known))
 
+    @property
+    def groups(self) -> list[tuple[str, tuple[int, ...], tuple[float, ...]]]:
+        """Name of each feature, its inputs, and their values for a feature that says nothing.
+
+        A number is then 0, its mean if it is standardised, and known; a category is unknown.
+        """
+        found = []
+        for k, name in enumerate(self.names):
+            columns = tuple(np.flatnonzero(self.owners == k).tolist())
+            neutral = (0.0, 1.0) if k < len(self.mean) else (0.0,) * len(columns)
+            found.append((name, columns, neutral[: len(columns)]))
+        return found
+
     def encode(self, static: Static) -> NDArray[np.float32]:
         """Return the network inputs, (n, S).
 

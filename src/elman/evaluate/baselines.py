@@ -16,12 +16,11 @@ from elman.evaluate.features import (
     FeatureMap,
     Form,
     adjacent_pairs,
-    centre_and_scale,
     frequent,
+    join_static,
     look_up,
-    standardize,
 )
-from elman.evaluate.rules import RULES, Rule
+from elman.evaluate.rules import RULES, Rule, centre_and_scale, standardize
 from elman.tasks import OutputName
 
 TOKEN, TOKEN_PAIR = "token", "token_pair"  # prefixes of the arrays of their tables
@@ -44,9 +43,10 @@ class Baselines:
     multilabel targets) or a ridge regression for values, one on each row of
     `elman.evaluate.features.FEATURES` that applies to the data: on summaries of the sequence, on
     its values by position if the sequences have about the same length, on counts of tokens and of
-    their pairs, on a window of steps. If each step is a token with its own target, they predict
-    what the token, and the pair of it and the token before, mostly have. All are fitted on the
-    training sequences alone, at the first call of `predict` or `to_arrays`.
+    their pairs, on a window of steps; and on static features, which also stand beside each of the
+    others. If each step is a token with its own target, they predict what the token, and the pair
+    of it and the token before, mostly have. All are fitted on the training sequences alone, at the
+    first call of `predict` or `to_arrays`.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Baselines:
             "num_classes": _int(num_classes),
             "vocabulary_size": _int(-1 if vocabulary_size is None else vocabulary_size),
             "per_step": _int(tagger),
+            "static": _int(0 if inputs.static is None else inputs.static.shape[1]),
             "constant": rule.sum_by(whole, checked, 1, num_classes)[0] / len(checked),
         }
         targets = np.full((len(known), *checked.shape[1:]), NOT_LABELLED, checked.dtype)
@@ -120,7 +121,7 @@ class Baselines:
         """
         result = cls({name: np.asarray(a) for name, a in arrays.items()})
         try:
-            for name in ("task", "num_classes", "vocabulary_size", "per_step"):
+            for name in ("task", "num_classes", "vocabulary_size", "per_step", "static"):
                 _check_shape(name, result._arrays[name], (1,))
             if not 0 <= result._number("task") < len(RULES):
                 raise ModelFileError(f"baselines: task is {result._number('task')}, expected a row")
@@ -156,11 +157,19 @@ class Baselines:
             answers[_of_pair(rule)] = of_pair
         for kind in self._linear:
             own = self._of(kind)
-            features = FEATURES[kind].transform(inputs, own, None)
+            features = self._transform(FEATURES[kind], inputs, own, None)
             features = standardize(features, own["centre"], own["scale"])
             outputs = features @ own["weights"].T + own["bias"]
             answers[f"{rule.linear} {FEATURES[kind].phrase}"] = rule.answer(outputs)
         return answers
+
+    def _transform(
+        self, feature: FeatureMap, inputs: Ragged, own: Arrays, rows: Ints | None
+    ) -> Any:
+        """Return features with the static features beside them, for all steps or for `rows`."""
+        features = feature.transform(inputs, own, rows)
+        per_step = bool(self._number("per_step"))
+        return join_static(inputs, features, self._number("static"), per_step, rows)
 
     def decide(self, inputs: Ragged) -> dict[str, NDArray[Any]]:
         """Return each baseline's decisions by its name, the constant one first.
@@ -198,6 +207,8 @@ class Baselines:
 
     def _describe_linear(self, feature: FeatureMap, own: Arrays, unit: str) -> str:
         text = f"{self._rule.linear_words} on {feature.words}"
+        if self._number("static") and feature is not FEATURES["static"]:
+            text += ", and the static features"
         if rows := int(own["rows"][0]):
             text += f", fitted on {rows:,} {unit}s at even distances"
         if (iterations := int(own["iterations"][0])) >= int(own["limit"][0]) > 0:
@@ -234,13 +245,12 @@ class Baselines:
             yield f"{TOKEN}.table", (size, k)
             yield f"{TOKEN_PAIR}.pairs", (None,)
             yield f"{TOKEN_PAIR}.table", (len(self._arrays[f"{TOKEN_PAIR}.pairs"]), k)
-            return
-        if not self._kinds & FEATURES.keys():
+        elif not self._kinds & FEATURES.keys():
             raise KeyError("weights")
         for kind in self._linear:
             for name, shape in FEATURES[kind].shapes.items():
                 yield f"{kind}.{name}", shape
-            width = FEATURES[kind].width(self._of(kind))
+            width = FEATURES[kind].width(self._of(kind)) + self._number("static")
             yield f"{kind}.weights", (k, width)
             yield f"{kind}.bias", (k,)
             for name in ("centre", "scale"):
@@ -302,7 +312,7 @@ class Baselines:
     ) -> Arrays:
         """Fit a linear model on one kind of features, within its share of the budget."""
         own = dict(feature.fit(inputs, form))
-        k, width = self._number("num_classes"), feature.width(own)
+        k, width = self._number("num_classes"), feature.width(own) + form.static
         # Sparse rows have as many entries as the sequence has steps, and twice that with pairs.
         # Newton's method multiplies about ten times as often in an iteration as L-BFGS.
         entries = width if form.channels else 20 * min(width, 2 * form.longest + 1)
@@ -313,7 +323,7 @@ class Baselines:
             targets = targets[rows]
             if not form.per_step:
                 inputs = inputs.take(rows)
-        features = feature.transform(inputs, own, rows if form.per_step else None)
+        features = self._transform(feature, inputs, own, rows if form.per_step else None)
         centre, scale = centre_and_scale(features)
         afford = int(self._budget / share / (each * len(targets)))
         limit = min(MOST_ITERATIONS, max(10, afford))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged
 from elman.errors import ShapeError
 from elman.evaluate.counts import Floats, Ints
+from elman.evaluate.rules import channel_means
 
 FIRST_CODE = 2  # 0 is padding, 1 unknown
 MOST_CATEGORIES = 20
@@ -98,38 +99,6 @@ def count_tokens(inputs: Ragged, vocabulary_size: int) -> Any:
     return hstack([counts, csr_matrix(inputs.lengths[:, None])], format="csr")
 
 
-def channel_means(values: Floats) -> Floats:
-    """Mean of the finite values of each channel of (N, C); 0 if there are none. Shape (C,)."""
-    finite = np.isfinite(values)
-    total: Floats = np.where(finite, values, 0).sum(0)
-    means: Floats = total / np.maximum(finite.sum(0), 1)
-    return means
-
-
-def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column; sparse columns are only scaled."""
-    if not isinstance(features, np.ndarray):
-        # Dividing counts by their standard deviation would amplify rare tokens, so only the length,
-        # in the last column, is scaled, to at most 1. Subtracting means would fill in the zeros.
-        scale = np.ones(features.shape[1])
-        scale[-1] = features[:, -1].max()
-        return np.zeros(features.shape[1]), scale
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.where(np.isfinite(features), features, np.nan)
-        centre = channel_means(finite)
-        scale = np.sqrt(channel_means((finite - centre) ** 2))
-    return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
-
-
-def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
-    """Standardise each column; a sparse matrix is only scaled and stays sparse."""
-    if not isinstance(features, np.ndarray):
-        return features.multiply(1 / scale).tocsr()
-    standard = (features - centre) / scale
-    # A new sequence can be far outside the training range; the linear model must stay finite.
-    return np.clip(np.where(np.isfinite(standard), standard, 0), -1e6, 1e6)
-
-
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -144,6 +113,7 @@ class Form:
         both_sides: whether a prediction at a step may use the steps after it.
         longest: T.
         filled: mean length as a share of T.
+        static: S, static features as the network reads them; 0 for none.
     """
 
     channels: int
@@ -152,6 +122,7 @@ class Form:
     both_sides: bool
     longest: int
     filled: float
+    static: int = 0
 
     @classmethod
     def of(
@@ -161,7 +132,8 @@ class Form:
         channels = 0 if vocabulary_size is not None else inputs.values.shape[1]
         longest = int(inputs.lengths.max())
         filled = float(inputs.lengths.mean()) / longest
-        return cls(channels, vocabulary_size or 0, per_step, both_sides, longest, filled)
+        static = 0 if inputs.static is None else inputs.static.shape[1]
+        return cls(channels, vocabulary_size or 0, per_step, both_sides, longest, filled, static)
 
     @property
     def fits_positions(self) -> bool:
@@ -197,6 +169,32 @@ class FeatureMap:
     transform: Callable[[Ragged, Arrays, Ints | None], Any]
     shapes: Mapping[str, tuple[int | None, ...]]
     width: Callable[[Arrays], int]
+
+
+def join_static(inputs: Ragged, features: Any, size: int, per_step: bool, rows: Ints | None) -> Any:
+    """Return the static features, and beside them other features, dense or sparse, if there are.
+
+    Args:
+        features: (M, F), or None for the static features alone.
+        size: S; 0 returns the other features as they are.
+        per_step: whether a row is a step.
+        rows: the steps that the features are of; None for all.
+    """
+    if not size:
+        return features
+    static = inputs.static
+    if static is None or static.shape[1] != size:
+        raise ShapeError(f"inputs have no {size} static features, which training had")
+    if per_step:
+        static = static[inputs.owners if rows is None else inputs.owners[rows]]
+    static = static.astype(np.float64)
+    if features is None:
+        return static
+    if isinstance(features, np.ndarray):
+        return np.hstack([static, features])
+    from scipy.sparse import csr_matrix, hstack
+
+    return hstack([csr_matrix(static), features], format="csr")
 
 
 def _ints(*values: int) -> Ints:
@@ -315,6 +313,15 @@ def _fit_windows(inputs: Ragged, form: Form) -> dict[str, NDArray[Any]]:
 
 
 FEATURES: dict[str, FeatureMap] = {
+    "static": FeatureMap(
+        "on static features",
+        "the static features alone, without the steps",
+        lambda form: bool(form.static),
+        lambda inputs, form: {},
+        lambda inputs, arrays, rows: None,  # `join_static` adds them
+        {},
+        lambda arrays: 0,
+    ),
     "summaries": FeatureMap(
         "on summaries",
         f"the {', '.join(STATISTICS)} of each channel and the length",

@@ -184,3 +184,35 @@ RULES: dict[OutputName, Rule] = {
         of_token=MEAN_OF_TOKEN,
     ),
 }
+
+
+def channel_means(values: Floats) -> Floats:
+    """Mean of the finite values of each channel of (N, C); 0 if there are none. Shape (C,)."""
+    finite = np.isfinite(values)
+    total: Floats = np.where(finite, values, 0).sum(0)
+    means: Floats = total / np.maximum(finite.sum(0), 1)
+    return means
+
+
+def centre_and_scale(features: Any) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column; sparse columns are only scaled."""
+    if not isinstance(features, np.ndarray):
+        # Dividing counts by their standard deviation would amplify rare tokens, so only the length,
+        # in the last column, is scaled, to at most 1. Subtracting means would fill in the zeros.
+        scale = np.ones(features.shape[1])
+        scale[-1] = features[:, -1].max()
+        return np.zeros(features.shape[1]), scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.where(np.isfinite(features), features, np.nan)
+        centre = channel_means(finite)
+        scale = np.sqrt(channel_means((finite - centre) ** 2))
+    return centre, np.where(np.isfinite(scale) & (scale > 1e-12 * np.abs(centre)), scale, 1.0)
+
+
+def standardize(features: Any, centre: Floats, scale: Floats) -> Any:
+    """Standardise each column; a sparse matrix is only scaled and stays sparse."""
+    if not isinstance(features, np.ndarray):
+        return features.multiply(1 / scale).tocsr()
+    standard = (features - centre) / scale
+    # A new sequence can be far outside the training range; the linear model must stay finite.
+    return np.clip(np.where(np.isfinite(standard), standard, 0), -1e6, 1e6)

@@ -14,7 +14,8 @@ Dimensions: P points, T steps, C channels (and columns of categories), E numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from elman.explain.network import read_sequence
 from elman.explain.score import (
     EmbeddedNetwork,
     Score,
+    change_by_feature,
     choose_baseline,
     choose_score,
     differentiate,
@@ -84,6 +86,7 @@ class Attribution:
             of the line between baseline and input; else None.
         complete: whether `error` is within the tolerance; None for methods that are not complete.
         name: name of the sequence in its file; empty if it has none.
+        static: change of the number due to each static feature; see `change_by_feature`.
     """
 
     method: Method
@@ -106,6 +109,7 @@ class Attribution:
     error: float | None
     complete: bool | None
     name: str = ""
+    static: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -159,7 +163,7 @@ class Attribution:
         """JSON-ready; the target as text, the step counted from 1."""
         names = ("method", "output", "unit", "channel_names", "values", "by_step", "at_input")
         more = ("at_baseline", "baseline", "baseline_answer", "baseline_is_target")
-        sums = ("difference", "total", "gap", "complete")
+        sums = ("difference", "total", "gap", "complete", "static")
         step = None if self.step is None else self.step + 1
         return {
             "target": str(self.target),
@@ -188,6 +192,13 @@ class Attribution:
             lines.append(f"Most by channel, in all (raised, lowered): {most}.")
         if not self.has_values:
             lines[2:] = [self._describe_nothing()]
+        if self.static:
+            order_of = sorted(self.static, key=lambda name: -abs(self.static[name]))
+            most = ", ".join(f"{name} {self.static[name]:+.3g}" for name in order_of[:8])
+            lines.append(
+                "Static features, by the change if one is replaced by the mean or an unknown"
+                f" category: {most}."
+            )
         missed = f"The values of all steps add up to {self.total:+.4g}, {abs(self.gap):.1e} "
         missed += "from the change" if self.gap else "from it"
         lines.append(f"{missed}{self._describe_check()}.")
@@ -274,8 +285,7 @@ def attribute(
     options = _method_options(method, span=span, stride=stride, steps=steps, tolerance=tolerance)
     explained = read_sequence(model, sequence)
     explained.model.requires_grad_(False)  # only gradients of e are needed
-    embedded = EmbeddedNetwork(explained.model)
-    e = embedded.embed(explained.x)[0]  # (T, E)
+    e = (embedded := EmbeddedNetwork(explained.model)).embed(explained.x)[0]  # (T, E)
     e0, baseline_name = choose_baseline(explained, embedded, baseline)
     with torch.no_grad():
         ends = embedded.outputs(torch.stack([e, e0]))
@@ -304,6 +314,7 @@ def attribute(
         error=shares.error,
         complete=shares.complete,
         name=explained.name,
+        static=change_by_feature(explained, score, e),
     )
 
 

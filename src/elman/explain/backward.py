@@ -54,6 +54,7 @@ from torch import Tensor
 from elman.explain.forward import ForwardPass, LayerForward
 from elman.explain.network import ExplainedSequence
 from elman.models import SequenceModel
+from elman.models.static import join_backward
 from elman.ops.cells import GRU, LSTM, RNN, RNN_RELU, Cell
 from elman.train import TorchThreads
 
@@ -84,6 +85,7 @@ class LayerBackward:
         da: gradient of the gates' preactivations, (T, G*H).
         du: gradient of their recurrent part, (T, G*H); differs from da for the candidate of a gru.
         step_back: function that propagates a gradient back by one step.
+        start: gradient of the states before the first step, by name, (H,) each.
     """
 
     forward: LayerForward
@@ -92,6 +94,7 @@ class LayerBackward:
     da: Tensor
     du: Tensor
     step_back: StepBack
+    start: StateGradients
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def run_backward(sequence: ExplainedSequence, forward: ForwardPass) -> BackwardP
         losses = torch.cat([losses.new_zeros(sequence.steps - 1), losses[None]])
     dy = dy.expand(sequence.steps, -1)  # (T, K)
     share = output_shares(model, forward.hidden)
-    above = share * (dy @ model.output.weight)  # (T, D*H), enters the top layer
+    # The gradient of the readout enters the top layer, (T, D*H).
+    above = share * join_backward(model, forward.read, dy @ model.output.weight)
     layers: list[LayerBackward] = []
     H = model.config.hidden_size
     D = len(forward.layers) // model.config.num_layers
@@ -174,9 +178,8 @@ def layer_backward(layer: LayerForward, direct: Tensor) -> LayerBackward:
         # Only h_t is read from above, so c_t of an lstm has no direct gradient.
         dh[t] = direct[t] + gradients["h"]
         da[t], du[t], gradients = step_back(t, gradients | {"h": dh[t]})
-    return LayerBackward(
-        layer, direct, torch.stack(dh), torch.stack(da), torch.stack(du), step_back
-    )
+    dh_t, da_t, du_t = map(torch.stack, (dh, da, du))
+    return LayerBackward(layer, direct, dh_t, da_t, du_t, step_back, gradients)
 
 
 def _rnn_tanh(layer: LayerForward) -> StepBack:

@@ -380,7 +380,7 @@ def bptt(model: Any, sequence: Any, label: Any) -> Bptt:
         check_forward(explained, forward)
         backward = run_backward(explained, forward)
         by_lag = {layer.forward.place: gradient_by_lag(layer) for layer in backward.layers}
-        contributions = contributions_of(explained, backward, forward.hidden)
+        contributions = contributions_of(explained, backward, forward)
     return Bptt(
         losses=to_array(backward.losses),
         dh={layer.forward.place: to_array(layer.dh) for layer in backward.layers},

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import batch_by_length, pad
+from elman.data.batches import batch_by_length, pad, static_of
 from elman.data.ragged import Ragged
 from elman.explain.forms import Floats
 from elman.explain.network import ExplainedNetwork
@@ -121,7 +121,9 @@ def _predict(
         x = pad(chosen).to(weight.device)
         x = x if model.config.vocabulary_size else x.to(weight.dtype)
         with torch.no_grad():
-            outputs = model(x, torch.from_numpy(chosen.lengths)).double().cpu()
+            static = static_of(chosen)
+            own = () if static is None else (static.to(weight),)
+            outputs = model(x, torch.from_numpy(chosen.lengths), *own).double().cpu()
         for i, row in enumerate(rows[batch].tolist()):
             length = int(chosen.lengths[i])
             own = outputs[i, :length] if model.config.per_step else outputs[i : i + 1]

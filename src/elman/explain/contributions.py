@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from elman.explain.backward import BackwardPass
+from elman.explain.forward import ForwardPass
 from elman.explain.network import ExplainedSequence
+from elman.models.static import check_static
 from elman.models.unrolled import weight_names
 
 
@@ -22,7 +24,8 @@ class Contribution:
     The contributions themselves would take O(T*m*n), so their factors are stored.
 
     Args:
-        letter: the parameter's letter in the equations: W, U, V, b_h, b_y or E, the embeddings.
+        letter: the parameter's letter in the equations: W, U, V, b_h, b_y, E for the embeddings,
+            or P, b_s, A and a for static features.
         shape: shape of the parameter.
         left: left factor, (T, m).
         right: right factor, (T, n), for a matrix: step t contributes the outer product of left_t
@@ -70,7 +73,7 @@ class Contribution:
 
 
 def contributions_of(
-    explained: ExplainedSequence, backward: BackwardPass, hidden: Tensor
+    explained: ExplainedSequence, backward: BackwardPass, forward: ForwardPass
 ) -> dict[str, Contribution]:
     """The factors of every parameter's gradient, in the order of the forward pass."""
     config, x = explained.model.config, explained.x[0]
@@ -97,11 +100,50 @@ def contributions_of(
         names = weight_names(layer.layer, layer.direction == "backward")
         for name, (letter, left, right) in zip(names, factors, strict=True):
             contributions[name] = Contribution(letter, shapes[f"recurrent.{name}"], left, right)
-    # The output layer reads the sum over the steps of share_t * h_t. With one output a sequence,
-    # the gradient of b_y does not come from any one step; it is assigned to the last.
-    name, dy = "output.weight", backward.dy
-    contributions[name] = Contribution("V", shapes[name], dy, backward.share * hidden)
-    if not config.per_step:
-        dy = torch.cat([torch.zeros_like(dy[1:]), dy[-1:]])
-    contributions["output.bias"] = Contribution("b_y", shapes["output.bias"], dy)
+    # The readout is the sum over the steps of share_t * h_t. With one output a sequence, the
+    # gradient of b_y does not come from any one step; it is assigned to the last.
+    dy, parts = backward.dy, backward.share * forward.hidden
+    at_end = dy if config.per_step else torch.cat([torch.zeros_like(dy[1:]), dy[-1:]])
+    if config.static_size:
+        contributions |= _of_features(explained, backward, forward, parts)
+    if config.joins_readout:  # what the output layer reads is no sum over steps
+        dy, parts = at_end, forward.read.expand(len(dy), -1)
+    contributions["output.weight"] = Contribution("V", shapes["output.weight"], dy, parts)
+    contributions["output.bias"] = Contribution("b_y", shapes["output.bias"], at_end)
     return contributions
+
+
+def _of_features(
+    explained: ExplainedSequence, backward: BackwardPass, forward: ForwardPass, parts: Tensor
+) -> dict[str, Contribution]:
+    """The factors of the layers that read static features; what no step has goes to an end.
+
+    Args:
+        parts: the part of each step in the readout, (T, D*H).
+    """
+    model, config, steps = explained.model, explained.model.config, len(parts)
+    found: dict[str, Contribution] = {}
+    s = check_static(model, parts[:1], None)
+    assert s is not None
+    if config.sets_state:
+        raw = torch.nn.functional.linear(s, model.static_state.weight, model.static_state.bias)[0]
+        names = config.cell_definition.initial_states
+        left = raw.new_zeros(steps, len(names), len(backward.layers), config.hidden_size)
+        for place, layer in enumerate(backward.layers):
+            first = steps - 1 if layer.forward.direction == "backward" else 0
+            for k, name in enumerate(names):
+                left[first, k, place] = layer.start[name]
+        left = left.reshape(steps, -1) / (1 + raw.abs()) ** 2  # the derivative of softsign
+        shape = tuple(model.static_state.weight.shape)
+        found["static_state.weight"] = Contribution("A", shape, left, s.expand(steps, -1))
+        found["static_state.bias"] = Contribution("a", shape[:1], left)
+    if config.joins_readout:
+        left = (backward.dy @ model.output.weight) * (forward.read > 0)  # (T, D*H)
+        end = torch.ones(steps, 1).to(left)
+        if not config.per_step:
+            end[:-1] = 0
+        right = torch.cat([parts, end * s], 1)
+        shape = tuple(model.static_join.weight.shape)
+        found["static_join.weight"] = Contribution("P", shape, left, right)
+        found["static_join.bias"] = Contribution("b_s", shape[:1], left * end)
+    return found

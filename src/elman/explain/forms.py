@@ -31,6 +31,9 @@ from elman.tasks import TASKS, OutputName
 Floats = NDArray[np.float64]
 Scale = Literal["log_odds", "logit", "log_probability", "probability", "value"]
 ScoreFunction = Callable[[Tensor, int], Tensor]
+Texts = tuple[str, ...]
+# Texts of the two values of a channel that tells whether a number is missing.
+FLAG_VALUES = ("missing", "observed")
 
 
 def default_channel_names(config: ModelConfig) -> tuple[str, ...]:
@@ -289,3 +292,35 @@ def attributes_to_dict(result: Any, *names: str) -> dict[str, Any]:
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun: `1 step`, `2 steps`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def numbered_codes(config: ModelConfig) -> tuple[Texts, ...]:
+    """Texts of the codes of a bare network's channels, which are the codes themselves."""
+    if config.vocabulary_size:
+        return ((),)
+    codes = (tuple(map(str, range(size))) for size in config.category_sizes)
+    return (*((),) * config.input_size, *codes)
+
+
+def name_channels(estimator: Any, config: ModelConfig) -> tuple[tuple[str, ...], tuple[Texts, ...]]:
+    """Names of an estimator's C channels in the order of the encoding, and texts of their codes."""
+    if config.vocabulary_size:
+        return default_channel_names(config), ((),)
+    encoder, columns = estimator.encoder_, estimator.columns_
+    count = encoder.channels
+    names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
+    if columns.what == "channels" and columns.names:
+        names = list(columns.names)
+    numbers = [names[c] for c in range(count) if c not in encoder.categories]
+    flags = [
+        f"whether {name} is missing" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap
+    ]
+    values = [
+        # The first codes are those of padding, which no step has, and of unknown categories.
+        ("padding", "unknown", *(name or "missing" for name in known))
+        for known in encoder.categories.values()
+    ]
+    return (
+        (*numbers, *flags, *(names[c] for c in encoder.categories)),
+        (*((),) * len(numbers), *(FLAG_VALUES,) * len(flags), *values),
+    )

@@ -23,6 +23,7 @@ from elman.errors import ElmanError
 from elman.explain.forms import Floats
 from elman.explain.network import ExplainedSequence
 from elman.models import SequenceModel
+from elman.models.static import check_static, first_states, join
 from elman.models.unrolled import LayerSteps, unroll, weights_of
 from elman.ops.cells import Cell, find_cell
 
@@ -44,7 +45,7 @@ class LayerForward:
         inputs: input of the layer, (T, I).
         gates: every gate and state in `Cell.traced`, by name, each (T, H).
         previous: the states before each step, by name, each (T, H): those of the previous step in
-            this direction, zero for the first.
+            this direction; for the first zero, or what static features set.
     """
 
     layer: int
@@ -84,6 +85,7 @@ class ForwardPass:
     Args:
         embedded: input of the first layer, (T, I).
         layers: from the lowest up; in each layer the forward direction comes first.
+        readout: what the readout returns, (D*H,) or (T, D*H).
         hidden: the states of the top layer, both directions concatenated, (T, D*H).
         read: input of the output layer, (D*H,), or (T, D*H) with an output at every step.
         outputs: logits, or values, (K,), or (T, K) with an output at every step.
@@ -92,6 +94,7 @@ class ForwardPass:
     embedded: Tensor
     layers: tuple[LayerForward, ...]
     hidden: Tensor
+    readout: Tensor
     read: Tensor
     outputs: Tensor
 
@@ -141,15 +144,20 @@ def run_forward(model: SequenceModel, x: Tensor) -> ForwardPass:
     layers = tuple(_in_order_of_sequence(model, layer) for layer in steps.layers)
     top = layers[-1 - model.config.bidirectional :]
     hidden = torch.cat([layer.h for layer in top], -1)
-    return ForwardPass(steps.embedded[0], layers, hidden, steps.read[0], steps.outputs[0])
+    ends = steps.readout[0], steps.read[0], steps.outputs[0]
+    return ForwardPass(steps.embedded[0], layers, hidden, *ends)
 
 
 def _in_order_of_sequence(model: SequenceModel, steps: LayerSteps) -> LayerForward:
     cell = model.config.cell_definition
     gates = {name: steps.over_time(name)[0] for name in cell.traced}
     previous = {}
+    place = steps.layer * (1 + model.config.bidirectional) + steps.reverse
+    first = first_states(model, check_static(model, steps.inputs, None))
+    starts = dict(zip(cell.initial_states, (state[place] for state in first), strict=False))
     for name in cell.states:
-        start, state = torch.zeros_like(gates[name][:1]), gates[name]
+        start = starts.get(name, torch.zeros_like(gates[name][:1]))
+        state = gates[name]
         previous[name] = torch.cat([state[1:], start] if steps.reverse else [start, state[:-1]])
     W, U, b, b_hh = weights_of(model, steps.layer, steps.reverse)
     return LayerForward(
@@ -195,6 +203,7 @@ def outputs_by_step(explained: ExplainedSequence, forward: ForwardPass) -> Tenso
         h = h.cumsum(0) / torch.arange(1, len(h) + 1).to(h)[:, None]
     elif config.readout == "max":
         h = h.cummax(0).values
+    h = join(model, h, check_static(model, h[:1], None))
     return h @ model.output.weight.T + model.output.bias
 
 

@@ -172,6 +172,7 @@ def influence(
         )
     network = ExplainedNetwork.of(model)
     explained = network.read(sequence)
+    network = explained.network  # with the static features of the sequence
     row, T = explained.x[0], explained.steps
     draws = 1 if X is None else int(replacements)
     if draws * T * T > _MAX_STEPS:

@@ -250,7 +250,7 @@ def memory(
     _check_options(replace, sequences, lags, share)
     network = ExplainedNetwork.of(model)
     config = network.model.config
-    rows = _encode(network, X)
+    rows, networks = _encode(network, X)
     rng = np.random.default_rng(seed)
     names = ("past", "future") if config.bidirectional else ("past",)
     used = rng.permutation(len(rows))
@@ -267,8 +267,8 @@ def memory(
         replacements = torch.stack(
             [replacement_for(rows, int(i), step, replace, network.model, rng) for step in steps]
         )
-        measured.append((steps, change_by_step(network, rows[i], steps, replacements)))
-    answers = torch.stack([_last_output(network, rows[i]) for i in used])
+        measured.append((steps, change_by_step(networks[i], rows[i], steps, replacements)))
+    answers = torch.stack([_last_output(networks[i], rows[i]) for i in used])
     smallest = smallest_effect(network, answers)
     largest = max(float(change.max()) for _, changes in measured for change in changes)
     spread = float(distance_to_first(network, answers).max())
@@ -296,8 +296,11 @@ def memory(
     )
 
 
-def _encode(network: ExplainedNetwork, X: Any) -> list[Tensor]:
-    """The sequences of X as the network reads them, (T, C) or (T,) each; at least two."""
+def _encode(network: ExplainedNetwork, X: Any) -> tuple[list[Tensor], list[ExplainedNetwork]]:
+    """Return the sequences of X, (T, C) or (T,), and the network with the features of each.
+
+    Raises: DataError for fewer than two sequences.
+    """
     weight = network.model.output.weight
     encoded = network.encode(network.read_sequences(X))
     rows = [torch.from_numpy(values).to(weight.device) for values in encoded]
@@ -305,7 +308,10 @@ def _encode(network: ExplainedNetwork, X: Any) -> list[Tensor]:
         raise DataError(
             f"X holds {len(rows)} sequences", remedy="Expected at least two, to average over."
         )
-    return rows if network.model.config.vocabulary_size else [row.to(weight.dtype) for row in rows]
+    networks = [network.bind(encoded, i) for i in range(len(rows))]
+    if not network.model.config.vocabulary_size:
+        rows = [row.to(weight.dtype) for row in rows]
+    return rows, networks
 
 
 def _steps_to_replace(

@@ -10,8 +10,9 @@ Dimensions: n sequences, N steps in all, T steps of one sequence, C channels, K 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,18 +25,21 @@ from elman.errors import SettingsError, ShapeError
 from elman.explain.forms import (
     OUTPUTS,
     OutputMeaning,
+    Texts,
     check_input,
     check_label,
     check_name,
     count_of,
     default_channel_names,
+    name_channels,
+    numbered_codes,
 )
-from elman.models import ModelConfig, SequenceModel
+from elman.models import SequenceModel
+from elman.models.static import bind
 from elman.tasks import TASKS
 
-Texts = tuple[str, ...]
-# Texts of the two values of a channel that tells whether a number is missing.
-FLAG_VALUES = ("missing", "observed")
+# Name of a static feature, its columns among the inputs, and the values of an unknown one.
+StaticGroup = tuple[str, tuple[int, ...], tuple[float, ...]]
 
 
 @runtime_checkable
@@ -63,6 +67,9 @@ class FittedEstimator(Protocol):
 
     def name_sequences(self, X: Any) -> tuple[str, ...]:
         """Return the name of each sequence of X; empty if it has none."""
+
+    def is_encoded(self, X: Any) -> bool:
+        """Whether X is a result of `encode`."""
 
     def read_labels(self, X: Any, y: Any) -> Any:
         """Check that y has a label for each sequence of X, or for each step."""
@@ -121,13 +128,13 @@ class ExplainedNetwork:
         if estimator is None:
             numbers = range(network.config.num_outputs)
             names = tuple(numbers) if has_classes else tuple(f"output {k + 1}" for k in numbers)
-            inputs, values = default_channel_names(network.config), _numbered_codes(network.config)
+            inputs, values = default_channel_names(network.config), numbered_codes(network.config)
             return ExplainedNetwork(network, names, inputs, values, mean, scale)
         target = estimator.target_
         names = tuple(target.classes.tolist() if has_classes else target.names)
         if not has_classes:
             mean, scale = (torch.tensor(v).to(bias) for v in (target.mean, target.scale))
-        inputs, values = _channels(estimator, network.config)
+        inputs, values = name_channels(estimator, network.config)
         return ExplainedEstimator(network, names, inputs, values, mean, scale, estimator)
 
     @property
@@ -207,14 +214,16 @@ class ExplainedNetwork:
                 every step. For an estimator one entry of y.
         Raises: DataError or ShapeError, saying what was expected.
         """
-        X = sequence if isinstance(sequence, Dataset) else [sequence]
+        whole = isinstance(sequence, Dataset) or self.is_encoded(sequence)
+        X = sequence if whole else [sequence]
         if len(X) != 1:
             raise ShapeError(
-                f"sequence: got a data set of {len(X):,} sequences, expected one. Choose one with "
-                "dataset.take([index])"
+                f"sequence: got {len(X):,} sequences, expected one. Choose one with "
+                "take(numpy.array([index]))"
             )
         sequences, names = self.read_sequences(X), self.name_sequences(X)
-        values = torch.from_numpy(self.encode(sequences).values)
+        encoded = self.encode(sequences)
+        values = torch.from_numpy(encoded.values)
         # Also checked for an estimator, because a user may have replaced its network.
         x = check_input(self.model, values, "sequence", self.channel_names)
         tokens, categories = self._texts(sequences, x)
@@ -225,7 +234,23 @@ class ExplainedNetwork:
             # A Ragged holds the labels of all steps; otherwise row 0 is the only sequence's label.
             codes = codes.values if isinstance(codes, Ragged) else codes[0]
             target = check_label(self.model, codes, len(x), "label")
-        return ExplainedSequence(self, x[None], target, tokens, categories, "".join(names))
+        bound = self.bind(encoded, 0)
+        return ExplainedSequence(bound, x[None], target, tokens, categories, "".join(names))
+
+    def bind(self, encoded: Ragged, index: int) -> Self:
+        """Return the network with the static features of one sequence, if there are any."""
+        if encoded.static is None:
+            return self
+        model = bind(self.model, torch.from_numpy(encoded.static[index]))
+        return dataclasses.replace(self, model=model)
+
+    def static_groups(self) -> list[StaticGroup]:
+        """Return the name of each static feature, its inputs and the values that say nothing."""
+        return [(f"static {k + 1}", (k,), (0.0,)) for k in range(self.model.config.static_size)]
+
+    def is_encoded(self, X: Any) -> bool:
+        """Whether X is a result of the estimator's `encode`."""
+        return False
 
     def _check_class(self, label: Any) -> None:
         """Raise DataError, suggesting the nearest class, if the label is not a class."""
@@ -255,6 +280,15 @@ class ExplainedEstimator(ExplainedNetwork):
     def name_sequences(self, X: Any) -> tuple[str, ...]:
         """Return the name of each sequence of X, such as its id in a file; empty if it has none."""
         return self.estimator.name_sequences(X)
+
+    def static_groups(self) -> list[StaticGroup]:
+        """Return the name of each static feature, its inputs and the values that say nothing."""
+        encoder = self.estimator.encoder_.static
+        return [] if encoder is None else list(encoder.groups)
+
+    def is_encoded(self, X: Any) -> bool:
+        """Whether X is a result of the estimator's `encode`."""
+        return self.estimator.is_encoded(X)
 
     def encode(self, sequences: Any) -> Ragged:
         """Convert sequences to the network's input format: (N, C) numbers, or (N,) int64."""
@@ -364,37 +398,3 @@ def read_sequence(
 def _numbered(noun: str, container: str, count: int) -> list[str]:
     """Names of sequences or labels in messages; a single one gets no number."""
     return [noun] if count == 1 else [f"{container}: {noun} {i}" for i in range(count)]
-
-
-def _numbered_codes(config: ModelConfig) -> tuple[Texts, ...]:
-    """Texts of the codes of a bare network's channels, which are the codes themselves."""
-    if config.vocabulary_size:
-        return ((),)
-    codes = (tuple(map(str, range(size))) for size in config.category_sizes)
-    return (*((),) * config.input_size, *codes)
-
-
-def _channels(
-    estimator: FittedEstimator, config: ModelConfig
-) -> tuple[tuple[str, ...], tuple[Texts, ...]]:
-    """Names of an estimator's C channels in the order of the encoding, and texts of their codes."""
-    if config.vocabulary_size:
-        return default_channel_names(config), ((),)
-    encoder, columns = estimator.encoder_, estimator.columns_
-    count = encoder.channels
-    names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
-    if columns.what == "channels" and columns.names:
-        names = list(columns.names)
-    numbers = [names[c] for c in range(count) if c not in encoder.categories]
-    flags = [
-        f"whether {name} is missing" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap
-    ]
-    values = [
-        # The first codes are those of padding, which no step has, and of unknown categories.
-        ("padding", "unknown", *(name or "missing" for name in known))
-        for known in encoder.categories.values()
-    ]
-    return (
-        (*numbers, *flags, *(names[c] for c in encoder.categories)),
-        (*((),) * len(numbers), *(FLAG_VALUES,) * len(flags), *values),
-    )

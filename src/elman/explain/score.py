@@ -27,6 +27,7 @@ from elman.explain.forms import Scale, check_name
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork, ExplainedSequence
 from elman.models import SequenceModel
 from elman.models.model import UNKNOWN
+from elman.models.static import bind
 from elman.models.unrolled import embed
 from elman.tasks import TASKS
 
@@ -276,6 +277,26 @@ def choose_baseline(
     x0[..., embedded.numbers :] = UNKNOWN  # for tokens, which have no numbers, all of x0
     what = "unknown in every place" if explained.tokens else "zero and unknown"
     return embedded.embed(x0)[0], what
+
+
+def change_by_feature(explained: ExplainedSequence, score: Score, e: Tensor) -> dict[str, float]:
+    """Return the change of F due to each static feature: F minus F with the feature replaced.
+
+    A number is replaced by 0, the training mean if it is standardised; a category by an unknown
+    one. The steps e, (T, E), stay as they are.
+    """
+    static = explained.model.bound_static
+    if static is None:
+        return {}
+    changes = {}
+    with torch.no_grad():
+        before = score.of(EmbeddedNetwork(explained.model).outputs(e[None]))
+        for name, columns, values in explained.network.static_groups():
+            replaced = static[0].clone()
+            replaced[list(columns)] = torch.tensor(values).to(replaced)
+            other = EmbeddedNetwork(bind(explained.model, replaced))
+            changes[name] = float(before - score.of(other.outputs(e[None])))
+    return changes
 
 
 def evaluate(embedded: EmbeddedNetwork, score: Score, rows: Tensor) -> Tensor:

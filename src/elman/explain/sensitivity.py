@@ -37,6 +37,8 @@ from elman.explain.forms import Floats
 from elman.explain.network import ExplainedEstimator, ExplainedNetwork
 from elman.models import ModelConfig, SequenceModel
 from elman.models.model import UNKNOWN
+from elman.models.static import check_static, join
+from elman.models.unrolled import read_out
 
 Replacement = Literal["others", "baseline"]
 Differentiate = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -169,8 +171,8 @@ def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> lis
 
     With one output a sequence, the other direction has the states of the unchanged first row.
     """
-    read: list[Tensor] = []
-    hook = network.output.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    states: list[Tensor] = []
+    hook = network.recurrent.register_forward_hook(lambda _, inputs, y: states.append(y[0]))
     try:
         with torch.no_grad():
             outputs = network(x, torch.full((len(x),), length))
@@ -180,14 +182,16 @@ def _outputs_by_direction(network: SequenceModel, x: Tensor, length: int) -> lis
         return [outputs]
     if network.config.per_step:
         return [outputs, outputs]
-    H, (both,) = network.config.hidden_size, read  # (B, 2*H)
+    H, (y,) = network.config.hidden_size, states
+    both = read_out(network, y, torch.ones(y.shape[:2], dtype=torch.bool, device=y.device))
     unchanged = both[:1].expand_as(both)
     halves = (
         torch.cat([both[:, :H], unchanged[:, H:]], 1),
         torch.cat([unchanged[:, :H], both[:, H:]], 1),
     )
     with torch.no_grad():
-        return [network.output(half) for half in halves]
+        static = check_static(network, both, None)
+        return [network.output(join(network, half, static)) for half in halves]
 
 
 def distance_to_first(network: ExplainedNetwork, outputs: Tensor) -> Tensor:

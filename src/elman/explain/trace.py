@@ -34,6 +34,7 @@ from elman.explain.forward import (
     run_forward,
 )
 from elman.explain.network import read_sequence
+from elman.models.static import effective_weight
 from elman.tasks import TASKS, OutputName
 from elman.train import TorchThreads
 
@@ -60,8 +61,8 @@ class Trace:
         target: the true label if one was passed: the class code, (); (K,) with 1 for each label
             that applies; (K,) values in the target's unit; with an output at every step (T,) or
             (T, K).
-        output_weight: V, (K, D*H); for numbers scaled, so that votes have the target's unit.
-        read: what the output layer reads, (D*H,); with an output at every step, at the last step.
+        output_weight: V or `models.static.effective_weight`, (K, D*H), in the target's unit.
+        read: what the readout returns, (D*H,); with an output at every step, at the last step.
         task: classification, multilabel or regression.
         per_step: whether the network has an output at every step.
         network: cell, layers and units, in words.
@@ -369,8 +370,8 @@ def trace(model: Any, sequence: Any, label: Any = None) -> Trace:
         target = explained.target
         if target is not None and not network.has_classes:
             target = target * network.scale + network.mean
-        read = forward.read[-1] if explained.per_step else forward.read
-        weight = explained.model.output.weight * network.scale[:, None]
+        at = -1 if explained.per_step else slice(None)
+        weight = effective_weight(explained.model, forward.read[at]) * network.scale[:, None]
     layers = [
         LayerTrace(
             layer.layer,
@@ -390,7 +391,7 @@ def trace(model: Any, sequence: Any, label: Any = None) -> Trace:
         classes=network.output_names,
         target=None if target is None else target.cpu().numpy(),
         output_weight=to_array(weight),
-        read=to_array(read),
+        read=to_array(forward.readout[at]),
         task=network.model.config.task,
         per_step=explained.per_step,
         network=network.describe(),

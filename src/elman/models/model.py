@@ -190,6 +190,8 @@ class SequenceModel(nn.Module):
             # One layer [P Q] of the readout and the features.
             self.static_join = nn.Linear(config.width + config.static_size, config.width)
         self.output = nn.Linear(config.width, config.num_outputs)
+        # Features of the only sequence that a copy of the network reads, (1, S): see `static.bind`.
+        self.bound_static: Tensor | None = None
 
     def forward(
         self,
@@ -210,7 +212,7 @@ class SequenceModel(nn.Module):
         """
         config = self.config
         lengths = as_lengths(lengths)
-        features.check_static(config, x, static)
+        static = features.check_static(self, x, static)
         exact = False  # with the same bits in any batch, which costs time
         # Autograd and torch.compile need the modules, and so does dropout: `logits` omits it.
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or is_training(self)):

@@ -9,6 +9,7 @@ outputs of a linear layer.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -28,16 +29,52 @@ _NUMBERS = 2**20  # products of `linear_exactly` at a time, to bound the memory
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def check_static(config: ModelConfig, x: Tensor, static: Tensor | None) -> None:
-    """Raise ShapeError unless static is (B, S), or None for a network without static features."""
-    size = config.static_size
+def check_static(model: SequenceModel, x: Tensor, static: Tensor | None) -> Tensor | None:
+    """Return the features of each row of x, (B, S), or None for a network without features.
+
+    Args:
+        static: (B, S), or None for those that are bound to the network, if there are any.
+    Raises: ShapeError unless there are as many as the network reads.
+    """
+    size = model.config.static_size
+    if static is None and model.bound_static is not None:
+        static = model.bound_static.to(model.output.weight).expand(len(x), -1)
     if static is None and not size:
-        return
+        return None
     if static is not None and size and tuple(static.shape) == (len(x), size):
-        return
+        return static
     got = "None" if static is None else str(tuple(static.shape))
     expected = f"({len(x)}, {size})" if size else "None: the network has no static features"
     raise ShapeError(f"static: got {got}, expected {expected}")
+
+
+def bind(model: SequenceModel, static: Tensor | None) -> SequenceModel:
+    """Return the same network, sharing its weights, with the features of one sequence, (S,)."""
+    if static is None:
+        return model
+    bound = copy.copy(model)
+    bound.bound_static = static.to(model.output.weight)[None]
+    return bound
+
+
+def effective_weight(model: SequenceModel, read: Tensor) -> Tensor:
+    """Return the weight of the readout in each output, (K, D*H), for one sequence or step.
+
+    It is exact at this sequence: relu passes or blocks each unit of the layer before the output.
+
+    Args:
+        read: input of the output layer, (D*H,).
+    """
+    V: Tensor = model.output.weight
+    return join_backward(model, read, V)
+
+
+def join_backward(model: SequenceModel, read: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient of the readout, (..., D*H), from that of the output layer's input."""
+    if not model.config.joins_readout:
+        return gradient
+    P = model.static_join.weight[:, : model.config.width]
+    return (gradient * (read > 0)) @ P
 
 
 def join(

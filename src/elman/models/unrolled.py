@@ -91,7 +91,7 @@ def unroll_embedded(
     model: SequenceModel, embedded: Tensor, mask: Tensor, static: Tensor | None = None
 ) -> Unrolled:
     """Run what `embed` returns, (B, T, I), through the stack, readout and output."""
-    check_static(model.config, embedded, static)
+    static = check_static(model, embedded, static)
     layers: list[LayerSteps] = []
     below = embedded
     for layer in range(model.config.num_layers):
@@ -172,6 +172,7 @@ def steps_of_layer(
     start = inputs.new_zeros(len(inputs), model.config.hidden_size)
     states = dict.fromkeys(cell.states, start)
     place = layer * (1 + model.config.bidirectional) + reverse
-    first = [state[place] for state in first_states(model, static)]
+    features = check_static(model, inputs, static)
+    first = [state[place] for state in first_states(model, features)]
     states |= dict(zip(cell.initial_states, first, strict=False))
     return run_steps(cell, inputs @ W.T + b, U, c, states, mask, reverse)

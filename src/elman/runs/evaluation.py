@@ -23,6 +23,7 @@ from elman.runs.folder import (
     check_output_folder,
     default_output,
     new_folder,
+    note_static,
     note_unknown_tokens,
     write_json,
 )
@@ -66,6 +67,7 @@ def evaluate(
     encoded = estimator.encode(dataset)
     report = estimator.evaluate(encoded, dataset.target, groups=resampling_groups(dataset))
     notes += note_unknown_tokens(encoded, dataset.source)
+    notes += note_static(estimator, encoded, dataset.target)
     history = estimator.history_
     records = [record.to_dict() for record in history.epochs]
     config = model / "config.toml"

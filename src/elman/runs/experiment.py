@@ -35,6 +35,7 @@ from elman.runs.folder import (
     check_output_folder,
     default_folder,
     new_folder,
+    note_static,
     note_unknown_tokens,
     write_json,
 )
@@ -122,6 +123,7 @@ def run(
         reports = _evaluate(estimator, sequences, splits, settings.data)
         estimator.save_card(folder / "model", data=card, report=reports["test"])
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
+        notes += note_static(estimator, sequences["test"], splits.test.target)
         diverged, suggestions = advise(prepared, history, reports, settings)
         tested = splits.test, sequences["test"], reports["test"].predictions
         predictions = collect_predictions(estimator, *tested)

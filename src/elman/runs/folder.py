@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from elman.errors import NonFiniteError, SettingsError
-from elman.estimators import EncodedSequences
+from elman.estimators import EncodedSequences, Estimator, ablate_static
 
 
 @dataclass(frozen=True)
@@ -194,19 +194,35 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def note_static(estimator: Estimator, encoded: EncodedSequences, target: Any) -> tuple[str, ...]:
+    """Return what the static features are worth on a data set, in words; empty without any."""
+    return () if encoded.static is None else (f"{ablate_static(estimator, encoded, target)}",)
+
+
 def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ...]:
     """Return how many tokens of a data set are not in the vocabulary, in words; empty if none.
 
     Args:
         source: name of the data set.
     """
+    features: tuple[str, ...] = ()
+    static = encoded.encoder.static
+    if static is not None and encoded.static is not None:
+        count = static.count_unknown(encoded.static)
+        named = ", ".join(repr(name) for name, _ in count.most_common(5))
+        if count:
+            features = (
+                f"{count.total():,} categories of static features of {source} were not seen in"
+                f" training and are read as unknown: {named}",
+            )
     unknown = encoded.encoder.count_unknown(encoded.steps)
     if not unknown:
-        return ()
+        return features
     total = len(encoded.steps.values)
     most_common = ", ".join(repr(token) for token, _ in unknown.most_common(5))
     more = ", ..." if len(unknown) > 5 else ""
     return (
+        *features,
         f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.1%}) of "
         f"{source} were not seen in training and are read as unknown: {most_common}{more}",
     )

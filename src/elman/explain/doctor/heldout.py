@@ -272,11 +272,11 @@ def diagnose_leakage(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterat
 
 
 def _diagnose_equal(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:
-    contents = {_content(sequence) for sequence in inputs.examples.inputs}
+    contents = set(inputs.examples.inputs.contents())
     leaked = [
         int(place)
-        for place, sequence in zip(held_out.places, held_out.examples.inputs, strict=True)
-        if _content(sequence) in contents
+        for place, own in zip(held_out.places, held_out.examples.inputs.contents(), strict=True)
+        if own in contents
     ]
     if not leaked:
         return
@@ -307,10 +307,6 @@ def _diagnose_equal(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterato
         sequences=tuple(leaked),
         held_out=True,
     )
-
-
-def _content(sequence: NDArray[np.generic]) -> bytes:
-    return str(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
 
 
 def _diagnose_overlap(inputs: DiagnosisInput, held_out: DiagnosisInput) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,6 +224,14 @@ def read_input(model: Any, X: Any, y: Any = None) -> tuple[DiagnosisInput, list[
     return read, findings
 
 
+@runtime_checkable
+class _Takes(Protocol):
+    """Sequences of which some can be taken, with all that belongs to them."""
+
+    def take(self, index: NDArray[np.int64]) -> Any:
+        """Return the sequences at `index`."""
+
+
 def _as_container(values: Any) -> Any:
     """Convert sequences, or labels, to a Ragged, an array or a list."""
     if isinstance(values, Ragged | Sequence):
@@ -235,9 +243,11 @@ def _take(values: Any, index: list[int]) -> Any:
     """Select the values at `index`, which is sorted, as the same type of container."""
     if len(index) == len(values):
         return values  # the same object, so that an encoder need not encode it a second time
-    if isinstance(values, Ragged):
+    if isinstance(values, np.ndarray):
+        return values[index]
+    if isinstance(values, _Takes):  # a Ragged, or encoded sequences
         return values.take(np.array(index, dtype=np.int64))
-    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
+    return [values[i] for i in index]
 
 
 def _left_out(
@@ -265,5 +275,9 @@ def _read_each(read: Callable[[list[int]], Any], index: list[int]) -> tuple[Any,
             except DataError as error:
                 failed[i] = str(error)
         if rows and isinstance(rows[0], Ragged):
-            return Ragged.from_list([row.values for row in rows]), failed
+            joined = Ragged.from_list([row.values for row in rows])
+            if rows[0].static is not None:
+                static = np.concatenate([row.static for row in rows])
+                joined = dataclasses.replace(joined, static=static)
+            return joined, failed
         return np.concatenate(rows) if rows else np.zeros(0), failed

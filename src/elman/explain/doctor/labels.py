@@ -53,8 +53,8 @@ def _diagnose_conflicts(inputs: DiagnosisInput) -> Iterator[Finding]:
     pair: tuple[int, int] | None = None
     conflicting: list[int] = []
     members: dict[bytes, list[int]] = {}
-    for i, sequence in enumerate(inputs.examples.inputs):
-        members.setdefault(np.ascontiguousarray(sequence).tobytes(), []).append(i)
+    for i, content in enumerate(inputs.examples.inputs.contents()):
+        members.setdefault(content, []).append(i)
     for group in members.values():
         labels = [np.asarray(target[i]).tobytes() for i in group]
         if len(set(labels)) > 1:

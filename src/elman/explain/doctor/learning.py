@@ -20,6 +20,7 @@ from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.forms import Floats
 from elman.tasks import TASKS, OutputName
 from elman.train.gradients import select_valid
+from elman.train.loop import to_device
 
 BATCH = 256
 
@@ -71,7 +72,9 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
         with torch.no_grad():
             for rows in batch_by_length(examples.inputs.lengths[index], BATCH):
                 batch = make_batch(examples, index[rows])
-                outputs = model(batch.x.to(device), batch.lengths).cpu()
+                batch = to_device(batch, device)
+                static = () if batch.static is None else (batch.static,)
+                outputs = model(batch.x, batch.lengths, *static).cpu()
                 read = states.pop().cpu()
                 owners, times = np.arange(len(rows)), np.full(len(rows), -1)
                 if per_step:

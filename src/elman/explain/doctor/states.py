@@ -57,8 +57,9 @@ def measure_states(
     most = max(2, NUMBERS // (numbers * int(rows.lengths.max())))
     rows = rows.take(np.arange(min(len(rows), most)))
     x, lengths = pad(rows).to(model.output.weight.device), torch.from_numpy(rows.lengths)
+    static = None if rows.static is None else torch.from_numpy(rows.static).to(x.device)
     with torch.no_grad():
-        unrolled = unroll(model, x, lengths)
+        unrolled = unroll(model, x, lengths, static)
     mask = unrolled.mask
     measurements = Measurements()
     for layer in unrolled.layers:
@@ -77,7 +78,7 @@ def measure_states(
             # In float64, because eigenvalues of a nonsymmetric matrix are sensitive to rounding.
             eigenvalues = torch.linalg.eigvals(block.T.detach().double().cpu())
             measurements.spectral_radius[(*place, name)] = float(eigenvalues.abs().max())
-        measurements.gradient_by_lag[place] = _gradient_by_lag(model, layer, mask, seed)
+        measurements.gradient_by_lag[place] = _gradient_by_lag(model, layer, mask, seed, static)
     return measurements, len(rows)
 
 
@@ -85,7 +86,7 @@ def _truncate(steps: Ragged, most: int) -> Ragged:
     """Keep the first `most` steps of each sequence."""
     mask = np.arange(len(steps.values)) - np.repeat(steps.offsets[:-1], steps.lengths) < most
     offsets = np.concatenate([[0], np.cumsum(np.minimum(steps.lengths, most))]).astype(np.int64)
-    return Ragged(steps.values[mask], offsets)
+    return Ragged(steps.values[mask], offsets, steps.static)
 
 
 def _saturated(values: Tensor, activation: str) -> Tensor | None:
@@ -96,7 +97,9 @@ def _saturated(values: Tensor, activation: str) -> Tensor | None:
     return values.abs() > 1 - 2 * Limits.END if activation == "tanh" else None
 
 
-def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed: int) -> Floats:
+def _gradient_by_lag(
+    model: SequenceModel, layer: LayerSteps, mask: Tensor, seed: int, static: Tensor | None
+) -> Floats:
     """Share of a gradient's norm left after k steps back in one layer and direction, (T,), k >= 0.
 
     A random gradient enters at the last state of each row; the result is the median over the rows
@@ -104,11 +107,13 @@ def _gradient_by_lag(model: SequenceModel, layer: LayerSteps, mask: Tensor, seed
 
     Args:
         mask: True at valid steps, (B, T).
+        static: static features, (B, S), or None.
     """
+    static = None if static is None else static[:GRADIENT_ROWS]
     names, mask = model.config.cell_definition.states, mask[:GRADIENT_ROWS]
     with torch.enable_grad():
         start = layer.inputs[:GRADIENT_ROWS].detach().requires_grad_()
-        steps = list(steps_of_layer(model, layer.layer, layer.reverse, start, mask))
+        steps = list(steps_of_layer(model, layer.layer, layer.reverse, start, mask, static))
         end = steps[-1].states["h"]
         generator = torch.Generator().manual_seed(seed)
         sent = torch.randn(end.shape, generator=generator, dtype=torch.float64).to(end)
