@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from elman import explain as explain
     from elman import layers as layers
     from elman.errors import DataError as DataError
+    from elman.errors import DataWarning as DataWarning
     from elman.errors import ElmanError as ElmanError
     from elman.errors import ModelFileError as ModelFileError
     from elman.errors import SettingsError as SettingsError
@@ -30,6 +31,7 @@ _HOME = {
     "load": "elman.estimators",
     "ElmanError": "elman.errors",
     "DataError": "elman.errors",
+    "DataWarning": "elman.errors",
     "ModelFileError": "elman.errors",
     "SettingsError": "elman.errors",
     "ShapeError": "elman.errors",

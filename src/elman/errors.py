@@ -9,6 +9,8 @@
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
+    DataWarning      data was read in a way that may not be meant (a UserWarning)
+
 A message says what is wrong, what the value is, what was expected and what to do about it. The
 command prints it without a traceback and exits with 2; with 1 where a training has diverged.
 """
@@ -106,6 +108,10 @@ class DataError(ElmanError, ValueError):
 
 class KindError(DataError, TypeError):
     """The type of the sequences is unsupported: a sparse matrix, or a table of other objects."""
+
+
+class DataWarning(UserWarning):
+    """Sequences were read in one of two possible ways; says which, and how to choose the other."""
 
 
 class SettingsError(ElmanError, ValueError):

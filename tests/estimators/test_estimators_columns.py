@@ -236,17 +236,13 @@ def test_pictures_and_tables_write_categories_and_names_in_full():
 
 def test_containers_that_are_not_read_are_named():
     X = list(np.random.default_rng(0).normal(size=(12, 4, 2)))
-    nested = pandas.DataFrame({c: [pandas.Series(x[:, k]) for x in X] for k, c in enumerate("ab")})
     LazyFrame = type("LazyFrame", (), {})
     frame = machines()
     packed = pack_sequence([torch.from_numpy(x) for x in X])
     for other, message in (
-        (nested, r"a nested table, whose cells hold Series.*np.column_stack"),
         (LazyFrame(), r"a LazyFrame, whose rows are not computed yet. Give X.collect\(\)"),
         (packed, r"a PackedSequence, expected a list.*unpack_sequence\(X\)"),
         (frame, r"If each row is a time step, read the frame: data = elman.data.read"),
     ):
         with pytest.raises(KindError, match=message):
             SequenceClassifier(**SMALL).fit(other, [0, 1] * 6)
-    unpacked = [np.column_stack(row) for row in nested.to_numpy()]
-    np.testing.assert_array_equal(unpacked, X)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elman import DataError, SequenceClassifier, SequenceTagger, SettingsError, load
-from elman.data.ragged import carry_forward
+from elman.data.ragged import Ragged, carry_forward
 from elman.estimators.encoder import Encoder
 
 NAN = np.nan
@@ -22,6 +22,7 @@ def gapped(numbers, share=0.3):
 
 def test_value_and_mask():
     X = [np.array([[1.0, NAN], [2.0, 4.0], [NAN, NAN]]), np.array([[3.0, NAN], [NAN, 8.0]])]
+    X = Ragged.from_list(X)  # whose lengths are known, so that NaN at the end is a gap
     encoder = Encoder.fit_encode(X, inputs="numbers", tokens="auto", scale=True).encoder
     assert encoder.gaps.tolist() == [True, True] and encoder.input_size == 4
     # By hand: channel 0 holds 1, 2, 3: mean 2, deviation sqrt(2/3); channel 1 4, 8: mean 6, 2.
@@ -85,7 +86,8 @@ def test_what_was_observed_can_be_learnt_from():
         X.append(x)
         y.append("gap" if i % 2 else "whole")
     model = SequenceClassifier(epochs=40, validation=0.0, random_state=0)
-    assert model.fit(X[:60], y[:60]).score(X[60:], y[60:]) == 1.0
+    training, test = Ragged.from_list(X[:60]), Ragged.from_list(X[60:])
+    assert model.fit(training, y[:60]).score(test, y[60:]) == 1.0
 
 
 def test_a_channel_without_any_value_is_refused(numbers):

@@ -6,6 +6,7 @@ arrays.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,11 +30,13 @@ class Ragged:
         offsets: where each sequence starts, and the end, (n + 1,) int64, from 0 to N.
         static: encoded features of whole sequences that go with the steps, (n, S) float32; None if
             there are none.
+        padded: lengths before padding was removed at the ends, (n,); None if there was none.
     """
 
     values: NDArray[Any]
     offsets: NDArray[np.int64]
     static: NDArray[np.float32] | None = None
+    padded: NDArray[np.int64] | None = None
 
     @classmethod
     def from_list(cls, sequences: Sequence[Any], dtype: Any = None) -> Ragged:
@@ -43,6 +46,32 @@ class Ragged:
         np.cumsum([len(a) for a in arrays], out=offsets[1:])
         values = np.concatenate(arrays) if arrays else np.zeros(0, dtype=dtype)
         return cls(values, offsets)
+
+    @classmethod
+    def from_padded(cls, X: Any, lengths: Any) -> Ragged:
+        """Take the valid steps out of an array; NaN in them is a gap, also at their end.
+
+        Args:
+            X: (n, T, C), or (n, T) for one channel; an array, a tensor, or nested lists.
+            lengths: steps of each sequence, (n,): a list, tuple, array, tensor or series.
+        Raises: DataError for other shapes, and for lengths that are not from 1 to T.
+        """
+        if hasattr(X, "detach"):
+            X = X.detach().cpu()
+        array, ends = np.asarray(X), np.asarray(lengths)
+        if array.ndim not in (2, 3) or ends.shape != array.shape[:1] or ends.dtype.kind not in "iu":
+            raise DataError(
+                f"got X of shape {array.shape} and lengths of {ends.dtype} and shape {ends.shape}",
+                remedy="Expected (n, T, C) or (n, T), and n whole numbers.",
+            )
+        if len(ends) and not 1 <= ends.min() <= ends.max() <= array.shape[1]:
+            raise DataError(
+                f"lengths: got {ends.min()} to {ends.max()}, expected 1 to {array.shape[1]}",
+                remedy="Leave out sequences without steps.",
+            )
+        mask = np.arange(array.shape[1]) < ends[:, None]
+        offsets = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
+        return cls(array.reshape(*array.shape[:2], -1)[mask], offsets)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -56,7 +85,7 @@ class Ragged:
 
     def with_values(self, values: NDArray[Any]) -> Ragged:
         """Return the same lengths over other step values, (N, ...)."""
-        return Ragged(values, self.offsets, self.static)
+        return dataclasses.replace(self, values=values)
 
     def take(self, index: NDArray[np.int64]) -> Ragged:
         """Return the sequences at `index`, (m,), in that order."""
@@ -66,7 +95,16 @@ class Ragged:
         # Difference between the index of a step here and its index in the result.
         shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
         static = None if self.static is None else self.static[index]
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
+        padded = None if self.padded is None else self.padded[index]
+        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static, padded)
+
+    def cut(self, other: Ragged) -> Ragged:
+        """Return `other`, labels or weights per step, without what was padding of this one."""
+        if self.padded is None or not np.array_equal(other.lengths, self.padded):
+            return other
+        starts = np.repeat(other.offsets[:-1], other.lengths)
+        kept = np.arange(len(other.values)) - starts < np.repeat(self.lengths, other.lengths)
+        return Ragged(other.values[kept], self.offsets)
 
     def contents(self) -> list[bytes]:
         """Return comparable bytes for each sequence of numbers, with its static features."""
@@ -129,7 +167,7 @@ def trailing_gaps(values: NDArray[Any]) -> int:
 
     A sequence without any value has none: it is refused and not shortened.
     """
-    gaps = np.isnan(values).all(axis=1)
+    gaps = np.isnan(values).reshape(len(values), -1).all(axis=1)
     return 0 if gaps.all() else int(np.argmin(gaps[::-1]))
 
 

@@ -1,6 +1,6 @@
 """scikit-learn estimators: preprocessing, model and training behind fit and predict."""
 
-from elman.estimators.containers import from_channels_first
+from elman.estimators.conversions import from_channels_first
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.estimators import (
     Estimator,

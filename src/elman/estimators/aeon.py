@@ -7,13 +7,15 @@ only module of elman that needs the package aeon.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.estimators.containers import from_channels_first
+from elman.errors import DataWarning
+from elman.estimators.conversions import from_channels_first
 from elman.estimators.estimators import SequenceClassifier, SequenceRegressor
 from elman.estimators.parameters import Parameters
 
@@ -67,7 +69,9 @@ class AeonClassifier(Parameters, BaseClassifier):  # type: ignore[misc]
 
     def _fit(self, X: Any, y: Any) -> AeonClassifier:
         estimator = SequenceClassifier(**self.get_params(deep=False))
-        self.estimator_ = estimator.fit(from_channels_first(X), y)
+        with warnings.catch_warnings():  # aeon's own format says which axis is which
+            warnings.filterwarnings("ignore", ".*more channels than steps", DataWarning)
+            self.estimator_ = estimator.fit(from_channels_first(X), y)
         return self
 
     def _predict(self, X: Any) -> NDArray[Any]:
@@ -102,7 +106,9 @@ class AeonRegressor(Parameters, BaseRegressor):  # type: ignore[misc]
 
     def _fit(self, X: Any, y: Any) -> AeonRegressor:
         estimator = SequenceRegressor(**self.get_params(deep=False))
-        self.estimator_ = estimator.fit(from_channels_first(X), y)
+        with warnings.catch_warnings():  # aeon's own format says which axis is which
+            warnings.filterwarnings("ignore", ".*more channels than steps", DataWarning)
+            self.estimator_ = estimator.fit(from_channels_first(X), y)
         return self
 
     def _predict(self, X: Any) -> NDArray[np.float64]:

@@ -25,6 +25,13 @@ from elman.data.dataset import Dataset, Layout, Static, unit_of
 from elman.data.ragged import Ragged
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
+from elman.estimators.conversions import (
+    join_nested,
+    refuse_column_levels,
+    refuse_lossy,
+    to_array,
+    unwrap,
+)
 from elman.formats import KINDS
 
 
@@ -114,27 +121,23 @@ def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContai
         return InputContainer(X)
     if isinstance(X, Dataset):
         return _from_dataset(X, trained)
-    if isinstance(X, PackedSequence):  # a tuple, of tensors that are no sequences
-        raise KindError(
-            "X is a PackedSequence, expected one entry per sequence",
-            remedy="Unpack it: rows, lengths = pad_packed_sequence(X, batch_first=True); then give "
-            "[row[:n].numpy() for row, n in zip(rows, lengths)].",
-        )
+    X = unwrap(X)
     if isinstance(X, list | tuple):
         return _from_list(X, trained)
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise KindError(
-            "X: got a sparse matrix; sparse data is not supported", remedy="Give X.toarray()."
-        )
+    refuse_column_levels(X)
     if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
         return _from_multi_index(X, trained)
     frame = frame_of(X)
     if frame is not None:
-        return InputContainer(_table(frame.to_numpy()), "steps", X)
+        values = frame.to_numpy()
+        nested = join_nested(values)
+        if nested is not None:
+            return _from_nested(nested, frame, X, trained)
+        return InputContainer(_table(values), "steps", X)
     if hasattr(X, "to_numpy"):  # a series, where X[0] may not be the first entry
         X = X.to_numpy()
-    elif hasattr(X, "__array__") and not isinstance(X, np.ndarray):
-        X = np.asarray(X)
+    if hasattr(X, "__array__"):
+        X = to_array(X, "X")
     if isinstance(X, np.ndarray) and X.ndim != 1:
         X = _table(X)
         return InputContainer(X, "steps", X) if X.ndim == 2 else InputContainer(X)
@@ -254,6 +257,18 @@ def _from_list(X: Sequence[Any], trained: TrainedColumns | None) -> InputContain
     return InputContainer(arrays, "channels", first)
 
 
+def _from_nested(
+    sequences: list[NDArray[np.float64]], frame: Any, X: Any, trained: TrainedColumns | None
+) -> InputContainer:
+    """Read sktime's nested frame: a row per sequence, a column of series per channel."""
+    names = frame.columns
+    if trained is not None:
+        trained.warn(names)
+        order = [list(names).index(name) for name in trained.select(names, "X")]
+        sequences = [sequence[:, order] for sequence in sequences]
+    return InputContainer(sequences, "channels", X)
+
+
 def _from_multi_index(X: Any, trained: TrainedColumns | None) -> InputContainer:
     """Read a frame in sktime's format: one row per time step, indexed by (instance, time)."""
     index = X.index
@@ -326,6 +341,7 @@ def _cells(
             refuse_text(cells, name, where)
         for row, missing in enumerate(column.is_null().to_list()):
             out[row, k] = None if missing else str(cells[row]) if coded else cells[row]
+    refuse_lossy(out, where)
     return out
 
 
@@ -374,27 +390,3 @@ def _table(values: NDArray[Any]) -> NDArray[Any]:
             "frame: data = elman.data.read(X, id=...), and fit(data).",
         )
     return values.astype(np.float64)
-
-
-def from_channels_first(X: Any) -> NDArray[Any] | list[NDArray[Any]]:
-    """Transpose sequences from channels first to steps first.
-
-    Args:
-        X: (n, C, T) or (n, T) array, or a list of (C, T_i) or (T_i,) arrays.
-    Returns: (n, T, C) array, or a list of (T_i, C) arrays; views of the input.
-    Raises: ShapeError for other shapes.
-    """
-    if isinstance(X, list | tuple):
-        return [_time_first(i, np.asarray(x)) for i, x in enumerate(X)]
-    array = np.asarray(X)
-    if array.ndim == 2:
-        return array[:, :, None]
-    if array.ndim != 3:
-        raise ShapeError(f"X: got shape {array.shape}, expected (n, C, T) or (n, T)")
-    return array.swapaxes(1, 2)
-
-
-def _time_first(index: int, sequence: NDArray[Any]) -> NDArray[Any]:
-    if sequence.ndim not in (1, 2):
-        raise ShapeError(f"sequence {index}: got shape {sequence.shape}, expected (C, T) or (T,)")
-    return sequence[:, None] if sequence.ndim == 1 else sequence.T

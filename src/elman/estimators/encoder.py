@@ -22,7 +22,7 @@ from elman.data.ragged import (
     first_gap,
 )
 from elman.data.text import RULE, UNITS, Unit, choose_unit
-from elman.errors import DataError, ModelFileError, ShapeError
+from elman.errors import DataError, ModelFileError
 from elman.estimators.columns import name_as_known
 from elman.estimators.inputs import (
     as_indexable,
@@ -33,6 +33,7 @@ from elman.estimators.inputs import (
     fill_steps,
     fit_numbers,
     input_kind,
+    refuse_other_channels,
     take_rows,
 )
 from elman.estimators.static import StaticEncoder
@@ -308,10 +309,7 @@ class Encoder:
         if self.kind == "tokens":
             return as_tokens(X)
         steps = as_mixed(X) if self.kind == "mixed" else as_numbers(X)
-        if steps.values.shape[1] != self.channels:
-            raise ShapeError(
-                f"X has {steps.values.shape[1]} channels, expected {self.channels} as in training"
-            )
+        refuse_other_channels(steps, self.channels)
         return steps
 
     def _refuse_other_kind(self, X: Any) -> None:

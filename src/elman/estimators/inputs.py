@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,17 @@ from elman.data.ragged import (
     fill_gaps,
     number_columns,
     sequences_without_values,
+    trailing_gaps,
 )
 from elman.data.text import Unit, split_texts
 from elman.errors import DataError, SettingsError, ShapeError, nearest
+from elman.estimators.conversions import (
+    hint_channels_first,
+    hint_ends,
+    hint_whole_numbers,
+    refuse_lossy,
+    to_array,
+)
 from elman.formats import FILLS
 
 _Statistics = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -76,14 +85,19 @@ def as_indexable(X: Any) -> Any:
     return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
-def check_sequences(X: Any, inputs: str) -> tuple[Any, InputKind]:
+def check_sequences(X: Any, inputs: str, known: Any = None) -> tuple[Any, InputKind]:
     """Check all training sequences; return them, as a Ragged unless they are text, and their kind.
 
     Args:
         inputs: the kind, or `auto`.
+        known: anything but None if the axes of X are known, from names or from earlier training.
     """
     X = as_indexable(X)
     kind = input_kind(X) if inputs == "auto" else inputs
+    if known is None and not isinstance(X, Ragged):
+        hint_channels_first(X)
+    if inputs == "auto" and not isinstance(X, Ragged):
+        hint_whole_numbers(X, kind)
     if kind == "numbers":
         return as_numbers(X), "numbers"
     if kind == "tokens":
@@ -103,21 +117,28 @@ def as_numbers(X: Any) -> Ragged:
     Raises: ShapeError or DataError, naming the first invalid sequence.
     """
     if isinstance(X, Ragged):
+        if X.values.dtype.kind not in "fiub":
+            refuse_lossy(X.values, "X")
         arrays: list[NDArray[np.float64]] = [np.asarray(X.values, dtype=np.float64)]
+        padded = X.padded
     else:
         arrays = [_sequence(i, x) for i, x in enumerate(X)]
+        arrays, padded = _without_padding(arrays)
     if not arrays:
         raise DataError("X holds no sequences", remedy="Expected at least one.")
     arrays = [a[:, None] if a.ndim == 1 else a for a in arrays]
     channels = arrays[0].shape[1]
     for i, array in enumerate(arrays):
         if array.shape[1] != channels:
+            alike = len({len(a) for a in arrays}) == 1 and len(array) < array.shape[1]
             raise ShapeError(
                 f"sequence {i}: got {array.shape[1]} channels, expected {channels} as sequence 0"
+                + ". If they are stored channels first, (C, T), give [x.T for x in X]" * alike
             )
     ragged = (
         X.with_values(arrays[0]) if isinstance(X, Ragged) else Ragged.from_list(arrays, np.float64)
     )
+    ragged = dataclasses.replace(ragged, padded=padded)
     refuse_empty(ragged.lengths)
     infinite = np.isinf(ragged.values)
     if infinite.any():
@@ -135,6 +156,17 @@ def as_numbers(X: Any) -> Ragged:
             remedy="Leave the sequence out.",
         )
     return ragged
+
+
+def refuse_other_channels(steps: Ragged, expected: int) -> None:
+    """Raise ShapeError for another number of channels, with a hint if X is channels first."""
+    count = steps.values.shape[1]
+    if count != expected:
+        hint = ". If it is stored (n, C, T), give [x.T for x in X]"
+        raise ShapeError(
+            f"X has {count} channels, expected {expected} as in training"
+            + hint * bool((steps.lengths == expected).all())
+        )
 
 
 def fit_numbers(values: NDArray[np.float64], scale: bool, labels: Sequence[str]) -> _Statistics:
@@ -198,10 +230,29 @@ def as_mixed(X: Any) -> Ragged:
     return ragged
 
 
+def _without_padding(
+    arrays: list[NDArray[np.float64]],
+) -> tuple[list[NDArray[np.float64]], NDArray[np.int64] | None]:
+    """Return sequences without steps of NaN alone at the end, and their lengths with them.
+
+    In an array (n, T, C) they are padding, and they mean the same in a list and in a file.
+    """
+    ends = np.array(
+        [trailing_gaps(a) if len(a) and np.isnan(a[-1]).all() else 0 for a in arrays], np.int64
+    )
+    if not ends.any():
+        return arrays, None
+    hint_ends(int((ends > 0).sum()), len(arrays))
+    padded = np.array([len(a) for a in arrays], np.int64)
+    return [a[: len(a) - end] for a, end in zip(arrays, ends.tolist(), strict=True)], padded
+
+
 def _sequence(index: int, x: Any) -> NDArray[np.float64]:
     try:
-        array = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = to_array(x, f"sequence {index}").astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"sequence {index}: not an array of numbers, expected shape (T, C) or (T,)",
             remedy="Every step needs the same number of values; tokens must all be of one kind.",
@@ -224,11 +275,16 @@ def as_tokens(X: Any) -> Ragged:
                 remedy="Give every sequence the same form.",
             )
         tokens = np.empty(len(sequence), dtype=object)
-        tokens[:] = [str(token) for token in sequence]
+        tokens[:] = [_token(token) for token in sequence]
         sequences.append(tokens)
     ragged = Ragged.from_list(sequences, object)
     refuse_empty(ragged.lengths)
     return ragged
+
+
+def _token(token: Any) -> str:
+    """Return a token as text; the whole number 3.0 is the token 3."""
+    return str(int(token)) if isinstance(token, float) and token.is_integer() else str(token)
 
 
 def cut(texts: Sequence[str], unit: Unit) -> Ragged:

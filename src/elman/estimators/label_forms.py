@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elman.data.ragged import NOT_LABELLED
+from elman.estimators.conversions import to_array
 
 
 def as_plain(y: Any) -> Any:
-    """Return an array of numpy, pandas, pyarrow or polars as one of numpy; a list as it is."""
+    """Return an array of numpy, pandas, pyarrow, polars or torch as one of numpy; a list as it is.
+
+    What is masked is missing.
+    """
+    if isinstance(y, np.ma.MaskedArray):
+        missing: Any = np.nan if y.dtype.kind == "f" else None
+        values = y.data if y.dtype.kind == "f" else y.data.astype(object)
+        mask = np.ma.getmaskarray(y)  # type: ignore[no-untyped-call]
+        return np.where(mask, missing, values)
+    if isinstance(y, torch.Tensor):
+        return to_array(y, "y")
     return np.asarray(y) if hasattr(y, "__array__") else y
 
 

@@ -112,13 +112,17 @@ class LabelledSequences:
 
     def to_examples(self, encoded: EncodedSequences, target: Target) -> Examples:
         """Return training examples: `encoded`, these sequences, with targets. Raises ShapeError."""
-        refuse_other_lengths(encoded.inputs, self.labels)
+        labels = self.labels
         weights: Any = self.weights
+        if isinstance(labels, Ragged):
+            labels = encoded.inputs.cut(labels)
+        refuse_other_lengths(encoded.inputs, labels)
         if isinstance(weights, Ragged):
+            weights = encoded.inputs.cut(weights)
             weights = weights.with_values(weights.values.astype(np.float32))
         elif weights is not None:
             weights = weights.astype(np.float32)
-        measured, codes = len(encoded.encoder.mean), target.encode(self.labels)
+        measured, codes = len(encoded.encoder.mean), target.encode(labels)
         return Examples(encoded.inputs, codes, weights, target.unit, measured, self.places)
 
 
@@ -251,7 +255,7 @@ def prepare(
     """
     # Check before any split, so that messages give the index of a sequence in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
-    X, kind = check_sequences(container.sequences, kind)
+    X, kind = check_sequences(container.sequences, kind, container.what or previous)
     refuse_unused(settings, kind)
     trained = None if previous is None else previous.encoder
     features = find_static(container.static, static, len(X), trained)
@@ -358,12 +362,17 @@ def _label(
 ) -> LabelledSequences:
     """Return sequences with labels, weights and groups, without sequences of weight 0."""
     labels = read_labels(X, y, targets, per_step=per_step)
+    weights: Any = sample_weight
+    if weights is not None:
+        weights = sample_weights(weights, lengths_of(labels), per_step=per_step)
     if isinstance(X, Ragged):
+        if isinstance(labels, Ragged):
+            labels = X.cut(labels)
+            weights = X.cut(weights) if isinstance(weights, Ragged) else weights
         refuse_other_lengths(X, labels)
     groups = None if groups is None else check_groups(groups, len(X))
-    if sample_weight is None:
+    if weights is None:
         return LabelledSequences(X, labels, None, groups, static=static)
-    weights = sample_weights(sample_weight, lengths_of(labels), per_step=per_step)
     used = nonzero_weights(weights)
     if isinstance(labels, Ragged):
         labels, weights = without_zero_weights(labels, weights)

@@ -27,6 +27,7 @@ from elman.data.targets import check_gaps
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import has_names
 from elman.estimators.containers import check_steps, frame_of, ids_of, is_path, open_container
+from elman.estimators.conversions import hint_unknown_numbers, join_nested
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, read_labels
 from elman.estimators.static import find_static
@@ -82,7 +83,9 @@ class SequenceReader(FittedState):
 
     def read_labels(self, X: Any, y: Any) -> Labels:
         """Return y, checked to have a label for each sequence or each step of X."""
-        return read_labels(X, y, self.targets, per_step=self.per_step)
+        labels = read_labels(X, y, self.targets, per_step=self.per_step)
+        cut = isinstance(X, EncodedSequences) and isinstance(labels, Ragged)
+        return X.inputs.cut(labels) if cut else labels
 
     def encode(self, X: Any, *, fill: Fill = "refuse", static: Any = None) -> EncodedSequences:
         """Return X as network inputs, which every method accepts in place of X.
@@ -103,6 +106,8 @@ class SequenceReader(FittedState):
                 raise SettingsError("static: X is encoded with its features. Leave static out")
             return encoder.encode_sequences(X)
         encoded = encoder.encode_sequences(self._take_out(X), fill)
+        if encoder.kind == "tokens" and not isinstance(X, Dataset):
+            hint_unknown_numbers(encoder.vocabulary, encoded.steps.values)
         own = X.static if isinstance(X, Dataset) else None
         features = find_static(own, static, len(encoded), encoder)
         if features is not None and encoder.static is not None:
@@ -254,6 +259,8 @@ def read_if_file(estimator: SequenceReader, X: Any, fill: Fill = "refuse") -> An
         return _with_time_deltas(estimator, X, fill)
     frame = frame_of(X)
     if frame is None:
+        return X
+    if join_nested(frame.to_numpy()) is not None:
         return X
     index = getattr(X, "index", None)  # of pandas; its levels may hold the id and the time
     levels = [name for name in getattr(index, "names", ()) if name]

@@ -116,6 +116,13 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
     """
     import narwhals.stable.v2 as nw
 
+    levels = getattr(getattr(frame, "columns", None), "nlevels", 1)
+    if levels > 1:
+        raise faults.error(
+            "levels",
+            f"the columns have {levels} levels, such as {frame.columns[0]}, expected one name each",
+            "Join them: frame.columns = ['_'.join(map(str, name)) for name in frame.columns].",
+        )
     names = [str(name) for name in getattr(frame, "columns", [])]
     names = getattr(frame, "column_names", names)  # pyarrow's
     problem, remedy, rule = "", "", "empty"
@@ -154,11 +161,13 @@ def _is_list(column: Any) -> bool:
     if str(column.dtype) != "Object":
         return False
     first = next((value for value in column.to_list() if value is not None), None)
-    return isinstance(first, list | tuple | np.ndarray)
+    return isinstance(first, list | tuple | np.ndarray) or hasattr(first, "to_numpy")
 
 
 def _plain(value: Any) -> Any:
     """Return nested arrays as nested lists."""
+    if hasattr(value, "to_numpy"):  # a series of pandas, as sktime's nested frames hold
+        value = value.to_numpy()
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
