@@ -163,6 +163,20 @@ def test_objects_without_lists_are_rows(path: Path) -> None:
     assert (text.layout.format, labels(text)) == ("jsonl", [1, 0])
 
 
+def test_rows_that_lack_a_key_have_no_value_there(path: Path) -> None:
+    log = [
+        {"id": i // 5, "t": i % 5, "label": "ab"[i // 5 % 2], **({"x": i / 2} if i % 3 else {})}
+        | ({"error": "E1"} if i == 7 else {})
+        for i in range(20)
+    ]
+    data = load(path, lines(log))
+    numbers = data.numbers
+    assert numbers is not None
+    np.testing.assert_array_equal(numbers[0][:, 0], [np.nan, 0.5, 1, np.nan, 2])
+    note = "'x' is missing in 7 of 20 objects, and has no value there"
+    assert note in data.layout.notes and data.layout.categories == ("error",)
+
+
 def test_numbers_written_as_text(path: Path) -> None:
     found = [{"signal": ["1.5", "2", ""], "label": label} for label in "ab"]
     data = load(path, lines(found))
@@ -199,7 +213,7 @@ def test_numbers_written_as_text(path: Path) -> None:
         (lines([{"a": [1.5, 2], "b": [1], "label": 1}]), 1, ("'b' has 1 value, expected 2",)),
         (lines([{"a.b": 1, "a": {"b": 2}, "label": 1}]), 1, ("two keys are called 'a.b'",)),
         (lines([{"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}, "x": [1]}]), 1, ("nested too deep",)),
-        (lines([{"t": 0, "x": 1.5, "y": 1}, {"t": 1, "y": 1}]), 2, ("key 'x' is missing",)),
+        (lines([*FRAME.to_dict("records"), {"id": "b", "t": 2}]), 5, ("the label is empty",)),
     ],
 )
 def test_faults(text: str, line: int | None, parts: tuple[str, ...], path: Path) -> None:

@@ -27,6 +27,9 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
     """Return the sequences of a table; errors in the columns used are collected as faults."""
     read = {*schema.target, *schema.values, *schema.categories}
     read |= {name for name in (schema.text, schema.id, schema.time, *schema.static) if name}
+    before, skipped = options.layout, options.skip_lines
+    if skipped is None and before is not None:
+        skipped = before.skip_lines
     layout = Layout(
         format=schema.format,
         kind=schema.kind,
@@ -42,11 +45,7 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         delimiter=table.delimiter,
         header=table.header,
         blocks=table.blocks,
-        skip_lines=options.skip_lines
-        if options.skip_lines is not None
-        else options.layout.skip_lines
-        if options.layout
-        else None,
+        skip_lines=skipped,
     )
     build = {"rows": _build_rows, "steps": _build_steps}.get(schema.format, _build_sequences)
     dataset = build(table, schema, options, layout)

@@ -117,7 +117,6 @@ def read(
     if layout is not None and format is None:
         _check_kind(kind, layout, faults)
     before = layout.format if layout else None
-    known = (None, before, "conll" if layout and layout.blocks else before)
     options = ReadOptions(
         target=target,
         text=text,
@@ -134,7 +133,7 @@ def read(
         task=task,
         labelled=labelled,
         # Another format has other columns, to which the layout does not apply.
-        layout=layout if format in known else None,
+        layout=layout if format in (None, before) else None,
     )
     dataset = _read_dataset(kind, content, faults, options, format or before)
     return _finish(dataset, layout, faults, format is None, note)
@@ -307,8 +306,8 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
         )
     # Where the ending does not decide, the first character does; anything else is a table.
     first = file.beginning()
-    if first.startswith("{"):
-        return "jsonl", file.text(), "--format jsonl: the first line is an object"
+    if first.startswith("{") or "".join(first[:50].split())[:2] in ("[{", "[[", '["'):
+        return "jsonl", file.text(), "--format jsonl: the text begins as JSON does"
     # Comments and tokens of other files start with # as well.
     if first.startswith("@") or (first.startswith("#") and "\n@" in file.head(HEAD)):
         return "ts", file.text(), "--format ts: the first line is a header of such files"

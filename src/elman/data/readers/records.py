@@ -83,9 +83,9 @@ def read_json(
         if lists and form == "steps":
             return _read_steps(found, faults, options, None)
         if not lists:
-            return _flat_table(found, faults), options, form
+            return *_flat_table(found, faults, options), form
     elif form is None and not lists and _is_table(records, options):
-        return _flat_table(found, faults), options, None
+        return *_flat_table(found, faults, options), None
     elif form is None and len(lists) > 1 and _are_channels(records, lists, options):
         return _read_steps(found, faults, options, None)
     lines = _lines_of(found)
@@ -251,20 +251,21 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _flat_table(found: Records, faults: Faults) -> Table:
-    """Return a table with a row per object; the first object names the columns."""
-    rows = Rows(faults, _lines_of(found), noun="object")
-    cells: dict[str, list[Any]] = {key: [] for key in found.records[0]}
-    for i, record in enumerate(found.records):
-        for key, own in cells.items():
-            if key not in record:
-                problem = f"key {key!r} is missing; the keys are {list_names(list(record))}"
-                rows.fault(i, None, "key", problem, "Every object needs it; null means no value.")
-            own.append(record.get(key))
-    faults.stop()
-    columns = {key: _to_column(key, rows, own) for key, own in cells.items()}
-    size = len(found.records)
-    return Table("table", columns, rows, size, "", found.header, noun="key")
+def _flat_table(found: Records, faults: Faults, options: ReadOptions) -> tuple[Table, ReadOptions]:
+    """Return a table with a row per object; a key that an object lacks is a missing value there."""
+    rows, records = Rows(faults, _lines_of(found), noun="object"), found.records
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    lacking = {key: sum(key not in record for record in records) for key in keys}
+    notes = [
+        f"{key!r} is missing in {count:,} of {len(records):,} objects, and has no value there"
+        for key, count in lacking.items()
+        if count
+    ]
+    columns = {key: _to_column(key, rows, [own.get(key) for own in records]) for key in keys}
+    table = Table("table", columns, rows, len(records), "", found.header, noun="key")
+    if len(notes) > 6:
+        notes[5:] = [f"{len(notes) - 5} more keys are missing in some objects"]
+    return table, dataclasses.replace(options, notes=(*options.notes, *notes))
 
 
 def _to_column(name: str, rows: Rows, values: list[Any]) -> Column:
