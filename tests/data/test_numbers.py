@@ -333,3 +333,20 @@ def test_marks_in_arff_and_ts(tmp_path):
     data = read(path, missing="off,-9")
     np.testing.assert_array_equal(data.inputs[0][:, 0], [1, NAN, 2])
     np.testing.assert_array_equal(data.inputs[1][:, 0], [NAN, 3, 4])
+
+
+def test_numbers_written_as_text_in_json_lines(tmp_path):
+    lines = [f'{{"sequence": ["1,5", "ND", "{i},25"], "label": "{"ab"[i % 2]}"}}' for i in range(6)]
+    text = "\n".join(lines)
+    data = read(save(tmp_path, text, "a.jsonl"))
+    np.testing.assert_array_equal(data.inputs[0][:, 0], [1.5, NAN, 0.25])
+    assert any("'ND'" in note for note in data.layout.notes)
+    lines = [f'{{"x": [[1.5, "-"], [{i}, 2]], "label": "{"ab"[i % 2]}"}}' for i in range(6)]
+    path = save(tmp_path, "\n".join(lines), "b.jsonl")
+    data = read(path, values="x")
+    np.testing.assert_array_equal(data.inputs[1], [[1.5, NAN], [1, 2]])
+    path.write_text(path.read_text().replace('"-"', '"OFF"'))
+    with pytest.raises(DataError, match=r"text \('OFF'\), expected a number"):
+        read(path, values="x")
+    data = read(path, values="x", missing="OFF")
+    np.testing.assert_array_equal(data.inputs[1], [[1.5, NAN], [1, 2]])

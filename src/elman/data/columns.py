@@ -33,7 +33,6 @@ class TextColumn(Column):
         super().__init__(name, rows)
         self.cells = cells if isinstance(cells, Cells) else Cells(cells)
         self.declared_numeric = False  # the file says that the cells are numbers
-        self.marks: tuple[str, ...] = ()  # of missing values, besides the usual ones
         self._form: NumberForm | None = None
         self._settled = False
         self._parsed: NDArray[np.float64] | None = None

@@ -34,6 +34,9 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
     }
     layout = options.layout
     missing = missing_marks(options)
+    for each in table.columns.values():
+        each.sentinels = tuple(float(mark) for mark in missing if is_number(mark))
+        each.marks = missing
     seen = {name: examine(column.sample(), missing) for name, column in columns.items()}
     known = options.decimal or (layout.decimal if layout else None)
     if known == "," or any(own.commas for own in seen.values()):
@@ -43,15 +46,12 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
                 seen[name] = examine(own.cells, missing, closely=True)
     chosen, asked = _choose_decimals(seen, options.decimal, known)
     for name, column in columns.items():
-        column.marks = missing
         form = find_form(seen[name], chosen[name], missing)
         # Marks alone, in a table with columns of numbers, are the gaps of one more.
         bare = seen[name].marked and not seen[name].size and _has_numbers(seen, name)
         if form is None and (column.declared_numeric or bare):
             form = NumberForm.plain(missing)
         column.settle(form)
-    for each in table.columns.values():
-        each.sentinels = tuple(float(mark) for mark in missing if is_number(mark))
     if asked := [name for name in asked if columns[name].form is not None]:
         _ask(table, asked[0], seen[asked[0]])
     if layout is not None:

@@ -105,6 +105,7 @@ class Column:
     unit = ""  # of its numbers, as its cells or a line below the header show it
     header_unit = ""  # as that line shows it
     sentinels: tuple[float, ...] = ()  # numbers that mean a missing value
+    marks: tuple[str, ...] = ()  # text that means one, besides the usual marks
 
     def __init__(self, name: str, rows: Rows) -> None:
         self.name, self.rows = name, rows

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
-from elman.data.faults import Faults, Place, describe_value, format_count, is_number, list_names
+from elman.data.faults import Faults, Place, describe_value, format_count, list_names
+from elman.data.numbers import UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.roles import ReadOptions
 from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
@@ -108,15 +109,43 @@ class RecordColumn(Column):
         # Under the usual key of tokens numbers are a fault, whose message says how to read them.
         if named or self.name == "tokens" or not isinstance(value, list) or not value:
             return "numbers" if self.name == "sequence" and not named else "tokens"
-        words = isinstance(value[0], str) and not self._has_written_numbers()
+        words = isinstance(value[0], str) and not self._written_form()
         return "tokens" if words else "numbers"
 
-    def _has_written_numbers(self) -> bool:
-        """Whether numbers are written as text: "1.5". Text of digits alone may be tokens."""
-        found = (record.get(self.name) for record in self.records[:100])
-        cells = [cell for value in found if isinstance(value, list) for cell in value]
-        written = all(isinstance(cell, str) and (is_number(cell) or not cell) for cell in cells)
-        return written and any("." in cell and any(map(str.isdigit, cell)) for cell in cells)
+    def _written_form(self, whole: bool = False) -> NumberForm | None:
+        """Return the form of numbers that are written as text, such as "1.5" or "5 °C", or None.
+
+        Args:
+            whole: whether whole numbers count, which may as well be tokens.
+        """
+        values = [record.get(self.name) for record in self.records[:100]]
+        cells = [cell for value in values if isinstance(value, list) for cell in _flatten(value)]
+        cells = [cell for cell in cells if cell is not None]
+        if not all(isinstance(cell, str) for cell in cells):
+            return None
+        form = find_form(cells[:1000], None, self.marks)
+        if form is None or whole:
+            return form
+        numbers = form.parse(cells)[0]
+        return form if form.unit or (numbers[~np.isnan(numbers)] % 1 != 0).any() else None
+
+    def _read_texts(self, lists: list[list[Any]]) -> tuple[list[list[Any]], str]:
+        """Return lists with numbers in place of text that holds them, and a note, or ''.
+
+        Among real numbers only marks of missing values are read.
+        """
+        texts = list({cell for row in lists for cell in _flatten(row) if isinstance(cell, str)})
+        if not texts:
+            return lists, ""
+        form = self._written_form(whole=True)
+        numbers, bad = (form or NumberForm.plain(self.marks)).parse(texts)
+        pairs = zip(texts, numbers.tolist(), bad.tolist(), strict=True)
+        known = {text: v for text, v, wrong in pairs if not wrong and (form or v != v)}
+        marks = [t for t, value in known.items() if value != value and t.lower() not in UNSAID]
+        notes = [f"{self.name!r}: numbers written as text are read as numbers"] if form else []
+        if marks:
+            notes.append(f"{self.name!r}: read as missing: {list_names(sorted(marks), 5)}")
+        return [_replace(row, known) for row in lists], "; ".join(notes)
 
     def channel_names(self, count: int) -> list[str]:
         """Return the key for one channel, key[1], key[2], ... for several."""
@@ -187,10 +216,8 @@ class RecordColumn(Column):
         numbers: list[float] = []
         ends = [0]
         channels = 0
-        written = self._has_written_numbers()
-        for i, steps in enumerate(self.sequences("numbers")):
-            if written:
-                steps = [_read_number(step) for step in steps]
+        lists, note = self._read_texts(self.sequences("numbers"))
+        for i, steps in enumerate(lists):
             rows = steps
             if steps and not isinstance(steps[0], list):
                 rows = [[step] for step in steps]
@@ -211,7 +238,6 @@ class RecordColumn(Column):
                 self.fault(i, "no value", problem, "Remove the line.")
             ends.append(ends[-1] + len(rows))
         values = np.array(numbers, np.float64).reshape(ends[-1], channels)
-        note = f"{self.name!r}: numbers written as text are read as numbers" if written else ""
         return Ragged(values, np.array(ends, dtype=np.int64)), note
 
     def _check_step(self, row: Any, channels: int, where: str, i: int) -> bool:
@@ -325,11 +351,25 @@ def _is_json_number(value: Any) -> bool:
     return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
 
 
-def _read_number(value: Any) -> Any:
-    """Return text as the number in it, or unchanged if it holds none."""
-    if isinstance(value, str):
-        return math.nan if not value else float(value) if is_number(value) else value
-    return value
+def _flatten(values: list[Any]) -> Iterator[Any]:
+    """Yield the values of a list, and of the lists in it."""
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
+
+
+def _replace(values: list[Any], known: dict[str, float]) -> list[Any]:
+    """Return a list, and the lists in it, with numbers in place of known texts."""
+    return [
+        [known.get(v, v) if isinstance(v, str) else v for v in value]
+        if isinstance(value, list)
+        else known.get(value, value)
+        if isinstance(value, str)
+        else value
+        for value in values
+    ]
 
 
 def _join(sequences: list[list[Any]]) -> Ragged:
