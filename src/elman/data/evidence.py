@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import is_missing
 from elman.data.moments import DateOrder, Moments, read_number_times
 from elman.data.table import Table
+from elman.errors import DataError
 
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name
 
@@ -217,6 +219,10 @@ class Evidence:
         """Return how strongly name and cells say that a column holds times."""
         return time_tier(name) or (1 if self._written(name) else 0)
 
+    def is_clock(self, name: str) -> bool:
+        """Whether the cells are clock times without a date."""
+        return self._written(name) == "clock"
+
     def _written(self, name: str) -> str:
         """Return `date` or `clock` if the cells are written so, else nothing."""
         if name not in self._forms:
@@ -338,56 +344,52 @@ def moments_of(column: TextColumn, name: str, dates: DateOrder | None) -> Moment
     return found
 
 
-def refuse_pairs(evidence: Evidence, name: str, names: Sequence[str]) -> None:
-    """Raise DataError if a sequence has two columns, such as the subject and its trial.
+def find_pair(evidence: Evidence, name: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that name a sequence together, such as the subject and its trial.
 
     Args:
-        name: the column that looks like the id; its cells return in later sequences.
-        names: all columns that may complete it.
+        name: the column that looks like the id.
+        names: all columns that may complete it; two of them at most.
+    Returns: the columns, the coarsest first; empty if there are none.
     """
-    codes = evidence.codes(name)
-    for other in names:
-        if other == name or not id_tier(other):
-            continue
-        pairs = codes * (evidence.distinct(other) + 1) + evidence.codes(other)
-        blocks = 1 + int((pairs[1:] != pairs[:-1]).sum())
-        if blocks == len(np.unique(pairs)) < len(pairs) and blocks > evidence.distinct(name):
-            outer, inner = (name, other) if evidence.is_contiguous(name) else (other, name)
-            raise evidence.table.faults.error(
-                "choice",
-                f"no single column tells the sequences apart: {inner!r} starts again, and only"
-                f" {outer!r} and {inner!r} together name a sequence",
-                "Join the two in a new column, as s1-1, and name it with --id NAME; --group"
-                f" {outer} then keeps each {outer} in one split.",
-            )
+    others = [other for other in names if other != name and id_tier(other)][:8]
+    for several in (*combinations(others, 1), *combinations(others, 2)):
+        codes = [evidence.codes(other) for other in (name, *several)]
+        together = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].reshape(-1)
+        blocks = 1 + int((together[1:] != together[:-1]).sum())
+        whole = blocks == int(together.max()) + 1 and blocks > evidence.distinct(name)
+        if whole and 2 * blocks <= len(together):  # a recording has two rows or more
+            return tuple(sorted((name, *several), key=lambda n: int(evidence.starts(n).sum())))
+    return ()
 
 
-def refuse_restarts(
-    evidence: Evidence, name: str, names: Sequence[str], clocks: Sequence[str]
-) -> None:
-    """Raise DataError if the time starts again within most sequences of a guessed id.
+def find_restart(evidence: Evidence, name: str, clocks: Sequence[str]) -> str | None:
+    """Return the time that starts again within most sequences of a guessed id.
 
     Such a column names what several recordings are of, such as a user.
 
     Args:
         name: the column that looks like the id.
-        names: all columns that may complete it.
         clocks: the columns that may be the time.
     """
     starts = evidence.starts(name)
     falls = {clock: evidence.falls(clock, starts) for clock in clocks}
     if not falls:
-        return
+        return None
     clock = min(falls, key=lambda clock: int(falls[clock].sum()))
     falling = len(np.unique((np.cumsum(starts) - 1)[falls[clock]]))
     # A few faults in the order of rows are reported as faults.
-    if 2 * falling <= int(starts.sum()) or evidence.rises(clock, starts) < 0.5:
-        return
-    refuse_pairs(evidence, name, names)
-    raise evidence.table.faults.error(
+    few = 2 * falling <= int(starts.sum()) or evidence.rises(clock, starts) < 0.5
+    return None if few else clock
+
+
+def refuse_restart(evidence: Evidence, name: str, clock: str) -> DataError:
+    """Return the error for a guessed id within whose sequences a time starts again."""
+    count = int(evidence.falls(clock, evidence.starts(name)).sum())
+    return evidence.table.faults.error(
         "choice",
         f"column {name!r} looks like the id of a sequence, but the time {clock!r} starts again"
-        f" {int(falls[clock].sum()):,} times within its sequences",
+        f" {count:,} times within its sequences",
         "If each start is a new recording, number the recordings in a new column and name it"
         f" with --id NAME; --group {name} then keeps each {name} in one split. If the rows"
         f" are only out of order, sort them and say --id {name} --time {clock}.",

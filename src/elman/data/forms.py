@@ -145,7 +145,7 @@ def _check_units(table: Table, units: Mapping[str, str]) -> None:
 def tell_forms(schema: Schema, table: Table) -> None:
     """Record how the numbers of the columns that are read differ from plain ones."""
     read = [*schema.values, *schema.target, *([schema.time] if schema.time else [])]
-    columns = [table.columns[name] for name in read]
+    columns = [table.columns[name] for name in read if name in table.columns]
     texts = [c for c in columns if isinstance(c, TextColumn) and not isinstance(c, NumberColumn)]
     texts = [column for column in texts if column.form is not None]
     _tell_decimals(schema, texts)

@@ -6,17 +6,21 @@ of a file are both likely, the caller is asked, with the flags of both.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from elman.data.columns import join_columns
 from elman.data.dataset import Sure
 from elman.data.evidence import (
     Evidence,
+    find_pair,
+    find_restart,
     id_tier,
     is_counter_name,
-    refuse_pairs,
-    refuse_restarts,
+    refuse_restart,
     time_tier,
 )
 from elman.data.faults import is_number, list_names
@@ -133,13 +137,19 @@ class Guesser:
         times = [c for c in self._clocks() if c != name]
         clocks = [c for c in times if evidence.rises(c, starts) >= RISING]
         contiguous = evidence.is_contiguous(name)
-        refuse_restarts(evidence, name, self.rest, times)
+        restart = find_restart(evidence, name, times)
+        if restart or not clocks or not contiguous:
+            pair = find_pair(evidence, name, self.rest)
+            if pair:
+                self._join_ids(pair)
+                return
+        if restart:
+            raise refuse_restart(evidence, name, restart)
         why = "by its name" if id_tier(name) else f"{clocks[0]!r} starts again with each value"
         sure: Sure = "likely"
         if id_tier(name) and contiguous and (clocks or id_tier(name) > 1):
             sure = "sure"
         elif not contiguous:
-            refuse_pairs(evidence, name, self.rest)
             sure, why = "unsure", f"{why}, but its rows are scattered over the file"
         others = [
             n
@@ -153,6 +163,21 @@ class Guesser:
             why += f"; {list_names(others, 2)} could be it as well"
             sure = "likely" if sure == "sure" else sure
         self.schema.guess("id", [name], why, sure)
+
+    def _join_ids(self, names: tuple[str, ...]) -> None:
+        """Set several columns that name a sequence together."""
+        self.schema.id = ",".join(names)
+        join_columns(self.table, self.schema.id)
+        *others, last = map(repr, names)
+        why = f"only {', '.join(others)} and {last} together tell sequences apart"
+        self.schema.guess("id", names, why, flag=f"--id {self.schema.id}")
+        for guess in self.schema.guesses:
+            if guess.role == "format" and guess.flag == "--format steps":
+                at = self.schema.guesses.index(guess)
+                reason = f"columns {', '.join(others)} and {last} repeat"
+                self.schema.guesses[at] = dataclasses.replace(guess, reason=reason)
+        # The last one only counts within the others; those are groups.
+        self.rest.remove(names[-1])
 
     def _is_one_recording(self) -> bool:
         """Whether all rows are steps of one recording: the time rises from the first to the last.
@@ -210,6 +235,8 @@ class Guesser:
         """Set the column of times: named so, and rising within every sequence."""
         schema, evidence = self.schema, self.evidence
         starts = evidence.starts(schema.id)
+        if self._join_times(starts):
+            return
         clocks = [name for name in self._clocks() if name != schema.id]
         rising = [name for name in clocks if evidence.rises(name, starts) >= RISING]
         named = [
@@ -229,6 +256,24 @@ class Guesser:
             self._tell_time(found[0], found[0] in rising)
         else:
             schema.guess("time", (), "none found, so steps are in the order of the file")
+
+    def _join_times(self, starts: NDArray[np.bool_]) -> bool:
+        """Set a column of dates and one of clock times as the time, if they are it together."""
+        evidence = self.evidence
+        free = [name for name in self.rest if name not in self.chosen]
+        dates = [n for n in free if evidence.is_dated(n) and evidence.rises(n, starts) < RISING]
+        clocks = [n for n in free if evidence.is_clock(n)] if len(dates) == 1 else []
+        if len(clocks) != 1:
+            return False
+        name = f"{dates[0]},{clocks[0]}"
+        join_columns(self.table, name, " ")
+        found = evidence.moments(name)
+        if found is None or not found.form.is_dated or evidence.rises(name, starts) < RISING:
+            return False
+        self.schema.time = name
+        why = f"a date and a clock time, which rise together; {found.form.words}"
+        self.schema.guess("time", [dates[0], clocks[0]], why, "sure", flag=f"--time {name}")
+        return True
 
     def _tell_time(self, name: str, rises: bool) -> None:
         """Set the column of times, and record why and how its cells are read."""
@@ -334,12 +379,19 @@ def ask_text_or_steps(guesser: Guesser, name: str) -> None:
     )
 
 
-def ask_for_inputs(table: Table, inputs: list[str]) -> DataError:
-    """Return the question which of several columns is the sequence."""
-    return table.faults.error(
+def ask_person_or_rows(guesser: Guesser) -> None:
+    """Ask whether the rows of a person are the steps of one sequence, or a sequence each."""
+    name, table = guesser.schema.id, guesser.table
+    if guesser.known_form or name not in table.columns:
+        return
+    free = (n for n in guesser.rest if n != name and n not in guesser.schema.target)
+    count = sum(table.columns[n].is_numeric for n in free)
+    if count < 2:
+        return
+    raise table.faults.error(
         "choice",
-        f"several columns could be the sequence: {list_names(inputs)}"
-        if inputs
-        else f"no column is left to be the sequence; there are {list_names(table.names)}",
-        "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
+        f"the rows of each {name!r} could be the steps of one sequence, or each row a sequence of"
+        f" {count} steps, and no column holds times",
+        f"Is each row a time step? Then say --id {name}. Is each row a sequence of {count} steps?"
+        f" Then say --format rows; --group {name} keeps those of one {name} in one split.",
     )

@@ -11,7 +11,7 @@ from elman.data.evidence import Evidence, id_tier, split_words, time_tier
 from elman.data.faults import list_names, unknown_name
 from elman.data.moments import DateOrder
 from elman.data.table import Table, rejoin_names
-from elman.errors import SettingsError
+from elman.errors import DataError, SettingsError
 from elman.tasks import TASKS, TaskName
 
 # Usual names in public data sets. Names in an earlier list win; if two names from one list occur,
@@ -366,6 +366,17 @@ def need_target(
     )
 
 
+def ask_for_inputs(table: Table, inputs: list[str]) -> DataError:
+    """Return the question which of several columns is the sequence."""
+    return table.faults.error(
+        "choice",
+        f"several columns could be the sequence: {list_names(inputs)}"
+        if inputs
+        else f"no column is left to be the sequence; there are {list_names(table.names)}",
+        "Choose a column of text with --text NAME, or of numbers with --values NAMES.",
+    )
+
+
 def refuse_twice(schema: Schema, table: Table) -> None:
     """Refuse a column that does not exist or is named for two roles."""
     taken: dict[str, str] = {}
@@ -380,7 +391,8 @@ def refuse_twice(schema: Schema, table: Table) -> None:
     for flag, name in roles:
         if name is None:
             continue
-        table.column(name, f"{flag} NAME")
+        if name not in table.joined:
+            table.column(name, f"{flag} NAME")
         if name in taken:
             raise table.faults.error(
                 "choice",

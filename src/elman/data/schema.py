@@ -12,20 +12,33 @@ from elman.data.columns import join_columns
 from elman.data.dataset import Format, Sure
 from elman.data.evidence import Evidence, id_tier, time_tier
 from elman.data.faults import list_names
-from elman.data.groups import judge_keys, set_aside, set_constants_aside, set_counters_aside
-from elman.data.guessing import Guesser, ask_for_inputs, ask_rows_or_steps, ask_text_or_steps
+from elman.data.groups import (
+    is_person_name,
+    judge_keys,
+    set_aside,
+    set_constants_aside,
+    set_counters_aside,
+)
+from elman.data.guessing import (
+    Guesser,
+    ask_person_or_rows,
+    ask_rows_or_steps,
+    ask_text_or_steps,
+)
 from elman.data.roles import (
     SEQUENCE_NAMES,
     TEXT_NAMES,
     TOKEN_NAMES,
     ReadOptions,
     Schema,
+    ask_for_inputs,
     choose_target,
     guess_target,
     is_named,
     label_candidates,
     need_target,
     refuse_twice,
+    split_target,
 )
 from elman.data.series import use_series
 from elman.data.static import choose_static, step_options
@@ -73,8 +86,9 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     schema.time = options.time or (layout.time if layout else None)
     if layout and layout.format == "rows" and not options.id and schema.id not in table.columns:
         schema.id = None  # it only names the rows
+    marks = {"--id NAME": "-", "--time NAME": " "}  # between the cells of several columns
     for name, flag in ((schema.id, "--id NAME"), (schema.time, "--time NAME")):
-        if name is not None and not join_columns(table, name):
+        if name is not None and not join_columns(table, name, marks[flag]):
             table.column(name, flag)
     guesser = Guesser(schema, table, options, rest, form)
     form = form or guesser.guess_form()
@@ -161,7 +175,12 @@ def _choose_id_and_time(guesser: Guesser, rest: list[str]) -> list[str]:
             guesser.tell_id()
         if schema.time is None and not guesser.table.blocks:
             guesser.guess_time()
-    return [name for name in rest if name not in (schema.id, schema.time)]
+        if not options.id and schema.time is None and is_person_name(str(schema.id)):
+            ask_person_or_rows(guesser)
+    # Of several columns that name a sequence the others are groups; the last only counts in them.
+    parts = split_target(schema.id, rest) if schema.id else []
+    times = split_target(schema.time, rest) if schema.time else []
+    return [name for name in rest if name not in (schema.id, *parts[-1:], *times)]
 
 
 def _choose_categories(

@@ -133,18 +133,7 @@ def _read_files(
 ) -> tuple[Dataset, Dataset, Dataset, list[str]]:
     """Return all data, the training and test split, and notes, for files."""
     suggest_builtin(settings.data)
-    whole = read(
-        settings.data,
-        labelled=True,
-        task=settings.task,
-        group=None if settings.group == CONTENT else settings.group,
-        time_difference=settings.time_difference,
-        **{
-            name: value
-            for name in READING_SETTINGS
-            if (value := getattr(settings, name)) is not None
-        },
-    )
+    whole = _read_whole(settings)
     sources = (settings.test, _validation_source(settings, len(whole), training_settings))
     held_out = sum(not isinstance(source, str) and source != 0 for source in sources)
     if not held_out and (settings.split or settings.group):
@@ -175,6 +164,21 @@ def _read_files(
     what = f"{len(test.inputs[0]):,} steps" if single else f"{len(test):,} sequences"
     notes = [f"test split: {what} held out ({share:.0%}{how}); --test", *notes]
     return whole, training, test, notes
+
+
+def _read_whole(settings: DataSettings) -> Dataset:
+    """Read the file of the settings; with `--window`, rows of few numbers can only be steps."""
+    options: dict[str, Any] = {
+        name: value for name in READING_SETTINGS if (value := getattr(settings, name)) is not None
+    }
+    options |= {"task": settings.task, "time_difference": settings.time_difference}
+    options["group"] = None if settings.group == CONTENT else settings.group
+    try:
+        return read(settings.data, labelled=True, **options)
+    except DataError as error:
+        if settings.window is None or settings.format or "--format steps" not in error.remedy:
+            raise
+        return read(settings.data, labelled=True, **{**options, "format": "steps"})
 
 
 def _divide_by_guess(settings: DataSettings, whole: Dataset) -> DataSettings:
