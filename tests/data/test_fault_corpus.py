@@ -343,9 +343,9 @@ FAULTS = [
         ("y/1.npy", "in the first file"),
     ),
     # Compression, and files of other programs.
-    Fault("a.csv", text(bz2.compress(b"a,b\n1,2\n")), "compressed", None, None, ("bunzip2",)),
-    Fault("a.csv", text(lzma.compress(b"a,b\n1,2\n")), "compressed", None, None, ("unxz",)),
-    Fault("a.jsonl", text(b"\x28\xb5\x2f\xfd.."), "compressed", None, None, ("unzstd",)),
+    Fault("a.csv", text(bz2.compress(b"a,b\n1,2\n")[:-4]), "damaged", None, None, ("bunzip2",)),
+    Fault("a.csv", text(lzma.compress(b"a,b\n1,2\n")[:-4]), "damaged", None, None, ("unxz",)),
+    Fault("a.jsonl", text(b"\x28\xb5\x2f\xfd.."), "damaged", None, None, ("unzstd",)),
     Fault("a.csv", text(b"\x93NUMPY\x01\x00"), "compressed", None, None, (".npy",)),
     Fault("a.dat", text(b"\x89HDF\r\n\x1a\n"), "compressed", None, None, ("HDF5", "numpy.savez")),
 ]

@@ -17,7 +17,7 @@ from elman.data.readers import TextFile, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
 from elman.data.readers.arrays import read_arrays
 from elman.data.readers.conll import holds_sentences, read_conll
-from elman.data.readers.csv import fill_down, read_csv
+from elman.data.readers.csv import read_csv
 from elman.data.readers.dialect import HEAD
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame
@@ -29,7 +29,7 @@ from elman.data.series import expand_steps
 from elman.data.table import Table
 from elman.data.targets import find_doubtful_labels
 from elman.errors import SettingsError, nearest
-from elman.formats import KINDS, READABLE
+from elman.formats import KINDS, PACKED, READABLE, ending_of
 from elman.tasks import TASKS, TaskName
 
 # The kinds of file that can hold each format. Text with another ending is read as the first kind.
@@ -248,16 +248,7 @@ def _read_table(
     elif kind == "frame":
         table = read_frame(content, faults, options, records=form == "jsonl")
     else:
-        delimiter = layout.delimiter or None if layout else None
-        table = read_csv(
-            content,
-            faults,
-            delimiter=delimiter,
-            header=options.header,
-            skip_lines=options.skip_lines,
-            layout=layout,
-        )
-        table = fill_down(table, options.id or (layout.id if layout else None))
+        table = read_csv(content, faults, options)
     if note:
         options = dataclasses.replace(options, notes=(*options.notes, note))
     return table, options, form
@@ -265,10 +256,16 @@ def _read_table(
 
 def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     """Return the kind of file, its text, path or frame, and a note if the kind was guessed."""
-    ending = path.suffix.lower()
+    ending = ending_of(path.name)
     kind = "folder" if path.is_dir() else KINDS.get(ending, "")
     if kind in ("folder", "arrays", "frame", "arff"):
         refuse_missing(path, faults.source)
+        if kind != "arff" and path.suffix.lower() in PACKED:
+            raise faults.error(
+                "compressed",
+                f"a compressed {ending} file is not read",
+                "Unpack it first; Parquet, Feather, Arrow and .npz files are compressed inside.",
+            )
         if form is not None and kind not in FORMATS[form]:
             raise faults.error(
                 "format",
@@ -279,6 +276,9 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
             return kind, load_frame(path, faults.source), ""
         return kind, load_text(path, faults.source) if kind == "arff" else path, ""
     file = TextFile(path, faults.source)
+    if file.name != path.name:  # the name of the file in a zip archive
+        ending = ending_of(file.name)
+        kind = KINDS.get(ending, "")
     if form is not None:
         # JSON can hold a table too; any other text is what the format says.
         kind = kind if kind in ("jsonl", "conll") and kind in FORMATS[form] else FORMATS[form][0]

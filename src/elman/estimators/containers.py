@@ -12,7 +12,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from elman.estimators.conversions import (
     to_array,
     unwrap,
 )
-from elman.formats import KINDS
+from elman.formats import is_file_name
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContai
 
 def is_path(X: Any) -> bool:
     """Whether X is a file or folder: a path object, or a string that ends like a file we read."""
-    return isinstance(X, os.PathLike) or (isinstance(X, str) and Path(X).suffix.lower() in KINDS)
+    return isinstance(X, os.PathLike) or (isinstance(X, str) and is_file_name(X))
 
 
 def check_steps(estimator: Any, container: InputContainer) -> None:

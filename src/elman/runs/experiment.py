@@ -24,7 +24,7 @@ from elman.estimators.estimators import ESTIMATORS
 from elman.estimators.parameters import refuse_missing_device
 from elman.evaluate import Report
 from elman.explain import Diagnosis
-from elman.formats import KINDS
+from elman.formats import KINDS, ending_of
 from elman.runs import report_page
 from elman.runs.advice import advise, last_lines
 from elman.runs.config import RunSettings, settings_hash, to_toml
@@ -170,8 +170,8 @@ def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> No
         check_output_folder(out, overwrite)
     refuse_missing_device(settings.training.device)
     data = settings.data
-    ending = Path(data.data).suffix.lower()
-    numbers = data.format == "ts" or KINDS.get(ending) == "ts" or (data.values and not data.text)
+    kind = KINDS.get(ending_of(data.data))
+    numbers = data.format == "ts" or kind == "ts" or (data.values and not data.text)
     if numbers and not data.categories and settings.model.embedding_size is not None:
         raise SettingsError(
             f"embedding_size: got {settings.model.embedding_size!r}, but the sequences are "

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import difflib
+import gzip
 import io
+import lzma
+import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from elman.errors import DataError
-from elman.formats import KINDS, READABLE
+from elman.formats import READABLE, is_file_name
 
 LONGEST_LINE = 64 << 20  # bytes; reading stops there, the file probably has no line ends
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
 # First bytes of files often passed as text; the remedy says how to convert them.
 _MAGIC = {
-    b"\x1f\x8b": ("gzip-compressed", "Unpack it first: `gunzip FILE`."),
-    b"BZh": ("bzip2-compressed", "Unpack it first: `bunzip2 FILE`."),
-    b"\xfd7zXZ": ("xz-compressed", "Unpack it first: `unxz FILE`."),
-    b"\x28\xb5\x2f\xfd": ("zstd-compressed", "Unpack it first: `unzstd FILE`."),
-    b"PK\x03\x04": (
-        "a zip archive or spreadsheet",
-        "Unpack it, or save the sheet as CSV (UTF-8); arrays are called .npz.",
-    ),
+    b"\x1f\x8b": ("gzip-compressed twice", "Unpack it first: `gunzip FILE`."),
+    b"BZh": ("bzip2-compressed twice", "Unpack it first: `bunzip2 FILE`."),
+    b"\xfd7zXZ": ("xz-compressed twice", "Unpack it first: `unxz FILE`."),
+    b"\x28\xb5\x2f\xfd": ("zstd-compressed twice", "Unpack it first: `unzstd FILE`."),
+    b"PK\x03\x04": ("a zip archive in a compressed file", "Unpack it first: `unzip FILE`."),
+    b"\x04\x22\x4d\x18": ("lz4-compressed", "Unpack it first: `unlz4 FILE`."),
+    b"\x1f\x9d": ("compressed by compress", "Unpack it first: `uncompress FILE`."),
+    b"7z\xbc\xaf": ("a 7z archive", "Unpack it first: `7z x FILE`."),
+    b"Rar!": ("a RAR archive", "Unpack it first: `unrar x FILE`."),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet of Excel", "Save the sheet as CSV (UTF-8)."),
     b"PAR1": ("a Parquet file", "Rename it to end in .parquet."),
     b"ARROW1": ("an Arrow file", "Rename it to end in .arrow."),
     b"\x93NUMPY": ("a NumPy array", "Rename it to end in .npy."),
     b"\x89HDF": ("an HDF5 file", "Save the arrays with numpy.savez."),
 }
+# First bytes of compressed files: the name of the compression, and the tool that unpacks it.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+_DAMAGED = (
+    *(EOFError, OSError, ValueError, RuntimeError),
+    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
+# A file of text rarely unpacks to more than 20 times its size; one of zeros to 1,000 times.
+_MOST_GROWTH = 100
+_ALWAYS_UNPACKED = 64 << 20  # bytes to which every file may unpack
 _UTF8 = "Save the file as UTF-8"
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n\s*\S")
 _FIRST_LINES = 200
@@ -42,10 +65,11 @@ class TextFile:
     A file is never held as a whole, unless its whole text is asked for.
 
     Args:
-        path: of the file, or its bytes.
+        path: of the file, or its bytes. A compressed file is unpacked into memory.
         source: name of the file in messages.
 
     Attributes:
+        name: of the file, or of the file in a zip archive.
         start: bytes before the text: those of a byte order mark.
         size: bytes of the file.
 
@@ -54,9 +78,13 @@ class TextFile:
 
     def __init__(self, path: Path | bytes, source: str) -> None:
         self.path, self.source = path, source
+        self.name = ""
         if isinstance(path, Path):
+            self.name = path.name
             refuse_missing(path, source)
         try:
+            if isinstance(path, Path) and (unpacked := unpack(path, source)):
+                self.path, self.name = unpacked
             self._check()
         except OSError as error:
             raise DataError(
@@ -216,6 +244,96 @@ def load_text(path: Path, source: str) -> str:
     return TextFile(path, source).text()
 
 
+def unpack(path: Path, source: str) -> tuple[bytes, str] | None:
+    """Return the content of a compressed file and its name; None if it is not compressed.
+
+    Raises: DataError if it is damaged, has several files, or unpacks to unlikely many bytes.
+    """
+    import pyarrow as pa
+
+    if path.is_dir():
+        return None
+    with path.open("rb") as file:
+        magic = file.read(6)
+        kind, tool = next((own for key, own in _PACKED.items() if magic.startswith(key)), ("", ""))
+        if not kind:
+            return None
+        file.seek(0)
+        size = path.stat().st_size
+        name = path.name
+        try:
+            if kind == "zip":
+                archive = zipfile.ZipFile(file)
+                member = _only_member(archive, source)
+                stream: Any = archive.open(member)
+                name = member.filename
+            elif kind == "zstd":
+                stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+            else:
+                openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+                stream = openers[kind](file)
+            with stream:
+                return _read_limited(stream, size, source, tool), name
+        except DataError:
+            raise
+        except _DAMAGED as error:
+            what = "zip archive or spreadsheet" if kind == "zip" else f"{kind} file"
+            raise DataError(
+                f"the {what} is damaged or was cut off: {str(error).rstrip('.') or 'no end'}",
+                remedy=f"Copy or download it again; `{tool} -t FILE` tests it."
+                + " Save a sheet as CSV (UTF-8)." * (kind == "zip"),
+                source=source,
+                rule="damaged",
+            ) from None
+
+
+def _read_limited(stream: Any, size: int, source: str, tool: str) -> bytes:
+    """Return what a stream of `size` compressed bytes unpacks to."""
+    most = max(_ALWAYS_UNPACKED, _MOST_GROWTH * size)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    most = min(most, memory // 2)
+    content = io.BytesIO()
+    while block := stream.read(_CHUNK):
+        if content.tell() + len(block) > most:
+            raise DataError(
+                f"{size:,} compressed bytes unpack to more than {most >> 20:,} MiB",
+                remedy=f"If the file is what it should be, unpack it first: `{tool} FILE`.",
+                source=source,
+                rule="compressed",
+            )
+        content.write(block)
+    return content.getvalue()
+
+
+def _only_member(archive: zipfile.ZipFile, source: str) -> zipfile.ZipInfo:
+    """Return the only file of a zip archive; refuse spreadsheets and several files."""
+    members = [own for own in archive.infolist() if not own.is_dir()]
+    names = [own.filename for own in members]
+    # The Finder adds files for itself.
+    kept = [own for own in members if not own.filename.startswith(("__MACOSX/", "."))]
+    if names and all(name.endswith(".npy") for name in names):
+        raise DataError(
+            "the file is NumPy arrays, expected text",
+            remedy="Rename it to end in .npz.",
+            source=source,
+            rule="compressed",
+        )
+    if len(kept) == 1 and "[Content_Types].xml" not in names and "mimetype" not in names:
+        return kept[0]
+    office = "[Content_Types].xml" in names or "mimetype" in names
+    listed = ", ".join(map(repr, names[:3])) + ", ..." * (len(names) > 3)
+    raise DataError(
+        "the file is a spreadsheet, expected text"
+        if office
+        else f"the zip archive holds {len(kept):,} files ({listed}), expected one",
+        remedy="Save the sheet as CSV (UTF-8)."
+        if office
+        else "Unpack it first: `unzip FILE`; arrays are called .npz.",
+        source=source,
+        rule="compressed",
+    )
+
+
 def refuse_missing(path: Path, source: str) -> None:
     """Raise a DataError naming similar files if nothing is at `path`."""
     if not path.exists():
@@ -252,6 +370,6 @@ def _missing(path: Path, source: str) -> DataError:
 
 
 def _list_folder(folder: Path) -> str:
-    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in KINDS)
+    names = sorted(p.name for p in folder.iterdir() if is_file_name(p.name))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f" The folder holds {', '.join(map(repr, names[:5]))}{more}." if names else ""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import TextColumn
-from elman.data.dataset import Guess, Layout
+from elman.data.dataset import Guess
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, format_count
 from elman.data.readers import TextFile
@@ -35,6 +35,7 @@ from elman.data.readers.dialect import (
 )
 from elman.data.readers.fast import read_cells
 from elman.data.readers.header import COMMENTS
+from elman.data.roles import ReadOptions
 from elman.data.table import Rows, Table
 
 _TOTALS = frozenset(
@@ -48,27 +49,27 @@ _BATCH = 200_000  # cells that are held as Python's strings at once
 
 
 def read_csv(
-    file: TextFile,
-    faults: Faults,
-    *,
-    delimiter: str | None = None,
-    header: bool | None = None,
-    skip_lines: int | None = None,
-    layout: Layout | None = None,
+    file: TextFile, faults: Faults, options: ReadOptions, first: Table | None = None
 ) -> Table:
     """Split a CSV or TSV text into cells; rows of another width are faults and left out.
 
     Args:
-        delimiter, header, skip_lines, layout: as for `find_dialect`.
+        first: of the same folder; has a header and a delimiter as the other files.
     Raises: DataError for a bad header.
     """
     before = faults.total
     head = file.head(HEAD)
+    layout = options.layout
+    delimiter = first.delimiter if first else layout.delimiter if layout else None
+    skip_lines = options.skip_lines
+    if skip_lines is None and layout:
+        skip_lines = layout.skip_lines
     dialect = find_dialect(
         head,
         faults,
-        delimiter=delimiter,
-        header=header,
+        # A single column does not reveal it; the delimiter of a frame is empty.
+        delimiter=delimiter or None,
+        header=first.header if first else options.header,
         skip_lines=skip_lines,
         layout=layout,
     )
@@ -85,7 +86,8 @@ def read_csv(
     for name, unit in zip(dialect.names, dialect.units, strict=False):
         columns[name].unit = columns[name].header_unit = unit
     mark, unnamed = dialect.delimiter, dialect.unnamed
-    return Table("table", columns, rows, len(lines), mark, dialect.header, unnamed)
+    table = Table("table", columns, rows, len(lines), mark, dialect.header, unnamed)
+    return _fill_down(table, options.id or (layout.id if layout else None))
 
 
 def _read_carefully(
@@ -210,7 +212,7 @@ def _has_more(file: TextFile, dialect: Dialect, above: list[str], start: int) ->
     return False
 
 
-def fill_down(table: Table, named: str | None) -> Table:
+def _fill_down(table: Table, named: str | None) -> Table:
     """Return a table in which a sequence that is named once has its name in every row.
 
     Args:

@@ -22,6 +22,7 @@ from elman.data.roles import ReadOptions
 from elman.data.series import SeriesCells, SeriesForm, find_series
 from elman.data.table import Column, Rows, Table
 from elman.errors import DataError
+from elman.formats import ending_of
 
 FILE, CLASS = "file name", "folder name"
 _LINE = "value"  # channel of files that hold one line of numbers
@@ -46,7 +47,7 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             f"To use the model: elman predict {path} DATA, or elman evaluate.",
         )
     files, left = _list_files(path, faults)
-    kinds = {ENDINGS[file.suffix.lower()] for file in files}
+    kinds = {ENDINGS[ending_of(file.name)] for file in files}
     if len(kinds) > 1:
         raise faults.error(
             "kind",
@@ -123,13 +124,13 @@ def _list_files(path: Path, faults: Faults) -> tuple[list[Path], list[str]]:
     left = [p.name for p in beside] if classes else []
     files = files if classes else beside
     for file in files:
-        if file.suffix.lower() not in ENDINGS:
+        if ending_of(file.name) not in ENDINGS:
             faults.add(
                 "ending",
                 f"files ending in {file.suffix!r} are not read here: {file.relative_to(path)}",
                 f"A file a sequence may be {_READ}; remove others.",
             )
-    files = [file for file in files if file.suffix.lower() in ENDINGS]
+    files = [file for file in files if ending_of(file.name) in ENDINGS]
     if not files:
         faults.stop()
         raise faults.error(
@@ -152,9 +153,8 @@ def _read_file(
     Args:
         rows: what `_find_numbers` says of text files.
     """
-    layout = options.layout
     first = tables[0][1] if tables else None
-    kind = ENDINGS[file.suffix.lower()]
+    kind = ENDINGS[ending_of(file.name)]
     if kind == "text" and rows == "steps":
         return _read_line(load_text(file, own.source), own)
     if kind == "text" and not rows:
@@ -165,17 +165,7 @@ def _read_file(
     if kind == "array":
         table = _read_array(file, own)
     else:
-        # Taken from the first file: a single column or numbers alone do not reveal them.
-        header = first.header if first else options.header
-        mark = first.delimiter if first else layout.delimiter if layout else None
-        table = read_csv(
-            TextFile(file, own.source),
-            own,
-            delimiter=mark,
-            header=header,
-            skip_lines=options.skip_lines,
-            layout=layout,
-        )
+        table = read_csv(TextFile(file, own.source), own, options, first)
     if first and table.names != first.names:
         raise own.error(
             "columns",
