@@ -148,6 +148,15 @@ def test_lists_per_channel(path: Path) -> None:
     assert named.layout.format == "jsonl" and named.layout.channels == ("acc[1]", "acc[2]")
 
 
+def test_a_label_in_an_inner_object(path: Path) -> None:
+    hits = [{"_id": i, "_source": {"values": [1, i], "label": "uv"[i]}} for i in range(2)]
+    data = load(path, json.dumps({"took": 1, "hits": {"total": 2, "hits": hits}}))
+    assert (data.layout.target, labels(data)) == ("_source.label", ["u", "v"])
+    assert lists(data) == [[[1.0], [0.0]], [[1.0], [1.0]]]
+    coordinates = [{"at": {"x": [1, 2.5], "y": [3, 4]}} for _ in range(2)]
+    assert load(path, json.dumps(coordinates)).layout.channels == ("at.x", "at.y")
+
+
 def test_objects_without_lists_are_rows(path: Path) -> None:
     log = [
         {"ts": f"2024-01-01T00:00:{i:02d}", "device": f"d{i // 10}", "temp": i % 7 + 0.5}
@@ -207,7 +216,9 @@ def test_numbers_written_as_text(path: Path) -> None:
         ('{"a":' * 50_000, 1, ("recursion",)),
         ('[\n{"sequence": [1, Infinity], "label": 1}]', 2, ("Infinity is no number",)),
         ('[\n\n{"tokens": ["\\ud800"], "label": 1}]', 3, ("surrogate",)),
-        (json.dumps({"x": [[1, 2], [3, 4]], "label": ["a", "b"]}), None, ("--format rows",)),
+        (json.dumps({"x": [[1, 2], [3, 4]], "z": [0.5, 1]}), None, ("--format rows",)),
+        (json.dumps({"train": {"x": [[1]]}, "test": {"x": [[1]]}}), None, ("splits", "jq .train")),
+        (lines([{"label": "a"}, {"label": "b", "x": [1]}]), None, ("no key is known",)),
         (lines([STEPS[0], {**STEPS[1], "steps": []}]), 2, ("empty sequence", "'steps'")),
         (lines([STEPS[0], {**STEPS[1], "steps": 5}]), 2, ("expected a list of objects",)),
         (lines([{"a": [1.5, 2], "b": [1], "label": 1}]), 1, ("'b' has 1 value, expected 2",)),
@@ -224,7 +235,10 @@ def test_faults(text: str, line: int | None, parts: tuple[str, ...], path: Path)
 
 def test_flags_decide_what_the_only_object_is(path: Path) -> None:
     text = json.dumps({"x": [[1, 2], [3, 4]], "label": ["a", "b"]})
-    several = load(path, text, format="rows")
+    several = load(path, text)
+    (guess,) = [guess for guess in several.layout.guesses if guess.role == "format"]
+    assert (guess.flag, guess.change) == ("--format rows", "--format jsonl")
+    assert lists(load(path, text, format="rows")) == lists(several)
     assert lists(several) == [[[1.0], [2.0]], [[3.0], [4.0]]]
     assert lists(load(path, text, layout=several.layout)) == lists(several)
     one = load(path, text, format="jsonl")

@@ -291,7 +291,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
         return kind, _content(kind, file), ""
     if kind:
         # A CSV file may start with a brace in a cell, but hardly with the key of an object.
-        if kind == "table" and file.beginning().startswith('{"'):
+        if kind == "table" and "".join(file.beginning()[:50].split())[:2] in ('{"', "[{"):
             raise faults.error(
                 "format",
                 f"the name ends in {ending!r}, but the file holds JSON objects",

@@ -8,13 +8,16 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from elman.data.dataset import Guess
 from elman.data.evidence import time_tier
 from elman.data.faults import Faults, describe_value, list_names
 from elman.data.roles import TARGET_NAMES, is_named
+from elman.errors import DataError
 
 DEEPEST = 3  # objects around the list of sequences
 _SPACE = re.compile(r"[ \t\r\n\ufeff\x1e]*")  # concatenated files have byte order marks inside
 _BETWEEN = re.compile(r"[ \t\r\n\ufeff\x1e,]*")
+_SPLITS = ("train", "training", "test", "valid", "validation", "val", "dev", "eval")
 _SAMPLE = 20  # lines that tell whether each holds an object
 LINE = 'Write one whole object a line, as {"tokens": [...], "label": ...}.'
 
@@ -83,13 +86,7 @@ def _is_document(text: str) -> bool:
         return False
     # A broken first line is followed by whole objects, which in a list would end in commas.
     whole = sum(map(_is_object, lines[1:]))
-    if 2 * whole < len(lines):
-        return True
-    try:
-        json.loads(rest)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return 2 * whole < len(lines) or _is_object(rest)
 
 
 def _is_object(line: str) -> bool:
@@ -219,14 +216,12 @@ class _Reader:
         items: list[Located] = []
         self.at += 1
         self._skip()
-        if self._take("]"):
-            return items
-        while True:
+        while not self._take("]"):
+            if items:
+                self._expect(",")
             items.append(self._decode())
             self._skip()
-            if self._take("]"):
-                return items
-            self._expect(",")
+        return items
 
     def _read_object(self, depth: int, line: int) -> Located:
         value: dict[str, Any] = {}
@@ -234,6 +229,8 @@ class _Reader:
         self.at += 1
         self._skip()
         while not self._take("}"):
+            if items:
+                self._expect(",")
             if not self.text.startswith('"', self.at):
                 raise self._error("Expecting property name enclosed in double quotes")
             key = self._decode().value
@@ -242,11 +239,6 @@ class _Reader:
             items[key] = self._read(depth + 1)
             value[key] = items[key].value
             self._skip()
-            if self._take("}"):
-                break
-            self._expect(",")
-            if self.text.startswith("}", self.at):
-                raise self._error("Expecting property name enclosed in double quotes")
         return Located(value, line, tuple(items.values()))
 
     def _skip(self, space: re.Pattern[str] = _SPACE) -> None:
@@ -297,11 +289,7 @@ def _unwrap(top: Located, faults: Faults, form: str | None, known: Collection[st
         found = list(_find_lists(top, ()))
         if len(found) > 1:
             keys = [".".join(path) for path, _ in found]
-            raise faults.error(
-                "choice",
-                f"{len(found)} keys hold lists of objects: {list_names(keys)}",
-                f"Write each list to a file of its own: jq .{keys[0]} FILE > {keys[0]}.json",
-            )
+            raise _several(keys, "lists of objects", faults)
         if found:
             path, inner = found[0]
             key = ".".join(path)
@@ -309,6 +297,11 @@ def _unwrap(top: Located, faults: Faults, form: str | None, known: Collection[st
             beside = f"; left out beside it: {list_names(left, 4)}" if left else ""
             return Document(inner.items, (f"the objects are those under {key!r}{beside}",))
     return _of_object(top, faults, form)
+
+
+def _several(keys: list[str], what: str, faults: Faults) -> DataError:
+    remedy = f"Write each to a file of its own: jq .{keys[0]} FILE > {keys[0]}.json"
+    return faults.error("choice", f"{len(keys)} keys hold {what}: {list_names(keys)}", remedy)
 
 
 def _is_record(value: dict[str, Any], known: Collection[str]) -> bool:
@@ -337,6 +330,11 @@ def _of_object(top: Located, faults: Faults, form: str | None) -> Document:
     """Return the objects of one object: its columns, its objects by name, or itself."""
     value: dict[str, Any] = top.value
     inner = list(value.values())
+    splits = [
+        key for key in value if key.lower() in _SPLITS and isinstance(value[key], dict | list)
+    ]
+    if len(splits) > 1:
+        raise _several(splits, "splits", faults)
     if form != "jsonl" and len(value) > 1 and all(isinstance(v, dict) and v for v in inner):
         keys = inner[0].keys()
         counted = all(key.isdecimal() for key in keys)
@@ -380,6 +378,11 @@ def _are_columns(lists: dict[str, list[Any]], faults: Faults, form: str | None) 
     # A time for each step.
     if "tags" in lists or any(time_tier(k) and own not in nested for k, own in lists.items()):
         return False
+    if any(is_named(k, TARGET_NAMES) and own not in nested for k, own in lists.items()):
+        why = f"{len(nested[0])} lists and as many labels"
+        guess = Guess("format", (), why, "--format rows", "--format jsonl", "likely")
+        faults.guesses.append(guess)
+        return True
     count, width = len(nested[0]), widths.pop()
     raise faults.error(
         "choice",

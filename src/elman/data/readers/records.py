@@ -8,20 +8,19 @@ per object, whose cells may be lists, or a row per step.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import NumberColumn, TextColumn
+from elman.data.dataset import Guess
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, describe_value, format_count, is_number, list_names
 from elman.data.readers.json import DEEPEST, LINE, Document, Located, parse_json
-from elman.data.readers.jsonl import Record, table_of_records
+from elman.data.readers.jsonl import Record, table_of_records, to_column, write_value
 from elman.data.roles import SEQUENCE_NAMES, TARGET_NAMES, ReadOptions, is_named
-from elman.data.table import Column, Rows, Table
+from elman.data.table import Rows, Table
 
 _USUAL = SEQUENCE_NAMES["jsonl"]
 _NUMBER = "sequence"  # name of the column that numbers objects without an id
@@ -64,6 +63,7 @@ def read_json(
     if records is not found.records:
         keys = [key for key in records[0] if "." in key and key not in found.records[0]]
         notes += (f"nested objects are read as keys such as {list_names(keys, 2)}",)
+        options = _find_nested_label(records[0], options, faults)
     options = dataclasses.replace(options, notes=(*options.notes, *notes))
     found = found._replace(records=records)
     inner = _step_key(found, faults)
@@ -165,6 +165,18 @@ def _rows_of(rows: Sequence[Located], faults: Faults, names: Sequence[str] | Non
 # Objects within objects.
 
 
+def _find_nested_label(first: Record, options: ReadOptions, faults: Faults) -> ReadOptions:
+    """Return the options with the only label of an inner object as target, if no other is."""
+    outer = any(is_named(key, TARGET_NAMES) for key in first if "." not in key)
+    usual = [name for name in TARGET_NAMES if name != "y"]  # x.y is a coordinate
+    found = [k for k in first if "." in k and is_named(k.rpartition(".")[2], usual)]
+    if options.target or options.layout or options.labelled is False or outer or len(found) != 1:
+        return options
+    why, flag = "by its name in the inner object", f"--target {found[0]}"
+    faults.guesses.append(Guess("target", tuple(found), why, flag, "--target NAME", "likely"))
+    return dataclasses.replace(options, target=found[0])
+
+
 def _flatten(found: Records, faults: Faults) -> list[Record]:
     """Return the objects with nested ones as keys `outer.inner`; unchanged if there are none."""
     records = found.records
@@ -220,6 +232,8 @@ def _is_table(records: list[Record], options: ReadOptions) -> bool:
     """Whether objects without lists are rows of a table, and not texts with their labels."""
     if options.id or options.time or options.values or options.categories:
         return True
+    if any(isinstance(value, list) for record in records[:1000] for value in record.values()):
+        return False  # the first object lacks what others have
     keys = list(records[0])
     # A sequence may also be numbered.
     text = [key for key in keys if key.lower() in _USUAL and not _is_number(records[0][key])]
@@ -261,44 +275,11 @@ def _flat_table(found: Records, faults: Faults, options: ReadOptions) -> tuple[T
         for key, count in lacking.items()
         if count
     ]
-    columns = {key: _to_column(key, rows, [own.get(key) for own in records]) for key in keys}
+    columns = {key: to_column(key, rows, [own.get(key) for own in records]) for key in keys}
     table = Table("table", columns, rows, len(records), "", found.header, noun="key")
     if len(notes) > 6:
         notes[5:] = [f"{len(notes) - 5} more keys are missing in some objects"]
     return table, dataclasses.replace(options, notes=(*options.notes, *notes))
-
-
-def _to_column(name: str, rows: Rows, values: list[Any]) -> Column:
-    """Return values as a column: numbers if all are, else text as the file has it."""
-    kinds = set(map(type, values))
-    if kinds <= {int, float, type(None)} and kinds & {int, float}:
-        if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
-            return NumberColumn(name, rows, np.array(values, np.int64))
-        numbers = [math.nan if value is None else _to_float(value) for value in values]
-        return NumberColumn(name, rows, np.array(numbers, np.float64))
-    cells = []
-    for i, value in enumerate(values):
-        if isinstance(value, list | dict):
-            problem = f"{name!r} is {describe_value(value)}, expected one value"
-            rows.fault(i, None, "type", problem, "All objects need the same kind of value.")
-        cells.append(_write(value))
-    return TextColumn(name, rows, cells)
-
-
-def _to_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number of more than 308 digits
-        return math.inf
-
-
-def _write(value: Any) -> str:
-    """Return a value as the cell of a text file."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else str(value)
 
 
 def _read_steps(
@@ -333,7 +314,7 @@ def _read_steps(
             if key != name:
                 column += steps[key] if key in steps else [own.get(key)] * count
     faults.stop()
-    columns = {key: _to_column(key, rows, values) for key, values in cells.items()}
+    columns = {key: to_column(key, rows, values) for key, values in cells.items()}
     what = f"the objects under {inner!r}" if inner else "the values in its lists"
     note = f"each object is a sequence, and {what} are its steps"
     if options.id is None and layout is None:
@@ -396,5 +377,5 @@ def _name_objects(
     named = [key for key in different if id_tier(key)]
     name = known or (max(named, key=id_tier) if named else _NUMBER)
     if name in keys:
-        return name, [_write(record.get(name)) for record in records]
+        return name, [write_value(record.get(name)) for record in records]
     return name, [str(i) for i in range(1, len(records) + 1)]
