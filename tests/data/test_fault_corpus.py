@@ -136,11 +136,11 @@ FAULTS = [
     ),
     Fault(
         "a.parquet",
-        parquet(STEPS | {"label": ["x", None, "y"]}),
+        parquet(STEPS | {"label": ["x", "x", None]}),
         "no label",
         None,
         "label",
-        ("row 2: the label is empty",),
+        ("row 3: the label is empty",),
     ),
     Fault(
         "a.parquet",

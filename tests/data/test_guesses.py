@@ -262,22 +262,23 @@ def faults(text: str, tmp_path: Any, **flags: Any) -> str:
 
 
 def test_faults_that_may_follow_from_a_guess_begin_with_it(tmp_path):
-    # The label is guessed from its content, and one of 600 rows has none.
-    lines = table("id:id|t:count|x:noise|mode:tag", n=100).splitlines()
-    lines[7] = lines[7].rsplit(",", 1)[0] + ","
+    # The label is guessed from its content, and one of 100 sequences has none.
+    lines = table("id:id|t:count|x:noise|mode:label", n=100).splitlines()
+    lines[7:13] = [line.rsplit(",", 1)[0] + "," for line in lines[7:13]]
     said = faults("\n".join(lines), tmp_path)
-    assert said.startswith("column 'mode' was read as the label, a guess (unsure: the only column")
-    assert said.index("--target NAME changes it") < said.index("line 8, column mode: the label")
+    assert said.startswith("column 'mode' was read as the label, a guess (likely: the only column")
+    assert said.index("--target NAME changes it") < said.index("line 8, column mode: no row of")
     # Named and full, it is beyond doubt: the fault alone is told.
     said = faults("\n".join(lines).replace("mode", "label"), tmp_path)
     assert "guess" not in said
 
 
 def test_many_faults_of_a_named_column_speak_against_its_role(tmp_path):
-    lines = table("id:id|t:count|x:noise|label:gappy", n=300).splitlines()
-    said = faults("\n".join(lines), tmp_path)
+    head, *rows = table("id:id|t:count|x:noise|label:label", n=300).splitlines()
+    rows = [r.rsplit(",", 1)[0] + "," if i // 6 % 6 else r for i, r in enumerate(rows)]
+    said = faults("\n".join([head, *rows]), tmp_path)
     assert said.startswith("column 'label' was read as the label, a guess (unsure: by its name)")
-    assert "1,200 faults" in said and len(said.splitlines()) == 8
+    assert "250 faults" in said and len(said.splitlines()) == 8
 
 
 def test_scattered_ids_are_doubted_first(tmp_path):

@@ -15,8 +15,15 @@ from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.static import read_static
 from elman.data.table import Column, Steps, Table
-from elman.data.targets import TargetValues, build_target, check_labels, guess_task
+from elman.data.targets import (
+    TargetValues,
+    build_target,
+    check_labels,
+    guess_task,
+    match_classes,
+)
 from elman.data.times import read_starts
+from elman.data.unlabelled import by_sequence, doubt_numbers, have_no_label
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 
@@ -110,9 +117,9 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
             # Numbers first, categories last, as Layout.channels lists them.
             steps = np.column_stack([steps.astype(object), to_objects(cells)])
     # Every row has a label; whether a label belongs to a step or a sequence is decided next.
-    target = _build_target(table, schema, options, None)
+    target = _build_target(table, schema, options, None, gaps=True)
     if target is not None:
-        target = _by_sequence(table, schema, options, flatten(target), offsets)
+        target = by_sequence(table, schema, options, flatten(target), offsets)
     groups = _constant_groups(table, schema, offsets)
     layout = dataclasses.replace(
         layout, time_difference=deltas is not None, dates=schema.dates, seconds=schema.seconds
@@ -166,9 +173,14 @@ def _category_values(inputs: Ragged | list[str], columns: int) -> tuple[tuple[st
 
 
 def _build_target(
-    table: Table, schema: Schema, options: ReadOptions, steps: Steps | None
+    table: Table,
+    schema: Schema,
+    options: ReadOptions,
+    steps: Steps | None,
+    *,
+    gaps: bool = False,
 ) -> TargetValues | None:
-    """Return the target of every row, or None if the table has no target."""
+    """Return the target of every row, or None if the table has no target; as `build_target`."""
     if not schema.target:
         return None
     columns = [table.columns[name] for name in schema.target]
@@ -178,45 +190,26 @@ def _build_target(
     per_step = columns[0].nested
     if layout and same:
         per_step = layout.per_step
+    name = ",".join(schema.target)
+    if len(table) and have_no_label(columns):
+        described = f"every cell of the target {name!r} is empty"
+        if options.labelled:
+            remedy = "Name another with --target NAME, or write the labels."
+            line = None if table.rows.lines is None else int(table.rows.lines[0])
+            raise table.faults.error("no label", described, remedy, line)
+        schema.notes.append(f"--target {name}: {described}, so that there are no labels")
+        return None
     task = columns[0].task or options.task or (layout.task if layout and same else None)
     if task is None:
         task, why = guess_task(columns, per_step)
         if why:
             schema.guess("task", (), why, flag=f"--task {task}", change="--task classification")
-    return build_target(task, columns, steps, per_step)
-
-
-def _by_sequence(
-    table: Table,
-    schema: Schema,
-    options: ReadOptions,
-    labels: NDArray[Any],
-    offsets: NDArray[np.int64],
-) -> TargetValues:
-    """Return one label per sequence if labels are constant within sequences, else one per step."""
-    layout = options.layout
-    per_step = layout.per_step if layout and layout.target and not options.target else None
-    if options.task is not None and TASKS[options.task].per_step:
-        per_step = True
-    # A sequence label is repeated in all rows of its sequence; a label that changes is per step.
-    first = np.repeat(labels[offsets[:-1]], np.diff(offsets), axis=0)
-    differs = labels != first
-    # Rows with several numbers differ if any of the numbers differs.
-    changed = np.flatnonzero(differs.any(axis=1) if differs.ndim > 1 else differs)
-    if len(labels) and isinstance(labels[0], frozenset):
-        per_step = False  # multilabel targets at every step are not supported
-    if per_step or (per_step is None and len(changed)):
-        return Ragged(labels, offsets)
-    for i in changed.tolist():
-        table.rows.fault(
-            i,
-            ",".join(schema.target),
-            "label",
-            f"label {quote(str(labels[i]))} differs from {quote(str(first[i]))}, with which"
-            " the sequence starts; expected one label a sequence, as in the training file",
-            "Correct the label, or train on labels at every step.",
-        )
-    return labels[offsets[:-1]]
+    target = build_target(task, columns, steps, per_step, gaps=gaps)
+    if not TASKS[task].has_classes:
+        schema.notes += doubt_numbers(target, name)
+    elif same and layout:
+        target = match_classes(target, layout.class_names)
+    return target
 
 
 def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:

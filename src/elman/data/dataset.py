@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged, flatten, hash_sequences, to_bits, to_objects
+from elman.data.ragged import Ragged, flatten, hash_sequences, is_labelled, to_bits, to_objects
 from elman.tasks import TASKS, TaskName
 
 TIME_DELTA = "time since the last step"  # name of that channel
@@ -268,8 +268,8 @@ class Dataset:
         inputs: numbers as a Ragged of (N, C) float64, tokens as a Ragged of (N,) str objects, mixed
             steps as a Ragged of (N, C) objects, numbers first, or n texts.
         target: (n,) object array with one label, or one frozenset of labels, per sequence; a Ragged
-            of (N,) object labels, one per step; numbers, (n,) or (n, K) float64, or a Ragged of
-            numbers; or None.
+            of (N,) object labels, one per step, None where there is none; numbers, (n,) or (n, K)
+            float64, or a Ragged of numbers, NaN where there is none; or None.
         source: name of the file or task in messages.
         layout: how the file was read.
         lines: line of the file on which each sequence starts, (n,), or None without a file.
@@ -349,7 +349,7 @@ class Dataset:
         task = TASKS[self.task]
         if self.target is None or not task.has_classes:
             return []
-        values: list[Any] = flatten(self.target).tolist()
+        values: list[Any] = (every := flatten(self.target))[is_labelled(every)].tolist()
         return values if task.single_label else [label for labels in values for label in labels]
 
     @property

@@ -10,9 +10,10 @@ import numpy as np
 
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count
-from elman.data.ragged import Ragged, flatten, sequences_with_gaps
+from elman.data.ragged import Ragged, flatten, is_labelled, sequences_with_gaps
 from elman.data.readers.dialect import DELIMITERS
 from elman.data.text import Unit, count_steps
+from elman.data.unlabelled import count_unlabelled
 from elman.tasks import TASKS
 
 _FORMATS = {
@@ -216,12 +217,14 @@ def _target(dataset: Dataset) -> str:
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if _is_generated(dataset) else name
     task, values = TASKS[dataset.task], flatten(dataset.target)
+    missing = count_unlabelled(dataset)
+    gaps = f"; {missing}" if missing else ""
     if task.has_classes:
         count = len(set(dataset.labels()))
-        return f"{name}, {task.target}, {count} {task.nouns[count != 1]}"
+        return f"{name}, {task.target}, {count} {task.nouns[count != 1]}{gaps}"
     width = 1 if values.ndim == 1 else values.shape[1]
     each = "at every step" if isinstance(dataset.target, Ragged) else "per sequence"
-    return f"{name}, {'a number' if width == 1 else f'{width} numbers'} {each}"
+    return f"{name}, {'a number' if width == 1 else f'{width} numbers'} {each}{gaps}"
 
 
 def _counts(dataset: Dataset) -> str:
@@ -231,6 +234,7 @@ def _counts(dataset: Dataset) -> str:
     if not TASKS[dataset.task].has_classes:
         values = flatten(dataset.target)
         table = values.reshape(len(values), -1).astype(np.float64)
+        table = table[is_labelled(table)]
         ranges = zip(table.min(0)[:4], table.mean(0), table.max(0), strict=False)
         return "; ".join(f"{a:.4g} to {c:.4g} (mean {b:.4g})" for a, b, c in ranges)
     counts = Counter(dataset.labels()).most_common()
@@ -254,7 +258,8 @@ def _first(dataset: Dataset) -> str:
     if isinstance(sequence, str):
         return f"{line}{_cut(repr(sequence))}{_arrow(label)}"
     if dataset.layout.kind == "tokens" and isinstance(target, Ragged):
-        shown = " ".join(f"{s}/{tag}" for s, tag in zip(sequence[:40], target[0], strict=False))
+        tags = map(_tag, target[0].tolist())
+        shown = " ".join(f"{s}/{tag}" for s, tag in zip(sequence[:40], tags, strict=False))
         return f"{line}{_cut(shown)}"
     if dataset.layout.kind == "tokens":
         shown = _cut(" ".join(map(str, sequence[:40])), 60)
@@ -269,8 +274,13 @@ def _first(dataset: Dataset) -> str:
         more = ", ..." if sequence.shape[1] > 4 else ""
         shown = _some([f"[{row}{more}]" for row in rows], len(sequence))
     if isinstance(target, Ragged):
-        return f"{line}{shown} -> {_some([str(tag) for tag in target[0][:6]], len(sequence))}"
+        return f"{line}{shown} -> {_some([*map(_tag, target[0][:6].tolist())], len(sequence))}"
     return f"{line}{shown}{_arrow(label)}"
+
+
+def _tag(label: object) -> str:
+    """Return a label or numbers as text, and a dash where a step is not labelled."""
+    return "-" if label is None or label != label else str(label)
 
 
 def _cell(value: object) -> str:

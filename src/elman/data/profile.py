@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.faults import format_count, list_names
-from elman.data.ragged import Ragged, flatten, hash_sequences, to_bits
+from elman.data.ragged import Ragged, flatten, hash_sequences, is_labelled, to_bits
 from elman.data.targets import find_doubtful_labels
 from elman.data.text import Unit, choose_unit, count_steps, split_texts
 from elman.tasks import TASKS
@@ -113,11 +113,14 @@ def _tokens(dataset: Dataset, unit: Unit | None) -> dict[str, Any] | None:
 def _target(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.target is None:
         return None
-    about = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
+    about: dict[str, Any] = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
+    if isinstance(dataset.target, Ragged):
+        about["unlabelled"] = int((~is_labelled(dataset.target.values)).sum())
     if TASKS[dataset.task].has_classes:
         counts = Counter(dataset.labels()).most_common()
         return about | {"classes": {str(label): n for label, n in counts}}
     values = flatten(dataset.target)
+    values = values[is_labelled(values)]
     return about | {"min": float(values.min()), "max": float(values.max())}
 
 
@@ -156,16 +159,19 @@ def _of_channels(dataset: Dataset, channels: list[dict[str, Any]]) -> list[str]:
     if constant:
         warnings.append(f"constant, so without information: {list_names(constant, 5)}")
     labels: NDArray[np.int64] | None = None
+    known = np.zeros(0, dtype=bool)
     task = TASKS[dataset.task]
     # Sets of labels and multiple numbers have no single value to compare with a channel.
     sets = task.has_classes and not task.single_label
     if dataset.target is not None and not sets and flatten(dataset.target).ndim == 1:
-        labels = _codes(flatten(dataset.target))
+        each = flatten(dataset.target)
         if not isinstance(dataset.target, Ragged):
-            labels = np.repeat(labels, inputs.lengths)
+            each = np.repeat(each, inputs.lengths)
+        known = is_labelled(each)
+        labels = _codes(each[known])
     for c, channel in enumerate(channels):
         name, column = channel["name"], inputs.values[:, c]
-        if labels is not None and _same(column, labels):
+        if labels is not None and _same(column[known], labels):
             warnings.append(
                 f"{name!r} determines the label, value for value: is it known when predicting?"
                 " Leave it out with --values"

@@ -320,13 +320,10 @@ def _content(kind: str, file: TextFile) -> TextFile | str:
 
 
 def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
-    """Return notes on text labels that look like typing mistakes."""
+    """Return notes on labels that look like typing mistakes or marks of missing labels."""
     if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
-    classes = list(dict.fromkeys(dataset.labels()))
-    # Numeric labels are written by programs, so they have no typing mistakes to look for.
-    if not all(isinstance(label, str) for label in classes):
-        return ()
+    classes = list(map(str, dict.fromkeys(dataset.labels())))
     return tuple(
         f"--target {dataset.layout.target}: {doubt}" for doubt in find_doubtful_labels(classes)
     )

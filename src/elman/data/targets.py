@@ -1,13 +1,11 @@
 """Targets: labels, sets of labels or numbers, built from columns and checked.
 
-A step that is not labelled is None among the labels of `Dataset.target`, and NaN among its numbers;
-`elman.data.ragged.is_labelled` tells. In training such a step has the class code -100, torch's
-ignore_index, or NaN (`elman.train.losses`). In files, an empty cell, null, NaN and -100 mean it; in
-the y of an estimator also None and empty text. Among numbers to predict -100 is a number.
+Not every step needs a label; `elman.data.unlabelled` says how such a step is written and read.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,13 +15,16 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, describe_value, is_number, list_names
-from elman.data.ragged import Ragged, first_gap, flatten, to_objects
+from elman.data.ragged import NOT_LABELLED, Ragged, first_gap, flatten, is_labelled, to_objects
 from elman.data.table import UNREADABLE, Column, LabelCells, Steps
+from elman.data.unlabelled import unlabel
 from elman.errors import DataError
 from elman.tasks import TASKS, TaskName
 
 TargetValues = NDArray[Any] | Ragged
+_NOTHING = frozenset(("na", "n/a", "none", "?", "-", "missing", "unlabeled", "unlabelled"))
 # Numbers of a CSV file may have been written as floats; JSON and arrays have integers.
+_WHOLE = re.compile(r"-?\d+\.0+")
 _NO, _YES = ("0", "0.0", 0), ("1", "1.0", 1)
 
 OUTSIDE = "O"
@@ -43,7 +44,12 @@ _LAST = "ESLUW"  # positions that always end one
 
 
 def build_target(
-    task: TaskName, columns: Sequence[Column], steps: Steps | None, per_step: bool
+    task: TaskName,
+    columns: Sequence[Column],
+    steps: Steps | None,
+    per_step: bool,
+    *,
+    gaps: bool = False,
 ) -> TargetValues:
     """Return the target of every row, after recording its faults.
 
@@ -52,9 +58,10 @@ def build_target(
         steps: lengths of the sequences if a cell holds all labels of a sequence; None if each row
             has its own label.
         per_step: whether a cell holds a label for every step.
+        gaps: whether a row is a step, which need not have a label: None, or NaN among numbers.
     """
     if not TASKS[task].has_classes:
-        return _build_numbers(columns, steps)
+        return _build_numbers(columns, steps, gaps)
     if not TASKS[task].single_label:
         return _build_label_sets(columns, steps)
     column, *others = columns
@@ -67,9 +74,41 @@ def build_target(
             "Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
         )
     cells = column.label_cells(steps, per_step)
-    check_labels(cells, faults)
-    labels = to_objects(cells.values)
+    if not gaps and cells.offsets is None:
+        check_labels(cells, faults)
+        return to_objects(cells.values)
+    labels = _without_point(unlabel(cells.values, column.marks))
+    known = np.flatnonzero(is_labelled(labels))
+    found = labels[known].tolist()
+    check_labels(LabelCells(found, None, lambda i: cells.place(int(known[i]))), faults)
     return labels if cells.offsets is None else Ragged(labels, cells.offsets)
+
+
+def _without_point(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return 1.0 as 1 if some labels are missing: pandas makes floats of whole numbers then."""
+    known = is_labelled(labels)
+    different: set[Any] = {*labels[known].tolist()} if not known.all() else {None}
+    if not all(isinstance(label, str) and _WHOLE.fullmatch(label) for label in different):
+        return labels
+    shorter = {label: label.partition(".")[0] for label in different}
+    return to_objects([shorter.get(label) for label in labels.tolist()])
+
+
+def match_classes(target: TargetValues, classes: Sequence[Any]) -> TargetValues:
+    """Return labels with those of another form as the class of the same number: 1.0 as 1."""
+    values = flatten(target)
+    if values.dtype != object or any(isinstance(v, frozenset) for v in values[:1]):
+        return target
+    numbers = {float(c): c for c in classes if isinstance(c, str) and is_number(c)}
+    other = {
+        label: numbers.get(float(label), label)
+        for label in {*values.tolist()}.difference(classes)
+        if isinstance(label, str) and is_number(label)
+    }
+    if not other or len(numbers) < len(classes):
+        return target
+    values = to_objects([other.get(label, label) for label in values.tolist()])
+    return target.with_values(values) if isinstance(target, Ragged) else values
 
 
 def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray[Any]:
@@ -94,9 +133,9 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
     return to_objects([frozenset(own) for own in sets or ()])
 
 
-def _build_numbers(columns: Sequence[Column], steps: Steps | None) -> TargetValues:
+def _build_numbers(columns: Sequence[Column], steps: Steps | None, gaps: bool) -> TargetValues:
     """Return numbers, (n,) or (n, K), or a Ragged of (N,) or (N, K)."""
-    parts = [column.target_numbers(steps) for column in columns]
+    parts = [column.numbers() if gaps else column.target_numbers(steps) for column in columns]
     if len(parts) == 1:
         return parts[0]
     if len({flatten(part).shape for part in parts}) > 1:
@@ -180,6 +219,12 @@ def check_classes(dataset: Dataset, minimum: int = 2) -> None:
         )
     task, labels = TASKS[dataset.task], dataset.labels()
     if not task.has_classes:
+        if not is_labelled(flatten(dataset.target)).any():
+            raise DataError(
+                "no number to predict is known: all are missing",
+                remedy="Name another target with --target NAME.",
+                source=dataset.source,
+            )
         return
     per_step, line, problem = isinstance(dataset.target, Ragged), None, ""
     counts = Counter(labels)
@@ -258,7 +303,17 @@ def find_doubtful_labels(classes: Iterable[str]) -> list[str]:
         for labels in folded.values()
         if len(labels) > 1
     ]
+    unsure = [label for label in classes if label.strip().lower() in _NOTHING]
+    if unsure:
+        doubts.append(
+            f"{list_names(unsure)} is read as a class: write an empty cell where there is no label"
+        )
     numbers = [label for label in classes if is_number(label)]
+    if len(numbers) > 1 and str(NOT_LABELLED) in numbers:
+        doubts.append(
+            f"{NOT_LABELLED} is read as a class; torch and Hugging Face write it where there is no"
+            " label"
+        )
     if numbers and len(numbers) < len(classes):
         others = [label for label in classes if not is_number(label)]
         doubts.append(

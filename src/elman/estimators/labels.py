@@ -10,15 +10,39 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
 from elman.data.ragged import NOT_LABELLED, Ragged, flatten, is_labelled, sequences_with_labels
+from elman.data.unlabelled import find_gaps, find_unlabelled, is_real
 from elman.errors import DataError, ShapeError
-from elman.estimators.label_forms import as_plain, find_gaps, find_unlabelled, is_number, list_gaps
+from elman.estimators.conversions import to_array
 
 Labels = NDArray[Any] | Ragged
 _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
+
+
+def as_plain(y: Any) -> Any:
+    """Return an array of numpy, pandas, pyarrow, polars or torch as one of numpy; a list as it is.
+
+    What is masked is missing.
+    """
+    if isinstance(y, np.ma.MaskedArray):
+        missing: Any = np.nan if y.dtype.kind == "f" else None
+        values = y.data if y.dtype.kind == "f" else y.data.astype(object)
+        mask = np.ma.getmaskarray(y)  # type: ignore[no-untyped-call]
+        return np.where(mask, missing, values)
+    if isinstance(y, torch.Tensor):
+        return to_array(y, "y")
+    return np.asarray(y) if hasattr(y, "__array__") else y
+
+
+def _list_gaps(gaps: NDArray[np.bool_]) -> str:
+    """Return the places of the first gaps: `0, 7, 9 and 3 more`."""
+    places = np.flatnonzero(gaps).tolist()
+    shown = ", ".join(map(str, places[:3]))
+    return f"{shown} and {len(places) - 3:,} more" if len(places) > 3 else shown
 
 
 def as_labels(y: Any, name: str) -> NDArray[Any]:
@@ -41,7 +65,7 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
     if gaps.any():
         raise DataError(
             f"{name}: {int(gaps.sum()):,} of {len(gaps):,} labels are missing, at places "
-            f"{list_gaps(gaps)}",
+            f"{_list_gaps(gaps)}",
             remedy="Leave those sequences out: a sequence needs a label to learn from.",
         )
     if labels.dtype.kind in "OU":
@@ -50,7 +74,7 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         text = all(issubclass(kind, str) for kind in kinds)
         whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
         # pandas and pyarrow make floats of whole numbers beside a gap, in some arrays only.
-        real = not whole and all(map(is_number, values))
+        real = not whole and all(map(is_real, values))
         if not (text or whole or real or kinds == {bool}):
             types = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise DataError(

@@ -249,7 +249,8 @@ def resample_classes(
 class Case(NamedTuple):
     """Arguments of an evaluation besides the targets and the predictions; see `evaluate`.
 
-    `unlabelled` is the number of steps that were left out.
+    `unlabelled` is the number of steps that were left out, and `places` the sequence and step of
+    each row that was not.
     """
 
     lengths: ArrayLike
@@ -260,6 +261,7 @@ class Case(NamedTuple):
     resamples: int
     seed: int
     unlabelled: int = 0
+    places: tuple[Ints, Ints] | None = None
 
     def of_labelled(
         self, true: ArrayLike, predictions: ArrayLike
@@ -268,7 +270,9 @@ class Case(NamedTuple):
         known = is_target(np.asarray(true))
         if self.owners is None or known.all() or not known.any():
             return self, true, predictions
-        kept, owners = np.unique(np.asarray(self.owners)[known], return_inverse=True)
+        every = np.asarray(self.owners)
+        kept, owners = np.unique(every[known], return_inverse=True)
+        steps = np.flatnonzero(known) - np.searchsorted(every, every[known])
         groups, duplicates = self.groups, self.duplicates
         case = self._replace(
             lengths=np.asarray(self.lengths)[kept],
@@ -277,6 +281,7 @@ class Case(NamedTuple):
             groups=None if groups is None else [groups[i] for i in kept.tolist()],
             duplicates=None if duplicates is None else np.asarray(duplicates)[kept],
             unlabelled=len(known) - int(known.sum()),
+            places=(every[known], steps),
         )
         return case, np.asarray(true)[known], np.asarray(predictions)[known]
 

@@ -92,7 +92,7 @@ def evaluate(
 def _evaluate(
     case: Case, true: ArrayLike, probabilities: ArrayLike, classes: Sequence[Any]
 ) -> ClassificationReport:
-    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled = case
+    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled, places = case
     p = check_probabilities("probabilities", probabilities, len(classes))
     m, num_classes = p.shape
     codes = check_codes("true", true, m, num_classes)
@@ -128,6 +128,7 @@ def _evaluate(
         owners=owner_of,
         groups=resampling.groups,
         unlabelled=unlabelled,
+        places=places,
         confusion_matrix=confusion_matrix(codes, predicted, num_classes),
         calibration_bins=evidence["bins"],
         entities=entities_of_steps(classes, codes, predicted, resampling),
@@ -247,7 +248,7 @@ def evaluate_values(
 def _evaluate_values(
     case: Case, true: ArrayLike, predicted: ArrayLike, names: Sequence[Any]
 ) -> RegressionReport:
-    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled = case
+    lengths, owners, baselines, groups, duplicates, resamples, seed, unlabelled, places = case
     y = np.asarray(true, dtype=np.float64)
     if y.ndim != 2 or y.shape[1] != len(names):
         raise ShapeError(f"true has shape {y.shape}; expected (m, {len(names)})")
@@ -290,6 +291,7 @@ def _evaluate_values(
         owners=owner_of,
         groups=resampling.groups,
         unlabelled=unlabelled,
+        places=places,
     )
     return _finish(report, answers, answers, groups, duplicates, resampling, evaluate_values)
 

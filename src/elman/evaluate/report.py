@@ -87,6 +87,8 @@ class Report(HasMetrics):
         comparisons: comparison with the best baseline, by the names of the metrics in `compared`;
             empty without baselines.
         unlabelled: number of steps that are not labelled and therefore not counted.
+        places: sequence and step of each row of `true` in the evaluated split, from 0, (m,) each,
+            if steps are not labelled; else None.
         duplicates: number of sequences that are in the training data too, as far as is known.
         without_duplicates: report on the other sequences; None if there are none, or none repeated.
     """
@@ -114,6 +116,7 @@ class Report(HasMetrics):
     groups: int | None
     comparisons: Mapping[str, Comparison] = field(default_factory=dict, repr=False, kw_only=True)
     unlabelled: int = field(default=0, kw_only=True)
+    places: tuple[Ints, Ints] | None = field(default=None, repr=False, kw_only=True)
     duplicates: int = field(default=0, kw_only=True)
     without_duplicates: Report | None = field(default=None, repr=False, kw_only=True)
 
@@ -165,6 +168,15 @@ class Report(HasMetrics):
     def unit(self) -> str:
         """The unit of a prediction: `sequences`, or `steps`."""
         return "sequences" if self.steps is None else "steps"
+
+    def place(self, row: int) -> tuple[int, int | None]:
+        """Return the sequence and step in the evaluated split, from 0, of a row of `true`."""
+        if self.owners is None:
+            return row, None
+        if self.places is not None:
+            return int(self.places[0][row]), int(self.places[1][row])
+        sequence = int(self.owners[row])
+        return sequence, row - int(np.searchsorted(self.owners, sequence))
 
     @property
     def size(self) -> str:

@@ -186,16 +186,13 @@ class ClassificationReport(_ProbabilityReport):
         p = self.probabilities
         tagger = self.owners is not None
         owners = np.arange(self.count) if self.owners is None else self.owners
-        first = np.searchsorted(owners, np.arange(self.count))
         confidence = p[np.arange(len(p)), self.predicted]  # (m,)
         second, best = np.partition(p, -2, axis=1)[:, -2:].T
         wrong = self.true != self.predicted
 
         def example(i: int) -> NotableExample:
-            sequence = int(owners[i])
             true, predicted = (str(self.classes[c[i]]) for c in (self.true, self.predicted))
-            step = int(i - first[sequence]) if tagger else None
-            return NotableExample(sequence, step, true, predicted, float(confidence[i]))
+            return NotableExample(*self.place(i), true, predicted, float(confidence[i]))
 
         def whole_sequence(i: int) -> NotableExample:
             if not tagger:
@@ -329,7 +326,6 @@ class RegressionReport(Report):
         """
         spread = self.true.std(0)
         scaled = np.abs(self.predicted - self.true) / np.where(spread > 0, spread, 1.0)  # (m, K)
-        tagger = self.owners is not None
         owners = np.arange(self.count) if self.owners is None else self.owners
         first = np.searchsorted(owners, np.arange(self.count))
         count_of = np.bincount(owners, minlength=self.count)
@@ -344,8 +340,7 @@ class RegressionReport(Report):
                 + ", …" * (scaled.shape[1] > 3)
                 for values in (self.true, self.predicted)
             )
-            step = worst - int(first[sequence]) if tagger else None
-            return NotableExample(sequence, step, true, predicted, float(error[sequence]))
+            return NotableExample(*self.place(worst), true, predicted, float(error[sequence]))
 
         order = np.argsort(-error, kind="stable")
         order = order[count_of[order] > 0]

@@ -159,6 +159,6 @@ def _rate(
         losses, _ = network.meaning.loss(outputs, own)
         loss = losses.numpy()
         if decide is not None:
-            different = decide(distribution.numpy()) != own.numpy()
+            different = (decide(distribution.numpy()) != own.numpy()) & (own.numpy() >= 0)
             wrong = different if single else different.any(-1)
     return _Predictions(place, loss, wrong, margin)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from elman.data.ragged import NOT_LABELLED
 from elman.errors import DataError, ElmanError, ShapeError, nearest
 from elman.models import ModelConfig, SequenceModel
 from elman.tasks import TASKS, OutputName
@@ -103,12 +104,13 @@ def check_label(model: SequenceModel, values: Any, steps: int, name: str) -> Ten
     if task.single_label:
         if label.is_floating_point():
             raise ShapeError(f"{name}: got {label.dtype}, expected a class's code, a whole number")
-        if not bool(((label >= 0) & (label < config.num_outputs)).all()):
+        unlabelled = label == NOT_LABELLED if config.per_step else torch.zeros_like(label).bool()
+        if not bool((unlabelled | ((label >= 0) & (label < config.num_outputs))).all()):
             raise DataError(
                 f"{name}: got {label.tolist()!s:.60}, expected 0 to {config.num_outputs - 1}"
             )
         return label.long().to(model.output.weight.device)
-    if not bool(torch.isfinite(label).all()):
+    if not bool((torch.isfinite(label) | (label.isnan() & config.per_step)).all()):
         raise DataError(
             f"{name}: got a value that is not finite", remedy="Expected finite numbers."
         )
@@ -185,9 +187,10 @@ class OutputMeaning:
 
 
 def _cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    true = functional.one_hot(target, outputs.shape[-1]).to(outputs)
+    true = functional.one_hot(target.clamp_min(0), outputs.shape[-1]).to(outputs)
     losses = -(true * torch.log_softmax(outputs, -1)).sum(-1)
-    return losses, torch.softmax(outputs, -1) - true
+    known = target >= 0  # a step that is not labelled has no loss and no gradient
+    return losses * known, (torch.softmax(outputs, -1) - true) * known[..., None]
 
 
 def _binary_cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +201,8 @@ def _binary_cross_entropy(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tens
 
 
 def _squared_error(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return ((outputs - target) ** 2).mean(-1), 2 * (outputs - target) / outputs.shape[-1]
+    error = torch.where(target.isnan().any(-1, keepdim=True), 0.0, outputs - target)
+    return (error**2).mean(-1), 2 * error / outputs.shape[-1]
 
 
 def _log_odds(outputs: Tensor, index: int) -> Tensor:

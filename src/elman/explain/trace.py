@@ -126,12 +126,12 @@ class Trace:
     def is_wrong(self) -> NDArray[np.bool_] | None:
         """Whether the predicted class or labels differ from the true ones, () or (T,).
 
-        None without a label, and for numbers.
+        None without a label, and for numbers. A step that is not labelled is not wrong.
         """
         predicted = self.predicted
         if self.target is None or predicted is None:
             return None
-        wrong: NDArray[np.bool_] = np.asarray(predicted != self.target)
+        wrong: NDArray[np.bool_] = np.asarray((predicted != self.target) & (self.target >= 0))
         return wrong if TASKS[self.task].single_label else np.asarray(wrong.any(-1))
 
     def votes(self, name: Any) -> Floats:
@@ -155,7 +155,7 @@ class Trace:
         final, target = self.prediction, self.target
         if not TASKS[self.task].has_classes:
             error = 0.0 if target is None else np.abs(final - target[-1 if self.per_step else ...])
-            worst = int(np.argmax(np.broadcast_to(error, final.shape)))
+            worst = int(np.argmax(np.nan_to_num(np.broadcast_to(error, final.shape))))
             return [(str(self.classes[worst]), self.hidden * self.output_weight[worst])]
         if not TASKS[self.task].single_label:
             shown = {int(final.argmax()): "likeliest"}
@@ -171,7 +171,7 @@ class Trace:
         predicted = np.asarray(self.predicted)
         shown_codes = [(predicted, "predicted")]
         if target is not None and bool(np.any(self.is_wrong)):
-            shown_codes.append((target, "true"))
+            shown_codes.append((np.where(target < 0, predicted, target), "true"))
         return [
             (
                 f"the {why} class of each step" if self.per_step else f"{self.classes[k]}, {why}",
@@ -321,7 +321,7 @@ class Trace:
         if not self.per_step:
             values = zip(self.classes, target, self.prediction - target, strict=True)
             return ", ".join(f"true: {c} {v:.4g}, error {e:+.4g}" for c, v, e in values)
-        errors = self.distribution - target
+        errors = np.nan_to_num(self.distribution - target)
         t, k = (int(i) for i in np.unravel_index(np.abs(errors).argmax(), errors.shape))
         return (
             f"largest error at step {t + 1}: true {self.classes[k]} {target[t, k]:.4g}, error "

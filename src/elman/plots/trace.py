@@ -181,7 +181,7 @@ def _roles(trace: Trace) -> dict[int, list[str]]:
     roles: dict[int, list[str]] = {}
     if trace.per_step and task.single_label:
         codes = predicted if target is None else np.concatenate([target, predicted])
-        counts = np.bincount(codes.astype(np.int64), minlength=len(trace.classes))
+        counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(trace.classes))
         frequent = [k for k in np.argsort(-counts, kind="stable").tolist() if counts[k]]
         return {k: [] for k in frequent[:MAX_LINES]}
     for role, labels in (("true", target), ("predicted", predicted)):
@@ -214,7 +214,8 @@ def _tags(trace: Trace) -> dict[str, list[Any]]:
         return {}
     rows = {} if trace.target is None else {"true": trace.target}
     rows["predicted"] = np.asarray(trace.predicted)
-    return {name: [trace.classes[k] for k in codes.tolist()] for name, codes in rows.items()}
+    classes = trace.classes
+    return {n: [classes[k] if k >= 0 else "-" for k in row.tolist()] for n, row in rows.items()}
 
 
 def _draw_tags(panel: Panel, trace: Trace, rows: dict[str, list[Any]]) -> None:

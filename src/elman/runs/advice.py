@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from elman.data.ragged import flatten
+from elman.data.ragged import flatten, is_target
 from elman.estimators import Prepared
 from elman.evaluate import Report
 from elman.evaluate.comparison import LEAST_UNITS, Comparison
@@ -351,14 +351,15 @@ def describe_divergence(prepared: Prepared, history: History) -> str:
     Returns: what happened and what to try, in words; empty if the training did not diverge.
     """
     # A network that answers 0 everywhere: equal probabilities, or the mean of the values.
-    target = torch.from_numpy(flatten(prepared.examples.target))
-    weight = prepared.examples.weight
+    codes, weight = flatten(prepared.examples.target), prepared.examples.weight
+    known = is_target(codes)
+    target = torch.from_numpy(codes[known])
     by_class = None if prepared.class_weight is None else torch.as_tensor(prepared.class_weight)
     loss = Loss.of(prepared.config.task, prepared.plan, by_class)
     untrained, _ = loss.mean(
         torch.zeros(len(target), prepared.config.num_outputs),
         target,
-        None if weight is None else torch.from_numpy(flatten(weight)),
+        None if weight is None else torch.from_numpy(flatten(weight)[known]),
     )
     last, plan = history.epochs[-1], prepared.plan
     # The loss of a constant target is 0 for a network that has learnt nothing.

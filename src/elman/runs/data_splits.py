@@ -24,6 +24,7 @@ from elman.data.splits import (
     hold_out_groups,
     hold_out_latest,
 )
+from elman.data.unlabelled import leave_out_unlabelled
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators.defaults import validation_share
 from elman.runs.groups import CONTENT, settle_groups
@@ -142,9 +143,11 @@ def _read_files(
             "them out"
         )
     single = _is_recording(whole)
-    notes: list[str] = []
+    whole, note = leave_out_unlabelled(whole)
+    notes = [note] if note else []
     if whole.groups:
-        whole, notes = settle_groups(whole, settings, seed, held_out=bool(held_out))
+        whole, more = settle_groups(whole, settings, seed, held_out=bool(held_out))
+        notes += more
     settings = _divide_by_guess(settings, whole)
     with _repeated_guesses(whole.layout):
         # Each stratified split needs a sequence of every class, and so does the training split.
@@ -252,6 +255,8 @@ def _cut_into_windows(splits: DataSplits, window: int, stride: int) -> DataSplit
         return windows
 
     training, test = cut(splits.training, "training"), cut(splits.test, "test")
+    training, note = leave_out_unlabelled(training)
+    notes += [note] if note else []
     validation = splits.validation
     if validation is not None:
         validation = cut(validation, "validation")
@@ -283,7 +288,9 @@ def labels_of(dataset: Dataset) -> NDArray[np.object_]:
 def _label_sets(dataset: Dataset) -> list[frozenset[object]]:
     """Return the labels of each sequence or step as a set, with one element for a single label."""
     labels = labels_of(dataset).tolist()
-    return [each if isinstance(each, frozenset) else frozenset((each,)) for each in labels]
+    none: frozenset[object] = frozenset()  # at steps that are not labelled
+    sets = [each if isinstance(each, frozenset) else frozenset((each,)) for each in labels]
+    return [none if None in each else each for each in sets]
 
 
 def classes_of(dataset: Dataset) -> set[object]:

@@ -72,7 +72,7 @@ def evaluate(
     records = [record.to_dict() for record in history.epochs]
     config = model / "config.toml"
     with new_folder(out, overwrite, EVALUATION):
-        predictions = collect_predictions(estimator, dataset, encoded, report.predictions)
+        predictions = collect_predictions(estimator, dataset, encoded, report)
         (out / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
         figures = plots.save_all(records, report, out / "plots", history.kept_epoch)
         page = report_page.Page(
@@ -117,8 +117,7 @@ def predict(
     file_format = None if out is None else prediction_format(out, overwrite)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=None)
     encoded = estimator.encode(dataset)
-    values = estimator.predict_encoded(encoded)
-    predictions = collect_predictions(estimator, dataset, encoded, values)
+    predictions = collect_predictions(estimator, dataset, encoded)
     if out is not None and file_format is not None:
         write_predictions(predictions, out, file_format)
     return predictions, notes + note_unknown_tokens(encoded, dataset.source)

@@ -125,7 +125,7 @@ def run(
         notes = note_unknown_tokens(sequences["test"], splits.test.source)
         notes += note_static(estimator, sequences["test"], splits.test.target)
         diverged, suggestions = advise(prepared, history, reports, settings)
-        tested = splits.test, sequences["test"], reports["test"].predictions
+        tested = splits.test, sequences["test"], reports["test"]
         predictions = collect_predictions(estimator, *tested)
         (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
         records = [record.to_dict() for record in history.epochs]

@@ -21,6 +21,7 @@ from elman.data.targets import OUTSIDE, find_entities, find_scheme
 from elman.data.text import Unit, token_places
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator
+from elman.evaluate import Report
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]
@@ -177,15 +178,18 @@ class Predictions:
 
 
 def collect_predictions(
-    estimator: Estimator, dataset: Dataset, encoded: EncodedSequences, predictions: Floats
+    estimator: Estimator, dataset: Dataset, encoded: EncodedSequences, report: Report | None = None
 ) -> Predictions:
     """Return an estimator's predictions for a data set, with the names of the sequences.
 
     Args:
         encoded: the data set's sequences as the estimator reads them.
-        predictions: the estimator's predictions: probabilities or numbers, (n, K), or (N, K)
-            with one per step.
+        report: the evaluation of these sequences, which has their predictions if all are labelled.
     """
+    if report is None or report.unlabelled:
+        predictions = estimator.predict_encoded(encoded)
+    else:
+        predictions = report.predictions
     texts = () if isinstance(dataset.inputs, Ragged) else dataset.inputs
     return Predictions(
         estimator.target_.task,

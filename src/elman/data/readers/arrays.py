@@ -229,18 +229,22 @@ class ArrayColumn(Column):
         target, offsets = self._within(steps, wide=True)
         if target.dtype.kind not in "fiu":
             self._refuse("numbers to predict")
-        finite = np.isfinite(target).reshape(len(target), -1).all(1)
+        # A number at every step may be missing at some.
+        fine = np.isfinite(target) if offsets is None else ~np.isinf(target)
+        finite = fine.reshape(len(target), -1).all(1)
         for i in np.flatnonzero(~finite).tolist():
             row = i if offsets is None else int(np.searchsorted(offsets, i, side="right")) - 1
             problem, remedy = "the target is not finite, expected a number", "Correct or drop it."
             self.fault(row, "finite", problem, remedy)
-        values = np.nan_to_num(target.astype(np.float64))
-        return values if offsets is None else Ragged(values, offsets)
+        values = target.astype(np.float64)
+        return np.nan_to_num(values) if offsets is None else Ragged(values, offsets)
 
     def known_numbers(self) -> NDArray[np.float64] | None:
         """Return all numbers of the array, or None if anything else is in it."""
-        numeric = self.array.dtype.kind in "fiu" and bool(np.isfinite(self.array).all())
-        return self.array.astype(np.float64) if numeric else None
+        if self.array.dtype.kind not in "fiu" or np.isinf(self.array).any():
+            return None
+        numbers = self.array.astype(np.float64)
+        return np.asarray(numbers[~np.isnan(numbers)])
 
 
 class PackedColumn(ArrayColumn):

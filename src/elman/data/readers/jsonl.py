@@ -355,7 +355,9 @@ class RecordColumn(Column):
         for i, value in self.values():
             values = value if isinstance(value, list) else [value]
             width = width or len(values)
-            wrong = next((v for v in values if not _is_json_number(v)), values)
+            if per_step:  # a number at every step may be missing at some
+                values = [math.nan if v is None else v for v in values]
+            wrong = next((v for v in values if v == v and not _is_json_number(v)), values)
             if wrong is not values or not values:
                 problem = f"{self.name!r} holds {describe_value(wrong)}, expected a number"
                 self.fault(i, "number", problem, "Correct it or remove the line.")
@@ -376,9 +378,11 @@ class RecordColumn(Column):
         """Return all numbers of the key, or None if anything else is among them."""
         found = [record.get(self.name) for record in self.records]
         values = [v for value in found for v in (value if isinstance(value, list) else [value])]
+        values = [v for v in values if v is not None]
         if not all(type(v) in (int, float) for v in values):
             return None
-        return np.array(values, dtype=np.float64)
+        numbers = np.array(values, dtype=np.float64)
+        return np.asarray(numbers[~np.isnan(numbers)])
 
 
 def _is_json_number(value: Any) -> bool:

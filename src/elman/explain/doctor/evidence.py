@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, is_target
 from elman.evaluate.features import count_tokens, one_hot_categories, summarise_numbers
 from elman.explain.doctor.findings import Finding
 from elman.explain.doctor.inputs import DiagnosisInput
@@ -78,7 +78,9 @@ def gather(inputs: DiagnosisInput, seed: int) -> Evidence:
     target = examples.target
     chosen = flatten(target.take(index)) if isinstance(target, Ragged) else target[index]
     if config.per_step:
-        return Evidence(_step_features(inputs, steps), chosen, steps.owners, index)
+        known = np.flatnonzero(is_target(chosen))
+        features = _step_features(inputs, steps)[known]
+        return Evidence(features, chosen[known], steps.owners[known], index)
     if config.vocabulary_size:
         features = count_tokens(steps, config.vocabulary_size)
     else:
@@ -177,6 +179,8 @@ def diagnose_match(inputs: DiagnosisInput, evidence: Evidence) -> Iterator[Findi
     per_step, count = inputs.model.config.per_step, len(evidence.target)
     if count < 40 or (not classes and evidence.target.shape[1] > 1):
         return
+    if not is_target(flatten(inputs.examples.target)).all():
+        return  # the rows before and after are not those of the labelled steps
     rows, x = np.arange(count), dense(evidence.features)
     numbers = one_hot(evidence.target) if classes else evidence.target
     here = _quality(cross_validate(x, numbers, evidence.owners), evidence.target)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.data.ragged import Ragged, flatten
+from elman.data.ragged import Ragged, flatten, is_target
 from elman.explain.doctor.evidence import FOLDS, MOST_FITTED, cross_validate, gather
 from elman.explain.doctor.findings import Finding
 from elman.explain.doctor.inputs import DiagnosisInput
@@ -50,6 +50,8 @@ def diagnose_targets(inputs: DiagnosisInput, predictions: Predictions) -> Iterat
 
 def _diagnose_conflicts(inputs: DiagnosisInput) -> Iterator[Finding]:
     target = inputs.examples.target
+    if not is_target(flatten(target)).all():
+        return  # copies of a sequence may be labelled at other steps
     pair: tuple[int, int] | None = None
     conflicting: list[int] = []
     members: dict[bytes, list[int]] = {}
@@ -88,7 +90,7 @@ def _diagnose_rare(inputs: DiagnosisInput, predictions: Predictions) -> Iterator
     from scipy.stats import binom
 
     known = flatten(inputs.examples.target)
-    counts = np.bincount(known, minlength=len(inputs.classes))
+    counts = np.bincount(known[known >= 0], minlength=len(inputs.classes))
     answers, target = predictions.outputs.argmax(1), predictions.target
     present = np.flatnonzero(counts)
     rare, outweighed = [], []
@@ -187,6 +189,8 @@ def _diagnose_skew(inputs: DiagnosisInput) -> Iterator[Finding]:
     from scipy.stats import skew
 
     target = flatten(inputs.examples.target).astype(np.float64) * inputs.unit + inputs.centre
+    known = np.flatnonzero(is_target(target))
+    target = target[known]
     for k in range(target.shape[1]):
         values = target[:, k]
         if len(values) < 20 or values.std() == 0:
@@ -211,7 +215,7 @@ def _diagnose_skew(inputs: DiagnosisInput) -> Iterator[Finding]:
         if spread > 0 and 0 < far.mean() < 0.05:
             robust = inputs.loss.name in ("huber", "absolute")
             owners = inputs.examples.target
-            rows = owners.owners[far] if isinstance(owners, Ragged) else np.flatnonzero(far)
+            rows = owners.owners[known[far]] if isinstance(owners, Ragged) else known[far]
             yield Finding(
                 "target_outliers",
                 "warning",

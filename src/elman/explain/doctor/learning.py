@@ -19,7 +19,7 @@ from elman.explain.doctor.findings import Finding, Limits
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.forms import Floats
 from elman.tasks import TASKS, OutputName
-from elman.train.gradients import select_valid
+from elman.train.gradients import labelled_steps, select_valid
 from elman.train.loop import to_device
 
 BATCH = 256
@@ -79,6 +79,7 @@ def predict_sample(inputs: DiagnosisInput, index: NDArray[np.int64]) -> Predicti
                 owners, times = np.arange(len(rows)), np.full(len(rows), -1)
                 if per_step:
                     mask = torch.arange(batch.x.shape[1]) < batch.lengths[:, None]
+                    mask &= labelled_steps(batch.target).cpu()
                     owners, times = (v.numpy() for v in mask.nonzero(as_tuple=True))
                     read = read[mask]
                 outputs, batch_target, _ = select_valid(outputs, batch)

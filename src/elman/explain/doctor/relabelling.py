@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from elman.data.ragged import flatten, is_target
 from elman.explain.doctor.findings import Finding
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.doctor.learning import Predictions, predict_sample
@@ -76,6 +77,8 @@ def move_labels(
 ) -> Finding | None:
     """Compare the answers with the labels of neighbouring rows, or neighbouring steps."""
     examples, rule = held_out.examples, RULES[inputs.model.config.task]
+    if not is_target(flatten(examples.target)).all():
+        return None  # the rows before and after are not those of the labelled steps
     index = np.arange(min(len(examples), MOST_MOVED))
     predictions = predict_sample(held_out, index)
     order = np.lexsort((predictions.steps, predictions.owners))

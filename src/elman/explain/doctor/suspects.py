@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.ragged import Ragged, is_target
 from elman.explain.doctor.evidence import MOST_STEPS, Evidence, cross_validate, dense, folds
 from elman.explain.doctor.findings import Finding, Limits
 from elman.explain.doctor.inputs import DiagnosisInput
@@ -235,8 +236,10 @@ def _rows_of(
     sequence = place[index][predictions.owners]
     if not inputs.model.config.per_step:
         return sequence
-    starts = np.concatenate([[0], np.cumsum(np.bincount(evidence.owners))])[:-1]
-    rows: NDArray[np.int64] = np.where(
-        sequence >= 0, starts[np.maximum(sequence, 0)] + predictions.steps - 1, -1
-    )
+    assert isinstance(inputs.examples.target, Ragged)
+    own = inputs.examples.target.take(evidence.index)
+    # The evidence has a row for each labelled step.
+    row_of = np.cumsum(is_target(own.values)) - 1
+    steps = own.offsets[:-1][np.maximum(sequence, 0)] + predictions.steps - 1
+    rows: NDArray[np.int64] = np.where(sequence >= 0, row_of[steps * (sequence >= 0)], -1)
     return rows
