@@ -36,6 +36,7 @@ class TextColumn(Column):
         self._form: NumberForm | None = None
         self._settled = False
         self._parsed: NDArray[np.float64] | None = None
+        self._faulty = False  # whether a cell of them is no number
         self._factors: tuple[NDArray[np.int32], list[str]] | None = None
         self._refuse_undeclared(declared)
 
@@ -136,6 +137,8 @@ class TextColumn(Column):
             # Parsed once for each distinct cell, if there is no fault to report.
             own, bad = form.parse(self.different())
             values = None if bad.any() else own[self._factorize()[0]]
+        if values is None and self._parsed is not None and not self._faulty:
+            values = self._parsed.copy()
         if values is None:
             place = functools.partial(self._place_number, detail)
             values = to_numbers(self.cells.strings(), place, self.rows.faults, form)
@@ -149,7 +152,8 @@ class TextColumn(Column):
         if self.cells.encoded:
             return self._reading_form.parse(self.different())[0][self._factorize()[0]]
         if self._parsed is None:
-            self._parsed = self._reading_form.parse(self.cells.strings())[0]
+            self._parsed, bad = self._reading_form.parse(self.cells.strings())
+            self._faulty = bool(bad.any())
         return self._parsed
 
     @property

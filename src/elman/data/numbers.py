@@ -167,7 +167,8 @@ def look(cell: str) -> _Seen | None:
         if unit:
             return None
         unit = found["before"]
-    elif unit and not _is_unit(unit, bool(found["gap"])):
+    # A word after a space is a unit too.
+    elif not (_RECOGNISED.fullmatch(unit) or (found["gap"] and _FREE.fullmatch(unit)) or not unit):
         return None
     kind, mark, decimal = _kind(found["body"])
     if not kind or (mark and found["exponent"]):
@@ -195,11 +196,6 @@ def _kind(body: str) -> tuple[str, str, str]:
     if re.fullmatch(r"\d*\.\d+|\d+\.", body):
         return "point", "", "."
     return ("comma", "", ",") if re.fullmatch(r"\d*,\d+", body) else ("", "", "")
-
-
-def _is_unit(unit: str, spaced: bool) -> bool:
-    """Whether what follows a number is a unit: a usual one, or any word after a space."""
-    return bool(_RECOGNISED.fullmatch(unit) or (spaced and _FREE.fullmatch(unit)))
 
 
 @dataclass(frozen=True)
@@ -275,17 +271,34 @@ class NumberForm:
         import pyarrow.compute as pc
 
         text = _trimmed(cells)
-        blank = pc.is_in(pc.utf8_lower(text), value_set=pa.array(sorted(self.marks)))
         good = pc.match_substring_regex(text, self.pattern)
         digits = pc.if_else(good, text, None)
-        for pattern, put in self._steps():
-            digits = pc.replace_substring_regex(digits, pattern, put)
-        values = pc.cast(digits, pa.float64()).to_numpy(zero_copy_only=False)
-        bad = ~(pc.or_(good, blank).to_numpy(zero_copy_only=False))
-        values = np.array(values, dtype=np.float64)  # a copy, which may be written to
+        try:  # most cells differ from Python's numbers in little
+            found = pc.cast(self._shorten(digits), pa.float64())
+        except pa.ArrowInvalid:
+            for pattern, put in self._steps():
+                digits = pc.replace_substring_regex(digits, pattern, put)
+            found = pc.cast(digits, pa.float64())
+        # A copy, which may be written to.
+        values = np.array(found.to_numpy(zero_copy_only=False), dtype=np.float64)
+        bad = ~good.to_numpy(zero_copy_only=False)
+        if bad.any():
+            lower = pc.utf8_lower(text.filter(pa.array(bad)))
+            blank = pc.is_in(lower, value_set=pa.array(sorted(self.marks)))
+            bad[bad] = ~blank.to_numpy(zero_copy_only=False)
         bad |= np.isinf(values)
         values[bad] = np.nan
         return values, bad
+
+    def _shorten(self, digits: Any) -> Any:
+        """Return cells without a unit behind, thousands marks and decimal commas."""
+        import pyarrow.compute as pc
+
+        if self.unit and not self.before and not re.search(r"[\d.,]", self.unit):
+            digits = pc.utf8_rtrim(digits, _SPACES + "".join(_spellings(self.unit)))
+        for mark in self.thousands:
+            digits = pc.replace_substring(digits, mark, "")
+        return pc.replace_substring(digits, ",", ".") if self.decimal == "," else digits
 
     def _steps(self) -> list[tuple[str, str]]:
         """Return the replacements that turn a number of this form into one of Python."""
@@ -313,7 +326,7 @@ def _trimmed(cells: Any) -> Any:
     if not isinstance(cells, pa.Array | pa.ChunkedArray):
         text = pa.array(cells, pa.large_string())
     text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-    return pc.utf8_trim_whitespace(pc.fill_null(text, ""))
+    return pc.utf8_trim_whitespace(pc.fill_null(text, "") if text.null_count else text)
 
 
 def _spellings(unit: str) -> set[str]:
@@ -339,7 +352,8 @@ def find_form(
     if seen.plain and not (decimal == "," and seen.count("groups", ".")):
         # Marks such as - without any number do not make a column one of numbers.
         return None if not seen.size and seen.marked else NumberForm(marks=marks)
-    numbers = _without_brackets_alone(seen.numbers)
+    # (1) is a label if all numbers are in brackets.
+    numbers = seen.numbers if any(not n.bracket or n.before for n in seen.numbers) else []
     units = Counter((n.unit, n.before) for n in numbers)
     if not _are_numbers(numbers, seen):
         return None
@@ -357,12 +371,6 @@ def find_form(
         any(n.apart for n in numbers),
         marks,
     )
-
-
-def _without_brackets_alone(numbers: list[_Seen]) -> list[_Seen]:
-    """Return the numbers, without those in brackets if all are: (1) is a label then."""
-    some = any(not n.bracket or n.before for n in numbers)
-    return numbers if some else []
 
 
 def _are_numbers(numbers: list[_Seen], seen: Evidence) -> bool:
