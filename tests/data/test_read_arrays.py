@@ -98,7 +98,6 @@ def test_channels_first_is_said(tmp_path):
         ("c16", "np.abs"),
         ("M8[s]", "np.timedelta64"),
         ("m8[s]", "np.timedelta64"),
-        ("U3", "astype"),
         ([("a", "f4"), ("b", "f4")], "structured_to_unstructured"),
     ],
 )
@@ -114,6 +113,42 @@ def test_arrays_of_every_type_of_number(tmp_path, dtype):
     for order in ("C", "F"):
         dataset = read(save(tmp_path, X=np.asarray(X, order=order), y=Y))
         assert dataset.inputs.values.tolist() == X.reshape(20, 2).astype(float).tolist()
+
+
+def test_arrays_of_words(tmp_path):
+    words = np.array([["a", "b", "c"], ["b", "", ""], ["a", "a", ""], ["c", "b", "a"]])
+    for form in (words, words.astype("S")):
+        path = save(tmp_path, X=form, y=Y)
+        dataset = read(path)
+        assert dataset.layout.kind == "tokens" and dataset.lengths.tolist() == [3, 1, 2, 3]
+        assert dataset.inputs[2].tolist() == ["a", "a"]
+        assert read(path, layout=dataset.layout).inputs.values.tolist() == list("abcbaacba")
+    with pytest.raises(DataError, match=r"expected numbers. Save numbers, X.astype\(float\)"):
+        read(path, values="X")
+    words[1, 2] = "b"
+    with pytest.raises(DataError, match="sequence 2: step 2: the token is empty"):
+        read(save(tmp_path, X=words, y=Y))
+
+
+def test_whole_numbers_are_said_in_the_first_line(tmp_path):
+    X = np.arange(40).reshape(4, 10)
+    path = save(tmp_path, X=X, y=Y)
+    first = describe(read(path)).split("\n")[0]
+    assert first.endswith(": whole numbers, read as measurements; --text X reads them as tokens")
+    tokens = read(path, text="X")
+    first = describe(tokens).split("\n")[0]
+    assert first.endswith(": whole numbers, read as tokens; --values X reads them as measurements")
+    assert tokens.inputs[1].tolist() == [str(i) for i in range(10, 20)]
+    assert read(path, layout=tokens.layout).layout.kind == "tokens"
+    tags = read(save(tmp_path, X=X, y=X % 2, lengths=np.array([10, 4, 5, 6])), text="X")
+    assert tags.task == "tagging" and tags.lengths.tolist() == [10, 4, 5, 6]
+    for other in (X / 4, X % 2):
+        assert "whole numbers," not in describe(read(save(tmp_path, X=other, y=Y)))
+    with pytest.raises(DataError, match=r"float64 with the shape \(4, 10\), expected whole"):
+        read(save(tmp_path, X=X / 4, y=Y), text="X")
+    lines = ['{"sequence": [1, 2, 3], "label": "a"}', '{"sequence": [3, 9], "label": "b"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    assert "read as measurements" in describe(read(tmp_path / "a.jsonl")).split("\n")[0]
 
 
 def zeros(path, header_of, count):

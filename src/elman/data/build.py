@@ -306,7 +306,7 @@ def _read_cells(
         if schema.kind == "text":
             return _read_texts(column), (), None
         tokens = column.tokens()
-        return tokens, (), Steps(tokens.lengths)
+        return tokens, (), Steps(tokens.lengths, column.padded)
     parts: dict[str, Ragged] = {}
     channels: list[str] = []
     padded = None

@@ -34,7 +34,7 @@ def describe(dataset: Dataset, unit: Unit | None = None) -> str:
     Args:
         unit: what text is split into; None chooses it as a training does.
     """
-    lines = [dataset.source]
+    lines = [dataset.source + _whole_numbers(dataset)]
     facts = [
         ("format", _format(dataset)),
         ("sequences", _lengths(dataset, unit)),
@@ -56,6 +56,27 @@ def describe(dataset: Dataset, unit: Unit | None = None) -> str:
         for note in notes:
             lines += textwrap.wrap(note, 98, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
+
+
+def _whole_numbers(dataset: Dataset) -> str:
+    """Return how whole numbers were read where they could be tokens or measurements, or ''."""
+    layout, inputs = dataset.layout, dataset.inputs
+    if not isinstance(inputs, Ragged) or not len(inputs.values) or _is_generated(dataset):
+        return ""
+    if layout.kind == "tokens":
+        whole = all(str(t).lstrip("-").isdecimal() for t in set(inputs.values.tolist()))
+        read = f"tokens; --values {layout.text} reads them as measurements"
+        return f": whole numbers, read as {read}" if whole else ""
+    lists = layout.format in ("arrays", "jsonl") and layout.kind == "numbers"
+    if not lists or len(layout.channels) != 1:
+        return ""
+    numbers = inputs.values[~np.isnan(inputs.values)]
+    if (numbers % 1 != 0).any() or len(np.unique(numbers)) <= 2:
+        return ""
+    name = next((g.columns[0] for g in layout.guesses if g.role == "values" and g.columns), "NAME")
+    change = f"--text {name} reads them as tokens" if layout.format == "arrays" else ""
+    change = change or 'write tokens as text, "12", to read them as tokens'
+    return f": whole numbers, read as measurements; {change}"
 
 
 def summary_text(dataset: Dataset, profile: dict[str, Any], unit: Unit | None = None) -> str:

@@ -351,7 +351,7 @@ _REFUSED = {
     "ts": CASE_SETTINGS,
     "jsonl": (*("time_difference", "id", "time", "channels", "decimal", "dates"), *_LINES),
     "arrays": (
-        *("time_difference", "categories", "text", "id", "time", "group", "channels", "decimal"),
+        *("time_difference", "categories", "id", "time", "group", "channels", "decimal"),
         *("dates", *_LINES),
     ),
     "folder": ("group",),

@@ -329,7 +329,7 @@ def _choose_sequences(schema: Schema, table: Table, options: ReadOptions) -> Non
         names = [_guess_sequence(schema, table, labels)]
     if categories or len(names) > 1:
         schema.kind = "mixed" if categories else "numbers"
-    elif layout and not (options.text or options.values) and table.format == "jsonl":
+    elif layout and not (options.text or options.values) and table.format != "ts":
         schema.kind = layout.kind
     else:
         schema.kind = table.columns[names[0]].guess_kind(flag)
@@ -349,6 +349,8 @@ def _named_sequences(table: Table, options: ReadOptions) -> tuple[list[str], tup
     if options.values or options.categories:
         flag = "--values NAMES and --categories NAMES" if options.categories else "--values"
         return [n for n in options.values if n not in options.categories], options.categories, flag
+    if layout is not None and layout.text and layout.text in table.columns:
+        return [layout.text], (), ""
     if layout is None or table.format != "jsonl":
         return [], (), ""
     if layout.text:

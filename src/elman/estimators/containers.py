@@ -120,7 +120,7 @@ def open_container(X: Any, trained: TrainedColumns | None = None) -> InputContai
         return InputContainer(X)
     if isinstance(X, Dataset):
         return _from_dataset(X, trained)
-    X = unwrap(X)
+    X = X if isinstance(X, list) and X and isinstance(X[0], str) else unwrap(X)
     if isinstance(X, list | tuple):
         return _from_list(X, trained)
     refuse_column_levels(X)

@@ -94,10 +94,11 @@ def check_sequences(X: Any, inputs: str, known: Any = None) -> tuple[Any, InputK
     """
     X = as_indexable(X)
     kind = input_kind(X) if inputs == "auto" else inputs
-    if known is None and not isinstance(X, Ragged):
-        hint_channels_first(X)
-    if inputs == "auto" and not isinstance(X, Ragged):
-        hint_whole_numbers(X, kind)
+    if kind != "text" and not isinstance(X, Ragged):
+        if known is None:
+            hint_channels_first(X)
+        if inputs == "auto":
+            hint_whole_numbers(X, kind)
     if kind == "numbers":
         return as_numbers(X), "numbers"
     if kind == "tokens":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.dataset import Guess
+from elman.data.dataset import Guess, InputKind
 from elman.data.faults import Faults, Place, check_numbers, format_count, unknown_name
 from elman.data.ragged import Ragged, ask_channels_first, is_channels_first
 from elman.data.readers.npy import Packed, open_npy, open_npz, unpack
@@ -26,13 +26,15 @@ from elman.errors import DataError
 
 Array = NDArray[Any]
 # What to do about arrays of other types.
+_TEXT = "Save numbers, X.astype(float), or read the text as tokens with --text X."
 _REMEDIES = {
     "c": "Save what matters of complex numbers: np.abs(X), or real and imaginary parts as channels:"
     " np.stack([X.real, X.imag], axis=-1).",
     "M": "Save numbers, such as seconds: (X - X[:, :1]) / np.timedelta64(1, 's').",
     "m": "Save numbers, such as seconds: X / np.timedelta64(1, 's').",
     "V": "Save the fields as channels: numpy.lib.recfunctions.structured_to_unstructured(X).",
-    "U": "Save numbers, X.astype(float); read text and words from a CSV file or JSON lines.",
+    "U": _TEXT,
+    "S": _TEXT,
 }
 _CHANNEL_NAMES = ("names", "channel_names", "channels", "columns", "feature_names", "features")
 _SEQUENCE_NAMES = ("names", "ids", "id", "sequence_names", "case_names", "filenames", "files")
@@ -149,6 +151,33 @@ class ArrayColumn(Column):
             return
         source = self.rows.faults.source
         raise DataError(problem, remedy=remedy, source=source, rule="shape")
+
+    def guess_kind(self, named: str) -> InputKind:
+        """Return `tokens` for words, (n, T), and for what `--text` names, else `numbers`."""
+        words = self.array.dtype.kind in "US" and self.array.ndim == 2 and named != "--values"
+        return "tokens" if named == "--text" or words else "numbers"
+
+    def tokens(self) -> Ragged:
+        """Return words, or whole numbers as text, (N,); empty text at the end is padding."""
+        array = self.array
+        if array.dtype.kind not in "iuUSb" or array.ndim != 2 or 0 in array.shape:
+            raise self.rows.faults.error(
+                "type",
+                f"array {self.name!r} is of {array.dtype} with the shape {array.shape}, expected"
+                " whole numbers or text, (n, T)",
+                "Name another array with --text, or read numbers with --values.",
+            )
+        texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(str)
+        n, steps = texts.shape
+        full = texts != ""
+        ends = np.where(full.any(1), steps - np.argmax(full[:, ::-1], axis=1), 1)
+        ends = ends if self.ends is None else self._find_ends(np.zeros((n, steps, 1)))
+        mask: NDArray[np.bool_] = np.arange(steps) < ends[:, None]
+        for i, step in np.argwhere(mask & ~full).tolist():
+            problem = f"step {step + 1}: the token is empty"
+            self.fault(i, "empty token", problem, "Write the token, or the lengths.")
+        offsets = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
+        return Ragged(texts[mask].astype(object), offsets)
 
     def _find_ends(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the length of each sequence, (n,): from the file, or without trailing NaN."""
