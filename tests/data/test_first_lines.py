@@ -184,3 +184,8 @@ def test_sequences_named_in_their_first_row_only(tmp_path: Path) -> None:
     assert data.ids == tuple(f"Sentence: {i}" for i in range(7))
     assert data.lengths.tolist() == [3] * 7 and "filled" in guesses(data)
     assert len(read(tmp_path / "a.csv", layout=data.layout)) == 7
+
+
+def test_a_bad_first_time_is_one_fault(tmp_path: Path) -> None:
+    error = refused([HEADER, "r0,start,0.1,0.2,low", *ROWS[1:]], tmp_path)
+    assert [fault.line for fault in error.faults] == [2] and "'start'" in str(error)

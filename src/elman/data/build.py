@@ -51,6 +51,7 @@ def build_dataset(table: Table, schema: Schema, options: ReadOptions) -> Dataset
         aside=tuple(name for name in table.names if name not in read),
         delimiter=table.delimiter,
         header=table.header,
+        header_named=options.header is not None or bool(before and before.header_named),
         blocks=table.blocks,
         skip_lines=skipped,
     )

@@ -32,18 +32,6 @@ _UNIT = re.compile(
 )
 
 
-_UNIT_CELL = re.compile(
-    rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹]))*"
-    r"|[a-zµ]?[TGΩ]|[µu]?g|counts?|dps|none|unitless|-|[a-z]+/[a-z]+"
-    r"|[hH]{1,2}:mm(?::ss)?[.m]*|[yYmMdD]{2,4}(?:[-/.][yYmMdD]{2,4})+.*)\s*[\])]?"
-)
-
-
-def is_unit(cell: str) -> bool:
-    """Whether a cell is a unit, such as `mV`, `[m/s²]` or `hh:mm:ss`."""
-    return _UNIT_CELL.fullmatch(cell.strip()) is not None
-
-
 def unit_of(name: str) -> str | None:
     """Return the unit in a column's name, as in `temp [°C]`, `speed (m/s)` or `pressure_kPa`."""
     found = _UNIT.fullmatch(name) if len(name) <= LONGEST_NAME else None
@@ -136,6 +124,7 @@ class Layout:
         delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
         header: for `rows` and `steps`, whether a line names the columns.
         blocks: for `steps`, whether a blank line ends each sequence, as in CoNLL files.
+        header_named: whether the caller said so.
         skip_lines: lines above the table, if the caller said how many.
         window, stride: length of the windows cut from each sequence and distance between their
             starts, in steps; 0 for whole sequences.
@@ -167,6 +156,7 @@ class Layout:
     delimiter: str = ","
     header: bool = True
     blocks: bool = False
+    header_named: bool = False
     skip_lines: int | None = None
     categories: tuple[str, ...] = ()
     time_difference: bool = False

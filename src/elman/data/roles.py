@@ -49,13 +49,11 @@ class ReadOptions:
     Args:
         target, text, values, id, time: names of columns or keys, as the flags of the same name.
         categories: columns or keys of categories.
-        time_difference: whether the time since the last step is a channel; None decides by the
-            steps.
+        time_difference: whether the time since the last step is a channel; None: if it is uneven.
         group: the column or key of groups, kept with the sequences.
         channels: for `rows`, number of channels; None decides by the names of the columns.
         decimal: decimal mark of the file; None decides by its cells.
-        header: whether a line of a table names its columns; None decides by its rows.
-        skip_lines: lines above the table; None looks for its first row.
+        header, skip_lines: whether a line of a table names its columns; lines above the table.
         dates: order of day, month and year in dates such as 01/02/2024; None decides by the cells.
         missing: marks of missing values besides the usual ones; numbers count among numbers.
         static: columns or keys with one value per sequence; `none` for none.

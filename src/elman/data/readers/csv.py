@@ -61,7 +61,9 @@ def read_csv(
     head = file.head(HEAD)
     layout = options.layout
     delimiter = first.delimiter if first else layout.delimiter if layout else None
-    skip_lines = options.skip_lines
+    header, skip_lines = options.header, options.skip_lines
+    if header is None and layout and layout.header_named:
+        header = layout.header
     if skip_lines is None and layout:
         skip_lines = layout.skip_lines
     dialect = find_dialect(
@@ -69,7 +71,7 @@ def read_csv(
         faults,
         # A single column does not reveal it; the delimiter of a frame is empty.
         delimiter=delimiter or None,
-        header=first.header if first else options.header,
+        header=first.header if first else header,
         skip_lines=skip_lines,
         layout=layout,
     )

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from elman.data.dataset import Guess, Sure, is_unit
+from elman.data.dataset import USUAL_UNIT, Guess, Sure
 from elman.data.evidence import id_tier, split_words, time_tier
 from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
 from elman.data.roles import LEAST_TARGET_NAMES, TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES
@@ -28,6 +28,11 @@ _STEADY = 0.9  # share of the rows of a table that have the same number of cells
 _MOST_BAD = 0.1  # share of the cells of a column of values that may be something else
 _TOP = 0.4  # share of the rows in which names, units and titles may be
 _SHOWN = 20  # rows that are compared with the first one
+_UNIT_CELL = re.compile(
+    rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹]))*"
+    r"|[a-zµ]?[TGΩ]|[µu]?g|counts?|dps|none|unitless|-|[a-z]+/[a-z]+"
+    r"|[hH]{1,2}:mm(?::ss)?[.m]*|[yYmMdD]{2,4}(?:[-/.][yYmMdD]{2,4})+.*)\s*[\])]?"
+)
 _USUAL = frozenset((*TARGET_NAMES, *WEAKER_NAMES, *LEAST_TARGET_NAMES, *TEXT_NAMES, *TOKEN_NAMES))
 
 
@@ -75,6 +80,11 @@ def judge(rows: Sequence[Row]) -> FirstRows:
 def is_value(cell: str) -> bool:
     """Whether a cell starts as numbers and dates do."""
     return _VALUE.match(cell) is not None
+
+
+def is_unit(cell: str) -> bool:
+    """Whether a cell is a unit, such as `mV`, `[m/s²]` or `hh:mm:ss`."""
+    return _UNIT_CELL.fullmatch(cell.strip()) is not None
 
 
 def is_usual(cell: str) -> bool:
