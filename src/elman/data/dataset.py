@@ -241,13 +241,6 @@ class Static:
         pairs = zip(self.numbers, self.categories.tolist(), strict=True)
         return [(row.tobytes(), *texts) for row, texts in pairs]
 
-    def describe(self, row: int) -> str:
-        """Return the features of one sequence as text: `age=71, sex=f`."""
-        numbers = ["missing" if v != v else f"{v:.6g}" for v in self.numbers[row].tolist()]
-        texts = [text or "missing" for text in self.categories[row].tolist()]
-        values = zip(self.names, (*numbers, *texts), strict=True)
-        return ", ".join(f"{name}={value}" for name, value in values)
-
 
 # Compared by identity, because == on arrays returns an array.
 @dataclass(frozen=True, eq=False)

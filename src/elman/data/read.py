@@ -105,7 +105,6 @@ def read(
         dates: order of dates such as 01/02/2024, `dmy`, `mdy` or `ymd`.
         missing: further marks of missing values, such as `ND` or -999, written like `values`.
         static: columns or keys with one value per sequence, written like `values`; or "none".
-            Those that `categories` names too are categories. For `arrays` an (n, k) array.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
     Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
