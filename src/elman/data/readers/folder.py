@@ -1,4 +1,4 @@
-"""A folder with one file per sequence, in subfolders named after the classes."""
+"""A folder with one file per sequence, in subfolders of their classes or listed in a table."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from elman.data.faults import Faults, is_number, list_names
 from elman.data.numbers import MARKS
 from elman.data.readers import TextFile, load_text
 from elman.data.readers.csv import read_csv
+from elman.data.readers.manifest import find_manifest
 from elman.data.readers.npy import load_npy
 from elman.data.roles import ReadOptions
 from elman.data.series import SeriesCells, SeriesForm, find_series
@@ -46,7 +47,10 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             "is the folder of a run or model, expected data",
             f"To use the model: elman predict {path} DATA, or elman evaluate.",
         )
-    files, left = _list_files(path, faults)
+    manifest = find_manifest(path, tuple(ENDINGS), faults, options)
+    files, left = (list(manifest.files), []) if manifest else _list_files(path, faults)
+    if not files:
+        faults.stop()
     kinds = {ENDINGS[ending_of(file.name)] for file in files}
     if len(kinds) > 1:
         raise faults.error(
@@ -55,8 +59,8 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
             " kind of file",
             "Save all sequences in the same way.",
         )
-    below = {file.parent != path for file in files} == {True}
-    if options.labelled and not below and not options.target:
+    below = not manifest and {file.parent != path for file in files} == {True}
+    if options.labelled and not below and not (manifest or options.target):
         raise faults.error(
             "label",
             "the files lie in the folder itself, expected each in a folder named as its class",
@@ -81,16 +85,23 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
         faults.stop()
     labelled = below and options.labelled is not False
     note = (f"left out beside the folders: {list_names(left, 3)}",) if left else ()
+    target = options.target or (CLASS if labelled else None)
+    if manifest:
+        note = (manifest.note,)
+        target = target or (None if options.labelled is False else manifest.target)
     options = dataclasses.replace(
         options,
         id=None if text else options.id or FILE,
-        target=options.target or (CLASS if labelled else None),
+        target=target,
         text=options.text or ("text" if text else None),
         notes=(*options.notes, *note),
     )
-    names = {FILE: lambda file: file.relative_to(path).as_posix()}
+    names: dict[str, Callable[[Path], str]] = {FILE: lambda file: file.relative_to(path).as_posix()}
     if below:
         names[CLASS] = lambda file: file.parent.name
+    if manifest and tables:
+        own_names = tables[0][1].columns
+        names |= {n: c.__getitem__ for n, c in manifest.columns.items() if n not in own_names}
     return _join_tables(tables, names, faults), options, "rows" if text else "steps"
 
 
