@@ -237,3 +237,14 @@ def test_one_recording_may_be_labelled_in_part(tmp_path):
     found = read(write(tmp_path, "\n".join(["time,x,label", *rows])), labelled=True)
     assert found.task == "tagging"
     assert "some steps of the one recording have no label" in "\n".join(guesses(found))
+
+
+def test_one_hot_columns_are_said(tmp_path):
+    rows = [f"text number {i},{int(i % 2)},{int(i % 2 == 0)}" for i in range(10)]
+    path = write(tmp_path, "\n".join(["text,cat,dog", *rows]))
+    found = read(path, target="cat,dog", text="text")
+    assert found.task == "multilabel"
+    assert "every row has exactly one 1, as one-hot classes have" in "\n".join(found.layout.notes)
+    both = path.read_text().replace("1,0\n", "1,1\n")
+    path.write_text(both)
+    assert "one-hot" not in "\n".join(read(path, target="cat,dog", text="text").layout.notes)

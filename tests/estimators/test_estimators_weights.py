@@ -173,3 +173,31 @@ def test_class_weights_in_a_settings_file(tmp_path):
     path.write_text("[training.class_weight]\nup = 0\n")
     with pytest.raises(SettingsError, match="class_weight: got"):
         merge(file=read_toml(path))
+
+
+@pytest.mark.parametrize(
+    "weight", [np.array([1.0, 2.0]), [1, 2], (1.0, 2.0), np.array([1, 2], np.int32)]
+)
+def test_class_weights_without_their_classes_are_refused_with_the_way_to_name_them(weight):
+    X, y = uneven(12)
+    with pytest.raises(SettingsError, match=r"class_weight: got a \w+ of 2, expected 'balanced'"):
+        SequenceClassifier(**SMALL, class_weight=weight).fit(X, y)
+
+
+def test_class_weights_of_numpys_own_numbers(tmp_path):
+    X, y = uneven(12)
+    classes = np.unique(y)
+    named = dict(zip(classes, np.array([1, 3], np.float32), strict=True))  # what the message says
+    model = SequenceClassifier(**SMALL, class_weight=named).fit(X, y)
+    plain = {str(label): float(weight) for label, weight in named.items()}
+    other = SequenceClassifier(**SMALL, class_weight=plain).fit(X, y)
+    assert np.array_equal(model.predict_proba(X), other.predict_proba(X))
+    model.save(tmp_path / "model")
+    assert np.array_equal(load(tmp_path / "model").predict_proba(X), other.predict_proba(X))
+
+
+def test_a_one_hot_y_is_said():
+    X, y = uneven(12)
+    one_hot = np.eye(2, dtype=int)[np.unique(y, return_inverse=True)[1]]
+    with pytest.warns(UserWarning, match=r"exactly one 1 in every row.*give y.argmax\(1\)"):
+        SequenceClassifier(**SMALL).fit(X, one_hot)

@@ -208,6 +208,12 @@ def _build_target(
     target = build_target(task, columns, steps, per_step, gaps=gaps)
     if not TASKS[task].has_classes:
         schema.notes += doubt_numbers(target, name)
+    elif len(columns) > 1 and all(len(each) == 1 for each in flatten(target)):
+        schema.notes.append(
+            f"--target {name}: every row has exactly one 1, as one-hot classes have, and is read as"
+            f" {len(columns)} labels of which any number may apply; for classes, write the name of"
+            " the class in one column"
+        )
     elif same and layout:
         target = match_classes(target, layout.class_names)
     return target

@@ -85,7 +85,7 @@ def make_card(estimator: FittedState, data: str, report: Report | None) -> str:
     per_step = config.per_step
     task = target.describe(per_step=per_step)
     tagging = per_step and TASKS[target.task].has_classes
-    settings = {k: v for k, v in estimator.get_params().items() if k != "verbose"}
+    settings = {k: v for k, v in estimator.to_config()["parameters"].items() if k != "verbose"}
     metrics = "Not evaluated on held-out sequences."
     if report is not None:
         baselines = [f"- {n}: {text}" for n, text in estimator.baselines_.description.items()]

@@ -18,6 +18,7 @@ import torch
 
 from elman.data.dataset import InputKind
 from elman.errors import SettingsError
+from elman.estimators.weights import plain_class_weight
 from elman.settings import (
     DataSettings,
     ModelSettings,
@@ -133,6 +134,13 @@ def check_parameters(
     Raises: SettingsError that lists every fault.
     """
     faults: list[str] = []
+    try:
+        weight = plain_class_weight(parameters.get("class_weight"))
+    except SettingsError as error:
+        faults.append(str(error))
+        weight = None
+    if "class_weight" in parameters:
+        parameters = {**parameters, "class_weight": weight}
 
     def section(owner: type[T], **more: Any) -> Any:
         names = {entry.name for entry in dataclasses.fields(owner)} & parameters.keys()  # type: ignore[arg-type]

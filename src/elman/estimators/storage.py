@@ -23,6 +23,7 @@ from elman.estimators.encoder import Encoder
 from elman.estimators.parameters import Parameters, Settings, check_parameters
 from elman.estimators.static import size_of
 from elman.estimators.targets import TARGETS, Target
+from elman.estimators.weights import plain_class_weight
 from elman.evaluate import Baselines
 from elman.models import ModelConfig, SequenceModel, save_folder
 from elman.models.storage import (
@@ -141,6 +142,8 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         parameters = {
             k: v.item() if isinstance(v, np.generic) else v for k, v in self.get_params().items()
         }
+        if "class_weight" in parameters:
+            parameters["class_weight"] = plain_class_weight(parameters["class_weight"])
         if not isinstance(parameters["random_state"], int | None):
             parameters["random_state"] = None
         return {

@@ -12,6 +12,29 @@ from elman.data.ragged import Ragged, is_labelled
 from elman.errors import DataError, SettingsError, ShapeError, nearest
 
 
+def plain_class_weight(class_weight: Any) -> Any:
+    """Return `class_weight` with Python's own numbers, so that it can be compared and saved.
+
+    Raises: SettingsError for an array or list, which does not say which class a weight is for.
+    """
+    if isinstance(class_weight, Mapping):
+        pairs = class_weight.items()
+        return {_own(label): _own(weight) for label, weight in pairs}
+    if class_weight is None or isinstance(class_weight, str):
+        return class_weight
+    if np.ndim(class_weight) == 1 and len(class_weight):
+        raise SettingsError(
+            f"class_weight: got a {type(class_weight).__name__} of {len(class_weight):,}, expected"
+            " 'balanced' or a dict from each class to its weight. For weights in the order of the"
+            " sorted classes: dict(zip(numpy.unique(y), weights))"
+        )
+    return class_weight
+
+
+def _own(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def class_weights(
     class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
