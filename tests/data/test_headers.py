@@ -36,6 +36,7 @@ HEADERS = {
     "labels and times": ("label,0.0,0.02,0.04,0.06,0.08,0.1", LABELLED),
     "labels and days": (f"label,{DAYS}", LABELLED),
     "days": (DAYS, ROWS),
+    "numbers of sensors": ("label,7,13,22,31,44,59", LABELLED),
     "years": ("2001,2002,2003,2004,2005,2006", ROWS),
 }
 
@@ -69,6 +70,12 @@ def test_the_first_record_is_not_lost(lines: list[str], tmp_path: Path) -> None:
     assert len(data) == 12 and not data.layout.header
     assert "--no-header: " in said(data)
     assert len(load(lines, tmp_path, format="rows", header=True)) == 11
+
+
+def test_a_header_that_nothing_shows_is_said(tmp_path: Path) -> None:
+    data = load(["aaba", "abba", "abab", "baba"], tmp_path)
+    assert len(data) == 3 and "--header: " in said(data) and "(unsure)" in said(data)
+    assert len(load(["aaba", "abba", "abab", "baba"], tmp_path, header=False)) == 4
 
 
 def test_flags_override_the_guess_and_are_kept(tmp_path: Path) -> None:

@@ -249,8 +249,6 @@ def unpack(path: Path, source: str) -> tuple[bytes, str] | None:
 
     Raises: DataError if it is damaged, has several files, or unpacks to unlikely many bytes.
     """
-    import pyarrow as pa
-
     if path.is_dir():
         return None
     with path.open("rb") as file:
@@ -268,6 +266,8 @@ def unpack(path: Path, source: str) -> tuple[bytes, str] | None:
                 stream: Any = archive.open(member)
                 name = member.filename
             elif kind == "zstd":
+                import pyarrow as pa
+
                 stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
             else:
                 openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}

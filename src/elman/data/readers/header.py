@@ -157,10 +157,14 @@ def _judge_values(rows: Sequence[Row], typed: Sequence[int]) -> FirstRows:
     counts = _counts(numbers, bool(words) or not first[0].strip())
     alike = sum(_counts([float(row[c]) for c in above if is_number(row[c])], True) for row in body)
     pattern = counts and 2 * alike < len(body) and first not in body
+    pointed = [row for row in body if any("." in row[c] for c in above)]
+    rising = all(a < b for a, b in itertools.pairwise(numbers)) and all(n % 1 == 0 for n in numbers)
+    # Numbers of sensors or bins, above measurements.
+    bins = len(numbers) > 1 and rising and len(pointed) > 0.8 * len(body)
     if words:
         # A word above numbers is a name, unless measurements stand beside it: it is a bad cell.
         above_values = any(c in typed for c in words) and all(n % 1 == 0 for n in numbers)
-        if named or (pattern and not repeats) or above_values:
+        if named or ((pattern or bins) and not repeats) or above_values:
             sure: Sure = "sure" if named else "likely"
             return FirstRows(0, None, 1, "names and numbers in order", sure)
         return record
@@ -186,7 +190,8 @@ def _judge_words(rows: Sequence[Row]) -> FirstRows:
         if cells.count(cell) > whole and 2 * len(set(cells)) <= len(cells):
             why = f"{cell!r} in the first line occurs below as well"
             return FirstRows(None, None, 0, why, "likely")
-    return FirstRows(0, None, 1, "", "unsure")
+    why = "the words on the first line do not occur below it" if len(body) > 1 else ""
+    return FirstRows(0, None, 1, why, "unsure")
 
 
 def _judge_device(rows: Sequence[Row]) -> FirstRows | None:
