@@ -112,31 +112,27 @@ class Layout:
         per_step: whether there is a label or number at every step.
         text: column or key of the text or tokens.
         values: columns of values in order; for formats without columns, names of the channels.
-        id: for `steps`, the column that identifies the sequence of each row, or several, separated
-            by commas, that do so together; for `rows`, the column with the names of the rows.
+        id: column, or columns separated by commas, of the sequence of each row, or of row names.
         group: column or key of the groups by which sequences were divided between splits.
+        melted: columns of variables and their values, if the file has a row for each measurement.
         time: for `steps`, the column that orders the rows of a sequence.
         categories: columns or keys of categories, which follow the numbers of a step.
         time_difference: whether the time since the last step follows the values.
-        dates: for `steps`, order of day, month and year in dates such as 01/02/2024; None for other
-            times.
-        seconds: for `steps`, whether the times are in seconds, as those of dates are.
+        dates: order of day, month and year in times such as 01/02/2024; None for other times.
+        seconds: whether the times are in seconds, as those of dates are.
         delimiter: for `rows` and `steps`, separator of the cells in a text; empty for a frame.
         header: for `rows` and `steps`, whether a line names the columns.
         blocks: for `steps`, whether a blank line ends each sequence, as in CoNLL files.
         header_named: whether the caller said so.
         skip_lines: lines above the table, if the caller said how many.
-        window, stride: length of the windows cut from each sequence and distance between their
-            starts, in steps; 0 for whole sequences.
+        window, stride: length and distance of windows, in steps; 0 for whole sequences.
         category_values: distinct values of each column of `categories`, in alphabetical order.
         class_names: labels that occur, sorted; empty for numbers.
-        wide: for `rows`, names of the channels if each has its own columns, which `values` lists
-            channel by channel; empty for one channel.
+        wide: for `rows`, channels that have their own columns; `values` lists them one by one.
         static: columns or keys with one value per sequence, numbers first; empty for none.
         static_categories: those of `static` that are categories.
         aside: the other columns or keys of the file, which are not read, such as groups.
-        decimal: decimal mark of numbers such as 1,234 that may be read in two ways; None if no
-            number of the file has a comma.
+        decimal: decimal mark of numbers such as 1,234; None if no number has a comma.
         missing: marks of missing values that the caller added to the usual ones.
         units: unit of each of `values` as its cells show it, empty text where they show none.
         guesses: what the caller did not say, so that the reader had to guess it.
@@ -152,6 +148,7 @@ class Layout:
     values: tuple[str, ...] = ()
     id: str | None = None
     group: str | None = None
+    melted: tuple[str, ...] = ()
     time: str | None = None
     delimiter: str = ","
     header: bool = True

@@ -12,6 +12,7 @@ from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
 from elman.data.forms import note_forms, settle_forms, tell_forms
+from elman.data.melted import spread_variables
 from elman.data.moments import DateOrder
 from elman.data.readers import TextFile, load_text, refuse_missing
 from elman.data.readers.arff import read_arff
@@ -172,22 +173,22 @@ def _read_dataset(
         # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
+        table, melted = spread_variables(table, options)
         table = settle_forms(table, options)
         schema = choose_schema(table, options, form)
         if schema.format == "steps":
             table, schema.values = expand_steps(table, schema.values)
         tell_forms(schema, table)
         dataset = build_dataset(table, schema, options)
-        dataset = dataclasses.replace(dataset, layout=note_forms(dataset.layout, table, options))
+        layout = note_forms(dataset.layout, table, options)
+        dataset = dataclasses.replace(dataset, layout=dataclasses.replace(layout, melted=melted))
     if kind == "folder":
         dataset = name_sequences(dataset, table)
     if task is not None and dataset.target is not None and dataset.task != task:
         raise faults.error(
             "label",
-            (
-                f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
-                f" --task {task}"
-            ),
+            f"the target holds {TASKS[dataset.task].target}, expected {TASKS[task].target} for"
+            f" --task {task}",
             "Name another with --target NAME, or leave --task out.",
         )
     return dataset
