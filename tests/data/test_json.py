@@ -224,7 +224,6 @@ def test_numbers_written_as_text(path: Path) -> None:
         (lines([{"a": [1.5, 2], "b": [1], "label": 1}]), 1, ("'b' has 1 value, expected 2",)),
         (lines([{"a.b": 1, "a": {"b": 2}, "label": 1}]), 1, ("two keys are called 'a.b'",)),
         (lines([{"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}, "x": [1]}]), 1, ("nested too deep",)),
-        (lines([*FRAME.to_dict("records"), {"id": "b", "t": 2}]), 5, ("the label is empty",)),
     ],
 )
 def test_faults(text: str, line: int | None, parts: tuple[str, ...], path: Path) -> None:

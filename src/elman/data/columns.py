@@ -7,13 +7,14 @@ a loop over a million cells in Python takes seconds.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.cells import Cells
-from elman.data.faults import ALIKE, Place, list_names, to_numbers
+from elman.data.faults import ALIKE, Place, describe_value, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
@@ -348,3 +349,36 @@ def _write_number(number: float) -> str:
     if isinstance(number, int):  # a float would merge large ids
         return str(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def to_column(name: str, rows: Rows, values: list[Any]) -> Column:
+    """Return values as a column: numbers if all are, else text as the file has it."""
+    kinds = set(map(type, values))
+    if kinds <= {int, float, type(None)} and kinds & {int, float}:
+        if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+            return NumberColumn(name, rows, np.array(values, np.int64))
+        numbers = [math.nan if value is None else _to_float(value) for value in values]
+        return NumberColumn(name, rows, np.array(numbers, np.float64))
+    cells = []
+    for i, value in enumerate(values):
+        if isinstance(value, list | dict):
+            problem = f"{name!r} is {describe_value(value)}, expected one value"
+            rows.fault(i, None, "type", problem, "All objects need the same kind of value.")
+        cells.append(write_value(value))
+    return TextColumn(name, rows, cells)
+
+
+def _to_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf
+
+
+def write_value(value: Any) -> str:
+    """Return a value as the cell of a text file."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(value)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import InputKind
 from elman.data.faults import Faults, Place, describe_value, format_count, list_names
 from elman.data.numbers import UNSAID, NumberForm, find_form
@@ -48,39 +47,6 @@ def table_of_records(
     # The first object defines the keys, like a header; later objects may have more keys.
     columns = {key: RecordColumn(key, rows, records) for key in records[0]}
     return Table("jsonl", columns, rows, len(records), noun="key")
-
-
-def to_column(name: str, rows: Rows, values: list[Any]) -> Column:
-    """Return values as a column: numbers if all are, else text as the file has it."""
-    kinds = set(map(type, values))
-    if kinds <= {int, float, type(None)} and kinds & {int, float}:
-        if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
-            return NumberColumn(name, rows, np.array(values, np.int64))
-        numbers = [math.nan if value is None else _to_float(value) for value in values]
-        return NumberColumn(name, rows, np.array(numbers, np.float64))
-    cells = []
-    for i, value in enumerate(values):
-        if isinstance(value, list | dict):
-            problem = f"{name!r} is {describe_value(value)}, expected one value"
-            rows.fault(i, None, "type", problem, "All objects need the same kind of value.")
-        cells.append(write_value(value))
-    return TextColumn(name, rows, cells)
-
-
-def _to_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number of more than 308 digits
-        return math.inf
-
-
-def write_value(value: Any) -> str:
-    """Return a value as the cell of a text file."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else str(value)
 
 
 class RecordColumn(Column):

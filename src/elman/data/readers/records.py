@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import to_column, write_value
 from elman.data.dataset import Guess
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, describe_value, format_count, is_number, list_names
 from elman.data.readers.json import DEEPEST, LINE, Document, Located, parse_json
-from elman.data.readers.jsonl import Record, table_of_records, to_column, write_value
+from elman.data.readers.jsonl import Record, table_of_records
 from elman.data.roles import SEQUENCE_NAMES, TARGET_NAMES, ReadOptions, is_named
 from elman.data.table import Rows, Table
 
