@@ -353,3 +353,13 @@ def test_a_small_run(tmp_path):
 def test_a_small_run_of_every_cell(tmp_path):
     text = smoke(tmp_path, "--rows", "layer,step,inference", "--threads", "1,all")
     check(text, {"RNN", "GRU", "LSTM"}, [t for k, t in report.TITLES.items() if k != "memory"])
+
+
+def test_the_benchmark_of_reading_runs_from_end_to_end() -> None:
+    script = ROOT / "benchmarks" / "reading.py"
+    command = [sys.executable, str(script), "--rows", "1000", "--rounds", "1"]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "## wide: 1,000 rows" in page and "## long: 2,000 rows" in page
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+    assert rows.count("elman") == rows.count("pyarrow") == rows.count("polars") == 2
+    assert "`elman data` on `long`:" in page

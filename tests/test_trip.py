@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
-MOST_FILES = 60
+MOST_FILES = 64
 # Called on the way, but never given the row: settings, names of built-in tasks, what is shown, and
 # the test split that is monitored.
 NOT_ON_THE_WAY = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from elman import DataError
-from elman.data import Ragged, check_gaps, describe, read
+from elman.data import Ragged, check_gaps, describe, hashing, read
 from elman.data.ragged import (
     Gap,
     carry_forward,
@@ -12,6 +12,7 @@ from elman.data.ragged import (
     first_gap,
     sequences_with_gaps,
     sequences_without_values,
+    to_objects,
 )
 from elman.data.splits import hold_out
 
@@ -130,3 +131,26 @@ def test_gaps_are_filled_within_a_sequence(how, expected):
     assert np.array_equal(filled.values[:, 0], expected, equal_nan=True)
     assert np.array_equal(filled.values[:, 1], first, equal_nan=True)
     assert np.array_equal(numbers.values[:, 0], first, equal_nan=True)
+
+
+@pytest.mark.parametrize("hashed", [4, 1 << 20])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equal_sequences_and_no_others_have_equal_hashes(
+    hashed: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_HASHED", hashed)
+    rng = np.random.default_rng(0)
+    values = [-0.0, 0.0, 1.0, np.nan]  # few, so that many sequences are equal
+    own = [rng.choice(values, (rng.integers(0, 4), channels)) for _ in range(400)]
+    sequences = Ragged.from_list(own, np.float64)
+    hashes = hashing.hash_sequences(sequences.with_values(hashing.to_bits(sequences.values)))
+    names = [(len(one), one.tobytes()) for one in own]
+    assert len(set(names)) < len(names)
+    assert len(set(zip(names, hashes.tolist(), strict=True))) == len(set(names))
+    assert len(set(hashes.tolist())) == len(set(names))
+
+
+def test_texts_and_sets_have_bits() -> None:
+    texts = to_objects(["a", "b", "a", frozenset("x"), frozenset("x")])
+    bits = hashing.to_bits(texts)
+    assert bits[0] == bits[2] != bits[1] and bits[3] == bits[4]

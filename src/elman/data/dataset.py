@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Ragged, flatten, hash_sequences, is_labelled, to_bits, to_objects
+from elman.data.hashing import hash_sequences, hash_steps, to_bits
+from elman.data.ragged import Ragged, flatten, is_labelled, to_objects
 from elman.tasks import TASKS, TaskName
 
 TIME_DELTA = "time since the last step"  # name of that channel
@@ -348,15 +349,7 @@ class Dataset:
 
         Valid in this process only, because Python hashes texts differently in each.
         """
-        inputs = self.inputs
-        if not isinstance(inputs, Ragged):
-            contents = to_bits(to_objects(inputs))
-        elif self.numbers is None or self.layout.kind != "mixed":
-            contents = hash_sequences(inputs.with_values(to_bits(inputs.values)))
-        else:
-            numbers = self.numbers.values
-            words = to_bits(inputs.values[:, numbers.shape[1] :].astype(str).astype(object))
-            contents = hash_sequences(inputs.with_values(np.hstack([to_bits(numbers), words])))
+        contents = hash_steps(self.inputs, self.numbers)
         if self.static is None:
             return contents
         own = to_bits(to_objects(self.static.contents()))

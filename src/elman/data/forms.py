@@ -170,7 +170,8 @@ def tell_forms(schema: Schema, table: Table) -> None:
             why = f"{example!r} is read as the number in it"
             flag = f"{column.name} without marks"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
-    _tell_missing(schema, [c for c in texts if c.name in schema.values])
+    values = {*schema.values}
+    _tell_missing(schema, [c for c in texts if c.name in values])
 
 
 def _tell_decimals(schema: Schema, columns: Sequence[TextColumn]) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.faults import format_count, list_names
-from elman.data.ragged import Ragged, flatten, hash_sequences, is_labelled, to_bits
+from elman.data.hashing import hash_sequences, to_bits
+from elman.data.ragged import Ragged, flatten, is_labelled
 from elman.data.targets import find_doubtful_labels
 from elman.data.text import Unit, choose_unit, count_steps, split_texts
 from elman.tasks import TASKS

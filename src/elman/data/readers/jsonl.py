@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from elman.data.dataset import InputKind
 from elman.data.faults import Faults, Place, describe_value, format_count, list_names
 from elman.data.numbers import UNSAID, NumberForm, find_form
-from elman.data.ragged import Ragged, to_objects
+from elman.data.ragged import Ragged, join_steps, to_objects
 from elman.data.roles import ReadOptions
 from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
 
@@ -213,7 +213,7 @@ class RecordColumn(Column):
 
     def series(self) -> tuple[Ragged, str]:
         """Return [..] as one channel and [[..], ..] as several, (N, C); null and NaN are gaps."""
-        numbers: list[float] = []
+        parts: list[NDArray[np.float64]] = []
         ends = [0]
         channels = 0
         lists, note = self._read_texts(self.sequences("numbers"))
@@ -226,19 +226,28 @@ class RecordColumn(Column):
             # Plain numbers are one channel; the first sequence decides for the file, and an empty
             # one decides nothing.
             channels = channels or min(len(rows), 1)
-            for k, row in enumerate(rows, 1):
-                if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
-                    gaps = (None, *self.sentinels)
-                    numbers += [math.nan if value in gaps else value for value in row]
-                else:
-                    # A placeholder keeps the indices of later steps, which are still checked.
-                    numbers += [0.0] * channels
-            if rows and all(map(math.isnan, numbers[ends[-1] * channels :])):
+            numbers = join_steps(rows, channels, _LARGEST)
+            if numbers is None:
+                numbers = self._check_steps(rows, channels, i)
+            numbers = self.blank(numbers)
+            if rows and np.isnan(numbers).all():
                 problem = f"every value of {self.name!r} is missing, expected numbers"
                 self.fault(i, "no value", problem, "Remove the line.")
+            parts.append(numbers)
             ends.append(ends[-1] + len(rows))
-        values = np.array(numbers, np.float64).reshape(ends[-1], channels)
+        values = np.concatenate(parts).reshape(ends[-1], channels)
         return Ragged(values, np.array(ends, dtype=np.int64)), note
+
+    def _check_steps(self, rows: list[Any], channels: int, i: int) -> NDArray[np.float64]:
+        """Return the numbers of a sequence, (T * C,), after recording the faults of its steps."""
+        numbers: list[float] = []
+        for k, row in enumerate(rows, 1):
+            if self._check_step(row, channels, f"step {k} of {self.name!r}", i):
+                numbers += [math.nan if value is None else value for value in row]
+            else:
+                # A placeholder keeps the indices of later steps, which are still checked.
+                numbers += [0.0] * channels
+        return np.array(numbers, np.float64)
 
     def _check_step(self, row: Any, channels: int, where: str, i: int) -> bool:
         """Return whether a step has a number or gap in every channel; record a fault if not."""
