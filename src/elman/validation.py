@@ -110,7 +110,7 @@ def _check(adapter: Any, value: Any) -> tuple[Any, str]:
     """Return the value converted to its type, and what was expected instead; empty if valid."""
     from pydantic import ValidationError
 
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         value = value.item()  # scikit-learn's searches pass NumPy scalars
     if isinstance(value, dict):
         value = {k.item() if hasattr(k, "item") else k: v for k, v in value.items()}

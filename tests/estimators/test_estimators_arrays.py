@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import warnings
 
@@ -11,7 +12,13 @@ import pytest
 import scipy.sparse
 import torch
 
-from elman import DataError, DataWarning, SequenceClassifier, SequenceTagger, ShapeError
+from elman import (
+    DataError,
+    DataWarning,
+    SequenceClassifier,
+    SequenceTagger,
+    ShapeError,
+)
 from elman.data import Ragged, read
 from elman.errors import KindError
 
@@ -280,3 +287,18 @@ def test_kind_error_is_a_type_error():
     with pytest.raises(TypeError) as error:
         fit(scipy.sparse.dok_array(X[:, :, 0]))
     assert isinstance(error.value, KindError)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_models_that_torch_has_converted(model):
+    x = torch.tensor(X[:4], dtype=torch.float32)
+    quantized = torch.ao.quantization.quantize_dynamic(
+        copy.deepcopy(model.model_), {torch.nn.Linear}, dtype=torch.qint8
+    )
+    wanted = model.model_(x).detach()
+    assert torch.allclose(quantized(x).detach(), wanted, atol=0.1)
+    assert not torch.equal(quantized(x).detach(), wanted)
+    half = copy.deepcopy(model.model_).half()
+    assert torch.allclose(half(x.half()).float(), wanted, atol=0.01)
+    with pytest.raises(ShapeError, match=r"got torch\.float32, expected torch.float16"):
+        half(x)

@@ -225,7 +225,9 @@ class SequenceModel(nn.Module):
                 logits = features.exact_logits(self, x, lengths, static)
                 if logits is not None:
                     return logits
-        weight = self.output.weight
+        weight: Any = self.output.weight
+        if not isinstance(weight, Tensor):  # a method of layers that quantize_dynamic has replaced
+            weight = next(self.parameters())
         check_input(config, weight.dtype, weight.device, x, lengths)
         if lengths is None:
             lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device="cpu")
