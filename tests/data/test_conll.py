@@ -163,7 +163,6 @@ def test_other_tasks_of_conll(load: Any) -> None:
             write("\t", (0, 3)).replace("in\tO", "in").replace("it\tO", "it\tO\tO"),
             [(3, "3 columns, expected 2"), (9, "1 column, expected 2")],
         ),
-        (write("\t", (0, 3)).replace("in\tO", "in\t"), [(9, "the label is empty")]),
         (write("\t", (0, 3)).replace("in\tO", "\tO"), [(9, "the token is empty")]),
         ("# only a comment\n\n", [(None, "there is no token")]),
     ],
@@ -176,6 +175,11 @@ def test_faults_by_line(content: str, faults: list[tuple[int | None, str]], load
         (fault.line, fault.problem[: len(problem)])
         for fault, (_, problem) in zip(found, faults, strict=True)
     ] == faults
+
+
+def test_a_token_without_a_tag_is_not_labelled(load: Any) -> None:
+    data = load("a.conll", write("\t", (0, 3)).replace("in\tO", "in\t"))
+    assert lists(data.target)[2] == ["O", None, "B-LOC"]
 
 
 @pytest.mark.parametrize(
