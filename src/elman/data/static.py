@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Static, unit_of
-from elman.data.faults import quote
+from elman.data.faults import describe_value, quote
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Table
 from elman.errors import SettingsError
@@ -114,6 +116,36 @@ def _constant(column: Column, cells: NDArray[Any], offsets: NDArray[np.int64]) -
             "Correct the cell, or leave the column out of --static.",
         )
     return np.asarray(values)
+
+
+def mostly_numbers(values: Iterable[Any]) -> bool:
+    """Whether at least half of JSON values that are not null are numbers."""
+    full = [value for value in values if value is not None]
+    return 2 * sum(type(value) in (int, float) for value in full) >= len(full)
+
+
+def scalar_cells(
+    column: Column, values: Iterable[tuple[int, Any]], count: int, categories: bool
+) -> NDArray[Any]:
+    """Return JSON values, (n,), as numbers or as categories; null is a gap.
+
+    Args:
+        values: row and value of each object that has the key.
+        count: number of objects, n.
+    """
+    cells = np.full(count, "" if categories else math.nan, object)
+    expected = "text or a whole number" if categories else "a number"
+    for row, value in values:
+        if value is None or value != value:
+            continue
+        number = type(value) in (int, float) and math.isfinite(value)
+        if isinstance(value, str | bool | int) if categories else number:
+            cells[row] = str(value).strip() if categories else float(value)
+            continue
+        problem = f"{column.name!r} is {describe_value(value)}, expected {expected}, or null"
+        remedy = "A static feature has one value for a whole sequence. Correct it."
+        column.fault(row, "static", problem, remedy)
+    return cells if categories else cells.astype(np.float64)
 
 
 def _write(value: Any) -> str:

@@ -14,6 +14,7 @@ from elman.data.faults import Faults, Place, describe_value, format_count, list_
 from elman.data.numbers import UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, join_steps, to_objects
 from elman.data.roles import ReadOptions
+from elman.data.static import mostly_numbers, scalar_cells
 from elman.data.table import UNREADABLE, Column, LabelCells, Rows, Steps, Table, flatten_lists
 
 Record = dict[str, Any]
@@ -64,24 +65,11 @@ class RecordColumn(Column):
     @property
     def is_numeric(self) -> bool:
         """Whether at least half of the values that are not null are numbers."""
-        full = [v for record in self.records if (v := record.get(self.name)) is not None]
-        return 2 * sum(type(v) in (int, float) for v in full) >= len(full)
+        return mostly_numbers(record.get(self.name) for record in self.records)
 
     def static_cells(self, categories: bool) -> NDArray[Any]:
         """Return one value per line, (n,): numbers, or categories as text; null is a gap."""
-        cells = np.full(len(self.records), "" if categories else math.nan, object)
-        expected = "text or a whole number" if categories else "a number"
-        for i, value in self.values():
-            if value is None or value != value:
-                continue
-            whole = isinstance(value, str | bool | int)
-            if whole if categories else _is_json_number(value):
-                cells[i] = str(value).strip() if categories else float(value)
-                continue
-            problem = f"{self.name!r} is {describe_value(value)}, expected {expected}, or null"
-            remedy = "A static feature has one value for a whole sequence. Correct it."
-            self.fault(i, "static", problem, remedy)
-        return cells if categories else cells.astype(np.float64)
+        return scalar_cells(self, self.values(), len(self.records), categories)
 
     def plain_texts(self) -> list[str] | None:
         """Return the values as text, empty for null or no key, or None if some are lists."""
@@ -332,7 +320,8 @@ class RecordColumn(Column):
             width = width or len(values)
             if per_step:  # a number at every step may be missing at some
                 values = [math.nan if v is None else v for v in values]
-            wrong = next((v for v in values if v == v and not _is_json_number(v)), values)
+            bad = (v for v in values if type(v) not in (int, float) or abs(v) > _LARGEST)
+            wrong = next((v for v in bad if v == v), values)
             if wrong is not values or not values:
                 problem = f"{self.name!r} holds {describe_value(wrong)}, expected a number"
                 self.fault(i, "number", problem, "Correct it or remove the line.")
@@ -358,10 +347,6 @@ class RecordColumn(Column):
             return None
         numbers = np.array(values, dtype=np.float64)
         return np.asarray(numbers[~np.isnan(numbers)])
-
-
-def _is_json_number(value: Any) -> bool:
-    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
 
 
 def _flatten(values: list[Any]) -> Iterator[Any]:
