@@ -7,9 +7,9 @@ import time
 import pytest
 
 from elman.data import read
-from elman.data.dataset import unit_of
 from elman.data.evidence import split_words
 from elman.data.readers import arff
+from elman.data.units import unit_of
 from elman.data.wide import find_wide
 from elman.errors import DataError, find_nearest
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pack_sequence
 
 from elman import DataError, SequenceClassifier, SettingsError, ShapeError, load
-from elman.data.dataset import unit_of
+from elman.data.units import unit_of
 from elman.errors import KindError
 from elman.explain import attribute, trace
 from elman.explain.network import read_sequence

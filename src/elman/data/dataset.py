@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,28 +16,6 @@ from elman.tasks import TASKS, TaskName
 TIME_DELTA = "time since the last step"  # name of that channel
 InputKind = Literal["numbers", "tokens", "text", "mixed"]
 Format = Literal["rows", "steps", "jsonl", "ts", "arrays", "folder"]
-# A unit at the end of a column's name. In square brackets any text with a letter, % or a degree
-# sign is a unit, but not the [1] that numbers the channels of a key; in parentheses or after an
-# underscore only a usual unit, because `acc (left)` and `acc_x` have none.
-USUAL_UNIT = (
-    r"(?:[munµkMG]?(?:s|m|g|A|V|W|Wh|Hz|Pa|bar|J|N|L|l|mol|Ω|ohm|T|K|lx|cd|F|H|C)|min|h|d|days?|"
-    r"°C|°F|degC|degF|°|deg|rad|%|pct|ppm|ppb|dB|rpm|bpm|mmHg|psi|cm|hPa|knots?|a\.?u\.?)"
-)
-LONGEST_NAME = 200  # characters; the patterns of names take time quadratic in the length
-# At most six further units: more of them would be tried in exponentially many ways.
-_UNIT = re.compile(
-    r".+?(?:\s*\[(?P<square>[^\[\]]*[^\W\d_][^\[\]]*|[^\[\]]*[%°][^\[\]]*)\]"
-    rf"|\s*\((?P<round>{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹]){{0,6}})\)"
-    r"|_(?P<suffix>[kmhM]?Pa|deg[CF]|[kM]?Hz|[mk]?Wh|mV|mA|ms|mm|cm|km|kg|rpm|bpm|mmHg|psi|ppm|pct))"
-)
-
-
-def unit_of(name: str) -> str | None:
-    """Return the unit in a column's name, as in `temp [°C]`, `speed (m/s)` or `pressure_kPa`."""
-    found = _UNIT.fullmatch(name) if len(name) <= LONGEST_NAME else None
-    return found and (found["square"] or found["round"] or found["suffix"])
-
-
 Sure = Literal["sure", "likely", "unsure"]
 
 _READ_AS = {

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from elman.data.cells import count_first
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import is_missing
 from elman.data.moments import DateOrder, Moments, read_number_times
 from elman.data.table import Table
+from elman.data.units import LONGEST_NAME
 from elman.errors import DataError
 
 Tier = Literal[0, 1, 2]  # 2: the name alone suffices; 1: the content has to agree; 0: another name

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, Layout, Sure
 from elman.data.faults import format_count, is_number, list_names
-from elman.data.numbers import Evidence, NumberForm, examine, find_form
-from elman.data.roles import ReadOptions, Schema, missing_marks
+from elman.data.numbers import UNSAID, Evidence, NumberForm, examine, find_form
+from elman.data.roles import ReadOptions, Schema
 from elman.data.series import expand_steps, find_series_cells
 from elman.data.table import Table
 
 _SHOWN = 3  # columns or marks listed in one guess
+
+
+def missing_marks(options: ReadOptions) -> tuple[str, ...]:
+    """Return the marks of missing values that the caller, or an earlier file, added."""
+    return options.missing or (options.layout.missing if options.layout else ())
 
 
 def settle_forms(table: Table, options: ReadOptions) -> Table:
@@ -247,3 +253,40 @@ def note_forms(layout: Layout, table: Table, options: ReadOptions) -> Layout:
         missing=missing_marks(options),
         units=units if any(units) else (),
     )
+
+
+def read_written(
+    lists: list[list[Any]], name: str, form: NumberForm | None, marks: tuple[str, ...]
+) -> tuple[list[list[Any]], str]:
+    """Return lists with numbers in place of text that holds them, and a note, or ''.
+
+    Args:
+        name: key of the lists, for the note.
+        form: of numbers that are written as text; None to read only marks of missing values.
+        marks: of missing values, besides the usual ones.
+    """
+    texts = list({cell for row in lists for cell in flatten_once(row) if isinstance(cell, str)})
+    if not texts:
+        return lists, ""
+    numbers, bad = (form or NumberForm.plain(marks)).parse(texts)
+    pairs = zip(texts, numbers.tolist(), bad.tolist(), strict=True)
+    known = {text: v for text, v, wrong in pairs if not wrong and (form or v != v)}
+    gaps = [t for t, value in known.items() if value != value and t.lower() not in UNSAID]
+    notes = [f"{name!r}: numbers written as text are read as numbers"] if form else []
+    notes += [f"{name!r}: read as missing: {list_names(sorted(gaps), 5)}"] if gaps else []
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, list):
+            return [replace(inner) for inner in value]
+        return known.get(value, value) if isinstance(value, str) else value
+
+    return [replace(row) for row in lists], "; ".join(notes)
+
+
+def flatten_once(values: list[Any]) -> Iterator[Any]:
+    """Yield the values of a list, and of the lists in it."""
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value

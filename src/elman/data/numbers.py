@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import USUAL_UNIT
+from elman.data.units import SAME_UNITS, USUAL_UNIT, spellings_of
 
 # Marks of a missing value anywhere, and those that are one only in a column of numbers.
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
@@ -49,7 +49,7 @@ _NUMBER = re.compile(
     rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?[\"']*"
 )
 _RECOGNISED = re.compile(
-    rf"(?:{_CURRENCY}|[%‰°º℃℉′″]|º[CF]|{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹])*)"
+    rf"(?:{_CURRENCY}|[%‰°º℃℉′″]|º[CF]|{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹]){{0,6}})"
     r"(?:/[^\W\d_]+[²³]?)?"
 )
 _FREE = re.compile(r"[^\W\d_][^\d()\[\]\"=<>;|]{0,14}")
@@ -57,7 +57,6 @@ _GROUPS = re.compile(
     rf"[1-9]\d{{0,2}}(?P<mark>[.,{_TICKS}{_SPACES}])(?:\d{{2,3}}(?P=mark))*\d{{3}}"
     r"(?:(?P<decimal>[.,])\d+)?"
 )
-_SAME_UNITS = (("μ", "µ"), ("℃", "°C"), ("℉", "°F"), ("º", "°"))
 _FEW = 8  # different numbers, below which 12A may as well be a code
 _MANY = 10  # different numbers, from which a word among them is taken for a mark
 _USUAL_SHARE = 0.2  # of the numbers must have a thousands mark if none shows both marks
@@ -164,7 +163,7 @@ def _are_plain(cells: Sequence[str]) -> bool:
 @functools.lru_cache(maxsize=4096)
 def look(cell: str) -> _Seen | None:
     """Return what a cell says of the form; None if it holds no number."""
-    found = _NUMBER.fullmatch(cell)
+    found = _NUMBER.fullmatch(cell) if len(cell) <= 80 else None  # with its unit
     if found is None or bool(found["open"]) != bool(found["close"]):
         return None
     signs = [found[name] for name in ("sign", "inner", "last") if found[name]]
@@ -181,7 +180,7 @@ def look(cell: str) -> _Seen | None:
     kind, mark, decimal = _kind(found["body"])
     if not kind or (mark and found["exponent"]):
         return None
-    for odd_way, usual in _SAME_UNITS:
+    for odd_way, usual in SAME_UNITS:
         unit = unit.replace(odd_way, usual)
     return _Seen(
         kind, mark, decimal, unit, before, bool(found["open"]), bool(found["apart"]), found["body"]
@@ -249,7 +248,7 @@ class NumberForm:
             whole = rf"(?:[1-9]\d{{0,2}}(?:{t}\d{{2,3}})*{t}\d{{3}}|\d+)"
         body = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:{_EXPONENT})?"
         sign, gap = f"[+{_MINUS}]?", f"[{_SPACES}]*"
-        unit = "|".join(map(re.escape, sorted(_spellings(self.unit))))
+        unit = "|".join(map(re.escape, sorted(spellings_of(self.unit))))
         before = f"(?:{unit}){gap}{sign}{gap}" if self.before else ""
         after = f"{gap}(?:{unit})" if self.unit and not self.before else ""
         core = f"{sign}{gap}{before}{body}{after}[{_MINUS}]?"
@@ -303,7 +302,7 @@ class NumberForm:
         import pyarrow.compute as pc
 
         if self.unit and not self.before and not re.search(r"[\d.,]", self.unit):
-            digits = pc.utf8_rtrim(digits, _SPACES + "".join(_spellings(self.unit)))
+            digits = pc.utf8_rtrim(digits, _SPACES + "".join(spellings_of(self.unit)))
         for mark in self.thousands:
             digits = pc.replace_substring(digits, mark, "")
         return pc.replace_substring(digits, ",", ".") if self.decimal == "," else digits
@@ -313,7 +312,7 @@ class NumberForm:
         steps = [(_APART, "")] if self.apart else []
         steps += [(f"[{_MINUS}]", "-"), (r"(?:[dD]|\s?[×x*·]\s?10\^?|\*\^)([+-]?\d+)", r"e\1")]
         if self.unit:
-            spellings = "|".join(map(re.escape, sorted(_spellings(self.unit))))
+            spellings = "|".join(map(re.escape, sorted(spellings_of(self.unit))))
             steps += [(f"^([(+-]*[{_SPACES}]*)(?:{spellings})", r"\1")] if self.before else []
             steps += [] if self.before else [(f"(?:{spellings})([)-]*)$", r"\1")]
         steps += [(f"[{_SPACES}{_TICKS}]", "")]
@@ -335,14 +334,6 @@ def _trimmed(cells: Any) -> Any:
         text = pa.array(cells, pa.large_string())
     text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     return pc.utf8_trim_whitespace(pc.fill_null(text, "") if text.null_count else text)
-
-
-def _spellings(unit: str) -> set[str]:
-    """Return the ways in which a unit may be written; empty for none."""
-    ways = {unit} if unit else set()
-    for odd_way, usual in _SAME_UNITS:
-        ways |= {way.replace(usual, odd_way) for way in ways}
-    return ways
 
 
 def find_form(

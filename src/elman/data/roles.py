@@ -84,11 +84,6 @@ class ReadOptions:
     notes: tuple[str, ...] = ()
 
 
-def missing_marks(options: ReadOptions) -> tuple[str, ...]:
-    """Return the marks of missing values that the caller, or an earlier file, added."""
-    return options.missing or (options.layout.missing if options.layout else ())
-
-
 def refuse_settings(options: ReadOptions, names: Sequence[str], what: str) -> None:
     """Raise a SettingsError for a setting that the format `what` does not support."""
     for name in names:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Static, unit_of
+from elman.data.dataset import Static
 from elman.data.faults import describe_value, quote
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Table
+from elman.data.units import unit_of
 from elman.errors import SettingsError
 
 NONE = "none"  # of --static: leaves out what would be found in the file

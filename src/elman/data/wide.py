@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from elman.data.dataset import LONGEST_NAME
 from elman.data.faults import list_names
 from elman.data.roles import ReadOptions, Schema
+from elman.data.units import LONGEST_NAME
 from elman.errors import SettingsError
 
 _NUMBERED = re.compile(r"(.*?)[\s_.:-]*[\[(]?(\d+)[\])]?")

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from elman.data.dataset import Layout, unit_of
+from elman.data.dataset import Layout
 from elman.data.faults import list_names
 from elman.data.ragged import category_names, is_number_or_gap
+from elman.data.units import unit_of
 from elman.errors import DataError, SettingsError, ShapeError
 
 ColumnRole = Literal["steps", "channels"]

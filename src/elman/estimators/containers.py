@@ -20,8 +20,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch.nn.utils.rnn import PackedSequence
 
-from elman.data.dataset import Dataset, Layout, Static, unit_of
+from elman.data.dataset import Dataset, Layout, Static
 from elman.data.ragged import Ragged
+from elman.data.units import unit_of
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
 from elman.estimators.conversions import (

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.dataset import Static, unit_of
+from elman.data.dataset import Static
 from elman.data.faults import list_names
 from elman.data.ragged import Fill, category_names, is_number_or_gap, to_objects
+from elman.data.units import unit_of
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError, nearest
 from elman.estimators.columns import name_as_known
 from elman.estimators.containers import frame_of

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.faults import Faults, format_count, is_missing, list_names, quote
-from elman.data.numbers import NumberForm
+from elman.data.faults import Faults, Place, format_count, is_missing, list_names, quote, to_numbers
+from elman.data.forms import missing_marks
+from elman.data.numbers import NumberForm, find_form
 from elman.data.readers.ts import table_of_cases
-from elman.data.roles import CASE_SETTINGS, ReadOptions, missing_marks, refuse_settings
+from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
 from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import nearest
 
@@ -61,7 +62,7 @@ def read_arff(
         )
     relational = [i for i, a in enumerate(attributes) if a.kind == "relational"]
     if not relational:
-        return _table(attributes, rows, faults), ""
+        return _table(attributes, rows, faults, missing_marks(options)), ""
     if len(relational) > 1 or form in ("rows", "steps"):
         raise faults.error(
             "type",
@@ -195,7 +196,9 @@ def _read_rows(lines: list[str], start: int, width: int, faults: Faults) -> list
     return rows
 
 
-def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> Table:
+def _table(
+    attributes: list[_Attribute], cells: list[_Row], faults: Faults, missing: tuple[str, ...]
+) -> Table:
     """Return dense rows; a value that its nominal attribute does not list is a fault."""
     rows = Rows(faults, np.array([row.line for row in cells], np.int64))
     columns: dict[str, Column] = {}
@@ -204,12 +207,27 @@ def _table(attributes: list[_Attribute], cells: list[_Row], faults: Faults) -> T
         if attribute.kind == "numeric":
             numbers, bad = NumberForm().parse(values)
             columns[name] = NumberColumn(name, rows, numbers)
-            if bad.any():  # of another form, or faulty
-                columns[name] = column = TextColumn(name, rows, values)
-                column.declared_numeric = True
+            if bad.any():
+                columns[name] = _of_other_form(name, rows, values, missing)
             continue
         columns[name] = TextColumn(name, rows, values, attribute.classes)
     return Table("table", columns, rows, len(cells), "")
+
+
+def _of_other_form(
+    name: str, rows: Rows, values: list[str], missing: tuple[str, ...]
+) -> TextColumn:
+    """Return numbers that Python does not read; cells that are no numbers are faults."""
+    form = find_form(values[:1000], None, missing) or NumberForm.plain(missing)
+
+    def place(i: int) -> Place:
+        return rows.place(i, name)
+
+    if form.parse(values)[1].any():
+        return NumberColumn(name, rows, to_numbers(values, place, rows.faults, form))
+    column = TextColumn(name, rows, values)
+    column.declared_numeric = True
+    return column
 
 
 def _cases(

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from elman.data.dataset import USUAL_UNIT, Guess, Sure
+from elman.data.dataset import Guess, Sure
 from elman.data.evidence import id_tier, split_words, time_tier
 from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
 from elman.data.roles import LEAST_TARGET_NAMES, TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES
 from elman.data.roles import WEAKER_TARGET_NAMES as WEAKER_NAMES
 from elman.data.table import MOST_COLUMNS
+from elman.data.units import USUAL_UNIT
 
 Row = list[str]
 # Cells that hold a number, a date or a number with a unit start with a digit, after signs.
@@ -29,7 +30,7 @@ _MOST_BAD = 0.1  # share of the cells of a column of values that may be somethin
 _TOP = 0.4  # share of the rows in which names, units and titles may be
 _SHOWN = 20  # rows that are compared with the first one
 _UNIT_CELL = re.compile(
-    rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹]))*"
+    rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹])){{0,6}}"
     r"|[a-zµ]?[TGΩ]|[µu]?g|counts?|dps|none|unitless|-|[a-z]+/[a-z]+"
     r"|[hH]{1,2}:mm(?::ss)?[.m]*|[yYmMdD]{2,4}(?:[-/.][yYmMdD]{2,4})+.*)\s*[\])]?"
 )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import InputKind
 from elman.data.faults import Faults, Place, describe_value, format_count, list_names
-from elman.data.numbers import UNSAID, NumberForm, find_form
+from elman.data.forms import flatten_once, read_written
+from elman.data.numbers import NumberForm, find_form
 from elman.data.ragged import Ragged, join_steps, to_objects
 from elman.data.roles import ReadOptions
 from elman.data.static import mostly_numbers, scalar_cells
@@ -107,7 +108,9 @@ class RecordColumn(Column):
             whole: whether whole numbers count, which may as well be tokens.
         """
         values = [record.get(self.name) for record in self.records[:100]]
-        cells = [cell for value in values if isinstance(value, list) for cell in _flatten(value)]
+        cells = [
+            cell for value in values if isinstance(value, list) for cell in flatten_once(value)
+        ]
         cells = [cell for cell in cells if cell is not None]
         if not all(isinstance(cell, str) for cell in cells):
             return None
@@ -116,24 +119,6 @@ class RecordColumn(Column):
             return form
         numbers = form.parse(cells)[0]
         return form if form.unit or (numbers[~np.isnan(numbers)] % 1 != 0).any() else None
-
-    def _read_texts(self, lists: list[list[Any]]) -> tuple[list[list[Any]], str]:
-        """Return lists with numbers in place of text that holds them, and a note, or ''.
-
-        Among real numbers only marks of missing values are read.
-        """
-        texts = list({cell for row in lists for cell in _flatten(row) if isinstance(cell, str)})
-        if not texts:
-            return lists, ""
-        form = self._written_form(whole=True)
-        numbers, bad = (form or NumberForm.plain(self.marks)).parse(texts)
-        pairs = zip(texts, numbers.tolist(), bad.tolist(), strict=True)
-        known = {text: v for text, v, wrong in pairs if not wrong and (form or v != v)}
-        marks = [t for t, value in known.items() if value != value and t.lower() not in UNSAID]
-        notes = [f"{self.name!r}: numbers written as text are read as numbers"] if form else []
-        if marks:
-            notes.append(f"{self.name!r}: read as missing: {list_names(sorted(marks), 5)}")
-        return [_replace(row, known) for row in lists], "; ".join(notes)
 
     def channel_names(self, count: int) -> list[str]:
         """Return the key for one channel, key[1], key[2], ... for several."""
@@ -204,7 +189,9 @@ class RecordColumn(Column):
         parts: list[NDArray[np.float64]] = []
         ends = [0]
         channels = 0
-        lists, note = self._read_texts(self.sequences("numbers"))
+        lists, note = read_written(
+            self.sequences("numbers"), self.name, self._written_form(whole=True), self.marks
+        )
         for i, steps in enumerate(lists):
             rows = steps
             if steps and not isinstance(steps[0], list):
@@ -347,27 +334,6 @@ class RecordColumn(Column):
             return None
         numbers = np.array(values, dtype=np.float64)
         return np.asarray(numbers[~np.isnan(numbers)])
-
-
-def _flatten(values: list[Any]) -> Iterator[Any]:
-    """Yield the values of a list, and of the lists in it."""
-    for value in values:
-        if isinstance(value, list):
-            yield from value
-        else:
-            yield value
-
-
-def _replace(values: list[Any], known: dict[str, float]) -> list[Any]:
-    """Return a list, and the lists in it, with numbers in place of known texts."""
-    return [
-        [known.get(v, v) if isinstance(v, str) else v for v in value]
-        if isinstance(value, list)
-        else known.get(value, value)
-        if isinstance(value, str)
-        else value
-        for value in values
-    ]
 
 
 def _join(sequences: list[list[Any]]) -> Ragged:
