@@ -107,7 +107,8 @@ class Faults:
             raise self._all() from None
         elif isinstance(error, DataError) and error is not self._raised and self.guesses:
             # A choice that cannot be made may follow from any choice of a column before it.
-            causes = [g for g in self.guesses if g.sure != "sure" and g.columns]
+            doubtful = (g for g in self.guesses if g.sure != "sure")
+            causes = [g for g in doubtful if g.columns or g.role == "header"]
             raise tell_guesses(error, causes if error.rule == "choice" else ()) from None
 
     def _keep(self, fault: DataError) -> None:

@@ -15,34 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Sure
-from elman.data.evidence import id_tier, is_counter_name, split_words, words_of
+from elman.data.evidence import id_tier, is_counter_name, split_words
 from elman.data.guessing import FEW, RISING, Guesser
+from elman.data.names import LABELS, PEOPLE, PROPERTIES
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
 
 Kind = Literal["group", "static", "id", "same", "label", "unclear"]
 
 ENOUGH_GROUPS = 5  # from which on the split is by group; fewer leave too little to choose from
-_PEOPLE = words_of(
-    "subject subjects subj sub patient person participant proband volunteer user speaker "
-    "author owner driver rider athlete player student child infant respondent annotator rater "
-    "operator animal mouse rat monkey dog cat bird fish individual donor customer client "
-    "member actor singer writer writers signer worker employee family pid sid uid vp proband "
-    "probandin patientin nutzer teilnehmer fahrer sprecher person who name wer"
-)
-_PROPERTIES = words_of(
-    "age sex gender height weight bmi race ethnicity smoker smoking handedness hand dominant "
-    "limb education income marital blood alter geschlecht groesse größe gewicht los icutype "
-    "diabetes hypertension comorbidity comorbidities treatment drug dose dosage arm diet "
-    "species breed strain brand model make type kind category region country city language "
-    "capacity power material size length width depth area volume diameter latitude longitude "
-    "altitude elevation position placement side location bodypart"
-)
-_LABELS = words_of(
-    "label labels class classes target outcome diagnosis score grade result severity stage "
-    "mortality died death survived survival remission relapse prediction predicted klasse "
-    "ergebnis"
-)
 _CODE = re.compile(r"[^\W\d_]{1,12}[-_ .]?\d+|\d+[-_ .]?[^\W\d_]{1,3}")
 
 
@@ -80,7 +61,7 @@ def judge_constant(
     used = np.flatnonzero(counts)
     count, total = len(used), len(codes)
     words = split_words(name)
-    is_property = bool(_PROPERTIES.intersection(words)) and id_tier(name) != 2
+    is_property = bool(PROPERTIES.intersection(words)) and id_tier(name) != 2
     is_group = is_group_name(name)
     if count == 1:
         return Judgement("same", False, count)
@@ -93,7 +74,7 @@ def judge_constant(
         return Judgement("static", True, count)
     if is_group:
         return Judgement("group", True, count)
-    if _LABELS.intersection(words):
+    if LABELS.intersection(words):
         return Judgement("label", True, count)
     if fractions:
         return Judgement("static", False, count)
@@ -110,7 +91,7 @@ def judge_constant(
 
 def has_constant_name(name: str) -> bool:
     """Whether a name says that its column is the same throughout a sequence."""
-    return is_group_name(name) or bool(_PROPERTIES.intersection(split_words(name)))
+    return is_group_name(name) or bool(PROPERTIES.intersection(split_words(name)))
 
 
 def is_group_name(name: str) -> bool:
@@ -122,7 +103,7 @@ def is_person_name(name: str) -> bool:
     """Whether a name says that its column holds persons or animals."""
     words = split_words(name)
     return bool(words) and (
-        words[0] in _PEOPLE or (len(words) == 1 and words[0].removesuffix("id") in _PEOPLE)
+        words[0] in PEOPLE or (len(words) == 1 and words[0].removesuffix("id") in PEOPLE)
     )
 
 

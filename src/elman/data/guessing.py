@@ -24,13 +24,8 @@ from elman.data.evidence import (
     time_tier,
 )
 from elman.data.faults import is_number, list_names
-from elman.data.roles import (
-    TEXT_NAMES,
-    TOKEN_NAMES,
-    ReadOptions,
-    Schema,
-    is_named,
-)
+from elman.data.names import TEXT_NAMES, TOKEN_NAMES, is_named
+from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
 from elman.data.wide import counts_steps, find_wide
 from elman.errors import DataError

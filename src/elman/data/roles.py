@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from elman.data.columns import TextColumn
@@ -10,24 +10,18 @@ from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
 from elman.data.evidence import Evidence, id_tier, split_words, time_tier
 from elman.data.faults import list_names, unknown_name
 from elman.data.moments import DateOrder
+from elman.data.names import (
+    LEAST_TARGET_NAMES,
+    PERSONAL,
+    TEXT_NAMES,
+    TOKEN_NAMES,
+    guess_target_names,
+    is_named,
+)
 from elman.data.table import Table, rejoin_names
 from elman.errors import DataError, SettingsError
 from elman.tasks import TASKS, TaskName
 
-# Usual names in public data sets. Names in an earlier list win; if two names from one list occur,
-# the user has to choose. Names of the last list also occur as inputs, so the content has to agree.
-TARGET_NAMES = (
-    *("label", "labels", "class", "target", "y", "category", "intent", "tag", "tags"),
-    *("klasse", "ziel", "zielwert", "etikett"),
-)
-WEAKER_TARGET_NAMES = ("language", "sentiment", "activity", "outcome", "diagnosis", "aktivität")
-LEAST_TARGET_NAMES = (
-    *("state", "status", "zustand", "result", "ergebnis", "condition", "species", "diagnose"),
-    *("emotion", "gesture", "anomaly", "fault", "failure", "rating", "stars", "genre", "topic"),
-    *("fraud", "churn", "response"),
-)
-TEXT_NAMES = ("text", "sentence", "utterance", "message", "review", "tweet", "sequence", "name")
-TOKEN_NAMES = ("token", "tokens", "word", "words", "symbol", "char", "character", "text")
 # Names of columns whose cells hold whole sequences, by format.
 SEQUENCE_NAMES = {
     "jsonl": ("tokens", "text", "sequence"),
@@ -147,30 +141,6 @@ class Schema:
         self.guesses.append(Guess(role, tuple(names), reason, flag, change, sure))
 
 
-def guess_target_names(names: Sequence[str], plausible: Callable[[str], bool]) -> list[str]:
-    """Return the names that usually denote a label; y with x and z is a coordinate.
-
-    Args:
-        plausible: whether the content of a column may be labels; asked for less usual names only.
-    """
-    small = {"_".join(split_words(name)) for name in names}
-    for usual in (TARGET_NAMES, WEAKER_TARGET_NAMES, LEAST_TARGET_NAMES):
-        found = [name for name in names if is_named(name, usual)]
-        # x, y, z are the axes of an accelerometer; x and y with another label are a position.
-        if "x" in small and ("z" in small or len(found) > 1):
-            found = [name for name in found if "_".join(split_words(name)) != "y"]
-        if usual is LEAST_TARGET_NAMES:
-            found = [name for name in found if plausible(name)]
-        if found:
-            return found
-    return []
-
-
-def is_named(name: str, usual: Sequence[str]) -> bool:
-    """Whether a name is one of the usual ones, apart from capitals, spaces and a unit."""
-    return name.lower() in usual or "_".join(split_words(name)) in usual
-
-
 def split_target(target: str, names: Sequence[str]) -> list[str]:
     """Return the columns that a comma-separated target names; empty if one does not exist.
 
@@ -211,7 +181,7 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     # The layout was made without labels, so a label column here is not the target of the model.
     if layout and not options.labelled:
         return []
-    found = guess_target_names(names, lambda name: may_be_labels(table, name, gaps=0.0))
+    found = guess_target_names(names, lambda name: _repeats_as_labels(table, name))
     if _is_coordinate(table, names, found):
         found = []
     if options.labelled is False:
@@ -226,7 +196,8 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
     if found:
         schema.target = (found[0],)
         agrees = table.format != "table" or may_be_labels(table, found[0])
-        schema.guess("target", found, "by its name", "sure" if agrees else "unsure")
+        sure: Sure = "likely" if is_named(found[0], LEAST_TARGET_NAMES) else "sure"
+        schema.guess("target", found, "by its name", sure if agrees else "unsure")
     return found
 
 
@@ -238,6 +209,14 @@ def _is_coordinate(table: Table, names: Sequence[str], found: Sequence[str]) -> 
     return any(is_named(n, ("x",)) for n in names) and any(
         not time_tier(n) and may_be_labels(table, n, gaps=0.0) for n in words
     )
+
+
+def _repeats_as_labels(table: Table, name: str) -> bool:
+    """Whether a column may be labels, and is no measurement with fractions, such as a phase."""
+    column = table.columns[name]
+    values = column.known_numbers() if isinstance(column, TextColumn) else None
+    measured = values is not None and len(values) > 20 and bool((values % 1 != 0).any())
+    return may_be_labels(table, name, gaps=0.0) and not measured
 
 
 def may_be_labels(table: Table, name: str, gaps: float = 0.1) -> bool:
@@ -286,6 +265,9 @@ def guess_target(
         return
     # The weakest evidence comes last: a column of remarks would be mistaken for a label.
     labels = [name for name in textual if not is_named(name, usual) and not id_tier(name)]
+    # Whoever learns the sex of a patient says so; it is more often a property.
+    if len(labels) == 1 and PERSONAL.intersection(split_words(labels[0])):
+        return
     if len(labels) == 1 and len(free) > 1 and may_be_labels(table, labels[0], 0.01):
         constant = not rows and not evidence.changes_within(labels[0], evidence.starts(schema.id))
         sure: Sure = "likely" if rows or constant else "unsure"

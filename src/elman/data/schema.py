@@ -25,16 +25,14 @@ from elman.data.guessing import (
     ask_rows_or_steps,
     ask_text_or_steps,
 )
+from elman.data.names import TEXT_NAMES, TOKEN_NAMES, is_named
 from elman.data.roles import (
     SEQUENCE_NAMES,
-    TEXT_NAMES,
-    TOKEN_NAMES,
     ReadOptions,
     Schema,
     ask_for_inputs,
     choose_target,
     guess_target,
-    is_named,
     label_candidates,
     need_target,
     refuse_twice,

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Place, check_numbers, format_count, quote
+from elman.data.names import TEXT_NAMES, is_named
 from elman.data.numbers import MARKS
 from elman.data.ragged import Ragged
-from elman.data.roles import TEXT_NAMES, ReadOptions, Schema, is_named
+from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
 
 _PART = 1 << 24  # characters that are split at a time

@@ -19,8 +19,9 @@ from elman.data.columns import TextColumn
 from elman.data.dataset import Guess, Layout, Sure
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, format_count, is_number, list_names
+from elman.data.names import TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES, is_named
 from elman.data.readers import TextFile
-from elman.data.roles import TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES, ReadOptions, is_named
+from elman.data.roles import ReadOptions
 from elman.data.table import Column, Rows, Table
 from elman.data.targets import find_scheme, name_scheme
 

@@ -172,7 +172,8 @@ class _Finder:
                 above, rows = above[:-1], [above[-1]._replace(cells=wrong), *rows]
             elif not named and not all(map(self._is_property, above)):
                 above, rows = [], records  # rows of several widths are reported one by one
-        return self._name(above, rows, self._read_comment(comments, above, rows), bool(wrong))
+        comment = self._read_comment(comments, above, rows)
+        return self._name(above, rows, comment, bool(wrong), expected is not None)
 
     # The delimiter.
 
@@ -278,7 +279,8 @@ class _Finder:
         layout = self.layout
         if layout is None or not layout.header or self.header is False:
             return None
-        roles = (layout.text, layout.id, layout.time)
+        # The ids of a folder are the names of its files.
+        roles = (layout.text, None if layout.format == "folder" else layout.id, layout.time)
         needed = {*layout.values, *layout.categories, *(name for name in roles if name)}
         for i, record in enumerate(records[:_TOP]):
             if needed and needed <= {cell.strip() for cell in record.cells}:
@@ -288,13 +290,22 @@ class _Finder:
     # The names.
 
     def _name(
-        self, above: list[Record], rows: list[Record], comment: Record | None, repaired: bool
+        self,
+        above: list[Record],
+        rows: list[Record],
+        comment: Record | None,
+        repaired: bool,
+        expected: bool,
     ) -> Dialect:
-        """Return the dialect, from the rows of the table and the lines above them."""
+        """Return the dialect, from the rows of the table and the lines above them.
+
+        Args:
+            expected: whether the first row has the names of an earlier layout.
+        """
         first = FirstRows(0, None, 1) if repaired else judge_records(rows)
         if comment:
             first = FirstRows(None, None, 0)
-        elif self.header:
+        elif self.header or expected:
             first = first if first.header is not None else FirstRows(0, None, 1)
         elif self.header is False and first.header is not None:
             first = FirstRows(None, None, 0)

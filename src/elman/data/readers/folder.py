@@ -17,6 +17,7 @@ from elman.data.faults import Faults, is_number, list_names
 from elman.data.numbers import MARKS
 from elman.data.readers import TextFile, load_text
 from elman.data.readers.csv import read_csv
+from elman.data.readers.firstlines import compare_first_lines
 from elman.data.readers.manifest import find_manifest
 from elman.data.readers.npy import load_npy
 from elman.data.roles import ReadOptions
@@ -73,12 +74,17 @@ def read_folder(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
         guess = Guess("format", (), why, "numbers in .txt files", change, "sure")
         faults.guesses.append(guess)
     text = kinds == {"text"} and not rows
+    header = None
+    if (kinds == {"table"} or rows == "table") and options.layout is None:
+        header = compare_first_lines(files, faults, options)
     # All files are read before faults are raised, so that one run reports all of them.
     tables: list[tuple[Path, Table]] = []
     for file in files:
         try:
             with Faults(str(file)) as own:
-                tables.append((file, _read_file(file, own, options, tables, rows)))
+                tables.append((file, _read_file(file, own, options, tables, rows, header)))
+            if len(tables) == 1:  # the other files are read like the first one
+                faults.guesses += own.guesses
         except DataError as error:
             faults.take(error)
     if not tables:
@@ -158,11 +164,13 @@ def _read_file(
     options: ReadOptions,
     tables: Sequence[tuple[Path, Table]],
     rows: str = "",
+    header: bool | None = None,
 ) -> Table:
     """Read one file into a table with the same columns as the first file.
 
     Args:
         rows: what `_find_numbers` says of text files.
+        header: what `compare_first_lines` says of tables.
     """
     first = tables[0][1] if tables else None
     kind = ENDINGS[ending_of(file.name)]
@@ -176,6 +184,8 @@ def _read_file(
     if kind == "array":
         table = _read_array(file, own)
     else:
+        if header is not None:
+            options = dataclasses.replace(options, header=header)
         table = read_csv(TextFile(file, own.source), own, options, first)
     if first and table.names != first.names:
         raise own.error(

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from elman.data.dataset import Guess, Sure
 from elman.data.evidence import id_tier, split_words, time_tier
 from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
-from elman.data.roles import LEAST_TARGET_NAMES, TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES
-from elman.data.roles import WEAKER_TARGET_NAMES as WEAKER_NAMES
+from elman.data.names import LEAST_TARGET_NAMES, TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES
+from elman.data.names import WEAKER_TARGET_NAMES as WEAKER_NAMES
 from elman.data.table import MOST_COLUMNS
 from elman.data.units import USUAL_UNIT
 
@@ -28,6 +28,7 @@ LEAST = 3  # rows that show what a line above them is
 _STEADY = 0.9  # share of the rows of a table that have the same number of cells
 _MOST_BAD = 0.1  # share of the cells of a column of values that may be something else
 _TOP = 0.4  # share of the rows in which names, units and titles may be
+_FEW = 8  # rows, of which two with the same class are enough
 _SHOWN = 20  # rows that are compared with the first one
 _UNIT_CELL = re.compile(
     rf"[\[(]?\s*(?:{USUAL_UNIT}(?:[/·*^ ]?(?:{USUAL_UNIT}|[-]?\d|[²³⁻¹])){{0,6}}"
@@ -182,15 +183,20 @@ def _judge_values(rows: Sequence[Row], typed: Sequence[int]) -> FirstRows:
 def _judge_words(rows: Sequence[Row]) -> FirstRows:
     """Judge the first row of a table without any column of values."""
     first, body = [cell.strip() for cell in rows[0]], rows[1:]
-    if any(map(is_usual, first)) or not all(first) or len(set(first)) < len(first) > 2:
-        return FirstRows(0, None, 1)
+    # A time would be a column of values, so that pos is more likely a class than a position here.
+    usual = {cell for cell in first if is_usual(cell) and time_tier(cell) < 2}
     whole = sum([cell.strip() for cell in row] == first for row in body)
     for c, cell in enumerate(first):
         cells = [row[c].strip() for row in body]
         # Files that were put together repeat the whole header; a class occurs with other texts.
-        if cells.count(cell) > whole and 2 * len(set(cells)) <= len(cells):
+        repeats = (
+            len(set(cells)) < len(cells) if len(cells) < _FEW else 2 * len(set(cells)) <= len(cells)
+        )
+        if cells.count(cell) > whole + (cell in usual) and repeats:
             why = f"{cell!r} in the first line occurs below as well"
             return FirstRows(None, None, 0, why, "likely")
+    if usual or not all(first) or len(set(first)) < len(first) > 2:
+        return FirstRows(0, None, 1)
     why = "the words on the first line do not occur below it" if len(body) > 1 else ""
     return FirstRows(0, None, 1, why, "unsure")
 

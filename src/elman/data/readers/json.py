@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from elman.data.dataset import Guess
 from elman.data.evidence import time_tier
 from elman.data.faults import Faults, describe_value, list_names
-from elman.data.roles import TARGET_NAMES, is_named
+from elman.data.names import TARGET_NAMES, is_named
 from elman.errors import DataError
 
 DEEPEST = 3  # objects around the list of sequences

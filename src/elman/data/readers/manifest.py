@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elman.data.faults import Faults
+from elman.data.names import guess_target_names
 from elman.data.readers import TextFile
 from elman.data.readers.csv import read_csv
-from elman.data.roles import ReadOptions, guess_target_names
+from elman.data.roles import ReadOptions
 from elman.errors import DataError
 
 ENDINGS = (".csv", ".tsv", ".tab", ".txt")

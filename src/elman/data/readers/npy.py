@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Guess
 from elman.data.faults import Faults
-from elman.data.roles import SEQUENCE_NAMES, TARGET_NAMES, ReadOptions
+from elman.data.names import TARGET_NAMES
+from elman.data.roles import SEQUENCE_NAMES, ReadOptions
 from elman.errors import DataError
 
 Array = NDArray[Any]

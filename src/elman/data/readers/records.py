@@ -18,9 +18,10 @@ from elman.data.columns import to_column, write_value
 from elman.data.dataset import Guess
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, describe_value, format_count, is_number, list_names
+from elman.data.names import TARGET_NAMES, is_named
 from elman.data.readers.json import DEEPEST, LINE, Document, Located, parse_json
 from elman.data.readers.jsonl import Record, table_of_records
-from elman.data.roles import SEQUENCE_NAMES, TARGET_NAMES, ReadOptions, is_named
+from elman.data.roles import SEQUENCE_NAMES, ReadOptions
 from elman.data.table import Rows, Table
 
 _USUAL = SEQUENCE_NAMES["jsonl"]
