@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elman.data import read
+from elman.data.cells import NumberCells, move_numbers
+from elman.data.columns import TextColumn
 from elman.data.faults import Faults
 from elman.data.readers import TextFile, csv, fast
 from elman.data.readers.dialect import HEAD, LARGEST_CELL, find_dialect
@@ -123,3 +126,33 @@ def test_files_that_are_not_plainly_right_are_left_to_the_careful_reader(
 ) -> None:
     with pytest.raises(AssertionError):
         parts("a,b\n1,2\n" + odd + "3,4\n", tmp_path / "a.csv")
+
+
+def test_channels_keep_one_copy_of_the_numbers_and_their_exact_cells(tmp_path: Path) -> None:
+    rows = "".join(f"{i // 10},{i % 10},{i / 7:.4f},{-i / 3:.2f}\n" for i in range(60_000))
+    cells = parts("id,t,a,b\n" + rows + "6000,0,,007.5\n", tmp_path / "a.csv")[2:]
+    assert all(isinstance(own, NumberCells) for own in cells)
+    assert len(cells[0].data.chunks) > 1
+    expected = [own.values.copy() for own in cells]
+    values = np.empty((60_001, 2))
+    move_numbers(cells, values)
+    for c, own in enumerate(cells):
+        np.testing.assert_array_equal(values[:, c], expected[c])
+        assert np.shares_memory(own.values, values) and len(own) == 60_001
+    assert cells[1].cell(60_000) == "007.5" and cells[0].blank().sum() == 1
+
+
+def test_labels_of_steps_make_no_object_for_each_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: TextColumn, *_: object) -> None:
+        raise AssertionError("a Python object for every row")
+
+    for name in ("labels", "label_cells", "texts"):
+        monkeypatch.setattr(TextColumn, name, refuse)
+    rows = [f"{i // 10},{i % 10},{i % 7},{'ab'[i // 10 % 2]},{i // 20}\n" for i in range(1000)]
+    path = tmp_path / "a.csv"
+    path.write_text("id,t,x,label,subject\n" + "".join(rows))
+    data = read(path, group="subject")
+    assert isinstance(data.target, np.ndarray) and data.target[:3].tolist() == ["a", "b", "a"]
+    assert len(data.target) == 100 and data.groups[:3] == ("0", "0", "1")

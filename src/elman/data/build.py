@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import find_sequences
+from elman.data.columns import TextColumn, find_sequences
 from elman.data.dataset import Dataset, Layout, Static
 from elman.data.faults import Place, check_numbers, format_count, list_names, quote
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.static import read_static
-from elman.data.table import Column, Steps, Table
+from elman.data.table import Column, Steps, Table, stack_numbers
 from elman.data.targets import (
     TargetValues,
     build_target,
@@ -23,7 +23,13 @@ from elman.data.targets import (
     match_classes,
 )
 from elman.data.times import read_starts
-from elman.data.unlabelled import by_sequence, doubt_numbers, have_no_label
+from elman.data.unlabelled import (
+    CodedLabels,
+    are_constant,
+    by_sequence,
+    doubt_numbers,
+    have_no_label,
+)
 from elman.errors import SettingsError
 from elman.tasks import TASKS
 
@@ -118,9 +124,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
             # Numbers first, categories last, as Layout.channels lists them.
             steps = np.column_stack([steps.astype(object), to_objects(cells)])
     # Every row has a label; whether a label belongs to a step or a sequence is decided next.
-    target = _build_target(table, schema, options, None, gaps=True)
-    if target is not None:
-        target = by_sequence(table, schema, options, flatten(target), offsets)
+    target = _build_target(table, schema, options, None, offsets)
     groups = _constant_groups(table, schema, offsets)
     layout = dataclasses.replace(
         layout, time_difference=deltas is not None, dates=schema.dates, seconds=schema.seconds
@@ -178,10 +182,15 @@ def _build_target(
     schema: Schema,
     options: ReadOptions,
     steps: Steps | None,
-    *,
-    gaps: bool = False,
+    offsets: NDArray[np.int64] | None = None,
 ) -> TargetValues | None:
-    """Return the target of every row, or None if the table has no target; as `build_target`."""
+    """Return the target of every row, or None if the table has no target.
+
+    Args:
+        steps: as in `build_target`.
+        offsets: where each sequence starts, if a row is a step; then the target may also be one of
+            each sequence.
+    """
     if not schema.target:
         return None
     columns = [table.columns[name] for name in schema.target]
@@ -205,7 +214,12 @@ def _build_target(
         task, why = guess_task(columns, per_step)
         if why:
             schema.guess("task", (), why, flag=f"--task {task}", change="--task classification")
-    target = build_target(task, columns, steps, per_step, gaps=gaps)
+    target = build_target(task, columns, steps, per_step, gaps=offsets is not None)
+    if isinstance(target, CodedLabels):
+        assert offsets is not None
+        if same and layout:
+            target = target.renamed(flatten(match_classes(target.different, layout.class_names)))
+        return by_sequence(table, schema, options, target, offsets)
     if not TASKS[task].has_classes:
         schema.notes += doubt_numbers(target, name)
     elif len(columns) > 1 and all(len(each) == 1 for each in flatten(target)):
@@ -216,7 +230,9 @@ def _build_target(
         )
     elif same and layout:
         target = match_classes(target, layout.class_names)
-    return target
+    if offsets is None:
+        return target
+    return by_sequence(table, schema, options, flatten(target), offsets)
 
 
 def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
@@ -231,6 +247,11 @@ def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
 
 def _constant_groups(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> tuple[str, ...]:
     """Return the group of each sequence; a group that changes within a sequence is a fault."""
+    column = table.columns[schema.group] if schema.group else None
+    if isinstance(column, TextColumn) and "" not in column.different():
+        codes = column.small_codes()
+        if are_constant(codes, offsets):  # needs no string for every row
+            return tuple(to_objects(column.different())[codes[offsets[:-1]]].tolist())
     groups = _read_groups(table, schema)
     if not groups:
         return ()
@@ -359,9 +380,7 @@ def _read_channels(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> 
     names = schema.values
     if not names:
         return np.zeros((int(offsets[-1]), 0))
-    numbers = np.empty((int(offsets[-1]), len(names)))
-    for c, name in enumerate(names):
-        numbers[:, c] = table.columns[name].numbers()
+    numbers = stack_numbers([table.columns[name] for name in names], int(offsets[-1]))
     if not schema.categories and np.isnan(numbers).all():
         raise table.faults.error(
             "no value",

@@ -7,7 +7,8 @@ exactly as they are in the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,11 @@ class Cells:
         """Return all cells as a list or as one array of pyarrow, whatever costs nothing."""
         return self._texts
 
-    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
         known: dict[str, int] = {}
         codes = (known.setdefault(cell.strip(), len(known)) for cell in self._texts)
-        return np.fromiter(codes, np.int64, len(self._texts)), list(known)
+        return np.fromiter(codes, np.int32, len(self._texts)), list(known)
 
     def blank(self) -> NDArray[np.bool_]:
         """Return which cells hold nothing but spaces, (n,)."""
@@ -112,14 +113,14 @@ class ArrowCells(Cells):
 
         return self.data.cast(pa.large_string()).combine_chunks()
 
-    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
         data = self.data
         if not self.encoded:
             data = data.dictionary_encode()
         data = data.unify_dictionaries()
         parts = [from_arrow(chunk.indices) for chunk in data.chunks]
-        codes = np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+        codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         # Every chunk has the same dictionary after unification.
         distinct = data.chunk(0).dictionary.to_pylist() if parts else []
         return merge_codes(codes, [cell.strip() for cell in distinct])
@@ -145,14 +146,31 @@ class NumberCells(Cells):
 
     def __init__(self, data: Any, exact: Callable[[bool], Cells]) -> None:
         self.data, self._exact = data, exact
+        self._count = len(data)
+        self._values: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return len(self.data)
+        return self._count
 
     @property
     def values(self) -> NDArray[np.float64]:  # type: ignore[override]
         """The numbers, (n,) float64, NaN where one is missing."""
+        if self._values is not None:
+            return self._values
         return from_arrow(self.data).astype(np.float64, copy=False)
+
+    def move(self, values: NDArray[np.float64]) -> Iterator[None]:
+        """Put the numbers into `values`, (n,), piece by piece, and keep them only there."""
+        chunks = [self._values] if self._values is not None else self.data.chunks[::-1]
+        self._values, self.data = values, None
+        start = 0
+        while chunks:
+            chunk = chunks.pop()  # its memory is free after the next line but one
+            own = chunk if isinstance(chunk, np.ndarray) else from_arrow(chunk)
+            values[start : start + len(own)] = own
+            start += len(own)
+            del chunk, own
+            yield
 
     def texts(self) -> list[str]:
         """Return all cells."""
@@ -179,13 +197,13 @@ class NumberCells(Cells):
         """Return all cells as one array of strings."""
         return self._exact(False).strings()
 
-    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
         return self._exact(False).factorize()
 
     def blank(self) -> NDArray[np.bool_]:
         """Return which cells hold nothing but spaces, (n,)."""
-        gaps = self.data.null_count or np.isnan(self.values).any()
+        gaps = np.isnan(self.values).any()
         return self._exact(False).blank() if gaps else np.zeros(len(self), dtype=bool)
 
 
@@ -230,11 +248,11 @@ class WholeCells(Cells):
 
         return self.data.cast(pa.large_string()).combine_chunks()
 
-    def factorize(self) -> tuple[NDArray[np.int64], list[str]]:
+    def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells."""
-        encoded = self.data.combine_chunks().dictionary_encode()
-        codes = from_arrow(encoded.indices).astype(np.int64)
-        return codes, list(map(str, encoded.dictionary.to_pylist()))
+        encoded = self.data.dictionary_encode().unify_dictionaries()
+        codes = np.concatenate([from_arrow(chunk.indices) for chunk in encoded.chunks])
+        return codes, list(map(str, encoded.chunk(0).dictionary.to_pylist()))
 
     def blank(self) -> NDArray[np.bool_]:
         """Return which cells hold nothing but spaces, (n,): none."""
@@ -265,6 +283,20 @@ def from_arrow(data: Any) -> NDArray[Any]:
     return values[data.offset : data.offset + len(data)]
 
 
+def move_numbers(columns: Sequence[NumberCells], values: NDArray[np.float64]) -> None:
+    """Put columns of numbers into an array, (n, C), and free their own memory on the way.
+
+    All columns advance together: to fill them one by one needs the memory of the whole array before
+    any is free.
+    """
+    import pyarrow as pa
+
+    moves = [column.move(values[:, c]) for c, column in enumerate(columns)]
+    for k, _ in enumerate(zip_longest(*moves)):
+        if k % 8 == 7:
+            pa.default_memory_pool().release_unused()
+
+
 def join_cells(parts: Sequence[Cells]) -> Cells:
     """Return the cells of several files as those of one column."""
     import pyarrow as pa
@@ -280,17 +312,15 @@ def join_cells(parts: Sequence[Cells]) -> Cells:
     return Cells([cell for part in parts for cell in part.texts()])
 
 
-def merge_codes(
-    codes: NDArray[np.int64], distinct: list[str]
-) -> tuple[NDArray[np.int64], list[str]]:
+def merge_codes(codes: NDArray[Any], distinct: list[Any]) -> tuple[NDArray[Any], list[Any]]:
     """Return codes and the values that they stand for, of which each occurs once.
 
     Args:
         codes: index in `distinct` of every cell, (n,).
         distinct: values, in order of appearance.
     """
-    known: dict[str, int] = {}
+    known: dict[Any, int] = {}
     merged = [known.setdefault(value, len(known)) for value in distinct]
     if len(known) < len(distinct):
-        codes = np.array(merged, dtype=np.int64)[codes]
+        codes = np.array(merged, dtype=codes.dtype)[codes]
     return codes, list(known)

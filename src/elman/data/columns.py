@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import Cells
+from elman.data.cells import Cells, NumberCells
 from elman.data.faults import ALIKE, Place, describe_value, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
@@ -93,20 +93,24 @@ class TextColumn(Column):
         """Return the index in `different()` of every cell, (n,)."""
         return self._factorize()[0].astype(np.int64)
 
+    def small_codes(self) -> NDArray[np.int32]:
+        """Return `codes()` in half the memory, for comparisons; not to be written to."""
+        return self._factorize()[0]
+
     def different(self) -> list[str]:
         """Return the distinct cells without surrounding spaces, in order of appearance."""
         return self._factorize()[1]
 
     def labels(self) -> NDArray[np.object_]:
         """Return every cell without surrounding spaces, (n,), equal ones as the same object."""
-        return to_objects(self.different())[self.codes()]
+        return to_objects(self.different())[self.small_codes()]
 
     def missing(self) -> NDArray[np.bool_]:
         """Return which cells are empty or hold a word for a missing value, (n,)."""
         if self._plain is not None:
             return np.isnan(self.numbers())
         marks = self.form.marks if self.form is not None else MISSING.union(self.marks)
-        return np.array([c.lower() in marks for c in self.different()], bool)[self.codes()]
+        return np.array([c.lower() in marks for c in self.different()], bool)[self.small_codes()]
 
     def is_void(self) -> bool:
         """Whether every cell is empty or a mark of a missing value, though no number is there."""
@@ -127,8 +131,7 @@ class TextColumn(Column):
 
     def _factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         if self._factors is None:
-            codes, different = self.cells.factorize()
-            self._factors = codes.astype(np.int32), different  # kept, and half as large
+            self._factors = self.cells.factorize()
         return self._factors
 
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
@@ -156,6 +159,12 @@ class TextColumn(Column):
             self._parsed, bad = self._reading_form.parse(self.cells.strings())
             self._faulty = bool(bad.any())
         return self._parsed
+
+    @property
+    def movable(self) -> NumberCells | None:
+        """The cells, if they hold what `numbers()` returns."""
+        plain = self._reading_form.is_plain and not self.sentinels
+        return self.cells if plain and isinstance(self.cells, NumberCells) else None
 
     @property
     def _plain(self) -> NDArray[np.float64] | None:
@@ -310,7 +319,7 @@ def find_sequences(ids: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     An empty id, and rows of a sequence that are not together, are faults.
     """
     assert isinstance(ids, TextColumn)
-    codes, different = ids.codes(), ids.different()
+    codes, different = ids.small_codes(), ids.different()
     # Only consecutive rows form a sequence: collecting all rows with the same id would hide that
     # the file was shuffled.
     starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])

@@ -168,7 +168,7 @@ class Evidence:
         starts = np.zeros(len(self.table), dtype=bool)
         starts[:1] = True
         if name is not None:
-            codes = self.codes(name)
+            codes = self._text(name).small_codes()
             starts[1:] = codes[1:] != codes[:-1]
         return starts
 
@@ -182,7 +182,7 @@ class Evidence:
         cells = np.array(self.head(name), dtype=object)
         if ((cells[1:] != cells[:-1]) & ~starts[1 : len(cells)]).any():
             return True
-        codes = self.codes(name)
+        codes = self._text(name).small_codes()
         return bool(((codes[1:] != codes[:-1]) & ~starts[1:]).any())
 
     def first_known(self, name: str, starts: NDArray[np.bool_]) -> NDArray[np.int64] | None:
@@ -327,7 +327,8 @@ def moments_of(column: TextColumn, name: str, dates: DateOrder | None) -> Moment
     numbers = column.values if isinstance(column, NumberColumn) else None
     if numbers is None and column.is_numeric:
         numbers = column.parsed()
-        if np.nanmax(np.abs(numbers), initial=0) > 2**53:  # a float rounds nanoseconds since 1970
+        # Without a copy. A float rounds nanoseconds since 1970.
+        if max(np.fmax.reduce(numbers, initial=0), -np.fmin.reduce(numbers, initial=0)) > 2**53:
             numbers = None
     if numbers is not None:
         few = numbers.dtype.kind == "f" and 2 * int(np.isnan(numbers).sum()) > len(numbers)

@@ -117,8 +117,8 @@ def read_number_times(numbers: NDArray[Any], named: bool) -> Moments:
         named: whether the name of the column says that it holds times.
     """
     known = numbers[~np.isnan(numbers)] if numbers.dtype.kind == "f" else numbers
-    plain = Moments(numbers.astype(np.float64), 0.0, TimeForm("number"))
-    if len(known) == 0 or bool((known % 1 != 0).any() and named is False):
+    plain = Moments(numbers.astype(np.float64, copy=False), 0.0, TimeForm("number"))
+    if len(known) == 0 or bool(not named and (known % 1 != 0).any()):
         return plain
     low, high = float(known.min()), float(known.max())
     digits = len(str(int(low))) if low > 0 and high < 1e15 else 0

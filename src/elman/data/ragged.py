@@ -10,7 +10,8 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
+from operator import is_not
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -185,7 +186,7 @@ def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(~np.isnan(labels).reshape(len(labels), -1).any(1))
     if labels.dtype != object:
         return np.ones(len(labels), dtype=bool)
-    return np.fromiter((label is not None for label in labels.tolist()), bool, len(labels))
+    return np.fromiter(map(is_not, labels.tolist(), repeat(None)), bool, len(labels))
 
 
 def is_target(target: NDArray[Any]) -> NDArray[np.bool_]:

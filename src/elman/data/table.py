@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import NumberCells, move_numbers
 from elman.data.dataset import InputKind
 from elman.data.faults import Faults, Place, check_numbers, unknown_name
 from elman.data.ragged import Ragged
@@ -142,6 +143,11 @@ class Column:
     def numbers(self, detail: str = "") -> NDArray[np.float64]:
         """Return the cells as numbers, (n,), NaN where a value is missing."""
         self._refuse("a number a row")
+
+    @property
+    def movable(self) -> NumberCells | None:
+        """The cells, if they hold what `numbers()` returns as numbers."""
+        return None
 
     def empty_cells(self) -> NDArray[np.bool_]:
         """Return which cells are empty, (n,)."""
@@ -291,6 +297,20 @@ class Table:
             else:
                 names.append(self.column(item, flag).name)
         return tuple(names)
+
+
+def stack_numbers(columns: Sequence[Column], rows: int) -> NDArray[np.float64]:
+    """Return columns of numbers as an array, (n, C), which is not to be changed: they share it."""
+    values = np.empty((rows, len(columns)))
+    cells = [column.movable for column in columns]
+    # Two views of an array could not be filled from each other.
+    movable = [own for own in cells if own is not None]
+    if len(movable) == len(columns) == len({*map(id, movable)}):
+        move_numbers(movable, values)
+        return values
+    for c, column in enumerate(columns):
+        values[:, c] = column.numbers()
+    return values
 
 
 def rejoin_names(parts: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

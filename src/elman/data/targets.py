@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, describe_value, is_number, list_names
 from elman.data.ragged import NOT_LABELLED, Ragged, first_gap, flatten, is_labelled, to_objects
 from elman.data.table import UNREADABLE, Column, LabelCells, Steps
-from elman.data.unlabelled import unlabel
+from elman.data.unlabelled import CodedLabels, code_labels, unlabel
 from elman.errors import DataError
 from elman.tasks import TASKS, TaskName
 
@@ -50,7 +51,7 @@ def build_target(
     per_step: bool,
     *,
     gaps: bool = False,
-) -> TargetValues:
+) -> TargetValues | CodedLabels:
     """Return the target of every row, after recording its faults.
 
     Args:
@@ -73,6 +74,9 @@ def build_target(
             " hold classes",
             "Name one, or columns of numbers, or of 0 and 1 with --task multilabel.",
         )
+    if gaps and isinstance(column, TextColumn):  # has no faults: its labels are text
+        coded = code_labels(column)
+        return coded.renamed(_without_point(coded.different))
     cells = column.label_cells(steps, per_step)
     if not gaps and cells.offsets is None:
         check_labels(cells, faults)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.cells import merge_codes
 from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset, Sure
 from elman.data.faults import format_count, is_number, quote
@@ -55,7 +57,10 @@ def find_gaps(values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(values != values)
     if values.dtype != object:
         return np.zeros(len(values), dtype=bool)
-    return np.fromiter(map(is_gap, values.tolist()), bool, len(values))
+    labels = values.tolist()
+    if {*map(type, labels)} <= {str, int, bool, frozenset}:  # none of these is a gap
+        return np.zeros(len(values), dtype=bool)
+    return np.fromiter(map(is_gap, labels), bool, len(values))
 
 
 def find_unlabelled(values: NDArray[Any], marks: Sequence[str] = ()) -> NDArray[np.bool_]:
@@ -71,13 +76,11 @@ def find_unlabelled(values: NDArray[Any], marks: Sequence[str] = ()) -> NDArray[
     if values.dtype.kind not in "iufUO":
         return gaps
     # Few labels are different, and equal ones are often the same object.
-    different: dict[Any, bool] = {}
     known = values[~gaps].tolist()
-    for value in known:
-        try:
-            different.setdefault(value, False)
-        except TypeError:  # a list or an object of JSON is no label, which is reported elsewhere
-            return gaps
+    try:
+        different: dict[Any, bool] = dict.fromkeys(known, False)
+    except TypeError:  # a list or an object of JSON is no label, which is reported elsewhere
+        return gaps
     words = {v: v.strip().lower() for v in different if isinstance(v, str)}
     texts = [v for v, word in words.items() if word not in _MARKS and word not in MISSING]
     numeric = all(map(is_number, texts))
@@ -104,11 +107,59 @@ def unlabel(labels: Sequence[Any], marks: Sequence[str] = ()) -> NDArray[np.obje
     return values
 
 
+@dataclass(frozen=True, eq=False)
+class CodedLabels:
+    """Labels of rows, of which each distinct one is kept once.
+
+    Args:
+        codes: index of each label in `different`, (N,).
+        different: distinct labels, one of them None if some rows are not labelled.
+    """
+
+    codes: NDArray[np.int32]
+    different: NDArray[np.object_]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which rows are labelled, (N,)."""
+        known: NDArray[np.bool_] = is_labelled(self.different)[self.codes]
+        return known
+
+    def renamed(self, different: NDArray[np.object_]) -> CodedLabels:
+        """Return other labels for the distinct ones, (m,); some of them may be equal."""
+        codes, merged = merge_codes(self.codes, different.tolist())
+        return CodedLabels(codes.astype(np.int32, copy=False), to_objects(merged))
+
+    def __getitem__(self, rows: Any) -> NDArray[np.object_]:
+        """Return the labels of rows, (m,)."""
+        labels: NDArray[np.object_] = self.different[self.codes[rows]]
+        return labels
+
+
+def code_labels(column: TextColumn) -> CodedLabels:
+    """Return the label of every row, None for each that is not labelled, as `find_unlabelled`."""
+    coded = CodedLabels(column.small_codes(), to_objects(column.different()))
+    return coded.renamed(unlabel(column.different(), column.marks))
+
+
+def are_constant(values: NDArray[Any], offsets: NDArray[np.int64]) -> bool:
+    """Whether all rows of each sequence are equal.
+
+    Args:
+        values: (N,) or (N, K).
+        offsets: where each sequence starts, (n + 1,).
+    """
+    differs = values[1:] != values[:-1]
+    differs = differs.any(axis=1) if differs.ndim > 1 else differs.astype(bool, copy=False)
+    differs[offsets[1:-1] - 1] = False
+    return not differs.any()
+
+
 def by_sequence(
     table: Table,
     schema: Schema,
     options: ReadOptions,
-    labels: NDArray[Any],
+    labels: NDArray[Any] | CodedLabels,
     offsets: NDArray[np.int64],
 ) -> NDArray[Any] | Ragged | None:
     """Return one label per sequence if labels are constant within sequences, else one per step.
@@ -120,27 +171,35 @@ def by_sequence(
     """
     layout = options.layout
     per_step = layout.per_step if layout and layout.target and not options.target else None
-    known = is_labelled(labels)
+    coded = isinstance(labels, CodedLabels)
+    known = labels.known if isinstance(labels, CodedLabels) else is_labelled(labels)
+    values = labels.codes if isinstance(labels, CodedLabels) else labels
     if options.task is not None and (TASKS[options.task].per_step or not known.all()):
         per_step = TASKS[options.task].per_step
-    if len(labels) and isinstance(labels[0], frozenset):
+    if len(values) and isinstance(values[0], frozenset):
         per_step = False  # multilabel targets at every step are not supported
+    if not per_step and len(values) and known.all():  # in most files
+        if are_constant(values, offsets):
+            return labels[offsets[:-1]]
+        per_step = True if per_step is None else per_step
+    if per_step:
+        return Ragged(labels[:], offsets)
     rows = np.flatnonzero(known)
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[rows]
     labelled, first = np.unique(owners, return_index=True)
-    own = labels[rows[first]][np.searchsorted(labelled, owners)]
+    same = rows[first][np.searchsorted(labelled, owners)]  # first labelled row of the sequence
     # Rows with several numbers differ if any of the numbers differs.
-    differs = labels[rows] != own
+    differs = values[rows] != values[same]
     differs = differs.any(axis=1) if differs.ndim > 1 else differs.astype(bool)
     if per_step is None:
         per_step = bool(differs.any())
         if not per_step and not known.all():
-            numbers = labels.dtype.kind == "f"
+            numbers = not coded and values.dtype.kind == "f"
             per_step = _guess_place(schema, rows, owners, offsets, numbers)
     if per_step:
-        return Ragged(labels, offsets)
+        return Ragged(labels[:], offsets)
     target = ",".join(schema.target)
-    for row, label in zip(rows[differs].tolist(), own[differs].tolist(), strict=True):
+    for row, label in zip(rows[differs].tolist(), labels[same[differs]].tolist(), strict=True):
         table.rows.fault(
             row,
             target,
@@ -161,8 +220,9 @@ def by_sequence(
         if one:
             remedy = "Write the label or remove the row."
         table.rows.fault(int(offsets[i]), target, "no label", problem, remedy)
-    whole = np.full((len(offsets) - 1, *labels.shape[1:]), _nothing(labels), labels.dtype)
-    whole[labelled] = labels[rows[first]]
+    own = labels[rows[first]]
+    whole = np.full((len(offsets) - 1, *own.shape[1:]), _nothing(own), own.dtype)
+    whole[labelled] = own
     return whole
 
 

@@ -225,10 +225,10 @@ def _fill_down(table: Table, named: str | None) -> Table:
         if not isinstance(column, TextColumn) or not (name == named or id_tier(name)):
             continue
         gaps = column.empty_cells()
-        first = np.flatnonzero(~gaps)
         # A few empty cells are faults; here most rows continue the sequence above them.
         if gaps[0] or 3 * gaps.sum() < len(gaps):
             continue
+        first = np.flatnonzero(~gaps)
         cells = np.array(column.texts(), dtype=object)
         if len(set(cells[first])) < len(first):
             continue
