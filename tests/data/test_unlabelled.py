@@ -160,9 +160,11 @@ def test_a_label_in_one_row_of_its_sequence(tmp_path, at, kind):
     text = table([own[i] if here else "" for i, here in zip(OWNERS, row, strict=True)])
     found = read(write(tmp_path, text), labelled=True)
     assert found.target.tolist() == (own if kind == "words" else [float(v) for v in own])
-    where = {0: "first row", 1: "row 2", -1: "last row", -2: "row 2 from the end"}[at]
+    where = {0: "the first row", 1: "row 2", -1: "the last row", -2: "the row before the last row"}[
+        at
+    ]
     (line,) = [line for line in guesses(found) if "stands in" in line]
-    assert f"each label stands in the {where} of its sequence, the others are empty" in line
+    assert f"each label stands in {where} of its sequence, the others are empty" in line
     # A later file is read alike, wherever its labels stand.
     full = table([own[i] for i in OWNERS])
     again = read(write(tmp_path, full, "later.csv"), layout=found.layout, labelled=True)
@@ -239,12 +241,24 @@ def test_one_recording_may_be_labelled_in_part(tmp_path):
     assert "some steps of the one recording have no label" in "\n".join(guesses(found))
 
 
-def test_one_hot_columns_are_said(tmp_path):
-    rows = [f"text number {i},{int(i % 2)},{int(i % 2 == 0)}" for i in range(10)]
-    path = write(tmp_path, "\n".join(["text,cat,dog", *rows]))
-    found = read(path, target="cat,dog", text="text")
-    assert found.task == "multilabel"
-    assert "every row has exactly one 1, as one-hot classes have" in "\n".join(found.layout.notes)
-    both = path.read_text().replace("1,0\n", "1,1\n")
-    path.write_text(both)
-    assert "one-hot" not in "\n".join(read(path, target="cat,dog", text="text").layout.notes)
+@pytest.mark.parametrize(
+    ("lengths", "row", "words"),
+    [
+        ([8, 8, 8], 0, "in the first row of"),
+        ([8, 8, 8], 7, "in the last row of"),
+        ([8, 8, 8], 2, "in row 3 of"),
+        ([8, 7, 9], 0, "in the first row of"),
+        ([8, 7, 9], -1, "in the last row of"),
+        ([8, 7, 9], 2, "in row 3 of"),
+        ([8, 7, 9], -2, "in the row before the last row of"),
+        ([8, 7, 9], -3, "in the row 2 before the last row of"),
+    ],
+)
+def test_the_row_of_the_label_is_said_in_words(tmp_path, lengths, row, words):
+    lines = ["id,t,x,label"]
+    for i, n in enumerate(lengths * 2):
+        labels = ["ab"[i % 2] if t == row % n else "" for t in range(n)]
+        lines += [f"s{i},{t},{(3 * i + t) % 7},{label}" for t, label in enumerate(labels)]
+    found = read(write(tmp_path, "\n".join(lines)), labelled=True)
+    assert found.task == "classification"
+    assert words in "\n".join(guesses(found))

@@ -194,10 +194,3 @@ def test_class_weights_of_numpys_own_numbers(tmp_path):
     assert np.array_equal(model.predict_proba(X), other.predict_proba(X))
     model.save(tmp_path / "model")
     assert np.array_equal(load(tmp_path / "model").predict_proba(X), other.predict_proba(X))
-
-
-def test_a_one_hot_y_is_said():
-    X, y = uneven(12)
-    one_hot = np.eye(2, dtype=int)[np.unique(y, return_inverse=True)[1]]
-    with pytest.warns(UserWarning, match=r"exactly one 1 in every row.*give y.argmax\(1\)"):
-        SequenceClassifier(**SMALL).fit(X, one_hot)

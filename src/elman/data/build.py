@@ -213,7 +213,11 @@ def _build_target(
     if task is None:
         task, why = guess_task(columns, per_step)
         if why:
-            schema.guess("task", (), why, flag=f"--task {task}", change="--task classification")
+            change = f"--task {'multilabel' if TASKS[task].single_label else 'classification'}"
+            if TASKS[task].single_label:  # of sequences or of steps, which is decided later
+                schema.guess("target", schema.target, why, change=change)
+            else:
+                schema.guess("task", (), why, flag=f"--task {task}", change=change)
     target = build_target(task, columns, steps, per_step, gaps=offsets is not None)
     if isinstance(target, CodedLabels):
         assert offsets is not None
@@ -222,12 +226,6 @@ def _build_target(
         return by_sequence(table, schema, options, target, offsets)
     if not TASKS[task].has_classes:
         schema.notes += doubt_numbers(target, name)
-    elif len(columns) > 1 and all(len(each) == 1 for each in flatten(target)):
-        schema.notes.append(
-            f"--target {name}: every row has exactly one 1, as one-hot classes have, and is read as"
-            f" {len(columns)} labels of which any number may apply; for classes, write the name of"
-            " the class in one column"
-        )
     elif same and layout:
         target = match_classes(target, layout.class_names)
     if offsets is None:

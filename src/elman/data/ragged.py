@@ -99,12 +99,23 @@ class Ragged:
         padded = None if self.padded is None else self.padded[index]
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static, padded)
 
-    def cut(self, other: Ragged) -> Ragged:
-        """Return `other`, labels or weights per step, without what was padding of this one."""
-        if self.padded is None or not np.array_equal(other.lengths, self.padded):
+    def cut(self, other: Ragged, labels: Ragged | None = None) -> Ragged:
+        """Return `other`, labels or weights per step, without what is beyond the ends of this one.
+
+        That is what was padding of this one, or steps beyond its ends of which none is labelled.
+
+        Args:
+            labels: the labels, as long as `other`; by default it is `other`.
+        """
+        padded = self.padded is not None and np.array_equal(other.lengths, self.padded)
+        longer = other.lengths > self.lengths if len(other) == len(self) else np.zeros(1, bool)
+        if not padded and not (longer.any() and (other.lengths >= self.lengths).all()):
             return other
         starts = np.repeat(other.offsets[:-1], other.lengths)
         kept = np.arange(len(other.values)) - starts < np.repeat(self.lengths, other.lengths)
+        beyond = (other if labels is None else labels).values[~kept]
+        if not padded and is_labelled(beyond).any():
+            return other
         return Ragged(other.values[kept], self.offsets)
 
     def contents(self) -> list[bytes]:

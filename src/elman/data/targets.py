@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset
 from elman.data.faults import Faults, describe_value, is_number, list_names
+from elman.data.onehot import ONE_HOT, bit_of, build_one_hot, find_ones, read_bits
 from elman.data.ragged import NOT_LABELLED, Ragged, first_gap, flatten, is_labelled, to_objects
 from elman.data.table import UNREADABLE, Column, LabelCells, Steps
 from elman.data.unlabelled import CodedLabels, code_labels, unlabel
@@ -26,7 +27,6 @@ TargetValues = NDArray[Any] | Ragged
 _NOTHING = frozenset(("na", "n/a", "none", "?", "-", "missing", "unlabeled", "unlabelled"))
 # Numbers of a CSV file may have been written as floats; JSON and arrays have integers.
 _WHOLE = re.compile(r"-?\d+\.0+")
-_NO, _YES = ("0", "0.0", 0), ("1", "1.0", 1)
 
 OUTSIDE = "O"
 Entity = tuple[int, int, str]  # first step, step after the last, name
@@ -67,6 +67,8 @@ def build_target(
         return _build_label_sets(columns, steps)
     column, *others = columns
     faults = column.rows.faults
+    if others and (classes := build_one_hot(columns, steps, gaps)) is not None:
+        return classes
     if others:
         raise faults.error(
             "label",
@@ -129,9 +131,10 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
         # The first column creates the sets; all columns are equally long.
         sets = [set() for _ in cells.values] if sets is None else sets
         for i, cell in enumerate(cells.values):
-            if cell in _YES:
+            bit = bit_of(cell)
+            if bit == 1:
                 sets[i].add(column.name)
-            elif cell not in _NO:
+            elif bit != 0:
                 problem = f"{cell!r} says whether label {column.name!r} is there, expected 0 or 1"
                 column.fault(i, "label", problem, "Correct it, or name other columns.")
     return to_objects([frozenset(own) for own in sets or ()])
@@ -188,11 +191,14 @@ def guess_task(columns: Sequence[Column], per_step: bool) -> tuple[TaskName, str
 
     Whole numbers are read as classes, because they are more often codes; --task overrides this.
     """
+    bits = read_bits(columns) if len(columns) > 1 else None
+    if bits is not None and find_ones(bits, zeros=False) is not None:
+        return "classification", f"{ONE_HOT}; --task multilabel if any number of labels may apply"
+    if bits is not None:
+        return "multilabel", "the target columns hold 0 and 1"
     numbers = [column.known_numbers() for column in columns]
     known = [values for values in numbers if values is not None]
     if len(known) == len(columns):
-        if len(columns) > 1 and all(np.isin(values, (0, 1)).all() for values in known):
-            return "multilabel", "the target columns hold 0 and 1"
         if len(columns) > 1:
             return "regression", "several target columns of numbers"
         if has_fractions(known[0]):

@@ -256,18 +256,9 @@ def _guess_place(
     sure: Sure = "likely"
     if count == 1:
         per_step, why = True, "some steps of the one recording have no label"
-    elif once and not np.ptp(from_end):
-        at = "last row" if not from_end[0] else f"row {int(from_end[0]) + 1} from the end"
-        per_step, why = (
-            False,
-            f"each label stands in the {at} of its sequence, the others are empty",
-        )
-    elif once and not np.ptp(from_start):
-        at = "first row" if not from_start[0] else f"row {int(from_start[0]) + 1}"
-        per_step, why = (
-            False,
-            f"each label stands in the {at} of its sequence, the others are empty",
-        )
+    elif once and (at := _name_row(from_start, from_end)):
+        per_step = False
+        why = f"each label stands in {at} of its sequence, the others are empty"
     elif once or not counts.all():
         per_step, sure = True, "unsure"
         why = "some steps have no label, and no sequence has two different ones"
@@ -281,6 +272,24 @@ def _guess_place(
     what = f"{'numbers' if numbers else 'labels'} of {'steps' if per_step else 'sequences'}"
     schema.guess("task", (), f"{why}: {what}", sure, flag=flag, change=change)
     return per_step
+
+
+def _name_row(from_start: NDArray[np.int64], from_end: NDArray[np.int64]) -> str:
+    """Return which row is labelled in every sequence, in words; '' if it is not the same one.
+
+    Args:
+        from_start, from_end: rows before and after the labelled one in its sequence, (n,).
+    """
+    if not from_end.any():
+        return "the last row"
+    if not from_start.any():
+        return "the first row"
+    if not np.ptp(from_start):
+        return f"row {int(from_start[0]) + 1}"
+    before = int(from_end[0])
+    if np.ptp(from_end):
+        return ""
+    return f"the row {before} before the last row" if before > 1 else "the row before the last row"
 
 
 def have_no_label(columns: Sequence[Column]) -> bool:

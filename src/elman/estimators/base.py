@@ -138,11 +138,11 @@ class SequenceEstimator(SequenceReader):
             every_epoch: evaluate all of it after every epoch, whatever that costs.
         Raises: the same errors as `fit`.
         """
-        encoder = prepared.encoder
-        test = read_split(test_data, prepared.columns, self.targets, self.per_step, encoder)
+        encoder, target = prepared.encoder, prepared.target
+        test = read_split(test_data, prepared.columns, self.targets, self.per_step, encoder, target)
         sequences = encoder.encode_sequences(test.X, static=test.static)
         monitor = Monitor.plan(
-            test.to_examples(sequences, prepared.target),
+            test.to_examples(sequences, target),
             prepared.examples,
             prepared.config,
             prepared.plan,

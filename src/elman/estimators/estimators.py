@@ -55,7 +55,7 @@ class SequenceClassifier(ClassifierMixin, ClassPredictor):  # type: ignore[misc]
 
     The y of `fit` is (n,) labels: strings, integers or booleans. For multilabel classification it
     is n sets or lists of labels, or an indicator matrix, (n, K), with 1 where a sequence has label
-    k, as in scikit-learn.
+    k, as in scikit-learn. If every row has exactly one 1, they are classes, which a warning says.
 
     Args:
         readout: Which states the output layer reads: `last`, the final state of each direction

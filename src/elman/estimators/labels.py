@@ -311,9 +311,10 @@ def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
     differ = inputs.lengths != codes.lengths
     if differ.any():
         i = int(differ.argmax())
+        longer = codes.lengths[i] > inputs.lengths[i]
         raise ShapeError(
             f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
-            "step"
+            "step" + (" (beyond the end of a sequence y is None, NaN or -100)" if longer else "")
         )
 
 
@@ -349,7 +350,6 @@ def find_labelled(labels: Labels) -> NDArray[np.int64]:
     Raises: DataError if there are none.
     """
     if not isinstance(labels, Ragged):
-        _warn_of_one_hot(labels)
         return np.arange(len(labels))
     used = sequences_with_labels(labels)
     if len(used) and not used.any():
@@ -365,14 +365,3 @@ def find_labelled(labels: Labels) -> NDArray[np.int64]:
             stacklevel=5,
         )
     return np.flatnonzero(used)
-
-
-def _warn_of_one_hot(labels: NDArray[Any]) -> None:
-    """Warn if an indicator matrix, (n, K), looks like one class for each sequence."""
-    if labels.ndim == 2 and labels.dtype.kind == "i" and (labels.sum(1) == 1).all():
-        warnings.warn(
-            "y has exactly one 1 in every row, as one-hot classes have, and is read as"
-            f" {labels.shape[1]} labels of which any number may apply. If each sequence has one"
-            " class, give y.argmax(1), whose probabilities add up to 1",
-            stacklevel=6,
-        )

@@ -36,6 +36,7 @@ from elman.estimators.labels import (
     read_labels,
     refuse_other_lengths,
 )
+from elman.estimators.onehot import open_one_hot
 from elman.estimators.parameters import Settings, refuse_unused
 from elman.estimators.static import find_static
 from elman.estimators.targets import Target
@@ -115,10 +116,11 @@ class LabelledSequences:
         labels = self.labels
         weights: Any = self.weights
         if isinstance(labels, Ragged):
+            if isinstance(weights, Ragged):
+                weights = encoded.inputs.cut(weights, labels)
             labels = encoded.inputs.cut(labels)
         refuse_other_lengths(encoded.inputs, labels)
         if isinstance(weights, Ragged):
-            weights = encoded.inputs.cut(weights)
             weights = weights.with_values(weights.values.astype(np.float32))
         elif weights is not None:
             weights = weights.astype(np.float32)
@@ -258,6 +260,7 @@ def prepare(
     X, kind = check_sequences(container.sequences, kind, container.what or previous)
     refuse_unused(settings, kind)
     trained = None if previous is None else previous.encoder
+    y = open_one_hot(y, targets, previous.target if previous else None, per_step=per_step)
     features = find_static(container.static, static, len(X), trained)
     labelled = _label(X, y, targets, per_step, sample_weight, groups, features)
     if len(used := find_labelled(labelled.labels)) < len(labelled):
@@ -274,10 +277,11 @@ def prepare(
         target = target.fit_scaling(labelled.labels).with_names(target_names)
     sequences = _encode_training(labelled, kind, settings, previous, columns.channel_names)
     if validation_data is not None:
-        held_out = read_split(validation_data, columns, targets, per_step, sequences.encoder)
+        held_out = read_split(
+            validation_data, columns, targets, per_step, sequences.encoder, target
+        )
     if previous is None:
-        encoder = sequences.encoder
-        columns = columns.with_categories(encoder.categories, encoder.channels)
+        columns = columns.with_categories(sequences.encoder.categories, sequences.encoder.channels)
     examples = labelled.to_examples(sequences, target)
     present = None if previous is None else previous.model.config
     network, training, chosen = choose_settings(
@@ -313,20 +317,20 @@ def read_split(
     targets: _Targets,
     per_step: bool,
     encoder: Encoder,
+    target: Target,
 ) -> LabelledSequences:
     """Return a split as labelled sequences with the training's columns and static features.
 
-    Args:
-        data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, static).
-        encoder: of the training.
+    Args: data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, static).
+        encoder, target: of the training.
     """
     X, y, weights, static = (*data, None, None)[:4]
     container = open_container(X, TrainedColumns(columns, estimator="the estimator"))
     refuse_other_steps(container, columns)
     if isinstance(X, Dataset) and y is None:
         y = X.target
-    own, count = container.static, len(container.sequences)
-    features = find_static(own, static, count, encoder)
+    y = open_one_hot(y, targets, target, per_step=per_step)
+    features = find_static(container.static, static, len(container.sequences), encoder)
     return _label(container.sequences, y, targets, per_step, weights, static=features)
 
 
@@ -367,8 +371,8 @@ def _label(
         weights = sample_weights(weights, lengths_of(labels), per_step=per_step)
     if isinstance(X, Ragged):
         if isinstance(labels, Ragged):
+            weights = X.cut(weights, labels) if isinstance(weights, Ragged) else weights
             labels = X.cut(labels)
-            weights = X.cut(weights) if isinstance(weights, Ragged) else weights
         refuse_other_lengths(X, labels)
     groups = None if groups is None else check_groups(groups, len(X))
     if weights is None:

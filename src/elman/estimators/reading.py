@@ -30,6 +30,7 @@ from elman.estimators.containers import check_steps, frame_of, ids_of, is_path, 
 from elman.estimators.conversions import hint_unknown_numbers, join_nested
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import Labels, read_labels
+from elman.estimators.onehot import open_one_hot
 from elman.estimators.static import find_static
 from elman.estimators.storage import FittedState
 from elman.formats import FILLS
@@ -83,6 +84,7 @@ class SequenceReader(FittedState):
 
     def read_labels(self, X: Any, y: Any) -> Labels:
         """Return y, checked to have a label for each sequence or each step of X."""
+        y = open_one_hot(y, self.targets, self.target_, per_step=self.per_step)
         labels = read_labels(X, y, self.targets, per_step=self.per_step)
         cut = isinstance(X, EncodedSequences) and isinstance(labels, Ragged)
         return X.inputs.cut(labels) if cut else labels

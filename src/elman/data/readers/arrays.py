@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, InputKind
 from elman.data.faults import Faults, Place, check_numbers, format_count, unknown_name
+from elman.data.onehot import open_arrays
 from elman.data.ragged import Ragged, ask_channels_first, is_channels_first
 from elman.data.readers.npy import Packed, open_npy, open_npz, unpack
 from elman.data.roles import ReadOptions
-from elman.data.table import Column, LabelCells, Rows, Steps, Table
+from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
 from elman.errors import DataError
 
 Array = NDArray[Any]
@@ -57,6 +58,7 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
                 f"--values names {len(options.values)} arrays, expected 1, (n, T, C)",
                 "Stack the channels in one array.",
             )
+    options = open_arrays(arrays, options, faults)
     name = next((n for n in arrays if n.lower() in _LENGTHS), None)
     lengths = arrays.pop(name) if name else None
     packed = unpack(arrays, lengths, options, faults)
@@ -251,6 +253,12 @@ class ArrayColumn(Column):
             return self.place(row, f"step {i - offsets[row] + 1}: ")
 
         return LabelCells(labels, offsets, place)
+
+    def label_lists(self) -> LabelCells:
+        """Return the numbers of the columns of y (n, K) that hold 1, in lists."""
+        if self.array.ndim != 2 or not np.isin(self.array, (0, 1)).all():
+            return super().label_lists()
+        return flatten_lists([np.flatnonzero(row).tolist() for row in self.array], self.place)
 
     def target_numbers(self, steps: Steps | None) -> NDArray[np.float64] | Ragged:
         """Return numbers of y (n,) or (n, K), or, of (n, T), one a step."""
