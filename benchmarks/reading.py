@@ -186,9 +186,11 @@ def measure_growth(folder: Path, counts: list[tuple[int, int]]) -> list[tuple[in
         rng = np.random.default_rng(0)
         with path.open("w") as file:
             file.write(",".join(["label", *(f"t{k}" for k in range(columns))]) + "\n")
-            for row in range(rows):
-                cells = map(str, rng.integers(0, 10**6, columns) / 1000)
-                file.write(f"{'ab'[row % 2]}," + ",".join(cells) + "\n")
+            for first in range(0, rows, 100):
+                numbers = (rng.integers(0, 10**6, (min(100, rows - first), columns)) / 1000).astype(
+                    str
+                )
+                file.writelines(f"{'ab'[k % 2]},{','.join(row)}\n" for k, row in enumerate(numbers))
         before = time.process_time()
         summarize(read(path))
         found.append((rows, columns, time.process_time() - before))
@@ -251,7 +253,10 @@ def main() -> None:
         print_peak(table, name, Path(path))
         return
     whole = arguments.rows >= 1_000_000
-    grown = [(100, 1000), (100, 10_000), (100, 99_999)] if whole else [(20, 100), (20, 1000)]
+    grown = [(20, 100), (20, 1000)]
+    if whole:
+        grown = [(100, 1000), (100, 10_000), (100, 99_999)]
+        grown += [(250_000, 9), (500_000, 9), (1_000_000, 9), (2_000_000, 9)]
     with tempfile.TemporaryDirectory() as folder:
         page = report(Path(folder), arguments.rows, arguments.rounds, grown)
     print(page)

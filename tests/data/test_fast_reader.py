@@ -15,6 +15,7 @@ from elman.data.columns import TextColumn
 from elman.data.faults import Faults
 from elman.data.readers import TextFile, csv, fast
 from elman.data.readers.dialect import HEAD, LARGEST_CELL, find_dialect
+from elman.errors import DataError
 
 NUMBERS = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
@@ -71,11 +72,21 @@ def test_the_fast_reader_agrees_with_the_careful_one(text: str, block: int, most
             return
         assert max(map(len, text.split("\n"))) <= LARGEST_CELL
         cells, lines = csv._read_carefully(text, dialect, faults, 0)
-        assert faults.total == 0
-        own, starts = found
-        assert starts.tolist() == lines.tolist()
-        for a, b in zip(own, cells, strict=True):
+        assert faults.total == int(found.broken is not None)
+        if found.broken:
+            again = Faults("a.csv")
+            at, line = found.broken
+            csv._report_uncut(text.encode()[at:].decode(), line, dialect, again)
+            assert told(again) == told(faults)
+        assert found.lines.tolist() == lines.tolist()
+        for a, b in zip(found.cells, cells, strict=True):
             check(a, b)
+
+
+def told(faults: Faults) -> str:
+    with pytest.raises(DataError) as caught:
+        faults.stop()
+    return str(caught.value)
 
 
 def check(a: fast.Cells, b: fast.Cells) -> None:
@@ -100,8 +111,8 @@ def parts(text: str, path: Path) -> list[fast.Cells]:
     file = TextFile(path, "a.csv")
     dialect = find_dialect(file.head(HEAD), Faults("a.csv"))
     found = fast.read_cells(file, dialect, len(text.split("\n")[0]) + 1, LARGEST_CELL)
-    assert found is not None
-    return found[0]
+    assert found is not None and found.broken is None
+    return found.cells
 
 
 def test_plain_files_are_read_fast_and_columns_are_of_the_smallest_kind(tmp_path: Path) -> None:

@@ -115,13 +115,13 @@ class ArrowCells(Cells):
 
     def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells, without outer spaces."""
+        # Unification of as many dictionaries as pieces takes 20 s for 2,000,000 different cells;
+        # what is encoded as a whole has one dictionary already.
         data = self.data
-        if not self.encoded:
-            data = data.dictionary_encode()
-        data = data.unify_dictionaries()
+        data = data.unify_dictionaries() if self.encoded else data.dictionary_encode()
         parts = [from_arrow(chunk.indices) for chunk in data.chunks]
         codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        # Every chunk has the same dictionary after unification.
+        # Every chunk has the same dictionary now.
         distinct = data.chunk(0).dictionary.to_pylist() if parts else []
         return merge_codes(codes, [cell.strip() for cell in distinct])
 
@@ -250,9 +250,15 @@ class WholeCells(Cells):
 
     def factorize(self) -> tuple[NDArray[np.int32], list[str]]:
         """Return the index of every cell, (n,), in the distinct cells."""
-        encoded = self.data.dictionary_encode().unify_dictionaries()
-        codes = np.concatenate([from_arrow(chunk.indices) for chunk in encoded.chunks])
-        return codes, list(map(str, encoded.chunk(0).dictionary.to_pylist()))
+        encoded = self.data.combine_chunks().dictionary_encode()
+        return from_arrow(encoded.indices), list(map(str, encoded.dictionary.to_pylist()))
+
+    def count_different(self) -> int:
+        """Return the number of distinct cells."""
+        import pyarrow.compute as pc
+
+        count: int = pc.count_distinct(self.data).as_py()
+        return count
 
     def blank(self) -> NDArray[np.bool_]:
         """Return which cells hold nothing but spaces, (n,): none."""

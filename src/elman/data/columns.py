@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.cells import Cells, NumberCells
+from elman.data.cells import Cells, NumberCells, WholeCells
 from elman.data.faults import ALIKE, Place, describe_value, list_names, to_numbers
 from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
@@ -100,6 +100,12 @@ class TextColumn(Column):
     def different(self) -> list[str]:
         """Return the distinct cells without surrounding spaces, in order of appearance."""
         return self._factorize()[1]
+
+    def count_different(self) -> int:
+        """Return the number of distinct cells, of whole numbers without making text of them."""
+        if self._factors is None and isinstance(self.cells, WholeCells):
+            return self.cells.count_different()
+        return len(self.different())
 
     def labels(self) -> NDArray[np.object_]:
         """Return every cell without surrounding spaces, (n,), equal ones as the same object."""

@@ -153,7 +153,7 @@ class Evidence:
 
     def distinct(self, name: str) -> int:
         """Return the number of different cells."""
-        return len(self._text(name).different())
+        return self._text(name).count_different()
 
     def gaps(self, name: str) -> int:
         """Return the number of missing cells."""

@@ -81,7 +81,16 @@ def read_csv(
     plain = None
     if simple and not _has_more(file, dialect, above, start):
         plain = read_cells(file, dialect, start, LARGEST_CELL)
-    cells, lines = plain or _read_carefully(file.text(), dialect, faults, before)
+    # A row that sums the others up is left out, as in a whole file.
+    if plain and plain.broken and _is_total([plain.cells[0].cell(len(plain.lines) - 1), ""]):
+        plain = None
+    if plain is None:
+        cells, lines = _read_carefully(file.text(), dialect, faults, before)
+    else:
+        cells, lines = plain.cells, plain.lines
+        if plain.broken:
+            at, line = plain.broken
+            _report_uncut(file.read(at, file.size).decode(errors="replace"), line, dialect, faults)
     rows = Rows(faults, lines)
     found = zip(dialect.names, cells, strict=True)
     columns = {name: TextColumn(name, rows, own) for name, own in found}
@@ -295,15 +304,19 @@ def _records(text: str, dialect: Dialect, faults: Faults) -> Iterator[tuple[int,
             blank.clear()
     except csv.Error:
         # The reader names the end of the record; the user needs the quote that opened it.
-        _report_uncut(text, start, dialect, faults)
+        lines = io.StringIO(text, newline="")
+        rest = text[sum(map(len, islice(lines, start - 1))) :]
+        _report_uncut(rest, start, dialect, faults)
     if not some:
         faults.stop()
 
 
 def _report_uncut(text: str, start: int, dialect: Dialect, faults: Faults) -> None:
-    """Report the unclosed quote, or oversized cell, in the record at line `start`."""
-    lines = io.StringIO(text, newline="")
-    text = text[sum(map(len, islice(lines, start - 1))) :]
+    """Report the unclosed quote, or oversized cell, in the record at the start of a text.
+
+    Args:
+        start: its line.
+    """
     mark = re.escape(dialect.delimiter)
     # A quoted cell, closed before a delimiter or line end, or a cell without quotes. Nothing is
     # tried twice, which would need gigabytes where the quote is not closed at all.

@@ -45,18 +45,34 @@ class Scan(NamedTuple):
         lines: line on which each row starts, (n,), counted from the first row; None if every line
             is a row.
         multiline: whether quoted cells hold line ends.
+        broken: byte and line, counted from the first row, of the row that csv cannot split: one of
+            its quotes is not closed where its cell ends. None if there is none. The pieces end
+            before it.
     """
 
     bounds: list[int]
     sample: int
     lines: NDArray[np.int64] | None
     multiline: bool
+    broken: tuple[int, int] | None = None
 
 
-def read_cells(
-    file: TextFile, dialect: Dialect, start: int, largest: int
-) -> tuple[list[Cells], NDArray[np.int64]] | None:
-    """Return the cells of every column, and the line on which each row starts, (n,).
+class Found(NamedTuple):
+    """The rows of a file.
+
+    Args:
+        cells: of every column.
+        lines: line on which each row starts, (n,).
+        broken: as in `Scan`, with the line in the file; no row after it is read.
+    """
+
+    cells: list[Cells]
+    lines: NDArray[np.int64]
+    broken: tuple[int, int] | None
+
+
+def read_cells(file: TextFile, dialect: Dialect, start: int, largest: int) -> Found | None:
+    """Return the rows of a file, up to the first that cannot be split.
 
     Args:
         start: byte at which the first row starts.
@@ -74,14 +90,19 @@ def read_cells(
     lines = np.arange(count) if scan.lines is None else scan.lines
     # In a file of one column a blank last line is no row.
     blank = len(cells) == 1 and not cells[0].cell(count - 1).strip()
-    return None if blank or len(lines) != count else (cells, lines + dialect.body + 1)
+    if blank or len(lines) != count:
+        return None
+    first = dialect.body + 1
+    broken = scan.broken and (scan.broken[0], scan.broken[1] + first)
+    return Found(cells, lines + first, broken)
 
 
 def _scan(file: TextFile, dialect: Dialect, start: int, largest: int) -> Scan | None:
     """Return where the rows from byte `start` on are, or None if they are not plainly right.
 
     Right is: each quote opens a cell, closes one or is doubled inside of one, as csv demands in its
-    strict mode; lines end in \\n or \\r\\n; and in a file of one column no line is blank.
+    strict mode, up to a row that csv refuses; lines end in \\n or \\r\\n; and in a file of one
+    column no line is blank.
     """
     width = len(dialect.names)
     piece = max(_PIECE, _PIECE_CELL * width)
@@ -90,15 +111,20 @@ def _scan(file: TextFile, dialect: Dialect, start: int, largest: int) -> Scan | 
     found: list[NDArray[np.int64]] | None = None
     parity = count = lines = 0  # quotes modulo 2, rows and line ends so far
     row, row_line, before, at = start, 0, _LF, start
-    multiline = False
+    multiline = broken = False
     for block, after in _blocks(file, start):
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == _LF)
         outside = np.full(len(ends), not parity)
         if b'"' in block:
             quotes = np.flatnonzero(data == _QUOTE)
-            if width == 1 or not _are_strict(data, quotes, parity, before, after, dialect):
+            odd = _find_odd_quote(data, quotes, parity, before, after, dialect)
+            if width == 1 or (odd is not None and (odd + parity) % 2 == 0):
                 return None
+            if odd is not None:  # csv refuses a quote that closes a cell before its end
+                broken, block = True, block[: quotes[odd]]
+                data, ends = data[: len(block)], ends[ends < len(block)]
+                outside, quotes = outside[: len(ends)], quotes[:odd]
             outside = (np.searchsorted(quotes, ends) + parity) % 2 == 0
             parity = (parity + len(quotes)) % 2
         pairs = block.count(b"\r\n") + (block.endswith(b"\r") and after == _LF)
@@ -127,16 +153,21 @@ def _scan(file: TextFile, dialect: Dialect, start: int, largest: int) -> Scan | 
         count += len(full)
         if len(stops):
             row, row_line = int(stops[-1]) + 1, int(own[-1])
-        lines, at, before = lines + len(ends), at + len(block), block[-1]
-    if row < at:  # a last row without a line end
+        lines, at, before = lines + len(ends), at + len(block), (block or b"\n")[-1]
+        if broken:
+            break
+    if broken or parity:
+        at, broken = row, True
+    elif row < at:  # a last row without a line end
         if at - row > largest and not _has_small_cells(file, row, at, dialect, largest):
             return None
         count += 1
         found = None if found is None else [*found, np.array([row_line])]
-    if parity or not count:
+    if not count:
         return None
     bounds += [at] if bounds[-1] < at else []
-    return Scan(bounds, sample or at, np.concatenate(found) if found else None, multiline)
+    starts = np.concatenate(found) if found else None
+    return Scan(bounds, sample or at, starts, multiline, (row, row_line) if broken else None)
 
 
 def _blocks(file: TextFile, start: int) -> Iterator[tuple[bytes, int]]:
@@ -152,15 +183,15 @@ def _blocks(file: TextFile, start: int) -> Iterator[tuple[bytes, int]]:
         yield last, 0
 
 
-def _are_strict(
+def _find_odd_quote(
     data: NDArray[np.uint8],
     quotes: NDArray[np.int64],
     parity: int,
     before: int,
     after: int,
     dialect: Dialect,
-) -> bool:
-    """Whether quotes stand where csv demands them in its strict mode.
+) -> int | None:
+    """Return the first of the quotes that is not where csv demands it in its strict mode, or None.
 
     An opening quote follows a delimiter, a line end, or a closing quote which it doubles; a closing
     one precedes them.
@@ -169,7 +200,8 @@ def _are_strict(
     around = np.frombuffer(f'{dialect.delimiter}\n\r"\0'.encode(), np.uint8)
     opens = (np.arange(len(quotes)) + parity) % 2 == 0
     wide = np.concatenate([[before], data, [after]]).astype(np.uint8)
-    return bool(np.isin(np.where(opens, wide[quotes], wide[quotes + 2]), around).all())
+    right = np.isin(np.where(opens, wide[quotes], wide[quotes + 2]), around)
+    return None if right.all() else int(np.argmin(right))
 
 
 def _find_blanks(

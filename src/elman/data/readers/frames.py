@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Faults, format_count, list_names, quote
+from elman.data.readers.ipc import measure_ipc
 from elman.data.readers.jsonl import table_of_records
 from elman.data.readers.npy import LARGEST_UNCHECKED, MOST_EXPANSION
 from elman.data.roles import ReadOptions
@@ -44,9 +45,11 @@ def load_frame(path: Path, source: str) -> Any:
         )
     try:
         if magic.startswith(b"PAR1"):
-            _refuse_expansion(path, source)
+            _refuse_parquet(path, source)
             # By default pyarrow adds columns for folders that are named key=value.
             return pa.parquet.read_table(path, partitioning=None)
+        size = measure_ipc(path, magic == b"ARROW1")
+        _refuse_size(size.rows, size.columns, size.memory, path, source)
         if magic == b"ARROW1":
             return pa.feather.read_table(path)
         with pa.memory_map(str(path)) as stream:
@@ -63,7 +66,7 @@ def load_frame(path: Path, source: str) -> Any:
         ) from None
 
 
-def _refuse_expansion(path: Path, source: str) -> None:
+def _refuse_parquet(path: Path, source: str) -> None:
     """Refuse a Parquet file of a few bytes that says it had gigabytes of values.
 
     A column of zeros takes no room in a file, whatever its length. Text repeats as well, so its
@@ -72,11 +75,17 @@ def _refuse_expansion(path: Path, source: str) -> None:
     import pyarrow.parquet
 
     about = pyarrow.parquet.read_metadata(path)
-    size, packed = 8 * about.num_rows * about.num_columns, path.stat().st_size
+    size = 8 * about.num_rows * about.num_columns
+    _refuse_size(about.num_rows, about.num_columns, size, path, source)
+
+
+def _refuse_size(rows: int, columns: int, size: int, path: Path, source: str) -> None:
+    """Refuse a file of a few bytes that needs gigabytes, `size` bytes, of memory."""
+    packed = path.stat().st_size
     if size > LARGEST_UNCHECKED and size > MOST_EXPANSION * packed:
         raise DataError(
-            f"{packed:,} bytes hold {about.num_rows:,} rows of"
-            f" {format_count(about.num_columns, 'column')}, {size >> 20:,} MiB, expected at most"
+            f"{packed:,} bytes hold {rows:,} rows of"
+            f" {format_count(columns, 'column')}, {size >> 20:,} MiB, expected at most"
             f" {MOST_EXPANSION} times as much as the file",
             remedy="If it is what you want, leave constant columns out, or save it as CSV.",
             source=source,
