@@ -116,6 +116,8 @@ def test_a_header_in_a_later_file_is_no_record(tmp_path: Path) -> None:
     assert (
         len(later) == 12 and later.inputs[0].tolist() == read(tmp_path / "a.csv").inputs[0].tolist()
     )
+    (line,) = [guess.line for guess in later.layout.guesses if guess.role == "unused"]
+    assert "the training file had none" in line and "matched by position" in line
 
 
 @pytest.mark.parametrize("header", ["x,y,z", "0,1,2", None])

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from elman.data.cells import Cells, NumberCells, WholeCells
 from elman.data.faults import ALIKE, Place, describe_value, list_names, to_numbers
-from elman.data.numbers import MISSING, UNSAID, NumberForm, find_form
+from elman.data.numbers import NumberForm, find_form
 from elman.data.ragged import Ragged, to_objects
 from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
+from elman.data.units import MISSING, UNSAID
 from elman.errors import nearest
 
 

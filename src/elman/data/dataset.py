@@ -112,6 +112,7 @@ class Layout:
         aside: the other columns or keys of the file, which are not read, such as groups.
         decimal: decimal mark of numbers such as 1,234; None if no number has a comma.
         missing: marks of missing values that the caller added to the usual ones.
+        number_marks: words that mean a missing value beside numbers only, because they repeated.
         units: unit of each of `values` as its cells show it, empty text where they show none.
         guesses: what the caller did not say, so that the reader had to guess it.
         notes: remarks on the file, one sentence each.
@@ -147,6 +148,7 @@ class Layout:
     aside: tuple[str, ...] = ()
     decimal: str | None = None
     missing: tuple[str, ...] = ()
+    number_marks: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Guess
-from elman.data.numbers import MISSING, NumberForm, look
+from elman.data.numbers import NumberForm, look
 from elman.data.ragged import Ragged
+from elman.data.units import MISSING
 from elman.errors import DataError, nearest
 
 REPORTED = 20  # faults listed in one error

@@ -14,10 +14,11 @@ from typing import Any
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, Layout, Sure
 from elman.data.faults import format_count, is_number, list_names
-from elman.data.numbers import UNSAID, Evidence, NumberForm, examine, find_form
+from elman.data.numbers import Evidence, NumberForm, examine, find_form
 from elman.data.roles import ReadOptions, Schema
 from elman.data.series import expand_steps, find_series_cells
 from elman.data.table import Table
+from elman.data.units import MARKS, UNSAID
 
 _SHOWN = 3  # columns or marks listed in one guess
 
@@ -43,20 +44,22 @@ def settle_forms(table: Table, options: ReadOptions) -> Table:
     for each in table.columns.values():
         each.sentinels = tuple(float(mark) for mark in missing if is_number(mark))
         each.marks = missing
-    seen = {name: examine(column.sample(), missing) for name, column in columns.items()}
+    # Words that repeated beside the numbers of an earlier file may stand once in this one.
+    gaps = (*missing, *(layout.number_marks if layout else ()))
+    seen = {name: examine(column.sample(), gaps) for name, column in columns.items()}
     known = options.decimal or (layout.decimal if layout else None)
     if known == "," or any(own.commas for own in seen.values()):
         # Plain numbers such as 1.234 may be thousands if other columns have decimal commas.
         for name, own in seen.items():
             if own.plain and own.points:
-                seen[name] = examine(own.cells, missing, closely=True)
+                seen[name] = examine(own.cells, gaps, closely=True)
     chosen, asked = _choose_decimals(seen, options.decimal, known)
     for name, column in columns.items():
-        form = find_form(seen[name], chosen[name], missing)
+        form = find_form(seen[name], chosen[name], gaps)
         # Marks alone, in a table with columns of numbers, are the gaps of one more.
         bare = seen[name].marked and not seen[name].size and _has_numbers(seen, name)
         if form is None and (column.declared_numeric or bare):
-            form = NumberForm.plain(missing)
+            form = NumberForm.plain(gaps)
         column.settle(form)
     if asked := [name for name in asked if columns[name].form is not None]:
         _ask(table, asked[0], seen[asked[0]])
@@ -224,15 +227,26 @@ def _tell_missing(schema: Schema, columns: Sequence[TextColumn]) -> None:
     for mark, found in counts.items():
         names = list(found)
         cells = format_count(sum(found.values()), "cell")
-        why = f"{cells} of {list_names(names, _SHOWN)}, beside numbers"
+        usual = mark.lower() in MARKS
+        what = "beside numbers" if usual else f"{mark!r} repeats beside numbers"
         schema.guess(
             "missing",
             names,
-            why,
-            "sure",
-            flag=f"--missing {mark}",
-            change="--categories NAME reads the column as categories",
+            f"{cells} of {list_names(names, _SHOWN)}, {what}",
+            "sure" if usual else "likely",
+            flag=f'--missing "{mark}"' if " " in mark else f"--missing {mark}",
+            change=f"--categories {names[0]} reads the column as categories",
         )
+
+
+def _words_for_gaps(table: Table, options: ReadOptions) -> tuple[str, ...]:
+    """Return the words that were taken for gaps, here and in the earlier file."""
+    found = dict.fromkeys(options.layout.number_marks if options.layout else ())
+    named = {mark.lower() for mark in missing_marks(options)}
+    for column in table.columns.values():
+        form = column.form if isinstance(column, TextColumn) else None
+        found |= dict.fromkeys(sorted(form.marks - MARKS - named) if form else ())
+    return tuple(found)
 
 
 def note_forms(layout: Layout, table: Table, options: ReadOptions) -> Layout:
@@ -251,6 +265,7 @@ def note_forms(layout: Layout, table: Table, options: ReadOptions) -> Layout:
         layout,
         decimal=decimal,
         missing=missing_marks(options),
+        number_marks=_words_for_gaps(table, options),
         units=units if any(units) else (),
     )
 

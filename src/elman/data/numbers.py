@@ -17,21 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.units import SAME_UNITS, USUAL_UNIT, spellings_of
-
-# Marks of a missing value anywhere, and those that are one only in a column of numbers.
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
-_WORDS = (
-    "nd n.d. n/d n.a. nil nat missing unknown undefined invalid error err void fehlt fehlend k.a."
-    " n.v. no_data nodata nan(ind) -nan(ind) 1.#qnan -1.#ind 1.#ind #n/a #n/v #nv #value! #wert!"
-    " #valeur! #valor! #div/0! #ref! #num! #name? #null! #bezug! #zahl! <na> <nan> <null> <lod"
-    " <loq <mdl <bdl lod loq bdl blq bql bloq \\n (null) <none> not_available ol - -- --- ---- –"
-    " — . .. ... ?? ??? * ** *** **** *****"
-)
-_PHRASES = ("no data", "not available", "not detected", "not measured", "below lod", "n. d.")
-MARKS = MISSING | frozenset(_WORDS.split()) | frozenset(_PHRASES) | {"k. a.", "n. a."}
-# These are too usual to be worth a line in the description of a file.
-UNSAID = frozenset({"", "na", "nan", "-nan", "+nan"})
+from elman.data.units import MARKS, MISSING, SAME_UNITS, USUAL_UNIT, spellings_of
 
 _SPACES = " \u00a0\u2009\u202f\u2007"
 _TICKS = "'’"
@@ -59,6 +45,7 @@ _GROUPS = re.compile(
 )
 _FEW = 8  # different numbers, below which 12A may as well be a code
 _MANY = 10  # different numbers, from which a word among them is taken for a mark
+_REPEATS = 0.02  # share of the cells from which on a word is no typing mistake
 _USUAL_SHARE = 0.2  # of the numbers must have a thousands mark if none shows both marks
 
 
@@ -114,6 +101,17 @@ class Evidence:
         if several & {",", "."}:
             return "," if several == {"."} else "." if several == {","} else None
         return None
+
+    @functools.cached_property
+    def gaps(self) -> tuple[str, ...]:
+        """The words that mean a missing value because they repeat beside numbers, as errors do."""
+        if len({n.body for n in self.numbers}) < max(_MANY, 0.05 * self.size):
+            return ()
+        often = max(3, _REPEATS * self.size)
+        # A word that stands once is a mistake, and one with a digit is a faulty number.
+        found = (w for w, n in self.words.items() if n >= often and not re.search(r"[\d<>≤≥]", w))
+        some = tuple(found)
+        return some if len(some) < 4 else ()
 
     @property
     def commas(self) -> list[str]:
@@ -347,7 +345,7 @@ def find_form(
         missing: marks of missing values besides the usual ones.
     """
     seen = sample if isinstance(sample, Evidence) else examine(sample, missing)
-    marks = MARKS | {mark.lower() for mark in missing}
+    marks = MARKS | {mark.lower() for mark in (*missing, *seen.gaps)}
     if seen.plain and not (decimal == "," and seen.count("groups", ".")):
         # Marks such as - without any number do not make a column one of numbers.
         return None if not seen.size and seen.marked else NumberForm(marks=marks)
@@ -382,7 +380,10 @@ def _are_numbers(numbers: list[_Seen], seen: Evidence) -> bool:
     fractions = any(n.kind in ("point", "comma", "both") for n in numbers)
     if 2 * len(letters) > len(numbers) and not fractions and len(bodies) < _FEW:
         return False
-    if 2 * len(numbers) >= seen.size:
+    # A limit, such as <0.5, is the fault of a number.
+    limits = sum(n for word, n in seen.words.items() if re.match(r"[<>≤≥]\s*\d", word))
+    limits = limits if len(bodies) >= _MANY else 0
+    if 2 * (len(numbers) + limits) >= seen.size - sum(seen.words[word] for word in seen.gaps):
         return True
     return len(seen.words) <= 2 and len(bodies) >= _MANY
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Place, check_numbers, format_count, quote
 from elman.data.names import TEXT_NAMES, is_named
-from elman.data.numbers import MARKS
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
+from elman.data.units import MARKS
 
 _PART = 1 << 24  # characters that are split at a time
 _LOOKED_AT = 50  # cells that show the form

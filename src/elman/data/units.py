@@ -1,4 +1,4 @@
-"""Units in the names and the cells of columns."""
+"""Units in the names and the cells of columns, and the marks of missing values."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ SAME_UNITS = (
     ("℉", "°F"),
     ("º", "°"),
 )  # odd ways to write some, usual ones
+# Marks of a missing value anywhere, and those that are one only in a column of numbers.
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "+nan"})
+_WORDS = (
+    "nd n.d. n/d n.a. nil nat missing unknown undefined invalid error err void fehlt fehlend k.a."
+    " n.v. no_data nodata nan(ind) -nan(ind) 1.#qnan -1.#ind 1.#ind #n/a #n/v #nv #value! #wert!"
+    " #valeur! #valor! #div/0! #ref! #num! #name? #null! #bezug! #zahl! <na> <nan> <null> <lod"
+    " <loq <mdl <bdl lod loq bdl blq bql bloq \\n (null) <none> not_available ol - -- --- ---- –"
+    " — . .. ... ?? ??? * ** *** **** *****"
+)
+_PHRASES = ("no data", "not available", "not detected", "not measured", "below lod", "n. d.")
+MARKS = MISSING | frozenset(_WORDS.split()) | frozenset(_PHRASES) | {"k. a.", "n. a."}
+# These are too usual to be worth a line in the description of a file.
+UNSAID = frozenset({"", "na", "nan", "-nan", "+nan"})
 LONGEST_NAME = 200  # characters; the patterns of names take time quadratic in the length
 # At most six further units: more of them would be tried in exponentially many ways.
 _UNIT = re.compile(

@@ -19,7 +19,6 @@ from elman.data.cells import merge_codes
 from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset, Sure
 from elman.data.faults import format_count, is_number, quote
-from elman.data.numbers import MISSING
 from elman.data.ragged import (
     NOT_LABELLED,
     Ragged,
@@ -30,6 +29,7 @@ from elman.data.ragged import (
 )
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Column, Table
+from elman.data.units import MISSING
 from elman.tasks import TASKS
 
 # Words for "no label" among labels that are words. NA and none may be classes then.

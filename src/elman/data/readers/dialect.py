@@ -297,11 +297,7 @@ class _Finder:
         repaired: bool,
         expected: bool,
     ) -> Dialect:
-        """Return the dialect, from the rows of the table and the lines above them.
-
-        Args:
-            expected: whether the first row has the names of an earlier layout.
-        """
+        """Return the dialect; `expected`: the first row has the names of an earlier layout."""
         first = FirstRows(0, None, 1) if repaired else judge_records(rows)
         if comment:
             first = FirstRows(None, None, 0)
@@ -320,6 +316,10 @@ class _Finder:
         cells = [cell.strip() for cell in cells]
         if self.layout is not None and not self.layout.header:
             # The file of the layout had no names, so the columns are matched by position.
+            if head is not None and any(cells):
+                why = f"the training file had none: its names, such as {cells[0]!r}, are not read"
+                flag = f"left out line {skip + 1}"
+                self._guess("unused", why, flag, "columns are matched by position")
             head, skip, cells = None, body, [""] * len(cells)
         names = name_columns(cells, self.faults, skip + 1)
         unnamed = {n for n, cell in zip(names, cells, strict=True) if head and not cell}

@@ -14,7 +14,6 @@ from elman.data.cells import join_cells
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Dataset, Guess
 from elman.data.faults import Faults, is_number, list_names
-from elman.data.numbers import MARKS
 from elman.data.readers import TextFile, load_text
 from elman.data.readers.csv import read_csv
 from elman.data.readers.firstlines import compare_first_lines
@@ -23,6 +22,7 @@ from elman.data.readers.npy import load_npy
 from elman.data.roles import ReadOptions
 from elman.data.series import SeriesCells, SeriesForm, find_series
 from elman.data.table import Column, Rows, Table
+from elman.data.units import MARKS
 from elman.errors import DataError
 from elman.formats import ending_of
 

@@ -13,10 +13,11 @@ import numpy as np
 from elman.data.columns import TextColumn
 from elman.data.faults import Faults, Place, format_count, quote, to_numbers
 from elman.data.forms import missing_marks
-from elman.data.numbers import MISSING, NumberForm
+from elman.data.numbers import NumberForm
 from elman.data.ragged import Ragged
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, Rows, SeriesColumn, Table
+from elman.data.units import MISSING
 
 SERIES, TARGET = "series", "class"  # the two columns of a table of cases
 _BOOLEAN = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
