@@ -33,7 +33,8 @@ def test_faults_are_listed(elman, tmp_path):
     assert done.code == 2
     assert done.err.splitlines() == [
         "Error: a.csv: 2 faults",
-        "  line 3, column v2: 'x' is not a number. Correct the cell.",
+        "  line 3, column v2: 'x' is not a number. Correct the cell; if it marks a missing value,"
+        + " say --missing x.",
         "  line 4: 2 cells, expected 4 as on the first line. Fill the row up; a sequence that ends"
         " early needs empty cells after it.",
     ]
@@ -49,3 +50,24 @@ def test_no_torch_is_imported(files):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_group_is_named_as_in_training(elman, tmp_path):
+    rows = [f"{i},{i % 3},{t},{i + t}.5,{'ab'[i % 2]}" for i in range(8) for t in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join(["trial,site,t,x,label", *rows]))
+    assert "left out site" in elman("data", "a.csv").out
+    done = elman("data", "a.csv", "--group", "site")
+    assert done.code == 0 and "1 channel: x" in done.out and "left out" not in done.out
+    done = elman("data", "a.csv", "--group", "sote")
+    assert done.code == 2 and "Did you mean 'site'?" in done.err
+    done = elman("data", "a.csv", "--id", "trial,sote")
+    assert done.code == 2 and "there is no column 'sote'. Did you mean 'site'?" in done.err
+
+
+def test_dates_in_another_order_than_said(elman, tmp_path):
+    rows = [f"{i},{12 + t}/01/2024,{i + t}.5,{'ab'[i % 2]}" for i in range(8) for t in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,date,x,label", *rows]))
+    done = elman("data", "a.csv", "--dates", "mdy")
+    assert done.code == 2 and "--dates mdy: no column holds dates in this order" in done.err
+    done = elman("data", "a.csv", "--dates", "mdy", "--time", "date")
+    assert done.code == 2 and "Give another order than --dates mdy, or" in done.err

@@ -1,10 +1,13 @@
 """`elman explain`: one sequence of a file laid open, on runs of every kind of data."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from elman.runs import explanation
+from elman.runs.explanation_words import OUTPUTS
 
 PICTURES = {
     "trace.png", "bptt.png", "distance.png", "attribution.png", "memory.png", "doctor.png",
@@ -159,3 +162,11 @@ def test_mistakes_about_the_data(elman, trained, others, tmp_path):
     assert done.code == 2 and "'z'" in done.err and "--label predicted" in done.err
     done = elman("explain", run, "new.csv", "--row", 0, "--label", "predicted", "--out", "page")
     assert done.code == 0, done.err
+
+
+def test_a_step_without_a_label_is_a_dash():
+    traced = SimpleNamespace(per_step=True)
+    assert (
+        OUTPUTS["classification"].describe(traced, np.array([None, "a", "b"], dtype=object))
+        == "- a b"
+    )

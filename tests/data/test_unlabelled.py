@@ -175,6 +175,14 @@ def test_a_label_in_one_row_of_its_sequence(tmp_path, at, kind):
         assert int(is_labelled(steps.target.values).sum()) == 6
 
 
+def test_the_first_row_of_sequences_of_equal_length(tmp_path):
+    rows = [
+        f"{i},{t},{i + t}.5,{'ab'[i % 2] if t == 0 else ''}" for i in range(6) for t in range(8)
+    ]
+    found = read(write(tmp_path, "\n".join(["id,t,x,label", *rows])), labelled=True)
+    assert any("stands in the first row of its sequence" in line for line in guesses(found))
+
+
 def test_labels_at_different_places_are_of_steps(tmp_path):
     row = [t == i % LENGTHS[i] for i, t in zip(OWNERS, STEPS, strict=True)]
     labels = ["abc"[i % 3] if here else "" for i, here in zip(OWNERS, row, strict=True)]

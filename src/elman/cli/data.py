@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     type=click.Choice(["characters", "words", "bytes"]),
     help="unit that text is split into [default: chosen from the data]",
 )
+@click.option("--group", help="column or key of groups, as in training; it is not an input")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @guessing_options
 def command(

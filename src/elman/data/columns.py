@@ -320,6 +320,13 @@ def join_columns(table: Table, name: str, mark: str = "-") -> bool:
     return True
 
 
+def first_unknown(table: Table, name: str) -> str:
+    """Return the first of the columns listed in a name that is missing, if another one exists."""
+    parts = [part.strip() for part in name.split(",")]
+    unknown = [part for part in parts if part not in table.columns]
+    return unknown[0] if name not in table.columns and 0 < len(unknown) < len(parts) else name
+
+
 def find_sequences(ids: Column) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return where each sequence of consecutive rows starts, (n + 1,), and its id.
 

@@ -147,7 +147,7 @@ def _of_lengths(lengths: NDArray[np.int64]) -> list[str]:
     n = int((lengths > LONG).sum())
     return [
         f"{format_count(n, 'sequence')} of more than {LONG:,} steps (up to {lengths.max():,}):"
-        " training on these is slow and hard; cut them into shorter ones"
+        " training on these is slow and hard; elman train --window cuts them into shorter ones"
     ]
 
 

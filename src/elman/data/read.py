@@ -168,7 +168,8 @@ def _read_dataset(
     task = options.task
     with faults:
         if kind != "jsonl":
-            refuse_settings(options, _REFUSED.get(kind, ()), f"the format {kind}")
+            what = f"the format {kind}" if kind in FORMATS else _NAMES[kind]
+            refuse_settings(options, _REFUSED.get(kind, ()), what)
         table, options, form = _read_table(kind, content, faults, options, form)
         # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
@@ -355,6 +356,7 @@ _REFUSED = {
         *("dates", *_LINES),
     ),
     "folder": ("group",),
+    **dict.fromkeys(("frame", "arff", "conll"), _LINES),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from elman.data.columns import join_columns
+from elman.data.columns import first_unknown, join_columns
 from elman.data.dataset import Format, Sure
 from elman.data.evidence import Evidence, id_tier, time_tier
 from elman.data.faults import list_names
@@ -71,6 +71,11 @@ def choose_schema(table: Table, options: ReadOptions, form: str | None) -> Schem
     # Notes of the file reader come last, because roles need correction more often.
     schema.notes += options.notes
     refuse_twice(schema, table)
+    if options.dates and not schema.time:
+        raise SettingsError(
+            f"--dates {options.dates}: no column holds dates in this order. Leave it out, give"
+            " another order, or name the column of dates with --time NAME."
+        )
     return schema
 
 
@@ -87,7 +92,7 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     marks = {"--id NAME": "-", "--time NAME": " "}  # between the cells of several columns
     for name, flag in ((schema.id, "--id NAME"), (schema.time, "--time NAME")):
         if name is not None and not join_columns(table, name, marks[flag]):
-            table.column(name, flag)
+            table.column(first_unknown(table, name), flag)
     guesser = Guesser(schema, table, options, rest, form)
     form = form or guesser.guess_form()
     if form == "steps":

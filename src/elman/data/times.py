@@ -35,14 +35,22 @@ def read_times(
     known = options.dates or (layout.dates if layout and layout.dates else None)
     moments = moments_of(column, schema.time, known)
     if moments is None:
-        raise _refuse_column(column, table)
+        raise _refuse_column(column, table, options)
     form = moments.form
     if form.unclear:
         raise _ask_order(column, table, form.example)
     _compare(table, schema.time, moments, layout)
     schema.dates, schema.seconds = form.order, form.in_seconds
     missing = column.missing()
+    another = "name another column with --time NAME"
+    if options.dates:
+        another = f"give another order than --dates {options.dates}"
     if form.name in ("number", "epoch"):
+        if options.dates:
+            raise SettingsError(
+                f"--dates means nothing for column {schema.time!r}, whose times are numbers. Leave"
+                " it out, or name a column of dates with --time NAME."
+            )
         column.numbers("time: ")  # for its faults
     else:
         for i in np.flatnonzero(np.isnan(moments.values) & ~missing).tolist():
@@ -51,7 +59,7 @@ def read_times(
                 "time",
                 f"time {quote(column.cell(i).strip())}, expected a time such as {form.example}, as"
                 " in most rows",
-                "Correct it, or name another column with --time NAME.",
+                f"Correct it, or {another}.",
             )
     for i in np.flatnonzero(missing).tolist():
         problem = "time: missing value, expected a time in every row"
@@ -79,13 +87,15 @@ def read_times(
     return times, moments.origin
 
 
-def _refuse_column(column: TextColumn, table: Table) -> DataError:
+def _refuse_column(column: TextColumn, table: Table, options: ReadOptions) -> DataError:
     example = next((cell for cell in column.different() if not is_missing(cell)), "")
     return table.faults.error(
         "time",
         f"column {column.name!r} holds no times: {quote(example)} is neither a number, a date nor"
         " a clock time, and most cells are written alike",
-        "Name another column with --time NAME, or write the times as 2024-01-31T12:00.",
+        f"Give another order than --dates {options.dates}, or name another column with --time NAME."
+        if options.dates
+        else "Name another column with --time NAME, or write the times as 2024-01-31T12:00.",
     )
 
 

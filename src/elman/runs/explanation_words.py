@@ -24,7 +24,9 @@ def _likeliest_class(traced: Trace) -> Any:
 
 
 def _describe_class(traced: Trace, label: Any) -> str:
-    return one_line(" ".join(map(str, label)) if traced.per_step else label, 80)
+    if traced.per_step:  # a step without a label is a dash, as in `elman data`
+        label = " ".join("-" if one is None else str(one) for one in label)
+    return one_line(label, 80)
 
 
 def _describe_likeliest_class(traced: Trace) -> str:
