@@ -55,6 +55,8 @@ def test_numbers_in_a_steps_file(tmp_path):
 
 def test_columns_of_0_and_1_are_labels(tmp_path):
     found = read(write(tmp_path, STEPS), target="wet,cold", values="x")
+    assert found.target.tolist() == ["wet", "cold"]  # one 1 in every row: classes
+    found = read(write(tmp_path, STEPS), target="wet,cold", values="x", task="multilabel")
     assert found.task == "multilabel"
     assert found.target.tolist() == [{"wet"}, {"cold"}]
     assert found.take(np.array([1])).target.tolist() == [{"cold"}]

@@ -9,6 +9,7 @@ import pytest
 from elman.data import describe, read
 from elman.data.profile import summarize
 from elman.data.ragged import is_labelled
+from elman.data.unlabelled import leave_out_unlabelled
 from elman.errors import DataError
 
 LENGTHS = [3, 2, 4, 3, 2, 4]
@@ -270,3 +271,40 @@ def test_the_row_of_the_label_is_said_in_words(tmp_path, lengths, row, words):
     found = read(write(tmp_path, "\n".join(lines)), labelled=True)
     assert found.task == "classification"
     assert words in "\n".join(guesses(found))
+
+
+def test_null_for_all_tags_of_a_line(tmp_path):
+    records = [{"tokens": ["a", "b", "c"], "tags": ["x", "y", "x"]} for _ in range(4)]
+    records.append({"tokens": ["a", "b"], "tags": None})
+    path = write(tmp_path, "\n".join(map(json.dumps, records)), "d.jsonl")
+    found = read(path, labelled=True)
+    assert (found.task, len(found)) == ("tagging", 5)
+    assert found.target[4].tolist() == [None, None]
+    kept, note = leave_out_unlabelled(found)
+    assert len(kept) == 4
+    assert "1 of 5 sequences are left out of the training" in note
+    records[1]["tags"] = 3
+    path.write_text("\n".join(map(json.dumps, records)))
+    with pytest.raises(
+        DataError, match=r"'tags' is a whole number .3., expected a list, a label a step"
+    ):
+        read(path, labelled=True)
+
+
+def test_null_among_labels_of_rows_is_said(tmp_path):
+    rows = [f"text number {i},{'x' if i % 2 else 'null'}" for i in range(8)]
+    found = read(write(tmp_path, "\n".join(["text,label", *rows])), labelled=True)
+    assert "'null' is read as a class" in "\n".join(found.layout.notes)
+
+
+@pytest.mark.parametrize("label", ["007", "01.02.2024", "1/2/24", "TRUE", "+1", "12:30", "1.0"])
+def test_labels_stay_as_they_are_written(tmp_path, label):
+    rows = [
+        f"s{i},{t},{(3 * i + t) % 7},{label if i % 2 else '0' + label}"
+        for i in range(6)
+        for t in range(3)
+    ]
+    path = write(tmp_path, "\n".join(["id,t,x,label", *rows]))
+    found = read(path, labelled=True)
+    assert found.target.tolist() == ["0" + label, label] * 3
+    assert read(path, layout=found.layout, labelled=True).target.tolist() == found.target.tolist()

@@ -153,3 +153,24 @@ def test_a_step_with_several_ones_is_refused():
     y[2, 1] = 1
     with pytest.raises(ShapeError, match=r"sequence 2: step 2 has 2 ones"):
         SequenceTagger(**SMALL).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:X. 9 of 12 sequences end:elman.errors.DataWarning")
+@pytest.mark.parametrize("nothing", [-100, np.nan, None])
+@pytest.mark.parametrize("form", ["ragged", "padded"])
+def test_labels_padded_beyond_the_end(form, nothing):
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(3 + i % 4, 2)) for i in range(12)]
+    codes = [(x[:, 0] > 0).astype(int) for x in X]
+    y, wide = np.full((12, 8), nothing, dtype=object), np.full((12, 8, 2), np.nan)
+    for i, x in enumerate(X):
+        y[i, : len(x)], wide[i, : len(x)] = codes[i], x
+    given = X if form == "ragged" else wide[:, :6]
+    model = SequenceTagger(**SMALL).fit(given, y, sample_weight=np.arange(1.0, 13.0))
+    plain = SequenceTagger(**SMALL).fit(X, codes, sample_weight=np.arange(1.0, 13.0))
+    for a, b in zip(model.predict_proba(X), plain.predict_proba(X), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert model.score(given, y) == plain.score(X, codes)
+    y[0, 7] = 1
+    with pytest.raises(ShapeError, match=r"got 8 labels, expected 3.*beyond the end"):
+        SequenceTagger(**SMALL).fit(given, y)

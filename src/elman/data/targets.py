@@ -24,7 +24,9 @@ from elman.errors import DataError
 from elman.tasks import TASKS, TaskName
 
 TargetValues = NDArray[Any] | Ragged
-_NOTHING = frozenset(("na", "n/a", "none", "?", "-", "missing", "unlabeled", "unlabelled"))
+_NOTHING = frozenset(
+    ("na", "n/a", "none", "?", "-", "missing", "nan", "null", "unlabeled", "unlabelled")
+)
 # Numbers of a CSV file may have been written as floats; JSON and arrays have integers.
 _WHOLE = re.compile(r"-?\d+\.0+")
 

@@ -311,10 +311,11 @@ def refuse_other_lengths(inputs: Ragged, codes: Labels) -> None:
     differ = inputs.lengths != codes.lengths
     if differ.any():
         i = int(differ.argmax())
+        nothing = "None or NaN" if codes.values.dtype.kind == "f" else "None, NaN or -100"
         longer = codes.lengths[i] > inputs.lengths[i]
         raise ShapeError(
             f"y, sequence {i}: got {codes.lengths[i]} labels, expected {inputs.lengths[i]}, one a "
-            "step" + (" (beyond the end of a sequence y is None, NaN or -100)" if longer else "")
+            "step" + (f" (beyond the end of a sequence y is {nothing})" if longer else "")
         )
 
 

@@ -273,8 +273,19 @@ class RecordColumn(Column):
                 'Cut the text into "tokens": [...].',
             )
         remedy = "All lines need the same kind of label."
-        lists = self.lists("label", "a list, a label a step", remedy)
-        for i, (labels, n) in enumerate(zip(lists, steps.lengths.tolist(), strict=True)):
+        lengths = steps.lengths.tolist()
+        lists: list[list[Any]] = [[] for _ in self.records]
+        for i, value in self.values():
+            if isinstance(value, list):
+                lists[i] = value
+            elif value is None:  # no step of this sequence is labelled
+                lists[i] = [None] * lengths[i]
+            else:
+                problem = (
+                    f"{self.name!r} is {describe_value(value)}, expected a list, a label a step"
+                )
+                self.fault(i, "label", problem, remedy)
+        for i, (labels, n) in enumerate(zip(lists, lengths, strict=True)):
             # Faulty sequences and lists of labels are read as empty; their lengths mean nothing.
             if len(labels) != n and i not in self.rows.faulty:
                 count = format_count(len(labels), "label")
