@@ -51,3 +51,17 @@ def test_classes_in_the_first_line_of_a_small_file(tmp_path):
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     data = read(tmp_path / "a.csv")
     assert data.inputs[0] == "#good film today" and len(data) == 4
+
+
+def test_a_header_with_empty_names(tmp_path):
+    rows = [f"{('ham', 'spam')[i % 2]},some words of message {i},,," for i in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["v1,v2,,,", *rows]) + "\n", encoding="utf-8")
+    assert len(read(tmp_path / "a.csv", target="v1", text="v2")) == 20
+
+
+def test_engines_and_cycles_are_no_archive(tmp_path):
+    rows = [f"{u} {t} {u * 0.3 + t:.2f} {t * 0.7:.2f}" for u in range(1, 9) for t in range(1, 11)]
+    (tmp_path / "a.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no column is known to be the target"):
+        read(tmp_path / "a.txt", labelled=True)
+    assert len(read(tmp_path / "a.txt", id="1", time="2")) == 8

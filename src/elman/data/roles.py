@@ -298,6 +298,9 @@ def _guess_target_of_ucr(
     if table.header or len(inputs) < 4 or options.values:
         return False
     first, *others = inputs
+    # Units and their cycles, as of engines, are no classes and values.
+    if evidence.is_contiguous(first) and evidence.rises(others[0], evidence.starts(first)) == 1:
+        return False
     codes = table.columns[first].is_numeric and not evidence.has_fractions(first)
     few = 2 * evidence.distinct(first) <= len(table)
     if codes and few and any(map(evidence.has_fractions, others)):

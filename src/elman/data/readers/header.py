@@ -192,7 +192,7 @@ def _judge_words(rows: Sequence[Row]) -> FirstRows:
         repeats = (
             len(set(cells)) < len(cells) if len(cells) < _FEW else 2 * len(set(cells)) <= len(cells)
         )
-        if cells.count(cell) > whole + (cell in usual) and repeats:
+        if cell and cells.count(cell) > whole + (cell in usual) and repeats:
             why = f"{cell!r} in the first line occurs below as well"
             return FirstRows(None, None, 0, why, "likely")
     if usual or not all(first) or len(set(first)) < len(first) > 2:
