@@ -291,14 +291,15 @@ def _read_series(table: Table, schema: Schema) -> Ragged:
         return inputs
     channels = max(1, len(schema.wide))
     width = len(names) // channels
-    numbers = np.empty((len(table), width, channels))
-    lengths = np.zeros(len(table), np.int64)
-    # The columns are channel by channel. One by one, because a copy of all would double the memory.
-    for t in range(width):
+    # The columns are channel by channel.
+    ordered = [table.columns[name] for t in range(width) for name in names[t::width]]
+    numbers = stack_numbers(ordered, len(table)).reshape(len(table), width, channels)
+    gaps = bool(np.isnan(numbers).any())
+    lengths = np.full(len(table), 0 if gaps else width, np.int64)
+    for t in range(width if gaps else 0):
         full = np.zeros(len(table), dtype=bool)
         for c, name in enumerate(names[t::width]):
             column = table.columns[name]
-            numbers[:, t, c] = column.numbers()
             missing = np.isnan(numbers[:, t, c])
             # UCR files have no header. In others, a program wrote NaN for a missing value.
             empty = column.empty_cells() if missing.any() else missing
