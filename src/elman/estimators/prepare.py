@@ -259,8 +259,8 @@ def prepare(
     kind = settings.inputs if previous is None else previous.encoder.kind
     X, kind = check_sequences(container.sequences, kind, container.what or previous)
     refuse_unused(settings, kind)
-    trained = None if previous is None else previous.encoder
-    y = open_one_hot(y, targets, previous.target if previous else None, per_step=per_step)
+    trained, before = (previous.encoder, previous.target) if previous else (None, None)
+    y = open_one_hot(y, targets, before, per_step=per_step)
     features = find_static(container.static, static, len(X), trained)
     labelled = _label(X, y, targets, per_step, sample_weight, groups, features)
     if len(used := find_labelled(labelled.labels)) < len(labelled):
@@ -283,10 +283,8 @@ def prepare(
     if previous is None:
         columns = columns.with_categories(sequences.encoder.categories, sequences.encoder.channels)
     examples = labelled.to_examples(sequences, target)
-    present = None if previous is None else previous.model.config
-    network, training, chosen = choose_settings(
-        settings, sequences, target, per_step, present, passes
-    )
+    net = None if previous is None else previous.model.config
+    network, training, chosen = choose_settings(settings, sequences, target, per_step, net, passes)
     validation = validation_examples = None
     if held_out is not None:
         validation = sequences.encoder.encode_sequences(held_out.X, static=held_out.static)
