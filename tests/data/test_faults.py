@@ -51,12 +51,11 @@ def test_table_of_steps(tmp_path: Path) -> None:
         ("time twice", 3, "time"),
         ("number", 4, "time"),
         ("time order", 6, "time"),
-        ("no label", 6, "label"),
         ("no id", 7, "id"),
         ("order of rows", 8, "id"),
         ("no value", 9, "a"),
     }
-    assert [f.line for f in error.faults] == [3, 3, 4, 6, 6, 7, 8, 9]
+    assert [f.line for f in error.faults] == [3, 3, 4, 6, 7, 8, 9]
 
 
 def test_an_open_quote_ends_the_reading_and_not_the_telling(tmp_path: Path) -> None:

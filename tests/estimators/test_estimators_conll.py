@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from elman import SequenceTagger, load
 from elman.data import read
 from elman.runs.predictions import collect_predictions
@@ -39,8 +37,7 @@ def test_trained_saved_and_used_with_other_files(tmp_path: Path) -> None:
     assert [row.label for row in report.entities.by_name] == ["LOC", "PER"]
     assert report.entities.support == 16
     encoded = again.encode(data.inputs)
-    values = np.concatenate(list(again.predict_proba(data)))
-    text = collect_predictions(again, data, encoded, values).to_conll()
+    text = collect_predictions(again, data, encoded).to_conll()
     # What is written has the true and the predicted tags, as conlleval reads them.
     (tmp_path / "p.conll").write_text(text)
     written = read(tmp_path / "p.conll", target="2")

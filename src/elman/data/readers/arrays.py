@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, InputKind
-from elman.data.faults import Faults, Place, check_numbers, format_count, unknown_name
+from elman.data.faults import Faults, Place, check_numbers, unknown_name
 from elman.data.onehot import open_arrays
 from elman.data.ragged import Ragged, ask_channels_first, is_channels_first
 from elman.data.readers.npy import Packed, open_npy, open_npz, unpack
@@ -132,8 +132,8 @@ class ArrayColumn(Column):
 
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         ragged = Ragged(values[mask].reshape(-1, channels), offsets)
-        count = format_count(short, "sequence")
-        notes = [f"{count} end early: steps of NaN alone at the end"] if short else []
+        ends = "sequence ends" if short == 1 else "sequences end"
+        notes = [f"{short:,} {ends} early: steps of NaN alone at the end"] if short else []
         if len(self.channels) != channels and is_channels_first(steps, channels):
             notes.append(ask_channels_first(f"array {self.name!r}", array.shape, "save"))
         return check_numbers(ragged, place, self.rows.faults), "; ".join(notes)
