@@ -136,8 +136,11 @@ def model_is_exact(model, inputs, dtype, mode):
     def run(batch, extra):
         pad = -1 if inputs == "tokens" else float("nan")
         x, lengths = stack_rows(batch, extra=extra, pad=pad)
+        # Drawn from the row, so that it is the same in every batch.
+        static = torch.stack([row.double().sum().repeat(3) % torch.arange(2, 5) for row in batch])
         with mode():
-            logits = model(x, lengths).detach()
+            given = (static.to(dtype),) if model.config.static_size else ()
+            logits = model(x, lengths, *given).detach()
         each = [logits[i, :n] if logits.dim() == 3 else logits[i] for i, n in enumerate(lengths)]
         return [[row] for row in each]
 
@@ -150,6 +153,7 @@ def models_are_exact(
     modes=(torch.no_grad, torch.inference_mode),
     readouts=READOUTS,
     change=lambda model: model,
+    **options,
 ):
     """Results for every combination of cell, input, readout, directions, dtype and mode."""
     found = []
@@ -165,6 +169,7 @@ def models_are_exact(
             num_outputs=19,
             bidirectional=both,
             num_layers=1 + both,
+            **options,
         )
         model = change(model.to(dtype))
         found += [model_is_exact(model, inputs, dtype, mode) for mode in modes]
@@ -235,6 +240,9 @@ PROMISES = {
     "models of `rnn`, `gru` and `lstm` under `torch.no_grad`; numbers, tokens and categories": (
         lambda: models_are_exact(CELLS, EXACT)
     ),
+    "the same with static features, whose sums are added in a fixed order": (
+        lambda: models_are_exact(CELLS, EXACT, NO_GRAD, static_size=3, static_to="both")
+    ),
     "estimators: probabilities, values and tags": estimators_are_exact,
 }
 EXCEPTIONS = {
@@ -252,7 +260,7 @@ EXCEPTIONS = {
     "a model while gradients are recorded": (
         lambda: models_are_exact(["gru"], EXACT[:1], (torch.enable_grad,))
     ),
-    "a model where `model.native()` gives a reason, such as a hook or torch.compile": (
+    "a model that is not `is_exact()`, such as one with a hook, and torch.compile": (
         lambda: models_are_exact(["gru"], EXACT[:1], change=with_hook)
     ),
 }

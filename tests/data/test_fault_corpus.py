@@ -238,7 +238,7 @@ FAULTS = [
     Fault("a.npz", npz(X=X.astype(str), y=Y), "shape", None, None, ("expected numbers",)),
     Fault("a.npz", npz(X=X + 1j, y=Y), "shape", None, None, ("complex", "expected numbers")),
     Fault("a.npz", npz(X=X, y=Y[:1]), "length", None, None, ("(1,)", "expected (2,)")),
-    Fault("a.npz", npz(X=X, y=np.ones((2, 4))), "length", None, None, ("(2, 4)", "(2, 3)")),
+    Fault("a.npz", npz(X=X, y=np.full((2, 4), 3)), "length", None, None, ("(2, 4)", "(2, 3)")),
     Fault("a.npz", npz(X=X, y=Y, lengths=[3]), "length", None, None, ("lengths", "(2,)")),
     Fault("a.npz", npz(X=X, y=Y, lengths=[3.0, 2]), "length", None, None, ("float64",)),
     Fault("a.npz", npz(X=X, y=Y, lengths=[3, 4]), "length", None, None, ("sequence 2: length 4",)),

@@ -131,3 +131,13 @@ def test_every_file_of_a_folder_has_the_header_or_none(header: str | None, tmp_p
     data = read(tmp_path)
     assert data.lengths.tolist() == [5] * 6 and data.layout.header == (header is not None)
     assert read(tmp_path, layout=data.layout).lengths.tolist() == [5] * 6
+
+
+@pytest.mark.parametrize("cell", ["0:", "0"])
+def test_words_below_usual_names_are_no_titles(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f'"text","label"\n":","a"\n":","a"\n"{cell}","a"\n"{cell}","a"\n')
+    data = read(path)
+    assert data.layout.header
+    assert data.lines is not None
+    assert data.lines.tolist() == [2, 3, 4, 5]

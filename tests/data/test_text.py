@@ -110,6 +110,14 @@ def test_tokens_and_their_places(text: str) -> None:
         assert all(a >= b for (a, _), (_, b) in zip(places[1:], places, strict=False))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("א'1", ["א'", "1"]), ("ג'ירפה", ["ג'ירפה"]), ("ז'_", ["ז'", "_"]), ("1'2", ["1'2"])],
+)
+def test_geresh_ends_a_word(text: str, words: list[str]) -> None:
+    assert split_texts([text], "words") == [words]
+
+
 @given(st.text(st.sampled_from(ALPHABET.replace(":", "")), max_size=10))
 def test_words_end_where_the_library_says(text: str) -> None:
     """All boundaries are those of the regular expression library, but for invisible text."""

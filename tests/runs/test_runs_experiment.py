@@ -159,7 +159,7 @@ def test_the_config_is_complete_and_resolved(trained, files):
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     asked = {"values", "categories", "id", "time", "time_difference", "dates", "missing"}
     asked |= {"split", "group", "window", "stride", "noise", "channels", "decimal", "static"}
-    asked |= {"class_weight", "static_to"}
+    asked |= {"class_weight", "static_to", "header", "skip_lines"}
     assert set(unset) <= asked, "the rest is chosen by now"
 
 
@@ -213,6 +213,7 @@ def test_every_setting_reaches_the_estimator():
             "readout": "max",
             "embedding_size": 5,
             "initialization": "torch",
+            "static_to": "both",
         },
         "training": {
             "effort": "high",

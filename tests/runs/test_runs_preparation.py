@@ -32,7 +32,7 @@ def test_sequences_are_read_once(settings, tmp_path, monkeypatch):
     count_calls(monkeypatch, encoder, "cut", sizes["cut"])
     count_calls(monkeypatch, encoder.Encoder, "encode_steps", sizes["encode_steps"])
     count_calls(monkeypatch, storage, "save_folder", sizes["save_folder"])
-    count_calls(monkeypatch, preparation, "choose", sizes["choose"])
+    count_calls(monkeypatch, preparation, "choose_settings", sizes["choose"])
     quiet_run(settings(data={"validation": 0.25}), out=tmp_path / "run")
     splits = [size for size in sizes["cut"] if size > 1]
     assert len(splits) == len([size for size in sizes["encode_steps"] if size > 1]) == 3

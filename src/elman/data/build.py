@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import TextColumn, find_sequences
+from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset, Layout, Static
 from elman.data.faults import Place, check_numbers, format_count, list_names, quote
+from elman.data.keys import find_sequences
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.static import read_static

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import join_columns
 from elman.data.dataset import Sure
 from elman.data.evidence import (
     Evidence,
@@ -24,6 +23,7 @@ from elman.data.evidence import (
     time_tier,
 )
 from elman.data.faults import is_number, list_names
+from elman.data.keys import join_columns
 from elman.data.names import TEXT_NAMES, TOKEN_NAMES, is_named
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table

@@ -299,7 +299,8 @@ def _guess_target_of_ucr(
         return False
     first, *others = inputs
     # Units and their cycles, as of engines, are no classes and values.
-    if evidence.is_contiguous(first) and evidence.rises(others[0], evidence.starts(first)) == 1:
+    cycles = not evidence.has_fractions(others[0]) and evidence.is_contiguous(first)
+    if cycles and evidence.rises(others[0], evidence.starts(first)) == 1:
         return False
     codes = table.columns[first].is_numeric and not evidence.has_fractions(first)
     few = 2 * evidence.distinct(first) <= len(table)

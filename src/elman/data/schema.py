@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from elman.data.columns import first_unknown, join_columns
 from elman.data.dataset import Format, Sure
 from elman.data.evidence import Evidence, id_tier, time_tier
 from elman.data.faults import list_names
@@ -25,6 +24,7 @@ from elman.data.guessing import (
     ask_rows_or_steps,
     ask_text_or_steps,
 )
+from elman.data.keys import first_unknown, join_columns
 from elman.data.names import TEXT_NAMES, TOKEN_NAMES, is_named
 from elman.data.roles import (
     SEQUENCE_NAMES,

@@ -44,7 +44,8 @@ def _word_pattern() -> str:
     tail = r"(?:[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]|(?<=\u200d)\p{Extended_Pictographic})*+"
     hebrew, letter, digit = r"\p{WB=Hebrew_Letter}", r"\p{WB=ALetter}", r"\p{WB=Numeric}"
     # WB7a to WB7c: quotation marks stand for geresh and gershayim.
-    quoted = rf"{hebrew}{tail}(?:\"{tail}(?={hebrew})|'{tail})?+"
+    quoted = rf"{hebrew}{tail}(?:\"{tail}(?={hebrew}))?+"
+    geresh = rf"'(?<={hebrew}[\p{{WB=Extend}}\p{{WB=Format}}\p{{WB=ZWJ}}]*'){tail}"
     one = rf"(?:{letter}{tail}|{quoted})"
     # WB5 to WB7: letters, and can't, l’été, example.com
     between = rf"[\p{{WB=MidLetter}}\p{{WB=MidNumLet}}'--[:\uFE55\uFF1A]]{tail}"
@@ -56,7 +57,7 @@ def _word_pattern() -> str:
     run = rf"(?:(?:{letters}|{digits})++|(?:\p{{WB=Katakana}}{tail})++)"
     # WB13a, WB13b: snake_case
     join = rf"(?:\p{{WB=ExtendNumLet}}{tail})"
-    word = rf"{join}*+{run}(?:{join}++{run})*+{join}*+|{join}++"
+    word = rf"{join}*+{run}(?:{join}++{run})*+(?:{join}++|{geresh})?+|{join}++"
     # WB15, WB16: flags; everything else is one character with its tail.
     flag = rf"\p{{Regional_Indicator}}{tail}"
     return rf"{word}|{flag}(?:{flag})?+|[^\s\u200b\x1c-\x1f]{tail}"

@@ -126,6 +126,10 @@ def _find_header(rows: Sequence[Row], typed: Sequence[int], plain: Sequence[int]
         return FirstRows(0, None, 1)
     if header - 1 in plain and _are_units([rows[header][c] for c in typed]):
         return FirstRows(header - 1, header, header + 1)
+    usual = [sum(map(is_usual, row)) for row in (rows[0], rows[header])]
+    # Below usual names, words in a column of values are cells, such as marks of missing values.
+    if header > 1 and len(plain) == header + 1 and usual[0] > usual[1]:
+        return FirstRows(0, None, 1)
     full = [sum(bool(cell.strip()) for cell in row) for row in rows[: header + 1]]
     # Titles and properties stand above a header: they fill fewer cells, or have a value.
     if any(i not in plain for i in range(header)) or 2 * full[0] < full[header] or header > 1:
