@@ -189,3 +189,21 @@ def test_sequences_named_in_their_first_row_only(tmp_path: Path) -> None:
 def test_a_bad_first_time_is_one_fault(tmp_path: Path) -> None:
     error = refused([HEADER, "r0,start,0.1,0.2,low", *ROWS[1:]], tmp_path)
     assert [fault.line for fault in error.faults] == [2] and "'start'" in str(error)
+
+
+def test_lines_that_end_in_a_semicolon(tmp_path: Path) -> None:
+    """As the raw files of WISDM: the mark ends every line and divides none."""
+    path = tmp_path / "raw.txt"
+    rows = [
+        f"{i},{'walk' if i % 2 else 'run'},{t},0.{t},{i + t}.25;"
+        for i in range(6)
+        for t in range(4)
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    data = read(path, id="1", time="3", target="2")
+    assert data.layout.values == ("4", "5")
+    assert data.inputs[3].tolist() == [[0, 3.25], [0.1, 4.25], [0.2, 5.25], [0.3, 6.25]]
+    assert data.labels()[:2] == ["run", "walk"]
+    assert any("'0.25;'" in guess.reason for guess in data.layout.guesses)
+    (tmp_path / "commas.csv").write_text("1,5;\n2,5;\n3,5;\n")
+    assert read(tmp_path / "commas.csv", text="1").inputs == ["1,5", "2,5", "3,5"]

@@ -175,7 +175,9 @@ def tell_forms(schema: Schema, table: Table) -> None:
             flag = f"{column.name} with brackets"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
         if form.apart:
-            example = next(n.strip() for n in column.sample() if re.match("[~≈='\"]", n.strip()))
+            example = next(
+                n.strip() for n in column.sample() if re.search("^[~≈='\"]|;$", n.strip())
+            )
             why = f"{example!r} is read as the number in it"
             flag = f"{column.name} without marks"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)

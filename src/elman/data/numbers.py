@@ -32,7 +32,7 @@ _NUMBER = re.compile(
     rf"(?P<apart>{_APART}*)(?P<open>\()?\s*(?P<sign>[+{_MINUS}])?\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+{_MINUS}])?\s*"
     rf"(?P<body>(?:\d(?:[\d.,{_TICKS}]|[{_SPACES}](?=\d))*|[.,]\d+))"
     rf"(?P<exponent>{_EXPONENT})?(?P<gap>[{_SPACES}]*)"
-    rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?[\"']*"
+    rf"(?P<after>[^\W\d_(]?[^()\d]*?(?:[²³⁻¹]|\^-?\d)*)(?P<close>\))?(?P<last>[{_MINUS}])?[\"']*(?P<end>;?)"
 )
 _RECOGNISED = re.compile(
     rf"(?:{_CURRENCY}|[%‰°º℃℉′″]|º[CF]|{USUAL_UNIT}(?:[/·* ]?{USUAL_UNIT}|[-^]?\d|[²³⁻¹]){{0,6}})"
@@ -180,9 +180,8 @@ def look(cell: str) -> _Seen | None:
         return None
     for odd_way, usual in SAME_UNITS:
         unit = unit.replace(odd_way, usual)
-    return _Seen(
-        kind, mark, decimal, unit, before, bool(found["open"]), bool(found["apart"]), found["body"]
-    )
+    apart = bool(found["apart"] or found["end"])
+    return _Seen(kind, mark, decimal, unit, before, bool(found["open"]), apart, found["body"])
 
 
 def _kind(body: str) -> tuple[str, str, str]:
@@ -212,7 +211,7 @@ class NumberForm:
         thousands: the characters that separate thousands, in any order; empty for none.
         unit: what stands after, or with `before` in front of, every number.
         brackets: whether (5) means -5.
-        apart: whether marks such as ~ or the quotes of a spreadsheet stand around numbers.
+        apart: whether marks such as ~, a spreadsheet's quotes or a final ; stand around numbers.
         marks: cells in small letters that mean a missing value.
     """
 
@@ -251,7 +250,7 @@ class NumberForm:
         after = f"{gap}(?:{unit})" if self.unit and not self.before else ""
         core = f"{sign}{gap}{before}{body}{after}[{_MINUS}]?"
         if self.apart:
-            core = f"{_APART}*{gap}{core}[\"']*"
+            core = f"{_APART}*{gap}{core}[\"']*;?"
         return f"^(?:{core}|\\({gap}{core}{gap}\\))$" if self.brackets else f"^{core}$"
 
     def parse(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -307,7 +306,7 @@ class NumberForm:
 
     def _steps(self) -> list[tuple[str, str]]:
         """Return the replacements that turn a number of this form into one of Python."""
-        steps = [(_APART, "")] if self.apart else []
+        steps = [(f"{_APART}|;$", "")] if self.apart else []
         steps += [(f"[{_MINUS}]", "-"), (r"(?:[dD]|\s?[×x*·]\s?10\^?|\*\^)([+-]?\d+)", r"e\1")]
         if self.unit:
             spellings = "|".join(map(re.escape, sorted(spellings_of(self.unit))))

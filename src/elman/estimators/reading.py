@@ -165,7 +165,7 @@ def read_as_trained(
         labelled: whether labels are required; None if they are optional.
         options: arguments of `elman.data.read` that override those of the training.
         fill: for gaps in channels that had none in training; see `data.ragged.fill_gaps`.
-    Returns: the sequences, and notes on filled gaps and on windows.
+    Returns: the sequences, and notes on filled gaps, lines that are no rows, and windows.
     Raises: DataError if the sequences, or required labels, are of another kind than in training.
     """
     layout = estimator.layout_
@@ -190,6 +190,9 @@ def read_as_trained(
             source=dataset.source,
         )
     dataset, notes = _fill_gaps(estimator, dataset, fill)
+    if not isinstance(data, Dataset):
+        # What this file has beside the rows, such as a header that the training file lacked.
+        notes += tuple(guess.line for guess in dataset.layout.guesses if guess.role == "unused")
     dataset = _restore_labels(dataset, estimator)
     if layout is None or not layout.window or dataset.windows is not None:
         return dataset, notes

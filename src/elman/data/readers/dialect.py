@@ -22,6 +22,7 @@ from elman.data.readers.header import (
     FirstRows,
     Record,
     comment_mark,
+    ends_only,
     hold_numbers,
     is_property,
     is_quoted,
@@ -208,6 +209,8 @@ class _Finder:
         widest: tuple[int, str, list[Record]] | None = None
         for mark in [declared] if declared else DELIMITERS:
             records = self._split(mark)
+            if records and not declared and all(ends_only(r.cells) for r in records):
+                continue  # the mark ends every line, as in WISDM, and divides none
             if mark != " " and records and len(records[0].cells) > (widest[0] if widest else 1):
                 widest = len(records[0].cells), mark, records
             top = steady_from([len(record.cells) for record in records])

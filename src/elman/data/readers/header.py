@@ -253,6 +253,11 @@ def steady_from(widths: list[int]) -> int | None:
     return None
 
 
+def ends_only(cells: list[str]) -> bool:
+    """Whether only the first of two cells holds anything, in which commas divide it further."""
+    return len(cells) == 2 and not cells[1].strip() and cells[0].count(",") > 1
+
+
 def hold_numbers(records: list[Record]) -> bool:
     """Whether most cells separated by blanks are numbers, as those of sentences are not."""
     cells = [cell for record in records[1:] or records for cell in record.cells]
