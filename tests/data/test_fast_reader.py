@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,8 @@ def test_the_fast_reader_agrees_with_the_careful_one(text: str, block: int, most
         file = TextFile(text.encode(), "a.csv")
         faults = Faults("a.csv")
         dialect = find_dialect(file.head(HEAD), faults, delimiter=",", header=False)
-        found = fast.read_cells(file, dialect, 0, most)
+        above = "".join(islice(io.StringIO(text, newline=""), dialect.body))
+        found = fast.read_cells(file, dialect, len(above.encode()), most)
         if found is None:
             return
         assert max(map(len, text.split("\n"))) <= LARGEST_CELL

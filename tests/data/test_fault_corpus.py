@@ -464,20 +464,6 @@ def test_corpus_is_large() -> None:
     assert len(FAULTS) >= 80
 
 
-def test_a_parquet_file_of_zeros(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    schema = pa.schema([(name, pa.float64()) for name in "abcdefgh"])
-    zeros = pa.table({name: np.zeros(1 << 20) for name in "abcdefgh"}, schema)
-    with pa.parquet.ParquetWriter(path, schema) as writer:
-        for _ in range(9):  # 576 MiB in a few kilobytes
-            writer.write_table(zeros)
-    assert path.stat().st_size < 1 << 20
-    before = pa.total_allocated_bytes()
-    with pytest.raises(DataError, match=r"hold 9,437,184 rows of 8 columns, 576 MiB") as caught:
-        read(path)
-    assert caught.value.rule == "memory" and pa.total_allocated_bytes() - before < 1 << 20
-
-
 def test_an_unclosed_quote_in_a_long_file_costs_little_memory(tmp_path: Path) -> None:
     rows = "".join(f"{i},0.1,b\n" for i in range(60_000))
     path = tmp_path / "a.csv"

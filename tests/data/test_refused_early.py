@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 from elman.data import read
@@ -14,14 +15,18 @@ from elman.data.readers import csv
 from elman.errors import DataError
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_an_arrow_file_of_zeros(tmp_path: Path, stream: bool) -> None:
-    path = tmp_path / "a.arrow"
+@pytest.mark.parametrize("kind", ["a.parquet", "a.arrow", "stream.arrow"])
+def test_a_file_of_zeros(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
     schema = pa.schema([(name, pa.float64()) for name in "abcdefgh"])
     zeros = pa.table({name: np.zeros(1 << 20) for name in "abcdefgh"}, schema)
     options = pa.ipc.IpcWriteOptions(compression="zstd")
-    new = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with new(path, schema, options=options) as writer:
+    writers = {
+        "a.parquet": lambda: pa.parquet.ParquetWriter(path, schema),
+        "a.arrow": lambda: pa.ipc.new_file(path, schema, options=options),
+        "stream.arrow": lambda: pa.ipc.new_stream(path, schema, options=options),
+    }
+    with writers[kind]() as writer:
         for _ in range(9):  # 576 MiB in a few kilobytes
             writer.write_table(zeros)
     assert path.stat().st_size < 1 << 20

@@ -7,14 +7,13 @@ as the other columns of the file are, or as in an earlier file, and asked about 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Guess, Layout, Sure
 from elman.data.faults import format_count, is_number, list_names
-from elman.data.numbers import Evidence, NumberForm, examine, find_form
+from elman.data.numbers import Evidence, NumberForm, examine, find_form, look
 from elman.data.roles import ReadOptions, Schema
 from elman.data.series import expand_steps, find_series_cells
 from elman.data.table import Table
@@ -175,9 +174,8 @@ def tell_forms(schema: Schema, table: Table) -> None:
             flag = f"{column.name} with brackets"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)
         if form.apart:
-            example = next(
-                n.strip() for n in column.sample() if re.search("^[~≈='\"]|;$", n.strip())
-            )
+            cells = (cell.strip() for cell in column.sample())
+            example = next(cell for cell in cells if (seen := look(cell)) and seen.apart)
             why = f"{example!r} is read as the number in it"
             flag = f"{column.name} without marks"
             schema.guess("sign", [column.name], why, "likely", flag=flag, change=change)

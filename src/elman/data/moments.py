@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -157,6 +159,12 @@ def _read_digits(numbers: NDArray[Any], digits: int, fields: str) -> Moments | N
     values = np.where(gaps, np.nan, seconds - origin)
     example = str(int(numbers[~gaps][0]))
     return Moments(values, float(origin), TimeForm("digits", "s", example=example))
+
+
+def are_even(numbers: Sequence[float]) -> bool:
+    """Whether numbers follow each other at equal distances, as the times of a header do."""
+    steps = [b - a for a, b in pairwise(numbers)]
+    return all(abs(step - steps[0]) < 1e-6 * max(abs(numbers[-1]), 1) for step in steps)
 
 
 def days_of(

@@ -23,6 +23,9 @@ LEAST_TARGET_NAMES = (
 )
 TEXT_NAMES = ("text", "sentence", "utterance", "message", "review", "tweet", "sequence", "name")
 TOKEN_NAMES = ("token", "tokens", "word", "words", "symbol", "char", "character", "text")
+USUAL_NAMES = frozenset(
+    (*TARGET_NAMES, *WEAKER_TARGET_NAMES, *LEAST_TARGET_NAMES, *TEXT_NAMES, *TOKEN_NAMES)
+)
 # What columns with one value per sequence hold.
 PEOPLE = words_of(
     "subject subjects subj sub patient person participant proband volunteer user speaker "

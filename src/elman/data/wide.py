@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from elman.data.faults import list_names
+from elman.data.moments import are_even
 from elman.data.roles import ReadOptions, Schema
 from elman.data.units import LONGEST_NAME
 from elman.errors import SettingsError
@@ -93,10 +93,8 @@ def _find_times(names: Sequence[str], least: int) -> Wide | None:
     stems = [stem for stem, own in groups.items() if own.keys() == longest.keys()]
     if len(longest) >= max(least, 3) and all(len(units[stem]) == 1 for stem in stems):
         order = sorted(longest)
-        gaps = [b - a for a, b in itertools.pairwise(order)]
-        even = all(abs(gap - gaps[0]) < 1e-6 * max(abs(order[-1]), 1) for gap in gaps)
         # Sensors 1.1, 1.2, 2.1 of a device are no times: those of a name are at even distances.
-        if "." in written and (stems == [""] or even):
+        if "." in written and (stems == [""] or are_even(order)):
             return _join_channels([(s, [groups[s][at] for at in order]) for s in stems], names)
     dates = _find_dates(names, least)
     return _join_channels([("", dates)], names) if dates else None

@@ -85,9 +85,8 @@ def _stack(rows: Sequence[Any]) -> NDArray[Any] | None:
     plain = [as_plain(row) for row in rows]
     if not all(isinstance(row, list | tuple | np.ndarray) for row in plain):
         return None
-    if len({*map(np.shape, map(_flat, plain))}) != 1:
-        return None
-    return np.array([_flat(row) for row in plain])
+    flat = [_flat(row) for row in plain]
+    return np.array(flat) if len({*map(np.shape, flat)}) == 1 else None
 
 
 def _flat(row: Any) -> NDArray[Any]:

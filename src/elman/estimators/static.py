@@ -102,14 +102,6 @@ class StaticEncoder:
         return self.names[: len(self.mean)]
 
     @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the S inputs: `age`, `age is known`, `sex=f`."""
-        numbers = self.number_names
-        gaps = (f"{name} is known" for name, gap in zip(numbers, self.gaps, strict=True) if gap)
-        pairs = zip(self.names[len(numbers) :], self.categories, strict=True)
-        return (*numbers, *gaps, *(f"{n}={v or 'missing'}" for n, known in pairs for v in known))
-
-    @property
     def groups(self) -> list[tuple[str, tuple[int, ...], tuple[float, ...]]]:
         """Name of each feature, its inputs, and their values for a feature that says nothing.
 

@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.ragged import Ragged
+from elman.evaluate.counts import Floats, Ints
 from elman.evaluate.features import summarise_numbers
+from elman.evaluate.rules import centre_and_scale, standardize
 
 FOLDS = 5
 MOST_ROWS = 1500  # sequences that are compared; more hardly change the answer
 MOST_COLUMNS = 200
 LEAST_DIFFERENCE = 0.1
 _WORDS = 300  # most frequent tokens that are counted
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -133,15 +132,12 @@ def _count_words(sequences: list[list[str]]) -> Floats:
 
 
 def _standardise(features: Floats) -> Floats:
-    features = np.where(np.isfinite(features), features, np.nan)
-    with np.errstate(all="ignore"):
-        gaps = np.isnan(features).all(axis=0)
-        features = features[:, ~gaps]
-        mean = np.nanmean(features, axis=0)
-        spread = np.nanstd(features, axis=0)
-    scaled = np.where(np.isnan(features), 0.0, (features - mean) / np.where(spread > 0, spread, 1))
-    order = np.argsort(-spread, kind="stable")[:MOST_COLUMNS]
-    return np.asarray(scaled[:, np.sort(order)], np.float64)
+    """Standardise the columns, of which those that vary most are kept; a gap is the mean."""
+    centre, scale = centre_and_scale(features)
+    standard: Floats = standardize(features, centre, scale)
+    spread = np.where(standard.any(axis=0), scale, 0.0)
+    kept = np.sort(np.argsort(-spread, kind="stable")[:MOST_COLUMNS])
+    return standard[:, kept]
 
 
 Predict = Callable[[Floats, Ints, Floats], Ints]

@@ -22,13 +22,23 @@ from elman.formats import READABLE, is_file_name
 
 LONGEST_LINE = 64 << 20  # bytes; reading stops there, the file probably has no line ends
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
-# First bytes of files often passed as text; the remedy says how to convert them.
+# First bytes of compressed files: the name of the compression, and the tool that unpacks it.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+# First bytes of files often passed as text; the remedy says how to convert them. A compressed file
+# is unpacked before, so that one that still looks compressed is so twice.
 _MAGIC = {
-    b"\x1f\x8b": ("gzip-compressed twice", "Unpack it first: `gunzip FILE`."),
-    b"BZh": ("bzip2-compressed twice", "Unpack it first: `bunzip2 FILE`."),
-    b"\xfd7zXZ": ("xz-compressed twice", "Unpack it first: `unxz FILE`."),
-    b"\x28\xb5\x2f\xfd": ("zstd-compressed twice", "Unpack it first: `unzstd FILE`."),
-    b"PK\x03\x04": ("a zip archive in a compressed file", "Unpack it first: `unzip FILE`."),
+    magic: (
+        "a zip archive in a compressed file" if kind == "zip" else f"{kind}-compressed twice",
+        f"Unpack it first: `{tool} FILE`.",
+    )
+    for magic, (kind, tool) in _PACKED.items()
+} | {
     b"\x04\x22\x4d\x18": ("lz4-compressed", "Unpack it first: `unlz4 FILE`."),
     b"\x1f\x9d": ("compressed by compress", "Unpack it first: `uncompress FILE`."),
     b"7z\xbc\xaf": ("a 7z archive", "Unpack it first: `7z x FILE`."),
@@ -38,14 +48,6 @@ _MAGIC = {
     b"ARROW1": ("an Arrow file", "Rename it to end in .arrow."),
     b"\x93NUMPY": ("a NumPy array", "Rename it to end in .npy."),
     b"\x89HDF": ("an HDF5 file", "Save the arrays with numpy.savez."),
-}
-# First bytes of compressed files: the name of the compression, and the tool that unpacks it.
-_PACKED = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\xfd7zXZ": ("xz", "unxz"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-    b"PK\x03\x04": ("zip", "unzip"),
 }
 _DAMAGED = (
     *(EOFError, OSError, ValueError, RuntimeError),

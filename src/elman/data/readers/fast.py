@@ -24,7 +24,6 @@ from elman.data.readers.dialect import Dialect
 _BLOCK = 1 << 20  # bytes that are looked at at once
 _PIECE = 1 << 20  # bytes that pyarrow parses at once; more need more memory, not less time
 _PIECE_CELL = 2048  # more for each column, because each column of a piece is an array of its own
-_QUICK = 4 << 20  # bytes that the careful reader, who judges of quotes, reads in a second
 _MOST_ENCODED = 1000  # columns; in wider tables it is not asked which cells repeat
 _LF, _CR, _QUOTE = b'\n\r"'
 # What pyarrow and Python both read as the same number, and how a whole number is written.
@@ -81,7 +80,7 @@ def read_cells(file: TextFile, dialect: Dialect, start: int, largest: int) -> Fo
     Returns: None if the file has to be read carefully.
     """
     scan = _scan(file, dialect, start, largest)
-    if scan is None or (scan.broken and file.size < _QUICK):
+    if scan is None:
         return None
     try:
         cells = _Parser(file, dialect, scan).read()

@@ -19,7 +19,7 @@ from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import Faults, format_count, list_names, quote
 from elman.data.readers.ipc import measure_ipc
 from elman.data.readers.jsonl import table_of_records
-from elman.data.readers.npy import LARGEST_UNCHECKED, MOST_EXPANSION
+from elman.data.readers.npy import MOST_EXPANSION, is_bomb
 from elman.data.roles import ReadOptions
 from elman.data.table import MOST_COLUMNS, Column, Rows, Table
 from elman.errors import DataError
@@ -82,7 +82,7 @@ def _refuse_parquet(path: Path, source: str) -> None:
 def _refuse_size(rows: int, columns: int, size: int, path: Path, source: str) -> None:
     """Refuse a file of a few bytes that needs gigabytes, `size` bytes, of memory."""
     packed = path.stat().st_size
-    if size > LARGEST_UNCHECKED and size > MOST_EXPANSION * packed:
+    if is_bomb(size, packed):
         raise DataError(
             f"{packed:,} bytes hold {rows:,} rows of"
             f" {format_count(columns, 'column')}, {size >> 20:,} MiB, expected at most"

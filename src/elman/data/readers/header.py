@@ -15,8 +15,8 @@ from typing import NamedTuple
 from elman.data.dataset import Guess, Sure
 from elman.data.evidence import id_tier, split_words, time_tier
 from elman.data.faults import Faults, format_count, is_missing, is_number, list_names
-from elman.data.names import LEAST_TARGET_NAMES, TARGET_NAMES, TEXT_NAMES, TOKEN_NAMES
-from elman.data.names import WEAKER_TARGET_NAMES as WEAKER_NAMES
+from elman.data.moments import are_even
+from elman.data.names import USUAL_NAMES
 from elman.data.table import MOST_COLUMNS
 from elman.data.units import USUAL_UNIT
 
@@ -35,7 +35,6 @@ _UNIT_CELL = re.compile(
     r"|[a-zµ]?[TGΩ]|[µu]?g|counts?|dps|none|unitless|-|[a-z]+/[a-z]+"
     r"|[hH]{1,2}:mm(?::ss)?[.m]*|[yYmMdD]{2,4}(?:[-/.][yYmMdD]{2,4})+.*)\s*[\])]?"
 )
-_USUAL = frozenset((*TARGET_NAMES, *WEAKER_NAMES, *LEAST_TARGET_NAMES, *TEXT_NAMES, *TOKEN_NAMES))
 
 
 class Record(NamedTuple):
@@ -93,7 +92,7 @@ def is_usual(cell: str) -> bool:
     """Whether a cell is a usual name of a column; single letters are not, they may be classes."""
     words = split_words(cell)
     name = "_".join(words)
-    return len(cell) > 1 and bool(name in _USUAL or id_tier(cell) == 2 or time_tier(cell) == 2)
+    return len(cell) > 1 and bool(name in USUAL_NAMES or id_tier(cell) == 2 or time_tier(cell) == 2)
 
 
 def _is_word(cell: str) -> bool:
@@ -230,9 +229,7 @@ def _counts(numbers: Sequence[float], short: bool) -> bool:
     steps = [b - a for a, b in itertools.pairwise(numbers)]
     if numbers and numbers[0] in (0, 1) and all(step == 1 for step in steps):
         return len(numbers) >= (1 if short else least)
-    if len(numbers) < max(3, least + 1) or steps[0] <= 0:
-        return False
-    return all(abs(step - steps[0]) < 1e-6 * max(abs(numbers[-1]), 1) for step in steps)
+    return len(numbers) >= max(3, least + 1) and steps[0] > 0 and are_even(numbers)
 
 
 def steady_from(widths: list[int]) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elman.data.evidence import words_of
 from elman.data.faults import Faults
 from elman.data.names import guess_target_names
 from elman.data.readers import TextFile
@@ -16,31 +17,9 @@ from elman.errors import DataError
 ENDINGS = (".csv", ".tsv", ".tab", ".txt")
 _LISTED = 0.5  # share of the rows that name a file of the folder, from which a table is a manifest
 _LARGEST = 64 << 20  # bytes
-_NAMES = frozenset(
-    [
-        "labels",
-        "label",
-        "manifest",
-        "metadata",
-        "meta",
-        "index",
-        "annotations",
-        "annotation",
-        "targets",
-        "target",
-        "classes",
-        "train",
-        "test",
-        "reference",
-        "records",
-        "files",
-        "filelist",
-        "list",
-        "samples",
-        "info",
-        "data_labels",
-        "y",
-    ]
+_NAMES = words_of(
+    "labels label manifest metadata meta index annotations annotation targets target classes "
+    "train test reference records files filelist list samples info data_labels y"
 )
 
 

@@ -64,8 +64,13 @@ def open_npz(path: Path, source: str) -> dict[str, Array]:
     return arrays
 
 
+def is_bomb(size: int, packed: int) -> bool:
+    """Whether a file of `packed` bytes needs so many of memory that it holds no measured data."""
+    return size > LARGEST_UNCHECKED and size > MOST_EXPANSION * packed
+
+
 def _refuse_bomb(size: int, packed: int, source: str) -> None:
-    if size > LARGEST_UNCHECKED and size > MOST_EXPANSION * packed:
+    if is_bomb(size, packed):
         raise DataError(
             f"{packed:,} bytes unpack to {size:,}, expected at most {MOST_EXPANSION} times as many",
             remedy="If it is what you want, save it uncompressed: numpy.savez.",
