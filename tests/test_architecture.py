@@ -16,6 +16,9 @@ FILES = sorted(SRC.rglob("*.py"))
 
 LEVELS = {
     "errors": -2,
+    "disk": -1.9,
+    "seals": -1.85,
+    "files": -1.8,
     "formats": -2,
     "tasks": -2,
     "validation": -1.5,

@@ -7,6 +7,7 @@
     │   └── KindError   the type of the sequences is unsupported   (also a TypeError)
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
+    ├── WriteError      a file or folder could not be written      (also an OSError)
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
     DataWarning      data was read in a way that may not be meant (a UserWarning)
@@ -120,6 +121,26 @@ class SettingsError(ElmanError, ValueError):
 
 class ModelFileError(ElmanError, ValueError):
     """A saved model or run folder is missing, incomplete or not ours."""
+
+
+class WriteError(ElmanError, OSError):
+    """A file or folder could not be written; what stood there before still stands.
+
+    Args:
+        message: names the file or folder, the reason, and what to do.
+        errno: number of the system's error; None if there is none.
+        filename: the file or folder.
+    """
+
+    def __init__(self, message: str, errno: int | None = None, filename: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.errno, self.filename = message, errno, filename
+
+    def __str__(self) -> str:
+        return self.message  # OSError's own puts the number before it and the name behind
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, int | None, str | None]]:
+        return type(self), (self.message, self.errno, self.filename)
 
 
 class NonFiniteError(ElmanError, ArithmeticError):

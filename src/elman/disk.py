@@ -1,0 +1,338 @@
+"""Single files on disk: written whole or not at all, lines appended, errors in words.
+
+Every operation that changes the disk is a call of `os` in this file or in `files.py`, so that a
+test can count them, and fail or stop the process at each. Import from `elman.files`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from elman.errors import WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_REASONS = {
+    errno.ENOSPC: ("no space left on the device", "Free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "Delete other files of yours"),
+    errno.EIO: ("the device reports an input/output error", "Check the disk"),
+    errno.EROFS: ("the file system is read-only", ""),
+    errno.EACCES: ("no permission to write there", "Change its permissions"),
+    errno.EPERM: ("no permission to write there", "Change its permissions"),
+    errno.ENAMETOOLONG: ("the name is too long for the file system", "Choose a shorter one"),
+    errno.ENOTDIR: ("a part of the path is a file, expected a folder", ""),
+    errno.EISDIR: ("is a folder, expected a file", ""),
+    errno.ENOENT: ("the folder that it should be written to does not exist", "Make it"),
+    errno.EFBIG: ("the file is too large for the file system or your limit (ulimit -f)", ""),
+    errno.EMFILE: ("too many files are open", "Raise the limit (ulimit -n)"),
+    errno.ENFILE: ("too many files are open on this machine", "Close some programs"),
+    errno.ELOOP: ("its links lead in a circle", "Remove one of them"),
+}
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # e.g. some network drives
+
+# Temporary path -> the path that the user gave, for messages.
+in_progress: dict[str, str] = {}
+_numbers = iter(range(1, 1 << 62))
+_numbers_lock = threading.Lock()
+
+
+def shown(path: str | Path) -> str:
+    """Return the path as the user gave it: what is in a temporary folder is shown in its target."""
+    text = os.fspath(path)
+    for temporary, target in list(in_progress.items()):
+        if text == temporary or text.startswith(temporary + os.sep):
+            return target + text[len(temporary) :]
+    return text
+
+
+@contextmanager
+def writing(path: str | Path, note: str = "") -> Iterator[None]:
+    """Turn an OSError of the block into a WriteError that names `path`, the reason and a remedy.
+
+    Args:
+        path: what is being written.
+        note: a sentence for the end of the message.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise write_error(path, error, note) from error
+
+
+def write_error(path: str | Path, error: OSError, note: str = "") -> WriteError:
+    """Return the WriteError for a system error on `path`; arguments as `writing`."""
+    name = shown(path)
+    reason, remedy = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        with suppress(OSError):
+            reason += f" ({shutil.disk_usage(_existing(path)).free / 1e6:,.1f} MB free)"
+    elsewhere = "write somewhere else (in a command: --out)"
+    remedy = f"{remedy}, or {elsewhere}" if remedy else elsewhere.capitalize()
+    message = f"{name}: could not be written: {reason}. {remedy}"
+    return WriteError(f"{message}. {note}" if note else message, error.errno, name)
+
+
+def _existing(path: str | Path) -> Path:
+    """Return the innermost folder of `path` that exists."""
+    full = Path(path).absolute()
+    return next(folder for folder in (full, *full.parents) if folder.is_dir())
+
+
+def write_file(path: str | Path, data: bytes | str) -> None:
+    """Write a file so that it is complete under its name or, if that fails, as it was before.
+
+    The data are written to a temporary file beside it and synced, which is then renamed. A link is
+    followed; a device or a pipe (`/dev/stdout`) is written to directly.
+
+    Args:
+        path: a file in an existing folder.
+        data: its content; text is written as UTF-8.
+    Raises: WriteError.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with writing(path):
+        target = os.path.realpath(path)
+        try:
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            mode = None
+        if mode is not None and not stat.S_ISREG(mode):
+            descriptor = os.open(target, os.O_WRONLY)  # raises IsADirectoryError for a folder
+            try:
+                _write(descriptor, content)
+            finally:
+                os.close(descriptor)
+            return
+        remove_abandoned(target)
+        temporary = temporary_name(target)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                try_lock(descriptor)
+                _write(descriptor, content)
+                if mode is not None:
+                    os.fchmod(descriptor, stat.S_IMODE(mode))
+                # Without it, a power failure may leave an empty file under the new name.
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        finally:
+            own.discard(temporary)
+        sync_names(os.path.dirname(target))
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """Write all bytes; the system may take fewer at a time."""
+    rest = memoryview(content)
+    while rest:
+        written = os.write(descriptor, rest)
+        if written <= 0:
+            raise OSError(errno.EIO, "the device accepts no more data")
+        rest = rest[written:]
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line to a log, whole or not at all; other processes can read it at once.
+
+    Half a line that a killed process left is removed first. The line is not synced to the device:
+    it survives the death of the process, but perhaps not a power failure.
+
+    Args:
+        path: the file; made if missing.
+        line: text without a newline.
+    Raises: WriteError.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+            whole = _end_of_last_line(descriptor, size)
+            if whole < size:
+                os.ftruncate(descriptor, whole)
+            os.lseek(descriptor, whole, os.SEEK_SET)
+            try:
+                _write(descriptor, (line + "\n").encode())
+            except BaseException:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, whole)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _end_of_last_line(descriptor: int, size: int) -> int:
+    """Return the position behind the last newline of a file of `size` bytes."""
+    block = 1 << 16
+    end = size
+    while end:
+        start = max(0, end - block)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the whole lines of a log; half a line at its end, which was cut off, is left out."""
+    with open(path, "rb") as file:
+        content = file.read()
+    whole = content[: content.rfind(b"\n") + 1]
+    return whole.decode("utf-8").split("\n")[:-1]  # not splitlines: JSON may contain U+2028
+
+
+def raise_error(error: OSError) -> None:
+    """Raise the error: for `os.walk`, which else leaves out folders that it cannot read."""
+    raise error
+
+
+def sync_names(folder: str) -> None:
+    """Sync a folder itself, so that names made, renamed or removed in it survive a power failure.
+
+    File systems that cannot sync a folder are left alone.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder until it is closed.
+
+    Returns: False if another one holds the lock, None if the file system has no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _prefix(path: str) -> str:
+    """Return what the names of temporary files for `path` begin with, of at most 150 bytes."""
+    name = os.fsencode(os.path.basename(path))
+    if len(name) > 120:
+        name = name[:100] + hashlib.sha256(name).hexdigest()[:16].encode()
+    return f".{os.fsdecode(name)}."
+
+
+def temporary_name(path: str, kind: str = "partial") -> str:
+    """Return a name beside `path` that no other process and no other thread uses."""
+    with _numbers_lock:
+        number = next(_numbers)
+    host = socket.gethostname().replace(".", "-")[:40]
+    name = f"{_prefix(path)}{host}.{os.getpid()}.{number}.{kind}"
+    temporary = os.path.join(os.path.dirname(path), name)
+    own.add(temporary)
+    return temporary
+
+
+own: set[str] = set()  # temporary names of this process
+
+
+def abandoned(path: str, kind: str = "partial") -> list[str]:
+    """Return the temporary files and folders for `path` whose processes are dead."""
+    folder, prefix = os.path.dirname(path), _prefix(path)
+    try:
+        names = sorted(os.listdir(folder or "."))
+    except OSError:
+        return []
+    found = [n for n in names if n.startswith(prefix) and n.endswith(f".{kind}")]
+    return [
+        full
+        for name in found
+        if _is_abandoned(full := os.path.join(folder, name), name[len(prefix) :].split("."))
+    ]
+
+
+def _is_abandoned(path: str, parts: list[str]) -> bool:
+    """Whether the process that made a temporary path is dead.
+
+    Args:
+        parts: its name behind the prefix: host, process, number, kind.
+    """
+    if len(parts) != 4 or not parts[1].isdigit() or path in own:
+        return False
+    here = parts[0] == socket.gethostname().replace(".", "-")[:40]
+    if not here or is_alive(int(parts[1])):
+        # Another machine, or a process that happens to have the same number: the lock decides,
+        # unless the path is so young that it may be about to be locked.
+        with suppress(OSError):
+            if time.time() - os.stat(path).st_mtime < 60:
+                return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        locked = try_lock(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return locked is True or (locked is None and here and not is_alive(int(parts[1])))
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # it belongs to another user
+    return True
+
+
+def remove_abandoned(path: str) -> None:
+    """Remove what dead processes left of writing `path`; never fails."""
+    for temporary in abandoned(path):
+        with suppress(OSError):
+            delete(temporary)
+
+
+def delete(path: str) -> None:
+    """Delete a file, a link or a folder with all in it, also where folders are read-only."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+        return
+    if not os.access(path, os.W_OK | os.X_OK):
+        with suppress(OSError):
+            os.chmod(path, 0o700)
+    for name in os.listdir(path):
+        delete(os.path.join(path, name))
+    os.rmdir(path)
