@@ -16,6 +16,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 LEVELS = {
     "errors": -2,
+    "untrusted": -1.95,
     "disk": -1.9,
     "seals": -1.85,
     "files": -1.8,
