@@ -1,6 +1,7 @@
 # setup: .venv with elman in it · build: compile csrc/ again · demo: train on real data
 # check: lint and types · test: the tests · test-all: also the slow proofs · wheel: dist/*.whl
 # bench: speed beside other libraries · sanitize: the kernels under address, undefined and thread
+# fuzz: damaged and hostile files; INPUTS=1000000 for as many, SEED=1 for others
 # reproductions: measure docs/reproductions.md again (about an hour)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +11,7 @@ BUILT := .venv/.built
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup build demo check format test test-all wheel bench sanitize reproductions clean
+.PHONY: setup build demo check format test test-all wheel bench sanitize fuzz reproductions clean
 
 setup build: $(BUILT)
 
@@ -58,6 +59,11 @@ sanitize-%: $(STAMP)
 	$(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DELMAN_SANITIZE=$* -S . -B build/$@
 	$(BIN)/cmake --build build/$@
 	build/$@/test_kernels
+
+INPUTS ?= 20000
+SEED ?= 0
+fuzz: $(BUILT)
+	$(BIN)/python tests/reliability/fuzz.py --inputs $(INPUTS) --seed $(SEED)
 
 reproductions: $(BUILT)
 	$(BIN)/python benchmarks/reproductions.py
