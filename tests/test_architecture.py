@@ -18,7 +18,7 @@ LEVELS = {
     "errors": -2,
     "untrusted": -1.95,
     "disk": -1.9,
-    "seals": -1.85,
+    "guards": -1.85,
     "files": -1.8,
     "formats": -2,
     "tasks": -2,

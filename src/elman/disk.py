@@ -6,17 +6,20 @@ test can count them, and fail or stop the process at each. Import from `elman.fi
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
 import shutil
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from elman.errors import WriteError
 
@@ -39,12 +42,17 @@ _REASONS = {
     errno.EFBIG: ("the file is too large for the file system or your limit (ulimit -f)", ""),
     errno.EMFILE: ("too many files are open", "Raise the limit (ulimit -n)"),
     errno.ENFILE: ("too many files are open on this machine", "Close some programs"),
+    errno.EBUSY: ("it is in use, or something is mounted there", ""),
     errno.ELOOP: ("its links lead in a circle", "Remove one of them"),
 }
+_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+_AT_FDCWD = -100
+INSIDE = "elman"  # locks and temporary folders inside a folder are called .elman.*
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # e.g. some network drives
 
 # Temporary path -> the path that the user gave, for messages.
 in_progress: dict[str, str] = {}
+own: set[str] = set()  # temporary paths that this process is working on
 _numbers = iter(range(1, 1 << 62))
 _numbers_lock = threading.Lock()
 
@@ -106,18 +114,18 @@ def write_file(path: str | Path, data: bytes | str) -> None:
     """
     content = data.encode() if isinstance(data, str) else data
     with writing(path):
-        target = os.path.realpath(path)
         try:
-            mode = os.stat(target).st_mode
+            mode = os.stat(path).st_mode
         except FileNotFoundError:
             mode = None
         if mode is not None and not stat.S_ISREG(mode):
-            descriptor = os.open(target, os.O_WRONLY)  # raises IsADirectoryError for a folder
+            descriptor = os.open(path, os.O_WRONLY)  # raises IsADirectoryError for a folder
             try:
                 _write(descriptor, content)
             finally:
                 os.close(descriptor)
             return
+        target = os.path.realpath(path)
         remove_abandoned(target)
         temporary = temporary_name(target)
         try:
@@ -133,8 +141,7 @@ def write_file(path: str | Path, data: bytes | str) -> None:
                 os.close(descriptor)
             os.replace(temporary, target)
         except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
+            discard(temporary)
             raise
         finally:
             own.discard(temporary)
@@ -243,39 +250,43 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def _prefix(path: str) -> str:
-    """Return what the names of temporary files for `path` begin with, of at most 150 bytes."""
+    """Return what the names of temporary files for `path` begin with, of at most 90 bytes."""
     name = os.fsencode(os.path.basename(path))
-    if len(name) > 120:
-        name = name[:100] + hashlib.sha256(name).hexdigest()[:16].encode()
+    if len(name) > 80:
+        name = name[:60] + hashlib.sha256(name).hexdigest()[:16].encode()
     return f".{os.fsdecode(name)}."
 
 
-def temporary_name(path: str, kind: str = "partial") -> str:
+def beside(path: str, ending: str) -> str:
+    """Return a hidden name beside `path`, whose length every file system allows."""
+    return os.path.join(os.path.dirname(path), f"{_prefix(path)}{ending}")
+
+
+def temporary_name(path: str) -> str:
     """Return a name beside `path` that no other process and no other thread uses."""
     with _numbers_lock:
         number = next(_numbers)
-    host = socket.gethostname().replace(".", "-")[:40]
-    name = f"{_prefix(path)}{host}.{os.getpid()}.{number}.{kind}"
-    temporary = os.path.join(os.path.dirname(path), name)
+    temporary = beside(path, f"{_this_machine()}.{os.getpid()}.{number}.partial")
     own.add(temporary)
     return temporary
 
 
-own: set[str] = set()  # temporary names of this process
+def _this_machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def abandoned(path: str, kind: str = "partial") -> list[str]:
+def abandoned(path: str) -> list[str]:
     """Return the temporary files and folders for `path` whose processes are dead."""
     folder, prefix = os.path.dirname(path), _prefix(path)
     try:
-        names = sorted(os.listdir(folder or "."))
+        names = sorted(os.listdir(folder))
     except OSError:
         return []
-    found = [n for n in names if n.startswith(prefix) and n.endswith(f".{kind}")]
     return [
         full
-        for name in found
-        if _is_abandoned(full := os.path.join(folder, name), name[len(prefix) :].split("."))
+        for name in names
+        if name.startswith(prefix)
+        and _is_abandoned(full := os.path.join(folder, name), name[len(prefix) :].split("."))
     ]
 
 
@@ -283,28 +294,63 @@ def _is_abandoned(path: str, parts: list[str]) -> bool:
     """Whether the process that made a temporary path is dead.
 
     Args:
-        parts: its name behind the prefix: host, process, number, kind.
+        parts: its name behind the prefix: machine, process, number, kind.
     """
-    if len(parts) != 4 or not parts[1].isdigit() or path in own:
+    if len(parts) != 4 or not parts[1].isdigit() or not parts[3].startswith("partial"):
         return False
-    here = parts[0] == socket.gethostname().replace(".", "-")[:40]
-    if not here or is_alive(int(parts[1])):
+    made = path[: path.rindex("partial") + len("partial")]  # without -old
+    if made in own:
+        return False
+    here = parts[0] == _this_machine()
+    ours = int(parts[1]) == os.getpid()  # a failure of this process, or a number given anew
+    dead = here and (ours or not is_alive(int(parts[1])))
+    try:
         # Another machine, or a process that happens to have the same number: the lock decides,
         # unless the path is so young that it may be about to be locked.
-        with suppress(OSError):
-            if time.time() - os.stat(path).st_mtime < 60:
-                return False
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        if not dead and time.time() - os.lstat(path).st_ctime < 60:
+            return False
+        descriptor = os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False
+        return dead
     try:
         locked = try_lock(descriptor)
     except OSError:
         return False
     finally:
         os.close(descriptor)
-    return locked is True or (locked is None and here and not is_alive(int(parts[1])))
+    return locked is True or (locked is None and dead)
+
+
+def is_fixed(folder: str) -> bool:
+    """Whether a folder exists that cannot be renamed, and nothing be made beside it."""
+    return os.path.isdir(folder) and (
+        os.path.ismount(folder) or not os.access(os.path.dirname(folder), os.W_OK | os.X_OK)
+    )
+
+
+def make_folders(path: str, made: list[str]) -> None:
+    """Make a folder and its missing parents; put those made into `made`, the innermost first."""
+    parent = os.path.dirname(path)
+    if os.path.isdir(path):
+        return
+    if parent != path:
+        make_folders(parent, made)
+    made.insert(0, path)  # before it is made, as Ctrl-C may come right after
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        made.remove(path)
+        if not os.path.isdir(path):
+            raise
+    else:
+        sync_names(parent)
+
+
+def remove_empty(folders: list[str]) -> None:
+    """Remove the folders that are empty; never fails."""
+    for folder in folders:
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def is_alive(process: int) -> bool:
@@ -321,8 +367,19 @@ def is_alive(process: int) -> bool:
 def remove_abandoned(path: str) -> None:
     """Remove what dead processes left of writing `path`; never fails."""
     for temporary in abandoned(path):
-        with suppress(OSError):
-            delete(temporary)
+        discard(temporary)
+
+
+def discard(path: str) -> None:
+    """Delete what is no longer needed; never fails: what is left is removed by a later write."""
+    for _ in range(2):
+        try:
+            delete(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            continue
+        return
 
 
 def delete(path: str) -> None:
@@ -330,9 +387,26 @@ def delete(path: str) -> None:
     if os.path.islink(path) or not os.path.isdir(path):
         os.unlink(path)
         return
-    if not os.access(path, os.W_OK | os.X_OK):
-        with suppress(OSError):
-            os.chmod(path, 0o700)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        os.chmod(path, 0o700)
     for name in os.listdir(path):
-        delete(os.path.join(path, name))
+        with suppress(FileNotFoundError):  # another process may be deleting the same
+            delete(os.path.join(path, name))
     os.rmdir(path)
+
+
+def rename_exchange(first: str, second: str) -> bool:
+    """Swap two paths in one step; return False where the system cannot do that."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        function: Any = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    if function(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code))

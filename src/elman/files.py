@@ -7,29 +7,25 @@ what stood there before still stands. Nothing else in the package opens a file f
 
 from __future__ import annotations
 
-import ctypes
-import datetime
 import errno
-import json
 import os
-import socket
 import stat
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from elman import disk
 from elman.disk import append_line, raise_error, read_lines, sync_names, write_file, writing
 from elman.errors import SettingsError, WriteError
-from elman.seals import MANIFEST, check_seal, seal
+from elman.guards import MANIFEST, check_seal, lock, seal
 
 __all__ = [
     "MANIFEST",
     "WriteError",
     "append_line",
     "check_seal",
+    "is_internal",
     "lock",
     "make_folder",
     "move",
@@ -43,32 +39,20 @@ __all__ = [
     "writing",
 ]
 
-_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
-_AT_FDCWD = -100
+
+# A mount point, a folder of a lower layer of an overlay, one whose parent is read-only.
+_CANNOT_RENAME = (errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def make_folder(path: str | Path) -> None:
     """Make a folder and its missing parents, and sync them. Raises WriteError."""
-    with writing(path):
-        _make(os.path.abspath(path))
-
-
-def _make(path: str) -> list[str]:
-    """Make a folder and its missing parents; return those made, the innermost first."""
     made: list[str] = []
-    parent = os.path.dirname(path)
-    if not os.path.isdir(path):
-        if parent != path:
-            made = _make(parent)
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            if not os.path.isdir(path):
-                raise
-        else:
-            made.insert(0, path)
-            sync_names(parent)
-    return made
+    try:
+        with writing(path):
+            disk.make_folders(os.path.abspath(path), made)
+    except BaseException:
+        disk.remove_empty(made)
+        raise
 
 
 def move(path: str | Path, target: str | Path) -> None:
@@ -92,9 +76,11 @@ def remove(path: str | Path) -> None:
         else:
             # Renamed first, so that a process killed in between leaves no half of a folder.
             temporary = disk.temporary_name(full)
-            os.rename(full, temporary)
-            disk.delete(temporary)
-            disk.own.discard(temporary)
+            try:
+                os.rename(full, temporary)
+            finally:
+                disk.discard(temporary)
+                disk.own.discard(temporary)
         sync_names(os.path.dirname(full))
 
 
@@ -119,7 +105,9 @@ def new_folder(path: str | Path, *, replace: bool) -> Iterator[Path]:
 
     The temporary folder is beside `path`. At the end of the block all of it is synced and renamed.
     If the block fails or the process dies, the old folder stands. What a dead process left is
-    removed the next time.
+    removed the next time. A folder that cannot be renamed (a mount point, the current folder, one
+    whose parent is read-only) is filled from within, entry by entry; `recover` completes that after
+    a crash.
 
     Args:
         path: a folder; parents are made if missing. A link is followed.
@@ -131,12 +119,13 @@ def new_folder(path: str | Path, *, replace: bool) -> Iterator[Path]:
     recover(target)
     _check_target(path, target, replace)
     made: list[str] = []
-    temporary = disk.temporary_name(target)
+    fixed = disk.is_fixed(target) or _is_current(target)
+    temporary = disk.temporary_name(os.path.join(target, disk.INSIDE) if fixed else target)
     disk.in_progress[temporary] = os.fspath(path)
     descriptor = -1
     try:
         with writing(path):
-            made = _make(os.path.dirname(target))
+            disk.make_folders(os.path.dirname(temporary), made)
             disk.remove_abandoned(target)
             os.mkdir(temporary)
             descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
@@ -144,25 +133,23 @@ def new_folder(path: str | Path, *, replace: bool) -> Iterator[Path]:
         yield Path(temporary)
         with writing(path):
             sync_folder(temporary)
-            _put_in_place(temporary, target, path, replace)
+            if fixed:
+                _fill_in_place(temporary, target)
+            else:
+                _put_in_place(temporary, target, path, replace)
             sync_names(os.path.dirname(target))
-    except BaseException:
-        _restore(target, f"{temporary}-old")
-        with suppress(OSError):
-            disk.delete(temporary)
-        for folder in made:
-            with suppress(OSError):
-                os.rmdir(folder)
+        for old in (temporary, f"{temporary}-old", f"{temporary}-whole"):
+            disk.discard(old)  # the temporary name is the old folder's now, if there was one
+    except BaseException as error:
+        _undo(temporary, target, error)
+        disk.remove_empty(made)
         raise
     finally:
         disk.in_progress.pop(temporary, None)
-        if descriptor >= 0:
-            os.close(descriptor)
         disk.own.discard(temporary)
-    # Now the temporary name is the old folder's, if there was one.
-    for old in (temporary, f"{temporary}-old"):
-        with suppress(OSError):
-            disk.delete(old)
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def _check_target(path: str | Path, target: str, replace: bool) -> None:
@@ -170,8 +157,18 @@ def _check_target(path: str | Path, target: str, replace: bool) -> None:
         return
     if not os.path.isdir(target):
         raise SettingsError(f"{path}: is a file, expected a folder. Name another folder")
-    if not replace and os.listdir(target):
+    with writing(path):
+        names = os.listdir(target)
+    if not replace and any(not is_internal(name) for name in names):
         raise SettingsError(f"{path}: exists already and is not empty. Name another folder")
+
+
+def _is_current(target: str) -> bool:
+    """Whether the current folder is there: a shell would be left in a removed folder."""
+    try:
+        return Path.cwd().is_relative_to(target)
+    except OSError:
+        return False
 
 
 def _put_in_place(temporary: str, target: str, path: str | Path, replace: bool) -> None:
@@ -182,139 +179,163 @@ def _put_in_place(temporary: str, target: str, path: str | Path, replace: bool) 
                 os.rename(temporary, target)  # onto a missing or an empty folder
                 return
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | 0o700)
-            if not _exchange(temporary, target):
+            if not disk.rename_exchange(temporary, target):
                 _replace_in_two_steps(temporary, target)
             return
         except FileNotFoundError:
             if not os.path.isdir(temporary):
                 raise
         except OSError as error:
+            if error.errno in _CANNOT_RENAME and os.path.isdir(target):
+                _move_inside(temporary, target)
+                return
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             if not replace:
                 raise SettingsError(
                     f"{path}: another process made this folder meanwhile. Name another folder"
                 ) from error
-    raise OSError(errno.EBUSY, "other processes keep replacing it")
-
-
-def _exchange(first: str, second: str) -> bool:
-    """Swap two folders in one step; return False where the system cannot do that."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        function: Any = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    names = os.fsencode(first), os.fsencode(second)
-    if function(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-        return False
-    raise OSError(code, os.strerror(code))
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 def _replace_in_two_steps(temporary: str, target: str) -> None:
     """Rename the old folder away and the new one in; `recover` mends a crash in between."""
-    old = f"{temporary}-old"
-    os.rename(target, old)
+    os.rename(target, f"{temporary}-old")
     sync_names(os.path.dirname(target))
-    try:
-        os.rename(temporary, target)
-    except BaseException:
-        _restore(target, old)
-        raise
+    os.rename(temporary, target)
 
 
-def _restore(target: str, old: str) -> None:
-    if os.path.isdir(old) and not os.path.lexists(target):
-        with suppress(OSError):
+def _undo(temporary: str, target: str, error: BaseException) -> None:
+    """Put the old folder back after a failure, if it is not there; remove what is left.
+
+    If that fails too, as on a dead device, a note on the error says where the old folder is.
+    """
+    old, whole = f"{temporary}-old", f"{temporary}-whole"
+    with suppress(OSError):
+        if os.path.dirname(temporary) == target:
+            if os.path.isdir(whole) and os.path.isdir(temporary):
+                _move_entries(target, temporary)
+                os.rename(whole, old)
+            if os.path.isdir(old):
+                _move_entries(old, target)
+                os.rmdir(old)
+        elif os.path.isdir(old) and not os.path.lexists(target):
             os.rename(old, target)
+    moved = os.path.dirname(temporary) == target or not os.path.lexists(target)
+    for aside in (old, whole):
+        if moved and os.path.isdir(aside) and os.path.isdir(temporary):
+            error.add_note(
+                f"What was in {target} is in {aside}. It is put back when {target} is next written "
+                "or loaded"
+            )
+            return
+    for left in (temporary, old, whole):
+        disk.discard(left)
 
 
 def recover(path: str | Path) -> None:
-    """Put the old folder back if a process died while it replaced `path`; never fails.
+    """Put things right if a process died while it replaced `path`; never fails.
 
-    For whoever reads a folder: a crash between two renames leaves nothing under its name.
+    For whoever reads a folder that may have been replaced where the system cannot swap folders: a
+    crash between two renames leaves nothing under its name until this is called.
     """
     target = os.path.realpath(path)
-    for old in disk.abandoned(target, "partial-old"):
-        _restore(target, old)
-        with suppress(OSError):
-            disk.delete(old)
+    for old in disk.abandoned(target):
+        if old.endswith("-old"):
+            with suppress(OSError):
+                if os.path.isdir(old) and not os.path.lexists(target):
+                    os.rename(old, target)
+                disk.delete(old)
+    _finish_in_place(target)
+
+
+def is_internal(name: str) -> bool:
+    """Whether an entry of a folder is a lock or a temporary folder of this module."""
+    return name.startswith(f".{disk.INSIDE}.")
+
+
+def _fill_in_place(temporary: str, target: str) -> None:
+    """Replace the entries of `target` by those of the temporary folder, which is in it.
+
+    The old entries are gathered in a folder `-old`, which is renamed to `-whole` when it has them
+    all. Until then a crash is undone by `recover`; from then on it is completed.
+    """
+    old, whole = f"{temporary}-old", f"{temporary}-whole"
+    with _turn(target):
+        os.mkdir(old)
+        _move_entries(target, old)
+        sync_names(target)
+        os.rename(old, whole)
+        sync_names(target)
+        _move_entries(temporary, target)
+        sync_names(target)
+        os.rmdir(temporary)
+
+
+def _move_inside(temporary: str, target: str) -> None:
+    """Replace the entries of `target` by those of a complete folder beside it."""
+    inside = disk.temporary_name(os.path.join(target, disk.INSIDE))
+    try:
+        _move(temporary, inside)
+        _fill_in_place(inside, target)
+        disk.discard(f"{inside}-whole")
+    except BaseException as error:
+        _undo(inside, target, error)
+        raise
+    finally:
+        disk.own.discard(inside)
 
 
 @contextmanager
-def lock(folder: str | Path) -> Iterator[None]:
-    """Hold a folder for writing during a `with` block; the system releases it if we die.
-
-    The lock is a file beside the folder, `.<name>.lock`, so that the folder can be renamed. It
-    holds the owner's process, machine and time, and is removed at the end.
-
-    Raises: SettingsError naming the owner if another process, or another thread of this one, holds
-        the folder; WriteError.
-    """
-    target = os.path.realpath(folder)
-    path = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.lock")
-    with writing(folder):
-        made = _make(os.path.dirname(target))
-        descriptor = _take(path, folder)
+def _turn(folder: str) -> Iterator[None]:
+    """Wait until no other process fills the folder in place."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        for _ in range(200):
+            if disk.try_lock(descriptor) is not False:
+                break
+            time.sleep(0.05)
+        else:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         yield
     finally:
-        with suppress(OSError):
-            os.unlink(path)
         os.close(descriptor)
-        for parent in made:
-            with suppress(OSError):
-                os.rmdir(parent)
 
 
-def _take(path: str, folder: str | Path) -> int:
-    """Open and lock a lock file and write the owner to it; return its descriptor."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            locked = disk.try_lock(descriptor)
-            owner = _read_owner(descriptor)
-            if locked is False or (locked is None and _is_held(owner)):
-                raise _held(folder, owner, path)
-            # The owner before may have removed the file after we had opened it.
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-                    values = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, json.dumps(values).encode(), 0)
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
+def _move_entries(source: str, target: str) -> None:
+    for name in sorted(os.listdir(source)):
+        if not is_internal(name):
+            _move(os.path.join(source, name), os.path.join(target, name))
+
+
+def _move(source: str, target: str) -> None:
+    """Rename a file or folder; copy it if the file system cannot, as across mount points."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
             raise
-        os.close(descriptor)
+        if os.path.isdir(source) and not os.path.islink(source):
+            disk.make_folders(target, [])
+            _move_entries(source, target)
+            os.rmdir(source)
+        else:
+            write_file(target, Path(source).read_bytes())
+            os.unlink(source)
 
 
-def _read_owner(descriptor: int) -> dict[str, Any]:
-    with suppress(ValueError):
-        values = json.loads(os.pread(descriptor, 4096, 0))
-        if isinstance(values, dict):
-            return values
-    return {}
-
-
-def _is_held(owner: dict[str, Any]) -> bool:
-    """Whether the owner in a lock file is alive, as far as can be known without file locks."""
-    process, host = owner.get("pid"), owner.get("host")
-    return isinstance(process, int) and (host != socket.gethostname() or disk.is_alive(process))
-
-
-def _held(folder: str | Path, owner: dict[str, Any], path: str) -> SettingsError:
-    who = f"process {owner['pid']}" if "pid" in owner else "another process"
-    host = owner.get("host")
-    where = "" if host in (None, socket.gethostname()) else f" on {host}"
-    since = f" since {owner['since']}" if "since" in owner else ""
-    stale = f" (if it is dead, remove {path})" if where else ""
-    return SettingsError(
-        f"{folder}: {who}{where} is writing there{since}; wait for it{stale}, or name another "
-        "folder with --out"
-    )
+def _finish_in_place(target: str) -> None:
+    """Undo or complete what a dead process left of filling `target` in place."""
+    for left in disk.abandoned(os.path.join(target, disk.INSIDE)):
+        temporary, _, kind = left.rpartition("-")
+        with suppress(OSError):
+            if kind == "old":
+                _move_entries(left, target)
+                os.rmdir(left)
+            elif kind == "whole":
+                if os.path.isdir(temporary):
+                    _move_entries(temporary, target)
+                    os.rmdir(temporary)
+                disk.delete(left)
+            elif not os.path.lexists(f"{left}-whole"):
+                disk.delete(left)

@@ -1,21 +1,39 @@
-"""Seals: a manifest.json with bytes and SHA-256 of every file of a folder, and its check."""
+"""Guards of folders: seals, which show whether a file was changed, and locks for one writer.
+
+A seal is a manifest.json with bytes and SHA-256 of every file. Import from `elman.files`.
+"""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
+import socket
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from elman.disk import raise_error, write_file
-from elman.errors import ElmanError, ModelFileError
+from elman.disk import (
+    INSIDE,
+    beside,
+    discard,
+    is_alive,
+    is_fixed,
+    make_folders,
+    remove_empty,
+    try_lock,
+    write_file,
+    writing,
+)
+from elman.errors import ElmanError, ModelFileError, SettingsError
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
 _LONGEST_MANIFEST = 1 << 20  # bytes
+_MOST_FILES = 10_000
 
 
 def seal(folder: str | Path) -> None:
@@ -44,7 +62,16 @@ def check_seal(
         may_differ: files that may be changed by hand, such as README.md.
     Returns: those of `may_differ` that were changed or are missing.
     """
-    folder = Path(folder)
+    try:
+        return _check_files(Path(folder), error, may_differ)
+    except OSError as problem:
+        if isinstance(problem, ElmanError):
+            raise
+        place = problem.filename or folder
+        raise error(f"{place}: cannot be read: {problem.strerror or problem}") from problem
+
+
+def _check_files(folder: Path, error: type[ElmanError], may_differ: Collection[str]) -> list[str]:
     listed = _read_manifest(folder, error)
     present = _files_in(folder, error)
     changed = []
@@ -80,16 +107,20 @@ def check_seal(
 
 def _files_in(folder: Path, error: type[ElmanError] = ModelFileError) -> dict[str, int]:
     """Return the size of every file in a folder and its folders; anything else is refused."""
-    found = {}
-    for inner, folders, names in os.walk(folder, onerror=raise_error):
-        for name in (*folders, *names):
-            path = Path(inner) / name
+    found: dict[str, int] = {}
+    waiting = [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
             status = path.lstat()
-            if stat.S_ISREG(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(path)
+            elif stat.S_ISREG(status.st_mode):
                 found[path.relative_to(folder).as_posix()] = status.st_size
-            elif not stat.S_ISDIR(status.st_mode):
+            else:
                 what = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
                 raise error(f"{path}: is {what}, expected a file. Put a copy in its place")
+            if len(found) + len(waiting) > _MOST_FILES:
+                raise error(f"{folder}: holds more than {_MOST_FILES:,} files, expected a model")
     return found
 
 
@@ -142,3 +173,92 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice")
     return values
+
+
+@contextmanager
+def lock(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for writing during a `with` block; the system releases it if we die.
+
+    The lock is a file beside the folder, `.<name>.lock`, so that the folder can be renamed; for a
+    folder that cannot be renamed it is in it. It holds the owner's process, machine and time, and
+    is removed at the end.
+
+    Raises: SettingsError naming the owner if another process, or another thread of this one, holds
+        the folder; WriteError.
+    """
+    target = os.path.realpath(folder)
+    inside = is_fixed(target)
+    path = os.path.join(target, f".{INSIDE}.lock") if inside else beside(target, "lock")
+    process = os.getpid()
+    made: list[str] = []
+    try:
+        with writing(folder):
+            make_folders(os.path.dirname(target), made)
+            descriptor = _take(path, folder)
+        try:
+            yield
+        finally:
+            if os.getpid() == process:  # not in a child made by fork
+                discard(path)
+            with suppress(OSError):
+                os.close(descriptor)
+    finally:
+        remove_empty(made)
+
+
+def _take(path: str, folder: str | Path) -> int:
+    """Open and lock a lock file and write the owner to it; return its descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        taken = False
+        try:
+            locked = try_lock(descriptor)
+            owner = _read_owner(descriptor)
+            if locked is False or (locked is None and _is_held(owner)):
+                raise _held(folder, owner, path)
+            # The owner before may have removed the file after we had opened it.
+            with suppress(FileNotFoundError):
+                taken = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            if taken:
+                _write_owner(descriptor)
+                return descriptor
+        except BaseException:
+            if taken:
+                discard(path)
+            with suppress(OSError):
+                os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _write_owner(descriptor: int) -> None:
+    since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    values = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(values).encode(), 0)
+
+
+def _read_owner(descriptor: int) -> dict[str, Any]:
+    with suppress(ValueError):
+        values = json.loads(os.pread(descriptor, 4096, 0))
+        if isinstance(values, dict):
+            return values
+    return {}
+
+
+def _is_held(owner: dict[str, Any]) -> bool:
+    """Whether the owner in a lock file is alive, as far as can be known without file locks."""
+    process, host = owner.get("pid"), owner.get("host")
+    return isinstance(process, int) and (host != socket.gethostname() or is_alive(process))
+
+
+def _held(folder: str | Path, owner: dict[str, Any], path: str) -> SettingsError:
+    who = f"process {owner['pid']}" if "pid" in owner else "another process"
+    host = owner.get("host")
+    where = "" if host in (None, socket.gethostname()) else f" on {host}"
+    since = f" since {owner['since']}" if "since" in owner else ""
+    stale = f" (if it is dead, remove {path})" if where else ""
+    return SettingsError(
+        f"{folder}: {who}{where} is writing there{since}; wait for it{stale}, or name another "
+        "folder with --out"
+    )
