@@ -314,7 +314,6 @@ def test_records_are_json_ready():
         "validation_accuracy",
         "learning_rate",
         "gradient_norm",
-        "seconds",
         "test_loss",
         "test_accuracy",
     }

@@ -1,4 +1,4 @@
-"""Base class of all estimators: fit, predict, evaluate, check and save."""
+"""Base class of all estimators: fit, predict, evaluate and check."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from torch import Tensor
 from elman.data.batches import batch_by_length, pad, static_of
 from elman.data.dataset import Dataset, Layout
 from elman.errors import DataError
-from elman.estimators.card import describe_model, make_card
+from elman.estimators.card import SavedEstimator
 from elman.estimators.containers import InputContainer, check_steps, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import refuse_other_lengths
 from elman.estimators.parameters import Settings, refuse_missing_device
 from elman.estimators.prepare import Prepared, Previous, prepare, read_split
-from elman.estimators.reading import SequenceReader
-from elman.estimators.storage import evaluation_mode, write_card, write_folder
-from elman.evaluate import Check, Report, check_invariance
+from elman.estimators.storage import evaluation_mode
+from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.models import SequenceModel
-from elman.train import EpochCallback, History, TorchThreads, train
+from elman.train import Checkpoints, EpochCallback, History, TorchThreads, train
+from elman.train.checkpoint import make_checkpoints
 from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
 _BATCH = 256  # sequences per batch in prediction
 
 
-class SequenceEstimator(SequenceReader):
+class SequenceEstimator(SavedEstimator):
     """Base class of classifier, tagger and regressor; do not use it directly."""
 
     def fit(
@@ -48,6 +48,8 @@ class SequenceEstimator(SequenceReader):
         column_names: Sequence[str] = (),
         test_data: tuple[Any, ...] | None = None,
         static: Any = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = 30.0,
     ) -> Self:
         """Train on labelled sequences.
 
@@ -76,14 +78,20 @@ class SequenceEstimator(SequenceReader):
             static: features of whole sequences, such as the age of a patient: an array (n,) or
                 (n, k), a data frame, or columns by name. Numbers may be missing; columns with text
                 are categories.
+            checkpoint: a folder for checkpoints. If it holds one of a training with the same data
+                and parameters, which was cut off, the training continues there and ends with the
+                same bits as an unbroken one. A training that is complete is not repeated.
+            checkpoint_every: seconds from one checkpoint to the next; 0 for one after each batch.
+                They are further apart if writing them would take more than 2 % of the time.
         Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
+        checkpoints = make_checkpoints(checkpoint, checkpoint_every)
         prepared = self.prepare(
             X, y, sample_weight, validation_data, groups, column_names=column_names, static=static
         )
         if test_data is not None:
             prepared = self.monitor(prepared, test_data)
-        return self.fit_prepared(prepared, on_epoch)
+        return self.fit_prepared(prepared, on_epoch, checkpoints)
 
     def prepare(
         self,
@@ -150,11 +158,21 @@ class SequenceEstimator(SequenceReader):
         )
         return dataclasses.replace(prepared, test_sequences=sequences, monitor=monitor)
 
-    def fit_prepared(self, prepared: Prepared, on_epoch: EpochCallback | None = None) -> Self:
-        """Train on the result of `prepare`; `on_epoch` is the same as for `fit`."""
+    def fit_prepared(
+        self,
+        prepared: Prepared,
+        on_epoch: EpochCallback | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> Self:
+        """Train on the result of `prepare`.
+
+        Args:
+            on_epoch: as for `fit`.
+            checkpoints: where to continue, and to write checkpoints.
+        """
         continues = prepared.one_pass and prepared.continues is not None
         memory = dict(self._memory) if continues else {}
-        model, history = self._train(prepared, memory, on_epoch)
+        model, history = self._train(prepared, memory, on_epoch, checkpoints)
         if continues:
             before = self.history_.epochs
             last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
@@ -236,6 +254,7 @@ class SequenceEstimator(SequenceReader):
         prepared: Prepared,
         memory: dict[str, Tensor],
         on_epoch: EpochCallback | None,
+        checkpoints: Checkpoints | None,
     ) -> tuple[SequenceModel, History]:
         """Make and train a network; `memory` is the state of the optimizer, updated in place."""
         plan = prepared.plan
@@ -255,6 +274,7 @@ class SequenceEstimator(SequenceReader):
                 monitor=prepared.monitor,
                 progress=progress,
                 on_epoch=on_epoch,
+                checkpoints=checkpoints,
             )
         return model.cpu(), history
 
@@ -373,27 +393,3 @@ class SequenceEstimator(SequenceReader):
                 pad_ids=ids[1:4],
                 static=static_of(inputs),
             )
-
-    def describe_model(self) -> str:
-        """Return a one-line description of the network."""
-        self._check_fitted()
-        return describe_model(self.model_, self.encoder_)
-
-    def save(self, folder: str | Path, *, data: str = "", report: Report | None = None) -> None:
-        """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
-
-        Args:
-            folder: created if missing; an existing model in it is replaced.
-            data: description of the training data, for the model card.
-            report: metrics for the model card.
-        Raises: ModelFileError if the folder contains anything other than a model.
-        """
-        self._check_fitted()
-        write_folder(Path(folder), self, make_card(self, data, report))
-
-    def save_card(
-        self, folder: str | Path, *, data: str = "", report: Report | None = None
-    ) -> None:
-        """Rewrite the README.md in a folder written by `save`; same arguments as `save`."""
-        self._check_fitted()
-        write_card(Path(folder), make_card(self, data, report))

@@ -1,14 +1,16 @@
-"""The model card, README.md: the model, its training data and its metrics."""
+"""The model card, README.md: the model, its training data and its metrics; and saving with it."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 
 from elman.data.faults import format_count, list_names
 from elman.estimators.encoder import Encoder
-from elman.estimators.storage import FittedState
+from elman.estimators.reading import SequenceReader
+from elman.estimators.storage import FittedState, write_card, write_folder
 from elman.evaluate import Report
 from elman.models import SequenceModel
 from elman.tasks import TASKS
@@ -145,3 +147,31 @@ It predicts {task}, for sequences like those it was trained on, with the same
 {target.limits} It has
 not been examined for bias or for safety; do not let it decide about people on its own.
 """
+
+
+class SavedEstimator(SequenceReader):
+    """Base class that describes the network and saves the estimator."""
+
+    def describe_model(self) -> str:
+        """Return a one-line description of the network."""
+        self._check_fitted()
+        return describe_model(self.model_, self.encoder_)
+
+    def save(self, folder: str | Path, *, data: str = "", report: Report | None = None) -> None:
+        """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
+
+        Args:
+            folder: created if missing; an existing model in it is replaced.
+            data: description of the training data, for the model card.
+            report: metrics for the model card.
+        Raises: ModelFileError if the folder contains anything other than a model.
+        """
+        self._check_fitted()
+        write_folder(Path(folder), self, make_card(self, data, report))
+
+    def save_card(
+        self, folder: str | Path, *, data: str = "", report: Report | None = None
+    ) -> None:
+        """Rewrite the README.md in a folder written by `save`; same arguments as `save`."""
+        self._check_fitted()
+        write_card(Path(folder), make_card(self, data, report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def evaluate(
             created=created.isoformat(timespec="seconds"),
             command=command or f"elman evaluate {model} {data}",
             version=__version__,
-            seconds=sum(record.seconds for record in history.epochs),
+            seconds=_duration_of(model),
             data=describe(dataset),
             model=estimator.describe_model(),
             history=history,
@@ -156,3 +157,13 @@ def load_model_and_data(
         suggest_builtin(data)
         dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
     return estimator, dataset, notes
+
+
+def _duration_of(run: Path) -> float | None:
+    """Return the seconds that a run took, from its metrics.json; None for a model without a run."""
+    path = run / "metrics.json"
+    try:
+        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(seconds) if isinstance(seconds, int | float) else None

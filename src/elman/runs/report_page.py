@@ -83,7 +83,7 @@ class Page:
     created: str
     command: str
     version: str
-    seconds: float
+    seconds: float | None
     data: str
     model: str
     history: History
@@ -174,15 +174,15 @@ def _training(page: Page) -> dict[str, object]:
     which = f"{kept}, validation loss {losses[kept]:.3f}" if kept in losses else f"{kept}"
     if losses and kept == len(epochs) and losses[kept] == min(losses.values()):
         which += ", the lowest and the last: more epochs may do better"
-    return {
+    facts = {
         "Model": page.model,
         "Epochs done": len(epochs),
         "Epoch kept": which,
         "Stopped": page.history.stopped,
         "Gradients": page.history.gradients.removeprefix("gradients "),
         "Monitored": page.history.monitored,
-        "Time": _duration(page.seconds),
     }
+    return facts if page.seconds is None else facts | {"Time": _duration(page.seconds)}
 
 
 def _duration(seconds: float) -> str:

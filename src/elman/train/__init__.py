@@ -1,7 +1,16 @@
 """The training loop with its losses, optimizer, metrics and progress display."""
 
+from elman.train.checkpoint import Checkpoints
 from elman.train.gradients import TorchThreads
 from elman.train.loop import train
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer
 
-__all__ = ["EpochCallback", "EpochRecord", "History", "Observer", "TorchThreads", "train"]
+__all__ = [
+    "Checkpoints",
+    "EpochCallback",
+    "EpochRecord",
+    "History",
+    "Observer",
+    "TorchThreads",
+    "train",
+]

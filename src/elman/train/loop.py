@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import functools
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,8 +17,9 @@ from elman.data.ragged import flatten, is_target
 from elman.errors import SettingsError
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan, TrainingSettings
+from elman.train.checkpoint import Checkpoints, Saver
 from elman.train.examples import Augmentation, check_examples
-from elman.train.gradients import GradientSource, batch_loss, gradient_source
+from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
 from elman.train.losses import Loss
 from elman.train.metrics import (
     EpochCallback,
@@ -33,6 +33,7 @@ from elman.train.monitor import INFERENCE_BATCH, Monitor
 from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
 from elman.train.progress import Progress
+from elman.train.state import TrainingState, identify
 
 
 @torch.no_grad()
@@ -70,6 +71,7 @@ def train(
     monitor: Monitor | None = None,
     progress: Progress | None = None,
     on_epoch: EpochCallback | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train `model` in place and leave it with the weights that `settings.keep` names.
 
@@ -87,129 +89,157 @@ def train(
         monitor: sequences of the test split that are evaluated for a curve and change nothing.
         progress: display of the training, updated after every batch.
         on_epoch: called after each epoch with its record, after `progress`; or an `Observer`.
-    Raises: SettingsError if `best` or patience is set without a validation split, or if there is
-        nothing to train; ShapeError or DataError if a split does not fit the model;
-        NonFiniteError if a loss or gradient is not finite, naming the sequence, step, layer and
-        gate where it began; ElmanError if the model is changed during the training in a way that
-        would have no effect.
+        checkpoints: where to continue, and to write checkpoints; None for none. Epochs that were
+            done before are passed to `on_epoch` again, but not to an `Observer`, because the
+            network is no longer that of these epochs.
+    Raises: SettingsError if `best` or patience is set without a validation split, if there is
+        nothing to train, or if the checkpoints are of another training; ShapeError or DataError if
+        a split does not fit the model; NonFiniteError if a loss or gradient is not finite, naming
+        the sequence, step, layer and gate where it began; ElmanError if the model is changed during
+        the training in a way that would have no effect; WriteError for a checkpoint.
     """
     plan = settings.resolve(validation is not None)
     if (plan.class_weight is None) != (class_weight is None):
         raise SettingsError("class_weight: expected both the setting and its numbers, or neither")
     by_class = None if class_weight is None else torch.as_tensor(class_weight)
     loss = Loss.of(model.config.task, plan, by_class)
-    check_examples(model.config, training, "training")
-    if validation is not None:
-        check_examples(model.config, validation, "validation")
-    if monitor is not None:
-        check_examples(model.config, monitor.examples, "test")
+    tested = None if monitor is None else monitor.examples
+    for name, split in (("training", training), ("validation", validation), ("test", tested)):
+        if split is not None:
+            check_examples(model.config, split, name)
     progress = progress or Progress()
+    observed = isinstance(on_epoch, Observer)
     if isinstance(on_epoch, Observer):
         on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
     known = is_target(flatten(training.target))
     weighted, gaps = training.weight is not None, not known.all()
     gradients = gradient_source(model, plan, loss, weighted=weighted, gaps=bool(gaps))
-    history = History(gradients=gradients.description, labelled=describe_gaps(known))
-    if monitor is not None:
-        history.monitored = str(monitor)
+    monitored = "" if monitor is None else str(monitor)
+    labelled = describe_gaps(known)
+    native = isinstance(gradients, OneCall)
+    identity = functools.partial(
+        identify, training, validation, monitor, plan, model, class_weight, native=native
+    )
     try:
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
-        run = _Run(model, training, validation, monitor, plan, loss, gradients, optimizer, progress)
-        progress.start(
-            "\n".join(filter(None, (gradients.description, history.labelled, history.monitored)))
-        )
-        run.train_epochs(history, on_epoch)
-    except KeyboardInterrupt:
-        if not history.epochs:  # no epoch has ended, so there are no weights to keep
-            raise
-        history.stopped = f"interrupted after epoch {len(history.epochs)}"
+        with Saver(checkpoints, model, optimizer, plan, identity, training.unit) as saver:
+            run = _Run(training, validation, monitor, plan, loss, gradients, progress, saver)
+            lines = [gradients.description, labelled, monitored, run.continued]
+            progress.start("\n".join(filter(None, lines)))
+            run.train_to_end(on_epoch, repeat=not observed)
     finally:
         gradients.release()
     if optimizer_state is not None:
         optimizer_state |= save_state(optimizer, plan.optimizer)
-    model.load_state_dict(run.kept_weights)
+    state = run.state
+    model.load_state_dict(state.kept_weights)
     model.eval()
-    return history
+    return History(
+        state.records, state.kept_epoch, state.stopped, gradients.description, labelled, monitored
+    )
 
 
 class _Run:
-    """The loops over epochs and batches; see `train` for the arguments."""
+    """The loops over epochs and batches; see `train` for the arguments.
+
+    Attributes:
+        state: where the training is.
+        continued: in words, where it was continued; empty if it began here.
+    """
 
     def __init__(
         self,
-        model: SequenceModel,
         training: Examples,
         validation: Examples | None,
         monitor: Monitor | None,
         plan: TrainingPlan,
         loss: Loss,
         gradients: GradientSource,
-        optimizer: torch.optim.Optimizer,
         progress: Progress,
+        saver: Saver,
     ) -> None:
-        self.model, self.training, self.validation = model, training, validation
-        self.monitor, self.plan, self.loss, self.progress = monitor, plan, loss, progress
-        self.gradients, self.optimizer = gradients, optimizer
+        self.training, self.validation, self.monitor = training, validation, monitor
+        self.plan, self.loss, self.gradients, self.progress = plan, loss, gradients, progress
+        self.model, self.optimizer, self.saver = saver.model, saver.optimizer, saver
+        model = self.model
         self.device = next(model.parameters()).device
         self.augment = Augmentation(training, plan, model.config.input_size)
         self.generator = np.random.default_rng(plan.seed)
         self.size = len(training) if plan.batch_size == "full" else plan.batch_size
         self.batches = math.ceil(len(training) / self.size)
-        self.step = 0
-        self.kept_weights: dict[str, Tensor] = {}
+        restored = saver.restore()
+        if restored is None:
+            order = self.generator.bit_generator.state
+            restored = TrainingState(RunningMetrics(unit=training.unit), order)
+        self.state = restored
+        self.generator.bit_generator.state = restored.order
+        self.continued = f"continued in epoch {restored.epoch}" if restored.step else ""
 
-    def train_epochs(
-        self, history: History, on_epoch: Callable[[EpochRecord], None] | None
-    ) -> None:
-        """Train until the epochs or the patience run out; store the weights to be restored."""
-        best_loss, best_epoch = math.inf, 0
-        for epoch in range(1, self.plan.epochs + 1):
-            started = time.perf_counter()
-            metrics, rate, norm = self.train_batches(epoch)
+    def train_to_end(self, on_epoch: Callable[[EpochRecord], None] | None, *, repeat: bool) -> None:
+        """Train, and save at the end, also if an exception cuts the training off.
+
+        Args:
+            repeat: whether the epochs that were done before are passed to `on_epoch`.
+        """
+        checkpoints, state = self.saver.checkpoints, self.state
+        try:
+            for record in state.records:
+                self.progress.skip(record)
+                if on_epoch is not None and repeat:
+                    on_epoch(record)
+            self.train_epochs(on_epoch)
+        except BaseException as error:
+            self.saver.save_broken_off(state, error)
+            ends = checkpoints is None or checkpoints.on_interrupt == "stop"
+            # Without an epoch that has ended, there are no weights to keep.
+            if not (isinstance(error, KeyboardInterrupt) and ends and state.records):
+                raise
+            state.stopped = f"interrupted after epoch {len(state.records)}"
+        else:
+            self.saver.save_last(state)
+
+    def train_epochs(self, on_epoch: Callable[[EpochRecord], None] | None) -> None:
+        """Train until the epochs or the patience run out."""
+        state = self.state
+        while not state.stopped:
+            rate, norm = self.train_batches()
             self.gradients.check()
-            validated = self.validate(epoch)
-            tested = self.evaluate_test(epoch)
+            validated = self.validate(state.epoch)
+            tested = self.evaluate_test(state.epoch)
             record = EpochRecord(
-                epoch=epoch,
-                loss=metrics.mean_loss,
-                accuracy=metrics.accuracy,
+                epoch=state.epoch,
+                loss=state.metrics.mean_loss,
+                accuracy=state.metrics.accuracy,
                 validation_loss=validated.mean_loss if validated else None,
                 validation_accuracy=validated.accuracy if validated else None,
                 learning_rate=rate,
                 gradient_norm=norm,
-                seconds=time.perf_counter() - started,
-                rmse=metrics.rmse,
+                seconds=state.elapsed(),
+                rmse=state.metrics.rmse,
                 validation_rmse=validated.rmse if validated else None,
                 test_loss=tested.mean_loss if tested else None,
                 test_accuracy=tested.accuracy if tested else None,
                 test_rmse=tested.rmse if tested else None,
             )
-            history.epochs.append(record)
-            better = validated is not None and validated.mean_loss < best_loss
-            if validated is not None and better:
-                best_loss, best_epoch = validated.mean_loss, epoch
-            if better or self.plan.keep == "last":
-                # Copied for `last` too: Ctrl-C may interrupt the next epoch halfway.
-                self.kept_weights = copy.deepcopy(self.model.state_dict())
-                history.kept_epoch = epoch
+            with self.saver.uninterrupted:
+                state.end_epoch(record, self.model.state_dict(), self.plan)
+                state.order = self.generator.bit_generator.state
             self.progress.epoch(record)
             if on_epoch is not None:
                 on_epoch(record)
-            if self.plan.patience and epoch - best_epoch >= self.plan.patience:
-                history.stopped = f"no lower validation loss for {self.plan.patience} epochs"
-                return
+            self.saver.save_if_due(state)
 
-    def train_batches(self, epoch: int) -> tuple[RunningMetrics, float, float]:
-        """Train one epoch; return its metrics, last learning rate and mean gradient norm."""
+    def train_batches(self) -> tuple[float, float]:
+        """Train the rest of an epoch; return its last learning rate and mean gradient norm."""
+        state, steps = self.state, self.plan.epochs * self.batches
         self.model.train()
-        metrics = RunningMetrics(unit=self.training.unit)
-        norms = []
+        state.resume_clock()
         order = batch_randomly(self.training.inputs.lengths, self.size, self.generator)
-        for number, index in enumerate(order, 1):
-            rate = learning_rate(self.plan, self.step, self.plan.epochs * self.batches)
+        for index in order[state.batch :]:
+            rate = learning_rate(self.plan, state.step, steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             batch = to_device(self.augment(make_batch(self.training, index)), self.device)
@@ -218,19 +248,20 @@ class _Run:
                 norm = self.gradients.clip(self.plan.clip_norm or math.inf)
                 if not (math.isfinite(result.loss) and math.isfinite(norm)):
                     raise diverged(
-                        f"epoch {epoch}, batch {number}: loss {result.loss}, gradient norm {norm}",
+                        f"epoch {state.epoch}, batch {state.batch + 1}: loss {result.loss}, "
+                        f"gradient norm {norm}",
                         self.model,
                         batch,
                         self.loss,
                         self.training.places_of(index),
                         self.plan,
                     )
-                self.optimizer.step()
-                metrics.add(*result)
-            self.step += 1
-            norms.append(norm)
-            self.progress.batch(number, self.batches, metrics)
-        return metrics, rate, float(np.mean(norms))
+                with self.saver.uninterrupted:
+                    self.optimizer.step()
+                    state.end_batch(result, norm)
+            self.progress.batch(state.batch, self.batches, state.metrics)
+            self.saver.save_if_due(state)
+        return learning_rate(self.plan, state.step - 1, steps), float(np.mean(state.norms))
 
     def validate(self, epoch: int) -> RunningMetrics | None:
         """Return metrics of the validation split, or None if there is none."""

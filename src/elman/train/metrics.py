@@ -5,7 +5,7 @@ Code outside this package follows a training through an `Observer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Examples
+from elman.errors import ModelFileError
 from elman.models import SequenceModel
 from elman.train.losses import Loss
 
 _PENDING = 2**14  # output values collected before they are counted at once
+_SUMS = ("loss", "correct", "count", "weight")  # of RunningMetrics
 
 
 @dataclass
@@ -63,21 +65,27 @@ class RunningMetrics:
         self._pending.append((outputs, target))
         self._pending_values += outputs.numel()
         if self._pending_values > _PENDING:
-            self._count_pending()
+            self.correct, self._squares = self._count()
+            self._pending.clear()
+            self._pending_values = 0
 
-    def _count_pending(self) -> None:
+    def _count(self) -> tuple[int, Tensor | None]:
+        """Return the correct predictions and the sums of squares, (K,), with the pending ones.
+
+        Nothing is changed: a progress display reads the metrics whenever a tenth of a second has
+        passed, and the sums of numbers must not be grouped by the clock.
+        """
         if not self._pending:
-            return
+            return self.correct, self._squares
         outputs, target = (torch.cat(part) for part in zip(*self._pending, strict=True))
         if self.unit is not None:
             squares = (outputs.double() - target.double()).square().sum(0)
-            self._squares = squares if self._squares is None else self._squares + squares
-        elif target.dim() > 1:
-            self.correct += int(((outputs > 0) == (target > 0.5)).all(-1).sum())
+            return 0, squares if self._squares is None else self._squares + squares
+        if target.dim() > 1:
+            right = ((outputs > 0) == (target > 0.5)).all(-1)
         else:
-            self.correct += int((outputs.argmax(-1) == target).sum())
-        self._pending.clear()
-        self._pending_values = 0
+            right = outputs.argmax(-1) == target
+        return self.correct + int(right.sum()), None
 
     @property
     def mean_loss(self) -> float:
@@ -87,8 +95,7 @@ class RunningMetrics:
     @property
     def accuracy(self) -> float | None:
         """Fraction of labelled sequences or steps predicted correctly; None for numbers."""
-        self._count_pending()
-        return None if self.unit is not None else self.correct / self.count
+        return None if self.unit is not None else self._count()[0] / self.count
 
     @property
     def rmse(self) -> float | None:
@@ -96,16 +103,54 @@ class RunningMetrics:
 
         Defined like scikit-learn's root_mean_squared_error.
         """
-        self._count_pending()
-        if self.unit is None or self._squares is None:
+        squares = None if self.unit is None else self._count()[1]
+        if self.unit is None or squares is None:
             return None
-        roots = (self._squares / self.count).sqrt().cpu().numpy()
+        roots = (squares / self.count).sqrt().cpu().numpy()
         return float((roots * self.unit).mean())
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the sums that are no tensors, JSON-ready, for `restore`."""
+        return {name: getattr(self, name) for name in _SUMS}
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the other sums, and the batches that are not counted yet, one by one.
+
+        Counted now, the numbers would be summed in other groups than in an unbroken training.
+        """
+        tensors = {} if self._squares is None else {"squares": self._squares}
+        for i, (outputs, target) in enumerate(self._pending):
+            tensors |= {f"outputs.{i}": outputs, f"target.{i}": target}
+        return tensors
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, Tensor],
+        sums: Mapping[str, float],
+        unit: NDArray[np.float64] | None,
+        device: torch.device,
+    ) -> RunningMetrics:
+        """Return the metrics that `to_tensors` and `to_dict` described.
+
+        Raises: ModelFileError if they do not belong together.
+        """
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        count = sum(name.startswith("outputs.") for name in tensors)
+        names = {f"{part}.{i}" for i in range(count) for part in ("outputs", "target")}
+        if set(sums) != set(_SUMS) or set(tensors) - {"squares"} != names:
+            raise ModelFileError(f"metrics: got {sorted(sums)} and {sorted(tensors)[:5]}")
+        metrics = cls(sums["loss"], int(sums["correct"]), int(sums["count"]), sums["weight"], unit)
+        metrics.weight = sums["weight"]
+        metrics._squares = tensors.get("squares")
+        metrics._pending = [(tensors[f"outputs.{i}"], tensors[f"target.{i}"]) for i in range(count)]
+        metrics._pending_values = sum(outputs.numel() for outputs, _ in metrics._pending)
+        return metrics
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: losses in nats per labelled sequence or step, accuracies in [0, 1], seconds.
+    """One epoch: losses in nats per labelled sequence or step, and accuracies in [0, 1].
 
     `loss`, `accuracy` and `rmse` are means over the epoch's batches, each computed before its
     optimizer step and with dropout. For numeric targets, `accuracy` is None, the loss is that of
@@ -113,6 +158,9 @@ class EpochRecord:
 
     `validation_*` are of the validation split. `test_*` are of the test split or a sample of it,
     which is monitored and never used for a choice; they are None at epochs without an evaluation.
+
+    `seconds` is the duration of the epoch. Model folders do not hold it, because a training that is
+    repeated must write the same bytes; it is None after loading.
     """
 
     epoch: int
@@ -122,7 +170,7 @@ class EpochRecord:
     validation_accuracy: float | None
     learning_rate: float
     gradient_norm: float
-    seconds: float
+    seconds: float | None = None
     rmse: float | None = None
     validation_rmse: float | None = None
     test_loss: float | None = None
@@ -130,9 +178,9 @@ class EpochRecord:
     test_rmse: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the metric of the task: accuracy or rmse."""
-        other = "rmse" if self.rmse is None else "accuracy"
-        return {name: value for name, value in asdict(self).items() if not name.endswith(other)}
+        """JSON-ready, with the metric of the task, accuracy or rmse, and without the duration."""
+        left_out = ("rmse" if self.rmse is None else "accuracy", "seconds")
+        return {name: value for name, value in asdict(self).items() if not name.endswith(left_out)}
 
 
 @dataclass

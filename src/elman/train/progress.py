@@ -63,6 +63,9 @@ class Progress:
     def epoch(self, record: EpochRecord) -> None:
         """Called after each epoch."""
 
+    def skip(self, record: EpochRecord) -> None:
+        """Called instead for each epoch that was done before the training was continued."""
+
 
 class Lines(Progress):
     """Plain lines: one per `every` epochs, and always the first and the last."""
@@ -88,10 +91,17 @@ class Lines(Progress):
             self._tested = record
         due = record.epoch % self.every == 0 or record.epoch in (1, self.epochs)
         self._unshown = None if due else record
-        self._seconds += record.seconds
+        self._seconds += record.seconds or 0.0
         if due:
             line = epoch_line(record, self.epochs, self._tested)
             self.write(line + self.time_left(record.epoch))
+
+    def skip(self, record: EpochRecord) -> None:
+        """Count the epoch, for the time left and the last line."""
+        if record.test_loss is not None:
+            self._tested = record
+        self._unshown = record
+        self._seconds += record.seconds or 0.0
 
     def time_left(self, epoch: int) -> str:
         """Return the time that the epochs after `epoch` will take; empty if it is under 1 s."""
@@ -110,6 +120,7 @@ class Terminal(Lines):
         super().__init__(epochs, every)
         self._bar = _rich_bar()
         self._complete = 0
+        self._skipped = 0
         self._started = time.perf_counter()
         self._drawn = 0.0
 
@@ -128,7 +139,8 @@ class Terminal(Lines):
             return
         self._drawn = now
         done = (self._complete + number / batches) / self.epochs
-        left = (now - self._started) * (1 - done) / done
+        here = done - self._skipped / self.epochs  # done since the start of this process
+        left = (now - self._started) * (1 - done) / here if here > 0 else 0.0
         epoch = min(self._complete + 1, self.epochs)
         self._bar.update(
             self._bar.task_ids[0],
@@ -142,6 +154,11 @@ class Terminal(Lines):
         """Count the epoch, and show its line if it is due."""
         self._complete = record.epoch
         super().epoch(record)
+
+    def skip(self, record: EpochRecord) -> None:
+        """Count the epoch without the time that it took."""
+        self._complete = self._skipped = record.epoch
+        super().skip(record)
 
     def time_left(self, epoch: int) -> str:
         """Return nothing, because the bar shows the time."""

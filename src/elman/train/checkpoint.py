@@ -1,0 +1,358 @@
+"""Checkpoints: a training that was cut off goes on from the last one as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman import _core, disk, files
+from elman.errors import ModelFileError, SettingsError
+from elman.models import SequenceModel
+from elman.settings import TrainingPlan
+from elman.train.optimizer import restore_state, save_state
+from elman.train.state import TrainingState, describe_changes, fingerprint, strip
+
+_FORMAT = 1
+_STATE, _TENSORS = "state.json", "state.safetensors"
+_NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
+_SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
+_WEIGHTS, _OPTIMIZER, _RANDOM = "weights.", "optimizer.", "random."
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where the checkpoints of a training are, and how often one is written.
+
+    A training continues from the newest good checkpoint in `folder` and leaves the last two there.
+
+    Args:
+        folder: made if missing; it must hold nothing but checkpoints.
+        every: seconds from one checkpoint to the next; 0 for one after every batch. They are
+            further apart if writing them would take more than 2 % of the time.
+        identity: what the caller knows of the training, in words by name. A checkpoint with another
+            identity is refused. Data, settings, initial weights and versions are added by `train`.
+        on_interrupt: whether a KeyboardInterrupt, after one more checkpoint, goes on to the caller,
+            or ends the training like early stopping as it does without checkpoints.
+        finish: train no further; use the weights that were kept up to the checkpoint.
+        say: called with each message; None for a warning.
+    """
+
+    folder: Path
+    every: float = 30.0
+    identity: Mapping[str, str] = field(default_factory=dict)
+    on_interrupt: str = "raise"
+    finish: bool = False
+    say: Callable[[str], None] | None = None
+
+
+def make_checkpoints(folder: str | Path | None, every: float) -> Checkpoints | None:
+    """Return the checkpoints of a training that Ctrl-C ends like early stopping.
+
+    Raises: SettingsError if `every` is not a number of seconds.
+    """
+    valid = isinstance(every, int | float) and not isinstance(every, bool) and 0 <= every < math.inf
+    if not valid:
+        raise SettingsError(f"checkpoint_every: got {every!r}, expected seconds, 0 or more")
+    return None if folder is None else Checkpoints(Path(folder), every, on_interrupt="stop")
+
+
+class Uninterrupted:
+    """A section of the training that SIGINT and SIGTERM wait for: no half of a step is saved."""
+
+    def __init__(self) -> None:
+        self.inside = False  # still True after an exception: the section is half done
+        self.random: dict[str, Tensor] = {}
+        self._waiting: int | None = None
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def install(self) -> None:
+        """Take over the handlers until `remove`; only the main thread is ever interrupted."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._receive)
+
+    def remove(self) -> None:
+        """Give the handlers back."""
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) == self._receive:
+                signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.inside and self._waiting is None:
+            self._waiting = number
+        else:
+            self._handlers[number](number, frame)
+
+    def __enter__(self) -> None:
+        self.inside = True
+
+    def __exit__(self, kind: object, *exception: object) -> None:
+        if kind is not None:
+            return
+        self.random = random_state()
+        self.inside = False
+        if self._waiting is not None:
+            number, self._waiting = self._waiting, None
+            self._handlers[number](number, None)
+
+
+class Saver:
+    """Restores and saves one training.
+
+    Args:
+        checkpoints: None saves nothing.
+        model, optimizer, plan: of the training.
+        identity: returns what makes the training this one and no other, in words by name.
+        unit: unit of the metrics.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        model: SequenceModel,
+        optimizer: torch.optim.Optimizer,
+        plan: TrainingPlan,
+        identity: Callable[[], dict[str, str]],
+        unit: NDArray[np.float64] | None,
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.model, self.optimizer, self.plan, self.unit = model, optimizer, plan, unit
+        self.uninterrupted = Uninterrupted()
+        self._make_identity = identity
+        self._identity: dict[str, str] = {}
+        self._initial = {} if checkpoints is None else {"the initial weights": _weights_of(model)}
+        self._begun = self._next = time.monotonic()
+        self._kept: list[Path] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Saver:
+        if self.checkpoints is not None:
+            self._stack.enter_context(files.lock(self.checkpoints.folder))
+            self._stack.callback(self.uninterrupted.remove)
+            self.uninterrupted.install()
+            self._next = self._begun + self.checkpoints.every
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The identity; computed late, because a short training never needs it."""
+        if not self._identity and self.checkpoints is not None:
+            self._identity = {
+                **self.checkpoints.identity,
+                **self._make_identity(),
+                **self._initial,
+            }
+        return self._identity
+
+    def restore(self) -> TrainingState | None:
+        """Continue from the newest good checkpoint; return None if there is none.
+
+        Raises: SettingsError if it is of another training, or the folder holds something else.
+        """
+        if self.checkpoints is None:
+            return None
+        folder, state = self.checkpoints.folder, None
+        for path in find_checkpoints(folder):
+            try:
+                tensors, values = read_checkpoint(path)
+                if changes := describe_changes(values["identity"], self.identity):
+                    raise SettingsError(
+                        f"{folder}: holds a checkpoint of another training: {changes}. Continue "
+                        "with the same data and settings, or name another folder"
+                    )
+                state = self._apply(tensors, values)
+            except ModelFileError as error:
+                self.say(f"{error}. This checkpoint is not used, but an older one if there is any")
+            else:
+                self._kept = [path]
+                if values["machine"] != _machine():
+                    self.say(
+                        f"{path}: was written on another processor ({values['machine']}, here "
+                        f"{_machine()}): the result may differ in the last bits"
+                    )
+                break
+        if self.checkpoints.finish:
+            if state is None or not state.records:
+                raise SettingsError(
+                    f"{folder}: no epoch is complete in a checkpoint there, so there are no "
+                    "weights to keep. Continue the training instead"
+                )
+            state.stopped = state.stopped or f"finished by hand after epoch {len(state.records)}"
+        return state
+
+    def _apply(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> TrainingState:
+        """Check all of a checkpoint, then set weights, optimizer and random generators."""
+        device = next(self.model.parameters()).device
+        state = TrainingState.restore(tensors, values["state"], self.unit, device)
+        own = {name: (t.shape, t.dtype) for name, t in self.model.state_dict().items()}
+        weights, random = strip(tensors, _WEIGHTS), strip(tensors, _RANDOM)
+        for found in (weights, state.kept_weights):
+            if found and {name: (t.shape, t.dtype) for name, t in found.items()} != own:
+                raise ModelFileError("the weights do not fit the network")
+        memory = strip(tensors, _OPTIMIZER)
+        if bool(memory) != bool(state.step):
+            raise ModelFileError("the state of the optimizer is missing")
+        try:
+            if memory:
+                restore_state(self.optimizer, self.plan.optimizer, memory)
+            set_random_state(random)
+        except (SettingsError, RuntimeError, TypeError, KeyError) as error:
+            raise ModelFileError(f"optimizer or random generator: {error}") from error
+        self.model.load_state_dict(weights)
+        self.uninterrupted.random = random
+        return state
+
+    def say(self, message: str) -> None:
+        """Pass a message on."""
+        if self.checkpoints is not None and self.checkpoints.say is not None:
+            self.checkpoints.say(message)
+        else:
+            warnings.warn(message, UserWarning, stacklevel=2)
+
+    def save_if_due(self, state: TrainingState) -> None:
+        """Write a checkpoint if it is time."""
+        if self.checkpoints is not None and time.monotonic() >= self._next:
+            self.save(state)
+
+    def save_last(self, state: TrainingState) -> None:
+        """Write the checkpoint of a training that has ended, unless it was short."""
+        if self.checkpoints is None or self.checkpoints.finish:
+            return
+        if self._kept or time.monotonic() - self._begun >= self.checkpoints.every:
+            self.save(state)
+
+    def save_broken_off(self, state: TrainingState, error: BaseException) -> None:
+        """Write a checkpoint of the last complete batch after an exception; never fails."""
+        if self.checkpoints is None or self.uninterrupted.inside or self.checkpoints.finish:
+            return
+        try:
+            self.save(state)
+        except (OSError, ArithmeticError, RuntimeError) as failure:
+            error.add_note(f"No checkpoint of the last batch could be written: {failure}")
+
+    def save(self, state: TrainingState) -> None:
+        """Write a checkpoint, then remove all but the last two."""
+        from safetensors.torch import save
+
+        if self.checkpoints is None:
+            return
+        started = time.monotonic()
+        tensors = {_WEIGHTS + name: t for name, t in self.model.state_dict().items()}
+        memory = save_state(self.optimizer, self.plan.optimizer) if state.step else {}
+        tensors |= {_OPTIMIZER + name: t for name, t in memory.items()}
+        random = self.uninterrupted.random or random_state()
+        tensors |= {_RANDOM + name: t for name, t in random.items()}
+        tensors |= state.to_tensors()
+        values = {
+            "format": _FORMAT,
+            "identity": self.identity,
+            "machine": _machine(),
+            "state": state.to_dict(),
+        }
+        path = self.checkpoints.folder / f"{state.step:012}"
+        with files.new_folder(path, replace=True) as folder:
+            # Cloned: safetensors refuses tensors that share memory, as views of one tensor do.
+            own = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+            files.write_file(folder / _TENSORS, save(own))
+            files.write_file(folder / _STATE, json.dumps(values, indent=1))
+            files.seal(folder)
+        self._kept = [*(kept for kept in self._kept if kept != path), path][-2:]
+        for other in find_checkpoints(self.checkpoints.folder):
+            if other not in self._kept:
+                files.remove(other)
+        now = time.monotonic()
+        share = _SHARE * (now - started) if self.checkpoints.every else 0.0
+        self._next = now + max(self.checkpoints.every, share)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Return the states of torch's global generators, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor]) -> None:
+    """Continue from the states that `random_state` returned."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, newest first, and clean up what a dead process left.
+
+    Raises: SettingsError if it holds anything else.
+    """
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise SettingsError(f"{folder}: is a file, expected a folder of checkpoints")
+    for name in {p.name[1:13] for p in folder.iterdir() if p.name.startswith(".")}:
+        if _NAME.fullmatch(name):
+            files.recover(folder / name)
+            disk.remove_abandoned(str(folder.resolve() / name))
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    strange = sorted(path.name for path in paths if not _NAME.fullmatch(path.name))
+    if strange:
+        raise SettingsError(
+            f"{folder}: holds {', '.join(strange[:3])}, expected nothing but checkpoints. Name "
+            "another folder"
+        )
+    return sorted(paths, reverse=True)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the content of state.json.
+
+    Raises: ModelFileError if the checkpoint is damaged or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    files.check_seal(path)
+    try:
+        values = json.loads((path / _STATE).read_bytes())
+        tensors = load((path / _TENSORS).read_bytes())
+    except (ValueError, RecursionError, SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path}: damaged: {error}") from error
+    parts = {"format", "identity", "machine", "state"}
+    if not isinstance(values, dict) or set(values) != parts or values["format"] != _FORMAT:
+        raise ModelFileError(f"{path}: is no checkpoint of format {_FORMAT}")
+    if not isinstance(values["identity"], dict):
+        raise ModelFileError(f"{path}: damaged: identity")
+    return tensors, values
+
+
+def _machine() -> str:
+    """What the last bits of a result may depend on besides the versions."""
+    return f"{_core.isa()}, torch {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _weights_of(model: SequenceModel) -> str:
+    return fingerprint(*model.state_dict().values())

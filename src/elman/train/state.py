@@ -1,0 +1,259 @@
+"""What a checkpoint holds: where a training is between two batches, and which training it is."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.data.batches import Examples
+from elman.data.ragged import Ragged
+from elman.errors import ModelFileError
+from elman.models import SequenceModel
+from elman.settings import TrainingPlan
+from elman.train.gradients import BatchResult
+from elman.train.metrics import EpochRecord, RunningMetrics
+from elman.train.monitor import Monitor
+
+ALL_DONE = "all epochs done"
+_KEPT, _METRICS, _NORMS = "kept.", "metrics.", "norms"
+
+
+@dataclass
+class TrainingState:
+    """All that changes from batch to batch, besides the network, optimizer and random generator.
+
+    Args:
+        metrics: of the current epoch so far.
+        order: state of the NumPy generator before it drew the order of the current epoch.
+        epoch: the current epoch, from 1; the one after the last when the training has ended.
+        batch: batches of it that are done.
+        step: batches of the training that are done.
+        norms: gradient norms of the epoch's batches.
+        seconds: time that the epoch took before `began`, the time at which its clock was started.
+        records: the epochs that are done.
+        best_loss, best_epoch: the lowest validation loss and its epoch.
+        kept_epoch, kept_weights: the epoch that `keep` names so far, and its weights.
+        stopped: why the training ended; empty while it goes on.
+    """
+
+    metrics: RunningMetrics
+    order: Mapping[str, Any]
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    norms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+    records: list[EpochRecord] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    kept_epoch: int = 0
+    kept_weights: dict[str, Tensor] = field(default_factory=dict)
+    stopped: str = ""
+
+    def end_batch(self, result: BatchResult, norm: float) -> None:
+        """Count a batch whose step is taken."""
+        self.metrics.add(*result)
+        self.norms.append(norm)
+        self.batch += 1
+        self.step += 1
+
+    def resume_clock(self) -> None:
+        """Start the clock of the epoch."""
+        self.began = time.perf_counter()
+
+    def elapsed(self) -> float:
+        """Seconds that the epoch has taken, without those in which the training was cut off."""
+        return self.seconds + time.perf_counter() - self.began
+
+    def end_epoch(
+        self, record: EpochRecord, weights: Mapping[str, Tensor], plan: TrainingPlan
+    ) -> None:
+        """Record an epoch, keep its weights if `plan.keep` says so, and see if it is the last."""
+        self.records.append(record)
+        loss = record.validation_loss
+        better = loss is not None and loss < self.best_loss
+        if loss is not None and better:
+            self.best_loss, self.best_epoch = loss, record.epoch
+        if better or plan.keep == "last":
+            # Copied for the last too: Ctrl-C may interrupt the next epoch halfway.
+            self.kept_weights = copy.deepcopy(dict(weights))
+            self.kept_epoch = record.epoch
+        self.metrics = RunningMetrics(unit=self.metrics.unit)
+        self.epoch, self.batch, self.norms, self.seconds = record.epoch + 1, 0, [], 0.0
+        if plan.patience and record.epoch - self.best_epoch >= plan.patience:
+            self.stopped = f"no lower validation loss for {plan.patience} epochs"
+        elif record.epoch == plan.epochs:
+            self.stopped = ALL_DONE
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by name; `to_dict` returns the rest."""
+        tensors = {_KEPT + name: tensor for name, tensor in self.kept_weights.items()}
+        tensors |= {_METRICS + name: t for name, t in self.metrics.to_tensors().items()}
+        tensors[_NORMS] = torch.tensor(self.norms, dtype=torch.float64)
+        return tensors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that is not a tensor, JSON-ready."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "seconds": self.elapsed() if self.batch else 0.0,
+            "best_loss": None if self.best_loss == math.inf else self.best_loss,
+            "best_epoch": self.best_epoch,
+            "kept_epoch": self.kept_epoch,
+            "stopped": self.stopped,
+            "order": dict(self.order),
+            "metrics": self.metrics.to_dict(),
+            "records": [dataclasses.asdict(record) for record in self.records],
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, Tensor],
+        values: Mapping[str, Any],
+        unit: NDArray[np.float64] | None,
+        device: torch.device,
+    ) -> TrainingState:
+        """Return the state that `to_tensors` and `to_dict` described.
+
+        Args:
+            unit: unit of the metrics.
+            device: device of the training.
+        Raises: ModelFileError if a value is missing, of another type or out of range.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            described = TypeAdapter(_Described).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ModelFileError(f"{place}: got {first['input']!r:.40}; {first['msg']}") from error
+        sums = strip(tensors, _METRICS)
+        metrics = RunningMetrics.restore(sums, described.metrics, unit, device)
+        state = cls(
+            metrics=metrics,
+            order=described.order,
+            epoch=described.epoch,
+            batch=described.batch,
+            step=described.step,
+            norms=tensors[_NORMS].tolist() if _NORMS in tensors else [],
+            seconds=described.seconds,
+            records=described.records,
+            best_loss=math.inf if described.best_loss is None else described.best_loss,
+            best_epoch=described.best_epoch,
+            kept_epoch=described.kept_epoch,
+            kept_weights={k: v.to(device) for k, v in strip(tensors, _KEPT).items()},
+            stopped=described.stopped,
+        )
+        if len(state.records) != state.epoch - 1 or len(state.norms) != state.batch:
+            raise ModelFileError(
+                f"epoch {state.epoch}, batch {state.batch}: got {len(state.records)} records and "
+                f"{len(state.norms)} gradient norms"
+            )
+        return state
+
+
+@dataclass(frozen=True)
+class _Described:
+    """Types of the values of `TrainingState.to_dict`."""
+
+    epoch: int
+    batch: int
+    step: int
+    seconds: float
+    best_loss: float | None
+    best_epoch: int
+    kept_epoch: int
+    stopped: str
+    order: dict[str, Any]
+    metrics: dict[str, float]
+    records: list[EpochRecord]
+
+
+def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, by name without the prefix."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return in words what differs between two identities; empty if nothing does."""
+    changes = []
+    for name in {**before, **now}:
+        old, new = before.get(name, "absent"), now.get(name, "absent")
+        if old == new:
+            continue
+        fingerprint = len(old) == 64 or len(new) == 64
+        changes.append(f"{name} changed" if fingerprint else f"{name} was {old} and is {new}")
+    return "; ".join(changes)
+
+
+def fingerprint(*arrays: Any) -> str:
+    """Return the SHA-256 of arrays, tensors and ragged arrays with their types and shapes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if isinstance(array, Tensor):
+            array = array.detach().cpu().numpy()
+        if isinstance(array, Ragged):
+            digest.update(fingerprint(array.values, array.offsets, array.static).encode())
+        elif array is None:
+            digest.update(b"none")
+        else:
+            array = np.ascontiguousarray(array)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def identify(
+    training: Examples,
+    validation: Examples | None,
+    monitor: Monitor | None,
+    plan: TrainingPlan,
+    model: SequenceModel,
+    class_weight: NDArray[np.float64] | None,
+    *,
+    native: bool,
+) -> dict[str, str]:
+    """Return what makes a training this one and no other, in words by name.
+
+    Args:
+        native: whether the gradients are computed by native calls.
+    """
+    from elman import __version__
+
+    identity = {"elman": __version__, "torch": torch.__version__}
+    identity["gradients"] = "native" if native else "by autograd"
+    # The native calls give the same bits for any number of threads. The effort has chosen other
+    # settings, which are compared.
+    ignored = {"effort", "threads"} if native else {"effort"}
+    for name, value in (dataclasses.asdict(plan) | dataclasses.asdict(model.config)).items():
+        if name not in ignored:
+            identity[name] = str(value)
+    splits = {
+        "the training split": training,
+        "the validation split": validation,
+        "the test split": None if monitor is None else monitor.examples,
+    }
+    for name, split in splits.items():
+        if split is not None:
+            identity[name] = fingerprint(split.inputs, split.target, split.weight, split.unit)
+    if monitor is not None:
+        identity["epochs between evaluations of the test split"] = str(monitor.every)
+    if class_weight is not None:
+        identity["class weights"] = fingerprint(class_weight)
+    return identity
