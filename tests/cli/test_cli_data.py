@@ -42,7 +42,7 @@ def test_faults_are_listed(elman, tmp_path):
 
 def test_no_torch_is_imported(files):
     code = (
-        "import sys; from elman.cli import cli; "
+        "import sys; from elman.cli.commands import cli; "
         f"cli.main(['data', {str(files / 'text.csv')!r}], standalone_mode=False); "
         "print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
     )

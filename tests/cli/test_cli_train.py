@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from elman import _core
-from elman.cli import cli
+from elman.cli.commands import cli
+from elman.cli.signals import NOTHING_WRITTEN
 from elman.data.builtin import BUILTIN_TASKS
 from elman.evaluate import Check
 from elman.settings import list_settings
@@ -284,7 +285,7 @@ def test_an_interrupt_before_anything(elman, files, tmp_path, monkeypatch):
     monkeypatch.setattr("elman.train.gradients.OneCall.__call__", stop)
     done = elman("train", files / "text.csv")
     assert done.code == 130
-    assert done.err.strip() == "Interrupted. Nothing was written."
+    assert done.err.strip() == f"Interrupted {NOTHING_WRITTEN}"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,182 +1,33 @@
-"""The command `elman`. The module of a subcommand is imported only when it is called."""
+"""The command `elman`: how it starts and ends. The subcommands are in `elman.cli.commands`."""
 
 from __future__ import annotations
 
-import importlib
-import io
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NoReturn
 
-import click
-
-from elman.errors import ElmanError, NonFiniteError, find_nearest, nearest
-
-_COMMANDS = {
-    "train": "Train a network on labelled sequences, evaluate it and plot the results.",
-    "evaluate": "Evaluate a trained model on other labelled data.",
-    "predict": "Predict sequences with a trained model.",
-    "explain": "Explain a trained network's prediction for one sequence.",
-    "data": "Describe a data file, how it is read, and what is wrong with it.",
-    "check": "Check that predictions do not depend on padding or batch.",
-    "tasks": "List the built-in tasks.",
-    "info": "Show which kernels, threads and devices are used here, and why.",
-    "help": "Show this page, or that of a command.",
-    "version": "Show the version.",
-}
-
-
-class _Group(click.Group):
-    """Click group that imports only the command that is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        if cmd_name in _INLINE:
-            return _INLINE[cmd_name]
-        module = importlib.import_module(f"elman.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            raise _no_such_command(args[0])
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-def _no_such_command(name: str) -> click.UsageError:
-    hint = nearest(name, _COMMANDS) or f" Expected one of {', '.join(_COMMANDS)}."
-    if Path(name).exists():
-        hint = f" To train on the file: elman train {name}"
-    return click.UsageError(f"No such command {name!r}.{hint}")
-
-
-@click.command("help")
-@click.argument("command", required=False)
-@click.pass_context
-def _help(ctx: click.Context, command: str | None) -> None:
-    """Show the page of COMMAND, or the list of commands."""
-    assert ctx.parent is not None  # it is a command of the group
-    if command is None:
-        click.echo(ctx.parent.get_help())
-        return
-    found = cli.get_command(ctx.parent, command)
-    if found is None:
-        raise _no_such_command(command)
-    click.echo(found.get_help(click.Context(found, info_name=command, parent=ctx.parent)))
-
-
-@click.command("version")
-def _version() -> None:
-    """Show the version of elman."""
-    click.echo(f"elman {version('elman')}")
-
-
-_INLINE = {"help": _help, "version": _version}
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(
-    None, "-v", "-V", "--version", package_name="elman", message="elman %(version)s"
-)
-def cli() -> None:
-    """Recurrent neural networks for labelled sequences.
-
-    \b
-    elman train digits                  built-in real data
-    elman train train.csv               your own: CSV, JSON lines, Parquet, arrays, ...
-    elman data train.csv                what is in the file
-    elman evaluate RUN other.csv
-    elman predict RUN new.csv -o predictions.csv
-    elman explain RUN new.csv --row 17
-    """
+from elman.cli import signals, streams
 
 
 def main() -> None:
     """Run the command; user errors print one message and exit with 2, a diverged run with 1."""
-    _use_unicode()
-    try:
-        cli.main(prog_name="elman", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):
-            error = click.UsageError(
-                f"No such option {error.option_name!r}.{_nearest_option(error)}", error.ctx
-            )
-        error.show()
-        sys.exit(error.exit_code)
-    except NonFiniteError as error:
-        _end(f"Error: {error}", error, 1)
-    except ElmanError as error:
-        _end(f"Error: {error}", error, 2)
-    except (KeyboardInterrupt, click.Abort) as error:
-        cause = error.__cause__ or error
-        nothing = "" if hasattr(cause, "__notes__") else " Nothing was written."
-        _end(f"Interrupted.{nothing}", cause, 130)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        _end(f"Error: {place}{error.strerror or error}", error, 2)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        _end(f"Error: not enough memory: {error}. Use a smaller network, or batch_size", error, 2)
-
-
-def _nearest_option(error: click.NoSuchOption) -> str:
-    """Return ` Did you mean '--x'?` for the nearest option, or an empty string."""
-    options = [o for p in error.ctx.command.params for o in p.opts] if error.ctx else []
-    by_name = {option.lstrip("-").replace("-", "_"): option for option in options}
-    found = find_nearest(error.option_name.lstrip("-").replace("-", "_"), by_name)
-    return "" if found is None else f" Did you mean {by_name[found]!r}?"
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Defer Ctrl-C during imports: an interrupted import leaves torch and NumPy unusable."""
-    signals: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    ours = (
-        before is signal.default_int_handler
-        and threading.current_thread() is threading.main_thread()
-    )
-    if ours:
-        signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
-    if signals:
-        raise KeyboardInterrupt
-
-
-def _end(message: str, error: BaseException, code: int) -> NoReturn:
-    """Print the error and the notes that the run folder added to it, then exit."""
-    click.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
-    sys.exit(code)
-
-
-def _use_unicode() -> None:
-    """Refuse names that are not UTF-8; print characters the terminal cannot encode as escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    for word in sys.argv[1:]:
+    # Before click is imported, which takes a tenth of a second.
+    with signals.handled() as received, streams.guarded():
         try:
-            word.encode()
-        except UnicodeEncodeError:
-            click.echo(f"Error: {word!r} is not UTF-8. Rename the file", err=True)
-            sys.exit(2)
+            from elman.cli.commands import run_command
+
+            code = run_command()
+        except streams.ReaderLeftError:
+            code = 141  # as a shell reports a program that SIGPIPE ended
+        except KeyboardInterrupt as error:
+            code = received.say(error)
+        except SystemExit:
+            if received.received is None:
+                raise
+            code = received.exit_code
+        except Exception as error:
+            if received.received is None:
+                raise
+            code = received.say(error)  # compiled code may report the interruption as its own error
+        else:
+            if code and received.received is not None:
+                code = received.say(None)
+    sys.exit(code)

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.signals import uninterrupted
 
 
 @click.command("check")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elman.cli.options import data_argument, guessing_options
+from elman.cli.signals import uninterrupted
 
 if TYPE_CHECKING:
     from elman.data.text import Unit
@@ -32,7 +33,8 @@ def command(
 
     Nothing is trained and nothing is written. Every fault of the file is listed.
     """
-    from elman.data import BUILTIN_TASKS, Dataset, load_task, read, summarize, summary_text
+    with uninterrupted():
+        from elman.data import BUILTIN_TASKS, Dataset, load_task, read, summarize, summary_text
     from elman.data.builtin import split_name
     from elman.errors import SettingsError
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.signals import uninterrupted, when_ended
+from elman.cli.streams import output_is_secondary
 
 
 @click.command("evaluate")
@@ -42,6 +43,7 @@ def command(
     Prints the metrics, and writes report.html, the page that `elman train` writes too, with the
     metrics, predictions and plots.
     """
+    output_is_secondary()
     with uninterrupted():
         from elman.runs.evaluation import evaluate
 
@@ -54,6 +56,7 @@ def command(
         diagnostics=diagnostics,
         command=shlex.join(["elman", *sys.argv[1:]]),
     )
+    when_ended(lambda: f"after the evaluation was written to {folder}")
     click.echo(f"{report}\n")
     for note in notes:
         click.echo(note)

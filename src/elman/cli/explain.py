@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from elman.cli import uninterrupted
 from elman.cli.options import Choice, data_argument, model_argument, reading_options
+from elman.cli.signals import uninterrupted, when_ended
+from elman.cli.streams import output_is_secondary
 from elman.settings import READING_SETTINGS
 
 _METHODS = ("integrated_gradients", "gradient_x_input", "occlusion")
@@ -104,6 +105,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **values:
     summary with all findings, and writes a page with all figures. What is being computed is shown
     on the standard error output; --no-memory and --no-diagnosis leave out the slowest parts.
     """
+    output_is_secondary()
     with uninterrupted():
         from elman.runs.explanation import ExplainOptions, explain
 
@@ -117,6 +119,7 @@ def command(model: Path, data: str, out: Path | None, overwrite: bool, **values:
     explanation, folder, notes = explain(
         model, data, options, explain_options, out, overwrite, progress
     )
+    when_ended(lambda: f"after the explanation was written to {folder}")
     click.echo(f"{explanation}\n")
     for note in notes:
         click.echo(note)

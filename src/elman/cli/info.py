@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from elman.cli import uninterrupted
+from elman.cli.signals import uninterrupted
 
 # Processor features each instruction set's kernels need; csrc/dispatch.cpp checks the same.
 _NEEDS = {

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from elman.cli import uninterrupted
 from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.signals import uninterrupted, when_ended
+from elman.cli.streams import output_is_secondary
 from elman.runs.prediction_files import WRITABLE, prediction_format
 
 
@@ -33,13 +34,16 @@ def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -
     path = None if out == "-" else Path(out)
     if path is not None:
         prediction_format(path, overwrite)  # before torch is imported, which takes seconds
+        output_is_secondary()
     with uninterrupted():
         from elman.runs.evaluation import predict
 
     predictions, notes = predict(model, data, options, path, overwrite)
     if path is None:
+        when_ended(lambda: "while the predictions were printed; they may be incomplete")
         click.echo(predictions.to_csv(), nl=False)
     else:
+        when_ended(lambda: f"after the predictions were written to {path}")
         click.echo(f"{len(predictions):,} sequences predicted, written to {path}")
     for note in notes:
         click.echo(note, err=path is None)

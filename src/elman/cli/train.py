@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from elman.cli import uninterrupted
 from elman.cli.options import setting_options
+from elman.cli.signals import uninterrupted, when_ended
+from elman.cli.streams import output_is_secondary
 from elman.formats import READABLE
 from elman.settings import list_settings
 
@@ -62,6 +63,7 @@ def command(
         click.echo(to_toml(settings), nl=False)
         return
 
+    output_is_secondary()
     with uninterrupted():
         from elman.runs.experiment import run
 
@@ -77,6 +79,7 @@ def command(
         verbose=0 if quiet else log_every,
         echo=echo,
     )
+    when_ended(lambda: f"after the run was written to {done.folder}")
     echo(f"\n{done.reports['test']}\n\n{done.result}")
     echo(
         f"{done.seconds:.1f} s. Everything is in {done.folder}; open {done.folder / 'report.html'}"
