@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,20 @@ def seal(folder: str | Path) -> None:
     """
     names = [name for name in _files_in(Path(folder)) if name != MANIFEST]
     files = {name: _measure(Path(folder) / name) for name in sorted(names)}
-    text = json.dumps({"format": _FORMAT, "files": files}, indent=2, ensure_ascii=False)
-    write_file(Path(folder) / MANIFEST, text + "\n")
+    write_file(Path(folder) / MANIFEST, _to_text(files))
+
+
+def make_manifest(files: Mapping[str, bytes]) -> bytes:
+    """Return the content of the manifest.json that `seal` would write for these files."""
+    entries = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in sorted(files.items())
+    }
+    return _to_text(entries).encode()
+
+
+def _to_text(entries: Mapping[str, Any]) -> str:
+    return json.dumps({"format": _FORMAT, "files": entries}, indent=2, ensure_ascii=False) + "\n"
 
 
 def check_seal(
@@ -62,8 +74,22 @@ def check_seal(
         may_differ: files that may be changed by hand, such as README.md.
     Returns: those of `may_differ` that were changed or are missing.
     """
+    with _reading(folder, error):
+        sums, changed = check_names(folder, error, may_differ=may_differ)
+        for name, expected in sums.items():
+            if name in changed or _measure(Path(folder) / name)["sha256"] == expected:
+                continue
+            if name not in may_differ:
+                raise damaged(Path(folder) / name, error)
+            changed.append(name)
+        return changed
+
+
+@contextmanager
+def _reading(folder: str | Path, error: type[ElmanError]) -> Iterator[None]:
+    """Turn an OSError of the block into `error`, which names what cannot be read."""
     try:
-        return _check_files(Path(folder), error, may_differ)
+        yield
     except OSError as problem:
         if isinstance(problem, ElmanError):
             raise
@@ -71,9 +97,21 @@ def check_seal(
         raise error(f"{place}: cannot be read: {problem.strerror or problem}") from problem
 
 
-def _check_files(folder: Path, error: type[ElmanError], may_differ: Collection[str]) -> list[str]:
-    listed = _read_manifest(folder, error)
-    present = _files_in(folder, error)
+def check_names(
+    folder: str | Path,
+    error: type[ElmanError] = ModelFileError,
+    *,
+    may_differ: Collection[str] = (),
+) -> tuple[dict[str, str], list[str]]:
+    """Check names, kinds and sizes of the files of a sealed folder; arguments as `check_seal`.
+
+    For a caller that reads the files anyway, and compares the sums of what it has read.
+
+    Returns: the expected SHA-256 of each file, and those of `may_differ` of another size.
+    """
+    folder = Path(folder)
+    with _reading(folder, error):
+        listed, present = _read_manifest(folder, error), _files_in(folder, error)
     changed = []
     if besides := sorted(set(present) - set(listed) - {MANIFEST}):
         raise error(
@@ -93,16 +131,15 @@ def _check_files(folder: Path, error: type[ElmanError], may_differ: Collection[s
                 f"{folder / name}: damaged: has {size:,} bytes, expected {entry['bytes']:,} "
                 f"({MANIFEST}). Save it again, or copy the folder again"
             )
-    for name, entry in listed.items():
-        if name in changed or _measure(folder / name)["sha256"] == entry["sha256"]:
-            continue
-        if name not in may_differ:
-            raise error(
-                f"{folder / name}: damaged: its content is not that which was written (SHA-256 "
-                f"in {MANIFEST}). Save it again, or copy the folder again"
-            )
-        changed.append(name)
-    return changed
+    return {name: entry["sha256"] for name, entry in listed.items()}, changed
+
+
+def damaged(path: Path, error: type[ElmanError] = ModelFileError) -> ElmanError:
+    """Return the error for a file whose content is not what its manifest.json lists."""
+    return error(
+        f"{path}: damaged: its content is not that which was written (SHA-256 in {MANIFEST}). "
+        "Save it again, or copy the folder again"
+    )
 
 
 def _files_in(folder: Path, error: type[ElmanError] = ModelFileError) -> dict[str, int]:

@@ -46,10 +46,7 @@ def read_file(path: Path, most: int) -> bytes:
     Raises: ModelFileError for anything else: a link, a directory, a pipe, a device, a larger file.
     """
     with open_file(path, most) as file:
-        data = file.read(most + 1)
-    if len(data) > most:  # it has grown since it was opened
-        raise ModelFileError(f"{path}: more than {most:,} bytes, expected at most that many")
-    return data
+        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def open_file(path: Path, most: int) -> typing.BinaryIO:
@@ -100,12 +97,7 @@ def parse_json(data: bytes, place: str, around: int = 0) -> Any:
     Raises: ModelFileError if it is not valid JSON, has a key twice in one object, NaN or Infinity,
         or would take up more memory than twice all these files and 48 MiB.
     """
-    needed, limit = _memory(data), 2 * (len(data) + around) + _SPARE
-    if needed > limit:
-        raise ModelFileError(
-            f"{place}: would take up {needed / 2**20:,.0f} MiB of memory, expected at most "
-            f"{limit / 2**20:,.0f} MiB for files of this size. It is damaged or not elman's"
-        )
+    refuse_bomb(data, place, around)
     try:
         return json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
@@ -114,6 +106,16 @@ def parse_json(data: bytes, place: str, around: int = 0) -> Any:
         raise ModelFileError(f"{place}: not valid JSON: nested too deeply") from None
     except ValueError as error:  # covers bad UTF-8, duplicate keys and integers of 5,000 digits
         raise ModelFileError(f"{place}: not valid JSON: {error!s:.200}") from None
+
+
+def refuse_bomb(data: bytes, place: str, around: int = 0) -> None:
+    """Raise ModelFileError if a JSON text would unfold to too much; arguments as `parse_json`."""
+    needed, limit = _memory(data), 2 * (len(data) + around) + _SPARE
+    if needed > limit:
+        raise ModelFileError(
+            f"{place}: would take up {needed / 2**20:,.0f} MiB of memory, expected at most "
+            f"{limit / 2**20:,.0f} MiB for files of this size"
+        )
 
 
 def _memory(data: bytes) -> int:
@@ -171,7 +173,7 @@ def read_as(kind: Any, value: Any, place: str) -> Any:
 
     Args:
         kind: str, int, float, bool, None, Literal, a union, `tuple[X, ...]`, `list[X]`,
-            `dict[str, X]`, or a dataclass with fields of such types.
+            `dict[str, X]`, Any, or a dataclass with fields of such types.
         value: as `parse_json` returns it.
         place: file and keys, for messages: `config.json: history`.
     Raises: ModelFileError with the place of the first fault.
@@ -204,7 +206,9 @@ def read_as(kind: Any, value: Any, place: str) -> Any:
 
 
 def _read_plain(kind: Any, value: Any, place: str) -> Any:
-    """Return text, a number, true, false or null."""
+    """Return text, a number, true, false or null, or for Any the value as it is."""
+    if kind is Any:
+        return value
     kind = types.NoneType if kind is None else kind
     if type(value) is int and not -_INT64 <= value < _INT64:
         refuse(place, value, "a number below 2^63")

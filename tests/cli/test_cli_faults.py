@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import SMALL
 
+from elman.files import seal
+
 TEXT = "text,label\n" + "".join(f"{w} day,{c}\n" for w, c in [("good", "x"), ("bad", "y")] * 10)
 
 
@@ -236,7 +238,7 @@ DAMAGE = {
     "another estimator": lambda m: edit(m, "estimator", "subprocess.Popen"),
     "another parameter": lambda m: edit(m, "parameters", {"hiden_size": 3}),
     "another network": lambda m: edit(m, "model", {"cell": "x"}),
-    "other classes": lambda m: edit(m, "classes", ["x"]),
+    "other classes": lambda m: edit(m, "target", {"classes": ["x"]}),
     "another layout": lambda m: edit(m, "layout", {"format": "xml"}),
 }
 
@@ -244,6 +246,7 @@ DAMAGE = {
 def edit(model, key, value):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, key: value}))
+    seal(model)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

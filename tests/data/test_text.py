@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from elman import SequenceClassifier, load
 from elman.data.text import RULE, Unit, choose_unit, split_texts, token_places
 from elman.errors import ModelFileError
+from elman.files import seal
 
 # A text and its words, divided by |.
 WORDS = [
@@ -176,6 +177,7 @@ def test_a_model_keeps_its_rule(tmp_path: Path) -> None:
     assert config["encoder"]["rule"] == RULE
     config["encoder"]["rule"] = "another"
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    seal(tmp_path / "m")
     with pytest.raises(ModelFileError, match="split by 'another'"):
         load(tmp_path / "m")
 

@@ -22,7 +22,7 @@ from elman.data.dataset import Layout
 from elman.data.faults import list_names
 from elman.data.ragged import category_names, is_number_or_gap
 from elman.data.units import unit_of
-from elman.errors import DataError, SettingsError, ShapeError
+from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
 
 ColumnRole = Literal["steps", "channels"]
 
@@ -46,6 +46,20 @@ class Columns:
     names: tuple[str, ...] | None = None
     units: tuple[str | None, ...] = ()
     category_values: tuple[tuple[str, ...], ...] = ()
+
+    def check(self, place: str) -> None:
+        """Raise ModelFileError if the parts, from a model file, do not belong to each other."""
+        names = () if self.names is None else self.names
+        parts = (names, self.units, *((self.category_values,) if self.what == "channels" else ()))
+        if self.what is None and (self.count is not None or names or self.units):
+            raise ModelFileError(f"{place}: columns: names, units or a count of no columns")
+        if any(part and len(part) != self.count for part in parts):
+            raise ModelFileError(
+                f"{place}: columns: count is {self.count}, but there are {list(map(len, parts))} "
+                "entries"
+            )
+        if len(set(names)) < len(names):
+            raise ModelFileError(f"{place}: columns: a name occurs twice")
 
     @property
     def channel_names(self) -> tuple[str, ...]:

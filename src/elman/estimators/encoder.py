@@ -21,7 +21,7 @@ from elman.data.ragged import (
     extract_numbers,
     first_gap,
 )
-from elman.data.text import RULE, UNITS, Unit, choose_unit
+from elman.data.text import RULE, Unit, choose_unit
 from elman.errors import DataError, ModelFileError
 from elman.estimators.columns import name_as_known
 from elman.estimators.inputs import (
@@ -36,8 +36,9 @@ from elman.estimators.inputs import (
     refuse_other_channels,
     take_rows,
 )
-from elman.estimators.static import StaticEncoder
+from elman.estimators.static import StaticEncoder, restore_scaling
 from elman.models.model import FIRST_TOKEN, UNKNOWN
+from elman.untrusted import read_as, show
 
 Floats = NDArray[np.float64]
 
@@ -332,17 +333,12 @@ class Encoder:
         if self.kind in ("tokens", "text"):
             split = {"unit": self.unit, "rule": RULE if self.unit else None}
             return {"kind": self.kind, **split, "vocabulary": list(self.vocabulary), **features}
-        state: dict[str, Any] = {
-            **features,
-            "kind": self.kind,
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
-            "fill": [None if np.isnan(value) else value for value in self.fill.tolist()],
-        }
+        numbers = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        fill = [None if np.isnan(value) else value for value in self.fill.tolist()]
+        state: dict[str, Any] = {**features, "kind": self.kind, **numbers, "fill": fill}
         if self.kind == "mixed":
-            state["categories"] = [
-                {"column": c, "names": list(known)} for c, known in self.categories.items()
-            ]
+            state["category_columns"] = list(self.categories)
+            state["category_names"] = [list(known) for known in self.categories.values()]
         return state
 
     @classmethod
@@ -351,36 +347,41 @@ class Encoder:
 
         Raises: ModelFileError if an entry is missing or has the wrong form.
         """
-        try:
-            kind = values["kind"]
-            static = StaticEncoder.from_dict(values["static"]) if "static" in values else None
-            if kind in ("numbers", "mixed"):
-                mean, scale = (np.array(values[k], dtype=np.float64) for k in ("mean", "scale"))
-                if mean.shape != scale.shape or not (np.isfinite(mean).all() and (scale > 0).all()):
-                    raise ValueError("mean and scale: expected as many numbers, scale above 0")
-                fill = np.array(values.get("fill", [None] * len(mean)), dtype=np.float64)
-                if fill.shape != mean.shape or np.isinf(fill).any():
-                    raise ValueError("fill: expected a number or null for each channel")
-                categories = {
-                    int(entry["column"]): _numbered(map(str, entry["names"]))
-                    for entry in (values["categories"] if kind == "mixed" else ())
-                }
-                if not set(categories) <= set(range(len(mean) + len(categories))):
-                    raise ValueError("categories: expected different columns of X")
-                own: Any = {"mean": mean, "scale": scale, "fill": fill, "categories": categories}
-                return cls(kind, **own, names=names, static=static)
-            unit = values["unit"]
-            if (kind, unit) not in (("tokens", None), *(("text", u) for u in UNITS)):
-                raise ValueError(f"kind {kind!r} with unit {unit!r}")
-            if unit is not None and values["rule"] != RULE:
-                raise ValueError(
-                    f"text was split by {values['rule']!r}, and this elman by {RULE!r}"
-                )
-            vocabulary = _numbered(map(str, values["vocabulary"]))
-            return cls(kind, unit=unit, vocabulary=vocabulary, static=static)
-        except (KeyError, TypeError, ValueError) as error:
-            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ModelFileError(f"encoder: {detail}") from error
+        place = "config.json: encoder"
+        saved = read_as(_SavedEncoder, values, place)
+        mean, scale, fill = restore_scaling(saved.mean, saved.scale, saved.fill, place)
+        known = map(_numbered, saved.category_names)
+        categories = dict(zip(saved.category_columns, known, strict=False))
+        vocabulary = _numbered(saved.vocabulary)
+        static = None if saved.static is None else StaticEncoder.from_dict(saved.static)
+        numbers = (mean, scale, fill)
+        encoder = cls(saved.kind, saved.unit, *numbers, vocabulary, categories, names, static)
+        if (saved.kind == "text") != (saved.unit is not None):
+            raise ModelFileError(f"{place}: kind {saved.kind!r} with unit {saved.unit!r}")
+        if saved.rule != (RULE if saved.unit else None):
+            raise ModelFileError(
+                f"{place}: text was split by {show(saved.rule)}, and this elman by {RULE!r}"
+            )
+        columns = set(range(len(mean) + len(categories)))
+        if encoder.to_dict() != values or not set(categories) <= columns:
+            raise ModelFileError(f"{place}: a name twice, or entries that are not of {saved.kind}")
+        return encoder
+
+
+@dataclass(frozen=True)
+class _SavedEncoder:
+    """What config.json holds of an Encoder; each kind has only some of it."""
+
+    kind: InputKind
+    unit: Unit | None = None
+    rule: str | None = None
+    vocabulary: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    fill: tuple[float | None, ...] = ()
+    category_columns: tuple[int, ...] = ()
+    category_names: tuple[tuple[str, ...], ...] = ()
+    static: dict[str, Any] | None = None
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int]:
@@ -394,5 +395,5 @@ def _by_frequency(names: list[str]) -> dict[str, int]:
 
 
 def _name_columns(count: int, names: Sequence[str]) -> list[str]:
-    """Return quoted column names, or column numbers if there are not `count` names."""
+    """Quoted column names, or column numbers if there are not `count` names."""
     return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))

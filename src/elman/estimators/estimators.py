@@ -16,13 +16,16 @@ from sklearn.utils import Tags
 from torch import Tensor
 
 from elman.data.ragged import Ragged, flatten, is_labelled
-from elman.errors import DataError, ModelFileError, nearest
+from elman.errors import DataError, ElmanError, ModelFileError, nearest
 from elman.estimators.base import SequenceEstimator
 from elman.estimators.labels import known_labels, refuse_other_lengths
 from elman.estimators.parameters import document_parameters
+from elman.estimators.storage import SavedEstimator, read_network
 from elman.estimators.targets import ClassTarget, MultilabelTarget, NumericTarget, Target
 from elman.estimators.weights import sample_weights
 from elman.models import load_folder
+from elman.models.storage import CONFIG
+from elman.untrusted import read_as, refuse, show
 
 
 class ClassPredictor(SequenceEstimator):
@@ -300,27 +303,30 @@ def load(folder: str | Path) -> Estimator:
     tensors, config = load_folder(Path(folder))
     try:
         return _restore(tensors, config)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
-        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelFileError(f"{folder}: the model cannot be used: {detail}") from error
+    except ElmanError as error:
+        raise ModelFileError(f"{folder}: the model cannot be used: {error}") from error
 
 
 def _restore(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Estimator:
-    if config["estimator"] not in ESTIMATORS:
+    saved = read_as(SavedEstimator, config, CONFIG)
+    if saved.estimator not in ESTIMATORS:
         raise ModelFileError(
-            f"config.json: estimator {config['estimator']!r}, expected one of "
-            f"{', '.join(ESTIMATORS)}"
+            f"{CONFIG}: estimator {show(saved.estimator)}, expected one of {', '.join(ESTIMATORS)}"
         )
-    kind = ESTIMATORS[config["estimator"]]
-    parameters = inspect.signature(kind).parameters
-    for name in config["parameters"]:
-        if name not in parameters:
+    kind = ESTIMATORS[saved.estimator]
+    accepted, parameters = inspect.signature(kind).parameters, dict[str, Any](saved.parameters)
+    for name in parameters:
+        if name not in accepted:
             raise ModelFileError(
-                f"config.json: parameters: {name}: no such parameter.{nearest(name, parameters)}"
+                f"{CONFIG}: parameters: {show(name)}: no such parameter.{nearest(name, accepted)}"
             )
-    estimator = kind(**config["parameters"])
-    if not isinstance(estimator.random_state, int | None):
-        raise ModelFileError(f"config.json: random_state {estimator.random_state!r}")
-    estimator.restore(tensors, config)
-    estimator.check_parameters(estimator.model_.config.readout)
+    estimator = kind(**parameters)
+    seed: Any = estimator.random_state
+    if not isinstance(seed, int | None):
+        refuse(f"{CONFIG}: parameters: random_state", seed, "a whole number or null")
+    for name in ("verbose", "warm_start"):  # the others are checked by `check_parameters`
+        if not isinstance(value := getattr(estimator, name), int):
+            refuse(f"{CONFIG}: parameters: {name}", value, "a whole number, true or false")
+    estimator.check_parameters(read_network(saved.model).readout)
+    estimator.restore(tensors, saved)
     return estimator

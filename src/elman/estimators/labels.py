@@ -5,8 +5,10 @@ A step that is not labelled is None among labels and NaN among numbers; see `is_
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +18,9 @@ from sklearn.utils.validation import column_or_1d
 
 from elman.data.ragged import NOT_LABELLED, Ragged, flatten, is_labelled, sequences_with_labels
 from elman.data.unlabelled import find_gaps, find_unlabelled, is_real
-from elman.errors import DataError, ShapeError
+from elman.errors import DataError, ModelFileError, ShapeError
 from elman.estimators.conversions import to_array
+from elman.untrusted import read_as, show
 
 Labels = NDArray[Any] | Ragged
 _SEVERAL = (set, frozenset, list, tuple, np.ndarray)
@@ -95,6 +98,35 @@ def as_labels(y: Any, name: str) -> NDArray[Any]:
         raise DataError(
             f"{name} holds {labels.dtype}",
             remedy="Expected classes: strings, whole numbers or truth values.",
+        )
+    return labels
+
+
+# NumPy's types of labels, beside text, and Python's.
+_TYPES: dict[str, type] = {"bool": bool, "float16": float, "float32": float, "float64": float}
+_TYPES |= {f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)}
+
+
+@dataclass(frozen=True)
+class _SavedLabels:
+    classes: tuple[Any, ...]
+    classes_type: str
+
+
+def restore_labels(values: Any, place: str) -> NDArray[Any]:
+    """Return sorted labels, (K,), of a model file. Raises ModelFileError naming `place`."""
+    saved = read_as(_SavedLabels, values, place)
+    text = re.fullmatch(r"str\d{1,12}", saved.classes_type)
+    kind = str if text else _TYPES.get(saved.classes_type)
+    if not saved.classes or any(type(label) is not kind for label in saved.classes):
+        raise ModelFileError(f"{place}: classes: expected labels of {show(saved.classes_type)}")
+    try:
+        labels = np.array(saved.classes, dtype=None if text else saved.classes_type)
+    except OverflowError:
+        raise ModelFileError(f"{place}: classes: not all are {saved.classes_type}") from None
+    if not labels.tolist() == np.unique(labels).tolist() == list(saved.classes):
+        raise ModelFileError(
+            f"{place}: classes: expected different {saved.classes_type} in ascending order"
         )
     return labels
 

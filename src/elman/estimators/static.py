@@ -25,6 +25,7 @@ from elman.errors import DataError, ModelFileError, SettingsError, ShapeError, n
 from elman.estimators.columns import name_as_known
 from elman.estimators.containers import frame_of
 from elman.estimators.inputs import fit_numbers
+from elman.untrusted import read_as
 
 if TYPE_CHECKING:
     from elman.estimators.encoder import Encoder
@@ -181,20 +182,43 @@ class StaticEncoder:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StaticEncoder:
         """Restore an encoder from `to_dict`; raises ModelFileError for a damaged entry."""
-        try:
-            mean, scale, fill = (
-                np.array(values[key], dtype=np.float64) for key in ("mean", "scale", "fill")
-            )
-            categories = tuple(tuple(map(str, known)) for known in values["categories"])
-            names = tuple(map(str, values["names"]))
-            if not mean.shape == scale.shape == fill.shape == (len(names) - len(categories),):
-                raise ValueError("mean, scale and fill: expected one value for each number")
-            if not (np.isfinite(mean).all() and (scale > 0).all()):
-                raise ValueError("mean and scale: expected finite numbers, scale above 0")
-        except (KeyError, TypeError, ValueError) as error:
-            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ModelFileError(f"encoder: static: {detail}") from error
-        return cls(names, mean, scale, fill, categories)
+        place = "config.json: encoder: static"
+        saved = read_as(_SavedStatic, values, place)
+        mean, scale, fill = restore_scaling(saved.mean, saved.scale, saved.fill, place)
+        if len(saved.names) != len(mean) + len(saved.categories):
+            raise ModelFileError(f"{place}: expected a name for each number and each category")
+        if len(set(saved.names)) < len(saved.names):
+            raise ModelFileError(f"{place}: names: a name occurs twice")
+        for known in saved.categories:
+            if not known or len(set(known)) < len(known):
+                raise ModelFileError(f"{place}: categories: expected some, each once")
+        return cls(saved.names, mean, scale, fill, saved.categories)
+
+
+@dataclass(frozen=True)
+class _SavedStatic:
+    """What config.json holds of a StaticEncoder; its arguments."""
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    fill: tuple[float | None, ...]
+    categories: tuple[tuple[str, ...], ...]
+
+
+def restore_scaling(
+    mean: Sequence[float], scale: Sequence[float], fill: Sequence[float | None], place: str
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, scale and fill of numbers from a model file, (k,) each.
+
+    Raises: ModelFileError naming `place` unless they are as many, and every scale is above 0.
+    """
+    arrays = tuple(np.array(values, dtype=np.float64) for values in (mean, scale, fill))
+    if not len(mean) == len(scale) == len(fill):
+        raise ModelFileError(f"{place}: mean and scale: expected as many numbers, and fill too")
+    if not (arrays[1] > 0).all():
+        raise ModelFileError(f"{place}: scale: expected numbers, scale above 0")
+    return arrays[0], arrays[1], arrays[2]
 
 
 def find_static(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,27 +26,52 @@ from elman.estimators.static import size_of
 from elman.estimators.targets import TARGETS, Target
 from elman.estimators.weights import plain_class_weight
 from elman.evaluate import Baselines
+from elman.files import MANIFEST, is_internal
 from elman.models import ModelConfig, SequenceModel, save_folder
-from elman.models.storage import (
-    CARD,
-    CONFIG,
-    WEIGHTS,
-    from_files,
-    restore,
-    to_files,
-    write_atomically,
-)
+from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, replace_card, restore, to_files
 from elman.train import EpochRecord, History
+from elman.untrusted import read_as, refuse, show
 from elman.validation import validate_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
 _MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
 # Attributes set by training, which `to_tensors` and `to_config` store.
 _LEARNT = {"encoder_", "target_", "columns_", "layout_", "model_", "history_", "chosen_"}
 _LEARNT |= {"baselines_", "_memory"}
+_SIZES = ("num_outputs", "hidden_size", "input_size", "vocabulary_size", "static_size")
+
+
+_Plain = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class _SavedHistory:
+    """Entry `history` of config.json; a record lacks the metrics of other tasks."""
+
+    epochs: tuple[dict[str, int | float | None], ...]
+    kept_epoch: int
+    stopped: str
+    gradients: str
+    labelled: str
+    monitored: str
+
+
+@dataclass(frozen=True)
+class SavedEstimator:
+    """What config.json holds, beside `format`; `encoder` and `target` are checked by their own."""
+
+    elman: str
+    estimator: str
+    parameters: dict[str, _Plain | dict[str, int | float]]
+    model: dict[str, _Plain | tuple[int, ...]]
+    encoder: dict[str, Any]
+    target: dict[str, Any]
+    columns: Columns
+    chosen: str
+    history: _SavedHistory
+    layout: Layout | None
 
 
 class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
@@ -152,7 +178,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             "parameters": parameters,
             "model": dataclasses.asdict(self.model_.config),
             "encoder": self.encoder_.to_dict(),
-            **self.target_.to_dict(),
+            "target": self.target_.to_dict(),
             "columns": dataclasses.asdict(self.columns_),
             "chosen": self.chosen_,
             "history": {
@@ -160,26 +186,27 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
                 "kept_epoch": self.history_.kept_epoch,
                 "stopped": self.history_.stopped,
                 "gradients": self.history_.gradients,
+                "labelled": self.history_.labelled,
                 "monitored": self.history_.monitored,
             },
             "layout": None if self.layout_ is None else dataclasses.asdict(self.layout_),
         }
 
-    def restore(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], saved: SavedEstimator) -> None:
         """Restore the fitted state from the results of `to_tensors` and `to_config`.
 
-        Raises: ModelFileError, or another error if an entry is damaged.
+        Nothing is allocated for a network before its sizes are known to be those of the weights.
+
+        Raises: ModelFileError or SettingsError if an entry is damaged.
         """
-        described = dict(config["model"])
-        described["category_sizes"] = tuple(described.get("category_sizes", ()))  # JSON has lists
-        network = validate_settings(ModelConfig, described, "config.json: model")
+        network = read_network(saved.model)
         if TARGETS[network.task] not in self.targets:
             raise ModelFileError(
-                f"config.json: model: task {network.task!r}, which is no {config['estimator']}'s"
+                f"{CONFIG}: model: task {network.task!r}, which is no {saved.estimator}'s"
             )
-        target = TARGETS[network.task].from_dict(config)
-        columns = _checked(Columns, config.get("columns", {}))  # not in files of 0.1
-        encoder = Encoder.from_dict(config["encoder"], columns.channel_names)
+        target = TARGETS[network.task].from_dict(saved.target)
+        saved.columns.check(CONFIG)
+        encoder = Encoder.from_dict(saved.encoder, saved.columns.channel_names)
         sizes = {
             "num_outputs": target.num_outputs,
             "input_size": encoder.input_size,
@@ -190,29 +217,19 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         for name, size in sizes.items():
             if getattr(network, name) != size:
                 raise ModelFileError(
-                    f"config.json: model: {name} is {getattr(network, name)}, but there are {size}"
+                    f"{CONFIG}: model: {name} is {getattr(network, name)!r:.60}, but there are "
+                    f"{size!r:.60}"
                 )
-        history, layout = config["history"], config["layout"]
-        weights = _strip(tensors, _MODEL)
-        _refuse_other_sizes(network, weights)
-        model = SequenceModel(network)
-        restore(model, weights, WEIGHTS)
-        self.encoder_ = encoder
-        self.target_ = target
-        self.columns_ = columns
-        self.layout_ = None if layout is None else _checked(Layout, layout)
-        self.model_ = model.eval()
-        self.history_ = History(
-            epochs=[_record(record) for record in history["epochs"]],
-            kept_epoch=_checked(int, history["kept_epoch"]),
-            stopped=_checked(str, history["stopped"]),
-            gradients=_checked(str, history["gradients"]),
-            monitored=_checked(str, history["monitored"]),
-        )
-        self.chosen_ = _checked(str, config["chosen"])
-        arrays = {k: v.numpy() for k, v in _strip(tensors, _BASELINE).items()}
-        self.baselines_ = Baselines.from_arrays(arrays)
-        self._memory = _strip(tensors, _OPTIMIZER)
+        history = _read_history(saved.history)
+        parts = {part: _strip(tensors, part) for part in (_MODEL, _BASELINE, _OPTIMIZER)}
+        if strange := [name for name in tensors if not name.startswith(tuple(parts))]:
+            raise ModelFileError(f"{WEIGHTS}: {show(strange[0])}: no such tensor")
+        self.model_ = _restore_network(network, parts[_MODEL])
+        self.baselines_ = Baselines.from_arrays({k: v.numpy() for k, v in parts[_BASELINE].items()})
+        self.encoder_, self.target_ = encoder, target
+        self.columns_, self.layout_ = saved.columns, saved.layout
+        self.history_, self.chosen_ = history, saved.chosen
+        self._memory = parts[_OPTIMIZER]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickling and copying: the files that `save` writes, as bytes."""
@@ -226,7 +243,8 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({k: v for k, v in state.items() if k != "_files"})
         if "_files" in state:
-            self.restore(*from_files(state["_files"], Path("pickle")))
+            tensors, config = from_files(state["_files"], "pickle")
+            self.restore(tensors, read_as(SavedEstimator, config, f"pickle: {CONFIG}"))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -259,19 +277,21 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ModelFileError(f"{folder}: is a file, expected a folder to write the model into")
-    expected = {CONFIG, WEIGHTS, CARD}
-    expected |= {f".{name}.partial" for name in expected}  # left behind if the process was killed
-    strange = {p.name for p in folder.iterdir()} - expected if folder.exists() else ()
+    expected = {CONFIG, WEIGHTS, CARD, MANIFEST}
+    names = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    strange = {name for name in names - expected if not is_internal(name)}
     if strange:
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
+    if folder.exists() and Path.cwd().is_relative_to(folder.resolve()):
+        raise ModelFileError(f"{folder}: you are in it. Go to another folder to save a model there")
     save_folder(folder, estimator.to_tensors(), estimator.to_config(), card)
 
 
 def write_card(folder: Path, card: str) -> None:
     """Write the README.md of a model that is already saved."""
-    write_atomically(folder / CARD, card.encode())
+    replace_card(folder, card)
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -279,42 +299,54 @@ def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _refuse_other_sizes(network: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Check the shapes of the weights before memory is allocated for the network."""
-    directions = 2 if network.bidirectional else 1
-    shapes = {"output.weight": (network.num_outputs, network.hidden_size * directions)}
+def read_network(values: Mapping[str, Any]) -> ModelConfig:
+    """Return the description of a network; every entry must be there, of its own type."""
+    place = f"{CONFIG}: model"
+    for field in dataclasses.fields(ModelConfig):
+        if field.name not in values:
+            raise ModelFileError(f"{place}: no {field.name!r}")
+    network = validate_settings(ModelConfig, values, place)
+    sizes = (*network.category_sizes, *(getattr(network, name) for name in _SIZES))
+    if min(sizes) < 0:
+        refuse(place, min(sizes), "sizes from 0")
+    return network
+
+
+def _restore_network(network: ModelConfig, weights: dict[str, Tensor]) -> SequenceModel:
+    """Return the network with these weights. Raises ModelFileError if they do not fit.
+
+    It is made on torch's meta device, which allocates nothing, and then takes the weights as its
+    own. Each size is a side of some matrix of weights, and every layer has weights of its own.
+    """
+    most = sum(tensor.numel() for tensor in weights.values())
+    sizes = {name: getattr(network, name) for name in _SIZES}
     if network.vocabulary_size:
-        shapes["embedding.weight"] = (network.vocabulary_size, network.embedding_size)
-    if network.joins_readout:
-        shapes["static_join.weight"] = (network.width, network.width + network.static_size)
-    if network.sets_state:
-        units = network.width * network.num_layers * len(network.cell_definition.states)
-        shapes["static_state.weight"] = (units, network.static_size)
-    tables = zip(network.category_sizes, network.category_widths, strict=True)
-    shapes |= {f"embeddings.{k}.weight": shape for k, shape in enumerate(tables)}
-    found = {name: tuple(tensors[name].shape) for name in shapes if name in tensors}
-    layers = sum(name.startswith("recurrent.weight_hh") for name in tensors) / directions
-    if found != shapes or layers != network.num_layers:
-        raise ModelFileError(
-            f"the weights do not fit config.json: got {found} and {layers:g} layers, expected "
-            f"{shapes} and {network.num_layers}"
-        )
+        sizes["embedding_size"] = network.embedding_size
+    sizes["num_layers"] = network.num_layers
+    for name, size in sizes.items():
+        if size > (len(weights) if name == "num_layers" else most):
+            raise ModelFileError(
+                f"{WEIGHTS}: the weights do not fit config.json: {name} is {size:,}, but there are "
+                f"{most:,} numbers in {len(weights):,} tensors"
+            )
+    with torch.device("meta"):
+        model = SequenceModel(network)
+    restore(model, weights, WEIGHTS)
+    return model.eval()
 
 
-def _record(values: Mapping[str, Any]) -> EpochRecord:
-    """Restore an epoch's record; the file omits metrics of other tasks."""
-    return _checked(EpochRecord, {"accuracy": None, "validation_accuracy": None, **values})
-
-
-def _checked(kind: type[T], value: Any) -> T:
-    """Return the value as `kind`, with its fields checked; raise ModelFileError if invalid."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, (kind.__name__, *first["loc"])))
-        raise ModelFileError(
-            f"config.json: {place}: got {first['input']!r:.40}; {first['msg']}"
-        ) from error
+def _read_history(saved: _SavedHistory) -> History:
+    """Return the history of a training; its epochs are numbered from 1."""
+    place = f"{CONFIG}: history"
+    gaps = {"accuracy": None, "validation_accuracy": None}  # regressions have none
+    epochs = [
+        read_as(EpochRecord, gaps | record, f"{place}: epochs: {k}")
+        for k, record in enumerate(saved.epochs)
+    ]
+    if [record.epoch for record in epochs] != list(range(1, len(epochs) + 1)):
+        raise ModelFileError(f"{place}: epochs: not numbered from 1")
+    if not 0 <= saved.kept_epoch <= len(epochs):
+        refuse(f"{place}: kept_epoch", saved.kept_epoch, f"at most {len(epochs)}")
+    return History(
+        epochs, saved.kept_epoch, saved.stopped, saved.gradients, saved.labelled, saved.monitored
+    )

@@ -27,12 +27,14 @@ from elman.estimators.labels import (
     as_values,
     has_label_sets,
     known_labels,
+    restore_labels,
     to_codes,
     to_indicator,
 )
 from elman.estimators.weights import class_weights, label_weights
 from elman.evaluate import Report, evaluate, evaluate_labels, evaluate_values
 from elman.tasks import TASKS, OutputName
+from elman.untrusted import read_as
 
 Floats = NDArray[np.float64]
 
@@ -83,8 +85,8 @@ class LabelTarget(BaseTarget):
 
     @property
     def num_outputs(self) -> int:
-        """K, without duplicates, which only a damaged file contains."""
-        return len(np.unique(self.classes))
+        """K."""
+        return len(self.classes)
 
     def describe_outputs(self) -> str:
         """List the labels in Markdown, at most the first 20."""
@@ -92,6 +94,15 @@ class LabelTarget(BaseTarget):
         first = ", ".join(f"`{label}`" for label in labels[:20])
         rest = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
         return f"{TASKS[self.task].nouns[1].capitalize()}: {first}{rest}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Restore a target from `to_dict`. Raises ModelFileError for a damaged entry."""
+        return cls(restore_labels(values, "config.json: target"))
 
 
 @dataclass(frozen=True)
@@ -161,22 +172,6 @@ class ClassTarget(LabelTarget):
     def describe(self, *, per_step: bool) -> str:
         """Describe the prediction and whether it is per sequence or per step."""
         return "a label at every step of a sequence" if per_step else "a class for each sequence"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        return {"classes": self.classes.tolist(), "classes_type": self.classes.dtype.name}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Restore a target from `to_dict`."""
-        classes = np.array(values["classes"])
-        # JSON has a single number type; restore the saved dtype, such as int32.
-        kind = values.get("classes_type", "")
-        if kind[:3] in ("int", "uin", "flo"):
-            if not (classes.astype(kind) == classes).all():
-                raise ModelFileError(f"config.json: classes: not all are {kind}")
-            classes = classes.astype(kind)
-        return cls(classes)
 
 
 @dataclass(frozen=True)
@@ -249,17 +244,15 @@ class MultilabelTarget(LabelTarget):
         """Describe the prediction and whether it is per sequence or per step."""
         return f"any of {self.num_outputs} labels for each sequence"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        return {"classes": self.classes.tolist()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Restore a target from `to_dict`."""
-        classes = np.array(values["classes"])
-        if not len(classes) or len(np.unique(classes)) != len(classes):
-            raise ModelFileError("config.json: classes: expected labels, each once")
-        return cls(classes)
+@dataclass(frozen=True)
+class _SavedNumbers:
+    """What config.json holds of a NumericTarget; its arguments."""
+
+    names: tuple[str, ...]
+    single: bool
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -381,18 +374,20 @@ class NumericTarget(BaseTarget):
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
-        return {"values": {"names": names, "single": self.single, "mean": mean, "scale": scale}}
+        return {"names": names, "single": self.single, "mean": mean, "scale": scale}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Restore a target from `to_dict`."""
-        found = values["values"]
-        names = tuple(str(name) for name in found["names"])
-        mean, scale = (np.array(found[k], dtype=np.float64) for k in ("mean", "scale"))
-        good = mean.shape == scale.shape == (len(names),) and names and (scale > 0).all()
-        if not (good and np.isfinite([mean, scale]).all()):
-            raise ModelFileError("config.json: values: expected a name, mean and scale of each")
-        return cls(names, bool(found["single"]), mean, scale)
+        found = read_as(_SavedNumbers, values, place := "config.json: target")
+        mean, scale = np.array(found.mean, np.float64), np.array(found.scale, np.float64)
+        if not (mean.shape == scale.shape == (len(found.names),) and found.names):
+            raise ModelFileError(f"{place}: expected a name, mean and scale of each")
+        if not (scale > 0).all():
+            raise ModelFileError(f"{place}: scale: expected numbers above 0")
+        if found.single and len(found.names) > 1:
+            raise ModelFileError(f"{place}: single, but there are {len(found.names)} names")
+        return cls(found.names, found.single, mean, scale)
 
 
 Target = ClassTarget | MultilabelTarget | NumericTarget

@@ -1,74 +1,162 @@
-"""Saving and loading: model.safetensors + config.json + README.md. No pickle, no code in a file."""
+"""Model folders: model.safetensors, config.json, README.md and manifest.json, which seals them.
+
+No pickle, no code in a file. A folder may come from anybody: sizes and shapes are checked before
+anything is allocated, and what is read is compared with the sums in manifest.json.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
 
 from elman.errors import ModelFileError, nearest
+from elman.files import MANIFEST, new_folder, recover, seal, write_file
+from elman.guards import check_names, damaged, make_manifest
+from elman.untrusted import open_file, parse_json, read_as, read_file, refuse_bomb, show
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+MOST_CONFIG = 2**28  # bytes: the vocabulary of ten million words
+_MOST_HEADER = 2**23  # bytes of the header of model.safetensors
+_MOST_TENSORS = 4096  # an LSTM of 500 layers in both directions has 4,000
+_MOST_AXES = 8
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` so that a crash leaves either the old file or the new one, never half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        # Without fsync, a power failure may leave an empty file under the new name.
-        os.fsync(file.fileno())
-    partial.replace(path)
+@dataclass(frozen=True)
+class _TensorEntry:
+    """An entry of the header of a safetensors file."""
+
+    dtype: Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, ...]
 
 
 def save_folder(
     folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], card: str
 ) -> None:
-    """Write a model folder.
+    """Write a model folder in one step: complete under its name, or as it was before.
 
     Args:
-        folder: made if missing; files of the same names are replaced.
+        folder: made if missing, else replaced with everything in it.
         tensors: weights by name.
-        config: JSON-ready description; `format` and the weights' SHA-256 are added.
+        config: JSON-ready description; `format` is added.
         card: README.md of the model.
+    Raises: WriteError.
     """
     files = to_files(tensors, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    # The config is written last: its SHA-256 of the weights lets `load_folder` detect a crash in
-    # between.
-    for name in (WEIGHTS, CONFIG):
-        write_atomically(folder / name, files[name])
-    write_atomically(folder / CARD, card.encode())
+    del files[MANIFEST]  # `seal` writes it, and lists the card too
+    _write_files(folder, {**files, CARD: encode(card)})
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of these files, sealed, in one step. Raises WriteError."""
+    with new_folder(folder, replace=True) as new:
+        for name, data in files.items():
+            write_file(new / name, data)
+        seal(new)
+
+
+def replace_card(folder: Path, card: str) -> None:
+    """Replace the README.md of a model folder; errors as `load_folder` and `save_folder`."""
+    sums, _ = check_names(folder, may_differ=(CARD,))
+    files = {name: read_file(folder / name, 2**62) for name in sorted({*sums} - {CARD})}
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != sums[name]:
+            raise damaged(folder / name)
+    _write_files(folder, {**files, CARD: encode(card)})
+
+
+def encode(text: str) -> bytes:
+    r"""Return UTF-8. A lone surrogate, which has no UTF-8, becomes \ud800, as JSON escapes it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
-    """Contents of the files of weights and config, by file name; arguments as `save_folder`."""
+    """Contents of the files of weights and config and their manifest; arguments as `save_folder`.
+
+    Raises: ModelFileError if the config is so large that it could not be read back.
+    """
     from safetensors.torch import save  # imported here to keep `import elman` fast
 
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    whole = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **config}
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    return {WEIGHTS: weights, CONFIG: (text + "\n").encode()}
+    text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False, allow_nan=False)
+    files = {WEIGHTS: weights, CONFIG: encode(text + "\n")}
+    refuse_bomb(files[CONFIG], CONFIG, len(weights))
+    return {**files, MANIFEST: make_manifest(files)}
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a model folder, or a run folder that holds one: its weights and its config.
 
-    Raises: ModelFileError if anything is missing, damaged or of a newer format.
+    Warns if README.md was edited or removed: nothing is read from it.
+
+    Raises: ModelFileError if anything is missing, added, damaged, a link or of another format.
     """
+    folder = _find_model(folder)
+    try:
+        sums, changed = check_names(folder, may_differ=(CARD,))
+        if set(sums) - {CARD} != {WEIGHTS, CONFIG}:
+            raise ModelFileError(
+                f"{folder / MANIFEST}: lists {show(sorted(sums))}, expected {WEIGHTS}, {CONFIG} "
+                f"and {CARD}"
+            )
+        config = read_file(folder / CONFIG, MOST_CONFIG)
+        if hashlib.sha256(config).hexdigest() != sums[CONFIG]:
+            raise damaged(folder / CONFIG)
+        with open_file(folder / WEIGHTS, 2**62) as file:
+            size = os.fstat(file.fileno()).st_size
+            parsed = parse_config(config, str(folder / CONFIG), size)
+            tensors, found = read_tensors(file, size, str(folder / WEIGHTS))
+        if found != sums[WEIGHTS]:
+            raise damaged(folder / WEIGHTS)
+        if CARD in sums and not changed:
+            card = read_file(folder / CARD, MOST_CONFIG)
+            changed = [CARD] * (hashlib.sha256(card).hexdigest() != sums[CARD])
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be read: {error}") from error
+    if changed:
+        warnings.warn(
+            f"{folder / CARD}: is not the text that was saved with this model: it was edited or "
+            "removed. The model itself is unchanged",
+            stacklevel=3,
+        )
+    return tensors, parsed
+
+
+def _find_model(folder: Path) -> Path:
+    """Return the model folder that is `folder`, or in it."""
+    if not folder.exists():
+        recover(folder)  # a process may have died while it replaced the folder
     if not folder.exists():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise ModelFileError(f"{folder}: no such folder.{nearest(folder.name, siblings)}")
     if not (folder / CONFIG).is_file() and (folder / "model" / CONFIG).is_file():
         folder = folder / "model"
+        if folder.is_symlink():
+            raise ModelFileError(f"{folder}: is a link, expected a folder. Name its target instead")
     if folder.is_file():
         place = f", such as {folder.parent}" if (folder.parent / WEIGHTS).is_file() else ""
         raise ModelFileError(
@@ -81,46 +169,129 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"again with other settings: elman train --config {folder / 'config.toml'}"
         )
     for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise ModelFileError(
                 f"{folder}: no {name} there. Expected a model folder, which `save` writes, or "
                 "a run folder, which `elman train` writes"
             )
-    return from_files({name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}, folder)
+    return folder
 
 
-def from_files(
-    files: Mapping[str, bytes], folder: Path
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights and the config that `to_files` wrote; error messages name `folder`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+def from_files(files: Mapping[str, bytes], place: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights and the config that `to_files` wrote; error messages name `place`."""
+    contents = {name: data for name, data in files.items() if name != MANIFEST}
+    if set(contents) != {WEIGHTS, CONFIG} or make_manifest(contents) != files.get(MANIFEST):
+        raise ModelFileError(f"{place}: damaged: its files are not those of its {MANIFEST}")
+    weights = contents[WEIGHTS]
+    config = parse_config(contents[CONFIG], f"{place}: {CONFIG}", len(weights))
+    return read_tensors(io.BytesIO(weights), len(weights), f"{place}: {WEIGHTS}")[0], config
 
-    try:
-        config = json.loads(files[CONFIG].decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError covers bad UTF-8 as well
-        raise ModelFileError(f"{folder / CONFIG}: not valid JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        version = config.get("format") if isinstance(config, dict) else None
+
+def parse_config(data: bytes, place: str, weights: int) -> dict[str, Any]:
+    """Return the content of a config.json beside `weights` bytes of weights, of our format."""
+    config = parse_json(data, place, weights)
+    version = config.get("format") if isinstance(config, dict) else None
+    if type(version) is not int or version != FORMAT:
         raise ModelFileError(
-            f"{folder / CONFIG}: format {version!r}, this version of elman reads {FORMAT}"
+            f"{place}: format {show(version)}, this version of elman reads {FORMAT}"
         )
-    weights = files[WEIGHTS]
-    try:
-        tensors = load(weights)
-    except SafetensorError as error:
-        raise ModelFileError(f"{folder / WEIGHTS}: damaged: {error}") from error
-    if hashlib.sha256(weights).hexdigest() != config.get("weights_sha256"):
+    del config["format"]
+    return dict(config)
+
+
+def read_tensors(file: BinaryIO, size: int, place: str) -> tuple[dict[str, Tensor], str]:
+    """Read a safetensors file, checked before anything is allocated.
+
+    Args:
+        file: open at its start.
+        size: its size in bytes.
+        place: its path, for messages.
+    Returns: the tensors by name, and the SHA-256 of all bytes read.
+    Raises: ModelFileError if it is damaged: with gaps, overlaps, other sizes or unknown types.
+    """
+    digest = hashlib.sha256()
+    start = file.read(8)
+    digest.update(start)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(_MOST_HEADER, size - 8):
+        raise ModelFileError(f"{place}: damaged: no header of a safetensors file")
+    header = file.read(length)
+    digest.update(header)
+    entries = _check_header(parse_json(header, f"{place}: header", size), size - 8 - length, place)
+    tensors = {}
+    for name, entry in entries.items():
+        try:
+            tensor = torch.empty(entry.shape, dtype=_DTYPES[entry.dtype])
+        except (RuntimeError, MemoryError) as error:
+            raise ModelFileError(f"{place}: {show(name)}: {error!s:.200}") from error
+        if tensor.numel():
+            values = memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            if file.readinto(values) != len(values):  # type: ignore[attr-defined]
+                raise ModelFileError(f"{place}: damaged: it ends within {show(name)}")
+            digest.update(values)
+            if tensor.dtype == torch.bool and tensor.view(torch.uint8).max() > 1:
+                raise ModelFileError(f"{place}: damaged: {show(name)} holds no truth values")
+        tensors[name] = tensor
+    if file.read(1):
+        raise ModelFileError(f"{place}: damaged: there are bytes after the last tensor")
+    return tensors, digest.hexdigest()
+
+
+def _check_header(header: Any, size: int, place: str) -> dict[str, _TensorEntry]:
+    """Return the entries in the order of their bytes, which are exactly the `size` bytes."""
+    if isinstance(header, dict) and len(header) > _MOST_TENSORS:
         raise ModelFileError(
-            f"{folder / WEIGHTS}: not the weights that {CONFIG} belongs to: saving was cut "
-            "off, or a file was replaced. Save the model again"
+            f"{place}: {len(header):,} tensors, expected at most {_MOST_TENSORS:,}"
         )
-    return tensors, config
+    entries = read_as(dict[str, _TensorEntry], header, f"{place}: header")
+    for name, entry in entries.items():
+        width = _DTYPES[entry.dtype].itemsize
+        expected = width * math.prod(entry.shape)
+        sizes = all(0 <= axis <= 2**40 for axis in entry.shape) and len(entry.shape) <= _MOST_AXES
+        if (
+            len(entry.data_offsets) != 2
+            or not sizes
+            or entry.data_offsets[1] - entry.data_offsets[0] != expected
+        ):
+            raise ModelFileError(
+                f"{place}: damaged: {show(name)} of shape {entry.shape!s:.60} does not fill its "
+                "place in the file"
+            )
+    entries = dict(sorted(entries.items(), key=lambda item: item[1].data_offsets))
+    end = 0
+    for name, entry in entries.items():
+        if entry.data_offsets[0] != end:
+            raise ModelFileError(f"{place}: damaged: a gap or an overlap before {show(name)}")
+        end = entry.data_offsets[1]
+    if end != size:
+        raise ModelFileError(
+            f"{place}: damaged: its header describes {end:,} bytes of weights, but there are "
+            f"{size:,}"
+        )
+    return entries
 
 
 def restore(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load weights into a module; every name and shape must match. Raises ModelFileError."""
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise ModelFileError(f"{source}: the weights do not fit config.json: {error}") from error
+    """Make tensors the weights of a module, which may be on torch's meta device.
+
+    Every name and shape must match. Raises ModelFileError.
+    """
+    own = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    if own != found:
+        names = sorted(n for n in own.keys() | found.keys() if own.get(n) != found.get(n))
+        first = ", ".join(
+            f"{show(n)} is {found.get(n, 'missing')}, expected {own.get(n, 'none')}"
+            for n in names[:3]
+        )
+        raise ModelFileError(f"{source}: the weights do not fit config.json: {first}")
+    kinds = {tensor.dtype for tensor in tensors.values()}
+    if len(kinds) > 1 or not all(kind.is_floating_point for kind in kinds):
+        raise ModelFileError(
+            f"{source}: the weights do not fit config.json: got {', '.join(map(str, kinds))}, "
+            "expected floating-point numbers of one type"
+        )
+    for name, tensor in tensors.items():
+        if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+            raise ModelFileError(f"{source}: {show(name)} holds NaN or infinity")
+    module.load_state_dict(dict(tensors), assign=True)
