@@ -221,8 +221,8 @@ def test_recipe_b_equals_a_plain_loop(monkeypatch):
     weights = {}
     construct = SequenceModel.__init__
 
-    def spy(self, config):
-        construct(self, config)
+    def spy(self, config, generator):
+        construct(self, config, generator)
         weights.update({k: v.clone() for k, v in self.state_dict().items()})
 
     monkeypatch.setattr(SequenceModel, "__init__", spy)

@@ -25,6 +25,7 @@ from elman.estimators.prepare import Prepared, Previous, prepare, read_split
 from elman.estimators.storage import evaluation_mode
 from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
+from elman.layers.random_numbers import own_cuda_state
 from elman.models import SequenceModel
 from elman.train import Checkpoints, EpochCallback, History, TorchThreads, train
 from elman.train.checkpoint import make_checkpoints
@@ -259,11 +260,10 @@ class SequenceEstimator(SavedEstimator):
         """Make and train a network; `memory` is the state of the optimizer, updated in place."""
         plan = prepared.plan
         progress = make_progress(self.verbose, plan.epochs)
-        # fork_rng restores the caller's random state afterwards.
-        with torch.random.fork_rng(), TorchThreads(self.threads), progress:
-            torch.manual_seed(plan.seed)
+        generator = torch.Generator().manual_seed(plan.seed)
+        with own_cuda_state(plan.device, plan.seed), TorchThreads(self.threads), progress:
             with TorchThreads(1):  # LAPACK may round orthogonal weights differently with more
-                model = prepared.make_model().to(plan.device)
+                model = prepared.make_model(generator).to(plan.device)
             history = train(
                 model,
                 prepared.examples,
@@ -274,6 +274,7 @@ class SequenceEstimator(SavedEstimator):
                 monitor=prepared.monitor,
                 progress=progress,
                 on_epoch=on_epoch,
+                generator=generator,
                 checkpoints=checkpoints,
             )
         return model.cpu(), history

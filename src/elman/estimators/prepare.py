@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elman.data.batches import Examples
@@ -197,13 +198,15 @@ class Prepared:
         """The encoder of the sequences."""
         return self.sequences.encoder
 
-    def make_model(self) -> SequenceModel:
+    def make_model(self, generator: torch.Generator) -> SequenceModel:
         """Return the network to train: a new one, or a copy of the network in `continues`.
 
+        Args:
+            generator: the weights of a new network are drawn from it.
         Raises: SettingsError if the settings describe a different network from `continues`.
         """
         if self.continues is None:
-            return SequenceModel(self.config)
+            return SequenceModel(self.config, generator)
         return copy_for_training(self.continues, self.config)
 
     def make_baselines(self, model: SequenceModel, epochs: int) -> Baselines:

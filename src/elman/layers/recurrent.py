@@ -7,17 +7,16 @@ Dimensions: B batch, T time, I input, H hidden, P projected, L layers, D directi
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman.errors import SettingsError, ShapeError
+from elman.layers.random_numbers import dropout, initialise_as_torch
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import run_layer
 from elman.ops.functional import as_lengths, check_lengths
@@ -141,7 +140,7 @@ class RecurrentBase(nn.Module):
         for layer in range(self.num_layers):
             # As in torch.nn: on the input from the layer below, so not after the last layer.
             if layer and self.dropout and self.training:
-                y = functional.dropout(y, self.dropout, True)
+                y = dropout(y, self.dropout, True)
             outputs = []
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
@@ -317,9 +316,7 @@ class Recurrent(RecurrentBase):
 
     def reset_parameters(self) -> None:
         """Initialise all weights again, as torch.nn's layers do."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        initialise_as_torch(self, None)
 
     def extra_repr(self) -> str:
         """Cell, sizes and arguments that differ from their defaults."""
@@ -337,34 +334,52 @@ class Recurrent(RecurrentBase):
         return text
 
 
+def initialise(
+    model: nn.Module, initialization: str, generator: torch.Generator | None = None
+) -> None:
+    """Draw the weights of all layers of a model, in the order of its modules.
+
+    Args:
+        initialization: `orthogonal` for `initialise_recurrent`, or `torch`.
+        generator: drawn from; None means torch's global one.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.Linear | RecurrentBase):
+            initialise_as_torch(module, generator)
+        if isinstance(module, RecurrentBase) and initialization == "orthogonal":
+            initialise_recurrent(module, generator)
+
+
 @torch.no_grad()
-def initialise_recurrent(layer: RecurrentBase) -> None:
+def initialise_recurrent(layer: RecurrentBase, generator: torch.Generator | None = None) -> None:
     """Give `layer` orthogonal recurrent weights, Xavier input weights and the cell's first biases.
 
     Each gate's block is drawn separately: the blocks of an orthogonal (G*H, H) matrix are not
     orthogonal themselves.
     Biases are zero except those that the cell sets, such as 1 for the forget gate of an LSTM.
 
+    Args:
+        generator: drawn from; None means torch's global one.
     Source: orthogonal weights, Saxe et al. 2014, arXiv:1312.6120; Xavier's, Glorot & Bengio 2010.
     """
     cell = layer.cell
     for name, parameter in layer.named_parameters():
         for i, block in enumerate(torch.split(parameter, layer.hidden_size)):
             if name.startswith(("weight_hh", "weight_hr")):
-                _orthogonal(block)
+                _orthogonal(block, generator)
             elif name.startswith("weight_ih"):
-                nn.init.xavier_uniform_(block)
+                nn.init.xavier_uniform_(block, generator=generator)
             else:
                 # In one of the two biases only, because their sum enters the gate.
                 is_first = name.startswith("bias_ih")
                 nn.init.constant_(block, cell.biases.get(cell.blocks[i], 0.0) if is_first else 0.0)
 
 
-def _orthogonal(block: Tensor) -> None:
+def _orthogonal(block: Tensor, generator: torch.Generator | None) -> None:
     """Draw an orthogonal matrix, the same for any number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # QR rounds differently with more threads
     try:
-        nn.init.orthogonal_(block)
+        nn.init.orthogonal_(block, generator=generator)
     finally:
         torch.set_num_threads(threads)

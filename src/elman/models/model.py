@@ -21,8 +21,8 @@ from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook
 
 from elman.errors import DataError, SettingsError, ShapeError
-from elman.layers import initialise_recurrent
-from elman.layers.recurrent import Recurrent
+from elman.layers.random_numbers import dropout, without_weights
+from elman.layers.recurrent import Recurrent, initialise
 from elman.layers.torch_layers import LAYERS, make_recurrent
 from elman.models import static as features
 from elman.models.native import NativeModel, check_input
@@ -161,37 +161,39 @@ class SequenceModel(nn.Module):
     batch. `native` says why a model is run module by module instead, where they may differ. With
     static features the recurrent layers still run in the kernels, and logits keep the same bits in
     any batch (`is_exact`); their training goes through autograd.
+
+    Args:
+        generator: the initial weights are drawn from it; None means torch's global one.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        tables = [nn.Embedding(size, width) for size, width in config.tables]
-        if config.vocabulary_size:
-            self.embedding = tables[0]
-        elif tables:
-            self.embeddings = nn.ModuleList(tables)
-        size = config.input_size + sum(width for _, width in config.tables)
-        self.recurrent = make_recurrent(
-            config.cell_definition,
-            size,
-            config.hidden_size,
-            config.num_layers,
-            dropout=config.dropout_between,
-            bidirectional=config.bidirectional,
-        )
-        if config.initialization == "orthogonal":
-            initialise_recurrent(self.recurrent)
-        if config.sets_state:
-            states = config.num_layers * self.recurrent.num_directions
-            states *= len(config.cell_definition.states)
-            self.static_state = nn.Linear(config.static_size, states * config.hidden_size)
-        if config.joins_readout:
-            # One layer [P Q] of the readout and the features.
-            self.static_join = nn.Linear(config.width + config.static_size, config.width)
-        self.output = nn.Linear(config.width, config.num_outputs)
-        # Features of the only sequence that a copy of the network reads, (1, S): see `static.bind`.
+        # Bound to a copy of the network, the features of its only sequence, (1, S): `static.bind`.
         self.bound_static: Tensor | None = None
+        with without_weights(self):
+            tables = [nn.Embedding(size, width) for size, width in config.tables]
+            if config.vocabulary_size:
+                self.embedding = tables[0]
+            elif tables:
+                self.embeddings = nn.ModuleList(tables)
+            size = config.input_size + sum(width for _, width in config.tables)
+            self.recurrent = make_recurrent(
+                config.cell_definition,
+                size,
+                config.hidden_size,
+                config.num_layers,
+                dropout=config.dropout_between,
+                bidirectional=config.bidirectional,
+            )
+            if config.sets_state:
+                states = config.num_layers * self.recurrent.num_directions
+                states *= len(config.cell_definition.states)
+                self.static_state = nn.Linear(config.static_size, states * config.hidden_size)
+            if config.joins_readout:  # one layer [P Q] of the readout and the features
+                self.static_join = nn.Linear(config.width + config.static_size, config.width)
+            self.output = nn.Linear(config.width, config.num_outputs)
+        initialise(self, config.initialization, generator)
 
     def forward(
         self,
@@ -252,7 +254,7 @@ class SequenceModel(nn.Module):
             h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
             read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
         read = features.join(self, read, static, linear)
-        read = functional.dropout(read, config.dropout, self.training)
+        read = dropout(read, config.dropout, self.training)
         outputs: Tensor = linear(read, weight, self.output.bias) if exact else self.output(read)
         return outputs
 
@@ -267,7 +269,7 @@ class SequenceModel(nn.Module):
                     "x: got a token outside the vocabulary, expected 0 to "
                     f"{config.vocabulary_size - 1}"
                 ) from None
-            return functional.dropout(x, config.dropout, self.training)
+            return dropout(x, config.dropout, self.training)
         return self._embed_categories(x, mask) if config.category_sizes else x
 
     def _embed_categories(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -280,7 +282,7 @@ class SequenceModel(nn.Module):
                 "x: got a category code out of range, expected codes below "
                 f"{self.config.category_sizes}"
             ) from None
-        embedded = functional.dropout(torch.cat(parts, -1), self.config.dropout, self.training)
+        embedded = dropout(torch.cat(parts, -1), self.config.dropout, self.training)
         return torch.cat([x[:, :, : self.config.input_size], embedded], -1)
 
     def is_exact(self) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
+from elman.layers.random_numbers import current_generator
 from elman.ops.native import count_threads
 
 if TYPE_CHECKING:
@@ -81,10 +82,12 @@ def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, .
 
 
 def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
-    """Draw dropout's keep masks from torch's generator: bool, with shapes `mask_shapes`."""
+    """Draw dropout's keep masks from the current generator: bool, with shapes `mask_shapes`."""
+    generator = current_generator()
     return [
-        # torch's generator, so that `torch.manual_seed` makes a whole training reproducible.
-        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(1 - config.dropout)
+        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(
+            1 - config.dropout, generator=generator
+        )
         for shape in mask_shapes(config, batch, time)
     ]
 

@@ -75,7 +75,8 @@ def make_checkpoints(folder: str | Path | None, every: float) -> Checkpoints | N
 class Uninterrupted:
     """A section of the training that SIGINT and SIGTERM wait for: no half of a step is saved."""
 
-    def __init__(self) -> None:
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
         self.inside = False  # still True after an exception: the section is half done
         self.random: dict[str, Tensor] = {}
         self._waiting: int | None = None
@@ -110,7 +111,7 @@ class Uninterrupted:
     def __exit__(self, kind: object, *exception: object) -> None:
         if kind is not None:
             return
-        self.random = random_state()
+        self.random = random_state(self._generator)
         self.inside = False
         if self._waiting is not None:
             number, self._waiting = self._waiting, None
@@ -122,7 +123,7 @@ class Saver:
 
     Args:
         checkpoints: None saves nothing.
-        model, optimizer, plan: of the training.
+        model, optimizer, generator, plan: of the training.
         identity: returns what makes the training this one and no other, in words by name.
         unit: unit of the metrics.
     """
@@ -132,13 +133,15 @@ class Saver:
         checkpoints: Checkpoints | None,
         model: SequenceModel,
         optimizer: torch.optim.Optimizer,
+        generator: torch.Generator | None,
         plan: TrainingPlan,
         identity: Callable[[], dict[str, str]],
         unit: NDArray[np.float64] | None,
     ) -> None:
         self.checkpoints = checkpoints
         self.model, self.optimizer, self.plan, self.unit = model, optimizer, plan, unit
-        self.uninterrupted = Uninterrupted()
+        self.generator = torch.default_generator if generator is None else generator
+        self.uninterrupted = Uninterrupted(self.generator)
         self._make_identity = identity
         self._identity: dict[str, str] = {}
         self._initial = {} if checkpoints is None else {"the initial weights": _weights_of(model)}
@@ -219,7 +222,7 @@ class Saver:
         try:
             if memory:
                 restore_state(self.optimizer, self.plan.optimizer, memory)
-            set_random_state(random)
+            set_random_state(random, self.generator)
         except (SettingsError, RuntimeError, TypeError, KeyError) as error:
             raise ModelFileError(f"optimizer or random generator: {error}") from error
         self.model.load_state_dict(weights)
@@ -264,7 +267,7 @@ class Saver:
         tensors = {_WEIGHTS + name: t for name, t in self.model.state_dict().items()}
         memory = save_state(self.optimizer, self.plan.optimizer) if state.step else {}
         tensors |= {_OPTIMIZER + name: t for name, t in memory.items()}
-        random = self.uninterrupted.random or random_state()
+        random = self.uninterrupted.random or random_state(self.generator)
         tensors |= {_RANDOM + name: t for name, t in random.items()}
         tensors |= state.to_tensors()
         values = {
@@ -289,17 +292,17 @@ class Saver:
         self._next = now + max(self.checkpoints.every, share)
 
 
-def random_state() -> dict[str, Tensor]:
-    """Return the states of torch's global generators, by device."""
-    states = {"cpu": torch.get_rng_state()}
+def random_state(generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the states of the training's generator and of the CUDA device's, by device."""
+    states = {"cpu": generator.get_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def set_random_state(states: Mapping[str, Tensor]) -> None:
+def set_random_state(states: Mapping[str, Tensor], generator: torch.Generator) -> None:
     """Continue from the states that `random_state` returned."""
-    torch.set_rng_state(states["cpu"])
+    generator.set_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
 

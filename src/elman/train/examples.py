@@ -114,33 +114,44 @@ def _check_codes(codes: NDArray[np.int64], below: int, what: str) -> None:
 
 
 class Augmentation:
-    """Replaces random tokens by the unknown token and adds noise; uses torch's generator.
+    """Replaces random tokens by the unknown token and adds noise.
 
     Args:
         training: the training examples.
         settings: `token_dropout` and `noise` are used.
         numbers: number of numeric columns, which precede the categorical ones.
+        generator: drawn from, on the CPU; None means torch's global one.
     """
 
-    def __init__(self, training: Examples, settings: TrainingPlan, numbers: int) -> None:
+    def __init__(
+        self,
+        training: Examples,
+        settings: TrainingPlan,
+        numbers: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         self._probabilities = unknown_probabilities(training, settings.token_dropout, numbers)
         self._noise = settings.noise
         self._measured = training.measured
+        self._generator = generator
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the augmented batch; the original is not changed."""
         x = batch.x
         if self._probabilities:
-            x = replace_by_unknown(x, self._probabilities)
+            x = replace_by_unknown(x, self._probabilities, self._generator)
         if self._noise and self._measured:
-            x = add_noise(x, self._noise, self._measured)
+            x = add_noise(x, self._noise, self._measured, self._generator)
         return batch if x is batch.x else dataclasses.replace(batch, x=x)
 
 
-def add_noise(x: Tensor, deviation: float, measured: int) -> Tensor:
+def add_noise(
+    x: Tensor, deviation: float, measured: int, generator: torch.Generator | None = None
+) -> Tensor:
     """Return x, (B, T, C), with normal noise on its first columns, padding included."""
     out = x.clone()
-    out[:, :, :measured].add_(torch.randn(*x.shape[:2], measured), alpha=deviation)
+    noise = torch.randn(*x.shape[:2], measured, generator=generator)
+    out[:, :, :measured].add_(noise, alpha=deviation)
     return out
 
 
@@ -168,13 +179,17 @@ def unknown_probabilities(examples: Examples, alpha: float, numbers: int) -> lis
     return probabilities
 
 
-def replace_by_unknown(x: Tensor, probabilities: list[Tensor]) -> Tensor:
+def replace_by_unknown(
+    x: Tensor, probabilities: list[Tensor], generator: torch.Generator | None = None
+) -> Tensor:
     """Return tokens (B, T), or (B, T, C) with codes in the last columns, some made unknown."""
     if x.dim() == 2:
-        unknown = torch.rand(x.shape, dtype=torch.float64) < probabilities[0][x]
+        drawn = torch.rand(x.shape, dtype=torch.float64, generator=generator)
+        unknown = drawn < probabilities[0][x]
         return x.masked_fill(unknown, UNKNOWN)
     codes = x[:, :, -len(probabilities) :].long()
     by_code = torch.stack([column[codes[:, :, k]] for k, column in enumerate(probabilities)], -1)
     unknown = torch.zeros(x.shape, dtype=torch.bool)
-    unknown[:, :, -len(probabilities) :] = torch.rand(by_code.shape, dtype=torch.float64) < by_code
+    drawn = torch.rand(by_code.shape, dtype=torch.float64, generator=generator)
+    unknown[:, :, -len(probabilities) :] = drawn < by_code
     return x.masked_fill(unknown, UNKNOWN)

@@ -15,6 +15,7 @@ from torch import Tensor
 from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly, make_batch
 from elman.data.ragged import flatten, is_target
 from elman.errors import SettingsError
+from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan, TrainingSettings
 from elman.train.checkpoint import Checkpoints, Saver
@@ -72,12 +73,12 @@ def train(
     progress: Progress | None = None,
     on_epoch: EpochCallback | None = None,
     checkpoints: Checkpoints | None = None,
+    generator: torch.Generator | None = None,
 ) -> History:
     """Train `model` in place and leave it with the weights that `settings.keep` names.
 
     Ctrl-C ends the loop like early stopping and keeps the best or last weights so far.
     Parameters whose requires_grad is off are not changed.
-    The caller seeds torch (`torch.random.fork_rng`), so that weights and dropout share a seed.
 
     Args:
         model: the model, on the device to train on.
@@ -92,6 +93,7 @@ def train(
         checkpoints: where to continue, and to write checkpoints; None for none. Epochs that were
             done before are passed to `on_epoch` again, but not to an `Observer`, because the
             network is no longer that of these epochs.
+        generator: source of dropout, noise and token dropout; None means torch's global one.
     Raises: SettingsError if `best` or patience is set without a validation split, if there is
         nothing to train, or if the checkpoints are of another training; ShapeError or DataError if
         a split does not fit the model; NonFiniteError if a loss or gradient is not finite, naming
@@ -107,9 +109,7 @@ def train(
     for name, split in (("training", training), ("validation", validation), ("test", tested)):
         if split is not None:
             check_examples(model.config, split, name)
-    progress = progress or Progress()
-    observed = isinstance(on_epoch, Observer)
-    if isinstance(on_epoch, Observer):
+    if observed := isinstance(on_epoch, Observer):
         on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
     known = is_target(flatten(training.target))
@@ -125,10 +125,11 @@ def train(
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
-        with Saver(checkpoints, model, optimizer, plan, identity, training.unit) as saver:
+        saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
+        with saver:
             run = _Run(training, validation, monitor, plan, loss, gradients, progress, saver)
             lines = [gradients.description, labelled, monitored, run.continued]
-            progress.start("\n".join(filter(None, lines)))
+            run.progress.start("\n".join(filter(None, lines)))
             run.train_to_end(on_epoch, repeat=not observed)
     finally:
         gradients.release()
@@ -158,24 +159,26 @@ class _Run:
         plan: TrainingPlan,
         loss: Loss,
         gradients: GradientSource,
-        progress: Progress,
+        progress: Progress | None,
         saver: Saver,
     ) -> None:
         self.training, self.validation, self.monitor = training, validation, monitor
-        self.plan, self.loss, self.gradients, self.progress = plan, loss, gradients, progress
+        self.plan, self.loss, self.gradients = plan, loss, gradients
+        self.progress = progress or Progress()
         self.model, self.optimizer, self.saver = saver.model, saver.optimizer, saver
         model = self.model
         self.device = next(model.parameters()).device
-        self.augment = Augmentation(training, plan, model.config.input_size)
-        self.generator = np.random.default_rng(plan.seed)
+        self.generator = saver.generator
+        self.augment = Augmentation(training, plan, model.config.input_size, self.generator)
+        self.order = np.random.default_rng(plan.seed)
         self.size = len(training) if plan.batch_size == "full" else plan.batch_size
         self.batches = math.ceil(len(training) / self.size)
         restored = saver.restore()
         if restored is None:
-            order = self.generator.bit_generator.state
+            order = self.order.bit_generator.state
             restored = TrainingState(RunningMetrics(unit=training.unit), order)
         self.state = restored
-        self.generator.bit_generator.state = restored.order
+        self.order.bit_generator.state = restored.order
         self.continued = f"continued in epoch {restored.epoch}" if restored.step else ""
 
     def train_to_end(self, on_epoch: Callable[[EpochRecord], None] | None, *, repeat: bool) -> None:
@@ -226,7 +229,7 @@ class _Run:
             )
             with self.saver.uninterrupted:
                 state.end_epoch(record, self.model.state_dict(), self.plan)
-                state.order = self.generator.bit_generator.state
+                state.order = self.order.bit_generator.state
             self.progress.epoch(record)
             if on_epoch is not None:
                 on_epoch(record)
@@ -237,14 +240,16 @@ class _Run:
         state, steps = self.state, self.plan.epochs * self.batches
         self.model.train()
         state.resume_clock()
-        order = batch_randomly(self.training.inputs.lengths, self.size, self.generator)
+        order = batch_randomly(self.training.inputs.lengths, self.size, self.order)
+        draws = self.draws(self.generator)
         for index in order[state.batch :]:
             rate = learning_rate(self.plan, state.step, steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             batch = to_device(self.augment(make_batch(self.training, index)), self.device)
             with self.gradients.around:
-                result = self.gradients(batch)
+                with draws:
+                    result = self.gradients(batch)
                 norm = self.gradients.clip(self.plan.clip_norm or math.inf)
                 if not (math.isfinite(result.loss) and math.isfinite(norm)):
                     raise diverged(
@@ -263,11 +268,18 @@ class _Run:
             self.saver.save_if_due(state)
         return learning_rate(self.plan, state.step - 1, steps), float(np.mean(state.norms))
 
+    def draws(self, generator: torch.Generator) -> draw_from:
+        """Return the context manager in which the model runs and draws from `generator`."""
+        # All that an exact model draws is dropout. Others may hold code that knows nothing of
+        # generators, such as hooks and cells of the user's own.
+        return draw_from(generator, everything=not self.model.is_exact())
+
     def validate(self, epoch: int) -> RunningMetrics | None:
         """Return metrics of the validation split, or None if there is none."""
         if self.validation is None:
             return None
-        metrics = validate(self.model, self.validation, self.loss, self.device)
+        with self.draws(self.generator):
+            metrics = validate(self.model, self.validation, self.loss, self.device)
         if not math.isfinite(metrics.mean_loss):
             where = f"epoch {epoch}: validation loss {metrics.mean_loss}"
             raise diverged_split(where, self.model, self.validation, self.loss, self.plan)
@@ -279,7 +291,7 @@ class _Run:
             return None
         training = self.model.training
         # A cell of the user's own may draw random numbers, which must not change the training.
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with own_cuda_state(self.device), self.draws(self.generator.clone_state()):
             metrics = validate(self.model, self.monitor.examples, self.loss, self.device)
         self.model.train(training)
         # A sample of the split may hold no labelled step.

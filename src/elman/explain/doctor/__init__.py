@@ -44,6 +44,7 @@ from elman.explain.doctor.states import (
 from elman.explain.doctor.suspects import diagnose_suspects, diagnose_values
 from elman.explain.doctor.training import diagnose_size, diagnose_training, loss_history
 from elman.explain.doctor.verdict import Scored, diagnose_signal, judge, score_network
+from elman.layers.random_numbers import draw_from
 from elman.models import SequenceModel
 from elman.tasks import TASKS
 from elman.train import EpochRecord, TorchThreads
@@ -359,7 +360,9 @@ class Watch:
         model = copy.deepcopy(self._model).eval()
         model.zero_grad(set_to_none=True)
         inputs = DiagnosisInput.from_training(model, self._training, self._loss, record)
-        with torch.random.fork_rng(devices=[]):  # the training's dropout uses the same generator
+        generator = torch.Generator().manual_seed(self.seed)
+        # Nothing of elman's draws here, but a cell of the user's own may.
+        with draw_from(generator, everything=not model.is_exact()):
             diagnosis = examine(
                 inputs,
                 [],

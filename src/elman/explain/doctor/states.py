@@ -21,6 +21,7 @@ from elman.data.ragged import Ragged
 from elman.explain.doctor.findings import Finding, Limits, Measurements
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.forms import Floats
+from elman.layers.random_numbers import draw_from
 from elman.models import SequenceModel
 from elman.models.unrolled import LayerSteps, steps_of_layer, unroll, weights_of
 from elman.settings import TrainingPlan
@@ -352,12 +353,12 @@ def probe_rates(inputs: DiagnosisInput, rate: float, seed: int) -> dict[float, f
     }
     index = inputs.sample(rows, seed)
     shares = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # Each rate starts from the same weights, without dropout, so that losses are comparable.
-        new = SequenceModel(dataclasses.replace(config, dropout=0.0))
-        new = new.to(inputs.model.output.weight)
-        batch = to_device(make_batch(inputs.examples, index), device)
+    generator = torch.Generator().manual_seed(seed)
+    # Each rate starts from the same weights, without dropout, so that losses are comparable.
+    new = SequenceModel(dataclasses.replace(config, dropout=0.0), generator)
+    new = new.to(inputs.model.output.weight)
+    batch = to_device(make_batch(inputs.examples, index), device)
+    with draw_from(generator, everything=not new.is_exact()):
         for factor in RATE_FACTORS:
             if factor > 1 and rate * factor > HIGHEST_RATE:
                 break
