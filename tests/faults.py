@@ -35,9 +35,7 @@ class Faults:
         self.full = False
         self._patches = [
             *(mock.patch.object(module, "os", self) for module in (disk, files, guards)),
-            mock.patch.object(
-                disk, "rename_exchange", self._wrap("exchange", disk.rename_exchange)
-            ),
+            mock.patch.object(files, "_exchange", self._wrap("exchange", files._exchange)),
         ]
 
     def __enter__(self):

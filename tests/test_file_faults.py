@@ -77,7 +77,7 @@ def prepare(folder):
 def way(request, monkeypatch):
     """How a folder is replaced."""
     if request.param != "exchange":
-        monkeypatch.setattr(disk, "rename_exchange", lambda first, second: False)
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     if request.param == "in place":
         monkeypatch.setattr(disk, "is_fixed", lambda folder: Path(folder).is_dir())
     return request.param

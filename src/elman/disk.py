@@ -6,20 +6,17 @@ test can count them, and fail or stop the process at each. Import from `elman.fi
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
 import shutil
 import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from elman.errors import WriteError
 
@@ -45,8 +42,6 @@ _REASONS = {
     errno.EBUSY: ("it is in use, or something is mounted there", ""),
     errno.ELOOP: ("its links lead in a circle", "Remove one of them"),
 }
-_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
-_AT_FDCWD = -100
 INSIDE = "elman"  # locks and temporary folders inside a folder are called .elman.*
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # e.g. some network drives
 
@@ -205,8 +200,8 @@ def read_lines(path: str | Path) -> list[str]:
     """Return the whole lines of a log; half a line at its end, which was cut off, is left out."""
     with open(path, "rb") as file:
         content = file.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    return whole.decode("utf-8").split("\n")[:-1]  # not splitlines: JSON may contain U+2028
+    whole = content[: content.rfind(b"\n") + 1].decode("utf-8")
+    return whole.split("\n")[:-1]  # not splitlines: JSON may contain U+2028
 
 
 def raise_error(error: OSError) -> None:
@@ -393,20 +388,3 @@ def delete(path: str) -> None:
         with suppress(FileNotFoundError):  # another process may be deleting the same
             delete(os.path.join(path, name))
     os.rmdir(path)
-
-
-def rename_exchange(first: str, second: str) -> bool:
-    """Swap two paths in one step; return False where the system cannot do that."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        function: Any = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    names = os.fsencode(first), os.fsencode(second)
-    if function(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-        return False
-    raise OSError(code, os.strerror(code))

@@ -7,13 +7,16 @@ what stood there before still stands. Nothing else in the package opens a file f
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from elman import disk
 from elman.disk import append_line, raise_error, read_lines, sync_names, write_file, writing
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 
+_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+_AT_FDCWD = -100
 # A mount point, a folder of a lower layer of an overlay, one whose parent is read-only.
 _CANNOT_RENAME = (errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -78,8 +83,11 @@ def remove(path: str | Path) -> None:
             temporary = disk.temporary_name(full)
             try:
                 os.rename(full, temporary)
-            finally:
                 disk.discard(temporary)
+            except BaseException:  # Ctrl-C, perhaps in the middle of it
+                disk.discard(temporary)
+                raise
+            finally:
                 disk.own.discard(temporary)
         sync_names(os.path.dirname(full))
 
@@ -179,7 +187,7 @@ def _put_in_place(temporary: str, target: str, path: str | Path, replace: bool) 
                 os.rename(temporary, target)  # onto a missing or an empty folder
                 return
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode) | 0o700)
-            if not disk.rename_exchange(temporary, target):
+            if not _exchange(temporary, target):
                 _replace_in_two_steps(temporary, target)
             return
         except FileNotFoundError:
@@ -196,6 +204,23 @@ def _put_in_place(temporary: str, target: str, path: str | Path, replace: bool) 
                     f"{path}: another process made this folder meanwhile. Name another folder"
                 ) from error
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
+def _exchange(first: str, second: str) -> bool:
+    """Swap two paths in one step; return False where the system cannot do that."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        function: Any = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    here = _AT_FDCWD
+    if function(here, os.fsencode(first), here, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _replace_in_two_steps(temporary: str, target: str) -> None:

@@ -1,7 +1,5 @@
 """What the figures of attributions and memory say, from one step to thousands."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from elman.plots.attribution import (
     _wrap_lines,
 )
 from elman.plots.states import MAX_BARS
-from elman.plots.style import save
+from elman.plots.style import to_png
 
 GRU = (("gru", "tanh"), 1, False)
 
@@ -33,7 +31,7 @@ def words(figure):
 
 def drawn(figure):
     """Render the figure: text that does not fit is a warning, which is an error here."""
-    save(figure, io.BytesIO())
+    to_png(figure)
     return figure
 
 

@@ -10,9 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from elman.data import Ragged
-from elman.errors import SettingsError
+from elman.errors import SettingsError, WriteError
 from elman.runs.prediction_files import FORMATS, prediction_format, write_predictions
 from elman.runs.predictions import Predictions
+from tests.faults import Faults
 
 
 def rows(text, delimiter=","):
@@ -229,15 +230,19 @@ def test_a_file_that_cannot_be_written(tmp_path, monkeypatch, name, message):
         prediction_format(type(tmp_path)(name), False)
 
 
-def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_file(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("old")
-
-    def fail(self, content):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(path), "write_bytes", fail)
-    with pytest.raises(OSError, match="No space"):
+    with Faults() as faults:
         write_predictions(tagged(), path, prediction_format(path, True))
-    monkeypatch.undo()
+    path.write_text("old")
+    at = faults.calls.index("write") + 1
+    message = r"p\.csv: could not be written: no space left .* Free some space.* --out"
+    with Faults(at, "ENOSPC"), pytest.raises(WriteError, match=message):
+        write_predictions(tagged(), path, prediction_format(path, True))
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_no_file_can_have_is_refused_before_the_work(tmp_path):
+    with pytest.raises(WriteError, match="name is too long"):
+        prediction_format(tmp_path / f"{'x' * 300}.csv", False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman.files import make_folder
 from elman.plots import classification, curves, multilabel, regression
 from elman.plots.classification import (
     accuracy_by_class,
@@ -153,9 +154,10 @@ def save_all(
         kept_epoch: the epoch whose weights were kept.
     Returns: the files in reading order: history.png, then those of `FIGURES` for the report's
         task.
+    Raises: WriteError.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     reasons = left_out(records, report)
     paths = []
     for name in (HISTORY, *(row.name for row in FIGURES[report.output])):

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.files import write_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -90,11 +92,9 @@ def _figure_class() -> type[Figure]:
         """
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-            stream = io.BytesIO()
-            save(self, stream)
             # Display size; the image has more pixels, so that it is sharp on high-DPI screens.
             width, height = self.get_size_inches()
-            return stream.getvalue(), {"width": int(width * 96), "height": int(height * 96)}
+            return to_png(self), {"width": int(width * 96), "height": int(height * 96)}
 
     return NotebookFigure
 
@@ -174,11 +174,18 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return placed
 
 
-def save(figure: Figure, target: Path | io.BytesIO) -> None:
-    """Write a PNG; a letter that no font has is drawn as a box, without a warning."""
+def to_png(figure: Figure) -> bytes:
+    """Return a PNG; a letter that no font has is drawn as a box, without a warning."""
+    stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(target, format="png", dpi=DPI, facecolor="white", transparent=False)
+        figure.savefig(stream, format="png", dpi=DPI, facecolor="white", transparent=False)
+    return stream.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG file. Raises WriteError."""
+    write_file(path, to_png(figure))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elman import __version__, plots
+from elman import __version__, files, plots
 from elman.data import Dataset, describe
 from elman.data.builtin import load_task
 from elman.data.splits import resampling_groups
@@ -23,7 +23,6 @@ from elman.runs.folder import (
     EVALUATION,
     check_output_folder,
     default_output,
-    new_folder,
     note_static,
     note_unknown_tokens,
     write_json,
@@ -72,10 +71,11 @@ def evaluate(
     history = estimator.history_
     records = [record.to_dict() for record in history.epochs]
     config = model / "config.toml"
-    with new_folder(out, overwrite, EVALUATION):
+    check_output_folder(out, overwrite, EVALUATION)
+    with files.new_folder(out, replace=overwrite) as folder:
         predictions = collect_predictions(estimator, dataset, encoded, report)
-        (out / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
-        figures = plots.save_all(records, report, out / "plots", history.kept_epoch)
+        files.write_file(folder / "predictions.csv", predictions.to_csv())
+        figures = plots.save_all(records, report, folder / "plots", history.kept_epoch)
         page = report_page.Page(
             title=Path(data).name,
             created=created.isoformat(timespec="seconds"),
@@ -89,13 +89,15 @@ def evaluate(
             figures=figures,
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
             notes=notes,
-            diagnostics=run_diagnostics(estimator, None, (dataset, encoded), report, out / "plots")
+            diagnostics=run_diagnostics(
+                estimator, None, (dataset, encoded), report, folder / "plots"
+            )
             if diagnostics
             else None,
         )
-        (out / "report.html").write_text(report_page.render(page), encoding="utf-8")
+        files.write_file(folder / "report.html", report_page.render(page))
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
-        write_json(out / "metrics.json", metrics)
+        write_json(folder / "metrics.json", metrics)
     return report, out, notes + renamed
 
 

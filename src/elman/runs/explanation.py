@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from elman import files
 from elman.data import Dataset
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators import Estimator
@@ -38,7 +39,6 @@ from elman.runs.folder import (
     check_output_folder,
     default_output,
     folder_name,
-    new_folder,
 )
 
 REPLACEMENTS = 8  # of each step for the influences; their mean changes little with more
@@ -115,9 +115,10 @@ def explain(
         out, renamed = default_output(model, EXPLANATION, name, overwrite)
         notes += renamed
     progress("figures")
-    with new_folder(out, overwrite, EXPLANATION):
-        page = render_page(explanation, save_figures(explanation, out), notes, str(model))
-        (out / "index.html").write_text(page, encoding="utf-8")
+    check_output_folder(out, overwrite, EXPLANATION)
+    with files.new_folder(out, replace=overwrite) as folder:
+        page = render_page(explanation, save_figures(explanation, folder), notes, str(model))
+        files.write_file(folder / "index.html", page)
     return explanation, out, notes
 
 

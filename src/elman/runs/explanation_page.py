@@ -14,6 +14,7 @@ from markupsafe import Markup
 from elman import __version__
 from elman.evaluate.text import one_line
 from elman.explain import Attribution, Bptt, Diagnosis, Influence, Memory, Trace
+from elman.files import make_folder
 from elman.plots.style import save
 from elman.runs import html
 from elman.runs.html import PageFigure, PageFigures
@@ -140,7 +141,7 @@ def save_figures(explanation: Explanation, folder: Path) -> dict[str, Path]:
         plots["influence"] = explanation.influence.plot
     if isinstance(explanation.diagnosis, Diagnosis):
         plots["doctor"] = explanation.diagnosis.plot
-    (folder / "gates").mkdir()
+    make_folder(folder / "gates")
     paths = {name: folder / f"{name}.png" for name in plots}
     for name, plot in plots.items():
         save(plot(), paths[name])

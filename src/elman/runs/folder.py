@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from elman.errors import NonFiniteError, SettingsError
 from elman.estimators import EncodedSequences, Estimator, ablate_static
+from elman.files import write_file
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,8 @@ def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write indented JSON."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write indented JSON. Raises WriteError."""
+    write_file(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def note_static(estimator: Estimator, encoded: EncodedSequences, target: Any) -> tuple[str, ...]:

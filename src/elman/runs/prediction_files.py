@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import SettingsError, nearest
+from elman.files import write_file, writing
 
 if TYPE_CHECKING:
     from elman.runs.predictions import Predictions
@@ -80,6 +80,11 @@ def prediction_format(path: Path, overwrite: bool) -> FileFormat:
     Raises: SettingsError if the ending is of no format, or if a file, a folder, a missing folder or
         a missing permission is in the way.
     """
+    with writing(path):  # the system may refuse to look, for example because the name is too long
+        return _prediction_format(path, overwrite)
+
+
+def _prediction_format(path: Path, overwrite: bool) -> FileFormat:
     if path.is_dir():
         raise SettingsError(f"{path}: is a folder, expected a file to write. Name one with --out")
     by_ending = {ending: f for f in FORMATS for ending in f.endings}
@@ -95,20 +100,13 @@ def prediction_format(path: Path, overwrite: bool) -> FileFormat:
         raise SettingsError(f"{path}: there is no folder {path.parent}. Make it first")
     if path.exists() and not overwrite:
         raise SettingsError(f"{path}: exists already. Name another with --out, or use --overwrite")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    # A file is replaced by renaming another in its folder; a pipe is written to.
+    written = path if path.exists() and not path.is_file() else path.resolve().parent
+    if not os.access(written, os.W_OK):
         raise SettingsError(f"{path}: no permission to write there. Name another with --out")
     return found
 
 
 def write_predictions(predictions: Predictions, path: Path, file_format: FileFormat) -> None:
-    """Write a file that is complete or, if writing fails, not there."""
-    content = file_format.encode(predictions)
-    # An old file is replaced only when the new one is complete: the disk may be full.
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
+    """Write a file that is complete or, if writing fails, not there. Raises WriteError."""
+    write_file(path, file_format.encode(predictions))
