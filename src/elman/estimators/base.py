@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +27,7 @@ from elman.evaluate.features import one_hot_categories
 from elman.layers.random_numbers import own_cuda_state
 from elman.models import SequenceModel
 from elman.train import Checkpoints, EpochCallback, History, TorchThreads, train
-from elman.train.checkpoint import make_checkpoints
+from elman.train.checkpoint import make_checkpoints, stored_seed
 from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
@@ -88,7 +87,14 @@ class SequenceEstimator(SavedEstimator):
         """
         checkpoints = make_checkpoints(checkpoint, checkpoint_every)
         prepared = self.prepare(
-            X, y, sample_weight, validation_data, groups, column_names=column_names, static=static
+            X,
+            y,
+            sample_weight,
+            validation_data,
+            groups,
+            column_names=column_names,
+            static=static,
+            seed=None if checkpoints is None else stored_seed(checkpoints),
         )
         if test_data is not None:
             prepared = self.monitor(prepared, test_data)
@@ -106,6 +112,7 @@ class SequenceEstimator(SavedEstimator):
         target_names: Sequence[str] = (),
         layout: Layout | None = None,
         static: Any = None,
+        seed: int | None = None,
     ) -> Prepared:
         """Do everything in `fit` that precedes training; `fit_prepared` then trains.
 
@@ -114,13 +121,14 @@ class SequenceEstimator(SavedEstimator):
             column_names: names of the channels, used if X has no column names.
             target_names: names of the predicted numbers.
             layout: how the files that X and y come from were read; it is saved with the model.
+            seed: used if `random_state` is no number; None draws one.
         Raises: the same errors as `fit`.
         """
         previous = self._previous() if self.warm_start else None
         if isinstance(X, Dataset):
             y = X.target if y is None else y
             target_names, layout = target_names or X.target_names, layout or X.layout
-        container, settings = self._check_before(X, y, previous)
+        container, settings = self._check_before(X, y, previous, seed)
         return prepare(
             container.with_names(column_names),
             y,
@@ -229,10 +237,10 @@ class SequenceEstimator(SavedEstimator):
         return self.fit_prepared(prepared)
 
     def _check_before(
-        self, X: Any, y: Any, previous: Previous | None
+        self, X: Any, y: Any, previous: Previous | None, seed: int | None = None
     ) -> tuple[InputContainer, Settings]:
         """Check the parameters and the columns of X, before any sequence is read."""
-        settings = self.check_parameters(self.readout)
+        settings = self.check_parameters(self.readout, seed)
         refuse_missing_device(settings.training.device)
         if y is None:
             raise DataError(
@@ -358,15 +366,6 @@ class SequenceEstimator(SavedEstimator):
             duplicates=duplicates,
             resamples=resamples,
         )
-
-    def count_unknown(self, X: Any) -> Counter[str]:
-        """Count the tokens of X that are not in the vocabulary and are read as unknown."""
-        encoded = self.encode(X)
-        unknown = self.encoder_.count_unknown(encoded.steps)
-        features = self.encoder_.static
-        if features is not None and encoded.static is not None:
-            unknown += features.count_unknown(encoded.static)
-        return unknown
 
     def check(self, X: Any, tolerance: float | None = None, static: Any = None) -> list[Check]:
         """Check that predictions do not depend on padding or batch.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,6 +130,15 @@ class SequenceReader(FittedState):
         for i, own in enumerate(encoded.inputs.with_values(predictions)):
             arrays[i] = own
         return arrays
+
+    def count_unknown(self, X: Any) -> Counter[str]:
+        """Count the tokens of X that are not in the vocabulary and are read as unknown."""
+        encoded = self.encode(X)
+        unknown = self.encoder_.count_unknown(encoded.steps)
+        features = self.encoder_.static
+        if features is not None and encoded.static is not None:
+            unknown += features.count_unknown(encoded.static)
+        return unknown
 
     def is_encoded(self, X: Any) -> bool:
         """Whether X is a result of `encode`."""

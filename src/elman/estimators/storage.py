@@ -106,17 +106,20 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
         """Whether there is a prediction at every step."""
         return self.readouts == ("every",)
 
-    def check_parameters(self, readout: str) -> Settings:
+    def check_parameters(self, readout: str, seed: int | None = None) -> Settings:
         """Check every parameter; one SettingsError lists all faults.
 
         Args:
             readout: the readout of the network.
+            seed: replaces `random_state` if that is no number; None draws one.
         """
-        seed: Any = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
+        state: Any = self.random_state
+        if isinstance(state, int | np.integer):
+            seed = int(state)
+        elif seed is None:
+            seed = int(check_random_state(state).randint(2**31 - 1))
         parameters = {f.name: getattr(self, f.name) for f in dataclasses.fields(Parameters)}
-        return check_parameters(parameters, readout, self.readouts, int(seed))
+        return check_parameters(parameters, readout, self.readouts, seed)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,14 +22,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman import _core, disk, files
-from elman.errors import ModelFileError, SettingsError
+from elman.errors import ElmanError, ModelFileError, NonFiniteError, SettingsError, WriteError
 from elman.models import SequenceModel
 from elman.settings import TrainingPlan
 from elman.train.optimizer import restore_state, save_state
-from elman.train.state import TrainingState, describe_changes, fingerprint, strip
+from elman.train.state import (
+    FORMAT,
+    STATE,
+    TENSORS,
+    Content,
+    TrainingState,
+    describe_changes,
+    fingerprint,
+    has_shapes,
+    read_checkpoint,
+    strip,
+)
 
-_FORMAT = 1
-_STATE, _TENSORS = "state.json", "state.safetensors"
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
 _SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
 _WEIGHTS, _OPTIMIZER, _RANDOM = "weights.", "optimizer.", "random."
@@ -72,11 +82,24 @@ def make_checkpoints(folder: str | Path | None, every: float) -> Checkpoints | N
     return None if folder is None else Checkpoints(Path(folder), every, on_interrupt="stop")
 
 
+def stored_seed(checkpoints: Checkpoints) -> int | None:
+    """Return the seed of the training whose checkpoints are in the folder; None if there is none.
+
+    A training without a seed of its own takes it, because with another it could not continue.
+    """
+    for path in find_checkpoints(checkpoints.folder):
+        with suppress(ModelFileError):
+            seed = read_checkpoint(path)[1].identity.get("seed", "")
+            return int(seed) if re.fullmatch(r"\d{1,10}", seed) else None
+    return None
+
+
 class Uninterrupted:
-    """A section of the training that SIGINT and SIGTERM wait for: no half of a step is saved."""
+    """A section of the training that signals wait for, so that no half of a step is saved."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
+        self._installed = False
         self.inside = False  # still True after an exception: the section is half done
         self.random: dict[str, Tensor] = {}
         self._waiting: int | None = None
@@ -84,9 +107,10 @@ class Uninterrupted:
 
     def install(self) -> None:
         """Take over the handlers until `remove`; only the main thread is ever interrupted."""
+        self._installed = True
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler
@@ -109,7 +133,7 @@ class Uninterrupted:
         self.inside = True
 
     def __exit__(self, kind: object, *exception: object) -> None:
-        if kind is not None:
+        if kind is not None or not self._installed:
             return
         self.random = random_state(self._generator)
         self.inside = False
@@ -147,6 +171,7 @@ class Saver:
         self._initial = {} if checkpoints is None else {"the initial weights": _weights_of(model)}
         self._begun = self._next = time.monotonic()
         self._kept: list[Path] = []
+        self._saved = 0, 1  # step and epoch of the newest checkpoint; a beginning needs none
         self._stack = ExitStack()
 
     def __enter__(self) -> Saver:
@@ -171,8 +196,11 @@ class Saver:
             }
         return self._identity
 
-    def restore(self) -> TrainingState | None:
+    def restore(self, batches: int) -> TrainingState | None:
         """Continue from the newest good checkpoint; return None if there is none.
+
+        Args:
+            batches: of each epoch.
 
         Raises: SettingsError if it is of another training, or the folder holds something else.
         """
@@ -181,20 +209,20 @@ class Saver:
         folder, state = self.checkpoints.folder, None
         for path in find_checkpoints(folder):
             try:
-                tensors, values = read_checkpoint(path)
-                if changes := describe_changes(values["identity"], self.identity):
+                tensors, content = read_checkpoint(path)
+                if changes := describe_changes(content.identity, self.identity):
                     raise SettingsError(
                         f"{folder}: holds a checkpoint of another training: {changes}. Continue "
                         "with the same data and settings, or name another folder"
                     )
-                state = self._apply(tensors, values)
+                state = self._apply(tensors, content, str(path / STATE), batches)
             except ModelFileError as error:
                 self.say(f"{error}. This checkpoint is not used, but an older one if there is any")
             else:
                 self._kept = [path]
-                if values["machine"] != _machine():
+                if content.machine != _machine():
                     self.say(
-                        f"{path}: was written on another processor ({values['machine']}, here "
+                        f"{path}: was written on another processor ({content.machine}, here "
                         f"{_machine()}): the result may differ in the last bits"
                     )
                 break
@@ -204,27 +232,31 @@ class Saver:
                     f"{folder}: no epoch is complete in a checkpoint there, so there are no "
                     "weights to keep. Continue the training instead"
                 )
-            state.stopped = state.stopped or f"finished by hand after epoch {len(state.records)}"
+            state.stopped = state.stopped or f"ended on request after epoch {len(state.records)}"
         return state
 
-    def _apply(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> TrainingState:
+    def _apply(
+        self, tensors: Mapping[str, Tensor], content: Content, place: str, batches: int
+    ) -> TrainingState:
         """Check all of a checkpoint, then set weights, optimizer and random generators."""
-        device = next(self.model.parameters()).device
-        state = TrainingState.restore(tensors, values["state"], self.unit, device)
-        own = {name: (t.shape, t.dtype) for name, t in self.model.state_dict().items()}
+        own = self.model.state_dict()
+        outputs, epochs = self.model.config.num_outputs, self.plan.epochs
         weights, random = strip(tensors, _WEIGHTS), strip(tensors, _RANDOM)
-        for found in (weights, state.kept_weights):
-            if found and {name: (t.shape, t.dtype) for name, t in found.items()} != own:
-                raise ModelFileError("the weights do not fit the network")
         memory = strip(tensors, _OPTIMIZER)
-        if bool(memory) != bool(state.step):
-            raise ModelFileError("the state of the optimizer is missing")
         try:
+            state = TrainingState.restore(
+                tensors, content.state, place, self.unit, own, outputs, epochs, batches
+            )
+            if not has_shapes(weights, own) or bool(memory) != bool(state.step):
+                raise ModelFileError(f"{place}: the weights or the optimizer's state do not fit")
+            torch.Generator().set_state(random["cpu"])  # raises if it is no state
             if memory:
                 restore_state(self.optimizer, self.plan.optimizer, memory)
-            set_random_state(random, self.generator)
-        except (SettingsError, RuntimeError, TypeError, KeyError) as error:
-            raise ModelFileError(f"optimizer or random generator: {error}") from error
+        except ModelFileError:
+            raise
+        except (SettingsError, RuntimeError, TypeError, ValueError, LookupError) as error:
+            raise ModelFileError(f"{place}: does not fit the training: {error}") from error
+        set_random_state(random, self.generator)
         self.model.load_state_dict(weights)
         self.uninterrupted.random = random
         return state
@@ -239,29 +271,40 @@ class Saver:
     def save_if_due(self, state: TrainingState) -> None:
         """Write a checkpoint if it is time."""
         if self.checkpoints is not None and time.monotonic() >= self._next:
-            self.save(state)
+            self._try_to_save(state)
 
     def save_last(self, state: TrainingState) -> None:
         """Write the checkpoint of a training that has ended, unless it was short."""
         if self.checkpoints is None or self.checkpoints.finish:
             return
         if self._kept or time.monotonic() - self._begun >= self.checkpoints.every:
-            self.save(state)
+            self._try_to_save(state)
 
     def save_broken_off(self, state: TrainingState, error: BaseException) -> None:
-        """Write a checkpoint of the last complete batch after an exception; never fails."""
-        if self.checkpoints is None or self.uninterrupted.inside or self.checkpoints.finish:
+        """Write a checkpoint of the last complete batch after an exception."""
+        # Other errors of ours say that the network was changed in a way that would have no effect.
+        saved = isinstance(error, NonFiniteError) or not isinstance(error, ElmanError)
+        if self.checkpoints is None or self.checkpoints.finish or not state.step or not saved:
             return
+        if not self.uninterrupted.inside:
+            self._try_to_save(state)
+
+    def _try_to_save(self, state: TrainingState) -> None:
+        """Write a checkpoint; if that fails, say so and go on: the disk may have space later.
+
+        A training of hours must not end because of a checkpoint that it may never need.
+        """
         try:
             self.save(state)
-        except (OSError, ArithmeticError, RuntimeError) as failure:
-            error.add_note(f"No checkpoint of the last batch could be written: {failure}")
+        except WriteError as error:
+            self.say(f"No checkpoint was written; the one before it stands. {error}")
+            self._next = time.monotonic() + (self.checkpoints.every if self.checkpoints else 0.0)
 
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint, then remove all but the last two."""
         from safetensors.torch import save
 
-        if self.checkpoints is None:
+        if self.checkpoints is None or self._saved == (state.step, state.epoch):
             return
         started = time.monotonic()
         tensors = {_WEIGHTS + name: t for name, t in self.model.state_dict().items()}
@@ -271,7 +314,7 @@ class Saver:
         tensors |= {_RANDOM + name: t for name, t in random.items()}
         tensors |= state.to_tensors()
         values = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "identity": self.identity,
             "machine": _machine(),
             "state": state.to_dict(),
@@ -280,8 +323,8 @@ class Saver:
         with files.new_folder(path, replace=True) as folder:
             # Cloned: safetensors refuses tensors that share memory, as views of one tensor do.
             own = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-            files.write_file(folder / _TENSORS, save(own))
-            files.write_file(folder / _STATE, json.dumps(values, indent=1))
+            files.write_file(folder / TENSORS, save(own))
+            files.write_file(folder / STATE, json.dumps(values, indent=1))
             files.seal(folder)
         self._kept = [*(kept for kept in self._kept if kept != path), path][-2:]
         for other in find_checkpoints(self.checkpoints.folder):
@@ -290,6 +333,7 @@ class Saver:
         now = time.monotonic()
         share = _SHARE * (now - started) if self.checkpoints.every else 0.0
         self._next = now + max(self.checkpoints.every, share)
+        self._saved = state.step, state.epoch
 
 
 def random_state(generator: torch.Generator) -> dict[str, Tensor]:
@@ -321,35 +365,13 @@ def find_checkpoints(folder: Path) -> list[Path]:
             files.recover(folder / name)
             disk.remove_abandoned(str(folder.resolve() / name))
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    strange = sorted(path.name for path in paths if not _NAME.fullmatch(path.name))
+    strange = sorted(p.name for p in paths if not _NAME.fullmatch(p.name) or p.is_symlink())
     if strange:
         raise SettingsError(
             f"{folder}: holds {', '.join(strange[:3])}, expected nothing but checkpoints. Name "
             "another folder"
         )
     return sorted(paths, reverse=True)
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the content of state.json.
-
-    Raises: ModelFileError if the checkpoint is damaged or of another format.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    files.check_seal(path)
-    try:
-        values = json.loads((path / _STATE).read_bytes())
-        tensors = load((path / _TENSORS).read_bytes())
-    except (ValueError, RecursionError, SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path}: damaged: {error}") from error
-    parts = {"format", "identity", "machine", "state"}
-    if not isinstance(values, dict) or set(values) != parts or values["format"] != _FORMAT:
-        raise ModelFileError(f"{path}: is no checkpoint of format {_FORMAT}")
-    if not isinstance(values["identity"], dict):
-        raise ModelFileError(f"{path}: damaged: identity")
-    return tensors, values
 
 
 def _machine() -> str:

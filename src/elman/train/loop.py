@@ -34,7 +34,7 @@ from elman.train.monitor import INFERENCE_BATCH, Monitor
 from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
 from elman.train.progress import Progress
-from elman.train.state import TrainingState, identify
+from elman.train.state import Order, TrainingState, identify
 
 
 @torch.no_grad()
@@ -170,16 +170,13 @@ class _Run:
         self.device = next(model.parameters()).device
         self.generator = saver.generator
         self.augment = Augmentation(training, plan, model.config.input_size, self.generator)
-        self.order = np.random.default_rng(plan.seed)
         self.size = len(training) if plan.batch_size == "full" else plan.batch_size
         self.batches = math.ceil(len(training) / self.size)
-        restored = saver.restore()
-        if restored is None:
-            order = self.order.bit_generator.state
-            restored = TrainingState(RunningMetrics(unit=training.unit), order)
-        self.state = restored
-        self.order.bit_generator.state = restored.order
-        self.continued = f"continued in epoch {restored.epoch}" if restored.step else ""
+        restored = saver.restore(self.batches)
+        self.continued = f"continued in epoch {restored.epoch}" if restored else ""
+        beginning = Order.of(np.random.default_rng(plan.seed))
+        self.state = restored or TrainingState(RunningMetrics(unit=training.unit), beginning)
+        self.order = self.state.order.make_generator()
 
     def train_to_end(self, on_epoch: Callable[[EpochRecord], None] | None, *, repeat: bool) -> None:
         """Train, and save at the end, also if an exception cuts the training off.
@@ -229,7 +226,7 @@ class _Run:
             )
             with self.saver.uninterrupted:
                 state.end_epoch(record, self.model.state_dict(), self.plan)
-                state.order = self.order.bit_generator.state
+                state.order = Order.of(self.order)
             self.progress.epoch(record)
             if on_epoch is not None:
                 on_epoch(record)

@@ -20,6 +20,7 @@ from elman.models import SequenceModel
 from elman.train.losses import Loss
 
 _PENDING = 2**14  # output values collected before they are counted at once
+_PARTS = ("outputs", "target")  # of a batch that is not counted yet
 _SUMS = ("loss", "correct", "count", "weight")  # of RunningMetrics
 
 
@@ -114,13 +115,14 @@ class RunningMetrics:
         return {name: getattr(self, name) for name in _SUMS}
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return the other sums, and the batches that are not counted yet, one by one.
+        """Return the other sums, and the outputs and targets that are not counted yet.
 
         Counted now, the numbers would be summed in other groups than in an unbroken training.
         """
         tensors = {} if self._squares is None else {"squares": self._squares}
-        for i, (outputs, target) in enumerate(self._pending):
-            tensors |= {f"outputs.{i}": outputs, f"target.{i}": target}
+        if self._pending:
+            parts = zip(*self._pending, strict=True)
+            tensors |= {n: torch.cat(p) for n, p in zip(_PARTS, parts, strict=True)}
         return tensors
 
     @classmethod
@@ -129,22 +131,31 @@ class RunningMetrics:
         tensors: Mapping[str, Tensor],
         sums: Mapping[str, float],
         unit: NDArray[np.float64] | None,
+        outputs: int,
         device: torch.device,
     ) -> RunningMetrics:
         """Return the metrics that `to_tensors` and `to_dict` described.
 
+        Args:
+            outputs: number of outputs of the network, K.
         Raises: ModelFileError if they do not belong together.
         """
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        count = sum(name.startswith("outputs.") for name in tensors)
-        names = {f"{part}.{i}" for i in range(count) for part in ("outputs", "target")}
-        if set(sums) != set(_SUMS) or set(tensors) - {"squares"} != names:
-            raise ModelFileError(f"metrics: got {sorted(sums)} and {sorted(tensors)[:5]}")
+        squares, pending = tensors.get("squares"), [tensors[n] for n in _PARTS if n in tensors]
+        fit = set(sums) == set(_SUMS) and set(tensors) <= {"squares", *_PARTS}
+        if pending:
+            fit &= len(pending) == 2 and pending[0].shape == (len(pending[1]), outputs)
+            fit &= pending[-1].shape in (pending[0].shape[:1], pending[0].shape)
+            fit &= pending[0].is_floating_point()
+        fit &= squares is None or (squares.shape == (outputs,) and unit is not None)
+        if not fit:
+            raise ModelFileError("the sums and the outputs of the epoch do not go together")
         metrics = cls(sums["loss"], int(sums["correct"]), int(sums["count"]), sums["weight"], unit)
         metrics.weight = sums["weight"]
-        metrics._squares = tensors.get("squares")
-        metrics._pending = [(tensors[f"outputs.{i}"], tensors[f"target.{i}"]) for i in range(count)]
-        metrics._pending_values = sum(outputs.numel() for outputs, _ in metrics._pending)
+        metrics._squares = squares
+        if pending:
+            metrics._pending = [(pending[0], pending[1])]
+            metrics._pending_values = pending[0].numel()
         return metrics
 
 
@@ -160,7 +171,7 @@ class EpochRecord:
     which is monitored and never used for a choice; they are None at epochs without an evaluation.
 
     `seconds` is the duration of the epoch. Model folders do not hold it, because a training that is
-    repeated must write the same bytes; it is None after loading.
+    repeated must write the same bytes: it is None after loading, and not compared by `==`.
     """
 
     epoch: int
@@ -170,7 +181,7 @@ class EpochRecord:
     validation_accuracy: float | None
     learning_rate: float
     gradient_norm: float
-    seconds: float | None = None
+    seconds: float | None = field(default=None, compare=False)
     rmse: float | None = None
     validation_rmse: float | None = None
     test_loss: float | None = None

@@ -12,6 +12,10 @@ from elman.errors import SettingsError
 from elman.settings import TrainingPlan
 from elman.train.gradients import ParameterGroups
 
+# Tensors of the state of each parameter; Adam also has its number of steps.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_STATES = {"sgd": ("momentum_buffer",), "adam": _MOMENTS, "adamw": _MOMENTS}
+
 
 class FusedAdam(torch.optim.Adam):
     """torch's fused Adam, or AdamW if `decoupled_weight_decay`, with less Python overhead.
@@ -112,7 +116,12 @@ def restore_state(optimizer: torch.optim.Optimizer, name: str, saved: Mapping[st
         prefix = f"{name}.{g}."
         values = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
         sizes = [parameter.numel() for parameter in group["params"]]
-        if not values or any(len(v) != sum(sizes) for k, v in values.items() if k != "step"):
+        shapes = {k: (sum(sizes),) for k in _STATES[name]} | (
+            {"step": (1,)} if name != "sgd" else {}
+        )
+        if {k: tuple(v.shape) for k, v in values.items()} != shapes or not all(
+            v.is_floating_point() for v in values.values()
+        ):
             raise SettingsError(
                 f"optimizer, weight_decay: got {name!r} with {group['weight_decay']:g}, which "
                 "cannot continue from the state of the optimizer before it. Set them back, or call "

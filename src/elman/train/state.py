@@ -6,9 +6,11 @@ import copy
 import dataclasses
 import hashlib
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +18,61 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman import files
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError
 from elman.models import SequenceModel
+from elman.models.storage import read_tensors
 from elman.settings import TrainingPlan
 from elman.train.gradients import BatchResult
 from elman.train.metrics import EpochRecord, RunningMetrics
 from elman.train.monitor import Monitor
+from elman.untrusted import open_file, parse_json, read_as, read_file
 
+FORMAT = 1
+STATE, TENSORS = "state.json", "state.safetensors"
 ALL_DONE = "all epochs done"
 _KEPT, _METRICS, _NORMS = "kept.", "metrics.", "norms"
+
+
+@dataclass(frozen=True)
+class Order:
+    """State of NumPy's PCG64, with integers of 128 bits in hexadecimal digits, as JSON takes them.
+
+    Args:
+        state, inc: of the generator.
+        has_uint32, uinteger: the half of a number that is left from the last draw.
+    """
+
+    state: str
+    inc: str
+    has_uint32: int
+    uinteger: int
+
+    @classmethod
+    def of(cls, generator: np.random.Generator) -> Order:
+        """Return the state of a generator."""
+        values: Any = generator.bit_generator.state
+        state = {name: f"{number:x}" for name, number in values["state"].items()}
+        return cls(**state, has_uint32=values["has_uint32"], uinteger=values["uinteger"])
+
+    def make_generator(self) -> np.random.Generator:
+        """Return a generator that continues from here."""
+        bits = np.random.PCG64()
+        bits.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": int(self.state, 16), "inc": int(self.inc, 16)},
+            "has_uint32": self.has_uint32,
+            "uinteger": self.uinteger,
+        }
+        return np.random.Generator(bits)
+
+    def check(self, place: str) -> None:
+        """Raise ModelFileError if this is no state of a generator."""
+        digits = all(re.fullmatch("[0-9a-f]{1,32}", text) for text in (self.state, self.inc))
+        if not digits or self.has_uint32 not in (0, 1) or not 0 <= self.uinteger < 2**32:
+            raise ModelFileError(f"{place}: order: not the state of a random generator")
 
 
 @dataclass
@@ -35,7 +81,7 @@ class TrainingState:
 
     Args:
         metrics: of the current epoch so far.
-        order: state of the NumPy generator before it drew the order of the current epoch.
+        order: the generator of the batches' order before it drew that of the current epoch.
         epoch: the current epoch, from 1; the one after the last when the training has ended.
         batch: batches of it that are done.
         step: batches of the training that are done.
@@ -48,7 +94,7 @@ class TrainingState:
     """
 
     metrics: RunningMetrics
-    order: Mapping[str, Any]
+    order: Order
     epoch: int = 1
     batch: int = 0
     step: int = 0
@@ -115,7 +161,7 @@ class TrainingState:
             "best_epoch": self.best_epoch,
             "kept_epoch": self.kept_epoch,
             "stopped": self.stopped,
-            "order": dict(self.order),
+            "order": dataclasses.asdict(self.order),
             "metrics": self.metrics.to_dict(),
             "records": [dataclasses.asdict(record) for record in self.records],
         }
@@ -124,52 +170,64 @@ class TrainingState:
     def restore(
         cls,
         tensors: Mapping[str, Tensor],
-        values: Mapping[str, Any],
+        values: StateValues,
+        place: str,
         unit: NDArray[np.float64] | None,
-        device: torch.device,
+        weights: Mapping[str, Tensor],
+        outputs: int,
+        epochs: int,
+        batches: int,
     ) -> TrainingState:
-        """Return the state that `to_tensors` and `to_dict` described.
+        """Return the state that `to_tensors` and `to_dict` values.
 
         Args:
             unit: unit of the metrics.
-            device: device of the training.
-        Raises: ModelFileError if a value is missing, of another type or out of range.
+            weights: of the network.
+            outputs: number of outputs of the network, K.
+            epochs, batches: of the training, and of each epoch.
+            place: the file, for messages.
+        Raises: ModelFileError if the values do not go together.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            described = TypeAdapter(_Described).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ModelFileError(f"{place}: got {first['input']!r:.40}; {first['msg']}") from error
-        sums = strip(tensors, _METRICS)
-        metrics = RunningMetrics.restore(sums, described.metrics, unit, device)
-        state = cls(
-            metrics=metrics,
-            order=described.order,
-            epoch=described.epoch,
-            batch=described.batch,
-            step=described.step,
-            norms=tensors[_NORMS].tolist() if _NORMS in tensors else [],
-            seconds=described.seconds,
-            records=described.records,
-            best_loss=math.inf if described.best_loss is None else described.best_loss,
-            best_epoch=described.best_epoch,
-            kept_epoch=described.kept_epoch,
-            kept_weights={k: v.to(device) for k, v in strip(tensors, _KEPT).items()},
-            stopped=described.stopped,
+        values.order.check(place)
+        kept = strip(tensors, _KEPT)
+        device = next(iter(weights.values())).device
+        metrics = RunningMetrics.restore(
+            strip(tensors, _METRICS), values.metrics, unit, outputs, device
         )
-        if len(state.records) != state.epoch - 1 or len(state.norms) != state.batch:
-            raise ModelFileError(
-                f"epoch {state.epoch}, batch {state.batch}: got {len(state.records)} records and "
-                f"{len(state.norms)} gradient norms"
-            )
-        return state
+        norms = tensors.get(_NORMS, torch.zeros(0))
+        done = len(values.records)
+        facts = {
+            "epochs": [record.epoch for record in values.records] == [*range(1, done + 1)],
+            "epoch": values.epoch == done + 1 <= epochs + 1,
+            "batch": 0 <= values.batch <= batches and not (values.batch and values.stopped),
+            "step": values.step == done * batches + values.batch,
+            "end": bool(values.stopped) if done == epochs else done > 0 or not values.stopped,
+            "best epoch": 0 <= values.best_epoch <= done,
+            "kept epoch": min(1, done) <= values.kept_epoch <= done,
+            "kept weights": has_shapes(kept, weights) if done else not kept,
+            "gradient norms": norms.shape == (values.batch,) and norms.is_floating_point(),
+        }
+        if wrong := [name for name, right in facts.items() if not right]:
+            raise ModelFileError(f"{place}: these values do not fit the others: {', '.join(wrong)}")
+        return cls(
+            metrics=metrics,
+            order=values.order,
+            epoch=values.epoch,
+            batch=values.batch,
+            step=values.step,
+            norms=norms.tolist(),
+            seconds=values.seconds,
+            records=values.records,
+            best_loss=math.inf if values.best_loss is None else values.best_loss,
+            best_epoch=values.best_epoch,
+            kept_epoch=values.kept_epoch,
+            kept_weights={name: tensor.to(device) for name, tensor in kept.items()},
+            stopped=values.stopped,
+        )
 
 
 @dataclass(frozen=True)
-class _Described:
+class StateValues:
     """Types of the values of `TrainingState.to_dict`."""
 
     epoch: int
@@ -180,9 +238,43 @@ class _Described:
     best_epoch: int
     kept_epoch: int
     stopped: str
-    order: dict[str, Any]
+    order: Order
     metrics: dict[str, float]
     records: list[EpochRecord]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Content of state.json; `state` is checked further by `TrainingState.restore`."""
+
+    format: int
+    identity: dict[str, str]
+    machine: str
+    state: StateValues
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Content]:
+    """Return the tensors and the content of state.json.
+
+    Raises: ModelFileError if the checkpoint is damaged or of another format.
+    """
+    files.check_seal(path)  # so sizes are those in the manifest
+    place = str(path / STATE)
+    sizes = [(path / name).lstat().st_size for name in (TENSORS, STATE)]
+    text = read_file(path / STATE, sizes[1])
+    content = read_as(Content, parse_json(text, place, around=sizes[0]), place)
+    if content.format != FORMAT:
+        raise ModelFileError(
+            f"{place}: format {content.format}, this version of elman reads {FORMAT}"
+        )
+    with open_file(path / TENSORS, sizes[0]) as file:
+        return read_tensors(file, sizes[0], str(path / TENSORS))[0], content
+
+
+def has_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
+    """Whether two sets of tensors have the same names, shapes and types."""
+    one, other = ({k: (t.shape, t.dtype) for k, t in each.items()} for each in (found, expected))
+    return one == other
 
 
 def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
