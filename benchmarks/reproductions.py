@@ -27,7 +27,7 @@ import torch
 import elman
 from elman.cli.train import command, settings_from
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import prepare
+from elman.runs.preparation import prepare
 
 HERE = Path(__file__).parent
 RECIPE_B = (

@@ -30,7 +30,7 @@ from elman.cli.train import command, settings_from
 from elman.data import load_task
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import make_estimator, prepare
+from elman.runs.preparation import make_estimator, prepare
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("rnn", "gru", "lstm")

@@ -28,6 +28,7 @@ __all__ = [
     "WriteError",
     "append_line",
     "check_seal",
+    "exchange",
     "is_internal",
     "lock",
     "make_folder",
@@ -65,6 +66,20 @@ def move(path: str | Path, target: str | Path) -> None:
     with writing(target):
         os.rename(path, target)
         sync_names(os.path.dirname(os.path.abspath(target)))
+
+
+def exchange(first: str | Path, second: str | Path) -> bool:
+    """Swap two folders of one file system in one step, and sync the folders that they are in.
+
+    Returns: False, and nothing is changed, where the system cannot do that.
+    Raises: WriteError.
+    """
+    paths = os.path.abspath(first), os.path.abspath(second)
+    with writing(second):
+        done = _exchange(*paths)
+        for parent in {os.path.dirname(path) for path in paths} if done else ():
+            sync_names(parent)
+    return done
 
 
 def remove(path: str | Path) -> None:

@@ -310,16 +310,18 @@ def test_a_training_that_diverges(elman, tree, tmp_path, files):
     assert "training has diverged" in done.err
     assert "Lower the learning rate" in done.err
     # What was written is kept, and the message says what it is.
-    assert f"{tmp_path / 'r'} is kept. It holds the settings (config.toml)" in done.err
-    assert "but no model" in done.err
-    assert {p.name for p in (tmp_path / "r").iterdir()} == {"config.toml", "metrics.jsonl"}
-    # It can be replaced, and if that diverges too, the complete run before it stays.
+    assert "r is kept. It holds the settings (config.toml)" in done.err
+    assert "no epoch has ended, so there is no model" in done.err
+    assert "elman train --config r/config.toml --learning-rate NUMBER --out r --over" in done.err
+    names = {p.name for p in (tmp_path / "r").iterdir()}
+    assert names >= {"config.toml", "unfinished.json"} and "metrics.json" not in names
+    # It can be replaced, and if that diverges too, the complete run before it stays beside it.
     again = ["train", files / "values.csv", *SMALL, "--out", "r", "--overwrite"]
     assert elman(*again).code == 0
     before = tree(tmp_path / "r")
     done = elman(*call, "--out", "r", "--overwrite")
-    assert done.code == 1 and "r-unfinished is kept" in done.err
-    assert tree(tmp_path / "r") == before
+    assert done.code == 1 and "r is kept" in done.err
+    assert tree(tmp_path / "r.replaced") == before
 
 
 def test_a_training_whose_loss_ends_far_above_that_of_an_untrained_network(elman, tmp_path, files):

@@ -105,7 +105,7 @@ def lines_of(path):
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def test_ctrl_c_saves_the_best_model_so_far(tmp_path):
+def test_ctrl_c_keeps_a_run_that_can_be_resumed(tmp_path):
     run = tmp_path / "run"
     process = start(*LONG, "--out", run, cwd=tmp_path)
     # A file that is written as it goes can be read from outside.
@@ -113,21 +113,16 @@ def test_ctrl_c_saves_the_best_model_so_far(tmp_path):
     assert json.loads(lines_of(run / "metrics.jsonl")[0])["epoch"] == 1
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert err.strip() == "Interrupted: the best model so far was evaluated and saved."
-    epochs = len(lines_of(run / "metrics.jsonl"))
-    kept = re.search(
-        rf"interrupted after epoch {epochs}; the weights of epoch (\d+) are evaluated and saved",
-        out,
-    )
-    assert kept, out
-    metrics = json.loads((run / "metrics.json").read_text())
-    losses = [json.loads(line)["validation_loss"] for line in lines_of(run / "metrics.jsonl")]
-    assert metrics["kept_epoch"] == int(kept[1]) == losses.index(min(losses)) + 1
-    assert (run / "model" / "model.safetensors").is_file()
-    assert (run / "report.html").is_file()
+    assert process.returncode == 130, (out, err)
+    assert err.startswith("Interrupted")
+    epoch = len(lines_of(run / "metrics.jsonl")) + 1
+    assert f"in epoch {epoch} of 10000. To continue: elman train --resume {run}\n" in err
+    assert not (run / "metrics.json").exists()
     done = call("predict", run, "waves", "-o", tmp_path / "p.csv")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2 and "--resume" in done.stderr and "--finish" in done.stderr
+    done = call("train", "waves", "--out", run)
+    assert done.returncode == 2
+    assert f"{run}: holds an unfinished run, which stopped in epoch {epoch}" in done.stderr
 
 
 def train_small_run(run):
@@ -160,7 +155,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, old):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.05, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
 def test_ctrl_c_at_any_moment(tmp_path, delay):
-    """Whenever it comes: no traceback, and either a whole run, a model that loads, or nothing."""
+    """Whenever it comes: no traceback, and either a run that can be resumed, or nothing."""
     run = tmp_path / "run"
     process = start(
         "train", "waves", "--epochs", "30", "--no-diagnostics", "--out", run, cwd=tmp_path
@@ -175,43 +170,25 @@ def test_ctrl_c_at_any_moment(tmp_path, delay):
         assert "Traceback" not in err
     assert not list(tmp_path.glob(".*"))
     if run.exists():
-        assert (run / "model" / "config.json").is_file()
+        assert call("train", "--resume", run).returncode == 0
         assert call("predict", run, "waves", "-o", tmp_path / "p.csv").returncode == 0
 
 
 @pytest.mark.slow
 def test_killed_while_it_replaces_a_run(tmp_path):
-    """SIGKILL: the next --overwrite finds the old run again, should it fail too."""
-    run = tmp_path / "run"
+    """SIGKILL: the old run stays complete beside the new one, should the next fail too."""
+    run, beside = tmp_path / "run", tmp_path / "run.replaced"
     train_small_run(run)
     old = (run / "metrics.json").read_bytes()
-    process = start(*LONG, "--out", run, "--overwrite", cwd=tmp_path)
-    wait_for(lambda: len(lines_of(run / "metrics.jsonl")) >= 2, process)
-    process.kill()
-    process.communicate()
-    assert not (run / "metrics.json").exists()
-    done = call(
-        "train",
-        "waves",
-        "--no-scale",
-        "--optimizer",
-        "sgd",
-        "--learning-rate",
-        "1e30",
-        "--clip-norm",
-        "0",
-        "--cell",
-        "rnn",
-        "--nonlinearity",
-        "relu",
-        "--out",
-        run,
-        "--overwrite",
-        cwd=tmp_path,
-    )
-    assert done.returncode == 2
-    assert (run / "metrics.json").read_bytes() == old
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    for _ in range(2):
+        process = start(*LONG, "--out", run, "--overwrite", cwd=tmp_path)
+        wait_for(lambda: len(lines_of(run / "metrics.jsonl")) >= 2, process)
+        process.kill()
+        process.communicate()
+        assert not (run / "metrics.json").exists()
+        assert (beside / "metrics.json").read_bytes() == old
+    done = call("train", "waves", "--out", run, cwd=tmp_path)
+    assert done.returncode == 2 and f"is in {beside}" in done.stderr
 
 
 def test_a_terminal_shows_a_bar(tmp_path):

@@ -16,7 +16,7 @@ from elman.estimators.defaults import (
 )
 from elman.runs.config import merge
 from elman.runs.data_splits import read_splits
-from elman.runs.experiment import prepare
+from elman.runs.preparation import prepare
 from elman.settings import ModelSettings, TrainingSettings
 
 NUMBERS = DataStatistics(100, 20.0, 3, 0, 0, 4, False)

@@ -8,19 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from elman import (
-    ElmanError,
-    SequenceClassifier,
-    SequenceTagger,
-    SettingsError,
-    _core,
-    load,
-)
+from elman import SequenceClassifier, SequenceTagger, SettingsError, _core
 from elman.data import read
 from elman.runs.config import merge, read_toml, settings_hash
 from elman.runs.data_splits import read_splits
 from elman.runs.evaluation import check, evaluate, predict
-from elman.runs.experiment import make_estimator, run
+from elman.runs.experiment import run
+from elman.runs.preparation import make_estimator
 from elman.settings import list_settings
 
 EVERYTHING = {
@@ -31,6 +25,7 @@ EVERYTHING = {
     "plots",
     "predictions.csv",
     "report.html",
+    "times.jsonl",
 }
 
 
@@ -67,7 +62,6 @@ def test_everything_is_there(trained, files):
     assert len(pictures) >= 4
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
     assert "<html" in (done.folder / "report.html").read_text(encoding="utf-8")
-    assert not done.interrupted
     assert any("text.csv" in text for text in said)
     assert any("the weights of epoch 2 are evaluated and saved" in text for text in said)
 
@@ -248,104 +242,6 @@ def test_every_setting_reaches_the_estimator():
     )
     told = {name for section in given.values() for name in section}
     assert told == known  # a new setting belongs in this test
-
-
-# -- what a failure leaves ---------------------------------------------------------------------
-
-
-def stop_at(monkeypatch, where, error):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(where, fail)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize(
-    ("where", "error"),
-    [
-        ("elman.train.gradients.OneCall.__call__", KeyboardInterrupt()),
-        ("elman.train.gradients.OneCall.__call__", ElmanError("diverged")),
-        ("elman.estimators.storage.save_folder", OSError("disk full")),
-    ],
-)
-def test_a_failed_run_leaves_all_as_it_was(
-    settings, tmp_path, monkeypatch, trained, where, error, overwrite
-):
-    monkeypatch.chdir(tmp_path)
-    out = tmp_path / "runs" / "mine"
-    if overwrite:
-        quiet_run(settings(), out=out)
-    was = tree(tmp_path)
-    stop_at(monkeypatch, where, error)
-    with pytest.raises(type(error)):
-        quiet_run(settings(), out=out, overwrite=overwrite)
-    assert tree(tmp_path) == was
-
-
-def test_settings_that_do_not_go_with_the_data_leave_nothing(settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for wrong in (
-        {"data": {"scale": False}},
-        {"model": {"readout": "every"}},
-        {"data": {"validation": 0.0}, "training": {"patience": 3}},
-        {"data": {"target": "nothing"}},
-        {"data": {"test": "nothing.csv"}},
-    ):
-        with pytest.raises(ElmanError):
-            quiet_run(settings(**wrong))
-    assert list(tmp_path.iterdir()) == []  # not even an empty runs/
-
-
-@pytest.mark.parametrize("where", ["elman.plots.save_all", "elman.runs.report_page.render"])
-def test_a_model_that_was_trained_is_not_lost(settings, tmp_path, monkeypatch, where):
-    """The drawing fails after hours of training."""
-    out = tmp_path / "mine"
-    old = quiet_run(settings(), out=out)
-    was = tree(out)
-    stop_at(monkeypatch, where, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt) as caught:
-        quiet_run(settings(training={"seed": 1}), out=out, overwrite=True)
-    assert tree(out) == was
-    assert load(out).get_params() == old.estimator.get_params()
-    left = tmp_path / "mine-unfinished"
-    assert caught.value.__notes__ == [f"The model trained so far is in {left / 'model'}"]
-    assert load(left).random_state == 1
-    assert not (left / "metrics.json").exists()
-    assert {p.name for p in tmp_path.iterdir()} == {"mine", "mine-unfinished"}
-
-
-def test_ctrl_c_while_the_figures_are_worked_out(settings, tmp_path, monkeypatch):
-    stop_at(monkeypatch, "elman.estimators.targets.evaluate", KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        quiet_run(settings(), out=tmp_path / "mine")
-    assert load(tmp_path / "mine").predict(["a good day"]).shape == (1,)
-
-
-@pytest.mark.parametrize("written", [True, False])
-def test_ctrl_c_while_training(settings, tmp_path, monkeypatch, written):
-    from elman.runs import experiment
-
-    calls = []
-
-    def stop(file, values):
-        calls.append(values["epoch"])
-        if len(calls) != 2 or written:
-            append(file, values)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    append = experiment.append_line
-    monkeypatch.setattr(experiment, "append_line", stop)
-    said = []
-    done = run(settings(training={"epochs": 50}), out=tmp_path / "r", verbose=0, echo=said.append)
-    assert done.interrupted
-    assert "interrupted after epoch 2; the weights of epoch 2 are evaluated" in "\n".join(said)
-    assert {p.name for p in done.folder.iterdir()} == EVERYTHING
-    found = json.loads((done.folder / "metrics.json").read_text())
-    assert found["stopped"] == "interrupted after epoch 2"
-    assert found["epochs"] == 2
-    assert len((done.folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_run_is_never_overwritten_unasked(settings, trained):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,17 @@ import click
 from elman.cli.options import setting_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
+from elman.errors import SettingsError
 from elman.formats import READABLE
 from elman.settings import list_settings
 
 if TYPE_CHECKING:
     from elman.runs.config import RunSettings
+
+NO_RESUME = (
+    "belongs to --resume RUN, which continues an unfinished run. Expected: elman train --resume "
+    "RUN --finish"
+)
 
 
 @click.command(
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 
     DATA is a file, a folder of files, or a built-in task (`elman tasks` lists them). The files that
     elman reads: {READABLE}.
+
+    A training that was stopped, by whatever, is continued by `elman train --resume RUN`.
     """,
 )
 @click.argument("data", required=False)
@@ -38,9 +46,26 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @click.option(
+    "--resume",
+    "resumed",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Continue the unfinished run in this folder, in place of DATA and settings.",
+)
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="With --resume: train no more, but evaluate and save the best weights so far.",
+)
+@click.option(
+    "--checkpoint-every",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    help="Time between two checkpoints; 0 writes one after every batch. [default: 30]",
+)
+@click.option(
     "--log-every",
     type=click.IntRange(1),
-    default=1,
     help="Epochs between two lines of progress. [default: 1]",
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -51,34 +76,60 @@ def command(
     print_config: bool,
     out: Path | None,
     overwrite: bool,
-    log_every: int,
+    resumed: Path | None,
+    finish: bool,
+    checkpoint_every: float | None,
+    log_every: int | None,
     quiet: bool,
     **flags: Any,
 ) -> None:
     """Train a network, evaluate it on held-out sequences, and plot the results."""
     from elman.runs.config import to_toml
 
-    settings = settings_from({"data": data, **flags}, config)
-    if print_config:
-        click.echo(to_toml(settings), nl=False)
-        return
+    if resumed is not None:
+        others = {"DATA": data, "--config": config, "--out": out, **_as_flags(flags)}
+        others |= {"--print-config": print_config or None, "--overwrite": overwrite or None}
+        refuse_others(resumed, [name for name, value in others.items() if value is not None])
+    else:
+        if finish:
+            raise SettingsError(f"--finish: {NO_RESUME}")
+        settings = settings_from({"data": data, **flags}, config)
+        if print_config:
+            click.echo(to_toml(settings), nl=False)
+            return
 
     output_is_secondary()
     with uninterrupted():
-        from elman.runs.experiment import run
+        from elman.runs.experiment import CHECKPOINT_EVERY, resume, run
+        from elman.runs.unfinished import describe
 
     def echo(text: str) -> None:
         if not quiet:
             click.echo(text)
 
-    done = run(
-        settings,
-        out=out,
-        overwrite=overwrite,
-        command=shlex.join(["elman", *sys.argv[1:]]),
-        verbose=0 if quiet else log_every,
-        echo=echo,
-    )
+    def on_folder(folder: Path) -> None:
+        when_ended(lambda: describe(folder))
+
+    if resumed is not None:
+        done = resume(
+            resumed,
+            finish=finish,
+            checkpoint_every=checkpoint_every,
+            verbose=0 if quiet else log_every,
+            echo=echo,
+            on_folder=on_folder,
+        )
+    else:
+        done = run(
+            settings,
+            out=out,
+            overwrite=overwrite,
+            command=shlex.join(["elman", *sys.argv[1:]]),
+            verbose=0 if quiet else log_every or 1,
+            checkpoint_every=CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every,
+            echo=echo,
+            on_folder=on_folder,
+        )
     when_ended(lambda: f"after the run was written to {done.folder}")
     echo(f"\n{done.reports['test']}\n\n{done.result}")
     echo(
@@ -87,9 +138,20 @@ def command(
     if done.diverged:
         click.echo(f"Error: {done.diverged}", err=True)
         sys.exit(1)
-    if done.interrupted:
-        click.echo("Interrupted: the best model so far was evaluated and saved.", err=True)
-        sys.exit(130)
+
+
+def _as_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
+
+
+def refuse_others(resumed: Path, others: Sequence[str]) -> None:
+    """Refuse what would change a run that is resumed. Raises SettingsError."""
+    if others:
+        raise SettingsError(
+            f"{', '.join(others)}: a resumed run keeps its data and settings, so that it ends with "
+            f"the result of an unbroken one. Leave {'them' if len(others) > 1 else 'it'} out: "
+            f"{shlex.join(['elman', 'train', '--resume', str(resumed)])}"
+        )
 
 
 def settings_from(flags: Mapping[str, Any], config: Path | None) -> RunSettings:

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -164,9 +165,15 @@ def _find_model(folder: Path) -> Path:
             "model comes before the data: elman predict MODEL DATA"
         )
     if (folder / "config.toml").is_file() and not (folder / "model").exists():
+        if not (folder / "unfinished.json").is_file():
+            raise ModelFileError(
+                f"{folder}: this run has no model, because it was removed. Train again: elman "
+                f"train --config {folder / 'config.toml'}"
+            )
+        resume = shlex.join(["elman", "train", "--resume", str(folder)])
         raise ModelFileError(
-            f"{folder}: this run has no model, because its training diverged or was stopped. Train "
-            f"again with other settings: elman train --config {folder / 'config.toml'}"
+            f"{folder}: this run has no model yet, because its training diverged or was stopped. "
+            f"Continue it: {resume}; or keep the best weights so far: {resume} --finish"
         )
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).exists():

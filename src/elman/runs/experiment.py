@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
-import inspect
+import json
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from elman import __version__, plots
-from elman.data import Dataset, Ragged, describe
+from elman import __version__, files, plots
+from elman.data import describe
 from elman.data.splits import find_duplicates, resampling_groups
-from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
-from elman.estimators.estimators import ESTIMATORS
-from elman.estimators.parameters import refuse_missing_device
 from elman.evaluate import Report
 from elman.explain import Diagnosis
-from elman.formats import KINDS, ending_of
 from elman.runs import report_page
 from elman.runs.advice import advise, last_lines
 from elman.runs.config import RunSettings, settings_hash, to_toml
-from elman.runs.data_splits import DataSplits, is_builtin, read_splits, resolve_data
-from elman.runs.diagnostics import run_diagnostics
+from elman.runs.data_splits import DataSplits, read_splits
+from elman.runs.diagnostics import Diagnostics, run_diagnostics
 from elman.runs.folder import (
-    append_line,
-    check_output_folder,
-    default_folder,
-    new_folder,
+    CHECKPOINTS,
+    TIMES,
+    complete,
+    default_run,
+    has_checkpoint,
+    new_run,
     note_static,
     note_unknown_tokens,
+    resumed_run,
     write_json,
 )
 from elman.runs.groups import CONTENT
 from elman.runs.predictions import collect_predictions
-from elman.settings import DataSettings, ModelSettings
-from elman.tasks import TASKS, TaskName
-from elman.train import EpochRecord, History
+from elman.runs.preparation import prepare, refuse_early
+from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
+from elman.settings import DataSettings
+from elman.train import Checkpoints, EpochRecord, History
 
-# Task if the settings name none, by whether there is a target at every step.
-_DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
+CHECKPOINT_EVERY = 30.0  # seconds
+
+
+def _ignore(folder: Path) -> None:
+    """Do nothing with the run folder."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ class Run:
         folder: the run folder.
         estimator: the fitted estimator.
         reports: reports by split; `test` is always present.
-        interrupted: whether Ctrl-C ended training.
         seconds: duration of the whole run.
         diverged: how the training diverged and what to try, in words; empty if it did not.
         suggestions: what to try if the network does not beat its best baseline.
@@ -67,7 +69,6 @@ class Run:
     folder: Path
     estimator: Estimator
     reports: dict[str, Report]
-    interrupted: bool
     seconds: float
     diverged: str = ""
     suggestions: tuple[str, ...] = ()
@@ -86,7 +87,9 @@ def run(
     overwrite: bool = False,
     command: str = "",
     verbose: int = 1,
+    checkpoint_every: float = CHECKPOINT_EVERY,
     echo: Callable[[str], None] = print,
+    on_folder: Callable[[Path], None] = _ignore,
 ) -> Run:
     """Train, evaluate and write a run folder.
 
@@ -96,52 +99,142 @@ def run(
         overwrite: replace an existing run.
         command: the command line, for the report.
         verbose: number of epochs between progress lines; 0 for none.
+        checkpoint_every: seconds between two checkpoints.
         echo: called with each message of the run.
-    Raises: ElmanError; an incomplete run folder is removed.
+        on_folder: called with the run folder once it is there, from when on it can be resumed.
+    Raises: ElmanError; a run folder that holds something to continue from is kept, and the notes of
+        the error say how to.
     """
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
     refuse_early(settings, out, overwrite)
-    splits = read_splits(settings.data, settings.training.seed, settings.training)
-    estimator, prepared, settings = prepare(settings, splits, verbose)
-    summary = describe(splits.whole, prepared.encoder.unit)
-    splits = dataclasses.replace(splits, notes=(*splits.notes, prepared.chosen))
-    echo("\n".join([summary, *splits.notes]))
-    folder = out or default_folder(settings.data.data, created.date())
-    with new_folder(folder, overwrite):
-        # Written early, so that the folder of a killed run shows its settings and can be replaced.
-        (folder / "config.toml").write_text(to_toml(settings), encoding="utf-8")
-        _train(estimator, prepared, folder / "metrics.jsonl")
-        history = estimator.history_
-        kept = f"the weights of epoch {history.kept_epoch} are evaluated and saved"
-        echo(f"{estimator.describe_model()}\n{history.stopped}; {kept}")
-        card = f"```\n{summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
-        # Save before evaluation, so that the trained model is not lost if the process is killed
-        # during evaluation; afterwards only the card is rewritten, to include the metrics.
-        estimator.save(folder / "model", data=card)
-        sequences = _encode_splits(estimator, prepared, splits)
-        reports = _evaluate(estimator, sequences, splits, settings.data)
-        estimator.save_card(folder / "model", data=card, report=reports["test"])
-        notes = note_unknown_tokens(sequences["test"], splits.test.source)
-        notes += note_static(estimator, sequences["test"], splits.test.target)
-        diverged, suggestions = advise(prepared, history, reports, settings)
-        tested = splits.test, sequences["test"], reports["test"]
-        predictions = collect_predictions(estimator, *tested)
-        (folder / "predictions.csv").write_text(predictions.to_csv(), encoding="utf-8")
-        records = [record.to_dict() for record in history.epochs]
-        figures = plots.save_all(records, reports["test"], folder / "plots", history.kept_epoch)
-        diagnostics = None
-        if settings.report.diagnostics:
-            parts = (splits.training, sequences["train"]), (splits.test, sequences["test"])
-            diagnostics = run_diagnostics(estimator, *parts, reports["test"], folder / "plots")
-        seconds = time.perf_counter() - started
-        document = report_page.Page(
+    record = Record.now(
+        settings,
+        command=command,
+        created=created.isoformat(timespec="seconds"),
+        log_every=verbose,
+        checkpoint_every=checkpoint_every,
+    )
+    work = _Work.read(settings, verbose)
+    echo("\n".join([work.summary, *work.splits.notes]))
+    config = to_toml(work.settings)
+    with ExitStack() as stack:
+        if out is not None:
+            folder = out
+            stack.enter_context(new_run(folder, overwrite, record, config))
+        else:
+            folder = default_run(settings.data.data, created.date(), record, config, stack)
+        on_folder(folder)
+        return _complete(folder, record, work, started, echo)
+
+
+def resume(
+    folder: Path,
+    *,
+    finish: bool = False,
+    checkpoint_every: float | None = None,
+    verbose: int | None = None,
+    echo: Callable[[str], None] = print,
+    on_folder: Callable[[Path], None] = _ignore,
+) -> Run:
+    """Continue an unfinished run, as if it had never stopped.
+
+    Args:
+        folder: the run folder.
+        finish: train no more; evaluate and save the best weights so far.
+        checkpoint_every: seconds between two checkpoints; None means as in the run so far.
+        verbose: number of epochs between progress lines, 0 for none; None means as so far.
+        echo, on_folder: as for `run`.
+    Raises: SettingsError if the run is complete, or if data, settings or versions have changed
+        since, listing what; ModelFileError if the folder holds no run; and the errors of `run`.
+    """
+    started = time.perf_counter()
+    with resumed_run(folder) as record:
+        on_folder(folder)
+        record.check(folder)
+        start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
+        echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
+        work = _Work.read(record.settings, record.log_every if verbose is None else verbose)
+        record.check_config(folder, work.settings)
+        if checkpoint_every is not None:
+            record = dataclasses.replace(record, checkpoint_every=checkpoint_every)
+        return _complete(folder, record, work, started, echo, finish=finish)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run does: made from its settings, the same each time.
+
+    Args:
+        splits: the data.
+        estimator: not fitted yet.
+        prepared: what it trains on.
+        settings: the settings with all defaults filled in.
+        summary: how the data were read, in words.
+    """
+
+    splits: DataSplits
+    estimator: Estimator
+    prepared: Prepared
+    settings: RunSettings
+    summary: str
+
+    @classmethod
+    def read(cls, settings: RunSettings, verbose: int) -> _Work:
+        """Read and split the data, and prepare the training."""
+        splits = read_splits(settings.data, settings.training.seed, settings.training)
+        estimator, prepared, settings = prepare(settings, splits, verbose)
+        summary = describe(splits.whole, prepared.encoder.unit)
+        splits = dataclasses.replace(splits, notes=(*splits.notes, prepared.chosen))
+        return cls(splits, estimator, prepared, settings, summary)
+
+
+def _complete(
+    folder: Path,
+    record: Record,
+    work: _Work,
+    started: float,
+    echo: Callable[[str], None],
+    *,
+    finish: bool = False,
+) -> Run:
+    """Train, evaluate, and write every file of a run folder that holds unfinished.json."""
+    estimator, prepared, splits, settings = (
+        *(work.estimator, work.prepared, work.splits, work.settings),
+    )
+    every = record.checkpoint_every
+    checkpoints = Checkpoints(folder / CHECKPOINTS, every, finish=finish, say=echo)
+    earlier = _train(estimator, prepared, folder, checkpoints)
+    files.sync_folder(folder)  # the lines of the epochs are not synced one by one
+    # The model folder holds the parameters; how a run is shown when it is resumed changes no file.
+    estimator.set_params(verbose=record.log_every)
+    history = estimator.history_
+    kept = f"the weights of epoch {history.kept_epoch} are evaluated and saved"
+    echo(f"{estimator.describe_model()}\n{history.stopped}; {kept}")
+    card = f"```\n{work.summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
+    # Saved before the evaluation, which may take long and needs nothing else; afterwards only the
+    # card is rewritten, to include the metrics.
+    estimator.save(folder / "model", data=card)
+    sequences = _encode_splits(estimator, prepared, splits)
+    reports = _evaluate(estimator, sequences, splits, settings.data)
+    estimator.save_card(folder / "model", data=card, report=reports["test"])
+    notes = note_unknown_tokens(sequences["test"], splits.test.source)
+    notes += note_static(estimator, sequences["test"], splits.test.target)
+    diverged, suggestions = advise(prepared, history, reports, settings)
+    tested = splits.test, sequences["test"], reports["test"]
+    predictions = collect_predictions(estimator, *tested)
+    files.write_file(folder / "predictions.csv", predictions.to_csv())
+    # As a whole, because a process that was killed may have left figures of other weights.
+    with files.new_folder(folder / "plots", replace=True) as pictures:
+        figures, diagnostics = _draw(work, sequences, reports["test"], pictures)
+        seconds = earlier + time.perf_counter() - started
+        page = report_page.Page(
             title=Path(settings.data.data).name,
-            created=created.isoformat(timespec="seconds"),
-            command=command or f"elman train --config {folder / 'config.toml'}",
+            created=record.created,
+            command=record.command or f"elman train --config {folder / CONFIG}",
             version=__version__,
             seconds=seconds,
-            data="\n".join([summary, *splits.notes]),
+            data="\n".join([work.summary, *splits.notes]),
             model=estimator.describe_model(),
             history=history,
             reports=reports,
@@ -151,140 +244,53 @@ def run(
             diagnostics=diagnostics,
             suggestions=suggestions,
         )
-        (folder / "report.html").write_text(report_page.render(document), encoding="utf-8")
-        # Written last: the presence of this file means that the run is complete.
-        write_json(folder / "metrics.json", _metrics(settings, history, reports, seconds))
+        text = report_page.render(page)  # which reads the pictures
+    files.write_file(folder / "report.html", text)
+    # Written last: the presence of this file means that the run is complete.
+    metrics = _metrics(settings, history, reports, seconds, record.data_sha256)
+    write_json(folder / METRICS, metrics)
+    complete(folder)
     for note in notes:
         echo(note)
-    interrupted = is_interrupted(history)
     diagnosis = diagnostics.diagnosis if diagnostics else ""
-    return Run(folder, estimator, reports, interrupted, seconds, diverged, suggestions, diagnosis)
+    return Run(folder, estimator, reports, seconds, diverged, suggestions, diagnosis)
 
 
-def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> None:
-    """Raise SettingsError for what is wrong whatever the data hold.
+def _train(
+    estimator: Estimator, prepared: Prepared, folder: Path, checkpoints: Checkpoints
+) -> float:
+    """Train, and append a line to metrics.jsonl and times.jsonl at the end of each epoch.
 
-    Reading a large file takes minutes, after which nobody wants to hear of a missing device.
+    Returns: the seconds of the training that earlier processes took.
     """
-    if out is not None:
-        check_output_folder(out, overwrite)
-    refuse_missing_device(settings.training.device)
-    data = settings.data
-    kind = KINDS.get(ending_of(data.data))
-    numbers = data.format == "ts" or kind == "ts" or (data.values and not data.text)
-    if numbers and not data.categories and settings.model.embedding_size is not None:
-        raise SettingsError(
-            f"embedding_size: got {settings.model.embedding_size!r}, but the sequences are "
-            "numbers, which have no embedding. Leave it out"
-        )
+    started = time.perf_counter()
+    # Epochs behind the last checkpoint are trained again, and those before it are passed again.
+    for name in (EPOCHS, TIMES):
+        files.write_file(folder / name, "")
+
+    def write_epoch(record: EpochRecord) -> None:
+        # NaN is not valid JSON and other readers would reject the line, so it is an error here.
+        files.append_line(folder / EPOCHS, json.dumps(record.to_dict(), allow_nan=False))
+        seconds = None if record.seconds is None else round(record.seconds, 6)
+        files.append_line(folder / TIMES, json.dumps({"epoch": record.epoch, "seconds": seconds}))
+
+    estimator.fit_prepared(prepared, write_epoch, checkpoints)
+    here = time.perf_counter() - started
+    return max(0.0, sum(record.seconds or 0.0 for record in estimator.history_.epochs) - here)
 
 
-def prepare(
-    settings: RunSettings, splits: DataSplits, verbose: int = 0
-) -> tuple[Estimator, Prepared, RunSettings]:
-    """Make the estimator that the settings describe, and prepare its training.
-
-    Returns: the estimator, not yet fitted; the argument for its `fit_prepared`; and the settings
-        with all data-dependent defaults filled in.
-    Raises: SettingsError for settings that do not fit the data.
-    """
-    layout = splits.whole.layout
-    data = resolve_data(settings.data, layout)
-    data = dataclasses.replace(data, validation=splits.validation_source, task=splits.whole.task)
-    model = _settle_readout(settings.model, splits.whole)
-    plan = settings.training.resolve(splits.validation is not None)
-    training = dataclasses.replace(settings.training, patience=plan.patience, keep=plan.keep)
-    settings = RunSettings(data, model, training, settings.report)
-    estimator = make_estimator(settings, verbose)
-    validation, test = splits.validation, splits.test
-    prepared = estimator.prepare(
-        splits.training.inputs,
-        splits.training.target,
-        validation_data=None if validation is None else _to_tuple(validation),
-        column_names=layout.values if is_builtin(data.data) else layout.channel_names,
-        target_names=splits.training.target_names,
-        layout=None if is_builtin(data.data) else layout,
-        static=splits.training.static,
-    )
-    if validation is None:
-        every_epoch = splits.validation_source == "test"
-        prepared = estimator.monitor(prepared, _to_tuple(test), every_epoch=every_epoch)
-    settings = RunSettings(
-        dataclasses.replace(data, tokens=prepared.encoder.unit or data.tokens),
-        prepared.model,
-        prepared.training,
-        settings.report,
-    )
-    # Save the parameters of config.toml with the model, so that refitting gives the same network.
-    estimator.set_params(**_parameters(settings, verbose))
-    return estimator, prepared, settings
-
-
-def _to_tuple(split: Dataset) -> tuple[Any, ...]:
-    """Return a split as `fit` takes it: sequences, targets, weights and static features."""
-    return split.inputs, split.target, None, split.static
-
-
-def _train(estimator: Estimator, prepared: Prepared, path: Path) -> None:
-    """Train, and append a line to `path` at the end of each epoch."""
-    with path.open("w", encoding="utf-8") as lines:
-
-        def write_epoch(record: EpochRecord) -> None:
-            append_line(lines, record.to_dict())
-
-        estimator.fit_prepared(prepared, write_epoch)
-        if is_interrupted(estimator.history_):
-            # Ctrl-C may have come after an epoch was recorded and before its line was complete.
-            lines.seek(0)
-            lines.truncate()
-            for record in estimator.history_.epochs:
-                write_epoch(record)
-
-
-def is_interrupted(history: History) -> bool:
-    """Whether Ctrl-C ended a training."""
-    return history.stopped.startswith("interrupted")
-
-
-def make_estimator(settings: RunSettings, verbose: int) -> Estimator:
-    """Return the estimator that the settings describe, not yet fitted."""
-    return _estimator_type(settings)(**_parameters(settings, verbose))
-
-
-def _estimator_type(settings: RunSettings) -> type[Estimator]:
-    per_step = settings.model.readout == "every"
-    return ESTIMATORS[TASKS[settings.data.task or _DEFAULT_TASKS[per_step]].estimator]
-
-
-def _parameters(settings: RunSettings, verbose: int) -> dict[str, Any]:
-    """Return the parameters of the estimator, by name."""
-    values: dict[str, Any] = {
-        **dataclasses.asdict(settings.model),
-        **dataclasses.asdict(settings.training),
-        "tokens": settings.data.tokens,
-        "scale": settings.data.scale,
-        "verbose": verbose,
-    }
-    values["random_state"] = values.pop("seed")
-    if isinstance(settings.data.validation, float):
-        values["validation"] = settings.data.validation
-    parameters = inspect.signature(_estimator_type(settings)).parameters
-    return {name: value for name, value in values.items() if name in parameters}
-
-
-def _settle_readout(model: ModelSettings, dataset: Dataset) -> ModelSettings:
-    """Return the settings with readout `every` if there is a target at every step."""
-    per_step = isinstance(dataset.target, Ragged)
-    if model.readout == "auto":
-        return dataclasses.replace(model, readout="every") if per_step else model
-    if per_step != (model.readout == "every"):
-        task = TASKS[dataset.task]
-        target = task.target + " at every step" * (per_step and task.per_step is None)
-        raise SettingsError(
-            f"readout: got {model.readout!r}, but the target is {target}. Leave --readout out, or "
-            "name another target with --target"
-        )
-    return model
+def _draw(
+    work: _Work, sequences: Mapping[str, EncodedSequences], report: Report, folder: Path
+) -> tuple[list[Path], Diagnostics | None]:
+    """Draw the figures of a run into `folder`."""
+    history = work.estimator.history_
+    records = [record.to_dict() for record in history.epochs]
+    figures = plots.save_all(records, report, folder, history.kept_epoch)
+    if not work.settings.report.diagnostics:
+        return figures, None
+    trained = work.splits.training, sequences["train"]
+    tested = work.splits.test, sequences["test"]
+    return figures, run_diagnostics(work.estimator, trained, tested, report, folder)
 
 
 def _encode_splits(
@@ -324,7 +330,11 @@ def _evaluate(
 
 
 def _metrics(
-    settings: RunSettings, history: History, reports: Mapping[str, Report], seconds: float
+    settings: RunSettings,
+    history: History,
+    reports: Mapping[str, Report],
+    seconds: float,
+    data_sha256: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the content of metrics.json."""
     return {
@@ -335,29 +345,10 @@ def _metrics(
         "stopped": history.stopped,
         "gradients": history.gradients,
         "settings_sha256": settings_hash(settings),
-        "data_sha256": _fingerprints(settings),
+        "data_sha256": dict(data_sha256),
         "versions": {
             "elman": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
     }
-
-
-def _fingerprints(settings: RunSettings) -> dict[str, str]:
-    """Return the SHA-256 of each input file, or of the names and contents in each folder."""
-    files = {settings.data.data, settings.data.test, settings.data.validation}
-    names = sorted(
-        f for f in files if f and isinstance(f, str) and Path(f).exists() and not is_builtin(f)
-    )
-    return {name: _digest(Path(name)) for name in names}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        if file.is_file():
-            digest.update(file.read_bytes())
-    return digest.hexdigest()

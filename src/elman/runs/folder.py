@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import itertools
 import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from elman.errors import NonFiniteError, SettingsError
+from elman import files
+from elman.errors import ModelFileError, NonFiniteError, SettingsError
 from elman.estimators import EncodedSequences, Estimator, ablate_static
-from elman.files import write_file
+from elman.runs.unfinished import (
+    CONFIG,
+    EPOCHS,
+    METRICS,
+    UNFINISHED,
+    Record,
+    describe,
+    describe_divergence,
+    is_unfinished,
+)
+
+CHECKPOINTS, TIMES = "checkpoints", "times.jsonl"
+# What `elman.files` leaves in a folder if the process is killed; the next one removes it.
+_TEMPORARY = re.compile(r"\..+\.(partial|partial-old|lock)")
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,9 @@ class FolderKind:
 
 RUN = FolderKind(
     "elman run",
-    frozenset({"config.toml", "metrics.jsonl"}),
-    frozenset({"metrics.json", "predictions.csv", "report.html", "plots", "model"})
-    | {"evaluations", "explanations"},
+    frozenset({CONFIG, EPOCHS}),
+    frozenset({METRICS, TIMES, "predictions.csv", "report.html", "plots", "model"})
+    | {"evaluations", "explanations", UNFINISHED, CHECKPOINTS},
 )
 EVALUATION = FolderKind(
     "evaluation",
@@ -82,11 +97,14 @@ def folder_name(text: str) -> str:
 
 def unused_path(path: Path) -> Path:
     """Return `path`, or `path-2`, `path-3`, ... if it exists."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+    return next(candidate for candidate in _numbered(path) if not candidate.exists())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """Return `path`, `path-2`, `path-3`, ..."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
 
 
 def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> None:
@@ -95,7 +113,7 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
         return
     if not folder.is_dir():
         raise SettingsError(f"{folder}: is a file, expected a folder. Name another with --out")
-    entries = {path.name for path in folder.iterdir()}
+    entries = {path.name for path in folder.iterdir() if not _TEMPORARY.fullmatch(path.name)}
     if not entries:
         return
     if not overwrite:
@@ -104,7 +122,8 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
         )
     if Path.cwd().is_relative_to(folder.resolve()):
         raise SettingsError(f"{folder}: you are in it. Go to another folder to replace it")
-    problem = "" if entries >= kind.required else f"is not the folder of an {kind.name}"
+    whole = entries >= kind.required or (kind is RUN and UNFINISHED in entries)
+    problem = "" if whole else f"is not the folder of an {kind.name}"
     if foreign := sorted(entries - kind.required - kind.optional):
         problem = f"holds {', '.join(map(repr, foreign[:3]))}, which is no part of an {kind.name}"
     if problem:
@@ -113,85 +132,185 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
         )
 
 
+def check_run_folder(folder: Path, overwrite: bool) -> None:
+    """Raise SettingsError if a run must not be written to `folder`."""
+    if is_unfinished(folder) and not overwrite:
+        name = _replaces(folder)
+        old = f" The run that it was to replace is in {folder.with_name(name)}." if name else ""
+        raise SettingsError(
+            f"{folder}: holds an unfinished run, which stopped {describe(folder)}. To give it up "
+            f"and start again, add --overwrite.{old}"
+        )
+    check_output_folder(folder, overwrite)
+
+
+# -- from the first file to the last ------------------------------------------------------------
+
+
 @contextmanager
-def new_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> Iterator[Path]:
-    """Make `folder` for the duration of a `with` block; undo everything if the block fails.
+def new_run(folder: Path, overwrite: bool, record: Record, config: str) -> Iterator[None]:
+    """Make the folder of a run, with unfinished.json and config.toml, and hold it for the block.
 
-    A folder to be replaced is kept next to the new one until that is complete. If the block fails
-    after a model was saved, or because the training diverged, the new folder is kept, without a
-    metrics.json, so that the training is not lost, and is renamed if the name belongs to an older
-    run. A note on the exception says where it is.
+    A run that is replaced stays complete beside the new one, as FOLDER.replaced, until `complete`.
+    If the block fails before there is anything to continue from, all is as it was before.
+
+    Args:
+        folder: where to write.
+        overwrite: replace a run that is there.
+        record: what the run was started with.
+        config: content of config.toml.
+    Raises: SettingsError if the folder must not be written to, or another process writes there.
     """
-    check_output_folder(folder, overwrite, kind)
-    where = folder.resolve()  # a link or "." cannot be renamed, but its target can
-    with ExitStack() as undo:
-        replaced = _set_aside(where) if overwrite else None
-        if replaced is not None:
-            undo.callback(replaced.replace, where)
-        missing = [path for path in (where, *where.parents) if not path.exists()]
-        undo.callback(_remove_empty, missing)
-        # If another process made the folder meanwhile, this fails before anything is removed.
-        where.mkdir(parents=True, exist_ok=not missing)
-        undo.callback(_empty, where)
-        try:
-            yield folder
-        except BaseException as error:
-            trained = (where / "model" / "config.json").is_file()
-            if trained or isinstance(error, NonFiniteError):
-                if replaced is None:
-                    undo.pop_all()
-                else:
-                    where = where.replace(unused_path(where.with_name(f"{where.name}-unfinished")))
-                error.add_note(
-                    f"The model trained so far is in {where / 'model'}"
-                    if trained
-                    else f"{where} is kept. It holds the settings (config.toml) and the epochs "
-                    "before this (metrics.jsonl), but no model"
-                )
-            raise
-        undo.pop_all()
-    if replaced is not None:
-        shutil.rmtree(replaced)
+    with files.lock(folder):
+        check_run_folder(folder, overwrite)
+        where = folder.resolve()  # a link or "." cannot be renamed, but its target can
+        made = not where.exists()
+        replaced = _put_in_place(where, record, config)
+
+        def undo() -> None:
+            if replaced is not None:
+                _exchange(replaced, where)
+                files.remove(replaced)
+            elif made:
+                files.remove(where)
+            else:
+                for path in list(where.iterdir()):
+                    files.remove(path)
+
+        with _kept(folder, undo):
+            yield
 
 
-def _set_aside(where: Path) -> Path | None:
-    """Rename the folder to be replaced, and return its new path; None if there is none."""
-    aside = where.with_name(f".{where.name}.replaced")
-    if aside.exists() and not (where / "metrics.json").is_file():
-        # A process was killed while replacing a run: the new folder is incomplete, the old one not.
-        shutil.rmtree(where, ignore_errors=True)
-    elif where.exists() and any(where.iterdir()):
-        shutil.rmtree(aside, ignore_errors=True)
-        where.replace(aside)
-    return aside if aside.exists() else None
+def default_run(
+    data: str, today: datetime.date, record: Record, config: str, stack: ExitStack
+) -> Path:
+    """Enter `new_run` with the default folder, or the next name that no other process takes."""
+    for folder in _numbered(default_folder(data, today)):
+        if not folder.exists():
+            try:
+                stack.enter_context(new_run(folder, False, record, config))
+            except SettingsError:
+                continue  # another process is making it
+            break
+    return folder
 
 
-def _empty(folder: Path) -> None:
-    """Remove the content of a folder if it exists."""
-    for path in list(folder.glob("*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+@contextmanager
+def resumed_run(folder: Path) -> Iterator[Record]:
+    """Hold the folder of an unfinished run for the block, and yield its record.
+
+    Raises: SettingsError if the run is complete, or another process writes there; ModelFileError
+        if the folder holds no run.
+    """
+    if not folder.exists():
+        raise ModelFileError(f"{folder}: no such folder. Expected that of an unfinished run")
+    if not folder.is_dir():
+        raise ModelFileError(f"{folder}: is a file, expected the folder of an unfinished run")
+    with files.lock(folder):
+        if (folder / METRICS).is_file():
+            complete(folder)  # the process may have been killed within its last lines
+            report = folder / "report.html"
+            raise SettingsError(f"{folder}: is complete; there is nothing to resume. See {report}")
+        if not is_unfinished(folder):
+            raise ModelFileError(
+                f"{folder}: holds no unfinished run, because there is no {UNFINISHED}. Expected "
+                "the folder of a run that was stopped"
+            )
+        with _kept(folder, None):
+            yield Record.read(folder)
 
 
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders that are empty, the innermost first."""
-    for folder in folders:
-        with suppress(OSError):
-            folder.rmdir()
+def complete(folder: Path) -> None:
+    """Remove what only an unfinished run needs, once metrics.json is written."""
+    if (folder / UNFINISHED).is_file():
+        with suppress(ModelFileError):
+            if name := Record.read(folder).replaces:
+                files.remove(folder.resolve().with_name(name))
+        files.remove(folder / UNFINISHED)
+    files.remove(folder / CHECKPOINTS)
 
 
-def append_line(file: TextIO, values: Mapping[str, Any]) -> None:
-    """Write one JSON object as a line and flush it, so that other processes can read it at once."""
-    # NaN is not valid JSON and other readers would reject the line, so it is an error here.
-    file.write(json.dumps(values, allow_nan=False) + "\n")
-    file.flush()
+def _put_in_place(where: Path, record: Record, config: str) -> Path | None:
+    """Write the first files of a run; return where the run is that it replaces, if there is one."""
+    if (where / METRICS).is_file():
+        complete(where)
+    beside = where.with_name(f"{where.name}.replaced")
+    if _replaces(beside) == beside.name:
+        files.remove(beside)  # killed before it could take the place of the run
+    old = where.with_name(name) if (name := _replaces(where)) else None
+    if old is not None and old.is_dir():
+        # The second --overwrite after a kill: the complete run is safe, this one is given up.
+        with files.new_folder(where, replace=True) as new:
+            _write_first(new, dataclasses.replace(record, replaces=old.name), config)
+        return old
+    if not where.exists():
+        with files.new_folder(where, replace=False) as new:
+            _write_first(new, record, config)
+        return None
+    if not any(where.iterdir()):
+        _write_first(where, record, config)  # not renamed, because somebody may be in it
+        return None
+    beside = unused_path(beside)
+    with files.new_folder(beside, replace=False) as new:
+        _write_first(new, dataclasses.replace(record, replaces=beside.name), config)
+    _exchange(beside, where)
+    return beside
+
+
+def _write_first(folder: Path, record: Record, config: str) -> None:
+    files.write_file(folder / UNFINISHED, record.to_json())
+    files.write_file(folder / CONFIG, config)
+
+
+def _exchange(new: Path, where: Path) -> None:
+    """Swap two folders, in one step where the system can do that."""
+    if not files.exchange(new, where):
+        third = unused_path(where.with_name(f"{where.name}.new"))
+        files.move(new, third)
+        files.move(where, new)
+        files.move(third, where)
+
+
+def _replaces(folder: Path) -> str:
+    """Return the name of the folder that an unfinished run replaces; empty if there is none."""
+    with suppress(ModelFileError):
+        return Record.read(folder).replaces if is_unfinished(folder) else ""
+    return ""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the training of a run can be continued behind its first batch."""
+    return any(path.name.strip("0") for path in (folder / CHECKPOINTS).glob("[0-9]*"))
+
+
+def _has_progress(folder: Path) -> bool:
+    """Whether there is anything that a resumed run would not have to do again."""
+    with suppress(OSError):
+        if files.read_lines(folder / EPOCHS):
+            return True
+    return (folder / "model").exists() or has_checkpoint(folder)
+
+
+@contextmanager
+def _kept(folder: Path, undo: Callable[[], None] | None) -> Iterator[None]:
+    """Say on an error of the block what is kept and how to go on; without progress, undo all."""
+    try:
+        yield
+    except BaseException as error:
+        diverged = isinstance(error, NonFiniteError)
+        if undo is not None and not _has_progress(folder) and not diverged:
+            undo()
+        elif diverged:
+            error.add_note(describe_divergence(folder))
+        elif not isinstance(error, KeyboardInterrupt):  # of which the command says where it was
+            error.add_note(f"The run stopped {describe(folder)}")
+        raise
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write indented JSON. Raises WriteError."""
-    write_file(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    files.write_file(path, text + "\n")
 
 
 def note_static(estimator: Estimator, encoded: EncodedSequences, target: Any) -> tuple[str, ...]:
