@@ -81,7 +81,7 @@ def validate_settings(section: type[T], values: Mapping[str, Any], place: str = 
     for name, value in values.items():
         if name in adapters:
             accepted[name], expected = _check(adapters[name], value)
-            faults += [f"{name}: got {value!r}, expected {expected}"] if expected else []
+            faults += [f"{name}: got {value!r:.200}, expected {expected}"] if expected else []
     if faults:
         raise SettingsError("\n".join(f"{place}: {fault}" if place else fault for fault in faults))
     try:
@@ -93,7 +93,7 @@ def validate_settings(section: type[T], values: Mapping[str, Any], place: str = 
 def check_value(section: Any, name: str, value: Any) -> str:
     """Return what is wrong with the value of one setting of a section; empty if nothing is."""
     _, expected = _check(_adapters(section)[name], value)
-    return f"{name}: got {value!r}, expected {expected}" if expected else ""
+    return f"{name}: got {value!r:.200}, expected {expected}" if expected else ""
 
 
 @functools.cache

@@ -117,34 +117,55 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises: ModelFileError if anything is missing, added, damaged, a link or of another format.
     """
     folder = _find_model(folder)
-    try:
-        sums, changed = check_names(folder, may_differ=(CARD,))
-        if set(sums) - {CARD} != {WEIGHTS, CONFIG}:
-            raise ModelFileError(
-                f"{folder / MANIFEST}: lists {show(sorted(sums))}, expected {WEIGHTS}, {CONFIG} "
-                f"and {CARD}"
-            )
-        config = read_file(folder / CONFIG, MOST_CONFIG)
-        if hashlib.sha256(config).hexdigest() != sums[CONFIG]:
-            raise damaged(folder / CONFIG)
-        with open_file(folder / WEIGHTS, 2**62) as file:
-            size = os.fstat(file.fileno()).st_size
-            parsed = parse_config(config, str(folder / CONFIG), size)
-            tensors, found = read_tensors(file, size, str(folder / WEIGHTS))
-        if found != sums[WEIGHTS]:
-            raise damaged(folder / WEIGHTS)
-        if CARD in sums and not changed:
-            card = read_file(folder / CARD, MOST_CONFIG)
-            changed = [CARD] * (hashlib.sha256(card).hexdigest() != sums[CARD])
-    except OSError as error:
-        raise ModelFileError(f"{folder}: cannot be read: {error}") from error
+    config, tensors, changed = read_sealed(folder, CONFIG, WEIGHTS, may_differ=(CARD,))
+    config = _check_format(config, folder / CONFIG)
     if changed:
         warnings.warn(
             f"{folder / CARD}: is not the text that was saved with this model: it was edited or "
             "removed. The model itself is unchanged",
             stacklevel=3,
         )
-    return tensors, parsed
+    return tensors, config
+
+
+def read_sealed(
+    folder: Path,
+    text: str,
+    weights: str,
+    *,
+    may_differ: tuple[str, ...] = (),
+) -> tuple[Any, dict[str, Tensor], list[str]]:
+    """Read a sealed folder of a JSON file, a safetensors file and files that nothing is read from.
+
+    What is returned is what was compared with the sums in manifest.json: each file is read once.
+
+    Args:
+        text, weights: names of the two files.
+        may_differ: names of the others, which may be changed or missing.
+    Returns: the value of the JSON file, the tensors by name, and which of `may_differ` differ.
+    Raises: ModelFileError if anything is missing, added, damaged or a link.
+    """
+    sums, changed = check_names(folder, may_differ=may_differ)
+    if set(sums) - set(may_differ) != {text, weights}:
+        raise ModelFileError(
+            f"{folder / MANIFEST}: lists {sorted(sums)!s:.100}, expected {text} and {weights}"
+        )
+    try:
+        data = read_file(folder / text, MOST_CONFIG)
+        if hashlib.sha256(data).hexdigest() != sums[text]:
+            raise damaged(folder / text)
+        with open_file(folder / weights, 2**62) as file:
+            size = os.fstat(file.fileno()).st_size
+            value = parse_json(data, str(folder / text), size)
+            tensors, found = read_tensors(file, size, str(folder / weights))
+        if found != sums[weights]:
+            raise damaged(folder / weights)
+        for name in set(sums) & set(may_differ) - set(changed):
+            if hashlib.sha256(read_file(folder / name, MOST_CONFIG)).hexdigest() != sums[name]:
+                changed.append(name)
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be read: {error}") from error
+    return value, tensors, changed
 
 
 def _find_model(folder: Path) -> Path:
@@ -190,20 +211,19 @@ def from_files(files: Mapping[str, bytes], place: str) -> tuple[dict[str, Tensor
     if set(contents) != {WEIGHTS, CONFIG} or make_manifest(contents) != files.get(MANIFEST):
         raise ModelFileError(f"{place}: damaged: its files are not those of its {MANIFEST}")
     weights = contents[WEIGHTS]
-    config = parse_config(contents[CONFIG], f"{place}: {CONFIG}", len(weights))
-    return read_tensors(io.BytesIO(weights), len(weights), f"{place}: {WEIGHTS}")[0], config
+    config = parse_json(contents[CONFIG], f"{place}: {CONFIG}", len(weights))
+    tensors, _ = read_tensors(io.BytesIO(weights), len(weights), f"{place}: {WEIGHTS}")
+    return tensors, _check_format(config, f"{place}: {CONFIG}")
 
 
-def parse_config(data: bytes, place: str, weights: int) -> dict[str, Any]:
-    """Return the content of a config.json beside `weights` bytes of weights, of our format."""
-    config = parse_json(data, place, weights)
+def _check_format(config: Any, place: str | Path) -> dict[str, Any]:
+    """Return the content of a config.json without its format, which must be ours."""
     version = config.get("format") if isinstance(config, dict) else None
     if type(version) is not int or version != FORMAT:
         raise ModelFileError(
             f"{place}: format {show(version)}, this version of elman reads {FORMAT}"
         )
-    del config["format"]
-    return dict(config)
+    return {name: value for name, value in config.items() if name != "format"}
 
 
 def read_tensors(file: BinaryIO, size: int, place: str) -> tuple[dict[str, Tensor], str]:
@@ -224,7 +244,12 @@ def read_tensors(file: BinaryIO, size: int, place: str) -> tuple[dict[str, Tenso
         raise ModelFileError(f"{place}: damaged: no header of a safetensors file")
     header = file.read(length)
     digest.update(header)
-    entries = _check_header(parse_json(header, f"{place}: header", size), size - 8 - length, place)
+    described = parse_json(header, f"{place}: header", size)
+    if isinstance(described, dict) and len(described) > _MOST_TENSORS:
+        raise ModelFileError(
+            f"{place}: {len(described):,} tensors, expected at most {_MOST_TENSORS:,}"
+        )
+    entries = _check_header(described, size - 8 - length, place)
     tensors = {}
     for name, entry in entries.items():
         try:
@@ -246,10 +271,6 @@ def read_tensors(file: BinaryIO, size: int, place: str) -> tuple[dict[str, Tenso
 
 def _check_header(header: Any, size: int, place: str) -> dict[str, _TensorEntry]:
     """Return the entries in the order of their bytes, which are exactly the `size` bytes."""
-    if isinstance(header, dict) and len(header) > _MOST_TENSORS:
-        raise ModelFileError(
-            f"{place}: {len(header):,} tensors, expected at most {_MOST_TENSORS:,}"
-        )
     entries = read_as(dict[str, _TensorEntry], header, f"{place}: header")
     for name, entry in entries.items():
         width = _DTYPES[entry.dtype].itemsize

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import signal
+import struct
 import threading
 import time
 import warnings
@@ -41,6 +42,7 @@ from elman.train.state import (
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
+_MERSENNE = 5056  # bytes of the state of torch's generator on the CPU
 _SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
 _WEIGHTS, _OPTIMIZER, _RANDOM = "weights.", "optimizer.", "random."
 
@@ -249,7 +251,7 @@ class Saver:
             )
             if not has_shapes(weights, own) or bool(memory) != bool(state.step):
                 raise ModelFileError(f"{place}: the weights or the optimizer's state do not fit")
-            torch.Generator().set_state(random["cpu"])  # raises if it is no state
+            _check_generator(random["cpu"])
             if memory:
                 restore_state(self.optimizer, self.plan.optimizer, memory)
         except ModelFileError:
@@ -349,6 +351,20 @@ def set_random_state(states: Mapping[str, Tensor], generator: torch.Generator) -
     generator.set_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def _check_generator(state: Tensor) -> None:
+    """Raise RuntimeError or TypeError if this is no state of torch's Mersenne Twister.
+
+    The state of 5,056 bytes begins with the seed (8 bytes), `left` (4), whether it is seeded (4)
+    and `next` (8). torch does not check that `left` and `next` add up to 625, as they do after the
+    first number, and would read beyond the generator's own memory.
+    """
+    torch.Generator().set_state(state)
+    data = state.numpy().tobytes()
+    left, place = struct.unpack_from("<i4xQ", data, 8)
+    if len(data) == _MERSENNE and (left, place) != (1, 0) and left + place != 625:
+        raise RuntimeError("the random generator is at a place that it cannot be at")
 
 
 def find_checkpoints(folder: Path) -> list[Path]:

@@ -18,17 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman import files
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError
 from elman.models import SequenceModel
-from elman.models.storage import read_tensors
+from elman.models.storage import read_sealed
 from elman.settings import TrainingPlan
 from elman.train.gradients import BatchResult
 from elman.train.metrics import EpochRecord, RunningMetrics
 from elman.train.monitor import Monitor
-from elman.untrusted import open_file, parse_json, read_as, read_file
+from elman.untrusted import read_as
 
 FORMAT = 1
 STATE, TENSORS = "state.json", "state.safetensors"
@@ -258,17 +257,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Content]:
 
     Raises: ModelFileError if the checkpoint is damaged or of another format.
     """
-    files.check_seal(path)  # so sizes are those in the manifest
-    place = str(path / STATE)
-    sizes = [(path / name).lstat().st_size for name in (TENSORS, STATE)]
-    text = read_file(path / STATE, sizes[1])
-    content = read_as(Content, parse_json(text, place, around=sizes[0]), place)
+    text, tensors, _ = read_sealed(path, STATE, TENSORS)
+    content = read_as(Content, text, place := str(path / STATE))
     if content.format != FORMAT:
         raise ModelFileError(
             f"{place}: format {content.format}, this version of elman reads {FORMAT}"
         )
-    with open_file(path / TENSORS, sizes[0]) as file:
-        return read_tensors(file, sizes[0], str(path / TENSORS))[0], content
+    return tensors, content
 
 
 def has_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
@@ -284,14 +279,19 @@ def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return in words what differs between two identities; empty if nothing does."""
+
+    def shown(text: str) -> str:  # what is in a file may be anything
+        return text if text.isprintable() and len(text) <= 100 else f"{text!a:.100}"
+
     changes = []
     for name in {**before, **now}:
         old, new = before.get(name, "absent"), now.get(name, "absent")
         if old == new:
             continue
         fingerprint = len(old) == 64 or len(new) == 64
-        changes.append(f"{name} changed" if fingerprint else f"{name} was {old} and is {new}")
-    return "; ".join(changes)
+        change = "changed" if fingerprint else f"was {shown(old)} and is {shown(new)}"
+        changes.append(f"{shown(name)} {change}")
+    return "; ".join(changes[:20])
 
 
 def fingerprint(*arrays: Any) -> str:
