@@ -336,7 +336,7 @@ def make_folders(path: str, made: list[str]) -> None:
     except FileExistsError:
         made.remove(path)
         if not os.path.isdir(path):
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
     else:
         sync_names(parent)
 
