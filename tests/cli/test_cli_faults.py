@@ -310,9 +310,9 @@ def test_a_training_that_diverges(elman, tree, tmp_path, files):
     assert "training has diverged" in done.err
     assert "Lower the learning rate" in done.err
     # What was written is kept, and the message says what it is.
-    assert "r is kept. It holds the settings (config.toml)" in done.err
-    assert "no epoch has ended, so there is no model" in done.err
-    assert "elman train --config r/config.toml --learning-rate NUMBER --out r --over" in done.err
+    assert "r is kept, unfinished. It holds the settings (config.toml)" in done.err
+    assert "no epoch has ended, so there are no weights to keep" in done.err
+    assert "elman train --config r/config.toml --learning-rate 1e+08 --out r --over" in done.err
     names = {p.name for p in (tmp_path / "r").iterdir()}
     assert names >= {"config.toml", "unfinished.json"} and "metrics.json" not in names
     # It can be replaced, and if that diverges too, the complete run before it stays beside it.
@@ -320,7 +320,7 @@ def test_a_training_that_diverges(elman, tree, tmp_path, files):
     assert elman(*again).code == 0
     before = tree(tmp_path / "r")
     done = elman(*call, "--out", "r", "--overwrite")
-    assert done.code == 1 and "r is kept" in done.err
+    assert done.code == 1 and "stays in r.replaced until then" in done.err
     assert tree(tmp_path / "r.replaced") == before
 
 

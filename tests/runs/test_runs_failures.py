@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elman import ElmanError, SettingsError, load
+from elman import ElmanError, SettingsError, files, load
 from elman.errors import NonFiniteError
 from elman.runs.experiment import resume, run
 from elman.runs.folder import RUN, check_output_folder
@@ -158,7 +158,7 @@ def test_a_replaced_run_stays_until_the_new_one_is_complete(
     text = str(caught.value)
     assert "holds an unfinished run, which stopped after epoch 2, in the evaluation" in text
     assert f"To continue: elman train --resume {out}" in text and "--overwrite" in text
-    assert f"The run that it was to replace is in {beside}" in text
+    assert f"The run that it is to replace stays in {beside} until then" in text
     # A second --overwrite gives the unfinished run up and keeps the complete one.
     killed(FORWARD, lambda: quiet_run(settings(), out=out, overwrite=True))
     assert tree(beside) == old
@@ -259,21 +259,30 @@ def test_a_second_process_is_refused(settings, tmp_path, complete_run, monkeypat
 def test_two_runs_that_choose_the_same_name(settings, tmp_path, monkeypatch):
     """The slower one takes the next name; it must not remove the other's files."""
     monkeypatch.chdir(tmp_path)
-    from elman.runs import folder
+    lock, made = files.lock, []
 
-    choose, made = folder.default_folder, []
-
-    def slow(*given):
-        path = choose(*given)
+    def slow(folder):
         if not made:
-            made.append(path)
-            made.append(quiet_run(settings(), out=path).folder)
-        return path
+            made.append(folder)
+            quiet_run(settings(), out=folder)
+        return lock(folder)
 
-    monkeypatch.setattr(folder, "default_folder", slow)
+    monkeypatch.setattr(files, "lock", slow)
     done = quiet_run(settings(training={"seed": 1}))
     assert done.folder.name == made[0].name + "-2"
     assert load(made[0]).random_state == 0
+
+
+def test_a_default_folder_beside_an_unfinished_run(settings, tmp_path, monkeypatch, killed):
+    monkeypatch.chdir(tmp_path)
+    killed(FORWARD, lambda: quiet_run(settings()))
+    (first,) = (tmp_path / "runs").glob("[0-9]*")
+    said = []
+    done = quiet_run(settings(), echo=said.append)
+    assert done.folder.name == first.name + "-2"
+    name = first.relative_to(tmp_path)
+    note = f"{name} is unfinished; it stopped in epoch 1 of 2. To continue: elman train --resume"
+    assert f"{note} {name}" in said
 
 
 def test_a_run_in_the_folder_that_one_is_in(settings, tmp_path, monkeypatch):
@@ -306,5 +315,5 @@ def test_a_training_that_diverges_in_its_first_epoch(settings, tmp_path, monkeyp
     with pytest.raises(NonFiniteError) as caught:
         quiet_run(settings(), out=tmp_path / "mine")
     (note,) = caught.value.__notes__
-    assert "but no epoch has ended, so there is no model" in note
-    assert f"elman train --config {tmp_path / 'mine' / 'config.toml'}" in note
+    assert "but no epoch has ended, so there are no weights to keep" in note
+    assert f"elman train --config {tmp_path / 'mine' / 'config.toml'} --learning-rate 0.0" in note

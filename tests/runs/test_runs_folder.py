@@ -88,9 +88,10 @@ def test_names(tmp_path, monkeypatch):
     ]:
         assert str(default_folder(data, day)) == f"runs/2024-02-01-{name}"
     (tmp_path / "runs" / "2024-02-01-digits").mkdir(parents=True)
-    assert default_folder("digits", day).name == "2024-02-01-digits-2"
+    wanted = default_folder("digits", day)
+    assert unused_path(wanted).name == "2024-02-01-digits-2"
     (tmp_path / "runs" / "2024-02-01-digits-2").write_text("")
-    assert default_folder("digits", day).name == "2024-02-01-digits-3"
+    assert unused_path(wanted).name == "2024-02-01-digits-3"
     assert unused_path(tmp_path / "free") == tmp_path / "free"
 
 

@@ -29,6 +29,8 @@ from elman.runs.folder import (
 )
 from elman.runs.prediction_files import prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
+from elman.runs.unfinished import describe as describe_unfinished
+from elman.runs.unfinished import is_unfinished
 from elman.tasks import TASKS
 
 
@@ -148,6 +150,7 @@ def load_model_and_data(
     Returns: the estimator, the sequences, and notes for the user.
     """
     estimator = load(model)
+    unfinished = (f"{model} is unfinished: it stopped {describe_unfinished(model)}",)
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     fill = options.pop("fill", "refuse")
     if is_builtin(data):
@@ -158,7 +161,7 @@ def load_model_and_data(
     else:
         suggest_builtin(data)
         dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
-    return estimator, dataset, notes
+    return estimator, dataset, notes + unfinished * is_unfinished(model)
 
 
 def _duration_of(run: Path) -> float | None:

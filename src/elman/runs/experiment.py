@@ -41,7 +41,7 @@ from elman.runs.folder import (
 from elman.runs.groups import CONTENT
 from elman.runs.predictions import collect_predictions
 from elman.runs.preparation import prepare, refuse_early
-from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
+from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, check_interval, stopped_in
 from elman.settings import DataSettings
 from elman.train import Checkpoints, EpochRecord, History
 
@@ -123,7 +123,9 @@ def run(
             folder = out
             stack.enter_context(new_run(folder, overwrite, record, config))
         else:
-            folder = default_run(settings.data.data, created.date(), record, config, stack)
+            folder, note = default_run(settings.data.data, created.date(), record, config, stack)
+            if note:
+                echo(note)
         on_folder(folder)
         return _complete(folder, record, work, started, echo)
 
@@ -143,7 +145,8 @@ def resume(
         folder: the run folder.
         finish: train no more; evaluate and save the best weights so far.
         checkpoint_every: seconds between two checkpoints; None means as in the run so far.
-        verbose: number of epochs between progress lines, 0 for none; None means as so far.
+        verbose: number of epochs between progress lines, 0 for none; None means as so
+            far, or 1.
         echo, on_folder: as for `run`.
     Raises: SettingsError if the run is complete, or if data, settings or versions have changed
         since, listing what; ModelFileError if the folder holds no run; and the errors of `run`.
@@ -154,9 +157,11 @@ def resume(
         record.check(folder)
         start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
         echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
-        work = _Work.read(record.settings, record.log_every if verbose is None else verbose)
+        work = _Work.read(record.settings, record.log_every or 1 if verbose is None else verbose)
         record.check_config(folder, work.settings)
+        files.write_file(folder / CONFIG, to_toml(work.settings))
         if checkpoint_every is not None:
+            check_interval(checkpoint_every)
             record = dataclasses.replace(record, checkpoint_every=checkpoint_every)
         return _complete(folder, record, work, started, echo, finish=finish)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elman import files
-from elman.errors import ModelFileError, NonFiniteError, SettingsError
+from elman.errors import ModelFileError, NonFiniteError, SettingsError, WriteError
 from elman.estimators import EncodedSequences, Estimator, ablate_static
 from elman.runs.unfinished import (
     CONFIG,
@@ -66,9 +66,9 @@ EXPLANATION = FolderKind(
 
 
 def default_folder(data: str, today: datetime.date) -> Path:
-    """Return runs/<date>-<name>, with a number appended if that exists."""
+    """Return runs/<date>-<name>."""
     name = folder_name(Path(data).stem) or "run"
-    return unused_path(Path("runs") / f"{today.isoformat()}-{name}")
+    return Path("runs") / f"{today.isoformat()}-{name}"
 
 
 def default_output(
@@ -135,11 +135,10 @@ def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -
 def check_run_folder(folder: Path, overwrite: bool) -> None:
     """Raise SettingsError if a run must not be written to `folder`."""
     if is_unfinished(folder) and not overwrite:
-        name = _replaces(folder)
-        old = f" The run that it was to replace is in {folder.with_name(name)}." if name else ""
         raise SettingsError(
-            f"{folder}: holds an unfinished run, which stopped {describe(folder)}. To give it up "
-            f"and start again, add --overwrite.{old}"
+            f"{folder}: holds an unfinished run, which stopped {describe(folder)}\n"
+            "To give it up and start again, add --overwrite; to keep both, name another folder "
+            "with --out"
         )
     check_output_folder(folder, overwrite)
 
@@ -183,8 +182,12 @@ def new_run(folder: Path, overwrite: bool, record: Record, config: str) -> Itera
 
 def default_run(
     data: str, today: datetime.date, record: Record, config: str, stack: ExitStack
-) -> Path:
-    """Enter `new_run` with the default folder, or the next name that no other process takes."""
+) -> tuple[Path, str]:
+    """Enter `new_run` with the default folder, or the next name that is free.
+
+    Returns: the folder; and a note if the run with the name before is unfinished.
+    """
+    note = ""
     for folder in _numbered(default_folder(data, today)):
         if not folder.exists():
             try:
@@ -192,7 +195,10 @@ def default_run(
             except SettingsError:
                 continue  # another process is making it
             break
-    return folder
+        with suppress(SettingsError), files.lock(folder):  # else it is being trained
+            if is_unfinished(folder):
+                note = f"{folder} is unfinished; it stopped {describe(folder)}"
+    return folder, note
 
 
 @contextmanager
@@ -222,12 +228,13 @@ def resumed_run(folder: Path) -> Iterator[Record]:
 
 def complete(folder: Path) -> None:
     """Remove what only an unfinished run needs, once metrics.json is written."""
-    if (folder / UNFINISHED).is_file():
-        with suppress(ModelFileError):
-            if name := Record.read(folder).replaces:
-                files.remove(folder.resolve().with_name(name))
-        files.remove(folder / UNFINISHED)
-    files.remove(folder / CHECKPOINTS)
+    replaced = _replaced(folder.resolve())
+    with suppress(WriteError):  # it is a folder too many, but the run is complete
+        if replaced is not None:
+            files.remove(replaced)
+    files.remove(folder / UNFINISHED)
+    with suppress(WriteError):
+        files.remove(folder / CHECKPOINTS)
 
 
 def _put_in_place(where: Path, record: Record, config: str) -> Path | None:
@@ -235,10 +242,10 @@ def _put_in_place(where: Path, record: Record, config: str) -> Path | None:
     if (where / METRICS).is_file():
         complete(where)
     beside = where.with_name(f"{where.name}.replaced")
-    if _replaces(beside) == beside.name:
+    if _replaced(beside) == beside:
         files.remove(beside)  # killed before it could take the place of the run
-    old = where.with_name(name) if (name := _replaces(where)) else None
-    if old is not None and old.is_dir():
+    old = _replaced(where)
+    if old is not None:
         # The second --overwrite after a kill: the complete run is safe, this one is given up.
         with files.new_folder(where, replace=True) as new:
             _write_first(new, dataclasses.replace(record, replaces=old.name), config)
@@ -271,11 +278,20 @@ def _exchange(new: Path, where: Path) -> None:
         files.move(third, where)
 
 
-def _replaces(folder: Path) -> str:
-    """Return the name of the folder that an unfinished run replaces; empty if there is none."""
-    with suppress(ModelFileError):
-        return Record.read(folder).replaces if is_unfinished(folder) else ""
-    return ""
+def _replaced(where: Path) -> Path | None:
+    """Return the folder of the run that a run replaces; None if there is none."""
+    if not (where / UNFINISHED).is_file():
+        return None
+    try:
+        name = Record.read(where).replaces
+        # The folders may have been moved or renamed since.
+        if name != where.name and not name.startswith(f"{where.name}.replaced"):
+            return None
+        path = where.with_name(name)
+        check_output_folder(path, True)
+    except (ModelFileError, SettingsError):
+        return None
+    return path if path.is_dir() else None
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from elman import __version__, files
 from elman.errors import ElmanError, ModelFileError, SettingsError
 from elman.runs.config import RunSettings, merge, read_toml, to_toml
 from elman.runs.data_splits import is_builtin
+from elman.settings import SECTIONS
 from elman.untrusted import parse_json, read_file
 
 UNFINISHED, CONFIG = "unfinished.json", "config.toml"
@@ -64,8 +66,10 @@ class Record:
         log_every: int,
         checkpoint_every: float,
     ) -> Record:
-        """Return the record of a run that starts now."""
+        """Return the record of a run that starts now. Raises SettingsError."""
         import torch
+
+        check_interval(checkpoint_every)
 
         return cls(
             settings=settings,
@@ -99,14 +103,21 @@ class Record:
             values = parse_json(read_file(path, _LARGEST), str(path))
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise ValueError(f"expected format {FORMAT}")
-            return cls(**_checked({**values, "settings": merge(values["settings"])}))
-        except (ElmanError, ValueError, KeyError, TypeError, AttributeError) as error:
+            sections = values.pop("settings")
+            if not isinstance(sections, dict) or set(sections) - set(SECTIONS):
+                raise ValueError(f"settings: expected the sections {', '.join(SECTIONS)}")
+            _check_values(values)
+        except (ModelFileError, ValueError, KeyError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
             again = shlex.join(["elman", "train", "--config", str(folder / CONFIG), "--out"])
             raise ModelFileError(
                 f"{path}: is damaged, so the run cannot be resumed: {what}. To train again from "
                 f"the start: {again} {shlex.quote(str(folder))} --overwrite"
             ) from error
+        try:
+            return cls(merge(sections), **values)
+        except (SettingsError, TypeError, AttributeError) as error:
+            raise ModelFileError(f"{path}: {error}") from error
 
     def check(self, folder: Path) -> None:
         """Refuse to resume with other data or other versions.
@@ -141,7 +152,7 @@ class Record:
             raise SettingsError(_refusal(folder, changes))
 
     def check_config(self, folder: Path, settings: RunSettings) -> None:
-        """Refuse to resume if config.toml, which nothing reads, says something else.
+        """Refuse to resume if config.toml, from which nothing is read, says something else.
 
         Args:
             settings: the settings of the run with all defaults filled in.
@@ -162,6 +173,14 @@ class Record:
         )
 
 
+def check_interval(checkpoint_every: float) -> None:
+    """Raise SettingsError for a time between two checkpoints that is not a number of seconds."""
+    if not 0 <= checkpoint_every < math.inf:
+        raise SettingsError(
+            f"checkpoint_every: got {checkpoint_every:g}, expected a number of seconds, 0 or more"
+        )
+
+
 def _refusal(folder: Path, changes: list[str]) -> str:
     again = shlex.join(["elman", "train", "--config", str(folder / CONFIG)])
     return "\n".join(
@@ -173,27 +192,22 @@ def _refusal(folder: Path, changes: list[str]) -> str:
     )
 
 
-def _checked(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a record; raise ValueError for one of a wrong type or name."""
-    types: dict[str, Any] = {
-        "str": str,
-        "int": int,
-        "float": (int, float),
-        "RunSettings": RunSettings,
-    }
-    for field in dataclasses.fields(Record):
+def _check_values(values: dict[str, Any]) -> None:
+    """Check the values of a record apart from the settings; raise ValueError or KeyError."""
+    types: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+    names = [field for field in dataclasses.fields(Record) if field.name != "settings"]
+    for field in names:
         value = values[field.name]
         if not isinstance(value, types.get(str(field.type), dict)) or isinstance(value, bool):
             raise ValueError(f"{field.name}: got {value!r:.40}")
-    if unknown := set(values) - {field.name for field in dataclasses.fields(Record)}:
+    if unknown := set(values) - {field.name for field in names}:
         raise ValueError(f"{min(unknown)}: no such entry")
     if not all(isinstance(x, str) for pair in values["data_sha256"].items() for x in pair):
         raise ValueError("data_sha256: expected names and sums")
-    if values["log_every"] < 0 or not 0 <= values["checkpoint_every"] < float("inf"):
+    if values["log_every"] < 0 or values["checkpoint_every"] < 0:
         raise ValueError("log_every, checkpoint_every: expected no negative number")
     if Path(values["replaces"]).name != values["replaces"]:
         raise ValueError(f"replaces: got {values['replaces']!r}, expected a name without a folder")
-    return values
 
 
 def fingerprints(settings: RunSettings) -> dict[str, str]:
@@ -233,7 +247,15 @@ def describe(folder: Path) -> str:
     if not is_unfinished(folder):
         return "before anything was written. To start again, run the same command"
     command = shlex.join(["elman", "train", "--resume", str(folder)])
-    return f"{stopped_in(folder)}. To continue: {command}"
+    return f"{stopped_in(folder)}. To continue: {command}{_about_replaced(folder)}"
+
+
+def _about_replaced(folder: Path) -> str:
+    """Return where the run is that an unfinished run replaces; empty if it replaces none."""
+    with suppress(ModelFileError):
+        if name := Record.read(folder).replaces:
+            return f"\nThe run that it is to replace stays in {folder.with_name(name)} until then"
+    return ""
 
 
 def stopped_in(folder: Path) -> str:
@@ -250,16 +272,24 @@ def stopped_in(folder: Path) -> str:
 
 def describe_divergence(folder: Path) -> str:
     """Return what is kept of a run whose training has diverged, and what to do."""
-    done = 0
+    done, lower = 0, "NUMBER"
     with suppress(OSError):
         done = len(files.read_lines(folder / EPOCHS))
-    start = f"{folder} is kept. It holds the settings (config.toml)"
-    again = shlex.join(["elman", "train", "--config", str(folder / CONFIG)])
-    other = f"{again} --learning-rate NUMBER --out {shlex.quote(str(folder))} --overwrite"
-    if not done:
-        return f"{start}, but no epoch has ended, so there is no model. To train again: {other}"
-    finish = shlex.join(["elman", "train", "--resume", str(folder), "--finish"])
-    return (
-        f"{start}, the {done} epochs before this (metrics.jsonl) and the best weights among them. "
-        f"To evaluate and save these: {finish}\nTo train again: {other}"
+    with suppress(ElmanError, KeyError, TypeError):
+        lower = f"{read_toml(folder / CONFIG).values['training']['learning_rate'] / 10:.2g}"
+    start = f"{folder} is kept, unfinished. It holds the settings (config.toml)"
+    again = shlex.join(
+        [
+            *("elman", "train", "--config", str(folder / CONFIG), "--learning-rate", lower),
+            *("--out", str(folder), "--overwrite"),
+        ]
     )
+    finish = shlex.join(["elman", "train", "--resume", str(folder), "--finish"])
+    kept = ", but no epoch has ended, so there are no weights to keep."
+    if done:
+        epochs = "the epoch" if done == 1 else f"the {done} epochs"
+        kept = (
+            f", {epochs} before this (metrics.jsonl) and the best weights so far. To evaluate and "
+            f"save these weights: {finish}"
+        )
+    return f"{start}{kept}\nTo train again: {again}{_about_replaced(folder)}"
