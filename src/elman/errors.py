@@ -19,11 +19,36 @@ command prints it without a traceback and exits with 2; with 1 where a training 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+
+# Control characters but for tabs and line ends, changes of the writing direction, and halves of
+# characters, which no file of text can hold.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+_ENDLESS = re.compile(r"(\S{150})\S{450,}")  # a name or cell that nobody can read
+
+
+def printable(text: str) -> str:
+    """Return text with an escape such as \\x1b for each character that is not to be printed.
+
+    Words of more than 600 characters are cut.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], _ENDLESS.sub(r"\1...", text))
 
 
 class ElmanError(Exception):
     """Anything elman refuses to do."""
+
+    def __str__(self) -> str:
+        """Return the message, with an escape for each character that could act on a terminal.
+
+        Names and cells of files are quoted in messages, and anyone may have made the file.
+        """
+        return printable(super().__str__())
 
 
 class ShapeError(ElmanError, ValueError, RuntimeError):

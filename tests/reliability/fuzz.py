@@ -72,6 +72,7 @@ class Target:
             is refused or read as before.
         generate: makes an input from nothing; half of the inputs, if given.
         change: makes an input from the corpus; by default one file of one input is mutated.
+        weight: how many inputs a turn has, for quick targets.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Target:
     checked: bool = False
     generate: Callable[[Random], Files] | None = None
     change: Callable[[Random, list[Files]], Files] | None = None
+    weight: int = 1
     cache: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def inputs(self) -> list[Files]:
@@ -101,8 +103,11 @@ class Target:
         which = random.randrange(len(corpus))
         files = dict(corpus[which])
         name = random.choice(list(files))
+        whole = files[name]
         others = [content for own in corpus for content in own.values()]
-        files[name] = mutate(random, files[name], self.words, others)
+        files[name] = mutate(random, whole, self.words, () if self.checked else others)
+        while self.checked and whole in files[name]:  # two whole files in one are not damaged
+            files[name] = mutate(random, whole, self.words)
         return which, files
 
 
@@ -127,13 +132,7 @@ def clear(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was wrong with one input.
-
-    Args:
-        kind: see the top of the file.
-        place: where it ended; findings of equal kind and place are one.
-        text: the message and the end of the traceback.
-    """
+    """What was wrong with one input; findings of equal kind and place are one."""
 
     target: str
     kind: str
@@ -251,6 +250,7 @@ class Fuzzer:
     ) -> None:
         self.targets, self.seed, self.out = targets, seed, out
         self.workers, self.seconds = workers, seconds
+        self.turns = [at for at, target in enumerate(targets) for _ in range(target.weight)]
         self.findings: Counter[tuple[str, str, str]] = Counter()  # target, kind, place
         # Shared with the workers: of each the input it is at and when, in ns of its processor time,
         # it began, 0 in between; and how often a target ended in each of the kinds.
@@ -327,7 +327,7 @@ class Fuzzer:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         last = number + REFRESH * self.workers
         while number < min(last, inputs):
-            at = number % len(self.targets)
+            at = self.turns[number % len(self.turns)]
             target = self.targets[at]
             which, files = target.make(self.seed, number)
             path = write(files, folder)
@@ -348,7 +348,7 @@ class Fuzzer:
 
     def _record_end(self, worker: int, number: int, code: int) -> None:
         """Record an input that ended its worker by a signal."""
-        at = number % len(self.targets)
+        at = self.turns[number % len(self.turns)]
         name = self.targets[at].name
         stack = (self.scratch / f"stack{worker}").read_text()
         lines = re.findall(r'File "(.*?)", line (\d+) in (\S+)', stack)

@@ -45,7 +45,7 @@ def fail(kind):
         if kind == "unexpected":
             raise DataError("no", source="a", rule="unexpected") from KeyError("b")
         if kind == "message":
-            raise DataError("\\x1b[31m", source="a")
+            raise DataError("no " * 9000, source="a")
         return len(data)
     return run
 
@@ -65,6 +65,14 @@ def count(text: str, name: str) -> list[int]:
     """Inputs, read, refused and findings of a target."""
     row = next(line for line in text.splitlines() if re.match(rf"{name}  ", line))
     return [int(word.replace(",", "")) for word in row[24:].split()]
+
+
+def test_no_finding_in_a_sample(tmp_path: Path) -> None:
+    done = fuzz("--inputs", 6000, "--workers", 1, "--seconds", 60, "--out", tmp_path, "--seed", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tried, read, refused, findings = count(done.stdout, "all")
+    assert findings == 0 and tried == read + refused
+    assert tried > 1000 and read > 0.03 * tried and refused > 0.3 * tried, done.stdout
 
 
 @pytest.fixture(scope="module")

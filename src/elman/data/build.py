@@ -155,7 +155,8 @@ def _dataset(
     source = table.faults.source
     dataset = Dataset(inputs, target, source, layout, lines, ids, groups, static=static)
     # Stored in the layout, so that a later file can be checked without the labels of this one.
-    labels = set(dataset.labels())
+    # Lists and objects are faults already, and neither can be in a set.
+    labels = {label for label in dataset.labels() if not isinstance(label, list | dict)}
     # Mixed label types are reported as a fault elsewhere, but must not break the sorting here.
     alike = len(set(map(type, labels))) < 2
     layout = dataclasses.replace(

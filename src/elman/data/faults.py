@@ -1,13 +1,17 @@
-"""Faults of one file, collected and reported together, and the checks of numbers."""
+"""Faults of one file, collected and reported together, and the errors of other libraries."""
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +20,11 @@ from elman.data.dataset import Guess
 from elman.data.numbers import NumberForm, look
 from elman.data.ragged import Ragged
 from elman.data.units import MISSING
-from elman.errors import DataError, nearest
+from elman.errors import DataError, ElmanError, nearest
 
+P = ParamSpec("P")
+R = TypeVar("R")
+_LONGEST = 160  # characters of another library's message
 REPORTED = 20  # faults listed in one error
 ALIKE = 5  # faults listed in one error that violate the same rule
 _MANY = 0.1  # share of the rows from which on faults speak against the role of a column
@@ -310,3 +317,79 @@ def describe_value(value: object) -> str:
     name = next((name for kind, name in _TYPES if isinstance(value, kind)), "null")
     short = isinstance(value, str | int | float) and len(str(value)) <= 40
     return f"{name} ({value!r})" if short and not isinstance(value, bool) else name
+
+
+@contextmanager
+def refuse_damaged(problem: str, remedy: str, source: str) -> Iterator[None]:
+    """Raise a DataError with the rule `damaged` for every exception of the block.
+
+    A decoder raises what it happens to meet in a damaged file: errors of its own, of Python's
+    numbers and text, of the operating system. They differ by version, so none is listed.
+
+    Args:
+        problem: what cannot be read; what the library says follows.
+        remedy: what to do.
+    """
+    try:
+        yield
+    except (ElmanError, Warning):  # a warning that the user asked to be raised
+        raise
+    except MemoryError:
+        raise DataError(
+            f"{problem}: it says that it needs more memory than there is",
+            remedy=remedy,
+            source=source,
+            rule="memory",
+        ) from None
+    except Exception as error:
+        raise DataError(
+            f"{problem}: {reason_of(error)}", remedy=remedy, source=source, rule="damaged"
+        ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return another library's message on one line, with the type of the error if it is short."""
+    text = " ".join(str(error).split())
+    if len(text) < 8 or text.isdigit():
+        text = f"{type(error).__name__} {text}".strip()
+    return text.rstrip(".") if len(text) <= _LONGEST else quote(text, _LONGEST)
+
+
+def guard(read: Callable[P, R]) -> Callable[P, R]:
+    """Let only errors of elman out of a function whose first argument is what it reads.
+
+    What this catches is a fault of elman, because nothing has foreseen it, and says so. Errors of
+    the call itself, such as a wrong name of an argument, are the caller's and go out as they are.
+    """
+
+    @functools.wraps(read)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except (ElmanError, Warning):
+            raise
+        except MemoryError as error:
+            raise DataError(
+                "reading needs more memory than there is",
+                remedy="Divide the file, or leave columns out.",
+                source=_name(args),
+                rule="memory",
+            ) from error
+        except Exception as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                raise
+            raise DataError(
+                f"reading stopped at something that no check has foreseen ({reason_of(error)})",
+                remedy="The file may be damaged, or unusual. Please report it as a fault of elman,"
+                " with the file: a message should say what is wrong and where.",
+                source=_name(args),
+                rule="unexpected",
+            ) from error
+
+    return guarded
+
+
+def _name(args: tuple[object, ...]) -> str:
+    """Return the path that is read, or words for a frame."""
+    path = isinstance(args[0], str | os.PathLike) if args else False
+    return str(Path(args[0])) if path else "the frame"  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from elman.data.dataset import Sure
 from elman.data.evidence import id_tier, is_counter_name, split_words
 from elman.data.guessing import FEW, RISING, Guesser
 from elman.data.names import LABELS, PEOPLE, PROPERTIES
+from elman.data.numbers import NumberForm
 from elman.data.roles import ReadOptions, Schema
 from elman.data.table import Table
 
@@ -232,7 +233,8 @@ def judge_keys(schema: Schema, table: Table, options: ReadOptions) -> None:
         numeric[name] = column.is_numeric
         numbers = None
         if column.is_numeric:
-            numbers = np.array([float(value) if value else np.nan for value in values.tolist()])
+            numbers, bad = NumberForm().parse(values.tolist())
+            numbers[bad] = np.nan  # a column of numbers may have a few cells of text
         judged[name] = judge_constant(name, values.tolist(), codes, numbers, labels)
     tell_constants(schema, options, only_by_name(judged), lambda name: numeric[name])
 

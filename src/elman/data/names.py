@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from elman.data.evidence import split_words, words_of
 
+UNNAMED = "unnamed"  # name of a column or key that has an empty one
 # Names of labels. Names in an earlier list win; if two names from one list occur,
 # the user has to choose. Names of the last list also occur as inputs, so the content has to agree.
 TARGET_NAMES = (

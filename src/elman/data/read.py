@@ -10,7 +10,7 @@ from typing import Any
 
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults, format_count
+from elman.data.faults import Faults, format_count, guard
 from elman.data.forms import note_forms, settle_forms, tell_forms
 from elman.data.melted import spread_variables
 from elman.data.moments import DateOrder
@@ -58,6 +58,7 @@ _CASES = ("ts", "arrays")  # formats that differ only in how they are written
 _OPEN = ("", ".txt", ".dat", ".data")
 
 
+@guard
 def read(
     data: str | os.PathLike[str] | Any,
     *,

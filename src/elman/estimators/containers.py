@@ -21,7 +21,9 @@ from sklearn.utils.validation import validate_data
 from torch.nn.utils.rnn import PackedSequence
 
 from elman.data.dataset import Dataset, Layout, Static
+from elman.data.faults import refuse_damaged
 from elman.data.ragged import Ragged
+from elman.data.readers.frames import check_arrow
 from elman.data.units import unit_of
 from elman.errors import DataError, KindError, SettingsError, ShapeError
 from elman.estimators.columns import ColumnRole, Columns, TrainedColumns, has_names, refuse_text
@@ -202,7 +204,12 @@ def frame_of(X: Any) -> Any:
             f"X is a {type(X).__name__}, which holds a query and no rows yet",
             remedy="Give X.collect().",
         )
-    return frame if isinstance(frame, narwhals.DataFrame) else None
+    if not isinstance(frame, narwhals.DataFrame):
+        return None
+    if frame.implementation.is_pyarrow():
+        with refuse_damaged("X is damaged", "Check how it was made.", ""):
+            check_arrow(X)
+    return frame
 
 
 def _from_dataset(X: Dataset, trained: TrainedColumns | None) -> InputContainer:

@@ -11,12 +11,12 @@ import lzma
 import os
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from elman.data.faults import refuse_damaged
 from elman.errors import DataError
 from elman.formats import READABLE, is_file_name
 
@@ -49,10 +49,7 @@ _MAGIC = {
     b"\x93NUMPY": ("a NumPy array", "Rename it to end in .npy."),
     b"\x89HDF": ("an HDF5 file", "Save the arrays with numpy.savez."),
 }
-_DAMAGED = (
-    *(EOFError, OSError, ValueError, RuntimeError),
-    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
-)
+_DECOMPRESSORS = {"bzip2": bz2.BZ2Decompressor, "xz": lzma.LZMADecompressor}
 # A file of text rarely unpacks to more than 20 times its size; one of zeros to 1,000 times.
 _MOST_GROWTH = 100
 _ALWAYS_UNPACKED = 64 << 20  # bytes to which every file may unpack
@@ -261,41 +258,65 @@ def unpack(path: Path, source: str) -> tuple[bytes, str] | None:
         file.seek(0)
         size = path.stat().st_size
         name = path.name
-        try:
-            if kind == "zip":
+        what = "zip archive or spreadsheet" if kind == "zip" else f"{kind} file"
+        remedy = f"Copy or download it again; `{tool} -t FILE` tests it."
+        remedy += " Save a sheet as CSV (UTF-8)." * (kind == "zip")
+        with refuse_damaged(f"the {what} is damaged or was cut off", remedy, source):
+            if kind in _DECOMPRESSORS:
+                blocks = _unpack_streams(file, _DECOMPRESSORS[kind])
+            elif kind == "zip":
                 archive = zipfile.ZipFile(file)
                 member = _only_member(archive, source)
-                stream: Any = archive.open(member)
                 name = member.filename
+                blocks = _blocks_of(archive.open(member))
             elif kind == "zstd":
                 import pyarrow as pa
 
-                stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+                blocks = _blocks_of(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd"))
             else:
-                openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-                stream = openers[kind](file)
-            with stream:
-                return _read_limited(stream, size, source, tool), name
-        except DataError:
-            raise
-        except _DAMAGED as error:
-            what = "zip archive or spreadsheet" if kind == "zip" else f"{kind} file"
-            raise DataError(
-                f"the {what} is damaged or was cut off: {str(error).rstrip('.') or 'no end'}",
-                remedy=f"Copy or download it again; `{tool} -t FILE` tests it."
-                + " Save a sheet as CSV (UTF-8)." * (kind == "zip"),
-                source=source,
-                rule="damaged",
-            ) from None
+                blocks = _blocks_of(gzip.GzipFile(fileobj=file))
+            return _read_limited(blocks, size, source, tool), name
 
 
-def _read_limited(stream: Any, size: int, source: str, tool: str) -> bytes:
-    """Return what a stream of `size` compressed bytes unpacks to."""
+def _blocks_of(stream: Any) -> Iterator[bytes]:
+    """Yield what a stream holds, in pieces."""
+    with stream:
+        while block := stream.read(_CHUNK):
+            yield block
+
+
+def _unpack_streams(file: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
+    """Yield what a file of one or more compressed streams unpacks to, in pieces.
+
+    Python's own `bz2.open` and `lzma.open` take a damaged second stream for the end of the file.
+
+    Args:
+        make: returns what unpacks one stream, such as `bz2.BZ2Decompressor`.
+    Raises: EOFError for a stream without an end; the error of what unpacks for anything else.
+    """
+    unpacker, data, begun = make(), b"", False
+    while data or (data := file.read(_CHUNK)):
+        if not begun:
+            data = data.lstrip(b"\0")  # padding between streams, and at the end
+            begun = bool(data)
+        if data:
+            yield unpacker.decompress(data, _CHUNK)
+        while not unpacker.eof and not unpacker.needs_input:
+            yield unpacker.decompress(b"", _CHUNK)
+        data = b""
+        if unpacker.eof:
+            unpacker, data, begun = make(), unpacker.unused_data, False
+    if begun:
+        raise EOFError("the end is missing")
+
+
+def _read_limited(blocks: Iterable[bytes], size: int, source: str, tool: str) -> bytes:
+    """Return what `size` compressed bytes unpack to."""
     most = max(_ALWAYS_UNPACKED, _MOST_GROWTH * size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = min(most, memory // 2)
     content = io.BytesIO()
-    while block := stream.read(_CHUNK):
+    for block in blocks:
         if content.tell() + len(block) > most:
             raise DataError(
                 f"{size:,} compressed bytes unpack to more than {most >> 20:,} MiB",

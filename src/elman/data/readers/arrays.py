@@ -20,7 +20,7 @@ from elman.data.dataset import Guess, InputKind
 from elman.data.faults import Faults, Place, check_numbers, unknown_name
 from elman.data.onehot import open_arrays
 from elman.data.ragged import Ragged, ask_channels_first, is_channels_first
-from elman.data.readers.npy import Packed, open_npy, open_npz, unpack
+from elman.data.readers.npy import Packed, decode_text, open_npy, open_npz, unpack
 from elman.data.roles import ReadOptions
 from elman.data.table import Column, LabelCells, Rows, Steps, Table, flatten_lists
 from elman.errors import DataError
@@ -65,13 +65,13 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     if packed is not None:
         flag = f"--values {packed.name}"
         faults.guesses.append(Guess("format", (), packed.guess, flag, "--values NAME", "sure"))
-    channels = _pop_channel_names(arrays, packed)
+    channels = _pop_channel_names(arrays, packed, faults)
     n = (
         len(packed.offsets) - 1
         if packed
         else max((len(a) for a in arrays.values() if a.ndim), default=0)
     )
-    ids = packed.ids if packed and packed.ids else _pop_ids(arrays, n)
+    ids = packed.ids if packed and packed.ids else _pop_ids(arrays, n, faults)
     rows = Rows(faults, noun="sequence", named=False, ids=ids)
     static, options = _pop_static(arrays, rows, options)
     columns: dict[str, Column] = {
@@ -169,7 +169,8 @@ class ArrayColumn(Column):
                 " whole numbers or text, (n, T)",
                 "Name another array with --text, or read numbers with --values.",
             )
-        texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(str)
+        texts = decode_text(array, self.name, self.rows.faults)
+        texts = texts if texts.dtype.kind == "U" else texts.astype(str)
         n, steps = texts.shape
         full = texts != ""
         ends = np.where(full.any(1), steps - np.argmax(full[:, ::-1], axis=1), 1)
@@ -239,9 +240,7 @@ class ArrayColumn(Column):
         """Return one label per sequence from y (n,), or one per step from y (n, T)."""
         assert steps is not None  # arrays hold numbers, so their sequences have steps
         target, offsets = self._within(steps, wide=False)
-        if target.dtype.kind == "S":
-            target = np.char.decode(target, "utf-8")
-        labels = target.tolist()
+        labels = decode_text(target, self.name, self.rows.faults).tolist()
         if target.dtype.kind == "f":  # whole numbers are classes, even if saved as floats
             # MATLAB and pandas save class codes as floats.
             labels = [int(label) if label.is_integer() else label for label in labels]
@@ -317,22 +316,23 @@ class PackedColumn(ArrayColumn):
         return check_numbers(ragged, place, self.rows.faults), ""
 
 
-def _pop_ids(arrays: dict[str, Array], n: int) -> tuple[str, ...]:
+def _pop_ids(arrays: dict[str, Array], n: int, faults: Faults) -> tuple[str, ...]:
     """Remove and return the array of text that names the n sequences, if any."""
     for name, array in list(arrays.items()):
         text = array.dtype.kind in "US" and array.shape == (n,)
         if text and name.lower() in _SEQUENCE_NAMES and len(set(array.tolist())) == n:
             del arrays[name]
-            return tuple(_texts(array))
+            return tuple(_texts(array, name, faults))
     return ()
 
 
-def _texts(array: Array) -> list[str]:
-    texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-    return list(map(str, texts.tolist()))
+def _texts(array: Array, name: str, faults: Faults) -> list[str]:
+    return list(map(str, decode_text(array, name, faults).tolist()))
 
 
-def _pop_channel_names(arrays: dict[str, Array], packed: Packed | None) -> tuple[str, ...]:
+def _pop_channel_names(
+    arrays: dict[str, Array], packed: Packed | None, faults: Faults
+) -> tuple[str, ...]:
     """Remove and return the array of text that names the channels of an array (n, T, C), if any."""
     counts = {array.shape[2] for array in arrays.values() if array.ndim == 3}
     if packed is not None:
@@ -341,7 +341,7 @@ def _pop_channel_names(arrays: dict[str, Array], packed: Packed | None) -> tuple
         text = array.ndim == 1 and array.dtype.kind in "US" and len(array) in counts
         if text and name.lower() in _CHANNEL_NAMES and len(set(array.tolist())) == len(array):
             del arrays[name]
-            return tuple(_texts(array))
+            return tuple(_texts(array, name, faults))
     return ()
 
 
@@ -384,7 +384,7 @@ def _pop_static(
         own = names if len(names) == width else tuple(f"{key}[{c + 1}]" for c in range(width))
         for name, cells in zip(own if width > 1 or names else (key,), table.T, strict=True):
             if cells.dtype.kind in "US":
-                columns[name] = TextColumn(name, rows, _texts(cells))
+                columns[name] = TextColumn(name, rows, _texts(cells, key, rows.faults))
             else:
                 columns[name] = NumberColumn(name, rows, cells)
     return columns, dataclasses.replace(options, static=tuple(columns))

@@ -121,7 +121,10 @@ def _cut(line: str, separator: str) -> list[str]:
         return _BLANKS.split(line.strip(" \t"))
     if separator == "\t":
         return [cell.strip(" ") for cell in line.split("\t")]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # a line end within the line, or a cell of more than 131,072 characters
+        return [cell.strip() for cell in line.split(separator)]
 
 
 def _find_columns(lines: Sequence[str]) -> tuple[str, int]:

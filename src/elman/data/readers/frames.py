@@ -7,7 +7,7 @@ only to read files.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import NumberColumn, TextColumn
-from elman.data.faults import Faults, format_count, list_names, quote
+from elman.data.faults import REPORTED, Faults, format_count, list_names, reason_of, refuse_damaged
+from elman.data.names import UNNAMED
 from elman.data.readers.ipc import measure_ipc
 from elman.data.readers.jsonl import table_of_records
 from elman.data.readers.npy import MOST_EXPANSION, is_bomb
@@ -43,27 +44,39 @@ def load_frame(path: Path, source: str) -> Any:
             source=source,
             rule="empty",
         )
-    try:
+    with refuse_damaged(
+        "the file cannot be read as Parquet, Feather or Arrow",
+        "Check that it was written to the end, and that its name ends as it should.",
+        source,
+    ):
         if magic.startswith(b"PAR1"):
             _refuse_parquet(path, source)
-            # By default pyarrow adds columns for folders that are named key=value.
-            return pa.parquet.read_table(path, partitioning=None)
-        size = measure_ipc(path, magic == b"ARROW1")
-        _refuse_size(size.rows, size.columns, size.memory, path, source)
-        if magic == b"ARROW1":
-            return pa.feather.read_table(path)
-        with pa.memory_map(str(path)) as stream:
-            return pa.ipc.open_stream(stream).read_all()
-    except DataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        problem = quote(" ".join(str(error).split()), 120)
-        raise DataError(
-            f"the file cannot be read as Parquet, Feather or Arrow: {problem}",
-            remedy="Check that it was written to the end, and that its name ends as it should.",
-            source=source,
-            rule="damaged",
-        ) from None
+            table = pa.parquet.read_table(
+                path,
+                partitioning=None,  # else pyarrow adds columns for folders that are named key=value
+                page_checksum_verification=True,
+            )
+        else:
+            size = measure_ipc(path, magic == b"ARROW1")
+            _refuse_size(size.rows, size.columns, size.memory, path, source)
+            if magic == b"ARROW1":
+                table = pa.feather.read_table(path)
+            else:
+                with pa.memory_map(str(path)) as stream:
+                    table = pa.ipc.open_stream(stream).read_all()
+        check_arrow(table)
+        return table
+
+
+def check_arrow(table: Any) -> None:
+    """Raise one of pyarrow's errors, or a ValueError, if a table of pyarrow is damaged.
+
+    pyarrow trusts the offsets, codes and texts of the tables that it is given and, for speed, of
+    those that it reads from Arrow files: one that points outside of its buffer ends the process.
+    """
+    table.validate(full=True)
+    for name in table.schema.names:  # decoded here, where a name that is no text is an error
+        name.encode()
 
 
 def _refuse_parquet(path: Path, source: str) -> None:
@@ -103,6 +116,9 @@ def levels_of(frame: Any) -> tuple[Any, tuple[str | None, str | None]]:
     """
     if not hasattr(frame, "columns"):
         raise _refuse_type(frame)
+    if type(frame).__module__ == "pyarrow.lib":
+        with refuse_damaged("the frame is damaged", "Check how it was made.", "the frame"):
+            check_arrow(frame)
     index: Any = getattr(frame, "index", None)
     if getattr(index, "nlevels", 1) < 2:
         return frame, (None, None)
@@ -134,6 +150,7 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
         )
     names = [str(name) for name in getattr(frame, "columns", [])]
     names = getattr(frame, "column_names", names)  # pyarrow's
+    names = [name or _unnamed(i, names) for i, name in enumerate(names, 1)]
     problem, remedy, rule = "", "", "empty"
     if not names:
         problem, remedy = "there are no columns", "Check how it was made."
@@ -150,17 +167,56 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
         raise faults.error(rule, problem, remedy)
     whole = nw.from_native(frame, eager_only=True)
     series = [whole[name] for name in whole.columns]
+    _refuse_types(series, names, faults)
     lists = [_is_list(column) for column in series]
     if not any(lists) and not records:
         rows = Rows(faults)
         columns = {n: _to_column(column, n, rows) for n, column in zip(names, series, strict=True)}
         return Table("table", columns, rows, len(frame), "")
     values = [
-        [_plain(v) for v in column.to_list()] if listed else _scalars(column, name, faults)
+        list(map(_plain, _to_list(column, name, Rows(faults))))
+        if listed
+        else _scalars(column, name, faults)
         for name, column, listed in zip(names, series, lists, strict=True)
     ]
     found = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
     return table_of_records(found, None, faults, options)
+
+
+def _unnamed(number: int, names: Sequence[str]) -> str:
+    """Return the name of a column without one: its number, as in a file of text."""
+    return str(number) if str(number) not in names else UNNAMED
+
+
+def _refuse_types(series: Sequence[Any], names: Sequence[str], faults: Faults) -> None:
+    """Raise DataError for a column whose type narwhals does not know, or cannot be read here."""
+    import narwhals.stable.v2 as nw
+
+    for column, name in zip(series, names, strict=True):
+        arrow = column.implementation.is_pyarrow()
+        try:
+            dtype = column.dtype
+            if arrow and isinstance(dtype, nw.Datetime) and dtype.time_zone:
+                _zone_of(dtype.time_zone)
+        except Exception as error:
+            kind = column.to_native().type if arrow else "unknown"
+            raise faults.error(
+                "type",
+                f"its type is {kind}, which cannot be read: {reason_of(error)}",
+                "Convert the column, or leave it out.",
+                column=name,
+            ) from None
+
+
+def _zone_of(name: str) -> datetime.tzinfo:
+    """Return the time zone of this name, or a ValueError."""
+    import pyarrow as pa
+
+    try:
+        zone: datetime.tzinfo = pa.lib.string_to_tzinfo(name)
+    except Exception:
+        raise ValueError(f"there is no time zone {name!r}") from None
+    return zone
 
 
 def _is_list(column: Any) -> bool:
@@ -187,14 +243,36 @@ def _plain(value: Any) -> Any:
 def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
     """Return one value per row, of a JSON type: numbers, text, true and false."""
     if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
-        return [None if gap else value for value, gap in _values(column)]
+        return [None if gap else value for value, gap in _values(column, name, Rows(faults))]
     cells = _to_column(column, name, Rows(faults)).texts()
     return [None if cell == "" else cell for cell in cells]
 
 
-def _values(column: Any) -> Iterator[tuple[Any, bool]]:
+def _values(column: Any, name: str, rows: Rows) -> Iterator[tuple[Any, bool]]:
     """Yield each value of a column and whether it is missing."""
-    return zip(column.to_list(), column.is_null().to_list(), strict=True)
+    return zip(_to_list(column, name, rows), column.is_null().to_list(), strict=True)
+
+
+def _to_list(column: Any, name: str, rows: Rows) -> list[Any]:
+    """Return the values of a column as Python's.
+
+    Raises: DataError with the rows of values that Python has none for, such as dates after 9999.
+    """
+    try:
+        values: list[Any] = column.to_list()
+        return values
+    except Exception:
+        for i in range(len(column)):
+            try:
+                column[i : i + 1].to_list()
+            except Exception as error:
+                problem = f"a value of the type {column.dtype} that cannot be read"
+                remedy = "Correct or drop it; dates reach from the year 1 to 9999."
+                rows.fault(i, name, "value", f"{problem}: {reason_of(error)}", remedy)
+                if rows.faults.total >= REPORTED:
+                    break
+        rows.faults.stop()
+        raise
 
 
 def _to_column(column: Any, name: str, rows: Rows) -> Column:
@@ -207,7 +285,7 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         return NumberColumn(name, rows, numbers)
     kind = str(dtype).split("(")[0]
     if kind == "Duration":
-        return TextColumn(name, rows, [_write_duration(value) for value in column.to_list()])
+        return TextColumn(name, rows, list(map(_write_duration, _to_list(column, name, rows))))
     # A column that holds only gaps may have the type null, which is unknown here.
     bare = kind == "Unknown" and column.null_count() == len(column)
     if kind in ("Binary", "Struct", "List", "Array", "Unknown") and not bare:
@@ -222,7 +300,7 @@ def _to_column(column: Any, name: str, rows: Rows) -> Column:
         if texts is not None:
             return TextColumn(name, rows, texts)
     cells = []
-    for i, (value, gap) in enumerate(_values(column)):
+    for i, (value, gap) in enumerate(_values(column, name, rows)):
         if gap:
             cells.append("")
         elif hasattr(value, "isoformat"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Guess
-from elman.data.faults import Faults
-from elman.data.names import TARGET_NAMES
+from elman.data.faults import Faults, refuse_damaged
+from elman.data.names import TARGET_NAMES, UNNAMED
 from elman.data.roles import SEQUENCE_NAMES, ReadOptions
 from elman.errors import DataError
 
@@ -29,6 +28,8 @@ _IDS = (
 # data compress to a third, padded ones to a twentieth; a file of zeros to a thousandth.
 LARGEST_UNCHECKED, MOST_EXPANSION = 512 << 20, 200
 # Parts of the name of an input file, and what replaces them in the name of its label file.
+_UNREADABLE = "not readable as a NumPy array"
+_WRITTEN = "Check that it was written to the end, by numpy.save or numpy.savez."
 _BESIDE = (("X", "y"), ("x", "y"), ("data", "labels"), ("inputs", "labels"), ("inputs", "targets"))
 
 
@@ -41,19 +42,15 @@ def load_npy(path: Path, source: str) -> Array:
 def open_npz(path: Path, source: str) -> dict[str, Array]:
     """Return the arrays of an `.npz` file by name, in the order of the file."""
     arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            _refuse_bomb(sum(entry.file_size for entry in entries), path.stat().st_size, source)
-            # Not numpy.load: it trusts the shape in the header and allocates memory before it
-            # reads the content.
-            for entry in entries:
-                with archive.open(entry) as file:
-                    name = entry.filename.removesuffix(".npy")
-                    arrays[name] = _load(file, entry.file_size, source, f"array {name!r}: ")
-    # zipfile raises a RuntimeError for an archive with a password.
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, RuntimeError) as error:
-        raise _damaged(str(error), source, "") from None
+    with refuse_damaged(_UNREADABLE, _WRITTEN, source), zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        _refuse_bomb(sum(entry.file_size for entry in entries), path.stat().st_size, source)
+        # Not numpy.load: it trusts the shape in the header and allocates memory before it
+        # reads the content.
+        for entry in entries:
+            with archive.open(entry) as file:
+                name = entry.filename.removesuffix(".npy") or UNNAMED
+                arrays[name] = _load(file, entry.file_size, source, f"array {name!r}: ")
     if not arrays:
         raise DataError(
             "the file holds no arrays",
@@ -90,7 +87,7 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    try:
+    with refuse_damaged(what + _UNREADABLE, _WRITTEN, source):
         version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
         if version not in read_header:
             raise ValueError(f"version {version} of the format, expected 1.0 or 2.0")
@@ -115,20 +112,32 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
         if len(content) != expected:
             raise ValueError(f"{len(content):,} bytes of content, expected {expected:,}")
         array = np.frombuffer(content, dtype=dtype)
+        _check_text(array)
         return array.reshape(shape, order="F" if fortran else "C")
-    except (ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise _damaged(str(error), source, what) from None
 
 
-def _damaged(problem: str, source: str, what: str) -> DataError:
-    return DataError(
-        f"{what}not readable as a NumPy array: {problem}",
-        remedy="Check that it was written to the end, by numpy.save or numpy.savez.",
-        source=source,
-        rule="damaged",
-    )
+def _check_text(array: Array) -> None:
+    """Raise ValueError if an array of text holds what is no character."""
+    if array.dtype.kind == "U":
+        # NumPy makes strings of any four bytes; Python stops at those that name no character.
+        codes = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        wrong = (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))
+        if wrong.any():
+            raise ValueError(f"0x{int(codes[wrong][0]):x} in a text is no character of Unicode")
+
+
+def decode_text(array: Array, name: str, faults: Faults) -> Array:
+    """Return an array of bytes as one of text, any other as it is."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise faults.error(
+            "encoding",
+            f"array {name!r} holds bytes that are not UTF-8: {error.object[:20]!r}",
+            "Save it as text: np.char.decode(array, 'latin-1').",
+        ) from None
 
 
 def open_npy(path: Path, source: str, options: ReadOptions) -> tuple[dict[str, Array], ReadOptions]:

@@ -18,7 +18,7 @@ from elman.data.columns import to_column, write_value
 from elman.data.dataset import Guess
 from elman.data.evidence import id_tier
 from elman.data.faults import Faults, describe_value, format_count, is_number, list_names
-from elman.data.names import TARGET_NAMES, is_named
+from elman.data.names import TARGET_NAMES, UNNAMED, is_named
 from elman.data.readers.json import DEEPEST, LINE, Document, Located, parse_json
 from elman.data.readers.jsonl import Record, table_of_records
 from elman.data.roles import SEQUENCE_NAMES, ReadOptions
@@ -130,7 +130,12 @@ def _find_records(document: Document, faults: Faults) -> Records:
     kept = [item for item in items if isinstance(item.value, dict)]
     if not kept:
         faults.stop()
-    return Records([item.value for item in kept], [item.line for item in kept], notes)
+    return Records([_name_all(item.value) for item in kept], [item.line for item in kept], notes)
+
+
+def _name_all(record: Record) -> Record:
+    """Return an object in which every key has a name."""
+    return {key or UNNAMED: value for key, value in record.items()} if "" in record else record
 
 
 def _rows_of(rows: Sequence[Located], faults: Faults, names: Sequence[str] | None) -> Records:
@@ -203,9 +208,12 @@ def _flatten(found: Records, faults: Faults) -> list[Record]:
 def _leaves(record: Record, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in record.items():
         if not isinstance(value, dict) or not value or depth > DEEPEST:
-            yield prefix + key, value
+            yield prefix + key or UNNAMED, value
         elif all(inner == str(i) for i, inner in enumerate(value)):
-            yield prefix + key, list(value.values())  # a series of pandas: {"0": 1.5, "1": 2.5}
+            yield (
+                prefix + key or UNNAMED,
+                list(value.values()),
+            )  # a series of pandas: {"0": 1.5, "1": 2.5}
         else:
             yield from _leaves(value, f"{prefix}{key}.", depth + 1)
 
