@@ -19,6 +19,7 @@ import stat
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -68,7 +69,8 @@ def open_file(path: Path, most: int) -> typing.BinaryIO:
             )
         return os.fdopen(descriptor, "rb")
     except BaseException:
-        os.close(descriptor)
+        with suppress(OSError):  # Ctrl-C may come when the file object has closed it already
+            os.close(descriptor)
         raise
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import signal
-import struct
 import threading
 import time
 import warnings
@@ -33,6 +32,7 @@ from elman.train.state import (
     TENSORS,
     Content,
     TrainingState,
+    check_generator,
     describe_changes,
     fingerprint,
     has_shapes,
@@ -42,7 +42,6 @@ from elman.train.state import (
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
-_MERSENNE = 5056  # bytes of the state of torch's generator on the CPU
 _SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
 _WEIGHTS, _OPTIMIZER, _RANDOM = "weights.", "optimizer.", "random."
 
@@ -209,7 +208,7 @@ class Saver:
         if self.checkpoints is None:
             return None
         folder, state = self.checkpoints.folder, None
-        for path in find_checkpoints(folder):
+        for path in (found := find_checkpoints(folder)):
             try:
                 tensors, content = read_checkpoint(path)
                 if changes := describe_changes(content.identity, self.identity):
@@ -221,13 +220,17 @@ class Saver:
             except ModelFileError as error:
                 self.say(f"{error}. This checkpoint is not used, but an older one if there is any")
             else:
-                self._kept = [path]
+                self._kept, self._saved = [path], (state.step, state.epoch)
                 if content.machine != _machine():
                     self.say(
                         f"{path}: was written on another processor ({content.machine}, here "
                         f"{_machine()}): the result may differ in the last bits"
                     )
                 break
+        if state is None and found:
+            self.say(
+                f"{folder}: no checkpoint there can be used: the training starts at its beginning"
+            )
         if self.checkpoints.finish:
             if state is None or not state.records:
                 raise SettingsError(
@@ -251,7 +254,7 @@ class Saver:
             )
             if not has_shapes(weights, own) or bool(memory) != bool(state.step):
                 raise ModelFileError(f"{place}: the weights or the optimizer's state do not fit")
-            _check_generator(random["cpu"])
+            check_generator(random["cpu"])
             if memory:
                 restore_state(self.optimizer, self.plan.optimizer, memory)
         except ModelFileError:
@@ -353,20 +356,6 @@ def set_random_state(states: Mapping[str, Tensor], generator: torch.Generator) -
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _check_generator(state: Tensor) -> None:
-    """Raise RuntimeError or TypeError if this is no state of torch's Mersenne Twister.
-
-    The state of 5,056 bytes begins with the seed (8 bytes), `left` (4), whether it is seeded (4)
-    and `next` (8). torch does not check that `left` and `next` add up to 625, as they do after the
-    first number, and would read beyond the generator's own memory.
-    """
-    torch.Generator().set_state(state)
-    data = state.numpy().tobytes()
-    left, place = struct.unpack_from("<i4xQ", data, 8)
-    if len(data) == _MERSENNE and (left, place) != (1, 0) and left + place != 625:
-        raise RuntimeError("the random generator is at a place that it cannot be at")
-
-
 def find_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, newest first, and clean up what a dead process left.
 
@@ -381,7 +370,9 @@ def find_checkpoints(folder: Path) -> list[Path]:
             files.recover(folder / name)
             disk.remove_abandoned(str(folder.resolve() / name))
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    strange = sorted(p.name for p in paths if not _NAME.fullmatch(p.name) or p.is_symlink())
+    strange = sorted(
+        p.name for p in paths if not (_NAME.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
+    )
     if strange:
         raise SettingsError(
             f"{folder}: holds {', '.join(strange[:3])}, expected nothing but checkpoints. Name "

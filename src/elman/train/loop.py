@@ -191,15 +191,14 @@ class _Run:
                 if on_epoch is not None and repeat:
                     on_epoch(record)
             self.train_epochs(on_epoch)
+            self.saver.save_last(state)
         except BaseException as error:
             self.saver.save_broken_off(state, error)
             ends = checkpoints is None or checkpoints.on_interrupt == "stop"
             # Without an epoch that has ended, there are no weights to keep.
             if not (isinstance(error, KeyboardInterrupt) and ends and state.records):
                 raise
-            state.stopped = f"interrupted after epoch {len(state.records)}"
-        else:
-            self.saver.save_last(state)
+            state.stopped = state.stopped or f"interrupted after epoch {len(state.records)}"
 
     def train_epochs(self, on_epoch: Callable[[EpochRecord], None] | None) -> None:
         """Train until the epochs or the patience run out."""

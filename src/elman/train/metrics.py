@@ -147,6 +147,7 @@ class RunningMetrics:
             fit &= len(pending) == 2 and pending[0].shape == (len(pending[1]), outputs)
             fit &= pending[-1].shape in (pending[0].shape[:1], pending[0].shape)
             fit &= pending[0].is_floating_point()
+        fit &= all(value >= 0 for name, value in sums.items() if name != "loss")
         fit &= squares is None or (squares.shape == (outputs,) and unit is not None)
         if not fit:
             raise ModelFileError("the sums and the outputs of the epoch do not go together")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import math
 import re
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from elman.untrusted import read_as
 
 FORMAT = 1
 STATE, TENSORS = "state.json", "state.safetensors"
+_MERSENNE = 5056  # bytes of the state of torch's generator on the CPU
+_DIGITS = 64  # of a SHA-256
 ALL_DONE = "all epochs done"
 _KEPT, _METRICS, _NORMS = "kept.", "metrics.", "norms"
 
@@ -266,6 +269,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Content]:
     return tensors, content
 
 
+def check_generator(state: Tensor) -> None:
+    """Raise RuntimeError or TypeError if this is no state of torch's Mersenne Twister.
+
+    The state of 5,056 bytes begins with the seed (8 bytes), `left` (4), whether it is seeded (4)
+    and `next` (8). torch does not check that `left` and `next` add up to 625, as they do after the
+    first number, and would read beyond the generator's own memory.
+    """
+    torch.Generator().set_state(state)
+    data = state.numpy().tobytes()
+    left, place = struct.unpack_from("<i4xQ", data, 8)
+    if len(data) == _MERSENNE and (left, place) != (1, 0) and left + place != 625:
+        raise RuntimeError("the random generator is at a place that it cannot be at")
+
+
 def has_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
     """Whether two sets of tensors have the same names, shapes and types."""
     one, other = ({k: (t.shape, t.dtype) for k, t in each.items()} for each in (found, expected))
@@ -285,12 +302,16 @@ def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
     changes = []
     for name in {**before, **now}:
-        old, new = before.get(name, "absent"), now.get(name, "absent")
+        old, new = before.get(name), now.get(name)
         if old == new:
             continue
-        fingerprint = len(old) == 64 or len(new) == 64
-        change = "changed" if fingerprint else f"was {shown(old)} and is {shown(new)}"
-        changes.append(f"{shown(name)} {change}")
+        if old is None or new is None:
+            change = f": none {'before' if old is None else 'now'}"
+        elif len(old) == len(new) == _DIGITS:  # of a fingerprint
+            change = " changed"
+        else:
+            change = f" was {shown(old)} and is {shown(new)}"
+        changes.append(shown(name) + change)
     return "; ".join(changes[:20])
 
 
