@@ -32,6 +32,7 @@ class Faults:
     def __init__(self, at=0, fault="", lasting=False):
         self.at, self.fault, self.lasting = at, fault, lasting
         self.calls = []
+        self.log = []  # name, arguments and result of each operation that succeeded
         self.full = False
         self._patches = [
             *(mock.patch.object(module, "os", self) for module in (disk, files, guards)),
@@ -65,7 +66,9 @@ class Faults:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             due = number == self.at or (self.lasting and number > self.at)
             if not self.at or not due:
-                return real(*args, **kwargs)
+                result = real(*args, **kwargs)
+                self.log.append((name, args, result))
+                return result
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.fault == "killed":

@@ -304,6 +304,7 @@ def _fill_in_place(temporary: str, target: str) -> None:
     with _turn(target):
         os.mkdir(old)
         _move_entries(target, old)
+        sync_names(old)
         sync_names(target)
         os.rename(old, whole)
         sync_names(target)
