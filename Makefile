@@ -1,6 +1,7 @@
 # setup: .venv with elman in it · build: compile csrc/ again · demo: train on real data
 # check: lint and types · test: the tests · test-all: also the slow proofs · wheel: dist/*.whl
 # bench: speed beside other libraries · sanitize: the kernels under address, undefined and thread
+# torture: trainings killed and resumed; KILLS=2000 LIMIT=7200 for more
 # fuzz: damaged and hostile files; INPUTS=1000000 for as many, SEED=1 for others
 # reproductions: measure docs/reproductions.md again (about an hour)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +12,7 @@ BUILT := .venv/.built
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup build demo check format test test-all wheel bench sanitize fuzz reproductions clean
+.PHONY: setup build demo check format test test-all wheel bench sanitize fuzz torture reproductions clean
 
 setup build: $(BUILT)
 
@@ -62,6 +63,11 @@ sanitize-%: $(STAMP)
 
 INPUTS ?= 20000
 SEED ?= 0
+KILLS ?= 300
+LIMIT ?= 180
+torture: $(BUILT)
+	$(BIN)/python tests/reliability/torture.py --kills $(KILLS) --seconds $(LIMIT)
+
 fuzz: $(BUILT)
 	$(BIN)/python tests/reliability/fuzz.py --inputs $(INPUTS) --seed $(SEED)
 

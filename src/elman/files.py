@@ -89,6 +89,7 @@ def remove(path: str | Path) -> None:
     """
     full = os.path.abspath(path)
     with writing(path):
+        disk.remove_abandoned(full)  # a process was killed after the renaming below
         if not os.path.lexists(full):
             return
         if os.path.islink(full) or not os.path.isdir(full):

@@ -8,6 +8,7 @@ Neither damages a file, because every file is complete under its name or not the
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -43,6 +44,7 @@ class Signals:
         self.received: int | None = None
         self.describe: Callable[[], str] = lambda: NOTHING_WRITTEN
         self.deferred = 0
+        self.over = False
         self._said = threading.Lock()
 
     @property
@@ -52,7 +54,7 @@ class Signals:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Raise for the first signal; further ones must not disturb what that began."""
-        if self.received is None:
+        if self.received is None and not self.over:
             self.received = number
             if not self.deferred:
                 self.raise_received()
@@ -66,15 +68,14 @@ class Signals:
         """Return the line that says what ended the command, where, and how to go on.
 
         Args:
-            notes: the notes of the exception; they replace what `describe` says.
+            notes: the notes of the exception.
         """
         by = "" if self.exit_code == 130 else f" by {signal.Signals(self.exit_code - 128).name}"
-        if notes:
-            return f"Interrupted{by}. {' '.join(notes)}"
         try:
-            return f"Interrupted{by} {self.describe()}"
+            place = f" {self.describe()}"
         except Exception:  # a folder that somebody else removed meanwhile: end all the same
-            return f"Interrupted{by}"
+            place = ""
+        return ". ".join([f"Interrupted{by}{place}", *notes])
 
     def say(self, error: BaseException | None) -> int:
         """Write the line, unless the other thread has; return the exit code.
@@ -131,6 +132,12 @@ def _handled() -> list[int]:
     return [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
 
 
+def _ignore(numbers: list[int]) -> None:
+    """Ignore signals while Python shuts down, which would answer Ctrl-C with a traceback."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 _current: Signals | None = None
 
 
@@ -159,14 +166,17 @@ def handled() -> Iterator[Signals]:
             signal.signal(number, state.handle)
         yield state
     finally:
-        for number in ours:
-            signal.signal(number, before[number])
+        state.over = True  # the command has ended; a signal now must not turn it into a failure
         signal.set_wakeup_fd(wakeup)
         _current = outer
         os.write(writing, b"\0")
         watching.join()
         os.close(reading)
         os.close(writing)
+        atexit.unregister(_ignore)
+        atexit.register(_ignore, ours)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 @contextmanager
