@@ -13,6 +13,7 @@ from elman.data.ragged import Ragged
 from elman.errors import ModelFileError, SettingsError
 from elman.estimators.encoder import Encoder
 from elman.evaluate.features import one_hot_categories
+from elman.files import seal
 from elman.models import ModelConfig, SequenceModel
 from elman.train.examples import replace_by_unknown, unknown_probabilities
 
@@ -183,7 +184,8 @@ def test_what_is_refused(tmp_path):
     model.save(tmp_path / "model")
     path = tmp_path / "model/config.json"
     config = json.loads(path.read_text())
-    config["encoder"]["categories"][0]["names"].append("more")
+    config["encoder"]["category_names"][0].append("more")
     path.write_text(json.dumps(config))
+    seal(tmp_path / "model")
     with pytest.raises(ModelFileError, match=r"category_sizes is \(5, 4\), but there are \(6, 4\)"):
         load(tmp_path / "model")

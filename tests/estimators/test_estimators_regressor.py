@@ -13,6 +13,7 @@ from elman import SequenceClassifier, SequenceRegressor, load
 from elman.data.ragged import Ragged
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
 from elman.evaluate import RegressionReport
+from elman.files import seal
 
 SMALL = {"hidden_size": 6, "epochs": 3, "batch_size": 8, "random_state": 0}
 
@@ -188,12 +189,12 @@ def test_other_widths_are_refused_after_fit():
 
 
 CHANGES = [
-    (("values", "names"), [], "expected a name, mean and scale of each"),
-    (("values", "scale"), [0.0], "expected a name, mean and scale of each"),
-    (("values", "mean"), [1.0, 2.0], "expected a name, mean and scale of each"),
+    (("target", "names"), [], "expected a name, mean and scale of each"),
+    (("target", "scale"), [0.0], "target: scale: expected numbers above 0"),
+    (("target", "mean"), [1.0, 2.0], "expected a name, mean and scale of each"),
     (("model", "task"), "classification", "which is no SequenceRegressor's"),
     (("model", "num_outputs"), 3, "num_outputs is 3, but there are 1"),
-    (("values",), None, "cannot be used"),
+    (("target",), None, "target"),
 ]
 
 
@@ -208,6 +209,7 @@ def test_a_file_that_was_changed(place, value, message, tmp_path):
         at = at[key]
     at[place[-1]] = value
     path.write_text(json.dumps(config))
+    seal(tmp_path)
     with pytest.raises(ModelFileError, match=message):
         load(tmp_path)
 
