@@ -101,6 +101,17 @@ def test_a_model_is_the_old_or_the_new_one_after_a_kill(room, models, when, ever
         assert [p.name for p in room.iterdir()] == ["model"], (at, calls[at - 1])
 
 
+def test_a_model_is_saved_into_the_current_folder(room, models, monkeypatch):  # noqa: F811
+    (room / "here").mkdir()
+    monkeypatch.chdir(room / "here")
+    for model in models:
+        model.save(".")
+        assert answers(load(".")) == answers(model)
+        assert sorted(p.name for p in (room / "here").iterdir()) == [
+            "README.md", "config.json", "manifest.json", "model.safetensors",
+        ]  # fmt: skip
+
+
 def test_saving_removes_no_file_of_the_user(room, models):  # noqa: F811
     (room / "notes.txt").write_text("mine")
     with pytest.raises(ModelFileError, match=r"holds notes\.txt"):

@@ -287,8 +287,6 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
-    if folder.exists() and Path.cwd().is_relative_to(folder.resolve()):
-        raise ModelFileError(f"{folder}: you are in it. Go to another folder to save a model there")
     save_folder(folder, estimator.to_tensors(), estimator.to_config(), card)
 
 
