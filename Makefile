@@ -3,6 +3,7 @@
 # bench: speed beside other libraries · sanitize: the kernels under address, undefined and thread
 # torture: trainings killed and resumed; KILLS=2000 LIMIT=7200 for more
 # fuzz: damaged and hostile files; INPUTS=1000000 for as many, SEED=1 for others
+# lock: requirements-hashed.txt again, with the sums of the files on PyPI
 # reproductions: measure docs/reproductions.md again (about an hour)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -12,7 +13,7 @@ BUILT := .venv/.built
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup build demo check format test test-all wheel bench sanitize fuzz torture reproductions clean
+.PHONY: setup build demo check format test test-all wheel lock bench sanitize fuzz torture reproductions clean
 
 setup build: $(BUILT)
 
@@ -46,6 +47,10 @@ test-all: $(BUILT)
 
 wheel: $(STAMP)
 	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+# Not in constraints.txt, which `setup` uses: one sum in it, and pip refuses to install this folder.
+lock:
+	$(PYTHON) scripts/lock.py
 
 .venv/.bench: $(STAMP)
 	$(INSTALL) --editable '.[dev,bench]'

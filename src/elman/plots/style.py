@@ -7,10 +7,15 @@ matplotlib is imported when the first figure is drawn.
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import itertools
+import logging
+import os
+import subprocess
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +104,45 @@ def _figure_class() -> type[Figure]:
     return NotebookFigure
 
 
+class _FontProgramError(Exception):
+    """matplotlib was about to run another program that lists fonts."""
+
+
+def _load_fonts() -> None:
+    """Import matplotlib's fonts, without the programs that it runs if it has no list of them yet.
+
+    It then looks for fonts in the usual folders and asks fc-list or system_profiler as well. elman
+    starts no other program, so the folders have to do; the list is not kept for other users of
+    matplotlib, who may need more fonts.
+    """
+    if "matplotlib.font_manager" in sys.modules:
+        return
+    import matplotlib as mpl
+
+    log = logging.getLogger("matplotlib.font_manager")
+    cached: Callable[[], str] = mpl.get_cachedir
+    before = cached, subprocess.check_output, log.disabled
+    # First with the list that matplotlib has kept, then with a new one, which it cannot write.
+    for folder, error in ((cached, _FontProgramError()), (lambda: os.devnull, OSError())):
+        mpl.get_cachedir = folder
+        subprocess.check_output = functools.partial(_refuse, before[1], error)
+        log.disabled = isinstance(error, OSError)  # it would warn that it cannot write
+        try:
+            importlib.import_module("matplotlib.font_manager")
+            return
+        except _FontProgramError:
+            continue
+        finally:
+            mpl.get_cachedir, subprocess.check_output, log.disabled = before
+
+
+def _refuse(run: Callable[..., Any], error: Exception, command: Any, **options: Any) -> Any:
+    """Raise the error for the programs that list fonts; run others, of other threads."""
+    if command[0] in ("fc-list", "system_profiler"):
+        raise error
+    return run(command, **options)
+
+
 @functools.cache
 def _fonts() -> list[str]:
     from matplotlib.font_manager import fontManager
@@ -110,6 +154,7 @@ def _fonts() -> list[str]:
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
     """Yield an empty figure of the given size in inches; the style applies within the block."""
+    _load_fonts()
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
