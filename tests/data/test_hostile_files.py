@@ -321,3 +321,35 @@ def test_a_date_of_the_last_year_is_still_read(tmp_path: Path) -> None:
     when = [datetime.datetime(9999, 12, 30), datetime.datetime(9999, 12, 31)]
     arrow(tmp_path / "a.arrow", id=["p", "p"], when=when, x=[1.0, 2.0])
     assert len(read(tmp_path / "a.arrow")) == 1
+
+
+def bombs(folder: Path) -> list[Path]:
+    """Files of a few kilobytes that say they held hundreds of megabytes."""
+    paths = [folder / f"{name}.{end}" for name, end in (("a", "npz"), ("b", "parquet"),
+             ("c", "parquet"), ("d", "parquet"), ("e", "arrow"), ("f", "arrow"))]  # fmt: skip
+    np.savez_compressed(paths[0], X=np.zeros((100, 200_000)), y=np.zeros(100))
+    zeros, labels = np.zeros(10_000_000), ["a", "b"]
+    pa.parquet.write_table(pa.table({"x": zeros}), paths[1], compression="zstd")
+    halves = pa.ListArray.from_arrays([0, 5_000_000, 10_000_000], zeros)
+    table = pa.table({"sequence": halves, "label": labels})
+    pa.parquet.write_table(table, paths[2], compression="zstd")
+    codes = pa.array(np.zeros(100_000, np.int32))
+    texts = pa.DictionaryArray.from_arrays(codes, ["word " * 20_000])
+    table = pa.table({"text": texts, "label": codes})
+    pa.parquet.write_table(table, paths[3])
+    with pa.ipc.new_file(paths[4], table.schema) as writer:
+        writer.write_table(table)
+    table = pa.table({"x": zeros})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(paths[5], table.schema, options=options) as writer:
+        writer.write_table(table)
+    return paths
+
+
+def test_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
+    for path in bombs(tmp_path):
+        before = pa.total_allocated_bytes()
+        with pytest.raises(DataError, match="expected at most 200 times") as info:
+            read(path)
+        assert info.value.rule == "memory", (path, info.value)
+        assert pa.total_allocated_bytes() - before < 64 << 20

@@ -82,14 +82,42 @@ def check_arrow(table: Any) -> None:
 def _refuse_parquet(path: Path, source: str) -> None:
     """Refuse a Parquet file of a few bytes that says it had gigabytes of values.
 
-    A column of zeros takes no room in a file, whatever its length. Text repeats as well, so its
-    length is unknown before it is read; a pointer for each cell is the least.
+    A column of zeros, and a list of them in one row, takes no room in a file, whatever its length;
+    a pointer for each value is the least. Text repeats as well: where a file could hold a bomb of
+    it, the columns are read with each distinct text once, and their lengths are added up.
     """
     import pyarrow.parquet
 
     about = pyarrow.parquet.read_metadata(path)
-    size = 8 * about.num_rows * about.num_columns
-    _refuse_size(about.num_rows, about.num_columns, size, path, source)
+    rows, columns = about.num_rows, about.num_columns
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    chunks = [group.column(c) for group in groups for c in range(columns)]
+    size = 8 * max(rows * columns, sum(chunk.num_values for chunk in chunks))
+    _refuse_size(rows, columns, size, path, source)
+    texts = [own for own in chunks if own.physical_type == "BYTE_ARRAY"]
+    most = sum(own.num_values * own.total_uncompressed_size for own in texts)
+    if not is_bomb(most, path.stat().st_size):
+        return
+    names = list(dict.fromkeys(own.path_in_schema for own in texts))
+    table = pyarrow.parquet.read_table(
+        path, columns=names, read_dictionary=names, partitioning=None
+    )
+    size += sum(measure_texts(column) for column in table.columns)
+    _refuse_size(rows, columns, size, path, source)
+
+
+def measure_texts(column: Any) -> int:
+    """Return the bytes of all texts of a column of pyarrow, in which each may be kept once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else pa.null()
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+    total = 0
+    for chunk in column.chunks if is_text else ():
+        lengths = pc.binary_length(chunk.dictionary)
+        total += pc.sum(lengths.cast(pa.int64()).take(chunk.indices)).as_py() or 0
+    return total
 
 
 def _refuse_size(rows: int, columns: int, size: int, path: Path, source: str) -> None:
@@ -324,6 +352,12 @@ def _to_arrow(column: Any) -> Cells | None:
     except (pa.ArrowException, UnicodeError):
         return None
     data = data if isinstance(data, pa.ChunkedArray) else pa.chunked_array([data])
+    if is_bomb(size := measure_texts(data), data.nbytes):
+        raise DataError(
+            f"column {column.name!r}: {data.nbytes:,} bytes of a few texts stand for {size:,}",
+            remedy=f"Leave it out: expected at most {MOST_EXPANSION} times as many.",
+            rule="memory",
+        )
     data = pc.fill_null(data.cast(pa.large_string()), "")
     if 2 * pc.count_distinct(data).as_py() <= len(data):
         data = data.dictionary_encode()

@@ -26,7 +26,7 @@ _IDS = (
 )
 # Compressed arrays may take this many bytes, or else at most so many times their file: measured
 # data compress to a third, padded ones to a twentieth; a file of zeros to a thousandth.
-LARGEST_UNCHECKED, MOST_EXPANSION = 512 << 20, 200
+LARGEST_UNCHECKED, MOST_EXPANSION = 64 << 20, 200
 # Parts of the name of an input file, and what replaces them in the name of its label file.
 _UNREADABLE = "not readable as a NumPy array"
 _WRITTEN = "Check that it was written to the end, by numpy.save or numpy.savez."
