@@ -194,36 +194,46 @@ def test_import_is_light(module):
     assert done.stdout.strip() == "[]", done.stdout
 
 
-UNSAFE_MODULES = {
-    "cloudpickle",
-    "dill",
-    "joblib",
-    "marshal",
-    "pickle",
-    "shelve",
-    "_pickle",
-    "yaml",
-}
-UNSAFE_BUILTINS = {"eval", "exec", "compile", "__import__"}
-UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "numpy.load", "np.load", "os.system"}
+UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "runpy", "shelve", "yaml"}
+UNSAFE_MODULES |= {"_pickle", "code", "builtins", "jsonpickle", "torch.hub", "torch.package"}
+UNSAFE_NAMES = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.save"}
+UNSAFE_NAMES |= {f"{module}.load" for module in ("torch", "torch.jit", "torch.export", "numpy")}
+UNSAFE_NAMES |= {"torch.serialization.load", "torch.hub.load", "numpy.lib.npyio.load"}
 UNSAFE_OPTIONS = {"allow_pickle", "trust_remote_code", "weights_only", "shell"}
+PICKLING = ("read_pickle", "to_pickle")
+
+
+def full_names(tree):
+    """What each imported name of a file stands for: `np` for `numpy`."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
 
 
 def unsafe(source):
-    """Names in a file through which data could become code."""
-    found = []
+    """Names in a file through which data could become code, called or only mentioned."""
     tree = ast.parse(source)
+    known = full_names(tree)
+
+    def resolve(node):
+        if isinstance(node, ast.Attribute):
+            return f"{resolve(node.value)}.{node.attr}"
+        return known.get(node.id, node.id) if isinstance(node, ast.Name) else "?"
+
+    found = [name for name in known.values() if name in UNSAFE_NAMES]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            options = {k.arg for k in node.keywords}
-            if name in UNSAFE_BUILTINS | UNSAFE_CALLS or name.endswith(
-                ("read_pickle", "to_pickle")
-            ):
+        if isinstance(node, ast.Name | ast.Attribute):
+            name = resolve(node)
+            if name in UNSAFE_NAMES or name.endswith(PICKLING):
                 found.append(name)
-            found += sorted(options & UNSAFE_OPTIONS)
-    found += [i.target for i in imports(tree, "") if i.target.split(".")[0] in UNSAFE_MODULES]
-    return found
+        elif isinstance(node, ast.Call):
+            found += sorted({k.arg for k in node.keywords} & UNSAFE_OPTIONS)
+    targets = [found_import.target for found_import in imports(tree, "")]
+    return found + [t for t in targets if {t, t.split(".")[0]} & UNSAFE_MODULES]
 
 
 def test_no_pickle_and_no_code_from_files():
@@ -244,6 +254,19 @@ def test_no_pickle_and_no_code_from_files():
         ("re.compile('x')", False),
         ("'no pickle here'", False),
         ("__import__(name)", True),
+        ("run = eval", True),
+        ("from torch import load", True),
+        ("from torch import load as read\nread(path)", True),
+        ("import torch as t\nt.load(path)", True),
+        ("import numpy\nnumpy.load(path)", True),
+        ("from numpy import load\nload(path)", True),
+        ("import yaml\nyaml.load(text)", True),
+        ("from joblib import load", True),
+        ("import builtins", True),
+        ("import pandas as pd\npd.read_pickle(path)", True),
+        ("subprocess.run(text, shell=True)", True),
+        ("torch.compile(f)", False),
+        ("from safetensors.torch import save", False),
     ],
 )
 def test_the_search_sees_what_is_unsafe(source, wrong):

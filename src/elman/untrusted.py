@@ -30,7 +30,7 @@ T = TypeVar("T")
 # A parsed value takes up to 100 bytes: an empty list or object 64, a short string 60, a float 32,
 # and 8 more for its place in a list or about 40 in an object.
 _VALUE = 100
-_SPARE = 48 * 2**20  # bytes that a small file may unfold to
+_SPARE = 32 * 2**20  # bytes that a small file may unfold to
 _INT64 = 2**63  # larger integers fit no array, so no file of ours contains one
 _WORDS = {
     str: "text",
@@ -97,7 +97,7 @@ def parse_json(data: bytes, place: str, around: int = 0) -> Any:
         around: size in bytes of the files that belong to it. A large vocabulary comes with large
             weights, so a text beside large files may unfold to more.
     Raises: ModelFileError if it is not valid JSON, has a key twice in one object, NaN or Infinity,
-        or would take up more memory than twice all these files and 48 MiB.
+        or would take up more memory than twice all these files and 32 MiB.
     """
     refuse_bomb(data, place, around)
     try:

@@ -225,6 +225,32 @@ DAMAGE = [
         "do not fit config.json",
     ),
     (
+        tensor("steps", lambda t: t["baseline.per_step"].fill_(1)),
+        "baselines: per_step is 1, not 0",
+    ),
+    (
+        tensor("NaN", lambda t: t["baseline.constant"].fill_(float("nan"))),
+        "baselines: constant holds float64 or NaN",
+    ),
+    (
+        tensor("type", lambda t: t.update({"baseline.task": torch.zeros(1)})),
+        "baselines: task holds float32",
+    ),
+    (tensor("more", lambda t: t.update({"more": torch.zeros(1)})), "'more': no such tensor"),
+    (edit("layout", value={"format": "rows", "kind": "numbers", "window": -1}), "window: got -1"),
+    (
+        edit("layout", value={"format": "rows", "kind": "numbers", "text": "x"}),
+        "text: got 'x', expected null, because the steps are numbers",
+    ),
+    (
+        edit("layout", value={"format": "rows", "kind": "numbers", "delimiter": "x"}),
+        "delimiter: got 'x', expected one of comma",
+    ),
+    (edit("history", "kept_epoch", value=3), "kept_epoch: got 3, expected at most 2"),
+    (edit("history", "epochs", 0, "epoch", value=2), "epochs: not numbered from 1"),
+    (edit("columns", "names", value=["a"]), "columns: names, units or a count of no columns"),
+    (edit("parameters", "verbose", value="x"), "verbose: got 'x', expected a whole number"),
+    (
         tensor("no baseline", lambda t: t.pop("baseline.summaries.weights")),
         "array 'summaries.weights'",
     ),

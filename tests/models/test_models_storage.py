@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from cases import make_model, make_sequences, stack_rows
+from tolerances import assert_close
 
+from elman import load
 from elman.errors import ModelFileError, WriteError
 from elman.files import seal
 from elman.models import load_folder, save_folder, storage
@@ -331,3 +333,18 @@ def test_weights_of_another_type(dtype):
     tensors["output.bias"] = tensors["output.bias"].to(dtype)
     with pytest.raises(ModelFileError, match="expected floating-point numbers of one type"):
         storage.restore(make_model(seed=1), tensors, "here")
+
+
+@pytest.mark.parametrize("name", ["classifier", "tagger", "regressor"])
+@pytest.mark.parametrize("version", [2])
+def test_a_model_of_each_format_loads(version, name, monkeypatch):
+    """Never make these files again: they are what people have. See tests/fixtures."""
+    fixtures = Path(__file__).parent.parent / "fixtures"
+    monkeypatch.syspath_prepend(str(fixtures))
+    from make_models import outputs
+
+    folder = fixtures / f"model-{version}"
+    expected = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))[name]
+    found = outputs(load(folder / name), name)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(torch.tensor(one), torch.tensor(other), "float32")

@@ -247,6 +247,39 @@ def change_and_seal(random: Random, corpus: list[Files]) -> Files:
     return seal_again(files)
 
 
+def change_entry(random: Random, corpus: list[Files]) -> Files:
+    """Change how the model of a file reads files, and make its manifest again."""
+    files = dict(next(own for own in corpus if next(iter(own)).startswith("file/")))
+    config = json.loads(files[f"file/{CONFIG}"])
+    key = random.choice(["layout", "layout", "columns", "encoder", "target"])
+    entry = change_json(random, config[key])
+    text = json.dumps({**config, key: "ENTRY"}).replace('"ENTRY"', entry)
+    files[f"file/{CONFIG}"] = text.encode("utf-8", "backslashreplace")
+    return seal_again(files)
+
+
+def change_baselines(random: Random, corpus: list[Files]) -> Files:
+    """Change numbers and types of the arrays of the baselines, and make the manifest again."""
+    files = dict(random.choice(corpus))
+    name = next(own for own in files if own.endswith(WEIGHTS))
+    length = int.from_bytes(files[name][:8], "little")
+    header, body = json.loads(files[name][8 : 8 + length]), bytearray(files[name][8 + length :])
+    entry = header[random.choice([key for key in header if key.startswith("baseline.")])]
+    start, end = entry["data_offsets"]
+    whole: list[int] = [0, -1, 1, 2, 7, 100, 10**6, 2**31, 2**40, 2**62, -(2**63)]
+    real = [0.0, -1.0, np.nan, np.inf, -np.inf, 1e308, 5e-324]
+    if start < end:
+        at = start + 8 * random.randrange((end - start) // 8)
+        is_whole = entry["dtype"] == "I64"
+        number = np.int64(random.choice(whole)) if is_whole else np.float64(random.choice(real))
+        body[at : at + 8] = number.tobytes()
+    if random.random() < 0.2:
+        entry["dtype"] = random.choice(["F64", "I64"])
+    text = json.dumps(header).encode()
+    files[name] = len(text).to_bytes(8, "little") + text + bytes(body)
+    return seal_again(files)
+
+
 def bomb(random: Random) -> bytes:
     """Return a JSON text that is small and unfolds to much."""
     size = random.choice([1000, 30_000, 300_000])
@@ -376,6 +409,8 @@ def change_checkpoint(random: Random, corpus: list[Files]) -> Files:
 TARGETS = [
     Target("model", models, use, change=damage),
     Target("model sealed again", models, use, change=change_and_seal),
+    Target("model of a file", models, use, change=change_entry),
+    Target("model's baselines", models, use, change=change_baselines),
     Target("model with a bomb", models, use, change=bomb_and_seal),
     Target("checkpoint", checkpoints, resume_damaged, change=damage),
     Target("checkpoint sealed again", checkpoints, resume, change=change_checkpoint),

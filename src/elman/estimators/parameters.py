@@ -155,17 +155,17 @@ def check_parameters(
     data = section(DataSettings)
     if parameters["inputs"] not in INPUTS:
         faults.append(
-            f"inputs: got {parameters['inputs']!r}, expected 'auto', 'numbers', 'tokens', 'text' "
-            "or 'mixed'"
+            f"inputs: got {parameters['inputs']!r:.99}, expected 'auto', 'numbers', 'tokens', "
+            "'text' or 'mixed'"
         )
     if isinstance(parameters["validation"], str):
         faults.append(
-            f"validation: got {parameters['validation']!r}, expected a share from 0 up to, not "
-            "including, 1; give held-out data of your own to fit(..., validation_data=(X, y))"
+            f"validation: got {parameters['validation']!r:.99}, expected a share from 0 up to, "
+            "not including, 1; give held-out data of your own to fit(..., validation_data=(X, y))"
         )
     if readout not in (*readouts, "auto"):
         faults.append(
-            f"readout: got {readout!r}, expected 'last', 'mean', 'max' or 'auto' in a "
+            f"readout: got {readout!r:.100}, expected 'last', 'mean', 'max' or 'auto' in a "
             "classifier, 'every' in a tagger, and any of them in a regressor"
         )
     if faults:

@@ -18,6 +18,7 @@ from sklearn.utils import Tags, check_random_state
 from torch import Tensor
 
 from elman.data.dataset import Layout
+from elman.data.readers.dialect import DELIMITERS
 from elman.errors import ModelFileError
 from elman.estimators.columns import Columns, TrainedColumns
 from elman.estimators.encoder import Encoder
@@ -207,8 +208,13 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             raise ModelFileError(
                 f"{CONFIG}: model: task {network.task!r}, which is no {saved.estimator}'s"
             )
+        if self.per_step != network.per_step:
+            raise ModelFileError(
+                f"{CONFIG}: model: readout {network.readout!r} is not the estimator's"
+            )
         target = TARGETS[network.task].from_dict(saved.target)
         saved.columns.check(CONFIG)
+        _check_layout(saved.layout)
         encoder = Encoder.from_dict(saved.encoder, saved.columns.channel_names)
         sizes = {
             "num_outputs": target.num_outputs,
@@ -229,6 +235,12 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             raise ModelFileError(f"{WEIGHTS}: {show(strange[0])}: no such tensor")
         self.model_ = _restore_network(network, parts[_MODEL])
         self.baselines_ = Baselines.from_arrays({k: v.numpy() for k, v in parts[_BASELINE].items()})
+        self.baselines_.check_form(
+            num_classes=target.num_outputs,
+            vocabulary_size=encoder.vocabulary_size or -1,
+            per_step=int(network.per_step),
+            static=network.static_size,
+        )
         self.encoder_, self.target_ = encoder, target
         self.columns_, self.layout_ = saved.columns, saved.layout
         self.history_, self.chosen_ = history, saved.chosen
@@ -334,6 +346,24 @@ def _restore_network(network: ModelConfig, weights: dict[str, Tensor]) -> Sequen
         model = SequenceModel(network)
     restore(model, weights, WEIGHTS)
     return model.eval()
+
+
+def _check_layout(layout: Layout | None) -> None:
+    """Raise ModelFileError for a layout that no reader could have chosen."""
+    if layout is None:
+        return
+    place = f"{CONFIG}: layout"
+    for name in ("window", "stride", "skip_lines"):
+        if not 0 <= (size := getattr(layout, name) or 0) <= 2**40:
+            refuse(f"{place}: {name}", size, "a number of steps or lines")
+    if bool(layout.window) != bool(layout.stride):
+        refuse(f"{place}: stride", layout.stride, f"one that fits window {layout.window}")
+    if layout.decimal not in (None, ".", ","):
+        refuse(f"{place}: decimal", layout.decimal, "'.' or ',' or null")
+    if layout.delimiter not in ("", *DELIMITERS):
+        refuse(f"{place}: delimiter", layout.delimiter, "one of comma, semicolon, tab, | and blank")
+    if layout.text is not None and layout.kind in ("numbers", "mixed"):
+        refuse(f"{place}: text", layout.text, f"null, because the steps are {layout.kind}")
 
 
 def _read_history(saved: _SavedHistory) -> History:

@@ -33,6 +33,8 @@ BUDGET = 2e9
 BUDGET_SHARE = 0.05  # of the multiplications of the network's training, if these are more
 
 Arrays = dict[str, NDArray[Any]]
+_NUMBERS = ("task", "num_classes", "vocabulary_size", "per_step", "static")
+_WHOLE = {*_NUMBERS, "size", "pairs", "longest", "shifts", "iterations", "limit", "rows", "failed"}
 
 
 class Baselines:
@@ -121,8 +123,12 @@ class Baselines:
         """
         result = cls({name: np.asarray(a) for name, a in arrays.items()})
         try:
-            for name in ("task", "num_classes", "vocabulary_size", "per_step", "static"):
+            for name in _NUMBERS:
                 _check_shape(name, result._arrays[name], (1,))
+            for name, array in result._arrays.items():
+                dtype = np.int64 if name.rpartition(".")[2] in _WHOLE else np.float64
+                if array.dtype != dtype or np.isnan(array).any():
+                    raise ModelFileError(f"baselines: {name} holds {array.dtype} or NaN")
             if not 0 <= result._number("task") < len(RULES):
                 raise ModelFileError(f"baselines: task is {result._number('task')}, expected a row")
             for name, shape in result._shapes():
@@ -130,6 +136,12 @@ class Baselines:
         except KeyError as missing:
             raise ModelFileError(f"baselines: array {missing} is missing") from None
         return result
+
+    def check_form(self, **numbers: int) -> None:
+        """Raise ModelFileError unless the arrays of these names hold these numbers."""
+        for name, number in numbers.items():
+            if self._number(name) != number:
+                raise ModelFileError(f"baselines: {name} is {self._number(name)}, not {number}")
 
     def to_arrays(self) -> Arrays:
         """Return the float64 and int64 arrays that `predict` needs; fits the baselines first."""
@@ -345,8 +357,7 @@ class Baselines:
 def check_inputs(inputs: Ragged, vocabulary_size: int | None) -> Ragged:
     """Check that sequences can be summarised.
 
-    Raises: ShapeError for the wrong number of axes; DataError for a sequence without steps or a
-    token id outside the vocabulary.
+    Raises: ShapeError for the wrong number of axes; DataError for no steps or an unknown token id.
     """
     axes = 2 if vocabulary_size is None else 1
     if inputs.values.ndim != axes:
