@@ -1,4 +1,5 @@
-// elman._core: the kernels as Python sees them. The only file that depends on Python.
+// elman._core: the kernels as Python sees them. With tensors.h, the only file that depends on
+// Python.
 //
 // Tensors come as addresses and strides (in elements, not bytes); shapes, dtypes, devices and
 // lifetimes are checked by the callers, elman.ops and elman.models. Address 0 means that there is
@@ -11,6 +12,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -20,6 +23,7 @@
 #include "layer_call.h"
 #include "memory.h"
 #include "network_call.h"
+#include "tensors.h"
 
 namespace nb = nanobind;
 using namespace elman;
@@ -253,6 +257,7 @@ using TorchTensor = nb::ndarray<nb::pytorch, N, nb::ndim<1>, nb::device::cpu>;
 
 template <class N>
 TorchTensor<N> tensor_of(Index n) {
+    if (n < 0 || n > PTRDIFF_MAX / Index(2 * sizeof(N))) throw std::bad_alloc();
     RecycledMemory* memory = new RecycledMemory(n * sizeof(N));
     nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<RecycledMemory*>(p); });
     const std::size_t shape[] = {std::size_t(n)};
@@ -302,6 +307,37 @@ void bind_memory(nb::module_& m) {
         },
         nb::arg("n").noconvert(), nb::arg("is_double").noconvert(),
         "A torch tensor of n uninitialised elements in memory that is reused once it is freed.");
+}
+
+void bind_tensors(nb::module_& m) {
+    m.def(
+        "use_tensors",
+        [](nb::object exchange, nb::object tensor, nb::object parameter) {
+            tensor_reader().use(std::move(exchange), std::move(tensor), std::move(parameter));
+        },
+        nb::arg("exchange").none(), nb::arg("tensor"), nb::arg("parameter"),
+        "Set torch's table of functions for DLPack and its two types of plain tensors.");
+    m.def(
+        "read_layer",
+        [](std::string_view cell, nb::handle tensors, bool batch_first) -> nb::object {
+            Index sizes[5];
+            if (!read_layer(cell_of(cell), tensors.ptr(), batch_first, sizes)) return nb::none();
+            return nb::make_tuple(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]);
+        },
+        nb::arg("cell").noconvert(), nb::arg("tensors"), nb::arg("batch_first").noconvert(),
+        "B, T, I, H, P of a layer whose kernel can read its tensors as they are, else None.");
+    m.def(
+        "read_lengths",
+        [](nb::handle lengths, Index rows) { return read_lengths(lengths.ptr(), rows); },
+        nb::arg("lengths"), nb::arg("rows").noconvert(),
+        "Whether the kernels can read these lengths as they are.");
+    m.def(
+        "read_tensors",
+        [](nb::handle tensors, nb::handle shapes, bool is_double) {
+            return read_tensors(tensors.ptr(), shapes.ptr(), is_double);
+        },
+        nb::arg("tensors"), nb::arg("shapes"), nb::arg("is_double").noconvert(),
+        "Whether tensors have these shapes, are contiguous and hold all their elements.");
 }
 
 void bind_layer(nb::module_& m) {
@@ -406,6 +442,7 @@ NB_MODULE(_core, m) {
     m.doc() = "CPU kernels of elman; used through elman.ops and elman.models.";
     bind_isas(m);
     bind_memory(m);
+    bind_tensors(m);
     bind_layer(m);
     bind_network(m);
 }

@@ -30,6 +30,22 @@ def reserve_width(cell: str, is_double: bool, hidden_size: int) -> int:
 def reserve(n: int, is_double: bool) -> Tensor:
     """n uninitialised elements in memory that is reused once the tensor is freed."""
 
+def use_tensors(exchange: object, tensor: type, parameter: type) -> None:
+    """Set torch's table of functions for DLPack and its two types of plain tensors."""
+
+def read_layer(
+    cell: str, tensors: tuple[Tensor | None, ...], batch_first: bool
+) -> tuple[int, int, int, int, int] | None:
+    """B, T, I, H, P of a layer whose kernel can read its tensors as they are, else None."""
+
+def read_lengths(lengths: Tensor, rows: int) -> bool:
+    """Whether the kernels can read these lengths as they are."""
+
+def read_tensors(
+    tensors: Sequence[Tensor | None], shapes: Sequence[Sequence[int]], is_double: bool
+) -> bool:
+    """Whether tensors have these shapes, are contiguous and hold all their elements."""
+
 class LayerCall:
     """One layer in one direction on one batch."""
 

@@ -266,8 +266,7 @@ class TrainingSettings:
     ] = None
     device: Annotated[Literal["cpu", "cuda"], Help("Device that trains the network.")] = "cpu"
     threads: Annotated[
-        int,
-        Ge(1),
+        Annotated[int, Ge(1), Le(1024)],
         Help("CPU threads. One is best for small networks; with one, runs repeat on any machine."),
     ] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1), Help("Seed of all random numbers.")] = 0

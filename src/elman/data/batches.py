@@ -16,6 +16,8 @@ from elman.data.ragged import Ragged
 
 # Number of batches sorted by length together; more save little padding and mix batches less.
 _BUCKET = 16
+# Steps in a batch of inference. A network of 64 units in both directions takes about 2 kB a step.
+MOST_STEPS = 2**18
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,20 @@ def batch_randomly(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def batch_by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Split all sequences into batches from short to long, deterministically; for inference."""
+def batch_by_length(
+    lengths: NDArray[np.int64], batch_size: int, most_steps: int = MOST_STEPS
+) -> Iterator[NDArray[np.int64]]:
+    """Split all sequences into batches from short to long, deterministically; for inference.
+
+    Args:
+        lengths: steps of each sequence, (n,).
+        batch_size: largest number of sequences in a batch.
+        most_steps: largest number of steps in a batch, padding included, to bound its memory; a
+            longer sequence is a batch of its own.
+    Returns: indices into `lengths`, one array per batch; each sequence exactly once.
+    """
     order = np.argsort(lengths, kind="stable")
-    return (order[i : i + batch_size] for i in range(0, len(order), batch_size))
+    for i in range(0, len(order), batch_size):
+        block = order[i : i + batch_size]  # the last is the longest
+        rows = max(1, most_steps // max(1, int(lengths[block[-1]])))
+        yield from (block[k : k + rows] for k in range(0, len(block), rows))

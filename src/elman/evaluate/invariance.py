@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.data.batches import MOST_STEPS
 from elman.errors import DataError
 
 Probabilities = Callable[..., Tensor]
@@ -71,7 +72,7 @@ def check_invariance(
     Raises: DataError if there are no sequences or a sequence has no steps.
     """
     rows = [torch.as_tensor(s) for s in sequences]
-    if not rows or min(len(r) for r in rows) == 0:
+    if not rows or not all(map(len, rows)):
         raise DataError("invariance needs at least one sequence, each of one step or more")
     tokens = rows[0].ndim == 1
     ends = torch.stack([torch.stack(r.aminmax()) for r in rows]) if tokens else None
@@ -94,15 +95,16 @@ def check_invariance(
             worst, detail = float("inf"), f"{detail}; failed with {failure!r:.200}"
         checks.append(Check(name, detail, worst, worst <= tolerance, tolerance))
 
-    order = torch.arange(len(rows))
-    shuffled = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    size = max(2, min(BATCH, MOST_STEPS // max(map(len, rows))))  # fewer long ones: less memory
+    order, random = torch.arange(len(rows)), torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(rows), generator=random)
 
     def batched(
         pad: float, *, index: Tensor = order, extra: int = 0, times: int = 1, strided: bool = False
     ) -> Callable[[], Iterator[tuple[int, Tensor]]]:
         def run() -> Iterator[tuple[int, Tensor]]:
-            # Chunks of about equal size, so that the last one is not a single sequence.
-            for chunk in index.tensor_split(-(-len(rows) // BATCH)):
+            # Of about equal size, so that the last one is not a single sequence.
+            for chunk in index.tensor_split(-(-len(rows) // size)):
                 members = chunk.repeat(times).tolist()
                 predictions = predict(members, pad, extra, strided)
                 yield from zip(members, predictions, strict=True)
@@ -113,20 +115,19 @@ def check_invariance(
         for i in range(len(rows)):
             yield i, predict([i], valid[0])[0]
 
-    pad = valid[0]
     add("repeated", "each sequence alone a second time", again)
-    add("other sequences", f"up to {BATCH} in a batch", batched(pad))
-    add("order", "in batches of another order", batched(pad, index=shuffled))
-    add("batch size", "every batch doubled", batched(pad, times=2))
+    add("other sequences", f"up to {size} in a batch", batched(valid[0]))
+    add("order", "in batches of another order", batched(valid[0], index=shuffled))
+    add("batch size", "every batch doubled", batched(valid[0], times=2))
     for extra in EXTRA_STEPS:
-        add("extra padding", f"{extra} steps longer than needed", batched(pad, extra=extra))
+        add("extra padding", f"{extra} steps longer than needed", batched(valid[0], extra=extra))
     for value in dict.fromkeys(valid if tokens else PAD_NUMBERS):
         what = f"padded with {value}, 7 steps longer than needed"
         add("pad value", what, batched(value, extra=7))
     for value in PAD_OUTSIDE if tokens else ():
         what = f"padded with {value}, which is no token, 7 steps longer than needed"
         add("pad value outside the vocabulary", what, batched(value, extra=7))
-    add("memory layout", "as a view with gaps between steps", batched(pad, strided=True))
+    add("memory layout", "as a view with gaps between steps", batched(valid[0], strided=True))
     return checks
 
 

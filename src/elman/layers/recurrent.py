@@ -19,7 +19,7 @@ from elman.errors import SettingsError, ShapeError
 from elman.layers.random_numbers import dropout, initialise_as_torch
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import run_layer
-from elman.ops.functional import as_lengths, check_lengths
+from elman.ops.functional import as_lengths
 
 States = tuple[Tensor, ...]
 
@@ -78,6 +78,8 @@ class RecurrentBase(nn.Module):
             if lengths is not None:
                 raise ShapeError("lengths: a PackedSequence has its own; give one or the other")
             y, final = self._run_packed(input, states)
+        elif not isinstance(input, Tensor):
+            raise ShapeError(f"input: got a {type(input).__name__}, expected a tensor")
         elif input.dim() == 3:
             self._check_dims(states, 3, "batched 3-D")
             y, final = self._run_batch(input, states, lengths)
@@ -101,14 +103,12 @@ class RecurrentBase(nn.Module):
         if not self.batch_first:
             batch, time = time, batch
         self._check_sizes(x, states, batch, time)
-        if lengths is not None:
-            check_lengths(lengths, batch, time)
         return self._run_padded(x, states, lengths)
 
     def _run_padded(
         self, x: Tensor, states: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
-        """Run a padded batch that has been checked."""
+        """Run a padded batch of checked sizes."""
         return self._run_layers(x, states, lengths, self.batch_first)
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
@@ -145,7 +145,7 @@ class RecurrentBase(nn.Module):
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
                 weights = [self._weight(name) for name in self._all_weights[index]]
-                self._check_weights(cell, weights, y)
+                self._check_units(weights)
                 start = tuple([s[index] for s in initial])
                 out, end = self._run_one(
                     cell, y, weights, start, lengths, direction == 1, batch_first
@@ -167,27 +167,23 @@ class RecurrentBase(nn.Module):
         reverse: bool,
         batch_first: bool,
     ) -> tuple[Tensor, States]:
-        """Run one layer in one direction; x, weights and initial (B, H) have been checked."""
+        """Run one layer in one direction; initial is (B, H)."""
         W, U, *rest = weights
         b, c = rest[:2] if self.bias else (None, None)
         R = weights[-1] if self.proj_size else None
         return run_layer(cell, x, W, U, b, c, initial, lengths, reverse, batch_first, R)
 
-    def _check_weights(self, cell: Cell, weights: list[Tensor], x: Tensor) -> None:
-        """Raise ShapeError unless the weights, which users may replace, have the right shapes.
+    def _check_units(self, weights: list[Tensor]) -> None:
+        """Raise ShapeError unless the weights, which users may replace, have the layer's units.
 
-        The kernels read raw memory, so a smaller weight would be read past its end.
+        Only the one that determines the shapes of the others, which the operator compares.
         """
-        width = self.proj_size or self.hidden_size
-        rows = len(cell.blocks) * self.hidden_size
-        biases = ((rows,), (rows,)) if self.bias else ()
-        projection = ((self.proj_size, self.hidden_size),) if self.proj_size else ()
-        shapes = ((rows, x.shape[2]), (rows, width), *biases, *projection)
-        for weight, shape in zip(weights, shapes, strict=True):
-            if weight.shape != shape or weight.dtype is not x.dtype:
-                raise ShapeError(
-                    f"weights: got {tuple(weight.shape)} {weight.dtype}, expected {shape} {x.dtype}"
-                )
+        name, shape = "weight_hh", (len(self.cell.blocks) * self.hidden_size, self.hidden_size)
+        if self.proj_size:
+            name, shape = "weight_hr", (self.proj_size, self.hidden_size)
+        weight = weights[-1 if self.proj_size else 1]
+        if weight.shape != shape:
+            raise ShapeError(f"{name}: got {tuple(weight.shape)}, expected {shape}")
 
     def _weight(self, name: str) -> Tensor:
         """Return a weight by name: a parameter, or the tensor of a parametrization."""
@@ -201,7 +197,11 @@ class RecurrentBase(nn.Module):
         names = self.cell.initial_states
         if len(names) == 1 and isinstance(hx, Tensor):
             return (hx,)
-        if isinstance(hx, Tensor) or len(hx) != len(names):
+        if (
+            not isinstance(hx, (tuple, list))
+            or len(hx) != len(names)
+            or not all(isinstance(state, Tensor) for state in hx)
+        ):
             expected = " and ".join(f"{name}0" for name in names)
             raise ShapeError(f"hx: expected {expected}, one tensor each")
         return tuple(hx)

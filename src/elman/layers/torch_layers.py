@@ -15,8 +15,9 @@ from elman.errors import SettingsError
 from elman.layers.recurrent import Recurrent, RecurrentBase, States
 from elman.ops import cells
 from elman.ops.cells import Cell
+from elman.ops.checks import check_lengths
 from elman.ops.dispatch import is_native
-from elman.ops.native import run_native
+from elman.ops.operators import run_native
 from elman.ops.torch_layer import run_packed
 
 
@@ -33,12 +34,14 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
     def _run_padded(
         self, x: Tensor, states: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
-        # Testing one weight suffices: `_check_weights` compares the others with the input.
+        # Testing one weight suffices: the operator compares the others with the input.
         if is_native(x, self._weight("weight_ih_l0"), *states):
             return self._run_layers(x, states, lengths, self.batch_first)
+        batch, time = x.shape[:2] if self.batch_first else (x.shape[1], x.shape[0])
+        if lengths is not None:
+            check_lengths(lengths, batch, time)
         in_dynamo = torch.compiler.is_dynamo_compiling()
         run = _run_outside_graph if in_dynamo else _TorchLayers._run_torch
-        batch = x.shape[0 if self.batch_first else 1]
         return run(self, x, states, lengths if batch else None)  # packing raises for an empty batch
 
     def _run_packed(self, packed: PackedSequence, states: States) -> tuple[PackedSequence, States]:
@@ -59,7 +62,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         reverse: bool,
         batch_first: bool,
     ) -> tuple[Tensor, States]:
-        # No further check: `_run_padded` has tested once that the kernel takes all layers.
+        # Not `run_layer`: `_run_padded` has tested once that the kernel takes all layers.
         W, U, *rest = weights
         b, c = rest[:2] if self.bias else (None, None)
         R = rest[-1] if self.proj_size else None

@@ -5,8 +5,8 @@ autograd engine) take longer than the layer. Here embedding, recurrent stack, re
 and backward pass are one call of `elman._core`, with the same result.
 
 The call reads and writes raw memory addresses and checks only the values of lengths, tokens and
-classes. Shapes, dtypes and devices are checked here first, and every tensor whose address is passed
-is kept alive by a variable until the call returns.
+classes. Shapes, dtypes, devices and memory are checked here first, and every tensor whose address
+is passed is kept alive by a variable until the call returns.
 
 Dimensions: B batch, T time, C channels, E embedding, H hidden, D directions, K classes.
 """
@@ -24,15 +24,14 @@ from torch import Tensor, nn
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
 from elman.layers.random_numbers import current_generator
-from elman.ops.native import count_threads
+from elman.ops.checks import PLAIN, WHOLE, check_memory, read_tensor
+from elman.ops.native import USEFUL_THREADS, count_threads
 
 if TYPE_CHECKING:
     from elman.models.model import ModelConfig
 
 _Strided = tuple[int, int, int]  # address, stride of steps, stride of rows, as in _core.pyi
 _NO_TENSOR: _Strided = (0, 0, 0)
-_PLAIN = (Tensor, nn.Parameter)  # a subclass may hold its elements anywhere, or nowhere
-_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def check_input(
@@ -53,7 +52,7 @@ def check_input(
         raise ShapeError(f"x: got {x.dtype}, expected {' or '.join(map(str, dtypes))}")
     if x.device != device:
         raise ShapeError(f"x: is on {x.device}, expected {device}, where the model is")
-    if lengths is not None and lengths.dtype not in _WHOLE:
+    if lengths is not None and lengths.dtype not in WHOLE:
         raise ShapeError(f"lengths: got {lengths.dtype}, expected integers")
 
 
@@ -179,7 +178,7 @@ class NativeModel:
             if output is not None and module == "output":
                 weight = output[name]
             if (
-                type(weight) not in _PLAIN
+                type(weight) not in PLAIN
                 or weight.shape != shape
                 or weight.dtype is not self.dtype
                 or not weight.is_cpu
@@ -190,9 +189,9 @@ class NativeModel:
 
     def takes(self, x: Tensor, lengths: Tensor | None) -> bool:
         """Whether the call can read x and lengths; `check_shapes` checks the shapes."""
-        if type(x) not in _PLAIN or not x.is_cpu:
+        if type(x) not in PLAIN or not x.is_cpu:
             return False
-        if lengths is not None and (type(lengths) not in _PLAIN or lengths.dtype not in _WHOLE):
+        if lengths is not None and (type(lengths) not in PLAIN or lengths.dtype not in WHOLE):
             return False
         if self.config.vocabulary_size:
             return x.dtype is torch.int64 or x.dtype is torch.int32
@@ -208,7 +207,7 @@ class NativeModel:
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
         Raises: ShapeError; DataError for a token or category code out of range.
         """
-        weights = [weight.contiguous() for weight in weights]  # a copy lives until the call returns
+        weights = self._read_weights(weights)  # a copy lives until the call returns
         x, lengths = self._read_inputs(x, lengths)
         out = self._allocate_logits(x)
         try:
@@ -222,8 +221,8 @@ class NativeModel:
                 logits=_locate(out, self.config.per_step),
                 threads=count_threads(),
             )
-        except IndexError as error:
-            raise _convert_error(error) from None
+        except (IndexError, MemoryError) as error:
+            raise _convert_error(error, x) from None
         return out
 
     def loss_and_gradients(
@@ -260,13 +259,14 @@ class NativeModel:
             # `check_input` raises for every possible reason except a tensor subclass.
             check_input(config, self.dtype, torch.device("cpu"), x, lengths)
             raise ShapeError(f"x: got a {type(x).__name__}, expected a plain tensor")
-        weights = [weight.contiguous() for weight in weights]
+        weights = self._read_weights(weights)
         x, lengths = self._read_inputs(x, lengths)
         if not x.shape[0]:
             raise ShapeError(
                 "x: got no sequences, expected at least one: the mean loss of none is undefined"
             )
         out = self._allocate_logits(x)
+        check_memory("gradients", gradients.flat)
         # The target's dtype selects the loss: class codes are integers.
         squared = target.is_floating_point()
         target = self._convert("target", target, out.shape if squared else out.shape[:-1], squared)
@@ -287,20 +287,30 @@ class NativeModel:
                 # Inverted dropout: kept elements are scaled here, so evaluation needs no scaling.
                 keep=1.0 if masks is None else 1 / (1 - config.dropout),
                 logits=_locate(out, config.per_step),
-                threads=count_threads() if threads is None else threads,
+                threads=count_threads() if threads is None else min(threads, USEFUL_THREADS),
                 gradients=gradients.addresses,
                 loss="squared_error" if squared else "cross_entropy",
                 target=_locate(target, config.per_step),
                 class_weight=0 if class_weight is None else class_weight.data_ptr(),
                 smoothing=label_smoothing,
             )
-        except IndexError as error:
-            raise _convert_error(error) from None
+        except (IndexError, MemoryError) as error:
+            raise _convert_error(error, x) from None
         return loss, out
+
+    def _read_weights(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Check the weights, and return them in the layout that the call reads."""
+        if _core.read_tensors(weights, self.shapes, self.dtype is torch.float64):
+            return weights
+        named = zip(self.names, weights, self.shapes, strict=True)
+        return [read_tensor(".".join(name), w, shape, self.dtype) for name, w, shape in named]
 
     def _read_inputs(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Check x and lengths, and return them in the layout that the call reads."""
         check_shapes(self.config, x, lengths)
+        check_memory("x", x)
+        if lengths is not None and lengths.is_cpu:
+            check_memory("lengths", lengths)
         if self.config.vocabulary_size:
             x = x.to(torch.int64)  # the only integers that the kernels read
         # Batch and time may have any strides; the numbers of a step must be adjacent.
@@ -317,12 +327,13 @@ class NativeModel:
     def _convert(self, name: str, tensor: Tensor, shape: Sequence[int], numbers: bool) -> Tensor:
         """Check a target or class weights, and return them in the layout that the call reads."""
         dtype = self.dtype if numbers else torch.int64
-        readable = tensor.dtype is dtype or (not numbers and tensor.dtype in _WHOLE)
-        if tensor.shape != shape or not readable or not tensor.is_cpu or type(tensor) not in _PLAIN:
+        readable = tensor.dtype is dtype or (not numbers and tensor.dtype in WHOLE)
+        if tensor.shape != shape or not readable or not tensor.is_cpu or type(tensor) not in PLAIN:
             raise ShapeError(
                 f"{name}: got {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
                 f"{tuple(shape)}, {dtype} on cpu"
             )
+        check_memory(name, tensor)
         # is_neg: torch negates such a view lazily, so its memory holds the opposite sign.
         if tensor.dtype is not dtype or tensor.is_neg():
             tensor = tensor.to(dtype).resolve_neg()
@@ -335,6 +346,8 @@ class NativeModel:
             raise ShapeError(f"masks: got {[tuple(m.shape) for m in masks]}, expected {shapes}")
         if not all(m.dtype is torch.bool and m.is_cpu and m.is_contiguous() for m in masks):
             raise ShapeError("masks: expected contiguous bool tensors on the CPU")
+        for mask in masks:
+            check_memory("masks", mask)
         embeds = bool(self.config.tables)
         embedded = _locate(masks[0], True) if embeds else _NO_TENSOR
         read = _locate(masks[-1], self.config.per_step)
@@ -347,10 +360,15 @@ def _locate(tensor: Tensor, steps: bool) -> _Strided:
     return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 
 
-def _convert_error(error: IndexError) -> ElmanError:
+def _convert_error(error: Exception, x: Tensor) -> ElmanError:
     """Convert the kernels' error for a length, token, code or class into an elman error.
 
     csrc/network_call.cpp writes the whole message, because it knows the row and the value.
     """
+    if isinstance(error, MemoryError):
+        return ShapeError(
+            f"x: got {tuple(x.shape)}; the states of all its steps take more memory than there is."
+            " Use fewer sequences at once (--batch-size, batch_size), or shorter ones"
+        )
     text = str(error)
     return ShapeError(text) if text.startswith("lengths") else DataError(text)

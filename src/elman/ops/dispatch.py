@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn import Parameter
 
 from elman.ops.cells import Cell
-from elman.ops.native import run_native
+from elman.ops.checks import PLAIN, check_layer
+from elman.ops.operators import run_native
 from elman.ops.reference import run_reference
 from elman.ops.torch_layer import run_torch_layer
 
-# No subclasses: they need not hold their elements in memory that a kernel can read.
-_PLAIN = frozenset((Tensor, Parameter, type(None)))
+_PLAIN_OR_NONE = PLAIN | {type(None)}
 
 
 def run_layer(
@@ -33,13 +32,15 @@ def run_layer(
 
     Args:
         initial: states before the first step, in the order of `cell.initial_states`.
-        Others as in `elman.ops.lstm`, checked.
+        Others as in `elman.ops.lstm`.
     Returns: y; the final states in the same order.
+    Raises: ShapeError naming the argument, what it is and what it should be.
     """
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-    # Testing one tensor suffices: all arguments have been checked to share dtype and device.
-    if cell.kernel and is_native(x):
+    # Testing one tensor suffices: both paths refuse tensors of several dtypes or devices.
+    if cell.kernel and isinstance(x, Tensor) and is_native(x):
         return run_native(cell, x, *weights, weight_hr, initial, lengths, reverse, batch_first)
+    check_layer(cell, x, *weights, initial, lengths, batch_first, weight_hr)
     if cell.torch_kernel:
         return run_torch_layer(
             cell, x, (*weights, weight_hr), initial, lengths, reverse, batch_first
@@ -72,4 +73,4 @@ def is_native(x: Tensor, *others: Tensor | None) -> bool:
     if forward_ad._current_level >= 0:
         return False
     # Runs in C: all() of a generator costs more than all other checks together.
-    return _PLAIN.issuperset(map(type, (x, *others)))
+    return _PLAIN_OR_NONE.issuperset(map(type, (x, *others)))

@@ -118,3 +118,48 @@ def run_reference(
         out = torch.where(mask[:, :, None], out, 0.0)
     final = tuple(states[name] for name in cell.initial_states)
     return out if batch_first else out.transpose(0, 1).contiguous(), final
+
+
+def differentiable_gradients(
+    cell: Cell,
+    inputs: tuple[Tensor | None, ...],
+    lengths: Tensor | None,
+    gradients: tuple[Tensor | None, ...],
+    needed: tuple[bool, ...],
+    reverse: bool,
+    batch_first: bool,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the inputs marked in `needed`, each with its own graph.
+
+    The kernels have no second derivative. Where autograd asks for one (`create_graph=True`), the
+    forward pass is run again by the reference and differentiated by autograd: exact, and as slow as
+    the reference.
+
+    Args:
+        inputs: x, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0; None where there is
+            none.
+        gradients: of the loss by y, h_n and c_n; None means zeros.
+        needed: whether each input needs its gradient.
+    """
+    x, *weights, weight_hr = inputs[:6]
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    assert x is not None and weight_ih is not None and weight_hh is not None
+    states = inputs[6 : 6 + len(cell.states)]
+    biases = (bias_ih, bias_hh)
+    with torch.enable_grad():
+        y, final = run_reference(
+            cell, x, weight_ih, weight_hh, *biases, states, lengths, reverse, batch_first, weight_hr
+        )
+        ends = [(o, g) for o, g in zip((y, *final), gradients, strict=False) if g is not None]
+        places = [i for i, need in enumerate(needed[: len(inputs)]) if need]
+        input_gradients = torch.autograd.grad(
+            [o for o, _ in ends],
+            [t for i in places if (t := inputs[i]) is not None],
+            [g for _, g in ends],
+            create_graph=True,
+            allow_unused=True,  # where T is 0 no step uses a weight
+        )
+    result: list[Tensor | None] = [None] * len(inputs)
+    for i, gradient in zip(places, input_gradients, strict=True):
+        result[i] = gradient
+    return tuple(result)

@@ -19,7 +19,7 @@ from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, draw_masks
-from elman.ops.native import KERNEL_THREADS, count_threads
+from elman.ops.native import KERNEL_THREADS, USEFUL_THREADS, count_threads
 from elman.settings import TrainingPlan
 from elman.tasks import TASKS
 from elman.train.losses import Loss
@@ -34,10 +34,13 @@ class TorchThreads(ContextDecorator):
     As a decorator, it does so for every call of the function. In a process that was forked torch
     stays on one thread and only the kernels use `count`: the threads of torch's OpenMP do not
     survive a fork, and a child that calls them waits forever. The results have the same bits.
+
+    Args:
+        count: number of threads; more than `USEFUL_THREADS` are never started.
     """
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.count = min(count, USEFUL_THREADS)
 
     def _recreate_cm(self) -> TorchThreads:
         return TorchThreads(self.count)  # nested calls each restore their own count
