@@ -262,6 +262,11 @@ def test_bytes_of_another_encoding(tmp_path: Path) -> None:
         ("a.jsonl", "[" * 100_000),
         ("a.jsonl", '{"a":' * 100_000),
         ("a.jsonl", '{"tokens": ["\\ud800"], "label": "a"}'),
+        ("a.jsonl", "\ufeff"),
+        ("a.jsonl", "\x1e\ufeff \x1e"),
+        ("a.conll", "\ufeff"),
+        ("a.jsonl", '[{"text": "a", "label": [["b", 1]]}, {"text": "c", "label": []}]'),
+        ("a.jsonl", '{"x": [1.5], "target": []}\n{"x": [2, 3], "target": ["a", {}]}'),
         ("a.conll", "a,O\rb,B\n\nc,O\n"),
         ("a.conll", f"a {'b' * 200_000}\nc d\n"),
         ("a.csv", "id,time,x\np,99999-01-01,1\np,99999-01-02,2\n"),
@@ -353,3 +358,27 @@ def test_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
             read(path)
         assert info.value.rule == "memory", (path, info.value)
         assert pa.total_allocated_bytes() - before < 64 << 20
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"static_names": np.zeros((6, 2)), "offsets": np.array([0, 2, 3]), "y": np.arange(3)},
+        {"X": np.zeros((3, 2)), "labels": np.zeros((3, 2), "V4")},
+        {"X": np.zeros((3, 3)), "y": np.full(3, np.finfo(np.longdouble).max)},
+        {"X": np.zeros((2, 3)), "groups": np.arange(2), "y": np.array(1)},
+    ],
+)
+@pytest.mark.parametrize("task", [None, "multilabel"])
+def test_arrays_that_do_not_agree(arrays: dict[str, Any], task: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    try:
+        read(tmp_path / "a.npz", task=task)
+    except DataError as error:
+        assert error.rule != "unexpected", error
+
+
+def test_two_columns_without_a_name(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["b"]], names=["", ""])
+    with pytest.raises(DataError, match="two columns are called ''"):
+        read(table)

@@ -155,8 +155,11 @@ def _dataset(
     source = table.faults.source
     dataset = Dataset(inputs, target, source, layout, lines, ids, groups, static=static)
     # Stored in the layout, so that a later file can be checked without the labels of this one.
-    # Lists and objects are faults already, and neither can be in a set.
-    labels = {label for label in dataset.labels() if not isinstance(label, list | dict)}
+    try:
+        labels = set(dataset.labels())
+    except TypeError:  # a list or an object is among them, which is a fault already
+        table.faults.stop()
+        raise
     # Mixed label types are reported as a fault elsewhere, but must not break the sorting here.
     alike = len(set(map(type, labels))) < 2
     layout = dataclasses.replace(

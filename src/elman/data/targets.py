@@ -85,6 +85,9 @@ def build_target(
     if not gaps and cells.offsets is None:
         check_labels(cells, faults)
         return to_objects(cells.values)
+    if {list, dict} & set(map(type, cells.values)):  # neither can be in a set
+        check_labels(cells, faults)
+        faults.stop()
     labels = _without_point(unlabel(cells.values, column.marks))
     known = np.flatnonzero(is_labelled(labels))
     found = labels[known].tolist()
@@ -124,6 +127,8 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
     if len(columns) == 1:
         cells = columns[0].label_lists()
         check_labels(cells, columns[0].rows.faults)
+        if {list, dict} & set(map(type, cells.values)):  # neither can be in a set
+            columns[0].rows.faults.stop()
         assert cells.offsets is not None
         labels = Ragged(to_objects(cells.values), cells.offsets)
         return to_objects([frozenset(own.tolist()) for own in labels])

@@ -171,7 +171,7 @@ class TextFile:
                     # Strict: guessing Latin-1 or replacing invalid bytes would change words.
                     text, used = codecs.utf_8_decode(data, "strict", False)
                     rest = data[used:]
-                    blank = blank and (not text or text.removeprefix("\ufeff").isspace())
+                    blank = blank and not text.removeprefix("\ufeff").strip()
                 except UnicodeDecodeError as error:
                     bad = at + len(block) - len(data) + error.start
             at += len(block)

@@ -77,7 +77,7 @@ def read_arrays(path: Path, faults: Faults, options: ReadOptions) -> tuple[Table
     columns: dict[str, Column] = {
         name: ArrayColumn(name, rows, array, lengths, channels) for name, array in arrays.items()
     }
-    if packed is not None:
+    if packed is not None and packed.name in arrays:
         array = arrays[packed.name]
         columns[packed.name] = PackedColumn(packed.name, rows, array, packed.offsets, channels)
     columns |= static
@@ -255,7 +255,8 @@ class ArrayColumn(Column):
 
     def label_lists(self) -> LabelCells:
         """Return the numbers of the columns of y (n, K) that hold 1, in lists."""
-        if self.array.ndim != 2 or not np.isin(self.array, (0, 1)).all():
+        numeric = self.array.ndim == 2 and self.array.dtype.kind in "fiub"
+        if not numeric or not np.isin(self.array, (0, 1)).all():
             return super().label_lists()
         return flatten_lists([np.flatnonzero(row).tolist() for row in self.array], self.place)
 

@@ -178,7 +178,8 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
         )
     names = [str(name) for name in getattr(frame, "columns", [])]
     names = getattr(frame, "column_names", names)  # pyarrow's
-    names = [name or _unnamed(i, names) for i, name in enumerate(names, 1)]
+    if names.count("") < 2:
+        names = [name or _unnamed(i, names) for i, name in enumerate(names, 1)]
     problem, remedy, rule = "", "", "empty"
     if not names:
         problem, remedy = "there are no columns", "Check how it was made."

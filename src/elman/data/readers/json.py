@@ -65,9 +65,9 @@ def parse_json(text: str, faults: Faults, form: str | None, known: Collection[st
     except json.JSONDecodeError as error:
         line, column, problem, remedy = _explain(error, text)
         remedy = "Correct the JSON there." if remedy == LINE else remedy
-        faults.add("JSON", problem, remedy, line=line, column=column)
-        faults.stop()
-        raise
+        raise faults.error("JSON", problem, remedy, line=line, column=column) from None
+    if not values:
+        raise faults.error("empty", "the file is empty", "Check that it was written to the end.")
     if len(values) > 1:
         return Document(tuple(values))
     return _unwrap(values[0], faults, form, known)

@@ -113,6 +113,9 @@ def _load(file: IO[bytes], size: int, source: str, what: str) -> Array:
             raise ValueError(f"{len(content):,} bytes of content, expected {expected:,}")
         array = np.frombuffer(content, dtype=dtype)
         _check_text(array)
+        if array.dtype.kind == "f" and dtype.itemsize > 8:  # the largest have 4,932 digits
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float64)
         return array.reshape(shape, order="F" if fortran else "C")
 
 
@@ -277,7 +280,8 @@ def _find_offsets(
             changes = np.flatnonzero(array[1:] != array[:-1]) + 1
             offsets = np.concatenate([[0], changes, [size]]).astype(np.int64)
             ids = tuple(str(value) for value in array[offsets[:-1]].tolist())
-            one_label_each = target in arrays and len(arrays[target]) == len(ids) != size
+            labels = arrays[target].shape[:1] if target in arrays else None
+            one_label_each = labels == (len(ids),) and len(ids) != size
             trained = options.layout is not None and arrays[name].shape[1:] == (
                 len(options.layout.values),
             )
