@@ -143,11 +143,16 @@ def damaged(path: Path, error: type[ElmanError] = ModelFileError) -> ElmanError:
 
 
 def _files_in(folder: Path, error: type[ElmanError] = ModelFileError) -> dict[str, int]:
-    """Return the size of every file in a folder and its folders; anything else is refused."""
+    """Return the size of every file in a folder and its folders; anything else is refused.
+
+    Hidden entries, such as the .DS_Store of a file manager, are passed over: nobody reads them.
+    """
     found: dict[str, int] = {}
     waiting = [folder]
     while waiting:
         for path in waiting.pop().iterdir():
+            if path.name.startswith("."):
+                continue
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(path)

@@ -116,7 +116,7 @@ FLAGS = [
     (["--validation", "test", "--patience", 2], ["keep 'best' and patience need"]),
     (["--readout", "every"], ["readout: got 'every', but the target is one class per sequence"]),
     (["--out", "text.csv"], ["text.csv: is a file, expected a folder"]),
-    (["--out", "text.csv/run"], ["Not a directory"]),
+    (["--out", "text.csv/run"], ["a part of the path is a file, expected a folder"]),
     (["--out", "."], ["exists already"]),
     (["--out", ".", "--overwrite"], ["you are in it"]),
     (["extra.csv"], ["Got unexpected extra argument"]),
@@ -352,8 +352,15 @@ def test_a_disk_that_is_full(elman, tree, tmp_path, files, small, monkeypatch):
         raise OSError(28, "No space left on device", "runs/x/model.safetensors")
 
     monkeypatch.setattr("elman.estimators.storage.save_folder", fail)
-    call = ["train", files / "text.csv", *small]
-    refused(elman, tree, tmp_path, call, "runs/x/model.safetensors: No space left on device")
+    done = elman("train", files / "text.csv", "--out", "run", *small)
+    assert done.code == 2, done.err
+    assert "runs/x/model.safetensors: No space left on device" in done.err
+    # The run is kept, because its training is done, and it can be completed.
+    assert "To continue: elman train --resume run" in done.err
+    monkeypatch.undo()  # also of the folder
+    monkeypatch.chdir(tmp_path)
+    assert elman("train", "--resume", "run").code == 0
+    assert (tmp_path / "run/metrics.json").is_file()
 
 
 def test_rows_are_counted_as_an_editor_counts(elman, tree, tmp_path):

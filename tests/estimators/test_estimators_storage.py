@@ -101,7 +101,9 @@ def test_saving_over_a_model_and_not_over_else(saved, tmp_path):
     with pytest.raises(ModelFileError, match="is a file, expected a folder"):
         models["tokens"].save(folder / "mine.txt")
     (folder / "mine.txt").unlink()
+    (folder / ".DS_Store").write_text("of a file manager")
     assert load(folder).encoder_.kind == "numbers"
+    (folder / ".DS_Store").unlink()
 
 
 def test_a_seed_of_numpy_is_saved(tmp_path, saved):

@@ -161,6 +161,15 @@ def test_finishing_is_refused_before_the_first_epoch_has_ended(files, tmp_path, 
     assert tree(out).keys() == was.keys()
 
 
+def test_finishing_is_refused_before_the_first_checkpoint(files, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    data = {"data": {"data": str(files / "text.csv")}}
+    train_and_cut(monkeypatch, merge(data, SMALL), out, 1)
+    shutil.rmtree(out / "checkpoints")
+    message = refused(out, finish=True)
+    assert "stopped in epoch 1 of 3, before its first checkpoint, so no weights" in message
+
+
 def refused(folder, **given):
     was = tree(folder)
     with pytest.raises((SettingsError, ModelFileError)) as caught:

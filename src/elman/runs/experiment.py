@@ -18,6 +18,7 @@ import torch
 from elman import __version__, files, plots
 from elman.data import describe
 from elman.data.splits import find_duplicates, resampling_groups
+from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
 from elman.evaluate import Report
 from elman.explain import Diagnosis
@@ -154,6 +155,11 @@ def resume(
     started = time.perf_counter()
     with resumed_run(folder) as record:
         on_folder(folder)
+        if finish and not has_checkpoint(folder):
+            raise SettingsError(
+                f"{folder}: stopped {stopped_in(folder)}, before its first checkpoint, so no "
+                "weights are saved that --finish could evaluate"
+            )
         record.check(folder)
         start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
         echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
