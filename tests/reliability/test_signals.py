@@ -262,3 +262,34 @@ def test_nothing_is_left_of_the_handlers(monkeypatch, capsys):
     now = [signal.getsignal(n) for n in CODES], sys.stdout, sys.stderr, threading.active_count()
     assert now == was
     assert len(list(Path("/proc/self/fd").iterdir())) == files
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_before_the_handlers_are_in_place(forks, tmp_path, number):
+    """It comes while the watching thread starts, before the command has begun."""
+    setup = "import os, threading; start = threading.Thread.start\n"
+    setup += f"def late(self):\n    start(self); os.kill(os.getpid(), {int(number)})\n"
+    setup += "threading.Thread.start = late"
+    since = time.monotonic()
+    check_end(forks.start("tasks", cwd=tmp_path, setup=setup), number, since)
+
+
+def test_a_signal_after_the_command_has_ended(forks, tmp_path):
+    """The exit code stays that of the command."""
+    for number in CODES:
+        setup = "import os, threading; join = threading.Thread.join\n"
+        setup += f"def late(self, *timeout):\n    os.kill(os.getpid(), {int(number)})\n"
+        setup += "    join(self, *timeout)\nthreading.Thread.join = late"
+        done = forks.run("tasks", cwd=tmp_path, setup=setup)
+        assert (done.code, done.err) == (0, "")
+
+
+def test_an_import_that_takes_too_long(forks, tmp_path):
+    """Nothing is written during imports, so that less time need be given to them."""
+    setup = "from elman.cli import tasks, signals\ndef slowly(name):\n    import pathlib, time\n"
+    setup += "    with signals.uninterrupted():\n        pathlib.Path('reached').touch()\n"
+    setup += "        time.sleep(60)\ntasks.command.callback = slowly"
+    fork = forks.start("tasks", cwd=tmp_path, setup=setup)
+    while not (tmp_path / "reached").exists():
+        time.sleep(0.005)
+    check_end(fork, signal.SIGTERM, fork.send(signal.SIGTERM), within=3)

@@ -357,7 +357,7 @@ def main():
             kept = Path(root).rename(f"{root}-kept")
             Path(root).mkdir()  # which the context manager removes
             print(f"kept in {kept}")
-    counts["trainings that differ"] = len(failures)
+    counts["promises broken"] = len(failures)
     print(f"seed {options.seed}, {time.monotonic() - started:.0f} s")
     print(f"{operations} file operations in the training {SHORT!r}, {len(systematic)} not tried")
     for name, count in sorted(counts.items()):

@@ -12,6 +12,7 @@ def main() -> None:
     # Before click is imported, which takes a tenth of a second.
     with signals.handled() as received, streams.guarded():
         try:
+            signals.begin()
             from elman.cli.commands import run_command
 
             code = run_command()

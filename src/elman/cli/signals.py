@@ -20,6 +20,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 LIMIT = 4.0  # seconds from a signal to the end by force; 5 are promised
+# The same during imports: nothing is written yet, and loading torch's libraries holds Python's
+# lock, on a busy machine for more than a second.
+_IMPORT_LIMIT = 1.5
 # Shells, `timeout` and process managers pass one Ctrl-C on twice, within a few milliseconds.
 _TWICE = 0.05  # seconds within which two signals are one
 
@@ -100,15 +103,22 @@ class Signals:
         """
         first: tuple[int, float] | None = None
         while True:
-            left = None if first is None else max(0.0, first[1] + LIMIT - time.monotonic())
-            numbers = os.read(pipe, 64) if select.select([pipe], [], [], left)[0] else None
-            if first is not None and (numbers is None or _is_second_ctrl_c(numbers, first[1])):
+            left = None if first is None else self._time_left(first[1])
+            numbers = os.read(pipe, 64) if select.select([pipe], [], [], left)[0] else b""
+            if first is not None and (
+                self._time_left(first[1]) == 0.0 or _is_second_ctrl_c(numbers, first[1])
+            ):
                 self._end_by_force(first[0])
-            for number in numbers or b"":
+            for number in numbers:
                 if number == 0:
                     return
                 if first is None and number in _handled():
                     first = number, time.monotonic()
+
+    def _time_left(self, since: float) -> float:
+        """Return the seconds that are left for the main thread after a signal."""
+        limit = min(LIMIT, _IMPORT_LIMIT) if self.deferred else LIMIT
+        return max(0.0, since + limit - time.monotonic())
 
     def _end_by_force(self, number: int) -> None:
         if self.received is None:  # the main thread has had no time to note it
@@ -155,15 +165,17 @@ def handled() -> Iterator[Signals]:
         return
     before = {n: signal.getsignal(n) for n in _handled()}
     ours = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    # A signal that comes before everything is in place is raised at the end of it.
+    state.deferred = 1
+    for number in ours:
+        signal.signal(number, state.handle)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watching = threading.Thread(target=state.watch, args=(reading,), daemon=True)
     watching.start()
-    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     outer, _current = _current, state
     try:
-        for number in ours:
-            signal.signal(number, state.handle)
         yield state
     finally:
         state.over = True  # the command has ended; a signal now must not turn it into a failure
@@ -193,6 +205,14 @@ def uninterrupted() -> Iterator[None]:
         state.deferred -= 1
     if not state.deferred:
         state.raise_received()
+
+
+def begin() -> None:
+    """Raise from here on what is received, and now what was received since `handled`."""
+    if _current is not None:
+        _current.deferred -= 1
+        if not _current.deferred:
+            _current.raise_received()
 
 
 def when_ended(describe: Callable[[], str]) -> None:
