@@ -25,7 +25,9 @@ REACHED = "pathlib.Path('reached').touch()"
 FOREVER = "while True: time.sleep(0.01)"
 WAITS = {
     "python": f"{REACHED}\n    {FOREVER}",
-    "compiled": f"{REACHED}\n    mutex = ctypes.create_string_buffer(256)\n"
+    # Another thread says so, for the signal must not come before the function is called.
+    "compiled": f"threading.Timer(0.3, lambda: {REACHED}).start()\n"
+    "    mutex = ctypes.create_string_buffer(256)\n"
     "    for _ in range(2): ctypes.CDLL(None).pthread_mutex_lock(mutex)",
     # An exception that a signal raises in a destructor is printed and lost.
     "swallowed": f"try:\n        {REACHED}\n        {FOREVER}\n"
@@ -38,7 +40,7 @@ WAITS = {
     "    except KeyboardInterrupt: raise SystemError('error return without exception set')",
 }
 SETUP = """
-import ctypes, importlib, pathlib, time
+import ctypes, importlib, pathlib, threading, time
 def wait(*arguments, **options):
     {wait}
 holder, name = {where!r}.rsplit(".", 1)

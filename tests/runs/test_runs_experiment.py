@@ -56,6 +56,7 @@ def test_everything_is_there(trained, files):
     assert {p.name for p in (done.folder / "model").iterdir()} == {
         "README.md",
         "config.json",
+        "manifest.json",
         "model.safetensors",
     }
     pictures = list((done.folder / "plots").iterdir())
@@ -107,7 +108,7 @@ def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
     seen = []
     fit = SequenceClassifier.fit_prepared
 
-    def spy(self, prepared, on_epoch):
+    def spy(self, prepared, on_epoch, checkpoints):
         def record_epoch(record):
             on_epoch(record)
             lines = (out / "metrics.jsonl").read_text().splitlines()
@@ -115,7 +116,7 @@ def test_epochs_are_written_as_they_go(settings, tmp_path, monkeypatch):
             assert (out / "config.toml").is_file()
             assert not (out / "metrics.json").exists()  # where it is, the run is complete
 
-        return fit(self, prepared, record_epoch)
+        return fit(self, prepared, record_epoch, checkpoints)
 
     monkeypatch.setattr(SequenceClassifier, "fit_prepared", spy)
     quiet_run(settings(training={"epochs": 3}), out=out)
