@@ -382,3 +382,37 @@ def test_two_columns_without_a_name(tmp_path: Path) -> None:
     table = pa.table([["a"], ["b"]], names=["", ""])
     with pytest.raises(DataError, match="two columns are called ''"):
         read(table)
+
+
+def test_labels_of_another_number_of_sequences_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.zeros((2, 3)), y=np.array([[False, False]]))
+    with pytest.raises(DataError, match="there are 1 rows of labels for 2 sequences"):
+        read(tmp_path / "a.npz", task="multilabel")
+
+
+def test_a_number_has_one_sign(tmp_path: Path) -> None:
+    """-12- is no number, though 12- is one in some programs, and -12 in all."""
+    path = tmp_path / "a.csv"
+    path.write_text("id,x,label\n" + "".join(f"{i},{i}-,a\n{i},-{i},a\n" for i in range(3, 9)))
+    values = read(path, id="id", values="x").inputs.values[:, 0]
+    assert set(values) == set(range(-8, -2))
+    path.write_text(path.read_text().replace("7-", "-7-"))
+    with pytest.raises(DataError, match="-7-"):
+        read(path, id="id", values="x")
+
+
+def test_a_time_of_many_digits(tmp_path: Path) -> None:
+    rows = "".join(f"a,{hour}:00:00,{hour},x\n" for hour in range(25, 45))
+    (tmp_path / "a.csv").write_text(f"id,t,v,label\n{rows}a,{'9' * 300}:00:00,5,x\n")
+    with pytest.raises(ElmanError) as info:
+        read(tmp_path / "a.csv", id="id", time="t")
+    assert getattr(info.value, "rule", "") == "time", info.value
+
+
+def test_labels_that_are_objects_for_a_model_of_numbers(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text("".join(f'{{"text": "a b", "label": {i % 2}}}\n' for i in range(8)))
+    second.write_text('{"text": "a b", "label": {}}\n')
+    with pytest.raises(DataError) as info:
+        read(second, layout=read(first).layout)
+    assert info.value.rule != "unexpected"

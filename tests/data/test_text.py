@@ -119,6 +119,10 @@ def test_geresh_ends_a_word(text: str, words: list[str]) -> None:
     assert split_texts([text], "words") == [words]
 
 
+def test_a_joined_pictograph_ends_a_word() -> None:
+    assert split_texts(["1\u200d👍1 a\u200d👍b"], "words") == [["1\u200d👍", "1", "a\u200d👍", "b"]]
+
+
 @given(st.text(st.sampled_from(ALPHABET.replace(":", "")), max_size=10))
 def test_words_end_where_the_library_says(text: str) -> None:
     """All boundaries are those of the regular expression library, but for invisible text."""

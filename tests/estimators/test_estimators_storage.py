@@ -241,6 +241,10 @@ DAMAGE = [
     (tensor("more", lambda t: t.update({"more": torch.zeros(1)})), "'more': no such tensor"),
     (edit("layout", value={"format": "rows", "kind": "numbers", "window": -1}), "window: got -1"),
     (
+        edit("layout", value={"format": "rows", "kind": "numbers", "melted": ["x"]}),
+        "melted: got",
+    ),
+    (
         edit("layout", value={"format": "rows", "kind": "numbers", "text": "x"}),
         "text: got 'x', expected null, because the steps are numbers",
     ),

@@ -61,11 +61,11 @@ _FORMS: dict[str, str] = {
     "basic date and time": rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}}){_BASIC}{_ZONE}",
     "clock": r"T?(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?"
     r"(?: ?(?P<p>[AaPp])\.?[Mm]\.?)?",
-    "minutes:seconds": r"(?P<M>\d+):(?P<S>\d{2})[.,](?P<f>\d{1,9})",
-    "duration": r"(?P<s>-)?(?:(?P<D>\d+) ?d(?:ays?)?,? *)?(?:(?P<H>\d+):(?P<M>\d{2}):(?P<S>\d{2})"
-    r"(?:[.,](?P<f>\d{1,9}))?)?",
-    "ISO duration": r"P(?:(?P<D>\d+)D)?T?(?:(?P<H>\d+)H)?(?:(?P<M>\d+)M)?"
-    r"(?:(?P<S>\d+)(?:[.,](?P<f>\d{1,9}))?S)?",
+    "minutes:seconds": r"(?P<M>\d{1,9}):(?P<S>\d{2})[.,](?P<f>\d{1,9})",
+    "duration": r"(?P<s>-)?(?:(?P<D>\d{1,9}) ?d(?:ays?)?,? *)?"
+    r"(?:(?P<H>\d{1,9}):(?P<M>\d{2}):(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?",
+    "ISO duration": r"P(?:(?P<D>\d{1,9})D)?T?(?:(?P<H>\d{1,9})H)?(?:(?P<M>\d{1,9})M)?"
+    r"(?:(?P<S>\d{1,9})(?:[.,](?P<f>\d{1,9}))?S)?",
 }
 _MONTHS = {
     "juin": 6, "juil": 7,

@@ -258,7 +258,7 @@ class Guesser:
         free = [name for name in self.rest if name not in self.chosen]
         dates = [n for n in free if evidence.is_dated(n) and evidence.rises(n, starts) < RISING]
         clocks = [n for n in free if evidence.is_clock(n)] if len(dates) == 1 else []
-        if len(clocks) != 1:
+        if len(clocks) != 1 or "," in dates[0] + clocks[0]:
             return False
         name = f"{dates[0]},{clocks[0]}"
         join_columns(self.table, name, " ")

@@ -11,6 +11,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -246,9 +247,11 @@ class NumberForm:
         body = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:{_EXPONENT})?"
         sign, gap = f"[+{_MINUS}]?", f"[{_SPACES}]*"
         unit = "|".join(map(re.escape, sorted(spellings_of(self.unit))))
-        before = f"(?:{unit}){gap}{sign}{gap}" if self.before else ""
+        before = f"(?:{unit}){gap}" if self.before else ""
         after = f"{gap}(?:{unit})" if self.unit and not self.before else ""
-        core = f"{sign}{gap}{before}{body}{after}[{_MINUS}]?"
+        # One sign at most: before all, between a unit and the number, or behind all.
+        inside = f"|{before}[+{_MINUS}]{gap}{body}{after}" if self.before else ""
+        core = f"(?:{sign}{gap}{before}{body}{after}|{before}{body}{after}[{_MINUS}]{inside})"
         if self.apart:
             core = f"{_APART}*{gap}{core}[\"']*;?"
         return f"^(?:{core}|\\({gap}{core}{gap}\\))$" if self.brackets else f"^{core}$"
@@ -256,13 +259,11 @@ class NumberForm:
     def parse(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return what `read` does, faster for cells that Python reads."""
         if self.is_plain and isinstance(cells, list):
-            try:
+            with suppress(ValueError):
                 # float() accepts 1_000 and inf, which `read` refuses.
                 values = np.fromiter(map(float, cells), np.float64, len(cells))
                 if not np.isinf(values).any() and "_" not in "".join(cells):
                     return values, np.zeros(len(cells), dtype=bool)
-            except ValueError:
-                pass
         return self.read(cells)
 
     def read(self, cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -113,8 +113,8 @@ def match_classes(target: TargetValues, classes: Sequence[Any]) -> TargetValues:
     numbers = {float(c): c for c in classes if isinstance(c, str) and is_number(c)}
     other = {
         label: numbers.get(float(label), label)
-        for label in {*values.tolist()}.difference(classes)
-        if isinstance(label, str) and is_number(label)
+        for label in {v for v in values.tolist() if isinstance(v, str)}.difference(classes)
+        if is_number(label)
     }
     if not other or len(numbers) < len(classes):
         return target
@@ -130,6 +130,13 @@ def _build_label_sets(columns: Sequence[Column], steps: Steps | None) -> NDArray
         if {list, dict} & set(map(type, cells.values)):  # neither can be in a set
             columns[0].rows.faults.stop()
         assert cells.offsets is not None
+        if steps is not None and len(cells.offsets) - 1 != len(steps.lengths):
+            raise columns[0].rows.faults.error(
+                "length",
+                f"there are {len(cells.offsets) - 1:,} rows of labels for {len(steps.lengths):,}"
+                " sequences",
+                "Save as many rows of labels as sequences.",
+            )
         labels = Ragged(to_objects(cells.values), cells.offsets)
         return to_objects([frozenset(own.tolist()) for own in labels])
     sets: list[set[str]] | None = None

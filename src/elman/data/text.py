@@ -40,27 +40,29 @@ def _word_pattern() -> str:
 
     A colon is no part of a word, as in the word boundaries of CLDR and ICU.
     """
-    # WB3c, WB4: what follows a character belongs to it.
-    tail = r"(?:[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]|(?<=\u200d)\p{Extended_Pictographic})*+"
+    # WB4: marks after a character belong to it. WB3c: so do pictographs after a joiner, but as
+    # they are no letters, the word ends with them.
+    marks = r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*+"
+    end = rf"(?:(?<=\u200d)\p{{Extended_Pictographic}}{marks})*+"
     hebrew, letter, digit = r"\p{WB=Hebrew_Letter}", r"\p{WB=ALetter}", r"\p{WB=Numeric}"
     # WB7a to WB7c: quotation marks stand for geresh and gershayim.
-    quoted = rf"{hebrew}{tail}(?:\"{tail}(?={hebrew}))?+"
-    geresh = rf"'(?<={hebrew}[\p{{WB=Extend}}\p{{WB=Format}}\p{{WB=ZWJ}}]*'){tail}"
-    one = rf"(?:{letter}{tail}|{quoted})"
+    quoted = rf"{hebrew}{marks}(?:\"{marks}(?={hebrew}))?+"
+    geresh = rf"'(?<={hebrew}[\p{{WB=Extend}}\p{{WB=Format}}\p{{WB=ZWJ}}]*'){marks}"
+    one = rf"(?:{letter}{marks}|{quoted})"
     # WB5 to WB7: letters, and can't, l’été, example.com
-    between = rf"[\p{{WB=MidLetter}}\p{{WB=MidNumLet}}'--[:\uFE55\uFF1A]]{tail}"
+    between = rf"[\p{{WB=MidLetter}}\p{{WB=MidNumLet}}'--[:\uFE55\uFF1A]]{marks}"
     letters = rf"{one}(?:(?:{between}(?=[{letter}{hebrew}]))?+{one})*+"
     # WB8, WB11, WB12: 3.14 and 1,234.5
-    point = rf"[\p{{WB=MidNum}}\p{{WB=MidNumLet}}']{tail}"
-    digits = rf"{digit}{tail}(?:(?:{point}(?={digit}))?+{digit}{tail})*+"
+    point = rf"[\p{{WB=MidNum}}\p{{WB=MidNumLet}}']{marks}"
+    digits = rf"{digit}{marks}(?:(?:{point}(?={digit}))?+{digit}{marks})*+"
     # WB9, WB10, WB13: v2, 3D, カタカナ
-    run = rf"(?:(?:{letters}|{digits})++|(?:\p{{WB=Katakana}}{tail})++)"
+    run = rf"(?:(?:{letters}|{digits})++|(?:\p{{WB=Katakana}}{marks})++)"
     # WB13a, WB13b: snake_case
-    join = rf"(?:\p{{WB=ExtendNumLet}}{tail})"
+    join = rf"(?:\p{{WB=ExtendNumLet}}{marks})"
     word = rf"{join}*+{run}(?:{join}++{run})*+(?:{join}++|{geresh})?+|{join}++"
-    # WB15, WB16: flags; everything else is one character with its tail.
-    flag = rf"\p{{Regional_Indicator}}{tail}"
-    return rf"{word}|{flag}(?:{flag})?+|[^\s\u200b\x1c-\x1f]{tail}"
+    # WB15, WB16: flags; everything else is one character with its marks.
+    flag = rf"\p{{Regional_Indicator}}{marks}"
+    return rf"(?:{word}|{flag}(?:{flag})?+|[^\s\u200b\x1c-\x1f]{marks}){end}"
 
 
 _WORD = regex.compile(_word_pattern(), regex.V1)

@@ -358,6 +358,8 @@ def _check_layout(layout: Layout | None) -> None:
             refuse(f"{place}: {name}", size, "a number of steps or lines")
     if bool(layout.window) != bool(layout.stride):
         refuse(f"{place}: stride", layout.stride, f"one that fits window {layout.window}")
+    if len(layout.melted) not in (0, 2):
+        refuse(f"{place}: melted", layout.melted, "the columns of variables and values, or none")
     if layout.decimal not in (None, ".", ","):
         refuse(f"{place}: decimal", layout.decimal, "'.' or ',' or null")
     if layout.delimiter not in ("", *DELIMITERS):

@@ -207,7 +207,7 @@ class TrainingState:
             "best epoch": 0 <= values.best_epoch <= done,
             "best loss": (values.best_loss is None) == (values.best_epoch == 0),
             "sums": min(values.metrics.values(), default=0) >= 0
-            and (values.batch < batches or values.metrics.get("weight", 0) > 0),
+            and (values.batch < batches or min(metrics.weight, metrics.count) > 0),
             "kept epoch": min(1, done) <= values.kept_epoch <= done,
             "kept weights": has_shapes(kept, weights) if done else not kept,
             "gradient norms": norms.shape == (values.batch,) and norms.is_floating_point(),

@@ -18,6 +18,7 @@ from elman.data.cells import ArrowCells, Cells
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.faults import REPORTED, Faults, format_count, list_names, reason_of, refuse_damaged
 from elman.data.names import UNNAMED
+from elman.data.readers.footer import read_chunks
 from elman.data.readers.ipc import measure_ipc
 from elman.data.readers.jsonl import table_of_records
 from elman.data.readers.npy import MOST_EXPANSION, is_bomb
@@ -90,15 +91,14 @@ def _refuse_parquet(path: Path, source: str) -> None:
 
     about = pyarrow.parquet.read_metadata(path)
     rows, columns = about.num_rows, about.num_columns
-    groups = [about.row_group(i) for i in range(about.num_row_groups)]
-    chunks = [group.column(c) for group in groups for c in range(columns)]
-    size = 8 * max(rows * columns, sum(chunk.num_values for chunk in chunks))
+    chunks = read_chunks(path)
+    size = 8 * max(rows * columns, sum(chunk.values for chunk in chunks))
     _refuse_size(rows, columns, size, path, source)
-    texts = [own for own in chunks if own.physical_type == "BYTE_ARRAY"]
-    most = sum(own.num_values * own.total_uncompressed_size for own in texts)
+    texts = [own for own in chunks if own.is_text]
+    most = sum(own.values * own.size for own in texts)
     if not is_bomb(most, path.stat().st_size):
         return
-    names = list(dict.fromkeys(own.path_in_schema for own in texts))
+    names = list(dict.fromkeys(own.name for own in texts))
     table = pyarrow.parquet.read_table(
         path, columns=names, read_dictionary=names, partitioning=None
     )
