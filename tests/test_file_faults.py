@@ -11,11 +11,11 @@ import zlib
 from pathlib import Path
 
 import pytest
+from faults import Faults
+from test_files import entries, fill
 
 from elman import disk, files
 from elman.errors import WriteError
-from tests.faults import Faults
-from tests.test_files import entries, fill
 
 
 def write_file(folder):
@@ -183,8 +183,9 @@ SYSTEM = (
 )
 COUNT = """
 import sys, pathlib
-from tests import test_file_faults as t
-from tests.faults import Faults
+sys.path.insert(0, sys.argv[2])
+import test_file_faults as t
+from faults import Faults
 folder = pathlib.Path(sys.argv[1])
 with Faults() as faults:
     t.new_folder(folder); t.write_file(folder); t.append(folder); t.held(folder); t.remove(folder)
@@ -198,7 +199,7 @@ def test_the_system_sees_no_operation_that_is_not_counted(room):
     names = {"pwrite": "pwrite64", "exchange": "renameat2", "replace": "rename", "open": "openat"}
     command = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={SYSTEM}"]
     done = subprocess.run(
-        [*command, sys.executable, "-c", COUNT, str(folder)],
+        [*command, sys.executable, "-c", COUNT, str(folder), str(Path(__file__).parent)],
         capture_output=True,
         text=True,
         check=False,

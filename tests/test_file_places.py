@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from test_file_faults import room  # noqa: F401
+from test_files import entries, fill
 
 from elman import disk, files
 from elman.errors import SettingsError, WriteError
-from tests.test_file_faults import room  # noqa: F401
-from tests.test_files import entries, fill
 
 
 def replace(target, text, replace=True):
@@ -26,9 +26,13 @@ def content(folder):
     return (folder / "a.txt").read_text(), (folder / "deep" / "er" / "b.txt").read_text()
 
 
+PLACES = os.pathsep.join([str(Path(files.__file__).parents[1]), str(Path(__file__).parent)])
+
+
 def run(code, *arguments):
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": PLACES},
         capture_output=True,
         text=True,
         check=False,
@@ -128,7 +132,7 @@ IN_PLACE = """
     import sys
     from pathlib import Path
     from elman import files
-    from tests.test_files import fill
+    from test_files import fill
     target = Path(sys.argv[1])
     for text in "12":
         with files.new_folder(target, replace=True) as folder:
@@ -175,10 +179,9 @@ def test_real_file_systems(tmp_path, mount, target, code, expected):
     ).returncode == 0  # fmt: skip
     if not allowed:
         pytest.skip("file systems may not be mounted here")
-    path = os.pathsep.join([str(Path(files.__file__).parents[1]), str(Path(__file__).parents[1])])
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],
-        env={**os.environ, "CODE": textwrap.dedent(code), "PYTHONPATH": path},
+        env={**os.environ, "CODE": textwrap.dedent(code), "PYTHONPATH": PLACES},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert expected in done.stdout, done
@@ -191,7 +194,7 @@ def test_a_user_without_rights(tmp_path):
     code = """
         import os, sys
         from elman import files
-        from tests.test_files import fill
+        from test_files import fill
         os.setuid(65534)
         for text in "12":  # a folder of one's own in a folder of somebody else
             with files.lock(sys.argv[1] + "/mine"):

@@ -8,9 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-
-from tests.faults import Faults
-from tests.test_file_faults import first_folder, held, new_folder, prepare, room, way, write_file
+from faults import Faults
+from test_file_faults import first_folder, held, new_folder, prepare, room, way, write_file
 
 __all__ = ["room", "way"]  # fixtures
 

@@ -7,13 +7,13 @@ import zlib
 
 import numpy as np
 import pytest
+from faults import Faults
+from test_file_faults import entries, room, seen  # noqa: F401
 
 from elman import SequenceClassifier, load
 from elman.errors import ModelFileError, WriteError
 from elman.runs.evaluation import evaluate
 from elman.runs.explanation import ExplainOptions, explain
-from tests.faults import Faults
-from tests.test_file_faults import entries, room, seen  # noqa: F401
 
 X = [np.arange(float(n)) % 3 for n in (3, 4, 5, 6) * 3]
 Y = ["a", "b"] * 6

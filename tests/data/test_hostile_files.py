@@ -416,3 +416,10 @@ def test_labels_that_are_objects_for_a_model_of_numbers(tmp_path: Path) -> None:
     with pytest.raises(DataError) as info:
         read(second, layout=read(first).layout)
     assert info.value.rule != "unexpected"
+
+
+def test_a_header_of_many_digits(tmp_path: Path) -> None:
+    (tmp_path / "a.ts").write_text(f"@problemName x\n@dimensions {'9' * 5000}\n@data\n1,2:a\n")
+    with pytest.raises(DataError, match="expected a number") as info:
+        read(tmp_path / "a.ts")
+    assert info.value.rule == "header"

@@ -262,8 +262,8 @@ class Torture:
 def counting():
     """Return code that writes the number of file operations at the end."""
     return (
-        f"import sys, pathlib, atexit\nsys.path.insert(0, {str(TESTS.parent)!r})\n"
-        "from tests.faults import Faults\nfaults = Faults()\nfaults.__enter__()\n"
+        f"import sys, pathlib, atexit\nsys.path.insert(0, {str(TESTS)!r})\n"
+        "from faults import Faults\nfaults = Faults()\nfaults.__enter__()\n"
         "import elman.cli as cli\nmain = cli.main\n"
         "def counted():\n    try:\n        main()\n    finally:\n"
         "        pathlib.Path('operations').write_text(str(len(faults.calls)))\n"
@@ -274,8 +274,8 @@ def counting():
 def killing(number):
     """Return code that kills the process before a file operation."""
     return (
-        f"\nimport sys\nsys.path.insert(0, {str(TESTS.parent)!r})\n"
-        f"from tests.faults import Faults\nfaults = Faults(at={number}, fault='kill')\n"
+        f"\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+        f"from faults import Faults\nfaults = Faults(at={number}, fault='kill')\n"
         "faults.__enter__()\n"
     )
 

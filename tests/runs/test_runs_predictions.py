@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from faults import Faults
 
 from elman.data import Ragged
 from elman.errors import SettingsError, WriteError
 from elman.runs.prediction_files import FORMATS, prediction_format, write_predictions
 from elman.runs.predictions import Predictions
-from tests.faults import Faults
 
 
 def rows(text, delimiter=","):

@@ -197,7 +197,7 @@ def _read_header(contents: list[str], faults: Faults) -> _Header:
                     "header", "@classLabel true names no classes", "List them after true.", line
                 )
         if key in ("dimensions", "serieslength"):
-            if not value.isdecimal() or int(value) < 1:
+            if not (value.isdecimal() and len(value) < 10 and int(value)):
                 raise faults.error(
                     "header",
                     f"{words[0]} is {value!r}, expected a number",
