@@ -34,8 +34,9 @@ LEVELS = {
     "explain": 3.5,  # its results draw themselves, by plots
     "plots": 3,
     "estimators": 4,
-    "export": 4,
+    "export": 4.5,
     "runs": 5,
+    "serve": 5.5,
     "cli": 6,
     "__main__": 7,
     "__init__": 7,  # hands out names of the rooms below, when they are asked for
