@@ -8,6 +8,7 @@
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
     ├── WriteError      a file or folder could not be written      (also an OSError)
+    ├── ExportError     a model cannot be exported to a format     (also a ValueError)
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
     DataWarning      data was read in a way that may not be meant (a UserWarning)
@@ -166,6 +167,10 @@ class WriteError(ElmanError, OSError):
 
     def __reduce__(self) -> tuple[type[WriteError], tuple[str, int | None, str | None]]:
         return type(self), (self.message, self.errno, self.filename)
+
+
+class ExportError(ElmanError, ValueError):
+    """A model cannot be exported, or what was exported answers differently than elman does."""
 
 
 class NonFiniteError(ElmanError, ArithmeticError):
