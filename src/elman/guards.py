@@ -29,6 +29,7 @@ from elman.disk import (
     writing,
 )
 from elman.errors import ElmanError, ModelFileError, SettingsError
+from elman.untrusted import unique_keys
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -61,7 +62,6 @@ def _to_text(entries: Mapping[str, Any]) -> str:
 
 def check_seal(
     folder: str | Path,
-    error: type[ElmanError] = ModelFileError,
     *,
     may_differ: Collection[str] = (),
 ) -> list[str]:
@@ -70,36 +70,34 @@ def check_seal(
     Names, kinds and sizes are checked before any content is read. Links are refused.
 
     Args:
-        error: class of the error that is raised.
         may_differ: files that may be changed by hand, such as README.md.
     Returns: those of `may_differ` that were changed or are missing.
     """
-    with _reading(folder, error):
-        sums, changed = check_names(folder, error, may_differ=may_differ)
+    with _reading(folder):
+        sums, changed = check_names(folder, may_differ=may_differ)
         for name, expected in sums.items():
             if name in changed or _measure(Path(folder) / name)["sha256"] == expected:
                 continue
             if name not in may_differ:
-                raise damaged(Path(folder) / name, error)
+                raise damaged(Path(folder) / name)
             changed.append(name)
         return changed
 
 
 @contextmanager
-def _reading(folder: str | Path, error: type[ElmanError]) -> Iterator[None]:
-    """Turn an OSError of the block into `error`, which names what cannot be read."""
+def _reading(folder: str | Path) -> Iterator[None]:
+    """Turn an OSError of the block into a ModelFileError, which names what cannot be read."""
     try:
         yield
     except OSError as problem:
         if isinstance(problem, ElmanError):
             raise
         place = problem.filename or folder
-        raise error(f"{place}: cannot be read: {problem.strerror or problem}") from problem
+        raise ModelFileError(f"{place}: cannot be read: {problem.strerror or problem}") from problem
 
 
 def check_names(
     folder: str | Path,
-    error: type[ElmanError] = ModelFileError,
     *,
     may_differ: Collection[str] = (),
 ) -> tuple[dict[str, str], list[str]]:
@@ -110,11 +108,11 @@ def check_names(
     Returns: the expected SHA-256 of each file, and those of `may_differ` of another size.
     """
     folder = Path(folder)
-    with _reading(folder, error):
-        listed, present = _read_manifest(folder, error), _files_in(folder, error)
+    with _reading(folder):
+        listed, present = _read_manifest(folder), _files_in(folder)
     changed = []
     if besides := sorted(set(present) - set(listed) - {MANIFEST}):
-        raise error(
+        raise ModelFileError(
             f"{folder / besides[0]}: not listed in {MANIFEST}, expected only the files that were "
             "written with it. Move it elsewhere, or save again"
         )
@@ -125,24 +123,26 @@ def check_names(
         if name in may_differ:
             changed.append(name)
         elif size is None:
-            raise error(f"{folder / name}: missing, but listed in {MANIFEST}. Save it again")
+            raise ModelFileError(
+                f"{folder / name}: missing, but listed in {MANIFEST}. Save it again"
+            )
         else:
-            raise error(
+            raise ModelFileError(
                 f"{folder / name}: damaged: has {size:,} bytes, expected {entry['bytes']:,} "
                 f"({MANIFEST}). Save it again, or copy the folder again"
             )
     return {name: entry["sha256"] for name, entry in listed.items()}, changed
 
 
-def damaged(path: Path, error: type[ElmanError] = ModelFileError) -> ElmanError:
+def damaged(path: Path) -> ElmanError:
     """Return the error for a file whose content is not what its manifest.json lists."""
-    return error(
+    return ModelFileError(
         f"{path}: damaged: its content is not that which was written (SHA-256 in {MANIFEST}). "
         "Save it again, or copy the folder again"
     )
 
 
-def _files_in(folder: Path, error: type[ElmanError] = ModelFileError) -> dict[str, int]:
+def _files_in(folder: Path) -> dict[str, int]:
     """Return the size of every file in a folder and its folders; anything else is refused.
 
     Hidden entries, such as the .DS_Store of a file manager, are passed over: nobody reads them.
@@ -160,32 +160,31 @@ def _files_in(folder: Path, error: type[ElmanError] = ModelFileError) -> dict[st
                 found[path.relative_to(folder).as_posix()] = status.st_size
             else:
                 what = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
-                raise error(f"{path}: is {what}, expected a file. Put a copy in its place")
+                raise ModelFileError(f"{path}: is {what}, expected a file. Put a copy in its place")
             if len(found) + len(waiting) > _MOST_FILES:
-                raise error(f"{folder}: holds more than {_MOST_FILES:,} files, expected a model")
+                raise ModelFileError(
+                    f"{folder}: holds more than {_MOST_FILES:,} files, expected a model"
+                )
     return found
 
 
 def _measure(path: Path) -> dict[str, Any]:
     """Return the bytes and the SHA-256 of a file."""
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
 
 
-def _read_manifest(folder: Path, error: type[ElmanError]) -> dict[str, dict[str, Any]]:
+def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of manifest.json by file name, strictly checked."""
     path = folder / MANIFEST
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
-            raise error(f"{path}: is no regular file, expected what `save` wrote")
+            raise ModelFileError(f"{path}: is no regular file, expected what `save` wrote")
         if status.st_size > _LONGEST_MANIFEST:
-            raise error(f"{path}: has {status.st_size:,} bytes, expected at most 1 MB")
-        values = json.loads(path.read_bytes().decode(), object_pairs_hook=_unique)
+            raise ModelFileError(f"{path}: has {status.st_size:,} bytes, expected at most 1 MB")
+        values = json.loads(path.read_bytes().decode(), object_pairs_hook=unique_keys)
         entries = values["files"]
         strict = set(values) == {"format", "files"} and all(
             set(entry) == {"bytes", "sha256"}
@@ -194,27 +193,22 @@ def _read_manifest(folder: Path, error: type[ElmanError]) -> dict[str, dict[str,
             for entry in entries.values()
         )
     except FileNotFoundError as missing:
-        raise error(
+        raise ModelFileError(
             f"{path}: missing, so it is not known whether the folder is complete. Expected a "
             "folder written by this version of elman"
         ) from missing
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as broken:
         if isinstance(broken, ElmanError):
             raise
-        raise error(f"{path}: damaged: not a list of files with bytes and sha256") from broken
+        raise ModelFileError(
+            f"{path}: damaged: not a list of files with bytes and sha256"
+        ) from broken
     if not strict or type(values["format"]) is not int or values["format"] != _FORMAT:
-        raise error(
+        raise ModelFileError(
             f"{path}: damaged or of another version: expected format {_FORMAT} and bytes and "
             "sha256 of each file"
         )
     return dict(entries)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return values
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def parse_json(data: bytes, place: str, around: int = 0) -> Any:
     refuse_bomb(data, place, around)
     try:
         return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+            data.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_constant
         )
     except RecursionError:
         raise ModelFileError(f"{place}: not valid JSON: nested too deeply") from None
@@ -131,7 +131,8 @@ def _memory(data: bytes) -> int:
     return 2 * width * len(data) + _VALUE * values  # the text and its strings, and the values
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dictionary; ValueError if a key occurs twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

@@ -220,7 +220,7 @@ def test_without_a_random_state_the_seed_of_the_checkpoint_is_used(tmp_path):
 
     fit(tmp_path / "c", make=make, on_epoch=interrupt_after(2))
     continued = fit(tmp_path / "c", make=make)
-    seed = stored_seed(Checkpoints(tmp_path / "c"))
+    seed = stored_seed(Checkpoints(tmp_path / "c"), None)
     assert same(continued, small(random_state=seed).fit(DATA, LABELS))
     assert not same(continued, fit(tmp_path / "other", make=make))
 

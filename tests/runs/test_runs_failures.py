@@ -1,10 +1,10 @@
 """What a run leaves that fails: all as it was, or an unfinished run that can be continued."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from run_files import same_files, tree
 
 from elman import ElmanError, SettingsError, files, load
 from elman.errors import NonFiniteError
@@ -13,13 +13,6 @@ from elman.runs.folder import RUN, check_output_folder
 from elman.runs.unfinished import describe
 
 FORWARD = "elman.train.gradients.OneCall.__call__"
-
-
-def tree(root):
-    return {
-        str(p.relative_to(root)): p.read_bytes() if p.is_file() else None
-        for p in sorted(root.rglob("*"))
-    }
 
 
 def quiet_run(settings, **given):
@@ -129,17 +122,6 @@ def test_an_evaluation_that_stops_is_finished_later(
     assert not (out / "metrics.json").exists()
     quiet_resume(out)
     same_files(out, whole)
-
-
-def same_files(one, two):
-    """All files of two runs are equal, apart from times."""
-    first, second = tree(one), tree(two)
-    assert first.keys() == second.keys()
-    for name, content in first.items():
-        if name not in ("report.html", "metrics.json", "times.jsonl"):
-            assert content == second[name], name
-    metrics = [json.loads(files["metrics.json"]) for files in (first, second)]
-    assert len({json.dumps({**m, "seconds": 0}) for m in metrics}) == 1
 
 
 def test_a_replaced_run_stays_until_the_new_one_is_complete(

@@ -20,11 +20,6 @@ from elman.settings import list_settings
 if TYPE_CHECKING:
     from elman.runs.config import RunSettings
 
-NO_RESUME = (
-    "belongs to --resume RUN, which continues an unfinished run. Expected: elman train --resume "
-    "RUN --finish"
-)
-
 
 @click.command(
     "train",
@@ -92,7 +87,10 @@ def command(
         refuse_others(resumed, [name for name, value in others.items() if value is not None])
     else:
         if finish:
-            raise SettingsError(f"--finish: {NO_RESUME}")
+            raise SettingsError(
+                "--finish: belongs to --resume RUN, which continues an unfinished run. Expected: "
+                "elman train --resume RUN --finish"
+            )
         settings = settings_from({"data": data, **flags}, config)
         if print_config:
             click.echo(to_toml(settings), nl=False)
@@ -100,8 +98,9 @@ def command(
 
     output_is_secondary()
     with uninterrupted():
-        from elman.runs.experiment import CHECKPOINT_EVERY, resume, run
+        from elman.runs.experiment import resume, run
         from elman.runs.unfinished import describe
+        from elman.train.checkpoint import CHECKPOINT_EVERY
 
     def echo(text: str) -> None:
         if not quiet:

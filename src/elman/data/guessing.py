@@ -258,10 +258,11 @@ class Guesser:
         free = [name for name in self.rest if name not in self.chosen]
         dates = [n for n in free if evidence.is_dated(n) and evidence.rises(n, starts) < RISING]
         clocks = [n for n in free if evidence.is_clock(n)] if len(dates) == 1 else []
-        if len(clocks) != 1 or "," in dates[0] + clocks[0]:
+        if len(clocks) != 1:
             return False
         name = f"{dates[0]},{clocks[0]}"
-        join_columns(self.table, name, " ")
+        if not join_columns(self.table, name, " "):  # a name with a comma in it
+            return False
         found = evidence.moments(name)
         if found is None or not found.form.is_dated or evidence.rises(name, starts) < RISING:
             return False

@@ -27,7 +27,7 @@ from elman.evaluate.features import one_hot_categories
 from elman.layers.random_numbers import own_cuda_state
 from elman.models import SequenceModel
 from elman.train import Checkpoints, EpochCallback, History, TorchThreads, train
-from elman.train.checkpoint import make_checkpoints, stored_seed
+from elman.train.checkpoint import CHECKPOINT_EVERY, make_checkpoints, stored_seed
 from elman.train.monitor import Monitor
 from elman.train.progress import make_progress
 
@@ -49,7 +49,7 @@ class SequenceEstimator(SavedEstimator):
         test_data: tuple[Any, ...] | None = None,
         static: Any = None,
         checkpoint: str | Path | None = None,
-        checkpoint_every: float = 30.0,
+        checkpoint_every: float = CHECKPOINT_EVERY,
     ) -> Self:
         """Train on labelled sequences.
 
@@ -94,7 +94,7 @@ class SequenceEstimator(SavedEstimator):
             groups,
             column_names=column_names,
             static=static,
-            seed=None if checkpoints is None else stored_seed(checkpoints),
+            seed=stored_seed(checkpoints, self.random_state),
         )
         if test_data is not None:
             prepared = self.monitor(prepared, test_data)

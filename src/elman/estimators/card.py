@@ -10,9 +10,10 @@ import numpy as np
 from elman.data.faults import format_count, list_names
 from elman.estimators.encoder import Encoder
 from elman.estimators.reading import SequenceReader
-from elman.estimators.storage import FittedState, write_card, write_folder
+from elman.estimators.storage import FittedState, write_folder
 from elman.evaluate import Report
 from elman.models import SequenceModel
+from elman.models.storage import replace_card
 from elman.tasks import TASKS
 
 
@@ -174,4 +175,4 @@ class SavedEstimator(SequenceReader):
     ) -> None:
         """Rewrite the README.md in a folder written by `save`; same arguments as `save`."""
         self._check_fitted()
-        write_card(Path(folder), make_card(self, data, report))
+        replace_card(Path(folder), make_card(self, data, report))

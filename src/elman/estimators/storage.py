@@ -29,7 +29,7 @@ from elman.estimators.weights import plain_class_weight
 from elman.evaluate import Baselines
 from elman.files import MANIFEST, is_internal
 from elman.models import ModelConfig, SequenceModel, save_folder
-from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, replace_card, restore, to_files
+from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, strip, to_files
 from elman.train import EpochRecord, History
 from elman.untrusted import read_as, refuse, show
 from elman.validation import validate_settings
@@ -230,7 +230,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
                     f"{size!r:.60}"
                 )
         history = _read_history(saved.history)
-        parts = {part: _strip(tensors, part) for part in (_MODEL, _BASELINE, _OPTIMIZER)}
+        parts = {part: strip(tensors, part) for part in (_MODEL, _BASELINE, _OPTIMIZER)}
         if strange := [name for name in tensors if not name.startswith(tuple(parts))]:
             raise ModelFileError(f"{WEIGHTS}: {show(strange[0])}: no such tensor")
         self.model_ = _restore_network(network, parts[_MODEL])
@@ -300,16 +300,6 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
     save_folder(folder, estimator.to_tensors(), estimator.to_config(), card)
-
-
-def write_card(folder: Path, card: str) -> None:
-    """Write the README.md of a model that is already saved."""
-    replace_card(folder, card)
-
-
-def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `prefix`, by name without the prefix."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def read_network(values: Mapping[str, Any]) -> ModelConfig:

@@ -67,9 +67,7 @@ def save_folder(
         card: README.md of the model.
     Raises: WriteError.
     """
-    files = to_files(tensors, config)
-    del files[MANIFEST]  # `seal` writes it, and lists the card too
-    _write_files(folder, {**files, CARD: encode(card)})
+    _write_files(folder, {**_contents(tensors, config), CARD: encode(card)})
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -100,13 +98,24 @@ def to_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[s
 
     Raises: ModelFileError if the config is so large that it could not be read back.
     """
+    files = _contents(tensors, config)
+    return {**files, MANIFEST: make_manifest(files)}
+
+
+def _contents(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, bytes]:
+    """Contents of the files of weights and config; as `to_files`, without their manifest."""
     from safetensors.torch import save  # imported here to keep `import elman` fast
 
     weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False, allow_nan=False)
     files = {WEIGHTS: weights, CONFIG: encode(text + "\n")}
     refuse_bomb(files[CONFIG], CONFIG, len(weights))
-    return {**files, MANIFEST: make_manifest(files)}
+    return files
+
+
+def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, by name without the prefix."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

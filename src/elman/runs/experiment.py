@@ -42,11 +42,10 @@ from elman.runs.folder import (
 from elman.runs.groups import CONTENT
 from elman.runs.predictions import collect_predictions
 from elman.runs.preparation import prepare, refuse_early
-from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, check_interval, stopped_in
+from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
 from elman.settings import DataSettings
 from elman.train import Checkpoints, EpochRecord, History
-
-CHECKPOINT_EVERY = 30.0  # seconds
+from elman.train.checkpoint import CHECKPOINT_EVERY, check_interval
 
 
 def _ignore(folder: Path) -> None:
@@ -210,9 +209,8 @@ def _complete(
     finish: bool = False,
 ) -> Run:
     """Train, evaluate, and write every file of a run folder that holds unfinished.json."""
-    estimator, prepared, splits, settings = (
-        *(work.estimator, work.prepared, work.splits, work.settings),
-    )
+    estimator, prepared, splits = work.estimator, work.prepared, work.splits
+    settings = work.settings
     every = record.checkpoint_every
     checkpoints = Checkpoints(folder / CHECKPOINTS, every, finish=finish, say=echo)
     earlier = _train(estimator, prepared, folder, checkpoints)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from elman.errors import ElmanError, ModelFileError, SettingsError
 from elman.runs.config import RunSettings, merge, read_toml, to_toml
 from elman.runs.data_splits import is_builtin
 from elman.settings import SECTIONS
+from elman.train.checkpoint import check_interval
 from elman.untrusted import parse_json, read_file
 
 UNFINISHED, CONFIG = "unfinished.json", "config.toml"
@@ -170,14 +170,6 @@ class Record:
         raise SettingsError(
             _refusal(folder, changes or [f"{path} has its lines in another order"])
             + "\nA resumed run keeps its settings; change config.toml back"
-        )
-
-
-def check_interval(checkpoint_every: float) -> None:
-    """Raise SettingsError for a time between two checkpoints that is not a number of seconds."""
-    if not 0 <= checkpoint_every < math.inf:
-        raise SettingsError(
-            f"checkpoint_every: got {checkpoint_every:g}, expected a number of seconds, 0 or more"
         )
 
 

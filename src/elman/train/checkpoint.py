@@ -24,6 +24,7 @@ from torch import Tensor
 from elman import _core, disk, files
 from elman.errors import ElmanError, ModelFileError, NonFiniteError, SettingsError, WriteError
 from elman.models import SequenceModel
+from elman.models.storage import strip
 from elman.settings import TrainingPlan
 from elman.train.optimizer import restore_state, save_state
 from elman.train.state import (
@@ -37,9 +38,9 @@ from elman.train.state import (
     fingerprint,
     has_shapes,
     read_checkpoint,
-    strip,
 )
 
+CHECKPOINT_EVERY = 30.0  # seconds
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
 _SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
@@ -65,7 +66,7 @@ class Checkpoints:
     """
 
     folder: Path
-    every: float = 30.0
+    every: float = CHECKPOINT_EVERY
     identity: Mapping[str, str] = field(default_factory=dict)
     on_interrupt: str = "raise"
     finish: bool = False
@@ -77,17 +78,24 @@ def make_checkpoints(folder: str | Path | None, every: float) -> Checkpoints | N
 
     Raises: SettingsError if `every` is not a number of seconds.
     """
-    valid = isinstance(every, int | float) and not isinstance(every, bool) and 0 <= every < math.inf
-    if not valid:
-        raise SettingsError(f"checkpoint_every: got {every!r}, expected seconds, 0 or more")
+    check_interval(every)
     return None if folder is None else Checkpoints(Path(folder), every, on_interrupt="stop")
 
 
-def stored_seed(checkpoints: Checkpoints) -> int | None:
+def check_interval(every: float) -> None:
+    """Raise SettingsError for a time between two checkpoints that is not a number of seconds."""
+    number = isinstance(every, int | float) and not isinstance(every, bool)
+    if not number or not 0 <= every < math.inf:
+        raise SettingsError(f"checkpoint_every: got {every!r}, expected seconds, 0 or more")
+
+
+def stored_seed(checkpoints: Checkpoints | None, own: Any) -> int | None:
     """Return the seed of the training whose checkpoints are in the folder; None if there is none.
 
-    A training without a seed of its own takes it, because with another it could not continue.
+    A training whose `own` seed is no number takes it: with another it could not continue.
     """
+    if checkpoints is None or isinstance(own, int | np.integer):
+        return None
     for path in find_checkpoints(checkpoints.folder):
         with suppress(ModelFileError):
             seed = read_checkpoint(path)[1].identity.get("seed", "")

@@ -23,7 +23,7 @@ from elman.data.batches import Examples
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError
 from elman.models import SequenceModel
-from elman.models.storage import read_sealed
+from elman.models.storage import read_sealed, strip
 from elman.settings import TrainingPlan
 from elman.train.gradients import BatchResult
 from elman.train.metrics import EpochRecord, RunningMetrics
@@ -290,11 +290,6 @@ def has_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> b
     """Whether two sets of tensors have the same names, shapes and types."""
     one, other = ({k: (t.shape, t.dtype) for k, t in each.items()} for each in (found, expected))
     return one == other
-
-
-def strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `prefix`, by name without the prefix."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
