@@ -366,17 +366,21 @@ class Setting:
 
 def list_settings() -> list[Setting]:
     """Return every setting, section by section."""
+    return [s for section, owner in SECTIONS.items() for s in list_fields(section, owner)]
+
+
+def list_fields(section: str, owner: type[Any]) -> list[Setting]:
+    """Return the settings that one dataclass declares."""
     settings = []
-    for section, owner in SECTIONS.items():
-        hints = typing.get_type_hints(owner, include_extras=True)
-        for field in dataclasses.fields(owner):
-            hint = hints[field.name]
-            mark = next(mark for mark in hint.__metadata__ if isinstance(mark, Help))
-            default_text = mark.default or ("" if field.default is None else str(field.default))
-            choices, types = _accepted_values(hint)
-            settings.append(
-                Setting(section, field.name, field.default, mark.text, default_text, choices, types)
-            )
+    hints = typing.get_type_hints(owner, include_extras=True)
+    for field in dataclasses.fields(owner):
+        hint = hints[field.name]
+        mark = next(mark for mark in hint.__metadata__ if isinstance(mark, Help))
+        default_text = mark.default or ("" if field.default is None else str(field.default))
+        choices, types = _accepted_values(hint)
+        settings.append(
+            Setting(section, field.name, field.default, mark.text, default_text, choices, types)
+        )
     return settings
 
 

@@ -1,0 +1,70 @@
+"""The application: every route behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from elman.estimators import Estimator
+from elman.serve import Service, predict
+from elman.serve.batching import Batcher
+from elman.serve.guard import Guard, error_body
+from elman.serve.models import ServedModel
+from elman.serve.settings import ServeSettings
+
+# Each returns the routes of its file, given the service.
+ROUTES = (predict.routes,)
+
+
+def create_app(source: Estimator | str | Path, settings: ServeSettings | None = None) -> Starlette:
+    """Return the ASGI application that serves a model.
+
+    Args:
+        source: a fitted estimator, or the folder of a run or model.
+        settings: address, token and limits; None for the defaults, which serve loopback.
+    Raises: ModelFileError if the model cannot be loaded.
+    """
+    settings = ServeSettings() if settings is None else settings
+    models = ServedModel(source)
+    service = Service(settings, models, Batcher(models, settings))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        service.batcher.close()
+
+    app = Starlette(
+        routes=[route for make in ROUTES for route in make(service)],
+        middleware=[Middleware(Guard, settings)],
+        exception_handlers={HTTPException: _answer_http_error, Exception: _answer_fault},
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    return app
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    """Answer a path or method that there is not, in the form of all errors."""
+    assert isinstance(error, HTTPException)
+    message = {
+        404: f"no such path: {request.url.path:.100}. See /docs",
+        405: f"{request.method} is not a method of {request.url.path:.100}",
+    }.get(error.status_code, error.detail)
+    return _json(error.status_code, message, error.headers)
+
+
+async def _answer_fault(request: Request, error: Exception) -> Response:
+    """Answer a fault of the server; the log has its traceback."""
+    return _json(500, "the server failed to answer; its log says why", None)
+
+
+def _json(status: int, message: str, headers: Any) -> Response:
+    return Response(error_body(message), status, headers, "application/json")
