@@ -125,7 +125,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises: ModelFileError if anything is missing, added, damaged, a link or of another format.
     """
-    folder = _find_model(folder)
+    folder = find_model(folder)
     config, tensors, changed = read_sealed(folder, CONFIG, WEIGHTS, may_differ=(CARD,))
     config = _check_format(config, folder / CONFIG)
     if changed:
@@ -177,7 +177,7 @@ def read_sealed(
     return value, tensors, changed
 
 
-def _find_model(folder: Path) -> Path:
+def find_model(folder: Path) -> Path:
     """Return the model folder that is `folder`, or in it."""
     if not folder.exists():
         recover(folder)  # a process may have died while it replaced the folder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elman.serve.batching import Batcher
+    from elman.serve.metrics import Metrics
     from elman.serve.models import ServedModel
     from elman.serve.settings import ServeSettings
 
@@ -22,8 +23,10 @@ class Service:
         settings: address, token and limits.
         models: the model that answers, which may be replaced between two batches.
         batcher: answers the requests, several at a time.
+        metrics: what has happened so far.
     """
 
     settings: ServeSettings
     models: ServedModel
     batcher: Batcher
+    metrics: Metrics

@@ -14,14 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from elman.estimators import Estimator
-from elman.serve import Service, predict
+from elman.serve import Service, operation, predict
 from elman.serve.batching import Batcher
 from elman.serve.guard import Guard, error_body
+from elman.serve.metrics import Metrics
 from elman.serve.models import ServedModel
 from elman.serve.settings import ServeSettings
 
 # Each returns the routes of its file, given the service.
-ROUTES = (predict.routes,)
+ROUTES = (predict.routes, operation.routes)
 
 
 def create_app(source: Estimator | str | Path, settings: ServeSettings | None = None) -> Starlette:
@@ -34,16 +35,22 @@ def create_app(source: Estimator | str | Path, settings: ServeSettings | None = 
     """
     settings = ServeSettings() if settings is None else settings
     models = ServedModel(source)
-    service = Service(settings, models, Batcher(models, settings))
+    batcher = Batcher(models, settings)
+    metrics = Metrics(models, lambda: batcher.waiting)
+    batcher.on_batch = metrics.computed
+    service = Service(settings, models, batcher, metrics)
+    routes = [route for make in ROUTES for route in make(service)]
+    metrics.know(routes)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with operation.watch(service):
+            yield
         service.batcher.close()
 
     app = Starlette(
-        routes=[route for make in ROUTES for route in make(service)],
-        middleware=[Middleware(Guard, settings)],
+        routes=routes,
+        middleware=[Middleware(Guard, settings, metrics.answered)],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_fault},
         lifespan=lifespan,
     )

@@ -45,6 +45,10 @@ class ServeSettings:
         float, Gt(0), Help("Seconds for a request to arrive, and for one to wait in the queue.")
     ] = 10.0
 
+    poll: Annotated[
+        float, Ge(0), Help("Seconds between two looks for another model in the folder; 0: none.")
+    ] = 1.0
+
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < LEAST_TOKEN:
             raise SettingsError(
