@@ -4,7 +4,8 @@
     ├── ShapeError      a tensor or array has the wrong shape      (also a ValueError and, as
     │                                                               torch's own, a RuntimeError)
     ├── DataError       a file or a sequence is wrong              (also a ValueError)
-    │   └── KindError   the type of the sequences is unsupported   (also a TypeError)
+    │   ├── KindError   the type of the sequences is unsupported   (also a TypeError)
+    │   └── RecordError a record of a request or a stream is wrong
     ├── SettingsError   a setting or flag is wrong                 (also a ValueError)
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
     ├── WriteError      a file or folder could not be written      (also an OSError)
@@ -135,6 +136,16 @@ class DataError(ElmanError, ValueError):
 
 class KindError(DataError, TypeError):
     """The type of the sequences is unsupported: a sparse matrix, or a table of other objects."""
+
+
+class RecordError(DataError):
+    """A record of a request or a stream cannot be used; `column` is the key at fault, if it is one.
+
+    Attributes:
+        sequence: index of the record among those that were given together, from 0.
+    """
+
+    sequence: int = 0
 
 
 class DataWarning(UserWarning):

@@ -22,6 +22,7 @@ from elman.data.readers.csv import read_csv
 from elman.data.readers.dialect import HEAD
 from elman.data.readers.folder import name_sequences, read_folder
 from elman.data.readers.frames import levels_of, load_frame, read_frame
+from elman.data.readers.json import Document
 from elman.data.readers.records import read_json
 from elman.data.readers.ts import read_ts
 from elman.data.roles import CASE_SETTINGS, ReadOptions, refuse_settings
@@ -155,6 +156,8 @@ def _open_data(
     data: str | os.PathLike[str] | Any, form: str | None
 ) -> tuple[Faults, str, Any, str, tuple[str | None, str | None]]:
     """Return what collects the faults, what `_open` does, and the names of an index's levels."""
+    if isinstance(data, Document):  # the records of a request
+        return Faults(""), "jsonl", data, "", (None, None)
     if not isinstance(data, str | os.PathLike):
         content, levels = levels_of(data)
         return Faults("the frame"), "frame", content, "", levels
@@ -263,11 +266,8 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     if kind in ("folder", "arrays", "frame", "arff"):
         refuse_missing(path, faults.source)
         if kind != "arff" and path.suffix.lower() in PACKED:
-            raise faults.error(
-                "compressed",
-                f"a compressed {ending} file is not read",
-                "Unpack it first; Parquet, Feather, Arrow and .npz files are compressed inside.",
-            )
+            remedy = "Unpack it first; Parquet, Feather, Arrow and .npz are compressed inside."
+            raise faults.error("compressed", f"a compressed {ending} file is not read", remedy)
         if form is not None and kind not in FORMATS[form]:
             raise faults.error(
                 "format",

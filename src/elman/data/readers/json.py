@@ -34,7 +34,7 @@ class Document(NamedTuple):
     """The values of a file, one for each sequence or row.
 
     Args:
-        items: the values, in order.
+        items: the values, in order; those that come from no file have line 0.
         notes: how they were found in the file.
         names: names of the columns, where the file has them apart from the values.
     """

@@ -45,11 +45,12 @@ class Records(NamedTuple):
 
 
 def read_json(
-    text: str, faults: Faults, options: ReadOptions, form: str | None
+    text: str | Document, faults: Faults, options: ReadOptions, form: str | None
 ) -> tuple[Table, ReadOptions, str | None]:
     """Read a JSON text as a table of objects, of rows, or of steps.
 
     Args:
+        text: the text, or the values that were found in one.
         form: the format that the caller or the layout names, if any.
     Returns: the table; the options, with the id of the sequences if the file implies it; and
         `rows` or `steps`, if known.
@@ -57,8 +58,11 @@ def read_json(
     layout = options.layout
     known = {options.id, options.target, options.group}
     known |= {layout.id, layout.target} if layout else set()
-    one = _form_of_object(options, form)
-    document = parse_json(text, faults, one, [key for key in known if key])
+    if isinstance(text, Document):
+        document = text
+    else:
+        one = _form_of_object(options, form)
+        document = parse_json(text, faults, one, [key for key in known if key])
     found = _find_records(document, faults)
     records = _flatten(found, faults)
     notes = found.notes
@@ -95,9 +99,9 @@ def read_json(
 
 
 def _lines_of(found: Records) -> NDArray[np.int64] | None:
-    """Return the line of each object; None if objects share lines, and so are numbered instead."""
+    """Return the line of each object; None if they share lines or have none: they are numbered."""
     lines = np.array(found.lines, np.int64)
-    return lines if (np.diff(lines) > 0).all() else None
+    return lines if (np.diff(lines, prepend=0) > 0).all() else None
 
 
 def _form_of_object(options: ReadOptions, form: str | None) -> str | None:
