@@ -20,7 +20,8 @@ from elman.errors import ModelFileError, SettingsError
 from elman.layers import GRU, LSTM, RNN, Cell, Recurrent, initialise_recurrent, register_cell
 from elman.models.unrolled import unroll
 from elman.ops import cells
-from elman.settings import CELL_NAMES, list_settings
+from elman.setting_list import list_settings
+from elman.settings import CELL_NAMES
 
 B, T, I, H = RAGGED.B, RAGGED.T, RAGGED.I, RAGGED.H
 

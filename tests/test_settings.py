@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from elman.errors import ElmanError, SettingsError
-from elman.settings import SECTIONS, DataSettings, ModelSettings, TrainingSettings, list_settings
+from elman.setting_list import list_settings
+from elman.settings import SECTIONS, DataSettings, ModelSettings, TrainingSettings
 from elman.validation import validate_settings
 
 GOOD = [

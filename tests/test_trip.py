@@ -25,6 +25,7 @@ NOT_ON_THE_WAY = {
     "runs/config.py",
     "runs/folder.py",
     "runs/unfinished.py",
+    "setting_list.py",
     "settings.py",
     "train/checkpoint.py",
     "train/monitor.py",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from elman.estimators import SequenceClassifier as SequenceClassifier
     from elman.estimators import SequenceRegressor as SequenceRegressor
     from elman.estimators import SequenceTagger as SequenceTagger
+    from elman.estimators import StreamState as StreamState
     from elman.estimators import load as load
 
     __version__: str
@@ -28,6 +29,7 @@ _HOME = {
     "SequenceClassifier": "elman.estimators",
     "SequenceRegressor": "elman.estimators",
     "SequenceTagger": "elman.estimators",
+    "StreamState": "elman.estimators",
     "load": "elman.estimators",
     "ElmanError": "elman.errors",
     "DataError": "elman.errors",

@@ -8,10 +8,8 @@ here. A setting of the network or the training that is None is chosen from the d
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -136,8 +134,8 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """The network: section [model]."""
+class NetworkSettings:
+    """The network."""
 
     cell: Annotated[CellName | None, Help("Recurrent cell.", CHOSEN)] = None
     nonlinearity: Annotated[Literal["tanh", "relu"], Help("Activation of cell rnn.")] = "tanh"
@@ -176,6 +174,24 @@ class ModelSettings:
             raise SettingsError(
                 f"nonlinearity: {self.nonlinearity!r} is an option of cell 'rnn', but cell is "
                 f"{self.cell!r}"
+            )
+
+
+@dataclass(frozen=True)
+class ModelSettings(NetworkSettings):
+    """The network, and what it is for: section [model]."""
+
+    streaming: Annotated[
+        bool,
+        Help("Train a network that can answer step by step: one that reads in one direction."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.streaming and self.bidirectional:
+            raise SettingsError(
+                "streaming: a network that answers step by step reads in one direction, but "
+                "bidirectional is on. Leave one of the two out"
             )
 
 
@@ -339,64 +355,3 @@ SECTIONS: dict[str, Section] = {
     "training": TrainingSettings,
     "report": ReportSettings,
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Description of one setting for the command.
-
-    Args:
-        section: section of the TOML file.
-        name: name of the setting, the same everywhere.
-        default: default value; None if it is chosen later.
-        help: meaning of the setting, one sentence.
-        default_text: the default in words; may be empty.
-        choices: words that the setting accepts.
-        types: types of other values that it accepts.
-    """
-
-    section: str
-    name: str
-    default: Any
-    help: str
-    default_text: str
-    choices: tuple[str, ...]
-    types: tuple[type, ...]
-
-
-def list_settings() -> list[Setting]:
-    """Return every setting, section by section."""
-    return [s for section, owner in SECTIONS.items() for s in list_fields(section, owner)]
-
-
-def list_fields(section: str, owner: type[Any]) -> list[Setting]:
-    """Return the settings that one dataclass declares."""
-    settings = []
-    hints = typing.get_type_hints(owner, include_extras=True)
-    for field in dataclasses.fields(owner):
-        hint = hints[field.name]
-        mark = next(mark for mark in hint.__metadata__ if isinstance(mark, Help))
-        default_text = mark.default or ("" if field.default is None else str(field.default))
-        choices, types = _accepted_values(hint)
-        settings.append(
-            Setting(section, field.name, field.default, mark.text, default_text, choices, types)
-        )
-    return settings
-
-
-def _accepted_values(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
-    """Return the words and types that a type hint accepts."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        for mark in hint.__metadata__:
-            if isinstance(mark, OneOf):
-                return tuple(mark.names), ()
-        return _accepted_values(get_args(hint)[0])
-    if origin is Literal:
-        return get_args(hint), ()
-    if origin in (typing.Union, types.UnionType):
-        parts = [_accepted_values(part) for part in get_args(hint)]
-        return sum((p[0] for p in parts), ()), sum((p[1] for p in parts), ())
-    if origin is dict:  # can be set in files only
-        return (), ()
-    return (), (() if hint is types.NoneType else (hint,))

@@ -13,7 +13,7 @@ from elman.cli.commands import cli
 from elman.cli.signals import NOTHING_WRITTEN
 from elman.data.builtin import BUILTIN_TASKS
 from elman.evaluate import Check
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 EPOCH = re.compile(
     r"^epoch (\d+)/(\d+)  loss (\d+\.\d{4})  accuracy ([01]\.\d{4})"

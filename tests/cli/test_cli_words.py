@@ -7,7 +7,7 @@ import pytest
 
 from elman.errors import find_nearest
 from elman.formats import FILE_FORMATS, KINDS
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 
 def test_help_and_version_as_commands(elman):

@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline  # noqa: TID253
 
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.evaluate import Report
-from elman.settings import DataSettings, ModelSettings, TrainingSettings, list_settings
+from elman.setting_list import list_settings
+from elman.settings import DataSettings, ModelSettings, TrainingSettings
 
 BOTH = [SequenceClassifier, SequenceTagger]
 SMALL = {"hidden_size": 5, "epochs": 2, "batch_size": 8, "random_state": 0}

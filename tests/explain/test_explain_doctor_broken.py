@@ -10,7 +10,7 @@ from doctor_cases import HEALTHY, healthy, signs, sums, waves, words
 
 from elman import SequenceClassifier
 from elman.explain import doctor
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 SETTINGS = {field.name for field in list_settings()}
 

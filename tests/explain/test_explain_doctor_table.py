@@ -11,7 +11,7 @@ from doctor_cases import sums, waves, words
 from elman import SequenceClassifier, SequenceRegressor
 from elman.explain import doctor
 from elman.explain.doctor.causes import EFFECTS
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 SETTINGS = {field.name for field in list_settings()}
 TABLE = [

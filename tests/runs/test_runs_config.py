@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from elman import SettingsError
 from elman.runs.config import RunSettings, merge, read_toml, settings_hash, to_toml
-from elman.settings import SECTIONS, list_settings
+from elman.setting_list import list_settings
+from elman.settings import SECTIONS
 
 
 def write(tmp_path, text):

@@ -15,7 +15,7 @@ from elman.runs.data_splits import read_splits
 from elman.runs.evaluation import check, evaluate, predict
 from elman.runs.experiment import run
 from elman.runs.preparation import make_estimator
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 EVERYTHING = {
     "config.toml",

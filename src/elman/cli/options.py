@@ -10,7 +10,8 @@ import click
 
 from elman.errors import nearest
 from elman.formats import FILLS
-from elman.settings import READING_SETTINGS, Setting, list_settings
+from elman.setting_list import Setting, list_settings
+from elman.settings import READING_SETTINGS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,7 +15,7 @@ from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
 from elman.errors import SettingsError
 from elman.formats import READABLE
-from elman.settings import list_settings
+from elman.setting_list import list_settings
 
 if TYPE_CHECKING:
     from elman.runs.config import RunSettings

@@ -12,6 +12,8 @@ from elman.estimators.estimators import (
     load,
 )
 from elman.estimators.prepare import Prepared
+from elman.estimators.stream import Stream
+from elman.estimators.stream_state import StreamState
 
 __all__ = [
     "EncodedSequences",
@@ -21,6 +23,8 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "StaticAblation",
+    "Stream",
+    "StreamState",
     "ablate_static",
     "from_channels_first",
     "load",

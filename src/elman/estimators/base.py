@@ -15,13 +15,13 @@ from torch import Tensor
 from elman.data.batches import batch_by_length, pad, static_of
 from elman.data.dataset import Dataset, Layout
 from elman.errors import DataError
-from elman.estimators.card import SavedEstimator
 from elman.estimators.containers import InputContainer, check_steps, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import refuse_other_lengths
 from elman.estimators.parameters import Settings, refuse_missing_device
 from elman.estimators.prepare import Prepared, Previous, prepare, read_split
 from elman.estimators.storage import evaluation_mode
+from elman.estimators.stream import StreamingEstimator
 from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.layers.random_numbers import own_cuda_state
@@ -34,7 +34,7 @@ from elman.train.progress import make_progress
 _BATCH = 256  # sequences per batch in prediction
 
 
-class SequenceEstimator(SavedEstimator):
+class SequenceEstimator(StreamingEstimator):
     """Base class of classifier, tagger and regressor; do not use it directly."""
 
     def fit(

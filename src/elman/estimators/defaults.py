@@ -15,7 +15,7 @@ from elman.data.faults import format_count
 from elman.errors import SettingsError
 from elman.estimators.static import size_of
 from elman.models import ModelConfig, SequenceModel
-from elman.settings import ModelSettings, TrainingSettings
+from elman.settings import ModelSettings, NetworkSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ LEAST_STEPS = 2000
 # The time steps of the effort may be exceeded by this factor for the sake of LEAST_STEPS.
 EXTENSION = 10
 SMALLEST_BATCH = 8
+_USE = "streaming"  # what the network is for, which is no part of it
 _CHANGEABLE = ("dropout", "initialization")  # network settings that may differ in later training
 
 
@@ -151,7 +152,7 @@ def choose(
         "cell": "gru",
         "hidden_size": units,
         "num_layers": 1,
-        "bidirectional": True,
+        "bidirectional": not model.streaming,
         "dropout": 0.3 if has_tokens else 0.0,
         "readout": "every" if statistics.per_step else "last",
     }
@@ -229,7 +230,7 @@ def keep_present_settings(network: ModelSettings, present: ModelConfig) -> Model
     """Return network settings, with None and `auto` replaced by the present model's values."""
     left_open = {
         entry.name: getattr(present, entry.name)
-        for entry in dataclasses.fields(ModelSettings)
+        for entry in dataclasses.fields(NetworkSettings)
         if getattr(network, entry.name) in (None, "auto")
     }
     return dataclasses.replace(network, **left_open)
@@ -277,7 +278,7 @@ def copy_for_training(model: SequenceModel, config: ModelConfig) -> SequenceMode
 def make_config(network: ModelSettings, encoder: Encoder, target: Target) -> ModelConfig:
     """Return the configuration of the network for encoded sequences and a target."""
     return ModelConfig(
-        **{k: v for k, v in dataclasses.asdict(network).items() if v is not None},
+        **{k: v for k, v in dataclasses.asdict(network).items() if v is not None and k != _USE},
         task=target.task,
         num_outputs=target.num_outputs,
         input_size=encoder.input_size,

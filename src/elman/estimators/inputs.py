@@ -276,14 +276,14 @@ def as_tokens(X: Any) -> Ragged:
                 remedy="Give every sequence the same form.",
             )
         tokens = np.empty(len(sequence), dtype=object)
-        tokens[:] = [_token(token) for token in sequence]
+        tokens[:] = [as_token(token) for token in sequence]
         sequences.append(tokens)
     ragged = Ragged.from_list(sequences, object)
     refuse_empty(ragged.lengths)
     return ragged
 
 
-def _token(token: Any) -> str:
+def as_token(token: Any) -> str:
     """Return a token as text; the whole number 3.0 is the token 3."""
     return str(int(token)) if isinstance(token, float) and token.is_integer() else str(token)
 

@@ -19,12 +19,11 @@ import torch
 from elman.data.dataset import InputKind
 from elman.errors import SettingsError
 from elman.estimators.weights import plain_class_weight
+from elman.setting_list import Setting, list_settings
 from elman.settings import (
     DataSettings,
     ModelSettings,
-    Setting,
     TrainingSettings,
-    list_settings,
 )
 from elman.validation import validate_settings
 
@@ -79,6 +78,7 @@ class Parameters:
     hidden_size: int | None = ModelSettings.hidden_size
     num_layers: int | None = ModelSettings.num_layers
     bidirectional: bool | None = ModelSettings.bidirectional
+    streaming: bool = ModelSettings.streaming
     dropout: float | None = ModelSettings.dropout
     embedding_size: int | None = ModelSettings.embedding_size
     static_to: str | None = ModelSettings.static_to

@@ -29,14 +29,14 @@ from elman.models.native import NativeModel, check_input
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import is_native
 from elman.ops.functional import as_lengths
-from elman.settings import CellName, ModelSettings
+from elman.settings import CellName, NetworkSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
 _STATIC_LAYERS = ("static_state", "static_join")
 
 
 @dataclass(frozen=True)
-class ModelConfig(ModelSettings):
+class ModelConfig(NetworkSettings):
     """Settings and data sizes that determine a network's shapes and equations.
 
     Args:
@@ -49,7 +49,7 @@ class ModelConfig(ModelSettings):
         static_size: S, inputs that belong to the whole sequence; 0 for none.
         embedding_size: E of tokens; the upper limit for categories.
         readout: `last`, `mean`, `max`, or `every` for an output at every step.
-        Other arguments as in `elman.settings.ModelSettings`.
+        Other arguments as in `elman.settings.NetworkSettings`.
     Raises: SettingsError if the settings contradict each other.
     """
 

@@ -20,6 +20,7 @@ from elman.data import describe
 from elman.data.splits import find_duplicates, resampling_groups
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
+from elman.estimators.stream import STREAMING_COST
 from elman.evaluate import Report
 from elman.explain import Diagnosis
 from elman.runs import report_page
@@ -195,7 +196,10 @@ class _Work:
         splits = read_splits(settings.data, settings.training.seed, settings.training)
         estimator, prepared, settings = prepare(settings, splits, verbose)
         summary = describe(splits.whole, prepared.encoder.unit)
-        splits = dataclasses.replace(splits, notes=(*splits.notes, prepared.chosen))
+        notes = (*splits.notes, prepared.chosen)
+        if settings.model.streaming:
+            notes += (f"--streaming: the network reads in one direction. {STREAMING_COST}",)
+        splits = dataclasses.replace(splits, notes=notes)
         return cls(splits, estimator, prepared, settings, summary)
 
 
