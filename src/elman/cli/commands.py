@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate it and plot the results.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
+    "export": "Write a trained model for programs without elman: ONNX.",
     "explain": "Explain a trained network's prediction for one sequence.",
     "data": "Describe a data file, how it is read, and what is wrong with it.",
     "check": "Check that predictions do not depend on padding or batch.",
@@ -97,6 +98,7 @@ def cli() -> None:
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv
     elman explain RUN new.csv --row 17
+    elman export RUN --to onnx
     """
 
 

@@ -1,1 +1,115 @@
 """A trained model as a file for other programs, checked against elman before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elman import files
+from elman.errors import ExportError, SettingsError
+
+if TYPE_CHECKING:
+    from elman.data import Dataset
+    from elman.estimators import Estimator
+    from elman.export.parity import ExportReport
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user asks of an export, beside its format and its place.
+
+    Args:
+        overwrite: replace what is there.
+        data: sequences to compare the exported model with elman on, in addition to random ones.
+    """
+
+    overwrite: bool = False
+    data: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of `FORMATS`.
+
+    Args:
+        title: the format in words.
+        output: name of the file or folder that is written by default.
+        options: names of the fields of `ExportOptions` that it takes.
+        write: writes a fitted estimator to a path.
+    """
+
+    title: str
+    output: str
+    options: tuple[str, ...]
+    write: Callable[[Estimator, Path, ExportOptions], ExportReport]
+
+
+def to_onnx(
+    estimator: Estimator, path: str | Path, *, overwrite: bool = False, sequences: Any = None
+) -> ExportReport:
+    """Write a fitted estimator as one ONNX file, from raw numbers or ids to probabilities.
+
+    It is compared with the estimator in onnxruntime first, on random sequences of 1 to 1,000
+    steps; nothing is written if an answer differs by more than 1e-5. docs/export.md describes the
+    file's inputs and outputs.
+
+    Args:
+        path: the file to write; its folder is made if missing.
+        overwrite: replace a file of that name.
+        sequences: sequences to compare as well, in any form that `predict` accepts.
+    Raises: ExportError if the network has no form in ONNX, if the packages of `elman[onnx]` are
+        missing, or if the answers differ; SettingsError if the file exists; WriteError.
+    """
+    path = Path(path)
+    check_file(path, overwrite)
+    try:
+        from elman.export.onnx import make_file
+        from elman.export.parity import ExportReport
+    except ImportError as error:
+        raise ExportError(
+            f"an ONNX file is written and checked with the package {error.name}, which is not "
+            "installed: pip install 'elman[onnx]'"
+        ) from error
+    encoded = None if sequences is None else estimator.encode(sequences)
+    content, parity = make_file(estimator, encoded)
+    files.make_folder(path.parent)
+    files.write_file(path, content)
+    return ExportReport("ONNX", ((path, len(content)),), parity)
+
+
+def _write_onnx(estimator: Estimator, path: Path, options: ExportOptions) -> ExportReport:
+    return to_onnx(estimator, path, overwrite=options.overwrite, sequences=options.data)
+
+
+# By the name that `elman export --to` takes.
+FORMATS: dict[str, Format] = {
+    "onnx": Format("one ONNX file", "model.onnx", ("overwrite", "data"), _write_onnx),
+}
+
+
+def refuse_options(name: str, options: ExportOptions) -> None:
+    """Raise SettingsError for an option that the format of this name does not take."""
+    for field in dataclasses.fields(options):
+        if getattr(options, field.name) == field.default or field.name in FORMATS[name].options:
+            continue
+        others = [f"--to {other}" for other, kind in FORMATS.items() if field.name in kind.options]
+        flag = f"--{field.name.replace('_', '-')}"
+        raise SettingsError(
+            f"{flag}: an export --to {name} has no such option; {' and '.join(others)} has it. "
+            "Leave it out"
+        )
+
+
+def check_file(path: Path, overwrite: bool) -> None:
+    """Raise SettingsError if a file of this name must not be written."""
+    if path.is_dir():
+        raise SettingsError(f"{path}: is a folder, expected a file. Name a file in it")
+    if os.path.lexists(path) and not overwrite:
+        raise SettingsError(
+            f"{path}: exists already. Name another file, or replace it: overwrite=True, in a "
+            "command --overwrite"
+        )

@@ -1,7 +1,8 @@
-"""Use of a trained model on other data: evaluation, predictions, and the padding check."""
+"""Use of a trained model: evaluation, predictions and the padding check on data; export."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -16,11 +17,14 @@ from elman.errors import SettingsError
 from elman.estimators import Estimator, load
 from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
+from elman.export import FORMATS, ExportOptions, refuse_options
+from elman.export.parity import ExportReport
 from elman.runs import report_page
 from elman.runs.data_splits import check_known, is_builtin, suggest_builtin
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     EVALUATION,
+    EXPORTS,
     check_output_folder,
     default_output,
     note_static,
@@ -140,6 +144,32 @@ def check(model: Path, data: str, reading: Mapping[str, str | None]) -> tuple[li
     return estimator.check(dataset), reason
 
 
+def export(
+    model: Path, to: str, out: Path | None, options: ExportOptions, data: str | None = None
+) -> tuple[ExportReport, tuple[str, ...]]:
+    """Write a model for other programs, after comparing the result with elman.
+
+    Args:
+        model: model or run folder.
+        to: name of the format, a key of `elman.export.FORMATS`.
+        out: what to write; None means a file or folder with the format's name in the run's
+            exports/; for a model without a run, in the current folder.
+        options: what else the user asks for; without `data`.
+        data: a file or built-in task with sequences to compare on.
+    Returns: the report, and notes for the user.
+    """
+    if data is None:
+        estimator, notes = load(model), _note_unfinished(model)
+    else:
+        estimator, dataset, notes = load_model_and_data(model, data, {}, labelled=None)
+        options = dataclasses.replace(options, data=dataset)
+    refuse_options(to, options)
+    in_run = (model / "config.toml").is_file()
+    if out is None:
+        out = (model / EXPORTS if in_run else Path()) / FORMATS[to].output
+    return FORMATS[to].write(estimator, out, options), notes
+
+
 def load_model_and_data(
     model: Path, data: str, reading: Mapping[str, str | None], labelled: bool | None
 ) -> tuple[Estimator, Dataset, tuple[str, ...]]:
@@ -150,7 +180,6 @@ def load_model_and_data(
     Returns: the estimator, the sequences, and notes for the user.
     """
     estimator = load(model)
-    unfinished = (f"{model} is unfinished: it stopped {describe_unfinished(model)}",)
     options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
     fill = options.pop("fill", "refuse")
     if is_builtin(data):
@@ -161,7 +190,12 @@ def load_model_and_data(
     else:
         suggest_builtin(data)
         dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
-    return estimator, dataset, notes + unfinished * is_unfinished(model)
+    return estimator, dataset, notes + _note_unfinished(model)
+
+
+def _note_unfinished(model: Path) -> tuple[str, ...]:
+    note = (f"{model} is unfinished: it stopped {describe_unfinished(model)}",)
+    return note * is_unfinished(model)
 
 
 def _duration_of(run: Path) -> float | None:

@@ -27,7 +27,7 @@ from elman.runs.unfinished import (
     is_unfinished,
 )
 
-CHECKPOINTS, TIMES = "checkpoints", "times.jsonl"
+CHECKPOINTS, TIMES, EXPORTS = "checkpoints", "times.jsonl", "exports"
 # What `elman.files` leaves in a folder if the process is killed; the next one removes it.
 _TEMPORARY = re.compile(r"\..+\.(partial|partial-old|lock)")
 
@@ -48,7 +48,7 @@ RUN = FolderKind(
     "elman run",
     frozenset({CONFIG, EPOCHS}),
     frozenset({METRICS, TIMES, "predictions.csv", "report.html", "plots", "model"})
-    | {"evaluations", "explanations", UNFINISHED, CHECKPOINTS},
+    | {"evaluations", "explanations", EXPORTS, UNFINISHED, CHECKPOINTS},
 )
 EVALUATION = FolderKind(
     "evaluation",

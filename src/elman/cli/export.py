@@ -1,0 +1,50 @@
+"""`elman export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from elman.cli.options import Choice, model_argument
+from elman.cli.signals import uninterrupted, when_ended
+from elman.cli.streams import output_is_secondary
+from elman.export import FORMATS, ExportOptions, refuse_options
+
+_TITLES = "; ".join(f"{name}: {kind.title}" for name, kind in FORMATS.items())
+_OUTPUTS = " or ".join(kind.output for kind in FORMATS.values())
+
+
+@click.command("export")
+@model_argument
+@click.option("--to", required=True, type=Choice(list(FORMATS)), help=f"Format. {_TITLES}.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help=f"Where to write. [default: MODEL/exports/{_OUTPUTS}; here if MODEL is no run folder]",
+)
+@click.option(
+    "--data",
+    metavar="FILE",
+    help="Compare the exported model with elman on the sequences of this file too; a built-in task "
+    "stands for its test split.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def command(model: Path, to: str, out: Path | None, data: str | None, overwrite: bool) -> None:
+    """Write MODEL, a run or model folder, for programs without elman.
+
+    The exported model is compared with elman on sequences of 1 to 1,000 steps. If an answer
+    differs by more than 1e-5, nothing is written.
+    """
+    output_is_secondary()
+    options = ExportOptions(overwrite)
+    refuse_options(to, options)
+    with uninterrupted():
+        from elman.runs.evaluation import export
+
+    report, notes = export(model, to, out, options, data)
+    when_ended(lambda: f"after the export was written to {report.files[0][0]}")
+    click.echo(f"{report}")
+    for note in notes:
+        click.echo(note)

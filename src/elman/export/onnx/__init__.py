@@ -1,0 +1,191 @@
+"""A fitted estimator as one ONNX file, from raw numbers or ids to probabilities or values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from elman.errors import ExportError
+from elman.estimators import EncodedSequences, Estimator
+from elman.export.onnx.graph import Graph
+from elman.export.onnx.inputs import Weights, read_inputs
+from elman.export.onnx.metadata import describe
+from elman.export.onnx.network import add_answers, add_network
+from elman.export.parity import Answer, Parity, check, compare, sample_sequences
+from elman.models.model import FIRST_TOKEN, UNKNOWN, SequenceModel, native_fallback_reason
+from elman.ops.cells import KERNELS
+
+MOST_BYTES = 2**31 - 2**20  # a file of protocol buffers holds 2 GiB; the rest is for the nodes
+_BATCH = 64  # sequences per batch of a user's own, in the comparison
+
+Feeds = dict[str, NDArray[Any]]
+
+
+def make_file(estimator: Estimator, sequences: EncodedSequences | None) -> tuple[bytes, Parity]:
+    """Return the ONNX file of a fitted estimator, which was compared with it in onnxruntime.
+
+    Args:
+        sequences: sequences to compare in addition to random ones.
+    Raises: ExportError if the network has no form in ONNX, or the answers differ.
+    """
+    model = build(estimator)
+    content: bytes = model.SerializeToString()
+    return content, compare_in_runtime(estimator, content, sequences)
+
+
+def build(estimator: Estimator) -> Any:
+    """Return a fitted estimator as an `onnx.ModelProto`.
+
+    Raises: ExportError if the network has no form in ONNX.
+    """
+    refuse_other_networks(estimator.model_)
+    config, target = estimator.model_.config, estimator.target_
+    weights = read_weights(estimator.model_)
+    graph = Graph()
+    values = read_inputs(graph, estimator.encoder_, config, weights)
+    logits = add_network(graph, config, weights, values)
+    add_answers(graph, target, logits, values, per_step=config.per_step)
+    return graph.model("elman", describe(estimator))
+
+
+def refuse_other_networks(model: SequenceModel) -> None:
+    """Raise ExportError unless the network's settings say all that it computes."""
+    cell = model.config.cell_definition
+    if KERNELS.get(cell.kernel) is not cell:
+        names = ", ".join(dict.fromkeys(known.name for known in KERNELS.values()))
+        raise ExportError(
+            f"cell {cell.name!r} is a cell of your own, and ONNX has operators for {names} only. "
+            "Train with one of them to export the network"
+        )
+    reason = native_fallback_reason(model, model.config)
+    if type(model) is not SequenceModel:
+        reason = f"{type(model).__name__} is a subclass of SequenceModel"
+    if reason:
+        raise ExportError(
+            f"the network was changed after its training, and an export would leave that out: "
+            f"{reason}. Export the estimator as it was trained"
+        )
+    size = sum(4 * parameter.numel() for parameter in model.parameters())
+    if size > MOST_BYTES:
+        raise ExportError(
+            f"the weights take {size:,} bytes, and one ONNX file holds {MOST_BYTES:,}. Train a "
+            "smaller network: lower hidden_size, num_layers or embedding_size"
+        )
+
+
+def read_weights(model: SequenceModel) -> Weights:
+    """Return the weights of a network by name, float32."""
+    return {k: v.detach().cpu().float().numpy() for k, v in model.state_dict().items()}
+
+
+def compare_in_runtime(
+    estimator: Estimator, content: bytes, sequences: EncodedSequences | None
+) -> Parity:
+    """Compare an ONNX file with elman in onnxruntime; return the largest difference.
+
+    Every sequence is asked alone, and in batches of unequal lengths whose padding is NaN or an
+    invalid id.
+
+    Raises: ExportError if the difference is too large.
+    """
+    sample = sample_sequences(estimator)
+    whole = np.arange(len(sample))
+    found = [
+        compare(estimator, sample, answer_of(estimator, content, batches))
+        for batches in ([whole], np.split(whole, len(whole)))
+    ]
+    if sequences is not None and len(sequences):
+        every = np.arange(len(sequences))
+        batches = np.split(every, range(_BATCH, len(sequences), _BATCH))
+        found.append(compare(estimator, sequences, answer_of(estimator, content, batches)))
+    worst = max(found, key=lambda parity: parity.difference)
+    # The random sequences count once, although they are asked in two ways.
+    return check(
+        dataclasses.replace(
+            worst,
+            sequences=sum(parity.sequences for parity in found[1:]),
+            steps=sum(parity.steps for parity in found[1:]),
+            longest=max(parity.longest for parity in found),
+        )
+    )
+
+
+def answer_of(estimator: Estimator, content: bytes, batches: Sequence[NDArray[np.int64]]) -> Answer:
+    """Return a function that asks an ONNX file in onnxruntime.
+
+    Args:
+        batches: indices of the sequences of each batch.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: it warns of nodes that it replaces by constants
+    options.intra_op_num_threads = estimator.threads if isinstance(estimator.threads, int) else 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def answer(encoded: EncodedSequences) -> NDArray[np.float64]:
+        per_step, steps = estimator.per_step, encoded.steps
+        count = len(steps.values) if per_step else len(steps)
+        answers = np.full((count, estimator.target_.num_outputs), np.nan)
+        for index in batches:
+            feeds = make_feeds(encoded.take(index))
+            (outputs,) = session.run(None, feeds)
+            if not per_step:
+                answers[index] = outputs
+                continue
+            for row, sequence in enumerate(index):
+                own = slice(int(steps.offsets[sequence]), int(steps.offsets[sequence + 1]))
+                length = own.stop - own.start
+                answers[own] = outputs[row, :length]
+                if outputs[row, length:].any():
+                    raise ExportError("the exported model answers past the end of a sequence")
+        return answers
+
+    return answer
+
+
+def make_feeds(encoded: EncodedSequences) -> Feeds:
+    """Return sequences as the inputs of the graph; padding is NaN, or -1 for ids."""
+    encoder, steps, lengths = encoded.encoder, encoded.steps, encoded.steps.lengths
+    feeds: Feeds = {"lengths": lengths}
+    if encoder.vocabulary_size:
+        feeds["tokens"] = _pad(encoded.inputs.values, lengths, -1)
+    else:
+        count = encoder.input_size  # the codes follow the numbers and masks
+        if len(encoder.mean):
+            columns = [c for c in range(encoder.channels) if c not in encoder.categories]
+            numbers = np.array(steps.values[:, columns], dtype=np.float64)
+            feeds["x"] = _pad(numbers, lengths, np.nan)
+        if encoder.categories:
+            codes = encoded.inputs.values[:, count:].astype(np.int64)
+            feeds["codes"] = _pad(codes, lengths, -1)
+    if encoder.static is not None and encoded.static is not None:
+        if len(encoder.static.mean):
+            feeds["static"] = encoded.static.numbers
+        if encoder.static.categories:
+            feeds["static_codes"] = _static_codes(encoded)
+    return feeds
+
+
+def _static_codes(encoded: EncodedSequences) -> NDArray[np.int64]:
+    """Return the codes of the static features that are categories, (n, k)."""
+    assert encoded.static is not None
+    assert encoded.encoder.static is not None
+    columns = []
+    for column, known in zip(
+        encoded.static.categories.T, encoded.encoder.static.categories, strict=True
+    ):
+        codes = {name: k for k, name in enumerate(known, FIRST_TOKEN)}
+        columns.append([codes.get(name, UNKNOWN) for name in column])
+    return np.array(columns, dtype=np.int64).T.reshape(len(encoded), -1)
+
+
+def _pad(values: NDArray[Any], lengths: NDArray[np.int64], padding: float) -> NDArray[Any]:
+    """Return flat steps (N, ...) as (n, T, ...), with `padding` past each end."""
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    out = np.full((*mask.shape, *values.shape[1:]), padding, dtype=values.dtype)
+    out[mask] = values
+    return out
