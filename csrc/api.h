@@ -197,6 +197,23 @@ struct NetworkChunk {
     T* scratch = nullptr;                 // network_scratch elements
 };
 
+// One step of some rows of a stream: see step.h. Its weights are those of a NetworkChunk, and its
+// state has a row for each sequence of the stream.
+template <class T>
+struct StepChunk {
+    const NetworkChunk<T>* weights;       // net, embeddings, layers, output, output_bias
+    Index rows;                           // that take a step
+    const Index* row;                     // (rows): their places in the state
+    const Index* state_offset;            // (rows): row * layers * H
+    const T* x;                           // (rows, numbers)
+    const std::int64_t* tokens;           // (rows, table_count), in the tables' ranges
+    T *h, *c;                             // in and out: (B, layers, H); c null where there is none
+    T* pooled;                            // in and out: (B, H), the sum or maximum over the steps
+    const std::int64_t* steps;            // (B), with this one
+    T* logits;                            // out: (rows, K)
+    T* scratch;                           // step_scratch elements
+};
+
 // One instruction set's functions for one element type.
 template <class T>
 struct Kernels {
@@ -222,6 +239,8 @@ struct Kernels {
     Index (*network_scratch)(const NetworkChunk<T>&);
     // Gradients: those of all layers and directions in order, then the output's.
     void (*network)(const NetworkChunk<T>&);
+    Index (*step_scratch)(const StepChunk<T>&);
+    void (*step)(const StepChunk<T>&);
 };
 
 struct InstructionSet {

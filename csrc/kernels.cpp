@@ -6,6 +6,7 @@
 // looks for such symbols.
 #include "network.h"
 #include "pack.h"
+#include "step.h"
 #include "dispatch.h"
 
 namespace elman::ELMAN_ISA {
@@ -44,6 +45,8 @@ Kernels<T> make_kernels() {
     k.unpack_output = unpack_output<T>;
     k.network_scratch = network_scratch<T>;
     k.network = run_network_chunk<T>;
+    k.step_scratch = step_scratch<T>;
+    k.step = run_step<T>;
     return k;
 }
 

@@ -1,5 +1,5 @@
-// elman._core: the kernels as Python sees them. With tensors.h, the only file that depends on
-// Python.
+// elman._core: the kernels as Python sees them. With tensors.h and step_module.h, the only file that
+// depends on Python.
 //
 // Tensors come as addresses and strides (in elements, not bytes); shapes, dtypes, devices and
 // lifetimes are checked by the callers, elman.ops and elman.models. Address 0 means that there is
@@ -23,6 +23,7 @@
 #include "layer_call.h"
 #include "memory.h"
 #include "network_call.h"
+#include "step_module.h"
 #include "tensors.h"
 
 namespace nb = nanobind;
@@ -445,4 +446,5 @@ NB_MODULE(_core, m) {
     bind_tensors(m);
     bind_layer(m);
     bind_network(m);
+    bind_step<PyNetwork>(m);
 }

@@ -11,6 +11,7 @@
 #include "loss.h"
 #include "output.h"
 #include "readout.h"
+#include "step.h"
 
 namespace elman::ELMAN_ISA {
 
@@ -184,14 +185,9 @@ class NetworkRun {
         const std::int64_t* token = call_.tokens;
         T* to = m_.embedded;
         for (Index t = 0; t < chunk_.steps; ++t) {
-            for (Index r = 0; r < chunk_.active[t]; ++r) {
-                if (numbers) copy(numbers, call_.x.at(t, r), to);
-                to += numbers;
-                for (Index k = 0; k < net_.table_count; ++k, ++token) {
-                    const Index width = net_.tables[k].width;
-                    copy(width, call_.embeddings[k] + *token * width, to);
-                    to += width;
-                }
+            for (Index r = 0; r < chunk_.active[t]; ++r, token += net_.table_count) {
+                const T* const x = numbers ? call_.x.at(t, r) : nullptr;
+                to = embed_step(net_, numbers, call_.embeddings, x, token, to);
             }
         }
         drop_embedded(m_.embedded);

@@ -12,9 +12,7 @@
 #include "work.h"
 
 namespace elman {
-namespace {
 
-// Multiplications and additions of one step of one row, forward.
 double step_work(const Network& net) {
     double work = 0;
     for (Index l = 0; l < net.layers; ++l) {
@@ -23,57 +21,65 @@ double step_work(const Network& net) {
     return work;
 }
 
-// Packed weights of all layers and the output.
-template <class T>
-std::vector<PackedWeights<T>> pack(const NetworkCall<T>& b, bool backward, NetworkChunk<T>* call) {
-    const Kernels<T>& kernels = active_kernels<T>();
-    const Network& net = b.net;
-    const auto products = [&](Index l) {
-        return Products{true, backward, backward && (l > 0 || net.table_count > 0)};
-    };
-    Index size = kernels.output_size(net.K, net.width(), backward);
-    for (Index l = 0; l < net.layers; ++l) {
-        size += net.directions * kernels.packed_size(net.layer(l, 0), products(l));
-    }
-    T* into = workspace().weights.elements<T>(size);
-    std::vector<PackedWeights<T>> packed;
-    const T* const* p = b.parameters.data();
-    call->embeddings = p;
-    p += net.table_count;
-    for (Index l = 0; l < net.layers; ++l) {
-        for (Index d = 0; d < net.directions; ++d, p += 4) {
-            const Layer layer = net.layer(l, d);
-            packed.push_back(kernels.pack(layer, {p[0], p[1], p[2], p[3]}, products(l), into));
-            into += kernels.packed_size(layer, products(l));
-        }
-    }
-    kernels.pack_output(net.K, net.width(), p[0], p[1], backward, into, call);
-    return packed;
+// Of layer l. The first one's input needs a gradient only where embeddings do.
+static Products products(const Network& net, bool backward, Index l) {
+    return {true, backward, backward && (l > 0 || net.table_count > 0)};
 }
 
-void check_lengths(const Batch& batch) {
-    for (Index r = 0; r < batch.rows(); ++r) {
-        if (batch.length(r) < 1) throw std::out_of_range("lengths: got 0, expected at least 1");
+template <class T>
+Index packed_size(const Network& net, bool backward) {
+    const Kernels<T>& kernels = active_kernels<T>();
+    Index size = kernels.output_size(net.K, net.width(), backward);
+    for (Index l = 0; l < net.layers; ++l) {
+        size += net.directions * kernels.packed_size(net.layer(l, 0), products(net, backward, l));
     }
+    return size;
+}
+
+template <class T>
+std::vector<PackedWeights<T>> pack(const Network& net, const T* const* p, bool backward, T* into,
+                                   NetworkChunk<T>* chunk) {
+    const Kernels<T>& kernels = active_kernels<T>();
+    std::vector<PackedWeights<T>> packed;
+    chunk->embeddings = p;
+    p += net.table_count;
+    for (Index l = 0; l < net.layers; ++l) {
+        const Products needed = products(net, backward, l);
+        for (Index d = 0; d < net.directions; ++d, p += 4) {
+            const Layer layer = net.layer(l, d);
+            packed.push_back(kernels.pack(layer, {p[0], p[1], p[2], p[3]}, needed, into));
+            into += kernels.packed_size(layer, needed);
+        }
+    }
+    kernels.pack_output(net.K, net.width(), p[0], p[1], backward, into, chunk);
+    return packed;
 }
 
 // A whole number as one, anything else as it is.
 template <class N>
-std::string text(N value) {
+static std::string text(N value) {
     return value == std::floor(value) && std::fabs(double(value)) < 1e15
                ? std::to_string(std::int64_t(value))
                : std::to_string(value);
 }
 
-// The token that `value` is, or the code in a column; fractions are cut off, as by Tensor.long().
+// Fractions are cut off, as by Tensor.long().
 template <class N>
-std::int64_t checked(N value, const Table& table, Index column = -1) {
+std::int64_t checked_token(N value, const Table& table, Index column) {
     if (value > N(-1) && value < N(table.size)) return std::int64_t(value);
     throw std::out_of_range(
         (column < 0 ? "x: got token " + text(value)
                     : "x: got category code " + text(value) + " in column " +
                           std::to_string(column)) +
         ", expected 0 to " + std::to_string(table.size - 1));
+}
+
+namespace {
+
+void check_lengths(const Batch& batch) {
+    for (Index r = 0; r < batch.rows(); ++r) {
+        if (batch.length(r) < 1) throw std::out_of_range("lengths: got 0, expected at least 1");
+    }
 }
 
 // Every valid step's tokens (N, table_count), as the chunks are packed. Here and not in Python: a
@@ -88,12 +94,12 @@ void read_tokens(const NetworkCall<T>& b, const Batch& batch, std::int64_t* into
         for (Index t = 0; t < chunk.steps; ++t) {
             for (Index r = 0; r < chunk.active[t]; ++r) {
                 if (b.tokens.data) {
-                    *into++ = checked(*b.tokens.at(t, row[r]), net.tables[0]);
+                    *into++ = checked_token(*b.tokens.at(t, row[r]), net.tables[0]);
                     continue;
                 }
                 const T* const step = b.x.at(t, row[r]);
                 for (Index k = 0; k < net.table_count; ++k) {
-                    *into++ = checked(step[numbers + k], net.tables[k], numbers + k);
+                    *into++ = checked_token(step[numbers + k], net.tables[k], numbers + k);
                 }
             }
         }
@@ -221,7 +227,9 @@ double run_network(const NetworkCall<T>& b) {
         read_tokens(b, batch, tokens);
     }
     NetworkChunk<T> shared;
-    const std::vector<PackedWeights<T>> packed = pack(b, train, &shared);
+    const std::vector<PackedWeights<T>> packed =
+        pack(net, b.parameters.data(), train,
+             workspace().weights.elements<T>(packed_size<T>(net, train)), &shared);
     shared.net = net;
     shared.layers = packed.data();
     shared.keep = b.keep;
@@ -285,9 +293,15 @@ double norm(const T* x, Index n) {
     return std::sqrt(total);
 }
 
-template double run_network<float>(const NetworkCall<float>&);
-template double run_network<double>(const NetworkCall<double>&);
-template double norm<float>(const float*, Index);
-template double norm<double>(const double*, Index);
+#define ELMAN_INSTANTIATE(T)                                                                  \
+    template Index packed_size<T>(const Network&, bool);                                      \
+    template std::vector<PackedWeights<T>> pack<T>(const Network&, const T* const*, bool, T*, \
+                                                   NetworkChunk<T>*);                         \
+    template std::int64_t checked_token<T>(T, const Table&, Index);                           \
+    template double run_network<T>(const NetworkCall<T>&);                                    \
+    template double norm<T>(const T*, Index);
+ELMAN_INSTANTIATE(float)
+ELMAN_INSTANTIATE(double)
+template std::int64_t checked_token<std::int64_t>(std::int64_t, const Table&, Index);
 
 }  // namespace elman

@@ -32,6 +32,21 @@ struct NetworkCall {
     T smoothing = 0;
 };
 
+// Elements of the packed weights of all layers and the output, and those weights: in `into`, as the
+// chunk's pointers have them; the layers' are returned, in the order of the parameters.
+template <class T>
+Index packed_size(const Network& net, bool backward);
+template <class T>
+std::vector<PackedWeights<T>> pack(const Network& net, const T* const* parameters, bool backward,
+                                   T* into, NetworkChunk<T>* chunk);
+
+// The token that `value` is, or the code in column `column`. Raises std::out_of_range.
+template <class N>
+std::int64_t checked_token(N value, const Table& table, Index column = -1);
+
+// Multiplications and additions of one step of one row, forward.
+double step_work(const Network& net);
+
 // The mean loss, as torch.nn.functional.cross_entropy or mse_loss; 0 if forward only.
 // Raises std::out_of_range for a token, code or class that the network does not have.
 template <class T>

@@ -35,20 +35,25 @@ inline Index row_length(const Chunk& chunk, Index r) {
     return low;
 }
 
-// readout (rows, W) = the mean, or the maximum, of y (N, W) over each row's own steps. NaN wins the
-// maximum, as in torch: a fault in one state must not disappear.
+// Add a step's states y (n) to the sum of those before it, or take the maximum. NaN wins the maximum,
+// as in torch: a fault in one state must not disappear.
+template <class T>
+ELMAN_INLINE void pool_step(bool maximum, Index n, const T* y, T* pooled) {
+    for (Index i = 0; i < n; ++i) {
+        if (maximum) {
+            pooled[i] = y[i] > pooled[i] || y[i] != y[i] ? y[i] : pooled[i];
+        } else {
+            pooled[i] += y[i];
+        }
+    }
+}
+
+// readout (rows, W) = the mean, or the maximum, of y (N, W) over each row's own steps.
 template <class T>
 void pool(const Chunk& chunk, bool maximum, Index W, const T* y, T* readout) {
     for (Index i = 0; i < chunk.rows * W; ++i) readout[i] = maximum ? T(-__builtin_inf()) : T(0);
     for (Index t = 0; t < chunk.steps; ++t) {
-        const T* from = y + chunk.offset[t] * W;
-        for (Index i = 0; i < chunk.active[t] * W; ++i) {
-            if (maximum) {
-                readout[i] = from[i] > readout[i] || from[i] != from[i] ? from[i] : readout[i];
-            } else {
-                readout[i] += from[i];
-            }
-        }
+        pool_step(maximum, chunk.active[t] * W, y + chunk.offset[t] * W, readout);
     }
     if (maximum) return;
     for (Index r = 0; r < chunk.rows; ++r) {

@@ -4,6 +4,7 @@
 #include "check.h"
 #include "layer_tests.h"
 #include "network_call.h"
+#include "step_call.h"
 
 namespace elman::tests {
 
@@ -125,6 +126,54 @@ class NetworkProblem {
             }
         }
         CHECK(slopes.error() < tolerance<T>);
+    }
+
+    // After `run`, forward only: one step at a time, the rows in any order, and the same bits.
+    void compare_steps(int threads) {
+        const Network& net = c_.net;
+        std::vector<const T*> parameters;
+        for (const Tensor<T>& p : parameters_) parameters.push_back(p.data());
+        const Stepper<T> stepper(net, parameters);
+        for (Tensor<T>& p : parameters_) {  // it has its own copy
+            if (p) std::fill(p.data(), p.data() + p.steps * p.rows * p.width, nothing<T>());
+        }
+        const auto zeros = [&](Index width, T value) {
+            Tensor<T> t(1, c_.B, width);
+            std::fill(t.data(), t.data() + c_.B * width, value);
+            return t;
+        };
+        const bool maximum = net.readout == Readout::max;
+        Tensor<T> h = zeros(net.layers * net.H, 0), c = zeros(net.layers * net.H, 0);
+        Tensor<T> pooled = zeros(net.H, maximum ? -std::numeric_limits<T>::infinity() : T(0));
+        std::vector<std::int64_t> steps(c_.B, 0);
+        StepState<T> state{c_.B, h.data(), net.cell == Cell::lstm ? c.data() : nullptr,
+                           maximum || net.readout == Readout::mean ? pooled.data() : nullptr,
+                           steps.data()};
+        bool same = true;
+        for (Index t = 0; t < c_.T; ++t) {
+            std::vector<std::int64_t> rows;
+            for (Index r = c_.B - 1; r >= 0; --r) {
+                if (t < length(r)) rows.push_back(r);
+            }
+            const Index count = Index(rows.size());
+            if (!count) break;
+            Tensor<T> x, out(1, count, net.K);
+            Tensor<std::int64_t> ids;
+            if (tokens_) ids = Tensor<std::int64_t>(1, count, 1);
+            else x = Tensor<T>(1, count, x_.width);
+            for (Index i = 0; i < count; ++i) {
+                if (tokens_) ids.at(0, i, 0) = tokens_.at(t, rows[i], 0);
+                for (Index k = 0; k < x.width; ++k) x.at(0, i, k) = x_.at(t, rows[i], k);
+            }
+            stepper.step({count, rows.data()}, x.data(), ids.data(), state, out.data(), threads);
+            for (Index i = 0; i < count; ++i) {
+                if (!net.every() && t + 1 < length(rows[i])) continue;
+                const T* const whole = &logits.at(net.every() ? t : 0, rows[i], 0);
+                same = same && std::memcmp(whole, &out.at(0, i, 0), net.K * sizeof(T)) == 0;
+            }
+        }
+        CHECK(same);
+        for (Index r = 0; r < c_.B; ++r) CHECK(steps[r] == length(r));
     }
 
     // The naive gradients against finite differences.
@@ -327,6 +376,7 @@ void test_networks(int count) {
                 p.compare(p.run(1 + seed % 3, true));
                 only.run(1 + seed % 2, false);
                 CHECK(only.logits.same_bits(p.logits));
+                if (c.net.directions == 1 && !c.dropout) only.compare_steps(1 + seed % 3);
             }
         }
     }

@@ -136,5 +136,44 @@ class Network:
     ) -> float:
         """Compute the logits and the gradients of all parameters; returns the mean loss."""
 
+class Stepper:
+    """A network of one direction, one step at a time, with a copy of its weights."""
+
+    def __init__(self, network: Network, parameters: Sequence[int]) -> None: ...
+    def step(
+        self,
+        *,
+        count: int,
+        rows: int,
+        x: int,
+        state: tuple[int, int, int, int, int, int],
+        logits: int,
+        threads: int,
+    ) -> None:
+        """Take one step of `count` rows: those at the address `rows`, or all if it is 0.
+
+        Args: state is B and the addresses of h, c, pooled, steps and, for `Stream`, last.
+        """
+
+class Stream:
+    """A stepper of raw inputs, whose outputs are probabilities or values, with its state."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        mean: Sequence[float],
+        scale: Sequence[float],
+        fill: Sequence[float],
+        outputs: str,
+        output_mean: Sequence[float],
+        output_scale: Sequence[float],
+        state: tuple[int, int, int, int, int, int],
+    ) -> None: ...
+    def step(self, x: object, to: object, rows: object | None, count: int, threads: int) -> bool:
+        """Take one step of `count` rows, written to `to`; False for a refused gap or number."""
+
+def probabilities(logits: int, is_double: bool, outputs: str, rows: int, K: int, to: int) -> None:
+    """Write the probabilities of contiguous logits, (rows, K), as float64."""
+
 def norm(x: int, n: int, is_double: bool) -> float:
     """Euclidean norm of n numbers, summed in the same order for any number of threads."""

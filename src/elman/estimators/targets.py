@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,6 +32,7 @@ from elman.estimators.labels import (
 )
 from elman.estimators.weights import class_weights, label_weights
 from elman.evaluate import Report, evaluate, evaluate_labels, evaluate_values
+from elman.ops.native import probabilities
 from elman.tasks import TASKS, OutputName
 from elman.untrusted import read_as
 
@@ -163,7 +163,7 @@ class ClassTarget(LabelTarget):
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
         """Convert logits, (..., K), to probabilities."""
-        return torch.softmax(outputs.double(), -1)
+        return probabilities(outputs, "softmax")
 
     def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
         """Compare probabilities, (m, K), with the labels; see `elman.evaluate.evaluate`."""
@@ -230,10 +230,7 @@ class MultilabelTarget(LabelTarget):
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
         """Convert logits, (n, K), to the probability of each label."""
-        # Not torch.sigmoid, whose last bit depends on the position of a number in memory: a
-        # sequence must get bitwise equal probabilities in any batch.
-        both = torch.stack([torch.zeros_like(outputs), outputs], -1)
-        return torch.softmax(both.double(), -1)[..., 1]
+        return probabilities(outputs, "sigmoid")
 
     def evaluate(self, labels: Labels, predictions: Floats, **options: Any) -> Report:
         """Compare probabilities, (m, K), with the labels; see `elman.evaluate.evaluate_labels`."""

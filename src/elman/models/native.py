@@ -222,7 +222,7 @@ class NativeModel:
                 threads=count_threads(),
             )
         except (IndexError, MemoryError) as error:
-            raise _convert_error(error, x) from None
+            raise convert_error(error, x) from None
         return out
 
     def loss_and_gradients(
@@ -295,8 +295,14 @@ class NativeModel:
                 smoothing=label_smoothing,
             )
         except (IndexError, MemoryError) as error:
-            raise _convert_error(error, x) from None
+            raise convert_error(error, x) from None
         return loss, out
+
+    def stepper(self, weights: Sequence[Tensor]) -> _core.Stepper:
+        """Return what runs this model one step at a time, with a copy of the weights."""
+        weights = self._read_weights(weights)
+        network = _core.Network(*self._network)
+        return _core.Stepper(network, [weight.data_ptr() for weight in weights])
 
     def _read_weights(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
         """Check the weights, and return them in the layout that the call reads."""
@@ -360,7 +366,10 @@ def _locate(tensor: Tensor, steps: bool) -> _Strided:
     return tensor.data_ptr(), strides[1] if steps else 0, strides[0]
 
 
-def _convert_error(error: Exception, x: Tensor) -> ElmanError:
+_BAD_VALUES = ("x: got token", "x: got category", "target")
+
+
+def convert_error(error: Exception, x: Tensor) -> ElmanError:
     """Convert the kernels' error for a length, token, code or class into an elman error.
 
     csrc/network_call.cpp writes the whole message, because it knows the row and the value.
@@ -371,4 +380,4 @@ def _convert_error(error: Exception, x: Tensor) -> ElmanError:
             " Use fewer sequences at once (--batch-size, batch_size), or shorter ones"
         )
     text = str(error)
-    return ShapeError(text) if text.startswith("lengths") else DataError(text)
+    return DataError(text) if text.startswith(_BAD_VALUES) else ShapeError(text)

@@ -12,13 +12,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from elman import _core
 from elman.errors import ShapeError
-from elman.ops.checks import HAS_C, check_lengths, read_layer, read_results, reserve_size, sizes
+from elman.ops.checks import (
+    HAS_C,
+    check_lengths,
+    read_layer,
+    read_results,
+    read_tensor,
+    reserve_size,
+    sizes,
+)
 
 # Threads of the kernels where torch's own must be limited to one; None means as many as torch's.
 KERNEL_THREADS: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
@@ -87,6 +96,23 @@ def _call(
         # At most: a call of little work stays on one, and the bits are the same for any number.
         threads=count_threads(),
     )
+
+
+def probabilities(logits: Tensor, outputs: Literal["softmax", "sigmoid"]) -> Tensor:
+    """Probabilities of logits, (..., K), as float64: over the K classes, or of each label alone.
+
+    A row's bits depend on nothing but the row. Those of torch's functions depend on the place of a
+    number in memory and on the instruction set that torch has been compiled for, so that a stream,
+    which computes one row at a time, could not repeat them.
+    """
+    if logits.dtype not in (torch.float32, torch.float64) or not logits.is_cpu:
+        logits = logits.to("cpu", torch.float64)  # exact
+    logits = read_tensor("logits", logits.detach(), tuple(logits.shape), logits.dtype)
+    result = torch.empty(logits.shape, dtype=torch.float64)
+    rows, size = logits.shape[:-1].numel(), logits.shape[-1]
+    is_double = logits.dtype is torch.float64
+    _core.probabilities(logits.data_ptr(), is_double, outputs, rows, size, result.data_ptr())
+    return result
 
 
 # What torch's and the kernels' allocations raise.
