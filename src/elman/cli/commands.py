@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate it and plot the results.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
+    "serve": "Answer requests for predictions over HTTP.",
     "export": "Write a trained model for programs without elman: ONNX.",
     "explain": "Explain a trained network's prediction for one sequence.",
     "data": "Describe a data file, how it is read, and what is wrong with it.",

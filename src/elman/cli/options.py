@@ -10,7 +10,7 @@ import click
 
 from elman.errors import nearest
 from elman.formats import FILLS
-from elman.setting_list import Setting, list_settings
+from elman.setting_list import Setting, list_fields, list_settings
 from elman.settings import READING_SETTINGS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +55,18 @@ def setting_options(function: F) -> F:
         if setting.name != "data":  # the argument of the command
             function = _flag(setting, setting.default_text)(function)
     return function
+
+
+def field_options(owner: type[Any], without: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Return a decorator that adds a flag for every field of a dataclass but `without`."""
+
+    def add(function: F) -> F:
+        for setting in reversed(list_fields("", owner)):
+            if setting.name not in without:
+                function = _flag(setting, setting.default_text)(function)
+        return function
+
+    return add
 
 
 def reading_options(function: F) -> F:

@@ -41,6 +41,8 @@ class Signals:
         received: number of the first signal; None before.
         describe: returns where the command was and how to go on, such as "in epoch 3 of 30. To
             continue: elman train --resume runs/first". Also called from another thread.
+        stop: called at the first signal in place of raising, if there is one; see `passed_to`.
+        pipe: where the numbers of signals are written for `watch`.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,8 @@ class Signals:
         self.describe: Callable[[], str] = lambda: NOTHING_WRITTEN
         self.deferred = 0
         self.over = False
+        self.stop: Callable[[], None] | None = None
+        self.pipe: int | None = None
         self._said = threading.Lock()
 
     @property
@@ -59,7 +63,11 @@ class Signals:
         """Raise for the first signal; further ones must not disturb what that began."""
         if self.received is None and not self.over:
             self.received = number
-            if not self.deferred:
+            if self.stop is not None:
+                if self.pipe is not None:  # an event loop has put its own pipe in place of ours
+                    os.write(self.pipe, bytes([number]))
+                self.stop()
+            elif not self.deferred:
                 self.raise_received()
 
     def raise_received(self) -> None:
@@ -171,6 +179,7 @@ def handled() -> Iterator[Signals]:
         signal.signal(number, state.handle)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    state.pipe = writing
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watching = threading.Thread(target=state.watch, args=(reading,), daemon=True)
     watching.start()
@@ -179,6 +188,7 @@ def handled() -> Iterator[Signals]:
         yield state
     finally:
         state.over = True  # the command has ended; a signal now must not turn it into a failure
+        state.pipe = None
         signal.set_wakeup_fd(wakeup)
         _current = outer
         os.write(writing, b"\0")
@@ -205,6 +215,26 @@ def uninterrupted() -> Iterator[None]:
         state.deferred -= 1
     if not state.deferred:
         state.raise_received()
+
+
+@contextmanager
+def passed_to(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first signal, and raise it at the end of the block.
+
+    For an event loop, which must not be interrupted in the middle of an answer.
+    """
+    state = _current
+    if state is None:
+        yield
+        return
+    state.stop = stop
+    if state.received is not None:
+        stop()
+    try:
+        yield
+    finally:
+        state.stop = None
+    state.raise_received()
 
 
 def begin() -> None:

@@ -221,7 +221,7 @@ class Batcher:
             return []
         try:
             together = [record for own in records.values() for record in own]
-            encoded = self._check_length(read_records(model, together))
+            encoded = self._check_length(model.reader.read_sequences(together))
             # A record may be cut into several windows; then only each request knows its own.
             if len(records) == 1 or len(encoded) == len(together):
                 return [(list(records), encoded)]
@@ -261,11 +261,6 @@ class Batcher:
                 future.set_exception(result)
             else:
                 future.set_result(result)
-
-
-def read_records(model: LoadedModel, records: list[Any]) -> EncodedSequences:
-    """Return records encoded."""
-    return model.estimator.encode(records)
 
 
 def _answer(

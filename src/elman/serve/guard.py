@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import ipaddress
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -108,9 +109,15 @@ class Guard:
             self._check(headers)
             body = await self._read_body(headers, receive)
         except RefusedError as refusal:
-            # The rest of the body is not read, so the connection cannot be used again.
+            if _has_body(headers) and b"expect" not in headers:
+                await _discard(receive, 4 * self._settings.max_body)
+            # What is left of the body is not read, so the connection cannot be used again.
             closing = [*refusal.headers, (b"connection", b"close")]
             await send_json(send, refusal.status, error_body(refusal.message), closing)
+            return
+        except asyncio.CancelledError:
+            body = error_body("the server is stopping. Try again later")
+            await send_json(send, 503, body, [(b"retry-after", b"5"), (b"connection", b"close")])
             return
         left: Message | None = {"type": "http.request", "body": body}
 
@@ -161,7 +168,7 @@ class Guard:
         """Return the whole body. Raises RefusedError if it is too large or arrives too slowly."""
         most = self._settings.max_body
         length = headers.get(b"content-length")
-        if length is None and b"transfer-encoding" not in headers:
+        if not _has_body(headers):
             return b""
         if length is not None and not length.isdigit():
             raise RefusedError(400, "Content-Length: expected a whole number")
@@ -185,6 +192,24 @@ class Guard:
             raise RefusedError(
                 408, f"the body did not arrive within {self._settings.timeout:g} s. Send it faster"
             ) from None
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"content-length" in headers or b"transfer-encoding" in headers
+
+
+async def _discard(receive: Receive, most: int) -> None:
+    """Read and drop the body of a refused request, for a second and up to `most` bytes.
+
+    A connection that is closed with bytes unread is reset, and the client may lose the answer.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _read_headers(scope: Scope) -> dict[bytes, bytes]:

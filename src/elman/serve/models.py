@@ -20,6 +20,7 @@ import numpy as np
 
 from elman.errors import ElmanError, ModelFileError
 from elman.estimators import Estimator, load
+from elman.estimators.records import RecordReader
 from elman.export.parity import sample_sequences
 from elman.files import MANIFEST
 from elman.guards import check_names
@@ -43,12 +44,17 @@ class LoadedModel:
         version: 12 hexadecimal digits that change with the weights and the configuration.
         estimator: the fitted estimator.
         loaded: when it was loaded, in seconds since 1970.
+        reader: reads records as its training file was read.
     """
 
     name: str
     version: str
     estimator: Estimator
     loaded: float = field(default_factory=time.time)
+    reader: RecordReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reader", RecordReader(self.estimator))  # it is frozen
 
 
 class ServedModel:

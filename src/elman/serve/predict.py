@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from elman.errors import DataError, ElmanError
+from elman.errors import DataError, ElmanError, RecordError
 from elman.runs.predictions import Predictions
 from elman.serve import Service
 from elman.serve.batching import Computed, OverloadError, Request, TooLongError
@@ -60,23 +60,19 @@ async def answer(service: Service, request: Request, send: Send) -> None:
 
 async def send_error(send: Send, error: Exception) -> None:
     """Send what is wrong with a request: 4xx with the message that the command prints."""
-    field: str | None = None
     if isinstance(error, RefusedError):
         await send_json(send, error.status, error_body(error.message), error.headers)
-        return
-    if isinstance(error, OverloadError):
+    elif isinstance(error, OverloadError):
         await send_json(send, 429, error_body(str(error)), [(b"retry-after", b"1")])
-        return
-    if not isinstance(error, ElmanError):
+    elif isinstance(error, TooLongError):
+        await send_json(send, 413, error_body(str(error)))
+    elif isinstance(error, ElmanError):
+        field = error.column if isinstance(error, DataError) else None
+        sequence = error.sequence if isinstance(error, RecordError) else None
+        body = error_body(str(error), None if field is None else str(field), sequence)
+        await send_json(send, 422, body)
+    else:
         raise error
-    if isinstance(error, DataError) and error.column is not None:
-        field = str(error.column)
-    status = 413 if isinstance(error, TooLongError) else 422
-    await send_json(
-        send,
-        status,
-        error_body(str(error), field, error.line if isinstance(error, DataError) else None),
-    )
 
 
 class Predict:
