@@ -30,15 +30,29 @@ _OUTPUTS = " or ".join(kind.output for kind in FORMATS.values())
     help="Compare the exported model with elman on the sequences of this file too; a built-in task "
     "stands for its test split.",
 )
+@click.option(
+    "--longest",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Compare on random sequences of at most this many steps, for a network that is not used "
+    "on longer ones. [default: 1000]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-def command(model: Path, to: str, out: Path | None, data: str | None, overwrite: bool) -> None:
+def command(
+    model: Path,
+    to: str,
+    out: Path | None,
+    data: str | None,
+    longest: int | None,
+    overwrite: bool,
+) -> None:
     """Write MODEL, a run or model folder, for programs without elman.
 
     The exported model is compared with elman on sequences of 1 to 1,000 steps. If an answer
     differs by more than 1e-5, nothing is written.
     """
     output_is_secondary()
-    options = ExportOptions(overwrite)
+    options = ExportOptions(overwrite, longest=longest)
     refuse_options(to, options)
     with uninterrupted():
         from elman.runs.evaluation import export

@@ -308,7 +308,9 @@ class SequenceEstimator(StreamingEstimator):
 
     def _predict_batch(self, x: Tensor, lengths: Tensor, *static: Tensor) -> Tensor:
         """Predict a padded batch, given lengths and features: (B, K) or (B, T, K), float64."""
-        return self.target_.transform_outputs(self.model_(x, lengths, *static))
+        weight = next(self.model_.parameters(), x)  # of model_.double(), for example
+        x, *rest = [t.to(weight.dtype) if t.is_floating_point() else t for t in (x, *static)]
+        return self.target_.transform_outputs(self.model_(x, lengths, *rest))
 
     def predict(self, X: Any, static: Any = None) -> Any:
         """Predict each sequence, or each step.

@@ -25,10 +25,12 @@ class ExportOptions:
     Args:
         overwrite: replace what is there.
         data: sequences to compare the exported model with elman on, in addition to random ones.
+        longest: most steps of the random sequences; None for 1,000.
     """
 
     overwrite: bool = False
     data: Dataset | None = None
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ class Format:
 
 
 def to_onnx(
-    estimator: Estimator, path: str | Path, *, overwrite: bool = False, sequences: Any = None
+    estimator: Estimator,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    sequences: Any = None,
+    longest: int | None = None,
 ) -> ExportReport:
     """Write a fitted estimator as one ONNX file, from raw numbers or ids to probabilities.
 
@@ -61,6 +68,8 @@ def to_onnx(
         path: the file to write; its folder is made if missing.
         overwrite: replace a file of that name.
         sequences: sequences to compare as well, in any form that `predict` accepts.
+        longest: most steps of the random sequences, for a network that is not used on longer ones
+            and amplifies rounding errors on them; None for 1,000.
     Raises: ExportError if the network has no form in ONNX, if the packages of `elman[onnx]` are
         missing, or if the answers differ; SettingsError if the file exists; WriteError.
     """
@@ -75,19 +84,25 @@ def to_onnx(
             "installed: pip install 'elman[onnx]'"
         ) from error
     encoded = None if sequences is None else estimator.encode(sequences)
-    content, parity = make_file(estimator, encoded)
+    content, parity = make_file(estimator, encoded, longest)
     files.make_folder(path.parent)
     files.write_file(path, content)
     return ExportReport("ONNX", ((path, len(content)),), parity)
 
 
 def _write_onnx(estimator: Estimator, path: Path, options: ExportOptions) -> ExportReport:
-    return to_onnx(estimator, path, overwrite=options.overwrite, sequences=options.data)
+    return to_onnx(
+        estimator,
+        path,
+        overwrite=options.overwrite,
+        sequences=options.data,
+        longest=options.longest,
+    )
 
 
 # By the name that `elman export --to` takes.
 FORMATS: dict[str, Format] = {
-    "onnx": Format("one ONNX file", "model.onnx", ("overwrite", "data"), _write_onnx),
+    "onnx": Format("one ONNX file", "model.onnx", ("overwrite", "data", "longest"), _write_onnx),
 }
 
 

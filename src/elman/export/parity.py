@@ -5,20 +5,24 @@ Dimensions: n sequences, N steps in all, C channels, K outputs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elman.data.dataset import Static
 from elman.data.ragged import Ragged, number_columns, to_objects
-from elman.errors import ExportError
+from elman.errors import ExportError, SettingsError
 from elman.estimators import EncodedSequences, Estimator
 from elman.estimators.encoder import Encoder
 from elman.estimators.static import StaticEncoder
+from elman.estimators.storage import evaluation_mode
+from elman.estimators.targets import Target
 
 LIMIT = 1e-5  # the largest accepted difference
 LENGTHS = (1, 2, 3, 1, 5, 9, 17, 33, 64, 100, 250, 999, 1000, 4)
@@ -42,6 +46,9 @@ class Parity:
         where: the sequence, step and output with the largest difference.
         exported, expected: the two answers there.
         is_probability: whether the answers are probabilities.
+        agreed: the longest length up to which all sequences are within the limit, 0 for none.
+        own: difference of elman's own answers to that sequence in float32 and in float64; None if
+            the exported model is within the limit.
     """
 
     difference: float
@@ -52,6 +59,8 @@ class Parity:
     exported: float
     expected: float
     is_probability: bool
+    agreed: int
+    own: float | None = None
 
     def __str__(self) -> str:
         what = "of probabilities" if self.is_probability else "in standard deviations of the target"
@@ -110,6 +119,15 @@ def sample_sequences(
     return encoded.with_static(_sample_static(encoder.static, len(steps), generator))
 
 
+def sample_lengths(longest: int | None) -> tuple[int, ...]:
+    """Return the lengths of random sequences: LENGTHS, or of those the ones up to `longest`."""
+    if longest is None:
+        return LENGTHS
+    if longest < 1:
+        raise SettingsError(f"longest: got {longest}, expected at least 1 step")
+    return (*(length for length in LENGTHS if length < longest), longest)
+
+
 def compare(estimator: Estimator, encoded: EncodedSequences, answer: Answer) -> Parity:
     """Compare an exported model's answers with those of the estimator.
 
@@ -125,25 +143,49 @@ def compare(estimator: Estimator, encoded: EncodedSequences, answer: Answer) -> 
             f"the exported model returns answers of shape {exported.shape}, expected "
             f"{expected.shape}"
         )
-    target = estimator.target_
-    difference = np.abs(exported - expected)
-    if target.unit is not None:
-        size = np.abs(expected - target.to_output_units(np.zeros(expected.shape)))
-        difference /= np.maximum(target.unit, size)
-    same = (exported == expected) | (np.isnan(exported) & np.isnan(expected))
-    # What is infinite or NaN on one side only differs by more than any limit.
-    difference = np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf))
-    row, column = np.unravel_index(int(difference.argmax()), difference.shape)
+    target, lengths = estimator.target_, encoded.steps.lengths
+    differences = _differences(target, exported, expected)
+    row, column = map(int, np.unravel_index(int(differences.argmax()), differences.shape))
+    owners = encoded.steps.owners if estimator.per_step else np.arange(len(encoded))
+    wrong = lengths[np.unique(owners[(differences > LIMIT).any(1)])]
+    agreed = lengths[lengths < wrong.min()] if len(wrong) else lengths
     return Parity(
-        float(difference[row, column]),
+        float(differences[row, column]),
         len(encoded),
         len(encoded.steps.values),
-        int(encoded.steps.lengths.max(initial=0)),
-        _describe_place(estimator, encoded, int(row), int(column)),
+        int(lengths.max(initial=0)),
+        _describe_place(estimator, encoded, row, column),
         float(exported[row, column]),
         float(expected[row, column]),
         target.unit is None,
+        int(agreed.max(initial=0)),
+        _own_difference(estimator, encoded.take(owners[[row]])) if len(wrong) else None,
     )
+
+
+def _differences(target: Target, exported: Floats, expected: Floats) -> Floats:
+    """Return the difference of each answer, (m, K), as `Parity` defines it."""
+    difference: Floats = np.abs(exported - expected)
+    if target.unit is not None:
+        size = np.abs(expected - target.to_output_units(np.zeros(expected.shape)))
+        difference = difference / np.maximum(target.unit, size)
+    # Where elman itself answers infinity or NaN, there is nothing to agree with.
+    return np.nan_to_num(difference, nan=np.inf)
+
+
+def _own_difference(estimator: Estimator, encoded: EncodedSequences) -> float:
+    """Return how much elman's own answers differ between float32 and float64."""
+    model, target, inputs = estimator.model_, estimator.target_, encoded.inputs
+    answers = []
+    with torch.no_grad(), evaluation_mode(model):
+        for network in (model, copy.deepcopy(model).double()):
+            tensors = [torch.from_numpy(inputs.values)[None], torch.from_numpy(inputs.lengths)]
+            tensors += [] if inputs.static is None else [torch.from_numpy(inputs.static)]
+            dtype = network.output.weight.dtype
+            tensors = [t.to(dtype) if t.is_floating_point() else t for t in tensors]
+            outputs = target.transform_outputs(network(*tensors)).numpy()
+            answers.append(target.to_output_units(outputs.reshape(-1, outputs.shape[-1])))
+    return float(_differences(target, *answers).max())
 
 
 def check(parity: Parity, limit: float = LIMIT) -> Parity:
@@ -153,10 +195,26 @@ def check(parity: Parity, limit: float = LIMIT) -> Parity:
     """
     if parity.difference <= limit:
         return parity
+    reason = ""
+    if not np.isfinite(parity.expected):
+        reason = "Elman's own answer overflows there"
+    elif parity.own is not None and parity.own > limit:
+        reason = (
+            f"Elman's own answer there changes by {parity.own:.1e} if it computes in float64: over "
+            "so many steps the network amplifies the rounding of its numbers, so no other program "
+            "can repeat its answers"
+        )
+    if reason and parity.agreed:
+        steps = "1 step" if parity.agreed == 1 else f"{parity.agreed:,} steps"
+        reason += (
+            f". They agree on sequences of up to {steps}. If the network is used on no longer "
+            f"ones, compare it on those alone: longest={parity.agreed}, in a command --longest "
+            f"{parity.agreed}"
+        )
     raise ExportError(
         f"the exported model does not answer as elman does, so nothing was written: {parity.where} "
         f"is {parity.exported:.9g} in the exported model and {parity.expected:.9g} in elman. The "
-        f"{parity}; the limit is {limit:g}"
+        f"{parity}; the limit is {limit:g}{'. ' if reason else ''}{reason}"
     )
 
 

@@ -16,7 +16,15 @@ from elman.export.onnx.graph import Graph
 from elman.export.onnx.inputs import Weights, read_inputs
 from elman.export.onnx.metadata import describe
 from elman.export.onnx.network import add_answers, add_network
-from elman.export.parity import Answer, Parity, check, compare, sample_sequences
+from elman.export.parity import (
+    LENGTHS,
+    Answer,
+    Parity,
+    check,
+    compare,
+    sample_lengths,
+    sample_sequences,
+)
 from elman.models.model import FIRST_TOKEN, UNKNOWN, SequenceModel, native_fallback_reason
 from elman.ops.cells import KERNELS
 
@@ -26,16 +34,22 @@ _BATCH = 64  # sequences per batch of a user's own, in the comparison
 Feeds = dict[str, NDArray[Any]]
 
 
-def make_file(estimator: Estimator, sequences: EncodedSequences | None) -> tuple[bytes, Parity]:
+def make_file(
+    estimator: Estimator, sequences: EncodedSequences | None, longest: int | None
+) -> tuple[bytes, Parity]:
     """Return the ONNX file of a fitted estimator, which was compared with it in onnxruntime.
 
     Args:
         sequences: sequences to compare in addition to random ones.
+        longest: most steps of the random ones; None for 1,000.
     Raises: ExportError if the network has no form in ONNX, or the answers differ.
     """
-    model = build(estimator)
-    content: bytes = model.SerializeToString()
-    return content, compare_in_runtime(estimator, content, sequences)
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(estimator)
+    lengths = sample_lengths(longest)
+    content: bytes = build(estimator).SerializeToString()
+    return content, compare_in_runtime(estimator, content, sequences, lengths)
 
 
 def build(estimator: Estimator) -> Any:
@@ -67,8 +81,8 @@ def refuse_other_networks(model: SequenceModel) -> None:
         reason = f"{type(model).__name__} is a subclass of SequenceModel"
     if reason:
         raise ExportError(
-            f"the network was changed after its training, and an export would leave that out: "
-            f"{reason}. Export the estimator as it was trained"
+            f"an ONNX file cannot describe this network: {reason}. Export the estimator as it was "
+            "trained"
         )
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     if size > MOST_BYTES:
@@ -84,16 +98,21 @@ def read_weights(model: SequenceModel) -> Weights:
 
 
 def compare_in_runtime(
-    estimator: Estimator, content: bytes, sequences: EncodedSequences | None
+    estimator: Estimator,
+    content: bytes,
+    sequences: EncodedSequences | None,
+    lengths: Sequence[int] = LENGTHS,
 ) -> Parity:
     """Compare an ONNX file with elman in onnxruntime; return the largest difference.
 
     Every sequence is asked alone, and in batches of unequal lengths whose padding is NaN or an
     invalid id.
 
+    Args:
+        sequences: sequences to compare in addition to random ones, of these `lengths`.
     Raises: ExportError if the difference is too large.
     """
-    sample = sample_sequences(estimator)
+    sample = sample_sequences(estimator, lengths)
     whole = np.arange(len(sample))
     found = [
         compare(estimator, sample, answer_of(estimator, content, batches))
