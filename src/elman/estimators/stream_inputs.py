@@ -116,50 +116,86 @@ class StepReader:
                 )
         return found
 
-    def encode(
-        self, steps: NDArray[Any], carried: Floats, taken: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], Floats]:
-        """Return the network's input for steps from `read`, and the values to carry forward.
+    def to_raw(
+        self, steps: NDArray[Any], taken: NDArray[np.int64], index: NDArray[np.int64] | None
+    ) -> NDArray[Any]:
+        """Return steps from `read` as numbers that are not scaled yet, and codes after them.
 
         Args:
-            carried: value that a gap in each channel takes, (b, Cn), as the last call returned it.
-            taken: number of steps that each sequence took before, (b,), for messages.
+            taken: number of steps that each sequence of the stream took before, for messages.
+            index: the sequences that take this step; None means all.
+        Returns: (b, C) float64, NaN where a number is missing; or ids of tokens, (b,) int64.
+        Raises: DataError for text in a column of numbers.
+        """
+        encoder = self.encoder
+        if encoder.kind == "numbers":
+            return np.ascontiguousarray(steps)
+        if encoder.kind != "mixed":
+            ids = [encoder.vocabulary.get(token, UNKNOWN) for token in steps.tolist()]
+            return np.array(ids, dtype=np.int64)
+        raw = np.empty(steps.shape)
+        for at, column in enumerate(self._numeric):
+            for row, value in enumerate(steps[:, column].tolist()):
+                if not is_number_or_gap(value):
+                    raise DataError(
+                        f"{self._place(row, at, taken, index)} is {value!r:.40}, expected a number "
+                        "as in training",
+                        remedy="Correct the value, or give NaN where it is missing.",
+                    )
+                raw[row, at] = np.nan if value is None else value
+        for at, (column, known) in enumerate(encoder.categories.items(), len(self._numeric)):
+            names = name_as_known(steps[:, column], known)
+            raw[:, at] = [known.get(name, UNKNOWN) for name in names]
+        return raw
+
+    def encode(
+        self,
+        raw: NDArray[Any],
+        last: Floats,
+        taken: NDArray[np.int64],
+        index: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[Any], Floats]:
+        """Return the network's input for the result of `to_raw`, and the values to carry forward.
+
+        Args:
+            last: the value that a gap in each channel takes, (b, Cn), as the last call returned it.
+            taken, index: as for `to_raw`.
         Returns: (b, inputs) float32 or (b,) int64, as `Encoder.encode_steps`; and (b, Cn).
         Raises: DataError naming the sequence, its step and the channel.
         """
         encoder = self.encoder
-        if encoder.kind in ("tokens", "text"):
-            ids = [encoder.vocabulary.get(token, UNKNOWN) for token in steps.tolist()]
-            return np.array(ids, dtype=np.int64), carried
-        numbers = steps if encoder.kind == "numbers" else self._extract_numbers(steps, taken)
+        if raw.ndim == 1:
+            return raw, last
+        count = len(self._numeric)
+        numbers = raw[:, :count]
         missing = np.isnan(numbers)
         filled = numbers
         if missing.any():
             wrong = missing & ~self._gaps
             if wrong.any():
-                numbers = self._fill(numbers, wrong, carried, taken)
-            filled = np.where(np.isnan(numbers), carried, numbers)
+                numbers = self._fill(numbers, wrong, last, taken, index)
+            filled = np.where(np.isnan(numbers), last, numbers)
         with np.errstate(over="ignore"):
             values = ((filled - encoder.mean) / encoder.scale).astype(np.float32)
         if not np.isfinite(values).all():
-            self._refuse_infinite(values, filled, taken)
+            self._refuse_infinite(values, filled, taken, index)
         observed = (~missing[:, self._gaps]).astype(np.float32)
-        parts = [values, observed]
-        for column, known in encoder.categories.items():
-            names = name_as_known(steps[:, column], known)
-            codes = np.array([known.get(name, UNKNOWN) for name in names], dtype=np.float32)
-            parts.append(codes[:, None])
-        return np.hstack(parts), filled
+        return np.hstack([values, observed, raw[:, count:].astype(np.float32)]), filled
 
     def _fill(
-        self, numbers: Floats, wrong: NDArray[np.bool_], carried: Floats, taken: NDArray[np.int64]
+        self,
+        numbers: Floats,
+        wrong: NDArray[np.bool_],
+        last: Floats,
+        taken: NDArray[np.int64],
+        index: NDArray[np.int64] | None,
     ) -> Floats:
         """Fill gaps in channels that had none in training, or refuse them."""
         values: dict[Fill, Floats] = {
-            "refuse": np.full_like(carried, np.nan),
-            "previous": carried,
+            "refuse": np.full_like(last, np.nan),
+            "previous": last,
             "mean": self.encoder.mean,
-            "zero": np.zeros(carried.shape[1]),
+            "zero": np.zeros(last.shape[1]),
         }
         filled: Floats = np.where(wrong, values[self.fill], numbers)
         lacking = wrong & np.isnan(filled)
@@ -168,18 +204,22 @@ class StepReader:
             previous = self.fill == "previous"
             others = "'mean' or 'zero'" if previous else "'previous', 'mean' or 'zero'"
             raise DataError(
-                f"{self._place(row, channel, taken)} is missing, but that channel had no gaps in "
-                "training" + ", and there is no previous value of it" * previous,
+                f"{self._place(row, channel, taken, index)} is missing, but that channel had no "
+                "gaps in training" + ", and there is no previous value of it" * previous,
                 remedy=f"Let the stream fill gaps: fill={others}; or train on sequences with gaps "
                 "in that channel.",
             )
         return filled
 
     def _refuse_infinite(
-        self, values: NDArray[np.float32], filled: Floats, taken: NDArray[np.int64]
+        self,
+        values: NDArray[np.float32],
+        filled: Floats,
+        taken: NDArray[np.int64],
+        index: NDArray[np.int64] | None,
     ) -> None:
         row, channel = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        place, value = self._place(row, channel, taken), filled[row, channel]
+        place, value = self._place(row, channel, taken, index), filled[row, channel]
         if np.isinf(value):
             raise DataError(
                 f"{place} is {value}, expected finite numbers",
@@ -190,23 +230,17 @@ class StepReader:
             remedy="Correct the value, or write the channel in another unit.",
         )
 
-    def _place(self, row: int, channel: int, taken: NDArray[np.int64]) -> str:
+    def _place(
+        self,
+        row: int,
+        channel: int,
+        taken: NDArray[np.int64],
+        index: NDArray[np.int64] | None,
+    ) -> str:
+        """Say where a number of a step stands, (b, Cn)."""
+        sequence = row if index is None else int(index[row])
         name = self.encoder.name_column(self._numeric[channel])
-        return f"sequence {row}: step {int(taken[row]) + 1}, channel {name}"
-
-    def _extract_numbers(self, steps: NDArray[Any], taken: NDArray[np.int64]) -> Floats:
-        """Return the columns of numbers of mixed steps, NaN where a value is missing."""
-        out = np.empty((len(steps), len(self._numeric)))
-        for at, column in enumerate(self._numeric):
-            for row, value in enumerate(steps[:, column].tolist()):
-                if not is_number_or_gap(value):
-                    raise DataError(
-                        f"{self._place(row, at, taken)} is {value!r:.40}, expected a number as in "
-                        "training",
-                        remedy="Correct the value, or give NaN where it is missing.",
-                    )
-                out[row, at] = np.nan if value is None else value
-        return out
+        return f"sequence {sequence}: step {int(taken[sequence]) + 1}, channel {name}"
 
     def _read_numbers(self, x: Any, rows: int) -> NDArray[Any]:
         channels = len(self.encoder.mean)

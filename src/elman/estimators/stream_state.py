@@ -31,7 +31,7 @@ class StreamState:
 
     Args:
         arrays: by name, one row per sequence: the states of the network (`h`, `c`, and so on, as
-            `elman.models.stepping` lists them); `carried`, the value that a gap in each channel
+            `elman.models.stepping` lists them); `last`, the value that a gap in each channel
             takes, (B, Cn); `static`, the encoded static features, (B, S).
         model: the fingerprint of the model that they belong to; other models refuse them.
     """
