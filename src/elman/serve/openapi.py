@@ -8,11 +8,12 @@ import numpy as np
 
 from elman.export.parity import sample_sequences
 from elman.serve.models import LoadedModel
+from elman.serve.predict import make_record
 
 
 def example_record(model: LoadedModel, steps: int = 3) -> Any:
     """Return a record that `/predict` of this model accepts."""
-    encoded, form = sample_sequences(model.estimator, (steps,)), model.reader.form
+    encoded = sample_sequences(model.estimator, (steps,))
     static = {}
     if encoded.static is not None:
         values = [*encoded.static.numbers[0].tolist(), *encoded.static.categories[0].tolist()]
@@ -21,11 +22,7 @@ def example_record(model: LoadedModel, steps: int = 3) -> Any:
         rows = encoded.sequences[0]
     else:
         rows = [_plain(step) for step in encoded.steps[0].tolist()]
-    key = form.row_key or form.other_key
-    if form.names and (key is None or encoded.encoder.kind == "mixed"):
-        columns = (list(column) for column in zip(*rows, strict=True))
-        return {**dict(zip(form.names, columns, strict=True)), **static}
-    return {str(key): rows, **static}
+    return make_record(model, rows, static)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,8 @@ The body is one record, or an object {"sequences": [record, ...]}.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 from starlette.routing import BaseRoute, Route
@@ -15,7 +16,7 @@ from elman.errors import DataError, ElmanError, RecordError
 from elman.runs.predictions import Predictions
 from elman.serve import Service
 from elman.serve.batching import Computed, OverloadError, Request, TooLongError
-from elman.serve.guard import RefusedError, error_body, send_json
+from elman.serve.guard import Headers, RefusedError, error_body, send_json
 from elman.serve.models import LoadedModel
 
 
@@ -48,31 +49,37 @@ async def receive_body(receive: Receive) -> bytes:
     return body
 
 
-async def answer(service: Service, request: Request, send: Send) -> None:
-    """Have the request computed, and send its answer or what is wrong with it."""
-    try:
-        body = await service.batcher.submit(request)
-    except Exception as error:
-        await send_error(send, error)
-    else:
-        await send_json(send, 200, body)
+class Problem(NamedTuple):
+    """What is wrong with a request.
+
+    Args:
+        status: HTTP status.
+        message: what is wrong and what to do, as the command prints it.
+        field: key at fault; None if it is none.
+        sequence: index of the record at fault, from 0; None if it is none.
+        headers: further headers of the answer.
+    """
+
+    status: int
+    message: str
+    field: str | None = None
+    sequence: int | None = None
+    headers: Headers = ()
 
 
-async def send_error(send: Send, error: Exception) -> None:
-    """Send what is wrong with a request: 4xx with the message that the command prints."""
+def find_problem(error: Exception) -> Problem:
+    """Return what to answer to an error of a request; faults of the server are raised again."""
     if isinstance(error, RefusedError):
-        await send_json(send, error.status, error_body(error.message), error.headers)
-    elif isinstance(error, OverloadError):
-        await send_json(send, 429, error_body(str(error)), [(b"retry-after", b"1")])
-    elif isinstance(error, TooLongError):
-        await send_json(send, 413, error_body(str(error)))
-    elif isinstance(error, ElmanError):
-        field = error.column if isinstance(error, DataError) else None
-        sequence = error.sequence if isinstance(error, RecordError) else None
-        body = error_body(str(error), None if field is None else str(field), sequence)
-        await send_json(send, 422, body)
-    else:
+        return Problem(error.status, error.message, headers=error.headers)
+    if isinstance(error, OverloadError):
+        return Problem(429, str(error), headers=[(b"retry-after", b"1")])
+    if isinstance(error, TooLongError):
+        return Problem(413, str(error))
+    if not isinstance(error, ElmanError):
         raise error
+    field = error.column if isinstance(error, DataError) else None
+    sequence = error.sequence if isinstance(error, RecordError) else None
+    return Problem(422, str(error), None if field is None else str(field), sequence)
 
 
 class Predict:
@@ -86,11 +93,13 @@ class Predict:
         body = await receive_body(receive)
         try:
             check_content_type(scope)
-        except RefusedError as refusal:
-            await send_error(send, refusal)
-            return
-        request = Request(len(body), lambda model: read_records(body), write_answer)
-        await answer(self._service, request, send)
+            request = Request(len(body), lambda model: read_records(body), write_answer)
+            answer = await self._service.batcher.submit(request)
+        except Exception as error:
+            status, message, field, sequence, headers = find_problem(error)
+            await send_json(send, status, error_body(message, field, sequence), headers)
+        else:
+            await send_json(send, 200, answer)
 
 
 def read_records(body: bytes) -> list[Any]:
@@ -130,6 +139,21 @@ def make_predictions(model: LoadedModel, computed: Computed) -> Predictions:
         texts=texts,
         unit=unit,
     )
+
+
+def make_record(model: LoadedModel, rows: Any, static: Mapping[str, Any]) -> Any:
+    """Return the steps of a sequence, and its static features, as a record of `/predict`.
+
+    Args:
+        rows: a list of numbers and categories for each step, a list of tokens, or a text.
+        static: its static features by name.
+    """
+    form = model.reader.form
+    key = form.row_key or form.other_key
+    if form.names and (key is None or model.estimator.encoder_.kind == "mixed"):
+        columns = (list(column) for column in zip(*rows, strict=True))
+        return {**dict(zip(form.names, columns, strict=True)), **static}
+    return {str(key): rows, **static}
 
 
 def routes(service: Service) -> list[BaseRoute]:
