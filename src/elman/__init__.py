@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elman import explain as explain
+    from elman import export as export
     from elman import layers as layers
     from elman.errors import DataError as DataError
     from elman.errors import DataWarning as DataWarning
@@ -38,7 +39,11 @@ _HOME = {
     "SettingsError": "elman.errors",
     "ShapeError": "elman.errors",
 }
-_ROOMS = ("explain", "layers")  # subpackages used by their full name, such as `elman.explain.trace`
+_ROOMS = (
+    "explain",
+    "export",
+    "layers",
+)  # subpackages used by their full name, such as `elman.explain.trace`
 __all__ = [*_HOME, *_ROOMS]
 
 

@@ -130,7 +130,7 @@ def test_the_graph_is_as_documented(tmp_path):
         "values": ["batch", "time", 2],
     }
     assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
-    assert {"elman", "task", "outputs", "inputs", "model", "settings"} == {
+    assert {"elman", "task", "outputs", "inputs", "reading", "model", "settings"} == {
         entry.key for entry in model.metadata_props
     }
 

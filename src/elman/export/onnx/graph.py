@@ -49,16 +49,18 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
 
     def constant(self, values: Any, dtype: Any = None, name: str = "") -> str:
-        """Return a constant; equal ones are stored once.
+        """Return a constant.
 
         Args:
-            name: its name in the file; by default it is numbered.
+            name: its name in the file; without one it is numbered, and equal ones are stored once.
         """
-        array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
-        key = array.dtype.str, np.shape(values), array.tobytes()
+        array = np.asarray(values, dtype=dtype)
+        if name:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            return name
+        key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._known:
-            own = name or f"constant_{len(self._constants)}"
-            array = array.reshape(np.shape(values))  # contiguous arrays have at least one axis
+            own = f"constant_{len(self._constants)}"
             self._constants[own] = numpy_helper.from_array(array, own)
             self._known[key] = own
         return self._known[key]
@@ -100,10 +102,14 @@ class Graph:
         """Convert a value to another type."""
         return self.add("Cast", value, to=dtype)
 
-    def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
-        """W x + b for x (..., I) and W (O, I)."""
-        product = self.add("MatMul", x, self.constant(weight.T))
-        return product if bias is None else self.add("Add", product, self.constant(bias))
+    def linear(
+        self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, name: str
+    ) -> str:
+        """W x + b for x (..., I) and W (O, I); `name` is that of the layer in the file."""
+        product = self.add("MatMul", x, self.constant(weight.T, name=f"{name}.weight"))
+        if bias is None:
+            return product
+        return self.add("Add", product, self.constant(bias, name=f"{name}.bias"))
 
     def any_of(self, values: str, axes: Sequence[int]) -> str:
         """Whether any of the truth values along the axes is true."""

@@ -72,7 +72,8 @@ def read_inputs(
     wrong = [invalid]
     if config.vocabulary_size:
         ids, outside = _check_ids(graph, names[0], mask, [config.vocabulary_size])
-        parts.append(graph.add("Gather", graph.constant(weights["embedding.weight"]), ids))
+        table = graph.constant(weights["embedding.weight"], name="embedding")
+        parts.append(graph.add("Gather", table, ids))
         wrong.append(graph.any_of(outside, [1]))
     valid = graph.unsqueeze(mask, 2)  # (B, T, 1)
     if "x" in names:
@@ -85,7 +86,7 @@ def read_inputs(
         wrong.append(graph.any_of(outside, [1, 2]))
         for k, table in enumerate(config.table_names):
             column = graph.add("Gather", ids, graph.constant(k, np.int64), axis=2)  # (B, T)
-            embedding = graph.constant(weights[f"{table}.weight"])
+            embedding = graph.constant(weights[f"{table}.weight"], name=table)
             parts.append(graph.add("Gather", embedding, column))
     steps = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=2)
     # NaN in the padding would be read by runtimes that compute every step and mask afterwards.

@@ -17,19 +17,22 @@ def describe(estimator: Estimator) -> dict[str, str]:
     """Return the metadata of a fitted estimator's ONNX file: JSON by key.
 
     Keys: `elman`, the version; `task`; `outputs`, the classes, labels or names of numbers;
-    `inputs`, what each input of the graph holds; `model` and `settings`, the network and the
-    parameters that it was trained with.
+    `inputs`, what each input of the graph holds; `reading`, how the training file was read; `model`
+    and `settings`, the network and the parameters that it was trained with.
     """
     config = estimator.to_config()
+    layout = {k: v for k, v in (config["layout"] or {}).items() if k not in ("guesses", "notes")}
     facts = {
         "elman": __version__,
         "task": task_of(estimator),
         "outputs": list(estimator.target_.output_names),
         "inputs": describe_inputs(estimator),
+        "reading": layout,
         "model": dataclasses.asdict(estimator.model_.config),
         "settings": config["parameters"],
     }
-    return {name: json.dumps(fact, ensure_ascii=False) for name, fact in facts.items()}
+    # In ASCII, because a token may be a half of a character, which no file of text can hold.
+    return {name: json.dumps(fact, allow_nan=False) for name, fact in facts.items()}
 
 
 def describe_inputs(estimator: Estimator) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def first_states(
     """
     if values.static is None or not config.sets_state:
         return {}
-    raw = graph.linear(values.static, weights["static_state.weight"], weights["static_state.bias"])
+    weight, bias = weights["static_state.weight"], weights["static_state.bias"]
+    raw = graph.linear(values.static, weight, bias, "state")
     size, directions = config.hidden_size, config.width // config.hidden_size
     every = graph.reshape(graph.add("Softsign", raw), [0, -1, size])
     every = graph.add("Transpose", every, perm=[1, 0, 2])  # (states*L*D, B, H)
@@ -183,12 +184,12 @@ def add_output_layer(
     """Return the logits from the readout; static features are joined to it, as `static.join`."""
     if values.static is not None and config.joins_readout:
         joined, bias = weights["static_join.weight"], weights["static_join.bias"]
-        features = graph.linear(values.static, joined[:, config.width :], bias)
+        features = graph.linear(values.static, joined[:, config.width :], bias, "features")
         if config.per_step:
             features = graph.unsqueeze(features, 1)
-        products = graph.linear(read, joined[:, : config.width], None)
+        products = graph.linear(read, joined[:, : config.width], None, "readout")
         read = graph.add("Relu", graph.add("Add", products, features))
-    return graph.linear(read, weights["output.weight"], weights["output.bias"])
+    return graph.linear(read, weights["output.weight"], weights["output.bias"], "output")
 
 
 def add_answers(
