@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def command(model: Path, token_file: Path | None, **options: Any) -> None:
     with bind(settings) as bound:  # before torch is imported: a port that is taken is said at once
         with uninterrupted():
             from elman.serve.app import create_app
-            from elman.serve.openapi import example_record
+            from elman.serve.openapi import example_command
         app = create_app(model, settings)
         loaded = app.state.service.models.current
         address = address_of(bound)
@@ -67,7 +66,8 @@ def command(model: Path, token_file: Path | None, **options: Any) -> None:
         def say() -> None:
             click.echo(f"Model       {loaded.estimator.describe_model()}")
             click.echo(f"Serving at  {address}, described at {address}/docs; Ctrl-C stops it")
-            click.echo(f"Try         {_curl(address, example_record(loaded), token_file)}")
+            token = f"$(cat {shlex.quote(str(token_file))})" if token_file else ""
+            click.echo(f"Try         {example_command(loaded, address, token)}")
 
         run(app, bound, settings, passed_to, say)
 
@@ -80,11 +80,3 @@ def _read_token(path: Path) -> str:
         return read_file(path.resolve(), _MOST_TOKEN).decode("ascii").strip()
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: expected a secret of ASCII characters, in one line") from None
-
-
-def _curl(address: str, record: Any, token_file: Path | None) -> str:
-    """Return a command line that asks for a prediction."""
-    words = ["curl", f"{address}/predict", "-H", "Content-Type: application/json"]
-    secret = f' -H "Authorization: Bearer $(cat {shlex.quote(str(token_file))})"'
-    body = shlex.quote(json.dumps(record, ensure_ascii=False))
-    return f"{shlex.join(words)}{secret if token_file else ''} -d {body}"
