@@ -5,10 +5,11 @@ import re
 import tomllib
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from elman import _core
+from elman import _core, load
 from elman.cli.commands import cli
 from elman.cli.signals import NOTHING_WRITTEN
 from elman.data.builtin import BUILTIN_TASKS
@@ -189,6 +190,22 @@ def test_a_run_again_from_its_config(elman, files, small, tmp_path):
     for changing in ("seconds", "versions"):
         a.pop(changing), b.pop(changing)
     assert a == b
+
+
+def test_streaming_says_what_it_costs_and_trains_one_direction(elman, files, small, tmp_path):
+    flags = [flag for flag in small if flag != "--quiet"]
+    done = elman("train", files / "steps.csv", *flags, "--streaming", "--out", "r")
+    assert done.code == 0, done.err
+    cost = done.out.index("--streaming: the network reads in one direction. Over six data sets")
+    assert cost < done.out.index("epoch 1/")
+    assert "streaming = true" in (tmp_path / "r" / "config.toml").read_text()
+    model = load(tmp_path / "r")
+    assert model.streaming and not model.model_.config.bidirectional
+    X = model.read(files / "steps.csv").inputs
+    np.testing.assert_array_equal(model.stream().feed([X[0]]), model.predict_proba([X[0]]))
+    done = elman("train", files / "steps.csv", *small, "--streaming", "--bidirectional")
+    assert done.code == 2
+    assert "streaming: a network that answers step by step reads in one direction" in done.err
 
 
 # -- the small commands ------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +395,31 @@ def test_a_model_that_torch_runs_streams_too(classifier: Any) -> None:
     model.model_.output.register_forward_hook(lambda module, inputs, output: output * 2)
     np.testing.assert_allclose(model.stream(3).feed(X), whole(model, X), atol=1e-6)
     assert abs(whole(model, X) - whole(classifier, X)).max() > 1e-3
+
+
+def test_a_model_in_bfloat16_keeps_its_state(classifier: Any, tmp_path: Path) -> None:
+    model, X = copy.deepcopy(classifier), series(gaps=True)[:3]
+    model.model_.bfloat16()
+    stream, other = model.stream(3), model.stream()
+    stream.feed([own[:1] for own in X])
+    stream.state.save(tmp_path / "state")
+    other.state = StreamState.load(tmp_path / "state")
+    rest = [own[1:] for own in X]
+    np.testing.assert_array_equal(stream.feed(rest), other.feed(rest))
+
+
+def test_a_quantized_model_streams(classifier: Any) -> None:
+    model, X = copy.deepcopy(classifier), series(gaps=True)[:3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.model_ = torch.ao.quantization.quantize_dynamic(
+            model.model_, {torch.nn.Linear}, dtype=torch.qint8
+        )
+    np.testing.assert_allclose(model.stream(3).feed(X), whole(model, X), atol=1e-6)
+    assert model.stream().state.model != classifier.stream().state.model
+
+
+def test_a_stream_is_not_copied(classifier: Any) -> None:
+    for make in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"keep stream\.state"):
+            make(classifier.stream())

@@ -37,7 +37,7 @@ def report(right, rival, n=400, constant=0.5, **options):
 
 def situation(test, train, losses=(0.5, 0.4, 0.4, 0.4, 0.4), stopped="all epochs done", **changes):
     model = {"cell": "gru", "hidden_size": 64, "num_layers": 1, "bidirectional": True,
-             "dropout": 0.1}  # fmt: skip
+             "dropout": 0.1, "streaming": False}  # fmt: skip
     training = {"effort": "high", "batch_size": 1, "learning_rate": 3e-3}
     for name, value in changes.items():
         (model if name in model else training)[name] = value
@@ -112,6 +112,8 @@ def test_settings_that_were_not_tried_are_named_and_those_in_use_are_not():
     test, train = report(0.9, 0.95), report(0.98, 0.95)
     text = joined(test, train, cell="rnn", bidirectional=False, effort="quick")
     assert "--cell gru" in text and "--bidirectional" in text and "--effort high" in text
+    # A network that shall answer step by step cannot read both ways.
+    assert "--bidirectional" not in joined(test, train, bidirectional=False, streaming=True)
     text = joined(test, train)
     assert not any(flag in text for flag in ("--cell", "--bidirectional", "--effort"))
     assert "more training sequences: 400 are few" in text

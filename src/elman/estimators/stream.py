@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elman.data.ragged import Fill
 from elman.errors import SettingsError, ShapeError
@@ -63,7 +63,8 @@ class Stream:
             raise SettingsError(
                 "stream: this model also reads each sequence from its end, so it has no answer "
                 "before the end. Train one that reads in one direction: elman train DATA "
-                f"--streaming, or {type(estimator).__name__}(streaming=True). {STREAMING_COST}"
+                f"--streaming, or {type(estimator).__name__}(streaming=True); --no-bidirectional "
+                f"and bidirectional=False do the same. {STREAMING_COST}"
             )
         self._stepper = Stepper(estimator.model_)
         self._target, self._per_step = estimator.target_, estimator.per_step
@@ -202,7 +203,10 @@ class Stream:
         A state that is assigned replaces all sequences, also by another number of them. It must
         come from a stream of the same model, which may have been saved and loaded in between.
         """
-        arrays = {name: tensor.numpy().copy() for name, tensor in self._state.items()}
+        arrays = {
+            name: tensor.to(_storable(tensor.dtype)).numpy().copy()
+            for name, tensor in self._state.items()
+        }
         if self._static is not None:
             arrays[_STATIC] = self._static.copy()
         return StreamState(arrays, self._fingerprint)
@@ -217,7 +221,8 @@ class Stream:
         state.check(self.state)
         arrays = {name: own.copy() for name, own in state.arrays.items()}
         features = arrays.pop(_STATIC, None)
-        self._set({name: torch.from_numpy(own) for name, own in arrays.items()}, features)
+        kinds = {name: tensor.dtype for name, tensor in self._state.items()}
+        self._set({k: torch.from_numpy(own).to(kinds[k]) for k, own in arrays.items()}, features)
 
     def fork(self, batch_size: int = 1, static: Any = None) -> Stream:
         """Return a stream of new sequences with the same weights, which are not copied.
@@ -225,9 +230,16 @@ class Stream:
         Args:
             batch_size, static: as for `stream` of the estimator.
         """
-        other = copy.copy(self)
+        other = object.__new__(Stream)
+        other.__dict__.update(self.__dict__)
         other._start(batch_size, static)
         return other
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a stream cannot be copied or pickled: keep stream.state, and assign it to another "
+            "stream of the model, which estimator.stream() and stream.fork() make"
+        )
 
     def __repr__(self) -> str:
         return f"Stream(batch_size={self.batch_size}, steps={self.steps.tolist()!s:.60})"
@@ -323,6 +335,25 @@ def _fingerprint(estimator: FittedState) -> str:
     parts = {name: config[name] for name in ("model", "encoder", "target")}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=True).encode())
     for name, tensor in sorted(estimator.model_.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name} ".encode())
+        _digest_weight(digest, tensor)
     return digest.hexdigest()
+
+
+def _digest_weight(digest: Any, weight: Any) -> None:
+    """Add a weight to a digest; layers that torch has quantized keep tuples of them."""
+    if isinstance(weight, tuple):
+        for part in weight:
+            _digest_weight(digest, part)
+    elif isinstance(weight, Tensor):
+        weight = weight.detach().cpu()
+        weight = weight.dequantize() if weight.is_quantized else weight
+        digest.update(f"{weight.dtype} {tuple(weight.shape)};".encode())
+        digest.update(weight.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        digest.update(f"{weight};".encode())
+
+
+def _storable(dtype: torch.dtype) -> torch.dtype:
+    """Return the type that NumPy has for the same numbers."""
+    return torch.float32 if dtype is torch.bfloat16 else dtype

@@ -312,7 +312,8 @@ def _other_cell(s: Situation) -> str:
 
 def _both_directions(s: Situation) -> str:
     # Predicted numbers at every step are mostly forecasts, which must not see later steps.
-    if s.settings.model.bidirectional or not TASKS[s.report.output].has_classes:
+    model = s.settings.model
+    if model.bidirectional or model.streaming or not TASKS[s.report.output].has_classes:
         return ""
     return "--bidirectional: the network reads the sequence in one direction only"
 
