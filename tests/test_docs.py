@@ -21,7 +21,7 @@ PAGES = [
     *sorted((ROOT / "src" / "elman" / "ops").glob("*/README.md")),
 ]
 FENCE = re.compile(r"^ *```(\w*)([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"bash", "python", "toml", "csv", "json", "text", "", "pycon"}
+LANGUAGES = {"bash", "python", "toml", "csv", "json", "text", "", "pycon", "c"}
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
@@ -70,6 +70,15 @@ def test_page(page, tmp_path, monkeypatch, capsys):
                     run_line(line, monkeypatch, page.name in DIAGNOSED)
         elif language == "python":
             exec(compile(body, page.name, "exec"), namespace)
+        elif language == "c":
+            # Each includes the program that the block before it has exported.
+            [source] = [
+                p for p in Path("runs").rglob("*.c") if p.stem in re.findall(r'"(\w+)\.h"', body)
+            ]
+            flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", f"-I{source.parent}"]
+            command = ["gcc", *flags, "-o", "a.out", name[1], str(source), "-lm"]
+            subprocess.run(command, check=True)
+            subprocess.run(["./a.out"], check=True, capture_output=True)
         elif language == "toml":
             tomllib.loads(body)
         elif language == "json":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -28,7 +29,19 @@ _OUTPUTS = " or ".join(kind.output for kind in FORMATS.values())
     "--data",
     metavar="FILE",
     help="Compare the exported model with elman on the sequences of this file too; a built-in task "
-    "stands for its test split.",
+    "stands for its test split. [default for c: the test part of the run]",
+)
+@click.option(
+    "--int8", is_flag=True, help="For c: weights in int8, and the accuracy before and after."
+)
+@click.option(
+    "--name",
+    help="For c: name of the files and prefix of the names in them. [default: elman]",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    help="For c, in both directions: steps of a sequence at most. [default: as in the data]",
 )
 @click.option(
     "--longest",
@@ -45,6 +58,9 @@ def command(
     data: str | None,
     longest: int | None,
     overwrite: bool,
+    int8: bool,
+    name: str | None,
+    max_length: int | None,
 ) -> None:
     """Write MODEL, a run or model folder, for programs without elman.
 
@@ -52,7 +68,8 @@ def command(
     differs by more than 1e-5, nothing is written.
     """
     output_is_secondary()
-    options = ExportOptions(overwrite, longest=longest)
+    options = ExportOptions(overwrite, longest=longest, int8=int8, max_length=max_length)
+    options = options if name is None else dataclasses.replace(options, name=name)
     refuse_options(to, options)
     with uninterrupted():
         from elman.runs.evaluation import export

@@ -25,11 +25,17 @@ class ExportOptions:
     Args:
         overwrite: replace what is there.
         data: sequences to compare the exported model with elman on, in addition to random ones.
+        int8: weights in int8 with a scale per row.
+        name: of the C files, and the prefix of the names in them.
+        max_length: steps that a C program reads at most, for a bidirectional model.
         longest: most steps of the random sequences; None for 1,000.
     """
 
     overwrite: bool = False
     data: Dataset | None = None
+    int8: bool = False
+    name: str = "elman"
+    max_length: int | None = None
     longest: int | None = None
 
 
@@ -42,12 +48,14 @@ class Format:
         output: name of the file or folder that is written by default.
         options: names of the fields of `ExportOptions` that it takes.
         write: writes a fitted estimator to a path.
+        tests: whether the test part of a run is its data, if the user names no other.
     """
 
     title: str
     output: str
     options: tuple[str, ...]
     write: Callable[[Estimator, Path, ExportOptions], ExportReport]
+    tests: bool = False
 
 
 def to_onnx(
@@ -90,6 +98,65 @@ def to_onnx(
     return ExportReport("ONNX", ((path, len(content)),), parity)
 
 
+def to_c(
+    estimator: Estimator,
+    folder: str | Path,
+    *,
+    name: str = "elman",
+    int8: bool = False,
+    max_length: int | None = None,
+    test_data: Any = None,
+    longest: int | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a fitted estimator as C99: NAME.h, NAME.c, and NAME_test.c, which checks them.
+
+    The program needs no library but the math functions of C, and allocates no memory. What it
+    computes is compared with the estimator first, on random sequences and the test data; with
+    float32 weights nothing is written if an answer differs by more than 1e-5. docs/export-c.md
+    describes the functions.
+
+    Args:
+        folder: where to write; it is made if missing.
+        name: of the files, and the prefix of all names in them, so that one program can have
+            several models.
+        int8: round weights to int8 with a scale per row, a quarter of the size; the report says
+            how good the model is on the test data before and after.
+        max_length: steps of the longest sequence that a bidirectional model can read; None means
+            the longest of the test data.
+        test_data: (X, y) or (X, y, None, static) as for `fit`, or a data set.
+        longest: most steps of the random sequences; None for 1,000.
+        overwrite: replace files of these names.
+    Raises: ExportError if the model has no form in C, or if the answers differ; SettingsError;
+        WriteError.
+    """
+    from elman.export.c import write_program
+
+    return write_program(
+        estimator,
+        Path(folder),
+        name=name,
+        int8=int8,
+        max_length=max_length,
+        test_data=test_data,
+        longest=longest,
+        overwrite=overwrite,
+    )
+
+
+def _write_c(estimator: Estimator, path: Path, options: ExportOptions) -> ExportReport:
+    return to_c(
+        estimator,
+        path,
+        name=options.name,
+        int8=options.int8,
+        max_length=options.max_length,
+        test_data=options.data,
+        longest=options.longest,
+        overwrite=options.overwrite,
+    )
+
+
 def _write_onnx(estimator: Estimator, path: Path, options: ExportOptions) -> ExportReport:
     return to_onnx(
         estimator,
@@ -103,6 +170,13 @@ def _write_onnx(estimator: Estimator, path: Path, options: ExportOptions) -> Exp
 # By the name that `elman export --to` takes.
 FORMATS: dict[str, Format] = {
     "onnx": Format("one ONNX file", "model.onnx", ("overwrite", "data", "longest"), _write_onnx),
+    "c": Format(
+        "C99 source",
+        "c",
+        ("overwrite", "data", "longest", "int8", "name", "max_length"),
+        _write_c,
+        tests=True,
+    ),
 }
 
 

@@ -13,14 +13,16 @@ from elman import __version__, files, plots
 from elman.data import Dataset, describe
 from elman.data.builtin import load_task
 from elman.data.splits import resampling_groups
-from elman.errors import SettingsError
+from elman.data.text import count_steps
+from elman.errors import ElmanError, SettingsError
 from elman.estimators import Estimator, load
 from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
 from elman.export import FORMATS, ExportOptions, refuse_options
 from elman.export.parity import ExportReport
 from elman.runs import report_page
-from elman.runs.data_splits import check_known, is_builtin, suggest_builtin
+from elman.runs.config import RunSettings, merge, read_toml
+from elman.runs.data_splits import check_known, is_builtin, read_splits, suggest_builtin
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     EVALUATION,
@@ -33,9 +35,12 @@ from elman.runs.folder import (
 )
 from elman.runs.prediction_files import prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
+from elman.runs.unfinished import CONFIG, METRICS, fingerprints, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
-from elman.runs.unfinished import is_unfinished
 from elman.tasks import TASKS
+from elman.untrusted import parse_json, read_file
+
+_LARGEST_METRICS = 2**26  # bytes of metrics.json; those of 10,000 classes fit
 
 
 def evaluate(
@@ -160,6 +165,9 @@ def export(
     """
     if data is None:
         estimator, notes = load(model), _note_unfinished(model)
+        if FORMATS[to].tests:
+            options, more = _test_part(model, options, estimator)
+            notes += more
     else:
         estimator, dataset, notes = load_model_and_data(model, data, {}, labelled=None)
         options = dataclasses.replace(options, data=dataset)
@@ -191,6 +199,61 @@ def load_model_and_data(
         suggest_builtin(data)
         dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
     return estimator, dataset, notes + _note_unfinished(model)
+
+
+def _test_part(
+    model: Path, options: ExportOptions, estimator: Estimator
+) -> tuple[ExportOptions, tuple[str, ...]]:
+    """Return the options with the run's test part as data, and for a model of both directions with
+    the longest sequence of all parts; or unchanged, and a note that says why.
+
+    The test part is split off the data again, as its training did.
+    """
+    needs_length = estimator.model_.config.bidirectional and options.max_length is None
+    try:
+        if not (model / CONFIG).is_file():
+            raise SettingsError(f"{model} is no run folder, which names its data")
+        settings = merge(file=read_toml(model / CONFIG))
+        splits = read_splits(settings.data, settings.training.seed, settings.training)
+        if changed := _changed_data(model, settings):
+            raise SettingsError(f"{changed} has changed since the training")
+        test, _ = read_as_trained(estimator, splits.test, labelled=True)
+    except (ElmanError, OSError) as error:
+        note = (
+            "The test part of the run cannot be read, so the export was not tested on it: "
+            f"{error}\nTo test it on labelled sequences, name them: --data FILE"
+        )
+        if not needs_length:
+            return options, (note,)
+        raise SettingsError(
+            f"{note}\nThis model reads each sequence from both ends, and the program needs to know "
+            "the longest: give --data FILE, or --max-length N"
+        ) from error
+    source = f"the test part of {splits.whole.source}"
+    options = dataclasses.replace(options, data=dataclasses.replace(test, source=source))
+    if needs_length:
+        unit = estimator.encoder_.unit
+        lengths = [
+            int(count_steps(part, unit)[0].max())
+            for part in (splits.training, splits.validation, test)
+            if part is not None and len(part)
+        ]
+        options = dataclasses.replace(options, max_length=max(lengths))
+    return options, ()
+
+
+def _changed_data(run: Path, settings: RunSettings) -> str:
+    """Return the name of a data file that is no longer that of a run; empty if all are."""
+    path = run / METRICS
+    if not path.is_file():
+        return ""
+    metrics = parse_json(read_file(path, _LARGEST_METRICS), str(path))
+    before = metrics.get("data_sha256") if isinstance(metrics, dict) else None
+    now = fingerprints(settings)
+    for name, digest in before.items() if isinstance(before, dict) else ():
+        if now.get(name, digest) != digest:
+            return str(name)
+    return ""
 
 
 def _note_unfinished(model: Path) -> tuple[str, ...]:
