@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from record_cases import CASES, N
+from record_cases import CASES, N, steps_table
 
 from elman.data import Ragged, read
+from elman.errors import RecordError
 from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.records import RecordReader
 
@@ -88,3 +89,37 @@ def test_whole_sequences_are_no_steps(trained):
     for records in [case.records, *case.forms.values()]:
         bare_text = isinstance(records[0], str)  # a piece of a text that goes on
         assert [form.is_step(record) for record in records] == [bare_text] * N
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2024-03-01", "2024-03-02", "2024-03-05"],
+        ["2024-02-28T23:59", "2024-02-29T00:01", "2024-03-01T12:30"],
+        ["2024-03-01 12:00:00.25", "2024-03-01 12:00:00.75", "2024-03-01 12:00:03.125001"],
+        ["2024-03-01T12:00:00Z", "2024-03-01T12:00:01Z", "2024-03-01T13:00:00Z"],
+        ["2024-03-01T12:00:00+02:00", "2024-03-01T11:00:00+00:00", "2024-03-01T13:00:00+00:30"],
+    ],
+)
+def test_dates_are_read_as_in_files(tmp_path, times):
+    model = fit(steps_table(tmp_path, times="dates"))
+    reader = RecordReader(model)
+    record = {"age": 30, "site": "north", "time": times, "temp": [1, 2, 3], "hum": [4, 5, 6]}
+    record["mode"] = ["on", "off", "on"]
+    plain, slow = reader.plain.sequence(record), reader._read_as_file(record)
+    assert plain is not None
+    assert_same(reader._encode([plain]), reader._encode([slow]))
+    before, passed = None, []
+    for k, time in enumerate(times):
+        own = {n: v[k] if isinstance(v, list) else v for n, v in record.items()} | {"time": time}
+        before = reader.read_step(own, before)
+        passed.append(before.values[2])
+    # From step to step the origin of the seconds is another, which moves the last bits.
+    assert passed == pytest.approx([row[2] for row in plain.steps.tolist()], rel=1e-12)
+    for wrong in (
+        [times[1], times[0], times[2]],
+        [times[0]] * 3,
+        [times[0], "2024-02-30", times[2]],
+    ):
+        with pytest.raises(RecordError, match="time"):
+            reader.read_sequences([record | {"time": wrong}])

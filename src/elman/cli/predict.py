@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+import sys
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
-from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.options import model_argument, reading_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
+from elman.errors import SettingsError
 from elman.runs.prediction_files import WRITABLE, prediction_format
+
+MAX_SEQUENCES = 1000
 
 
 @click.command("predict")
 @model_argument
-@data_argument
+@click.argument("data", required=False)
 @click.option(
     "-o",
     "--out",
-    required=True,
     help=f"File to write; its ending chooses the format: {WRITABLE}. - prints CSV.",
     metavar="FILE",
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Answer JSON lines from standard input as they come, each by one line on standard output: "
+    "steps of sequences that grow, or whole sequences. Instead of DATA and --out.",
+)
+@click.option(
+    "--max-sequences",
+    type=click.IntRange(min=1),
+    help="With --follow, sequences that may grow at the same time; one more drops the one that "
+    f"has waited longest. [default: {MAX_SEQUENCES:,}]",
+)
 @reading_options
-def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    model: Path,
+    data: str | None,
+    out: str | None,
+    overwrite: bool,
+    follow: bool,
+    max_sequences: int | None,
+    **options: Any,
+) -> None:
     """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder.
 
     A table (CSV, TSV, Parquet, Arrow) has one row per sequence, or one per step where the model
-    predicts every step; JSON lines have one object per sequence, with the spans of its tags.
+    predicts every step; JSON lines have one object per sequence, with the spans of its tags. DATA
+    and --out are required, unless --follow is given.
     """
+    if follow:
+        _refuse_other_options(data, out, overwrite, options)
+        _follow(model, options["fill"], max_sequences or MAX_SEQUENCES)
+        return
+    if max_sequences is not None:
+        raise SettingsError("--max-sequences goes with --follow. Leave it out, or add --follow")
+    parameters = {parameter.name: parameter for parameter in context.command.params}
+    if data is None:
+        raise click.MissingParameter(ctx=context, param=parameters["data"])
+    if out is None:
+        raise click.MissingParameter(ctx=context, param=parameters["out"])
     path = None if out == "-" else Path(out)
     if path is not None:
         prediction_format(path, overwrite)  # before torch is imported, which takes seconds
@@ -47,3 +86,48 @@ def command(model: Path, data: str, out: str, overwrite: bool, **options: Any) -
         click.echo(f"{len(predictions):,} sequences predicted, written to {path}")
     for note in notes:
         click.echo(note, err=path is None)
+
+
+def _refuse_other_options(
+    data: str | None, out: str | None, overwrite: bool, options: dict[str, Any]
+) -> None:
+    """Refuse what --follow cannot honour."""
+    if data is not None:
+        raise SettingsError(
+            f"--follow reads standard input, and {data!r} is given too. Leave it out, or pass it "
+            f"on: elman predict RUN --follow < {data}"
+        )
+    if out is not None or overwrite:
+        raise SettingsError(
+            "--follow answers on standard output. Leave --out and --overwrite out, and write "
+            "> FILE to keep the answers"
+        )
+    chosen = [name for name, value in options.items() if value is not None and name != "fill"]
+    if chosen:
+        raise SettingsError(
+            f"--{chosen[0].replace('_', '-')}: --follow reads records as the training file was "
+            "read. Leave it out"
+        )
+
+
+def _follow(model: Path, fill: str | None, max_sequences: int) -> None:
+    with uninterrupted():
+        from elman.estimators import load
+        from elman.runs.follow import Follower, follow
+
+    follower = Follower(load(model), fill or "refuse", max_sequences)  # type: ignore[arg-type]
+    answered = failed = 0
+
+    def write(text: str) -> None:
+        nonlocal answered
+        answered += 1  # before a reader of the answer can send a signal
+        click.echo(text, nl=False)
+
+    when_ended(lambda: f"after {answered:,} answer{'s' * (answered != 1)}")
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    # `read1` returns what is there; `read` would wait for more.
+    for good in follow(follower, stdin.read1, write):
+        failed += not good
+    if failed:
+        click.echo(f"{failed:,} of {answered:,} lines could not be read", err=True)
+        sys.exit(1)

@@ -6,6 +6,8 @@ tokens and categories that the model knows. For any other the functions return N
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from elman.estimators.record_form import RecordForm
 Record = Any
 _LARGEST = 1e308  # as in JSON files
 _NUMBERS = {int, float}
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?$")
 
 
 class ReadSequence(NamedTuple):
@@ -140,15 +143,37 @@ class PlainReader:
         return out
 
     def _time_deltas(self, record: dict[str, Any]) -> list[float] | None:
-        """Return the time since the step before, for times that are plain numbers."""
+        """Return the time since the step before, for plain times that increase."""
         layout = self.layout
-        if layout is None or layout.seconds or layout.time is None:
+        times = record.get(layout.time or "") if layout is not None else None
+        found = self._instants(times) if isinstance(times, list) and times else None
+        if found is None:
             return None
-        times = record.get(layout.time)
-        if not isinstance(times, list) or not {*map(type, times)} <= _NUMBERS or not times:
-            return None
-        passed = np.diff(np.array(times, np.float64), prepend=float(times[0]))
+        passed = np.diff(found, prepend=found[:1])
         return passed.tolist() if (passed[1:] > 0).all() else None
+
+    def _instants(self, times: list[Any]) -> NDArray[np.float64] | None:
+        """Return numbers as they are, or dates in ISO 8601 in seconds after the first of them."""
+        layout = self.layout
+        assert layout is not None
+        kinds = {*map(type, times)}
+        if not layout.seconds:
+            return np.array(times, np.float64) if kinds <= _NUMBERS else None
+        if kinds != {str} or layout.dates not in (None, "ymd") or not all(map(_ISO.match, times)):
+            return None
+        try:
+            dates = [datetime.fromisoformat(time) for time in times]
+        except ValueError:
+            return None
+        zones = {date.tzinfo is None for date in dates}
+        if len(zones) > 1:
+            return None
+        # Whole seconds and fractions apart, as in files: their sum has too many digits for a float.
+        dates = [date if date.tzinfo else date.replace(tzinfo=UTC) for date in dates]
+        whole = [int(date.replace(microsecond=0).timestamp()) for date in dates]
+        first = min(whole)
+        pairs = zip(whole, dates, strict=True)
+        return np.array([(own - first) + date.microsecond / 1e6 for own, date in pairs])
 
     def static(self, record: dict[str, Any]) -> Static | None:
         """Return the static features beside the steps, if they are plain values."""
@@ -183,11 +208,11 @@ class PlainReader:
         else:
             if not record.keys() <= self.form.known or not self._goes_on(record, before):
                 return None
-            times = self._times(record, before)
+            passed = self._passed(record, before) if TIME_DELTA in self.form.names else None
             columns = [
-                times if name == TIME_DELTA else [record.get(name)] for name in self.form.names
+                [passed if name == TIME_DELTA else record.get(name)] for name in self.form.names
             ]
-        if len(columns) != self.encoder.channels or [] in columns:
+        if len(columns) != self.encoder.channels:
             return None
         if self.encoder.categories:
             found = self._plain_mixed(columns)
@@ -196,27 +221,31 @@ class PlainReader:
             found = None if marked else _stack(columns)
         return None if found is None else found[0]
 
-    def _times(self, record: dict[str, Any], before: Step | None) -> list[float]:
-        """Return the time since the step before, in a list; empty if it takes more to read it."""
+    def _passed(self, record: dict[str, Any], before: Step | None) -> float | None:
+        """Return the time since the step before; None if it takes more to read it."""
         layout = self.layout
-        if layout is None or layout.seconds or not layout.time:
-            return []
-        now: Any = record.get(layout.time)
-        last: Any = now if before is None else before.record.get(layout.time)
-        plain = type(now) in _NUMBERS and type(last) in _NUMBERS
-        return [float(now) - float(last)] if plain else []
+        name = layout.time if layout is not None else None
+        if name is None or name not in record:
+            return None
+        last = time_of(before, name)
+        found = self._instants([record[name] if last is None else last, record[name]])
+        return None if found is None else float(found[1] - found[0])
 
     def _goes_on(self, record: dict[str, Any], before: Step | None) -> bool:
         """Whether it is plain that the time of a step comes after that of the step before."""
         layout = self.layout
-        if layout is None or not layout.time or layout.time not in record or before is None:
-            return True
-        now = record[layout.time]
-        last = before.record.get(layout.time) if isinstance(before.record, dict) else None
-        if last is None:
+        if layout is None or not layout.time or layout.time not in record:
             return not self.form.timed
-        plain = type(now) in _NUMBERS and type(last) in _NUMBERS and not layout.seconds
-        return plain and bool(now > last)
+        passed = self._passed(record, before)
+        last = time_of(before, layout.time)
+        if before is None or last is None:
+            return passed is not None or not self.form.timed
+        return passed is not None and passed > 0
+
+
+def time_of(step: Step | None, name: str) -> Any:
+    """Return the time of a step as its record has it, or None."""
+    return step.record.get(name) if step is not None and isinstance(step.record, dict) else None
 
 
 def _stack(lists: list[list[Any]]) -> NDArray[np.float64] | None:

@@ -230,7 +230,8 @@ class RecordForm:
             needed = needed | ({layout.time} if self.timed and layout.time else set())
             present = {*record, *(k for v in record.values() if isinstance(v, list)
                        for step in v if isinstance(step, dict) for k in step)}  # fmt: skip
-            for name in sorted(needed - {self.row_key if not layout.text else None}):
+            others = {self.row_key if not layout.text else None}
+            for name in sorted(needed - others, key=lambda name: name not in self.names):
                 if name not in present and not all(p.strip() in present for p in name.split(",")):
                     raise self.missing(name, list(record))
             if layout.time and layout.time not in present and not self.timed:
@@ -239,6 +240,11 @@ class RecordForm:
                     layout = dataclasses.replace(layout, time=None)
         else:
             present = set(record)
+        if self.format == "jsonl":
+            needed = {layout.text} if layout.text else self._bundles() | {*self.names}
+            for name in (*sorted(filter(None, needed)), *self.static):
+                if name not in record and "." not in name:  # of an object within the object
+                    raise self.missing(name, list(record))
         if self.format == "rows" and self.wide and not present & {*self.wide}:
             raise self.missing(self.wide[0], list(record))
         if self.format != "jsonl":
@@ -305,6 +311,8 @@ class RecordForm:
             problem, remedy = fault.problem.removeprefix("object 1: "), fault.remedy
             if step or fault.column in self.static:  # which the reader repeats at each step
                 problem = re.sub(r"^step \d+(: | of )", "", problem)
+            if step:  # the caller knows which sequence goes on
+                problem = re.sub(r" of sequence '[^']*'", "", problem)
             if fault.rule == "as before" and "channel" in problem:
                 remedy = "Every step needs a value in every channel."
             column = None if f"{fault.column!r}" in problem else fault.column

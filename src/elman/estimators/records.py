@@ -14,10 +14,12 @@ same message as in a file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, Static
 from elman.data.ragged import Fill, Ragged, first_gap
@@ -27,7 +29,7 @@ from elman.data.splits import cut_windows
 from elman.errors import DataError, RecordError
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.inputs import cut
-from elman.estimators.plain_records import PlainReader, ReadSequence, Step
+from elman.estimators.plain_records import PlainReader, ReadSequence, Step, time_of
 from elman.estimators.reading import SequenceReader
 from elman.estimators.record_form import STEP, RecordForm
 from elman.estimators.static import find_static
@@ -91,6 +93,10 @@ class RecordReader:
             assert static is not None  # `find_static` refuses to read none
             static = encoder.static.fill_gaps(static, self.fill)
             self._refuse_static_gaps(static)
+        if encoder.channels:
+            if self.fill != "refuse":  # before windows are cut, as in a file
+                ragged = encoder.fill_gaps(ragged, self.fill)
+            self._refuse_gaps(ragged)
         ids: tuple[str, ...] = ()
         if layout is not None and layout.window:
             ids = tuple(f"sequence {i}" for i in range(len(found)))
@@ -98,10 +104,6 @@ class RecordReader:
             windows, _ = cut_windows(whole, layout.window, layout.stride)
             assert isinstance(windows.inputs, Ragged)
             ragged, static, ids = windows.inputs, windows.static, windows.name_sequences()
-        if encoder.channels:
-            if self.fill != "refuse":
-                ragged = encoder.fill_gaps(ragged, self.fill)
-            self._refuse_gaps(ragged)
         sequences = steps if encoder.kind == "text" else ragged
         encoded = EncodedSequences(sequences, ragged, encoder.encode_steps(ragged), encoder, ids)
         return encoded.with_static(static)
@@ -165,6 +167,14 @@ class RecordReader:
                 rows = record[key]
             else:
                 bare = False
+        for name in form.static if bare and before is None else ():
+            if name not in features:
+                example = json.dumps({STEP: rows, **dict.fromkeys(form.static)})[:80]
+                raise _fault(
+                    f"static feature {name!r} is missing, and a sequence begins here",
+                    f"Give it with the first step: {example.replace('null', '...')}.",
+                    name,
+                )
         values, static = self.plain.step(record, rows, bare, before), None
         if form.static and before is None and values is not None:
             static = self.plain.static(features)
@@ -178,10 +188,18 @@ class RecordReader:
             assert static is not None  # `find_static` refuses to read none
             static = self.encoder.static.fill_gaps(static, self.fill)
             self._refuse_static_gaps(static)
-        if self.encoder.channels and self.fill == "refuse":
-            assert isinstance(values, np.ndarray)
-            self._refuse_gaps(Ragged(values[None], np.array([0, 1])), step=True)
+        if self.encoder.channels:
+            values = self._fill_step(values, before)
         return Step(values, record, static, features)
+
+    def _fill_step(self, values: NDArray[Any], before: Step | None) -> NDArray[Any]:
+        """Fill the gaps of channels that had none in training, or refuse them."""
+        if self.fill != "refuse":
+            rows = values[None] if before is None else np.stack([before.values, values])
+            steps = Ragged(rows, np.array([0, len(rows)]))
+            values = self.encoder.fill_gaps(steps, self.fill).values[-1]
+        self._refuse_gaps(Ragged(values[None], np.array([0, 1])), step=True)
+        return values
 
     def _read_step_as_file(
         self, record: Record, row: Any, bare: bool, features: dict[str, Any], before: Step | None
@@ -197,10 +215,17 @@ class RecordReader:
                 known = features if before is None else before.features
                 whole = {form.row_key or STEP: whole, **known}
         else:
-            names = [*form.known.difference(form.static), *(form.static if before is None else ())]
-            both = [record] if before is None else [before.record, record]
-            steps = [{k: v for k, v in own.items() if k in names or own is record} for own in both]
-            steps = [{k: v for k, v in own.items() if k not in form.static} for own in steps]
+            time = self.layout.time if self.layout is not None else None
+            if form.timed and before is not None and time and time_of(before, time) is None:
+                raise _fault(
+                    f"the step before has no {time!r}, so the time since then is not known",
+                    "Write all steps of a sequence alike, or reset it.",
+                    time,
+                )
+            pair = [record]
+            if before is not None and isinstance(before.record, dict):
+                pair = [before.record, record]
+            steps = [{k: v for k, v in own.items() if k not in form.static} for own in pair]
             known = features if before is None else before.features
             whole = {**known, form.free_key("steps"): steps}
         found = self._read_as_file(whole, step=True)

@@ -63,7 +63,7 @@ def parse_json(text: str, faults: Faults, form: str | None, known: Collection[st
     except _UnusableError as error:
         raise faults.error("JSON", error.problem, LINE, line=error.line) from None
     except json.JSONDecodeError as error:
-        line, column, problem, remedy = _explain(error, text)
+        line, column, problem, remedy = explain(error, text)
         remedy = "Correct the JSON there." if remedy == LINE else remedy
         raise faults.error("JSON", problem, remedy, line=line, column=column) from None
     if not values:
@@ -103,7 +103,7 @@ def _parse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number in JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_parse_constant)
+DECODER = json.JSONDecoder(parse_constant=_parse_constant)
 
 
 # One object a line.
@@ -123,10 +123,10 @@ def _parse_lines(text: str, faults: Faults) -> tuple[list[Located], tuple[str, .
         remedy = LINE
         try:
             # decode() refuses text after the object: two objects on a line mean a missing line end.
-            value = _DECODER.decode(whole)
-            _refuse_halves(whole, value)
+            value = DECODER.decode(whole)
+            refuse_halves(whole, value)
         except (ValueError, RecursionError) as error:
-            _, column, problem, remedy = _explain(error, whole)
+            _, column, problem, remedy = explain(error, whole)
             if column is not None:
                 column += content.index(whole)
         else:
@@ -140,13 +140,13 @@ def _parse_lines(text: str, faults: Faults) -> tuple[list[Located], tuple[str, .
     return found, (f"{commas:,} lines end in a comma, which is not read",) if commas else ()
 
 
-def _refuse_halves(text: str, value: object) -> None:
+def refuse_halves(text: str, value: object) -> None:
     """Raise UnicodeEncodeError for half a surrogate pair, which decodes but cannot be written."""
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()
 
 
-def _explain(error: Exception, text: str) -> tuple[int | None, int | None, str, str]:
+def explain(error: Exception, text: str) -> tuple[int | None, int | None, str, str]:
     """Return line, column, problem and remedy of an error that parsing raised."""
     if isinstance(error, UnicodeEncodeError):
         return 1, None, "half a surrogate pair: a \\u escape that is not a character", LINE
@@ -204,12 +204,12 @@ class _Reader:
     def _decode(self) -> Located:
         line, start = self._line(), self.at
         try:
-            value, self.at = _DECODER.raw_decode(self.text, self.at)
-            _refuse_halves(self.text[start : self.at], value)
+            value, self.at = DECODER.raw_decode(self.text, self.at)
+            refuse_halves(self.text[start : self.at], value)
         except json.JSONDecodeError:
             raise
         except (ValueError, RecursionError) as error:
-            raise _UnusableError(line, _explain(error, "")[2]) from None
+            raise _UnusableError(line, explain(error, "")[2]) from None
         return Located(value, line)
 
     def _read_list(self) -> list[Located]:
