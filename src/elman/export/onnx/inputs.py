@@ -167,18 +167,14 @@ def _carry_forward(graph: Graph, values: str, fill: Floats, carried: str | None)
         first = graph.add("Gather", graph.add("Shape", values), graph.constant([0], np.int64))
         shape = graph.add("Concat", first, graph.constant([channels], np.int64), axis=0)
         carried = graph.add("Expand", graph.constant(fill), shape)
+    # Time goes first, because some runtimes scan over the first axis alone.
     graph.add_node(
         "Scan",
-        [carried, values],
+        [carried, graph.add("Transpose", values, perm=[1, 0, 2])],
         ["last_values", "filled_values"],
-        {
-            "body": body.body("carry_forward"),
-            "num_scan_inputs": 1,
-            "scan_input_axes": [1],
-            "scan_output_axes": [1],
-        },
+        {"body": body.body("carry_forward"), "num_scan_inputs": 1},
     )
-    return "filled_values", "last_values"
+    return graph.add("Transpose", "filled_values", perm=[1, 0, 2]), "last_values"
 
 
 def _read_static(graph: Graph, encoder: StaticEncoder) -> tuple[str, str]:
