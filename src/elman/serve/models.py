@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from elman.errors import ElmanError, ModelFileError
 from elman.estimators import Estimator, load
 from elman.estimators.records import RecordReader
+from elman.estimators.stream import Stream
 from elman.export.parity import sample_sequences
 from elman.files import MANIFEST
 from elman.guards import check_names
@@ -55,6 +57,14 @@ class LoadedModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", RecordReader(self.estimator))  # it is frozen
+
+    @cached_property
+    def stream(self) -> Stream:
+        """A stream to fork others from, which share its weights.
+
+        Raises: SettingsError for a model that reads in both directions.
+        """
+        return Stream(self.estimator)
 
 
 class ServedModel:
@@ -189,6 +199,8 @@ def _try_out(model: LoadedModel) -> LoadedModel:
         answers = model.estimator.predict_encoded(
             sample_sequences(model.estimator, lengths=_TRIAL_LENGTHS)
         )
+        if not model.estimator.model_.config.bidirectional:
+            _ = model.stream
     except (ElmanError, RuntimeError) as error:
         raise ModelFileError(f"{model.name}: the model cannot predict: {error}") from error
     if not np.isfinite(answers).all():

@@ -29,18 +29,20 @@ def parse(body: bytes) -> Any:
 
 
 def check_content_type(scope: Scope) -> None:
-    """Raise RefusedError unless the request says that its body is JSON.
+    """Raise RefusedError unless the request says that its body is JSON, and not compressed.
 
     A web page may send other types to any server without asking it first.
     """
+    is_json = False
     for name, value in scope["headers"]:
         if name == b"content-type":
-            if value.partition(b";")[0].strip().lower() == b"application/json":
-                return
-            break
-    raise RefusedError(
-        415, "expected a body of JSON, with the header Content-Type: application/json"
-    )
+            is_json = value.partition(b";")[0].strip().lower() == b"application/json"
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise RefusedError(415, "expected a body that is not compressed")
+    if not is_json:
+        raise RefusedError(
+            415, "expected a body of JSON, with the header Content-Type: application/json"
+        )
 
 
 async def receive_body(receive: Receive) -> bytes:

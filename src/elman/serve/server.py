@@ -126,7 +126,10 @@ def run(
     config = uvicorn.Config(
         app,
         http=Protocol,
-        ws_max_size=settings.max_body,
+        # It stops reading while a message is answered; the other one keeps 32 messages.
+        ws="websockets-sansio",
+        ws_max_size=settings.max_message,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         log_level="error",
@@ -153,6 +156,8 @@ class _LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._in_headers = True
         self._header_bytes = 0
+        self._begun = 0  # requests that began in the piece of data that arrived last
+        self._in_body = self._is_half_closed = False
         # When the connection is given up, by what it waits for: headers, or the client's reading.
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
 
@@ -175,12 +180,14 @@ class _LimitedProtocol(HttpToolsProtocol):
         """Parse what arrived, unless headers take too long or too many bytes."""
         if self.transport.is_closing():
             return
+        self._begun, in_body = 0, self._in_body
         super().data_received(data)
         if not self._in_headers:
             if self._deadlines:
                 self._end_wait("headers")
             return
-        self._header_bytes += len(data)
+        if self._begun < 2 and not in_body:  # else there are other requests before the headers
+            self._header_bytes += len(data)
         if self._header_bytes > _HEADER_BYTES:
             self.send_400_response("The headers have too many bytes.")
         elif "headers" not in self._deadlines:
@@ -189,12 +196,29 @@ class _LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that headers follow."""
         self._in_headers, self._header_bytes = True, 0
+        self._begun += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Note that the headers have arrived."""
-        self._in_headers = False
+        self._in_headers, self._in_body = False, True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the next byte is of another request."""
+        self._in_body = False
+        super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that sends no more, until all it sent is answered."""
+        self._is_half_closed = self.cycle is not None and not self.cycle.response_complete
+        return self._is_half_closed
+
+    def on_response_complete(self) -> None:
+        """Close such a connection after the last answer."""
+        super().on_response_complete()
+        if self._is_half_closed and self.cycle.response_complete:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read its answer."""

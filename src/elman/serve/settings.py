@@ -49,6 +49,15 @@ class ServeSettings:
         float, Ge(0), Help("Seconds between two looks for another model in the folder; 0: none.")
     ] = 1.0
 
+    max_streams: Annotated[int, Ge(1), Help("Connections of /stream that are open at a time.")] = (
+        100
+    )
+    max_sequences: Annotated[int, Ge(1), Help("Sequences of a connection of /stream.")] = 100
+    max_message: Annotated[int, Ge(1), Help("Bytes of a message of /stream.")] = 2**16
+    stream_idle: Annotated[
+        float, Gt(0), Help("Seconds without a message after which a stream is closed.")
+    ] = 300.0
+
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < LEAST_TOKEN:
             raise SettingsError(

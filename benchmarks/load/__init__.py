@@ -1,0 +1,1 @@
+"""A load generator for HTTP on loopback, and the servers it asks."""
