@@ -1,5 +1,8 @@
 #include "layer_call.h"
 
+#include <cstring>
+#include <vector>
+
 #include "batch.h"
 #include "dispatch.h"
 #include "pool.h"
@@ -46,7 +49,102 @@ PackedWeights<T> pack(const LayerCall<T>& call, const Products& products) {
                         workspace().weights.elements<T>(size));
 }
 
+// Packed weights of the layers that this thread has stepped lately, for calls of so few steps that
+// packing would take most of their time. A copy of the weights says whether they are still the same:
+// comparing is several times faster than packing, and no way of changing a weight escapes it.
+template <class T>
+class PackedStore {
+  public:
+    // Null for a layer that is too large: reading its weights costs as much as packing them.
+    const PackedWeights<T>* find(const Layer& layer, const Weights<T>& w) {
+        const Index G = gate_count(layer.cell) * layer.H;
+        const struct {
+            const T* data;
+            Index size;
+        } parts[] = {{w.weight_ih, G * layer.I},
+                     {w.weight_hh, G * layer.Y()},
+                     {w.bias_ih, w.bias_ih ? G : 0},
+                     {w.bias_hh, w.bias_hh ? G : 0},
+                     {w.weight_hr, layer.P * layer.H}};
+        Index size = 0;
+        for (const auto& part : parts) size += part.size;
+        if (size > most / Index(sizeof(T))) return nullptr;
+        const Kernels<T>& kernels = active_kernels<T>();
+        Entry* entry = nullptr;
+        // The copy decides; the address and the sizes only say which one to compare with.
+        for (Entry& e : entries_) {
+            if (e.weights == w.weight_ih && e.kernels == &kernels && e.biases == bool(w.bias_ih) &&
+                e.layer.cell == layer.cell && e.layer.I == layer.I && e.layer.H == layer.H &&
+                e.layer.P == layer.P) {
+                entry = &e;
+            }
+        }
+        bool same = entry != nullptr;
+        const T* copy = entry ? entry->copy.data() : nullptr;
+        for (const auto& part : parts) {
+            same = same && std::memcmp(copy, part.data, part.size * sizeof(T)) == 0;
+            copy += part.size;
+        }
+        if (same) return &entry->packed;
+        if (!entry) entry = &entries_[next_++ % count];
+        entry->copy.clear();
+        for (const auto& part : parts) {
+            entry->copy.insert(entry->copy.end(), part.data, part.data + part.size);
+        }
+        const Products products{true, false, false};
+        T* const into = entry->memory.template elements<T>(kernels.packed_size(layer, products));
+        entry->packed = kernels.pack(layer, w, products, into);
+        entry->layer = layer;
+        entry->weights = w.weight_ih;
+        entry->kernels = &kernels;
+        entry->biases = bool(w.bias_ih);
+        return &entry->packed;
+    }
+
+  private:
+    static constexpr Index most = 2 << 20;  // bytes of a layer's weights
+    static constexpr unsigned count = 8;    // layers
+    struct Entry {
+        Layer layer{};
+        const T* weights = nullptr;
+        const Kernels<T>* kernels = nullptr;
+        bool biases = false;
+        std::vector<T> copy;
+        Arena memory;
+        PackedWeights<T> packed;
+    };
+    Entry entries_[count];
+    unsigned next_ = 0;
+};
+
 }  // namespace
+
+template <class T>
+void layer_step(const Layer& layer, const Weights<T>& weights, const T* x, const T* h0, const T* c0,
+                T* y, T* h_n, T* c_n) {
+    thread_local PackedStore<T> store;
+    const Kernels<T>& kernels = active_kernels<T>();
+    const PackedWeights<T>* packed = store.find(layer, weights);
+    const Products products{true, false, false};
+    const Index active[] = {1}, offset[] = {0, 1};
+    ForwardChunk<T> f;
+    f.layer = layer;
+    f.chunk = {1, 1, active, offset};
+    if (packed) {
+        f.weights = *packed;
+    } else {
+        const Index size = kernels.packed_size(layer, products);
+        f.weights = kernels.pack(layer, weights, products, workspace().weights.elements<T>(size));
+    }
+    f.x = View<const T>::packed(x, offset, layer.I);
+    f.h0 = View<const T>::packed(h0, nullptr, layer.Y());
+    f.c0 = View<const T>::packed(c0, nullptr, layer.H);
+    f.y = View<T>::packed(y, offset, layer.Y());
+    f.h_n = View<T>::packed(h_n, nullptr, layer.Y());
+    f.c_n = View<T>::packed(c_n, nullptr, layer.H);
+    f.scratch = workspace().scratch.elements<T>(kernels.forward_scratch(layer, f.chunk));
+    parallel(1, 1, [&](int) { kernels.forward(f); });  // it flushes denormal numbers to zero
+}
 
 template <class T>
 Index reserve_width(const Layer& layer) {
@@ -134,6 +232,8 @@ void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& g) {
 
 #define ELMAN_INSTANTIATE(T)                                                                \
     template Index reserve_width<T>(const Layer&);                                          \
+    template void layer_step<T>(const Layer&, const Weights<T>&, const T*, const T*, const T*, T*, \
+                                T*, T*);                                                      \
     template void layer_forward<T>(const LayerCall<T>&, const Strided<T>&, const Strided<T>&); \
     template void layer_backward<T>(const LayerCall<T>&, const LayerGradients<T>&);
 ELMAN_INSTANTIATE(float)

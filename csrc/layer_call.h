@@ -34,6 +34,11 @@ struct LayerGradients {
     WeightGradients<T> weights;
 };
 
+// One step of one row: x (I), h0 (Y), c0 (H), to y (Y), null for none, h_n (Y) and c_n (H).
+template <class T>
+void layer_step(const Layer& layer, const Weights<T>& weights, const T* x, const T* h0, const T* c0,
+                T* y, T* h_n, T* c_n);
+
 template <class T>
 void layer_backward(const LayerCall<T>& call, const LayerGradients<T>& gradients);
 

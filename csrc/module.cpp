@@ -38,14 +38,6 @@ T* at(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-Cell cell_of(std::string_view name) {
-    if (name == "rnn_tanh") return Cell::rnn_tanh;
-    if (name == "rnn_relu") return Cell::rnn_relu;
-    if (name == "gru") return Cell::gru;
-    if (name == "lstm") return Cell::lstm;
-    throw std::invalid_argument("cell: got " + std::string(name));
-}
-
 // A tensor (steps, rows, width) as Python passes it: (address, stride of steps, stride of rows).
 struct StridedAddress {
     Address address = 0;

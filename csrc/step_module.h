@@ -13,12 +13,22 @@
 #include <type_traits>
 #include <variant>
 
+#include "layer_call.h"
 #include "network_call.h"
 #include "step_call.h"
+#include "tensors.h"
 
 namespace elman {
 
 namespace nb = nanobind;
+
+inline Cell cell_of(std::string_view name) {
+    if (name == "rnn_tanh") return Cell::rnn_tanh;
+    if (name == "rnn_relu") return Cell::rnn_relu;
+    if (name == "gru") return Cell::gru;
+    if (name == "lstm") return Cell::lstm;
+    throw std::invalid_argument("cell: got " + std::string(name));
+}
 
 // An array of doubles, or of 64-bit integers, that Python lends for the time of a call, row by row
 // and without gaps: through the buffer protocol, which takes a fifth of DLPack's time for NumPy.
@@ -109,6 +119,24 @@ struct PyStream {
     }
 };
 
+template <class T>
+void step_layers(Cell cell, const StepTensors& s) {
+    const Index Y = s.P ? s.P : s.H;
+    const T* x = static_cast<const T*>(s.x);
+    for (Index l = 0; l < s.layers; ++l) {
+        const auto at = [&](void* base, Index width) {
+            return base ? static_cast<T*>(base) + l * width : nullptr;
+        };
+        const auto weight = [&](int k) { return static_cast<const T*>(s.weights[l][k]); };
+        const Layer layer{cell, l ? Y : s.I, s.H, false, s.P};
+        T* const h_n = at(s.h_n, Y);
+        layer_step<T>(layer, {weight(0), weight(1), weight(2), weight(3), weight(4)}, x,
+                      at(s.h0, Y), at(s.c0, s.H),
+                      l + 1 == s.layers ? static_cast<T*>(s.y) : nullptr, h_n, at(s.c_n, s.H));
+        x = h_n;
+    }
+}
+
 inline Outputs outputs_of(std::string_view name) {
     if (name == "softmax") return Outputs::softmax;
     if (name == "sigmoid") return Outputs::sigmoid;
@@ -195,6 +223,25 @@ void bind_step(nb::module_& m) {
             nb::arg("state"))
         .def("step", &PyStream::step, nb::arg("x"), nb::arg("to"), nb::arg("rows").none(),
              nb::arg("count").noconvert(), nb::arg("threads").noconvert());
+
+    m.def(
+        "step_layers",
+        [](std::string_view name, nb::handle tensors, nb::handle parameters, nb::handle names,
+           Index input_size, Index hidden_size, Index proj_size, bool bias) {
+            const Cell cell = cell_of(name);
+            StepTensors s;
+            if (!s.read(cell, tensors.ptr(), parameters.ptr(), names.ptr(), input_size, hidden_size,
+                        proj_size, bias)) {
+                return false;
+            }
+            (s.is_double ? step_layers<double> : step_layers<float>)(cell, s);
+            return true;
+        },
+        nb::arg("cell").noconvert(), nb::arg("tensors"), nb::arg("parameters"), nb::arg("names"),
+        nb::arg("input_size").noconvert(), nb::arg("hidden_size").noconvert(),
+        nb::arg("proj_size").noconvert(), nb::arg("bias").noconvert(),
+        "One step of one sequence through layers of one direction; false if a kernel cannot read"
+        " the tensors as they are.");
 
     m.def(
         "probabilities",

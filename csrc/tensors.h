@@ -87,25 +87,32 @@ class TensorReader {
             bytes > size - (address - begin)) {
             return false;
         }
-        if (!may_be_negated) return true;
-        // torch negates some views lazily: their memory has the opposite signs.
+        return !may_be_negated || !is_negated(object);
+    }
+
+    // torch negates some views lazily: their memory has the opposite signs.
+    bool is_negated(PyObject* object) const {
         PyObject* const answer = PyObject_CallMethodObjArgs(object, is_neg_, nullptr);
         if (!answer) PyErr_Clear();
         Py_XDECREF(answer);  // True and False live on
-        return answer == Py_False;
+        return answer != Py_False;
     }
 
     // Of this shape, contiguous, and holding all of its elements.
     bool is(PyObject* object, const DLTensor& t, const DLTensor& like, const Index* shape,
             int ndim) const {
+        // A contiguous view that torch negates lazily has rows of single elements.
+        return has_shape(t, like, shape, ndim) && holds(object, t, shape[ndim - 1] == 1);
+    }
+
+    static bool has_shape(const DLTensor& t, const DLTensor& like, const Index* shape, int ndim) {
         if (t.ndim != ndim || t.code != like.code || t.bits != like.bits) return false;
         Index stride = 1;
         for (int i = ndim - 1; i >= 0; --i) {
             if (t.shape[i] != shape[i] || (shape[i] > 1 && t.strides[i] != stride)) return false;
             stride *= shape[i];
         }
-        // A contiguous view that torch negates lazily has rows of single elements.
-        return holds(object, t, shape[ndim - 1] == 1);
+        return true;
     }
 
   private:
@@ -177,6 +184,72 @@ inline bool read_layer(Cell cell, PyObject* tensors, bool batch_first, Index siz
     sizes[4] = P;
     return true;
 }
+
+// The addresses of one step of one sequence through stacked layers of one direction.
+struct StepTensors {
+    static constexpr Index most_layers = 8;
+
+    bool is_double;
+    Index layers, I, H, P;
+    void *x, *h0, *c0, *y, *h_n, *c_n;  // (1, 1, I), (L, 1, Y), (L, 1, H); (1, 1, Y), h0, c0
+    void* weights[most_layers][5];      // as in `read_layer`, null where there is none
+
+    // False if a kernel cannot read them as they are. objects: x, h0, c0, y, h_n, c_n, None for
+    // the cell states of a cell without; parameters: a dictionary; names: each layer's in it.
+    bool read(Cell cell, PyObject* objects, PyObject* parameters, PyObject* names, Index input_size,
+              Index hidden_size, Index proj_size, bool bias) {
+        const TensorReader& reader = tensor_reader();
+        I = input_size, H = hidden_size, P = proj_size;
+        const Index Y = P ? P : H, rows = gate_count(cell) * H;
+        if (!PyTuple_Check(objects) || PyTuple_Size(objects) != 6 || !PyDict_Check(parameters) ||
+            !PyList_Check(names)) {
+            return false;
+        }
+        layers = PyList_Size(names);
+        if (layers < 1 || layers > most_layers) return false;
+        DLTensor like;
+        if (!reader.read(PyTuple_GetItem(objects, 0), &like)) return false;
+        if (like.code != 2 || (like.bits != 32 && like.bits != 64)) return false;
+        is_double = like.bits == 64;
+        const Index one[] = {1, 1, I}, out[] = {1, 1, Y}, h[] = {layers, 1, Y}, c[] = {layers, 1, H};
+        const Index* const shapes[] = {one, h, c, out, h, c};
+        void** const addresses[] = {&x, &h0, &c0, &y, &h_n, &c_n};
+        for (int i = 0; i < 6; ++i) {
+            PyObject* const object = PyTuple_GetItem(objects, i);
+            *addresses[i] = nullptr;
+            if (i % 3 == 2 && cell != Cell::lstm) {
+                if (object != Py_None) return false;
+                continue;
+            }
+            DLTensor t;
+            if (!reader.read(object, &t) || !reader.has_shape(t, like, shapes[i], 3)) return false;
+            if (i < 3 && !reader.holds(object, t, true)) return false;  // outputs are new
+            *addresses[i] = t.data;
+        }
+        for (Index l = 0; l < layers; ++l) {
+            const Index shape[][2] = {
+                {rows, l ? Y : I}, {rows, Y}, {rows, 0}, {rows, 0}, {P, H}};
+            PyObject* const own = PyList_GetItem(names, l);
+            const Index count = 2 + 2 * bias + (P > 0);
+            if (!PyList_Check(own) || PyList_Size(own) != count) return false;
+            Index n = 0;
+            for (int k = 0; k < 5; ++k) {
+                weights[l][k] = nullptr;
+                if ((k == 2 || k == 3) && !bias) continue;
+                if (k == 4 && !P) continue;
+                PyObject* const tensor = PyDict_GetItem(parameters, PyList_GetItem(own, n++));
+                DLTensor t;
+                const int ndim = k == 2 || k == 3 ? 1 : 2;
+                if (!tensor || !reader.read(tensor, &t) ||
+                    !reader.is(tensor, t, like, shape[k], ndim)) {
+                    return false;
+                }
+                weights[l][k] = t.data;
+            }
+        }
+        return true;
+    }
+};
 
 // Whether these are `rows` whole numbers of 64 bits as the kernels read them.
 inline bool read_lengths(PyObject* lengths, Index rows) {

@@ -6,7 +6,7 @@ and not bytes; the elements of a row are adjacent. A bare address is of a contig
 csrc/layer_call.h and csrc/network_call.h say what is read and what is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -171,6 +171,22 @@ class Stream:
     ) -> None: ...
     def step(self, x: object, to: object, rows: object | None, count: int, threads: int) -> bool:
         """Take one step of `count` rows, written to `to`; False for a refused gap or number."""
+
+def step_layers(
+    cell: str,
+    tensors: tuple[object, object, object, object, object, object],
+    parameters: Mapping[str, object],
+    names: list[list[str]],
+    input_size: int,
+    hidden_size: int,
+    proj_size: int,
+    bias: bool,
+) -> bool:
+    """Take one step of one sequence through layers of one direction.
+
+    Args: tensors are x, h0, c0, and y, h_n, c_n to be written; names are each layer's parameters.
+    Returns: False if a kernel cannot read the tensors as they are; nothing is then written.
+    """
 
 def probabilities(logits: int, is_double: bool, outputs: str, rows: int, K: int, to: int) -> None:
     """Write the probabilities of contiguous logits, (rows, K), as float64."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
+from elman import _core
 from elman.errors import SettingsError
 from elman.layers.recurrent import Recurrent, RecurrentBase, States
 from elman.ops import cells
 from elman.ops.cells import Cell
 from elman.ops.checks import check_lengths
-from elman.ops.dispatch import is_native
+from elman.ops.dispatch import is_eager, is_native
 from elman.ops.operators import run_native
 from elman.ops.torch_layer import run_packed
 
@@ -30,6 +31,55 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
     """
 
     _torch_forward: ClassVar[Callable[..., Any]]  # torch's whole stack, where elman has no kernel
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002 - torch's name
+        hx: Any = None,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> tuple[Any, Any]:
+        """Run over whole sequences; see `RecurrentBase.forward`."""
+        # Step by step the checks of the general path take several times as long as the step.
+        if lengths is None and hx is not None and not torch.is_grad_enabled():
+            result = self._step_once(input, hx)
+            if result is not None:
+                return result
+        return super().forward(input, hx, lengths)
+
+    def _step_once(self, x: Any, hx: Any) -> tuple[Tensor, Any] | None:
+        """One step of one sequence in one native call, with the general path's bits.
+
+        Returns: None, for the general path, if it is another call, or anything is unusual.
+        """
+        h, c = hx if type(hx) is tuple and len(hx) == 2 else (hx, None)
+        width = self.proj_size or self.hidden_size
+        if (
+            type(x) is not Tensor
+            or type(h) is not Tensor
+            or not (c is None or type(c) is Tensor)
+            or x.numel() != self.input_size
+            or h.numel() != self.num_layers * width
+            or self.bidirectional
+            or (self.training and self.dropout)
+            or not is_eager()
+        ):
+            return None
+        h_n = torch.empty_like(h)
+        c_n = None if c is None else torch.empty_like(c)
+        y = h.new_empty(1, 1, width) if self.num_layers > 1 else torch.empty_like(h)
+        stepped = _core.step_layers(
+            self.cell.kernel,
+            (x, h, c, y, h_n, c_n),
+            self._parameters,
+            self._all_weights,
+            self.input_size,
+            self.hidden_size,
+            self.proj_size,
+            self.bias,
+        )
+        if not stepped:
+            return None
+        return y, h_n if c_n is None else (h_n, c_n)
 
     def _run_padded(
         self, x: Tensor, states: States, lengths: Tensor | None

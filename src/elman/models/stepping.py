@@ -278,7 +278,10 @@ class NativeStream:
         ):
             raise ShapeError(f"last: got {tuple(last.shape)} {last.dtype}, expected {shape}")
         self._state = tuple(state.values())  # alive as long as their addresses are in use
-        self._outputs = stepper.config.num_outputs
+        self._outputs, config = stepper.config.num_outputs, stepper.config
+        # Shape and type of one row's step.
+        self._row = () if config.vocabulary_size else (channels + len(config.category_sizes),)
+        self._dtype = np.dtype(np.int64 if config.vocabulary_size else np.float64)
         # Below two chunks of rows a step stays on one thread.
         self._is_large = len(last) >= 16
         try:
@@ -302,21 +305,25 @@ class NativeStream:
 
         Args:
             x: raw numbers, (B, C) float64, NaN for a gap, with category codes after them; or token
-                ids, (B,) int64; without gaps in memory. With `rows`, one row for each of these.
-            rows: the rows of the state that take a step, each at most once; None means all.
+                ids, (B,) int64. With `rows`, one row for each of these.
+            rows: int64, the rows of the state that take a step, each at most once; None means all.
         Returns: (B, K) in the order of x, bit for bit what the whole sequence gives. None, with the
             state unchanged, for a gap that the model does not take or a number beyond float32: the
             encoder says which.
         Raises: ShapeError; DataError for a token or category code out of range.
         """
         count = len(x)
+        if x.shape[1:] != self._row or x.dtype != self._dtype:
+            raise ShapeError(
+                f"x: got {x.shape} {x.dtype}, expected {(count, *self._row)} {self._dtype}"
+            )
         out = np.empty((count, self._outputs))
         try:
-            done = self._step(x, out, rows, count, count_threads() if self._is_large else 1)
+            done = self._step(
+                np.ascontiguousarray(x), out, rows, count, count_threads() if self._is_large else 1
+            )
         except (IndexError, MemoryError) as error:
             raise convert_error(error, torch.empty(x.shape, device="meta")) from None
-        except (ValueError, BufferError) as error:
-            raise ShapeError(f"x: got {x.shape} {x.dtype}; {error}") from None
         return out if done else None
 
 

@@ -66,11 +66,30 @@ def is_native(x: Tensor, *others: Tensor | None) -> bool:
     # before the checks below, which would refuse the tensors with which torch compiles.
     if torch.compiler.is_compiling():
         return True
-    # A kernel works on raw memory. Fake tensors, make_fx, counters of operations (the dispatch
-    # stack), torch.jit.trace and forward-mode derivatives would miss all that it computes.
-    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
-        return False
-    if forward_ad._current_level >= 0:
+    if _is_followed():
         return False
     # Runs in C: all() of a generator costs more than all other checks together.
     return _PLAIN_OR_NONE.issuperset(map(type, (x, *others)))
+
+
+def is_eager() -> bool:
+    """Whether nothing compiles, follows or converts operations: a kernel may do them all."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._are_functorch_transforms_active()
+        or _is_followed()
+    )
+
+
+def _is_followed() -> bool:
+    """Whether a tool would miss what a kernel, which works on raw memory, computes.
+
+    Fake tensors, make_fx and counters of operations (the dispatch stack), torch.jit.trace, and
+    forward-mode derivatives.
+    """
+    return (
+        bool(torch._C._len_torch_dispatch_stack())
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
+    )
