@@ -54,6 +54,9 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch, diagnostics: bool) -> N
 DIAGNOSED = ("README.md", "explain.md")
 
 
+# Of torch 2.13 about itself and about equal names of axes, while torch.onnx.export runs.
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
+@pytest.mark.filterwarnings("ignore:# The axis name")
 @pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_page(page, tmp_path, monkeypatch, capsys):

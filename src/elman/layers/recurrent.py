@@ -20,6 +20,7 @@ from elman.layers.random_numbers import dropout, initialise_as_torch
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import run_layer
 from elman.ops.functional import as_lengths
+from elman.ops.torch_onnx import is_exported_to_onnx, is_traced_for_onnx
 
 States = tuple[Tensor, ...]
 
@@ -77,6 +78,11 @@ class RecurrentBase(nn.Module):
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ShapeError("lengths: a PackedSequence has its own; give one or the other")
+            if torch.compiler.is_compiling() and is_exported_to_onnx():
+                raise ShapeError(
+                    "input: a PackedSequence cannot be exported to ONNX; pass the padded batch and "
+                    "lengths=lengths instead"
+                )
             y, final = self._run_packed(input, states)
         elif not isinstance(input, Tensor):
             raise ShapeError(f"input: got a {type(input).__name__}, expected a tensor")
@@ -102,7 +108,9 @@ class RecurrentBase(nn.Module):
         batch, time, _ = x.shape
         if not self.batch_first:
             batch, time = time, batch
-        self._check_sizes(x, states, batch, time)
+        # The older exporter to ONNX traces sizes as tensors, of which a graph cannot depend.
+        if not is_traced_for_onnx():
+            self._check_sizes(x, states, batch, time)
         return self._run_padded(x, states, lengths)
 
     def _run_padded(
@@ -145,7 +153,8 @@ class RecurrentBase(nn.Module):
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
                 weights = [self._weight(name) for name in self._all_weights[index]]
-                self._check_units(weights)
+                if not is_traced_for_onnx():
+                    self._check_units(weights)
                 start = tuple([s[index] for s in initial])
                 out, end = self._run_one(
                     cell, y, weights, start, lengths, direction == 1, batch_first

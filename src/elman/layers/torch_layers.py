@@ -20,6 +20,7 @@ from elman.ops.checks import check_lengths
 from elman.ops.dispatch import is_eager, is_native
 from elman.ops.operators import run_native
 from elman.ops.torch_layer import run_packed
+from elman.ops.torch_onnx import is_exported_to_onnx, is_traced_for_onnx, run_as_onnx
 
 
 class _TorchLayers(RecurrentBase, nn.RNNBase):
@@ -85,7 +86,7 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         self, x: Tensor, states: States, lengths: Tensor | None
     ) -> tuple[Tensor, States]:
         # Testing one weight suffices: the operator compares the others with the input.
-        if is_native(x, self._weight("weight_ih_l0"), *states):
+        if is_native(x, self._weight("weight_ih_l0"), *states) or is_exported_to_onnx():
             return self._run_layers(x, states, lengths, self.batch_first)
         batch, time = x.shape[:2] if self.batch_first else (x.shape[1], x.shape[0])
         if lengths is not None:
@@ -116,6 +117,8 @@ class _TorchLayers(RecurrentBase, nn.RNNBase):
         W, U, *rest = weights
         b, c = rest[:2] if self.bias else (None, None)
         R = rest[-1] if self.proj_size else None
+        if is_traced_for_onnx():
+            return run_as_onnx(cell, x, (W, U, b, c, R), initial, lengths, reverse, batch_first)
         return run_native(cell, x, W, U, b, c, R, initial, lengths, reverse, batch_first)
 
     def _run_torch(self, x: Any, states: States, lengths: Tensor | None) -> tuple[Any, States]:

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook
 
-from elman.errors import DataError, SettingsError, ShapeError
+from elman.errors import DataError, SettingsError
 from elman.layers.random_numbers import dropout, without_weights
 from elman.layers.recurrent import Recurrent, initialise
 from elman.layers.torch_layers import LAYERS, make_recurrent
 from elman.models import static as features
-from elman.models.native import NativeModel, check_input
+from elman.models.native import NativeModel, check_input, check_steps
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import is_native
 from elman.ops.functional import as_lengths
+from elman.ops.torch_onnx import is_traced_for_onnx
 from elman.settings import CellName, NetworkSettings
 
 PADDING, UNKNOWN, FIRST_TOKEN = 0, 1, 2
@@ -230,12 +231,11 @@ class SequenceModel(nn.Module):
         weight: Any = self.output.weight
         if not isinstance(weight, Tensor):  # a method of layers that quantize_dynamic has replaced
             weight = next(self.parameters())
-        check_input(config, weight.dtype, weight.device, x, lengths)
+        if not is_traced_for_onnx():  # sizes are tensors there
+            check_input(config, weight.dtype, weight.device, x, lengths)
+            check_steps(x, lengths)
         if lengths is None:
             lengths = torch.full((x.shape[0],), x.shape[1], dtype=torch.int64, device="cpu")
-        # A compiled graph cannot depend on values, and the minimum of no lengths is undefined.
-        if not torch.compiler.is_compiling() and x.shape[0] and int(lengths.min()) < 1:
-            raise ShapeError("lengths: got an empty sequence, expected at least 1 step")
         mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
         linear = features.linear_exactly if exact else functional.linear
         states = features.first_states(self, static, linear)
@@ -252,7 +252,7 @@ class SequenceModel(nn.Module):
         else:
             # final is (h_n, c_n) for an LSTM. The last D entries are the top layer's.
             h_n = final[0] if isinstance(final, tuple) else final  # (L*D, B, H)
-            read = torch.cat(list(h_n[-self.recurrent.num_directions :]), -1)  # (B, D*H)
+            read = torch.cat(h_n[-self.recurrent.num_directions :].unbind(0), -1)  # (B, D*H)
         read = features.join(self, read, static, linear)
         read = dropout(read, config.dropout, self.training)
         outputs: Tensor = linear(read, weight, self.output.bias) if exact else self.output(read)

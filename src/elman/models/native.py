@@ -56,6 +56,15 @@ def check_input(
         raise ShapeError(f"lengths: got {lengths.dtype}, expected integers")
 
 
+def check_steps(x: Tensor, lengths: Tensor | None) -> None:
+    """Raise ShapeError unless every row of x, (B, T, ...), has a step."""
+    # A compiled graph cannot depend on values, and the minimum of no lengths is undefined.
+    if torch.compiler.is_compiling() or not x.shape[0]:
+        return
+    if (x.shape[1] if lengths is None else int(lengths.min())) < 1:
+        raise ShapeError("lengths: got an empty sequence, expected at least 1 step")
+
+
 def check_shapes(config: ModelConfig, x: Tensor, lengths: Tensor | None) -> None:
     """Raise ShapeError unless x is (B, T, C), or for tokens (B, T), and lengths are (B,)."""
     if config.vocabulary_size:

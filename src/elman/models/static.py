@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from elman.errors import ShapeError
 from elman.models.native import NativeModel
+from elman.ops.torch_onnx import is_traced_for_onnx
 
 if TYPE_CHECKING:
     from elman.models.model import ModelConfig, SequenceModel
@@ -38,9 +39,11 @@ def check_static(model: SequenceModel, x: Tensor, static: Tensor | None) -> Tens
     """
     size = model.config.static_size
     if static is None and model.bound_static is not None:
-        static = model.bound_static.to(model.output.weight).expand(len(x), -1)
+        static = model.bound_static.to(model.output.weight).expand(x.shape[0], -1)
     if static is None and not size:
         return None
+    if static is not None and size and is_traced_for_onnx():  # for which sizes are tensors
+        return static
     if static is not None and size and tuple(static.shape) == (len(x), size):
         return static
     got = "None" if static is None else str(tuple(static.shape))
@@ -110,8 +113,8 @@ def first_states(
         return ()
     raw = linear(static, model.static_state.weight, model.static_state.bias)
     count = len(config.cell_definition.states)
-    parts = (raw / (1 + raw.abs())).view(len(static), count, -1, config.hidden_size)
-    return tuple(part.contiguous() for part in parts.permute(1, 2, 0, 3))
+    parts = (raw / (1 + raw.abs())).view(static.shape[0], count, -1, config.hidden_size)
+    return tuple(part.contiguous() for part in parts.permute(1, 2, 0, 3).unbind(0))
 
 
 def exact_logits(

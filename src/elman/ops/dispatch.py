@@ -11,6 +11,7 @@ from elman.ops.checks import PLAIN, check_layer
 from elman.ops.operators import run_native
 from elman.ops.reference import run_reference
 from elman.ops.torch_layer import run_torch_layer
+from elman.ops.torch_onnx import is_exported_to_onnx, run_as_onnx
 
 _PLAIN_OR_NONE = PLAIN | {type(None)}
 
@@ -40,6 +41,8 @@ def run_layer(
     # Testing one tensor suffices: both paths refuse tensors of several dtypes or devices.
     if cell.kernel and isinstance(x, Tensor) and is_native(x):
         return run_native(cell, x, *weights, weight_hr, initial, lengths, reverse, batch_first)
+    if is_exported_to_onnx():
+        return run_as_onnx(cell, x, (*weights, weight_hr), initial, lengths, reverse, batch_first)
     check_layer(cell, x, *weights, initial, lengths, batch_first, weight_hr)
     if cell.torch_kernel:
         return run_torch_layer(

@@ -50,7 +50,7 @@ def _run(*arguments: Any) -> tuple[Tensor, ...]:
     return _as_tensors(arguments[0], native.forward(*arguments))
 
 
-def _run_fake(*arguments: Any) -> tuple[Tensor, ...]:
+def fake_outputs(*arguments: Any) -> tuple[Tensor, ...]:
     """Shapes of what `_run` returns, from which torch plans the graph without running a kernel."""
     x, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, h0, c0, _ = arguments[:9]
     name, _, batch_first, keep = arguments[9:]
@@ -192,6 +192,6 @@ def run_native(
 
 _library.impl("recurrence", _run, "CPU")  # type: ignore[no-untyped-call]
 _library.impl("recurrence_backward", _run_backward, "CPU")  # type: ignore[no-untyped-call]
-torch.library.register_fake("elman::recurrence", _run_fake, lib=_library)
+torch.library.register_fake("elman::recurrence", fake_outputs, lib=_library)
 torch.library.register_fake("elman::recurrence_backward", _run_backward_fake, lib=_library)
 torch.library.register_autograd("elman::recurrence", _gradients, setup_context=_save, lib=_library)
