@@ -23,6 +23,7 @@ def runs(tmp_path_factory):
     (root / "days.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     for name, data in (("waves", "waves:train=60,test=20"), ("days", str(root / "days.csv"))):
         values = {"model": {"hidden_size": 4}, "training": {"epochs": 1}}
+        values["model"] |= {"bidirectional": name == "waves"}
         values |= {"report": {"diagnostics": False}}
         run(merge({"data": {"data": data}, **values}), out=root / name, verbose=0, echo=list)
     return root
@@ -84,6 +85,16 @@ def test_sequences_of_a_file_are_compared_too(elman, runs, run_folder, tmp_path)
     assert not (tmp_path / "e.onnx").exists()
 
 
+def test_streaming_needs_one_direction(elman, run_folder, runs):
+    done = elman("export", "first", "--to", "onnx", "--streaming")
+    assert done.code == 2
+    assert "Train one that reads forwards: elman train DATA --streaming" in done.err
+    assert not (run_folder / "exports").exists()
+    done = elman("export", runs / "days", "--to", "onnx", "--streaming")
+    assert done.code == 0, done.err
+    assert (runs / "days" / "exports" / "model-streaming.onnx").is_file()
+
+
 def test_what_is_refused(elman, run_folder, tmp_path):
     assert "Did you mean 'onnx'?" in elman("export", "first", "--to", "onx").err
     assert "Missing option '--to'. Choose from:\n\tonnx" in elman("export", "first").err
@@ -102,7 +113,8 @@ def test_an_option_that_a_format_lacks_is_refused(elman, run_folder, monkeypatch
     monkeypatch.setitem(export.FORMATS, "other", Format("o", "o", ("longest",), bare.write))
     done = elman("export", "first", "--to", "onnx", "--longest", 9)
     assert done.code == 2
-    assert "--longest: an export --to onnx has no such option; --to other has it" in done.err
+    expected = "--longest: an export --to onnx has no such option, only --to c and --to other"
+    assert expected in done.err
     with pytest.raises(package.SettingsError, match=r"--data: .* no such option"):
         export.refuse_options("onnx", ExportOptions(data=object()))
 

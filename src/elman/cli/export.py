@@ -50,6 +50,12 @@ _OUTPUTS = " or ".join(kind.output for kind in FORMATS.values())
     help="Compare on random sequences of at most this many steps, for a network that is not used "
     "on longer ones. [default: 1000]",
 )
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="For onnx, in one direction: read sequences in pieces, with the state as inputs and "
+    "outputs.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def command(
     model: Path,
@@ -61,6 +67,7 @@ def command(
     int8: bool,
     name: str | None,
     max_length: int | None,
+    streaming: bool,
 ) -> None:
     """Write MODEL, a run or model folder, for programs without elman.
 
@@ -68,7 +75,9 @@ def command(
     differs by more than 1e-5, nothing is written.
     """
     output_is_secondary()
-    options = ExportOptions(overwrite, longest=longest, int8=int8, max_length=max_length)
+    options = ExportOptions(
+        overwrite, int8=int8, max_length=max_length, longest=longest, streaming=streaming
+    )
     options = options if name is None else dataclasses.replace(options, name=name)
     refuse_options(to, options)
     with uninterrupted():

@@ -29,6 +29,7 @@ class ExportOptions:
         name: of the C files, and the prefix of the names in them.
         max_length: steps that a C program reads at most, for a bidirectional model.
         longest: most steps of the random sequences; None for 1,000.
+        streaming: reads sequences in pieces, with the state as inputs and outputs.
     """
 
     overwrite: bool = False
@@ -37,6 +38,7 @@ class ExportOptions:
     name: str = "elman"
     max_length: int | None = None
     longest: int | None = None
+    streaming: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def to_onnx(
     overwrite: bool = False,
     sequences: Any = None,
     longest: int | None = None,
+    streaming: bool = False,
 ) -> ExportReport:
     """Write a fitted estimator as one ONNX file, from raw numbers or ids to probabilities.
 
@@ -78,6 +81,8 @@ def to_onnx(
         sequences: sequences to compare as well, in any form that `predict` accepts.
         longest: most steps of the random sequences, for a network that is not used on longer ones
             and amplifies rounding errors on them; None for 1,000.
+        streaming: whether the file reads sequences in pieces of any length: the state of each row
+            is an input and an output. The network must have one direction.
     Raises: ExportError if the network has no form in ONNX, if the packages of `elman[onnx]` are
         missing, or if the answers differ; SettingsError if the file exists; WriteError.
     """
@@ -92,7 +97,7 @@ def to_onnx(
             "installed: pip install 'elman[onnx]'"
         ) from error
     encoded = None if sequences is None else estimator.encode(sequences)
-    content, parity = make_file(estimator, encoded, longest)
+    content, parity = make_file(estimator, encoded, longest, streaming=streaming)
     files.make_folder(path.parent)
     files.write_file(path, content)
     return ExportReport("ONNX", ((path, len(content)),), parity)
@@ -164,12 +169,15 @@ def _write_onnx(estimator: Estimator, path: Path, options: ExportOptions) -> Exp
         overwrite=options.overwrite,
         sequences=options.data,
         longest=options.longest,
+        streaming=options.streaming,
     )
 
 
 # By the name that `elman export --to` takes.
 FORMATS: dict[str, Format] = {
-    "onnx": Format("one ONNX file", "model.onnx", ("overwrite", "data", "longest"), _write_onnx),
+    "onnx": Format(
+        "one ONNX file", "model.onnx", ("overwrite", "data", "longest", "streaming"), _write_onnx
+    ),
     "c": Format(
         "C99 source",
         "c",
@@ -188,8 +196,8 @@ def refuse_options(name: str, options: ExportOptions) -> None:
         others = [f"--to {other}" for other, kind in FORMATS.items() if field.name in kind.options]
         flag = f"--{field.name.replace('_', '-')}"
         raise SettingsError(
-            f"{flag}: an export --to {name} has no such option; {' and '.join(others)} has it. "
-            "Leave it out"
+            f"{flag}: an export --to {name} has no such option, only {' and '.join(others)}. Leave "
+            "it out"
         )
 
 

@@ -175,6 +175,7 @@ def export(
     in_run = (model / "config.toml").is_file()
     if out is None:
         out = (model / EXPORTS if in_run else Path()) / FORMATS[to].output
+        out = out.with_stem(f"{out.stem}-streaming") if options.streaming else out
     return FORMATS[to].write(estimator, out, options), notes
 
 

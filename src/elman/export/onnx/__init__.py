@@ -16,6 +16,7 @@ from elman.export.onnx.graph import Graph
 from elman.export.onnx.inputs import Weights, read_inputs
 from elman.export.onnx.metadata import describe
 from elman.export.onnx.network import add_answers, add_network
+from elman.export.onnx.streaming import add_stream, ask_in_pieces
 from elman.export.parity import (
     LENGTHS,
     Answer,
@@ -31,39 +32,52 @@ from elman.ops.cells import KERNELS
 MOST_BYTES = 2**31 - 2**20  # a file of protocol buffers holds 2 GiB; the rest is for the nodes
 _BATCH = 64  # sequences per batch of a user's own, in the comparison
 
+_PIECES = ((1,), (7, 1, 64, 200))  # steps at a time, with a state
+
 Feeds = dict[str, NDArray[Any]]
 
 
 def make_file(
-    estimator: Estimator, sequences: EncodedSequences | None, longest: int | None
+    estimator: Estimator,
+    sequences: EncodedSequences | None,
+    longest: int | None,
+    *,
+    streaming: bool = False,
 ) -> tuple[bytes, Parity]:
     """Return the ONNX file of a fitted estimator, which was compared with it in onnxruntime.
 
     Args:
         sequences: sequences to compare in addition to random ones.
         longest: most steps of the random ones; None for 1,000.
+        streaming: whether the file reads sequences in pieces, with a state.
     Raises: ExportError if the network has no form in ONNX, or the answers differ.
     """
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator)
     lengths = sample_lengths(longest)
-    content: bytes = build(estimator).SerializeToString()
-    return content, compare_in_runtime(estimator, content, sequences, lengths)
+    content: bytes = build(estimator, streaming=streaming).SerializeToString()
+    parity = compare_in_runtime(estimator, content, sequences, lengths, streaming=streaming)
+    return content, parity
 
 
-def build(estimator: Estimator) -> Any:
+def build(estimator: Estimator, *, streaming: bool = False) -> Any:
     """Return a fitted estimator as an `onnx.ModelProto`.
 
+    Args:
+        streaming: whether it reads sequences in pieces, with a state.
     Raises: ExportError if the network has no form in ONNX.
     """
     refuse_other_networks(estimator.model_)
     config, target = estimator.model_.config, estimator.target_
     weights = read_weights(estimator.model_)
     graph = Graph()
-    values = read_inputs(graph, estimator.encoder_, config, weights)
-    logits = add_network(graph, config, weights, values)
-    add_answers(graph, target, logits, values, per_step=config.per_step)
+    if streaming:
+        add_stream(graph, estimator, weights)
+    else:
+        values = read_inputs(graph, estimator.encoder_, config, weights)
+        logits = add_network(graph, config, weights, values)
+        add_answers(graph, target, logits, values, per_step=config.per_step)
     return graph.model("elman", describe(estimator))
 
 
@@ -102,11 +116,13 @@ def compare_in_runtime(
     content: bytes,
     sequences: EncodedSequences | None,
     lengths: Sequence[int] = LENGTHS,
+    *,
+    streaming: bool = False,
 ) -> Parity:
     """Compare an ONNX file with elman in onnxruntime; return the largest difference.
 
     Every sequence is asked alone, and in batches of unequal lengths whose padding is NaN or an
-    invalid id.
+    invalid id; with `streaming`, in one batch, in single steps and in pieces.
 
     Args:
         sequences: sequences to compare in addition to random ones, of these `lengths`.
@@ -114,14 +130,17 @@ def compare_in_runtime(
     """
     sample = sample_sequences(estimator, lengths)
     whole = np.arange(len(sample))
-    found = [
-        compare(estimator, sample, answer_of(estimator, content, batches))
-        for batches in ([whole], np.split(whole, len(whole)))
-    ]
+    ways = [answer_of(estimator, content, b) for b in ([whole], np.split(whole, len(whole)))]
+    if streaming:
+        ways = [answer_in_pieces(estimator, content, sizes) for sizes in _PIECES]
+    found = [compare(estimator, sample, answer) for answer in ways]
     if sequences is not None and len(sequences):
         every = np.arange(len(sequences))
         batches = np.split(every, range(_BATCH, len(sequences), _BATCH))
-        found.append(compare(estimator, sequences, answer_of(estimator, content, batches)))
+        answer = answer_of(estimator, content, batches)
+        if streaming:
+            answer = answer_in_pieces(estimator, content, _PIECES[1])
+        found.append(compare(estimator, sequences, answer))
     worst = max(found, key=lambda parity: parity.difference)
     # The random sequences count once, although they are asked in two ways.
     return check(
@@ -140,10 +159,7 @@ def answer_of(estimator: Estimator, content: bytes, batches: Sequence[NDArray[np
     Args:
         batches: indices of the sequences of each batch.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: it warns of nodes that it replaces by constants
-    options.intra_op_num_threads = estimator.threads if isinstance(estimator.threads, int) else 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = _open(estimator, content)
 
     def answer(encoded: EncodedSequences) -> NDArray[np.float64]:
         per_step, steps = estimator.per_step, encoded.steps
@@ -164,6 +180,24 @@ def answer_of(estimator: Estimator, content: bytes, batches: Sequence[NDArray[np
         return answers
 
     return answer
+
+
+def answer_in_pieces(estimator: Estimator, content: bytes, sizes: Sequence[int]) -> Answer:
+    """Return a function that asks a file with a state in onnxruntime, in pieces of these sizes."""
+    session = _open(estimator, content)
+
+    def answer(encoded: EncodedSequences) -> NDArray[np.float64]:
+        return ask_in_pieces(session, estimator, encoded, make_feeds(encoded), sizes)
+
+    return answer
+
+
+def _open(estimator: Estimator, content: bytes) -> Any:
+    """Return a session of onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: it warns of nodes that it replaces by constants
+    options.intra_op_num_threads = estimator.threads if isinstance(estimator.threads, int) else 1
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def make_feeds(encoded: EncodedSequences) -> Feeds:

@@ -30,7 +30,7 @@ class Values:
 
     Args:
         steps: inputs of the first layer, (B, T, I) float32, zero past each row's end.
-        lengths: valid steps of each row, (B,) int64, from 1 to T.
+        lengths: valid steps of each row, (B,) int64, from 1 to T, in a stream from 0.
         mask: whether a step is valid, (B, T).
         invalid: whether elman refuses a row, (B,).
         static: features of each row, (B, S) float32; None without any.
@@ -50,7 +50,9 @@ def read_inputs(
     encoder: Encoder,
     config: ModelConfig,
     weights: Weights,
+    *,
     carried: str | None = None,
+    least: int = 1,
 ) -> Values:
     """Add the inputs of a fitted encoder to a graph, and the nodes that encode them.
 
@@ -58,6 +60,7 @@ def read_inputs(
         weights: those of the network by name, of which the embeddings are read.
         carried: the last values of the channels of numbers before the first step, (B, C); None
             for the encoder's `fill`.
+        least: the least length of a row.
     """
     names = []
     if config.vocabulary_size:
@@ -67,7 +70,7 @@ def read_inputs(
             names.append(graph.add_input("x", DOUBLE, [BATCH, TIME, len(encoder.mean)]))
         if encoder.categories:
             names.append(graph.add_input("codes", INT64, [BATCH, TIME, len(encoder.categories)]))
-    lengths, mask, invalid = _read_lengths(graph, names[0])
+    lengths, mask, invalid = _read_lengths(graph, names[0], least)
     parts, last = [], None
     wrong = [invalid]
     if config.vocabulary_size:
@@ -98,12 +101,12 @@ def read_inputs(
     return Values(steps, lengths, mask, _any(graph, wrong), static, last)
 
 
-def _read_lengths(graph: Graph, steps: str) -> tuple[str, str, str]:
-    """Return the lengths within 1 to T, the mask (B, T), and which rows had other lengths."""
+def _read_lengths(graph: Graph, steps: str, least: int) -> tuple[str, str, str]:
+    """Return the lengths within `least` to T, the mask (B, T), and which rows had other lengths."""
     given = graph.add_input("lengths", INT64, [BATCH])
     time = graph.add("Gather", graph.add("Shape", steps), graph.constant(1, np.int64))
     one = graph.constant(1, np.int64)
-    lengths = graph.add("Min", graph.add("Max", given, one), time)
+    lengths = graph.add("Min", graph.add("Max", given, graph.constant(least, np.int64)), time)
     places = graph.add("Range", graph.constant(0, np.int64), time, one)  # (T,)
     mask = graph.add("Less", graph.unsqueeze(places, 0), graph.unsqueeze(lengths, 1))
     return lengths, mask, graph.add("Not", graph.add("Equal", given, lengths))
