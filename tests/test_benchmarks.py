@@ -363,3 +363,17 @@ def test_the_benchmark_of_reading_runs_from_end_to_end() -> None:
     rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
     assert rows.count("elman") == rows.count("pyarrow") == rows.count("polars") == 2
     assert "`elman data` on `long`:" in page
+
+
+def test_a_small_run_of_the_stepping_benchmark() -> None:
+    """It compares the answers of all contenders before it takes time."""
+    script = ROOT / "benchmarks" / "stepping.py"
+    done = subprocess.run(
+        [sys.executable, script, "--rounds", "2", "--cells", "rnn"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| RNN | 64 |")]
+    assert [row.count("x |") for row in rows] == [3, 1] or "JAX |" in done.stdout
