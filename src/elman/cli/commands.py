@@ -18,7 +18,7 @@ _COMMANDS = {
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
     "serve": "Answer requests for predictions over HTTP.",
-    "export": "Write a trained model for programs without elman: ONNX.",
+    "export": "Write a trained model for programs without elman: ONNX or C.",
     "explain": "Explain a trained network's prediction for one sequence.",
     "data": "Describe a data file, how it is read, and what is wrong with it.",
     "check": "Check that predictions do not depend on padding or batch.",
