@@ -80,7 +80,13 @@ def test_what_is_allowed_passes(client):
 def open_socket(client, path, headers):
     """The first message that the application sends when a WebSocket is opened."""
     pairs = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
-    scope = {"type": "websocket", "path": path, "headers": pairs, "query_string": b""}
+    scope = {
+        "type": "websocket",
+        "extensions": {"websocket.http.response": {}},
+        "path": path,
+        "headers": pairs,
+        "query_string": b"",
+    }
     scope |= {"subprotocols": [], "scheme": "ws", "root_path": "", "extensions": {}}
     sent, waiting = [], [{"type": "websocket.connect"}]
 
@@ -104,7 +110,9 @@ def test_web_sockets_are_guarded(client, attack):
         first = open_socket(client, path, headers_of(ATTACKS[attack][0]))
         assert (first["type"], first["code"]) == ("websocket.close", 1008)
     for path in paths:
-        assert open_socket(client, path, headers_of({}))["type"] == "websocket.accept"
+        # The route answers: this model reads in both directions, so it has no stream.
+        answer = open_socket(client, path, headers_of({}))
+        assert (answer["type"], answer["status"]) == ("websocket.http.response.start", 409)
 
 
 def test_two_hosts_are_one_too_many(client):

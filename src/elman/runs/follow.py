@@ -7,6 +7,7 @@ its own, and the answer to a step is the one that `elman predict` gives for the 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -87,6 +88,17 @@ class Follower:
         self.reader = RecordReader(estimator, fill)
         self._stream: Stream | None = None
         self._growing: OrderedDict[str | None, _Growing] = OrderedDict()
+
+    def fork(self, max_sequences: int = MAX_SEQUENCES) -> Follower:
+        """Return a follower of new sequences with the same weights, which are not copied.
+
+        Raises: SettingsError for a model that reads in both directions.
+        """
+        if self._stream is None:
+            self._stream = self.estimator.stream(static=self._no_features())
+        other = copy.copy(self)
+        other.max_sequences, other._growing = max_sequences, OrderedDict()
+        return other
 
     def answer(self, record: Any) -> Record:
         """Return the answer to a record, ready for JSON.

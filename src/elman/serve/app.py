@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from elman.estimators import Estimator
-from elman.serve import Service, oip, openapi, operation, predict
+from elman.serve import Service, oip, openapi, operation, predict, stream
 from elman.serve.batching import Batcher
 from elman.serve.guard import Guard, error_body
 from elman.serve.metrics import Metrics
@@ -22,7 +22,7 @@ from elman.serve.models import ServedModel
 from elman.serve.settings import ServeSettings
 
 # Each returns the routes of its file, given the service.
-ROUTES = (predict.routes, oip.routes, openapi.routes, operation.routes)
+ROUTES = (predict.routes, oip.routes, openapi.routes, stream.routes, operation.routes)
 
 
 def create_app(source: Estimator | str | Path, settings: ServeSettings | None = None) -> Starlette:

@@ -22,11 +22,11 @@ import numpy as np
 from elman.errors import ElmanError, ModelFileError
 from elman.estimators import Estimator, load
 from elman.estimators.records import RecordReader
-from elman.estimators.stream import Stream
 from elman.export.parity import sample_sequences
 from elman.files import MANIFEST
 from elman.guards import check_names
 from elman.models.storage import CARD, find_model, to_files
+from elman.runs.follow import Follower
 from elman.tasks import TASKS
 
 _LOG = logging.getLogger(__name__)
@@ -59,12 +59,9 @@ class LoadedModel:
         object.__setattr__(self, "reader", RecordReader(self.estimator))  # it is frozen
 
     @cached_property
-    def stream(self) -> Stream:
-        """A stream to fork others from, which share its weights.
-
-        Raises: SettingsError for a model that reads in both directions.
-        """
-        return Stream(self.estimator)
+    def follower(self) -> Follower:
+        """Answers steps; streams are forks of it, which share its weights."""
+        return Follower(self.estimator)
 
 
 class ServedModel:
@@ -200,7 +197,7 @@ def _try_out(model: LoadedModel) -> LoadedModel:
             sample_sequences(model.estimator, lengths=_TRIAL_LENGTHS)
         )
         if not model.estimator.model_.config.bidirectional:
-            _ = model.stream
+            model.follower.fork()
     except (ElmanError, RuntimeError) as error:
         raise ModelFileError(f"{model.name}: the model cannot predict: {error}") from error
     if not np.isfinite(answers).all():
