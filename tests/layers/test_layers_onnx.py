@@ -153,6 +153,18 @@ def test_layer_in_every_combination(tmp_path, cell, options, ragged, states, dyn
     check_layer(tmp_path / "layer.onnx", cell, dynamo, options, ragged, states)
 
 
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_an_example_of_one_step(tmp_path, cell, dynamo):
+    """One step of one sequence has a path of its own, which an export must not take."""
+    layer = shake(cell.layer(I, H, batch_first=True, **cell.layer_options(H)))
+    path, x = tmp_path / "layer.onnx", torch.randn(1, 1, I)
+    free = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if dynamo else {0: "batch", 1: "time"}
+    with torch.no_grad():
+        export(path, layer, (x,), {"x": free}, dynamo)
+    assert_same(path, layer, ["x"], lambda batch, time: (torch.randn(batch, time, I),))
+
+
 def test_float64_is_a_loop_in_float64(tmp_path):
     """onnxruntime has no node for it; the older exporter has no loop either, and says so."""
     cell, options = KERNELS[-1], OPTIONS[1]

@@ -77,7 +77,12 @@ def add_stream(graph: Graph, estimator: Estimator, weights: Weights) -> None:
     steps = graph.add("Add", old, values.lengths)
     read, pool = _read_out(graph, config, stack, values, before.pool, steps, after["h"])
     logits = add_output_layer(graph, config, weights, values, read)
-    add_answers(graph, target, logits, values, per_step=config.per_step)
+    answered = values
+    if not config.per_step:
+        # A row that has read nothing yet has no answer; of what a readout makes of it, max is inf.
+        unread = graph.add("Equal", steps, graph.constant(0, np.int64))
+        answered = dataclasses.replace(values, invalid=graph.add("Or", values.invalid, unread))
+    add_answers(graph, target, logits, answered, per_step=config.per_step)
     shape: list[Size] = [BATCH, config.num_layers, config.hidden_size]
     for name, own in after.items():
         graph.add_output(own, f"next_{name}", FLOAT, shape)
@@ -158,11 +163,7 @@ def _refuse_again(graph: Graph, values: Values, steps: str) -> Values:
     """Mark the rows that were refused before as well."""
     before = graph.add("Less", steps, graph.constant(0, np.int64))
     invalid = graph.add("Or", values.invalid, before)
-    return Values(values.steps, values.lengths, values.mask, invalid, values.static, values.carried)
-
-
-def _with_lengths(values: Values, lengths: str) -> Values:
-    return Values(values.steps, lengths, values.mask, values.invalid, values.static, values.carried)
+    return dataclasses.replace(values, invalid=invalid)
 
 
 def ask_in_pieces(
