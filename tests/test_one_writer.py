@@ -97,7 +97,8 @@ def problems_of_call(node, streams, tree):
     if name == "ZipFile" and (len(node.args) > 1 or any(k.arg == "mode" for k in node.keywords)):
         return [name]
     if name == "replace" and len(arguments) == 1 and isinstance(node.func, ast.Attribute):
-        return ["replace"]
+        dated = any(k.arg in ("tzinfo", "microsecond") for k in node.keywords)
+        return [] if dated else ["replace"]
     if function in ("os.replace", "os.remove"):
         return [function]
     if name == "remove" and function.startswith("os."):
@@ -174,6 +175,8 @@ def test_those_places_are_found():
         ("write = path.write_bytes", True),
         ("path.mkdir()", True),
         ("part.replace(path)", True),
+        ("part.replace(target=path)", True),
+        ("date.replace(tzinfo=UTC)", False),
         ("text.replace('a', 'b')", False),
         ("os.replace(a, b)", True),
         ("from os import replace", True),
