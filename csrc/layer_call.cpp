@@ -82,7 +82,8 @@ class PackedStore {
         bool same = entry != nullptr;
         const T* copy = entry ? entry->copy.data() : nullptr;
         for (const auto& part : parts) {
-            same = same && std::memcmp(copy, part.data, part.size * sizeof(T)) == 0;
+            same = same && (!part.size ||  // null where there is none
+                            std::memcmp(copy, part.data, part.size * sizeof(T)) == 0);
             copy += part.size;
         }
         if (same) return &entry->packed;

@@ -290,6 +290,39 @@ void test_long_layers(Index steps) {
 }
 
 // A row has the same bits alone and in a batch.
+// One step a call, with weights that change on the way and back: the bits of `whole`.
+template <class T>
+void check_steps(Problem<T>& p, const Results<T>& whole) {
+    const Layer& layer = p.c.layer;
+    const Index Y = layer.Y();
+    Tensor<T> h = copy_of(p.h0), c = p.c0 ? copy_of(p.c0) : Tensor<T>(), x(1, 1, layer.I);
+    Tensor<T> y(1, 1, Y), h_n(1, 1, Y), c_n = c ? Tensor<T>(1, 1, layer.H) : Tensor<T>();
+    const Weights<T> weights{p.W.data(), p.U.data(), p.b.data(), p.v.data(), p.R.data()};
+    bool same = true, changed = true;
+    for (Index t = 0; t < p.c.T; ++t) {
+        for (Index i = 0; i < layer.I; ++i) x.at(0, 0, i) = p.x.at(t, 0, i);
+        const auto step = [&] {
+            layer_step<T>(layer, weights, x.data(), h.data(), c.data(), y.data(), h_n.data(),
+                          c_n.data());
+        };
+        Tensor<T>& weight = t % 3 == 0 ? p.v : t % 3 == 1 ? p.U : p.b;
+        const T before = weight.at(0, 0, 0);
+        weight.at(0, 0, 0) += T(2);
+        step();
+        const T other = y.at(0, 0, 0);
+        weight.at(0, 0, 0) = before;
+        step();
+        step();  // with the same weights as before
+        changed = changed && (other != y.at(0, 0, 0) || layer.cell == Cell::rnn_relu || layer.P);
+        same = same && !std::memcmp(&whole.y.at(t, 0, 0), y.data(), Y * sizeof(T)) &&
+               h_n.same_bits(y);
+        std::swap(h, h_n);
+        std::swap(c, c_n);
+    }
+    CHECK(same);
+    CHECK(changed || p.c.T == 0);
+}
+
 template <class T>
 void test_alone_and_in_a_batch() {
     for (const Cell cell : cells) {
@@ -318,6 +351,7 @@ void test_alone_and_in_a_batch() {
                 std::copy(&p.h0.at(0, b, 0), &p.h0.at(0, b, 0) + Y, q.h0.data());
                 if (q.c0) std::copy(&p.c0.at(0, b, 0), &p.c0.at(0, b, 0) + H, q.c0.data());
                 const Results<T> alone = solve(q, 1, b % 2, false);
+                if (!c.layer.reverse) check_steps(q, alone);
                 const auto same = [&](const T* a, const T* e, Index width) {
                     return !std::memcmp(a, e, width * sizeof(T));
                 };
