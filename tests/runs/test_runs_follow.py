@@ -1,6 +1,7 @@
 """Records answered one by one are answered as a file with them is."""
 
 import json
+import random
 
 import pytest
 from record_cases import CASES, json_values, steps_table, wide_table
@@ -226,7 +227,8 @@ LINES = [
     (b'{"step": null}', "missing"),
     (b'{"stp": [1, 2]}', "'stp' was not in the training data"),
     (b"[]", "empty"),
-    (b"{}", "missing"),
+    (b"{}", "there are none"),
+    (b'{"id": NaN, "step": [1, 2]}', "'id' is a number"),
     (b"3", "channel"),
     (b"null", "null"),
     (b'"abc"', "text"),
@@ -265,6 +267,54 @@ def test_lines_are_answered_before_more_is_read(tmp_path):
     results = list(follow(follower, take, lambda text: log.append(json.loads(text)["step"])))
     assert log == ["read", 1, "read", 2, "read", 3]
     assert results == [True] * 3
+
+
+ATOMS = [
+    None, True, 0, -1, 1.5, 1e999, float("nan"), 1e308, 1e300, 10**400, "", " ", "abc", "1,5",
+    "1.5", "NaN", "\ud800", "\x00", "2024-02-30", "x" * 3000, [], {}, [[]], [{}], {"": 1}, [None],
+    ["a"], [1], [[1]], [1, [2]], {"steps": []}, {"step": None}, {"a": {"b": {"c": {"d": 1}}}},
+]  # fmt: skip
+KEYS = ["", "id", "step", "steps", "values", "text", "time", "label", "reset", "temp", "a.b"]
+
+
+def mutate(record, rng):
+    """A record with a part that was changed, left out or added."""
+    kind = rng.random()
+    if kind < 0.15 or not isinstance(record, dict | list) or not record:
+        return rng.choice(ATOMS)
+    record = record.copy()
+    place = rng.choice(list(record)) if isinstance(record, dict) else rng.randrange(len(record))
+    if kind < 0.3:
+        del record[place]
+    elif kind < 0.45 and isinstance(record, dict):
+        record[rng.choice([*KEYS, f"{place}x"])] = rng.choice(ATOMS)
+    elif kind < 0.45:
+        record.insert(place, rng.choice(ATOMS))
+    else:
+        record[place] = mutate(record[place], rng)
+    return record
+
+
+@pytest.mark.parametrize("fill", ["refuse", "previous", "zero"])
+def test_mutated_records_are_answered_or_refused(trained, fill):
+    case, model = trained
+    rng = random.Random(fill)
+    follower = Follower(model, fill, max_sequences=3)
+    pool = [r for own in [case.records, *case.forms.values(), *case.steps[:2]] for r in own[:3]]
+    answers = 0
+    for _ in range(30):
+        record = mutate(rng.choice(pool), rng)
+        if isinstance(record, dict) and "id" not in record and rng.random() < 0.5:
+            record["id"] = rng.choice("abcd")
+        try:
+            answer = follower.answer(record)
+        except ElmanError as error:
+            assert "no check has foreseen" not in str(error)
+            assert len(str(error)) < 5000
+        else:
+            answers += 1
+            json.dumps(answer, allow_nan=False)
+    assert 0 < answers < 30
 
 
 def lines_of(*chunks):

@@ -17,6 +17,7 @@ from elman.data.table import Column, Table
 from elman.data.units import unit_of
 from elman.errors import SettingsError
 
+_LARGEST = 1e308  # as in JSON files
 NONE = "none"  # of --static: leaves out what would be found in the file
 
 
@@ -139,7 +140,8 @@ def scalar_cells(
     for row, value in values:
         if value is None or value != value:
             continue
-        number = type(value) in (int, float) and math.isfinite(value)
+        # Not `isfinite`, which fails for a whole number that no float holds.
+        number = type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
         if isinstance(value, str | bool | int) if categories else number:
             cells[row] = str(value).strip() if categories else float(value)
             continue

@@ -126,7 +126,8 @@ def _compare(table: Table, name: str, moments: Moments, layout: Layout | None) -
 
 def time_deltas(times: Ragged) -> NDArray[np.float64]:
     """Return the time since the previous step of the sequence, 0 at the first, (N,)."""
-    passed = np.diff(times.values, prepend=times.values[:1])
+    with np.errstate(invalid="ignore"):  # infinite times, which are faults already
+        passed = np.diff(times.values, prepend=times.values[:1])
     passed[times.offsets[:-1]] = 0.0
     return passed
 

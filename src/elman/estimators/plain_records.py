@@ -108,10 +108,10 @@ class PlainReader:
         """Return an object with a list for each column, or the row of a wide table, as (T, C)."""
         if self.form.wide and self.form.wide[0] in record:
             cells = [record.get(name) for name in self.form.wide]
-            if not {*map(type, cells)} <= _NUMBERS:
+            joined = join_steps([cells], len(cells), _LARGEST)
+            if joined is None or np.isnan(joined).any():  # a shorter sequence, or a gap
                 return None
-            channels = self.encoder.channels
-            return np.array(cells, np.float64).reshape(channels, -1).T.copy()
+            return joined.reshape(self.encoder.channels, -1).T.copy()
         lists = []
         for name in self.form.names:
             values = self._time_deltas(record) if name == TIME_DELTA else record.get(name)
@@ -158,7 +158,8 @@ class PlainReader:
         assert layout is not None
         kinds = {*map(type, times)}
         if not layout.seconds:
-            return np.array(times, np.float64) if kinds <= _NUMBERS else None
+            numbers = join_steps([times], len(times), _LARGEST)
+            return None if numbers is None or np.isnan(numbers).any() else numbers
         if kinds != {str} or layout.dates not in (None, "ymd") or not all(map(_ISO.match, times)):
             return None
         try:
@@ -183,15 +184,14 @@ class PlainReader:
             values[-len(self.form.coded) :],
         )
         texts = texts if self.form.coded else []
-        if not {*map(type, numbers)} <= _NUMBERS or not {*map(type, texts)} <= {str}:
+        joined = join_steps([numbers], len(numbers), _LARGEST)
+        if joined is None or np.isnan(joined).any() or not {*map(type, texts)} <= {str}:
             return None
         features = self.encoder.static
         assert features is not None
         if not all(t in known for t, known in zip(texts, features.categories, strict=True)):
             return None
-        return Static(
-            self.form.static, np.array([numbers], np.float64).reshape(1, -1), _objects([texts])
-        )
+        return Static(self.form.static, joined[None], _objects([texts]))
 
     # All other records: as the reader of JSON files reads them.
 

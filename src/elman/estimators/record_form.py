@@ -180,6 +180,8 @@ class RecordForm:
                         f"step {k} has {found}, expected {count}: {list_names(self.names)}",
                         remedy="Every step needs a value in every channel; null means no value.",
                     )
+            if not rows:
+                raise RecordError("an empty sequence", remedy="Give at least one step.")
             columns = dict(zip(self.names, map(list, zip(*rows, strict=True)), strict=True))
             return {**columns, **beside}, self._layout_of_names()
         key = self.row_key or _ROWS[self.encoder.kind]
@@ -245,6 +247,8 @@ class RecordForm:
             for name in (*sorted(filter(None, needed)), *self.static):
                 if name not in record and "." not in name:  # of an object within the object
                     raise self.missing(name, list(record))
+        if self.format == "rows" and layout.text and layout.text not in present:
+            raise self.missing(layout.text, list(record))
         if self.format == "rows" and self.wide and not present & {*self.wide}:
             raise self.missing(self.wide[0], list(record))
         if self.format != "jsonl":
@@ -290,8 +294,9 @@ class RecordForm:
 
     def missing(self, name: str, present: list[str]) -> RecordError:
         """Return the error for a key that a record lacks."""
+        keys = f"the keys are {list_names(present, 12)}" if present else "there are none"
         error = RecordError(
-            f"key {name!r} is missing; the keys are {list_names(present, 12)}",
+            f"key {name!r} is missing; {keys}",
             remedy="Every sequence needs it; null means no value.",
         )
         error.column = name

@@ -241,6 +241,9 @@ class RecordReader:
             document = Document((Located(content, 0),))
             dataset = read(document, layout=layout, labelled=False)
         except DataError as error:
+            if isinstance(error.__cause__, UnicodeEncodeError):
+                problem = "half a surrogate pair: a \\u escape that is not a character"
+                error = DataError(problem, remedy="Write the whole character.")
             raise self.form.locate(error, index, several, step) from None
         inputs = dataset.inputs
         if not isinstance(inputs, Ragged):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -151,7 +152,8 @@ class Follower:
         if None in values:
             return {}, None
         for part, value in zip(parts, values, strict=True):
-            if not isinstance(value, str | int | float) or isinstance(value, bool):
+            number = type(value) is int or (type(value) is float and math.isfinite(value))
+            if not number and not isinstance(value, str):
                 error = RecordError(
                     f"{part!r} is {describe_value(value)}, expected text or a number",
                     remedy="It names the sequence.",
