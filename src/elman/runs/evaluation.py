@@ -215,9 +215,9 @@ def _test_part(
         if not (model / CONFIG).is_file():
             raise SettingsError(f"{model} is no run folder, which names its data")
         settings = merge(file=read_toml(model / CONFIG))
-        splits = read_splits(settings.data, settings.training.seed, settings.training)
         if changed := _changed_data(model, settings):
             raise SettingsError(f"{changed} has changed since the training")
+        splits = read_splits(settings.data, settings.training.seed, settings.training)
         test, _ = read_as_trained(estimator, splits.test, labelled=True)
     except (ElmanError, OSError) as error:
         note = (
