@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -69,6 +70,29 @@ def test_the_hook_hears(planted):
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=False)
     assert done.returncode >= 1 and not done.stderr, done
+
+
+SOCKETS = {"asyncio", "http", "socketserver", "ssl", "urllib", "uvicorn", "uvloop", "websockets"}
+
+
+def imported(path):
+    """The packages that a source file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        yield from (name.partition(".")[0] for name in names)
+
+
+def test_sockets_are_known_to_the_server_alone():
+    """The exception: serve/ listens. Elsewhere `socket` names the machine, and nothing else."""
+    source = ROOT / "src" / "elman"
+    knowing = {f.relative_to(source) for f in source.rglob("*.py") if SOCKETS & {*imported(f)}}
+    assert knowing and {path.parts[0] for path in knowing} == {"serve"}
+    for file in source.rglob("*.py"):
+        if "serve" not in file.parts:
+            used = set(re.findall(r"\bsocket\.(\w+)", file.read_text(encoding="utf-8")))
+            assert used <= {"gethostname"}, (file, used)
 
 
 @pytest.mark.slow

@@ -80,9 +80,19 @@ def test_what_is_allowed_passes(client):
 def open_socket(client, path, headers):
     """The first message that the application sends when a WebSocket is opened."""
     pairs = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
-    scope = {"type": "websocket", "path": path, "headers": pairs, "query_string": b""}
-    scope |= {"subprotocols": [], "scheme": "ws", "root_path": ""}
-    scope["extensions"] = {"websocket.http.response": {}}
+    scope = {
+        "type": "websocket",
+        "extensions": {"websocket.http.response": {}},
+        "path": path,
+        "headers": pairs,
+        "query_string": b"",
+    }
+    scope |= {
+        "subprotocols": [],
+        "scheme": "ws",
+        "root_path": "",
+        "extensions": {"websocket.http.response": {}},
+    }
     sent, waiting = [], [{"type": "websocket.connect"}]
 
     async def receive():

@@ -273,7 +273,8 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
 def evaluation_mode(model: SequenceModel) -> Iterator[None]:
     """Predict without dropout, also if the user has called `model_.train()`, and restore it."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:  # setting the mode of every module takes longer than a short sequence
+        model.eval()
     try:
         yield
     finally:

@@ -32,6 +32,8 @@ from elman.serve.settings import ServeSettings
 # its text once it is parsed.
 _BATCH_BYTES = 2**20
 _WAITING_BYTES = 64 * 2**20  # of all requests that wait
+# Expected seconds up to which a request may be computed in the event loop, where all others wait.
+_IN_LOOP = 0.002
 
 Floats = NDArray[np.float64]
 
@@ -103,6 +105,8 @@ class Batcher:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last = 1  # requests of the last batch
+        self._arrived: list[_Waiting] = []  # in this round of the event loop
+        self._per_byte = 0.0  # seconds of the last batches for a byte of their bodies
 
     def submit(self, request: Request) -> asyncio.Future[bytes]:
         """Queue a request; return the future of its answer. Called in the event loop.
@@ -121,8 +125,20 @@ class Batcher:
         self.waiting += 1
         self._bytes += request.size
         future: asyncio.Future[bytes] = loop.create_future()
-        self._queue.put(_Waiting(request, future, time.monotonic()))
+        self._arrived.append(_Waiting(request, future, time.monotonic()))
+        if len(self._arrived) == 1:
+            loop.call_soon(self._dispatch)
         return future
+
+    def _dispatch(self) -> None:
+        """Compute a short request that came alone; queue all others for the thread."""
+        arrived, self._arrived = self._arrived, []
+        alone = self.waiting == len(arrived) == self._last == 1
+        if alone and 0 < arrived[0].request.size * self._per_byte < _IN_LOOP:
+            self._deliver(arrived, self._run(arrived))
+        else:
+            for item in arrived:
+                self._queue.put(item)
 
     def close(self) -> None:
         """End the thread after the batch that it computes."""
@@ -141,14 +157,22 @@ class Batcher:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Compute batch after batch until `close`."""
         while (batch := self._take()) is not None:
-            start = time.monotonic()
-            results, sequences = self._compute(batch, start)
-            if self.on_batch is not None:
-                self.on_batch(sequences, time.monotonic() - start)
             try:
-                loop.call_soon_threadsafe(self._deliver, batch, results)
+                loop.call_soon_threadsafe(self._deliver, batch, self._run(batch))
             except RuntimeError:  # the loop is closed, and nobody waits for the answers
                 return
+
+    def _run(self, batch: list[_Waiting]) -> list[bytes | BaseException]:
+        """Compute a batch; note how long it took."""
+        start, used = time.monotonic(), time.thread_time()
+        results, sequences = self._compute(batch, start)
+        seconds, used = time.monotonic() - start, time.thread_time() - used
+        per_byte = used / max(1, sum(item.request.size for item in batch))
+        # The mean of the last ones: a single one may have been slow by chance.
+        self._per_byte += 0.2 * (per_byte - self._per_byte) if self._per_byte else per_byte
+        if self.on_batch is not None:
+            self.on_batch(sequences, seconds)
+        return results
 
     def _take(self) -> list[_Waiting] | None:
         """Return the next requests, or None if the queue was closed."""
