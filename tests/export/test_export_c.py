@@ -19,6 +19,7 @@ from c_programs import (
     with_network,
     write,
 )
+from cases import unregister_cell
 
 from elman import SequenceClassifier
 from elman.errors import ExportError, SettingsError
@@ -28,7 +29,6 @@ from elman.export.c.sizes import count_bytes
 from elman.export.c.source import Program
 from elman.export.c.tables import make_tables
 from elman.layers import register_cell
-from elman.ops.cells import CELLS as TABLE
 from elman.ops.cells import Cell
 
 LIMIT = 1e-5
@@ -360,7 +360,8 @@ def test_a_cell_of_the_users_own_is_refused(tmp_path):
         total = a["h"] + u["h"]
         return {"h": total}, {}, {"h": torch.sin(total)}
 
-    register_cell(Cell("sine", ("h",), step))
+    cell = Cell("sine", ("h",), step)
+    register_cell(cell)
     try:
         X = [np.arange(4.0)[:, None]] * 4
         estimator = SequenceClassifier(cell="sine", hidden_size=3, epochs=1, verbose=0).fit(
@@ -369,7 +370,7 @@ def test_a_cell_of_the_users_own_is_refused(tmp_path):
         with pytest.raises(ExportError, match="cell 'sine' is a cell of your own"):
             to_c(estimator, tmp_path / "out", max_length=9)
     finally:
-        TABLE.pop("sine")
+        unregister_cell(cell)
     assert not (tmp_path / "out").exists()
 
 

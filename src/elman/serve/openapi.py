@@ -14,6 +14,7 @@ import shlex
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,11 +30,11 @@ from elman.serve.predict import make_record
 from elman.serve.settings import ServeSettings
 from elman.tasks import TASKS
 
+Floats = NDArray[np.float64]
 Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-# Numbers are standardised and become float32, whose range ends at 3.4e38.
-_NUMBER: Schema = {"type": "number", "minimum": -1e30, "maximum": 1e30}
+_LARGEST = 1e308  # number of a record
 # With a letter or digit: text of blanks alone has no words.
 _WORD: Schema = {"type": "string", "pattern": "[A-Za-z0-9]"}
 _REFUSALS = {
@@ -100,13 +101,42 @@ def _object(properties: dict[str, Schema], required: bool = True, closed: bool =
     return schema | ({"additionalProperties": False} if closed else {})
 
 
+def _numbers(mean: Floats, scale: Floats) -> list[Schema]:
+    """Return the schema of each of C numbers: those that are finite in float32 once standardised.
+
+    The bounds are exact: a client that tests them sends the next number beyond.
+    """
+    bounds = []
+    for sign in (-1.0, 1.0):
+        # Positive float64 have the order of their bits as integers; 0 is always within.
+        low = np.zeros(len(mean), np.int64)
+        high = np.full(len(mean), _LARGEST).view(np.int64) + 1
+        while (high - low > 1).any():
+            middle = low + (high - low) // 2
+            with np.errstate(over="ignore"):
+                inputs = ((sign * middle.view(np.float64) - mean) / scale).astype(np.float32)
+            within = np.isfinite(inputs)
+            low, high = np.where(within, middle, low), np.where(within, high, middle)
+        bounds.append((sign * low.view(np.float64)).tolist())
+    return [
+        {"type": "number", "minimum": least, "maximum": most}
+        for least, most in zip(*bounds, strict=True)
+    ]
+
+
 def record_schema(model: LoadedModel, settings: ServeSettings) -> Schema:
     """Return the schema of a record."""
     encoder, form = model.estimator.encoder_, model.reader.form
-    static = {name: _WORD if name in form.coded else _NUMBER for name in form.static}
+    own = iter(
+        () if encoder.static is None else _numbers(encoder.static.mean, encoder.static.scale)
+    )
+    static = {name: _WORD if name in form.coded else next(own) for name in form.static}
+    numbers = _numbers(encoder.mean, encoder.scale)
     if encoder.kind == "mixed":
+        rest = iter(numbers)
         columns = {
-            name: _WORD if c in encoder.categories else _NUMBER for c, name in enumerate(form.names)
+            name: _WORD if c in encoder.categories else next(rest)
+            for c, name in enumerate(form.names)
         }
         rows = _list_of(_object(columns), settings.max_length)
         return _object({form.free_key("steps"): rows, **static}) if static else rows
@@ -115,16 +145,19 @@ def record_schema(model: LoadedModel, settings: ServeSettings) -> Schema:
     elif encoder.kind == "tokens":
         rows = _list_of(_WORD, settings.max_length)
     else:
-        gap = {**_NUMBER, "type": ["number", "null"]}
-        channels = [gap if has_gaps else _NUMBER for has_gaps in encoder.gaps]
+        channels = [
+            {**number, "type": ["number", "null"]} if has_gaps else number
+            for number, has_gaps in zip(numbers, encoder.gaps, strict=True)
+        ]
         row = _list_of(channels[0], len(channels)) | {"minItems": len(channels)}
-        if encoder.gaps.any() and not encoder.gaps.all():
+        if any(channel != channels[0] for channel in channels):
             row |= {"prefixItems": channels, "items": False}
         rows = _list_of(row, settings.max_length)
     key = form.row_key or form.other_key
     whole = _object({str(key): rows, **static})
     if key is None:  # the columns of the training file have both names
-        whole = _object({name: _list_of(_NUMBER) for name in form.names} | static)
+        lists = zip(form.names, map(_list_of, numbers), strict=True)
+        whole = _object(dict(lists) | static)
         return whole if static else rows
     return whole if static else {"anyOf": [rows, whole]}
 
@@ -170,7 +203,8 @@ def make_schemas(model: LoadedModel, settings: ServeSettings) -> dict[str, Schem
     predictions = {"type": "array", "items": {"$ref": _at("Prediction")}}
     named = {"model_name": _TEXT, "model_version": _TEXT}
     infer = _object({"inputs": _tensors(inputs, True)})
-    infer["properties"] |= {"id": _TEXT, "outputs": _list_of(_object({"name": _TEXT}))}
+    known = {"enum": [tensor["name"] for tensor in outputs]}
+    infer["properties"] |= {"id": _TEXT, "outputs": _list_of(_object({"name": known}))}
     about = {"name": _TEXT, "versions": _list_of(_TEXT), "platform": _TEXT}
     about |= {"inputs": _tensors(inputs, False), "outputs": _tensors(outputs, False)}
     return {
