@@ -103,7 +103,14 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("write", WRITERS, ids=lambda w: w.__name__)
+# tests/data reads files of every format; here the whole command runs on half of them.
+LONG = (write_lists, write_tsv, write_npy, write_texts)
+EACH = [
+    pytest.param(w, marks=[pytest.mark.slow] if w in LONG else [], id=w.__name__) for w in WRITERS
+]
+
+
+@pytest.mark.parametrize("write", EACH)
 def test_the_whole_command(elman, tmp_path, write, small):
     form, first = WRITERS[write]
     made, labels = sequences(30)

@@ -197,7 +197,13 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("labels", ODD.values(), ids=ODD)
+EACH = [
+    pytest.param(v, marks=[pytest.mark.slow] if k in ("truth", "headings", "digits") else [], id=k)
+    for k, v in ODD.items()
+]
+
+
+@pytest.mark.parametrize("labels", EACH)
 def test_odd_names_and_labels(elman, small, tmp_path, labels):
     folder = tmp_path / "some Döner & co"
     folder.mkdir()

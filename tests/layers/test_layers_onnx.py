@@ -165,6 +165,7 @@ def test_an_example_of_one_step(tmp_path, cell, dynamo):
     assert_same(path, layer, ["x"], lambda batch, time: (torch.randn(batch, time, I),))
 
 
+@pytest.mark.slow
 def test_float64_is_a_loop_in_float64(tmp_path):
     """onnxruntime has no node for it; the older exporter has no loop either, and says so."""
     cell, options = KERNELS[-1], OPTIONS[1]

@@ -203,10 +203,12 @@ def test_a_fault_names_sequence_and_field(numbers, open_client):
 
 
 def test_lengths_have_limits(numbers, open_client):
-    client = open_client(numbers[0], max_length=10, max_steps=15)
+    client = open_client(numbers[0], max_length=10, max_steps=15, max_records=4)
     for records, status, said in (
         ([[[1, 2]] * 10], 200, ""),
         ([[[1, 2]], [[1, 2]] * 11], 413, "sequence 1 has 11 steps, expected at most 10"),
+        ([[[1, 2]]] * 4, 200, ""),
+        ([[[1, 2]]] * 5, 413, "the request has 5 sequences, expected at most 4"),
         ([[[1, 2]] * 8] * 2, 413, "16 steps in all, expected at most 15"),
     ):
         answer = client.post("/predict", {"sequences": records})

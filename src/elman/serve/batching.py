@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ _WAITING_BYTES = 64 * 2**20  # of all requests that wait
 _IN_LOOP = 0.002
 
 Floats = NDArray[np.float64]
+_Records = TypeVar("_Records", list[Any], EncodedSequences, list[Any] | EncodedSequences)
 
 
 class OverloadError(ElmanError):
@@ -211,7 +212,7 @@ class Batcher:
             if now - since > self._settings.timeout:
                 continue
             try:
-                own = request.read(model)
+                own = self._check_count(request.read(model))
                 if isinstance(own, EncodedSequences):
                     encoded[i] = self._check_length(own)
                 else:
@@ -257,6 +258,16 @@ class Batcher:
         for i, own in records.items():
             groups += self._encode(model, {i: own}, results)
         return groups
+
+    def _check_count(self, own: _Records) -> _Records:
+        """Return the records or sequences of a request unless they are too many to be read."""
+        if len(own) > self._settings.max_records:
+            raise TooLongError(
+                f"the request has {len(own):,} sequences, expected at most "
+                f"{self._settings.max_records:,}. Send fewer at once, or start the server with a "
+                "larger --max-records"
+            )
+        return own
 
     def _check_length(self, encoded: EncodedSequences) -> EncodedSequences:
         """Return the sequences unless one, or all together, are too long."""

@@ -34,6 +34,7 @@ class ServeSettings:
     ] = ""
     max_body: Annotated[int, Ge(1), Help("Bytes of a request or message.")] = 2**20
     max_length: Annotated[int, Ge(1), Help("Steps of a sequence.")] = 10_000
+    max_records: Annotated[int, Ge(1), Help("Sequences of a request.")] = 4096
     max_steps: Annotated[int, Ge(1), Help("Steps of all sequences of a request.")] = 100_000
     max_connections: Annotated[int, Ge(1), Help("Connections that are open at a time.")] = 1000
     queue: Annotated[int, Ge(1), Help("Requests that wait or are computed at a time.")] = 256
