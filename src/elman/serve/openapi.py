@@ -197,7 +197,7 @@ def _tensors(tensors: list[Schema], data: bool) -> Schema:
 def make_schemas(model: LoadedModel, settings: ServeSettings) -> dict[str, Schema]:
     """Return all schemas by name."""
     inputs, outputs = list_inputs(model), list_outputs(model)
-    records = _object({"sequences": _list_of({"$ref": _at("Record")}, settings.max_records)})
+    records = _object({"sequences": _list_of({"$ref": _at("Record")})})
     place = {"field": _TEXT, "sequence": {"type": "integer", "minimum": 0}}
     error = {**_object({"message": _TEXT}), "properties": {"message": _TEXT, **place}}
     predictions = {"type": "array", "items": {"$ref": _at("Prediction")}}
