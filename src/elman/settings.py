@@ -25,6 +25,7 @@ CellName = Annotated[
 ]
 
 CHOSEN = "chosen from the data"
+MAX_SEQUENCES = 1000  # that grow step by step at the same time, unless the user says otherwise
 
 
 @dataclass(frozen=True)

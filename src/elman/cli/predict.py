@@ -14,8 +14,7 @@ from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
 from elman.errors import SettingsError
 from elman.runs.prediction_files import WRITABLE, prediction_format
-
-MAX_SEQUENCES = 1000
+from elman.settings import MAX_SEQUENCES
 
 
 @click.command("predict")

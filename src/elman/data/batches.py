@@ -82,13 +82,9 @@ class Batch:
 
 def pad(ragged: Ragged) -> Tensor:
     """Pad n sequences to the longest length T: (n, T, ...), zeros past each end."""
-    lengths = ragged.lengths
-    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # (n, T)
     # Padded one batch at a time: a whole split padded to its longest sequence would often not fit
     # in memory. No layer reads the zeros, because every batch comes with its lengths.
-    out = np.zeros((*mask.shape, *ragged.values.shape[1:]), dtype=ragged.values.dtype)
-    out[mask] = ragged.values
-    return torch.from_numpy(out)
+    return torch.from_numpy(ragged.to_padded())
 
 
 def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:

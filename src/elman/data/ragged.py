@@ -118,6 +118,15 @@ class Ragged:
             return other
         return Ragged(other.values[kept], self.offsets)
 
+    def to_padded(self, fill: Any = 0) -> NDArray[Any]:
+        """Return the sequences side by side, (n, T, ...), with `fill` past each end."""
+        mask = np.arange(self.lengths.max(initial=0)) < self.lengths[:, None]  # (n, T)
+        out = np.zeros((*mask.shape, *self.values.shape[1:]), dtype=self.values.dtype)
+        if fill != 0:
+            out.fill(fill)
+        out[mask] = self.values
+        return out
+
     def contents(self) -> list[bytes]:
         """Return comparable bytes for each sequence of numbers, with its static features."""
         own = [repr(s.shape).encode() + np.ascontiguousarray(s).tobytes() for s in self]

@@ -179,6 +179,16 @@ class Encoder:
         return len(self.mean) + len(self.categories)
 
     @property
+    def known_mean(self) -> Floats | None:
+        """Mean of each numeric column in training; None without scaling."""
+        return self.mean if self.mean.any() or (self.scale != 1).any() else None
+
+    @property
+    def number_columns(self) -> list[int]:
+        """Columns of X that hold numbers."""
+        return [c for c in range(self.channels) if c not in self.categories]
+
+    @property
     def gaps(self) -> NDArray[np.bool_]:
         """Whether each numeric column may have missing values, (C,)."""
         return np.isfinite(self.fill)
@@ -238,14 +248,11 @@ class Encoder:
         """Fill the gaps of channels that had none in training; see `fill_steps`."""
         if self.kind in ("tokens", "text"):
             return steps
-        scaled = self.mean.any() or (self.scale != 1).any()
-        return fill_steps(
-            steps, how, self.gaps, self.mean if scaled else None, tuple(self.categories)
-        )
+        return fill_steps(steps, how, self.gaps, self.known_mean, tuple(self.categories))
 
     def _encode_numbers(self, numbers: Ragged) -> Ragged:
         if gap := first_gap(numbers, self.gaps):
-            channel_name = self._name_channel(gap.channel)
+            channel_name = self.name_column(self.number_columns[gap.channel])
             raise DataError(
                 f"sequence {gap.sequence}: step {gap.step + 1}, channel {channel_name} is "
                 "missing, but that channel had no gaps in training",
@@ -258,10 +265,10 @@ class Encoder:
         beyond = ~np.isfinite(values)
         if beyond.any():
             step, channel = (int(i) for i in np.argwhere(beyond)[0])
+            name = self.name_column(self.number_columns[channel])
             raise DataError(
-                f"sequence {numbers.owners[step]}: channel {self._name_channel(channel)} holds "
-                f"{filled[step, channel]:.1e}, too large for the network, whose numbers end at "
-                "3.4e38",
+                f"sequence {numbers.owners[step]}: channel {name} holds {filled[step, channel]:.1e}"
+                ", too large for the network, whose numbers end at 3.4e38",
                 remedy="Correct the value, or write the channel in another unit.",
             )
         observed = ~np.isnan(numbers.values[:, self.gaps])
@@ -270,12 +277,6 @@ class Encoder:
     def name_column(self, column: int) -> str:
         """Return the quoted name of a column of X, or its number if it has no name."""
         return _name_columns(self.channels, self.names)[column]
-
-    def _name_channel(self, number: int) -> str:
-        """Return the name of a numeric column, given its index among the numeric columns."""
-        return self.name_column(
-            [c for c in range(self.channels) if c not in self.categories][number]
-        )
 
     def count_unknown(self, steps: Ragged) -> Counter[str]:
         """Count the tokens and categories of `steps` that are not in the vocabulary."""

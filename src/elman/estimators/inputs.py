@@ -294,6 +294,19 @@ def cut(texts: Sequence[str], unit: Unit) -> Ragged:
     return as_tokens(split_texts(texts, unit))
 
 
+def check_fill(how: str, mean: NDArray[np.float64] | None) -> None:
+    """Raise SettingsError for an unknown `how`, and for `mean` if `mean` is not known."""
+    if how not in FILLS:
+        raise SettingsError(
+            f"fill: got {how!r}, expected one of {', '.join(FILLS)}.{nearest(str(how), FILLS)}"
+        )
+    if how == "mean" and mean is None:
+        raise SettingsError(
+            "fill: got 'mean', but the model was trained without scaling, so it has no means. Use "
+            "'previous' or 'zero'"
+        )
+
+
 def fill_steps(
     steps: Ragged,
     how: Fill,
@@ -310,15 +323,7 @@ def fill_steps(
         categories: indices of the columns of categories, which stay as they are.
     Raises: SettingsError for an unknown `how`, and for `mean` if it is not known.
     """
-    if how not in FILLS:
-        raise SettingsError(
-            f"fill: got {how!r}, expected one of {', '.join(FILLS)}.{nearest(str(how), FILLS)}"
-        )
-    if how == "mean" and mean is None:
-        raise SettingsError(
-            "fill: got 'mean', but the model was trained without scaling, so it has no means. Use "
-            "'previous' or 'zero'"
-        )
+    check_fill(how, mean)
     if how == "refuse":
         return steps
     mean = np.zeros(len(allowed)) if mean is None else mean

@@ -111,7 +111,7 @@ class RecordReader:
     def _refuse_gaps(self, steps: Ragged, step: bool = False) -> None:
         """Refuse a missing value in a channel that had none in training, as in a file."""
         encoder, numbers = self.encoder, steps
-        columns = [c for c in range(encoder.channels) if c not in encoder.categories]
+        columns = encoder.number_columns
         if encoder.categories:
             numbers = steps.with_values(steps.values[:, columns].astype(np.float64))
         gap = first_gap(numbers, encoder.gaps)

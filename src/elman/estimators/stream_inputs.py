@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.ragged import Fill, is_number_or_gap
+from elman.data.faults import format_count
+from elman.data.ragged import Fill, is_number_or_gap, to_objects
 from elman.data.text import split_texts
-from elman.errors import DataError, SettingsError, ShapeError, nearest
+from elman.errors import DataError, ShapeError
 from elman.estimators.columns import TrainedColumns, has_names, name_as_known
 from elman.estimators.containers import frame_of, open_container
 from elman.estimators.conversions import to_array
 from elman.estimators.encoder import Encoder
-from elman.estimators.inputs import as_token
-from elman.formats import FILLS
+from elman.estimators.inputs import as_token, check_fill
 from elman.models.model import UNKNOWN
 
 Floats = NDArray[np.float64]
@@ -40,19 +40,10 @@ class StepReader:
     """
 
     def __init__(self, encoder: Encoder, trained: TrainedColumns, fill: Fill) -> None:
-        if fill not in FILLS:
-            raise SettingsError(
-                f"fill: got {fill!r}, expected one of {', '.join(FILLS)}."
-                f"{nearest(str(fill), FILLS)}"
-            )
-        if fill == "mean" and not (encoder.mean.any() or (encoder.scale != 1).any()):
-            raise SettingsError(
-                "fill: got 'mean', but the model was trained without scaling, so it has no means. "
-                "Use 'previous' or 'zero'"
-            )
+        check_fill(fill, encoder.known_mean)
         self.encoder, self.fill = encoder, fill
         self._trained = trained
-        self._numeric = [c for c in range(encoder.channels) if c not in encoder.categories]
+        self._numeric = encoder.number_columns
         self._gaps = encoder.gaps
 
     def begin(self, rows: int) -> Floats:
@@ -77,15 +68,17 @@ class StepReader:
             return self._read_mixed(self._unname(x, rows), rows)
         entries = [x] if rows == 1 and _is_single(x) else x
         if isinstance(entries, str) or not hasattr(entries, "__len__"):
-            raise ShapeError(f"x: got {x!r:.40}, expected a list of {_count(rows, self._noun)}")
+            raise ShapeError(
+                f"x: got {x!r:.40}, expected a list of {format_count(rows, self._noun)}"
+            )
         if len(entries) != rows:
             raise ShapeError(
-                f"x: got {len(entries)} entries, expected {_count(rows, self._noun)}, one for each "
-                "sequence. For several steps at once, use stream.feed"
+                f"x: got {len(entries)} entries, expected {format_count(rows, self._noun)}, one "
+                "for each sequence. For several steps at once, use stream.feed"
             )
-        tokens = np.empty(rows, dtype=object)
-        tokens[:] = self._split_one(entries) if kind == "text" else [as_token(t) for t in entries]
-        return tokens
+        if kind == "text":
+            return to_objects(self._split_one(entries))
+        return to_objects([as_token(token) for token in entries])
 
     def read_sequences(self, X: Any, rows: int) -> list[NDArray[Any]]:
         """Return the next steps of each of `rows` sequences, (T_i, C) or (T_i,) each.
@@ -102,9 +95,9 @@ class StepReader:
         if kind == "text":
             for text in entries:
                 self._refuse_other_than_text(text)
-            found = [_to_objects(own) for own in split_texts(list(entries), self._unit)]
+            found = [to_objects(own) for own in split_texts(list(entries), self._unit)]
         elif kind == "tokens":
-            found = [_to_objects([as_token(token) for token in own]) for own in entries]
+            found = [to_objects([as_token(token) for token in own]) for own in entries]
         else:
             read = self._read_mixed if kind == "mixed" else self._read_numbers
             found = [read(own, len(own)) for own in entries]
@@ -275,7 +268,7 @@ class StepReader:
             hint = ". For several steps at once, use stream.feed([x])"
         raise ShapeError(
             f"x: got shape {array.shape}, expected ({rows}, {channels}): "
-            f"{_count(channels, 'channel')} of {_count(rows, 'sequence')}{hint}"
+            f"{format_count(channels, 'channel')} of {format_count(rows, 'sequence')}{hint}"
         )
 
     def _unname(self, x: Any, rows: int) -> Any:
@@ -315,8 +308,8 @@ class StepReader:
             tokens = split_texts([text], self._unit)[0]
             if len(tokens) != 1:
                 raise DataError(
-                    f"sequence {i}: {text!r:.40} is {_count(len(tokens), self._noun)}, expected "
-                    f"exactly one {self._noun}",
+                    f"sequence {i}: {text!r:.40} is {format_count(len(tokens), self._noun)}, "
+                    f"expected exactly one {self._noun}",
                     remedy="Give text of any length to stream.feed, which takes all its steps.",
                 )
             found.append(tokens[0])
@@ -333,13 +326,3 @@ class StepReader:
 def _is_single(x: Any) -> bool:
     """Whether x is one token or text, and not a list of them."""
     return isinstance(x, str) or not hasattr(x, "__len__")
-
-
-def _to_objects(tokens: Sequence[str]) -> NDArray[Any]:
-    array = np.empty(len(tokens), dtype=object)
-    array[:] = tokens
-    return array
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -315,7 +315,7 @@ def name_channels(estimator: Any, config: ModelConfig) -> tuple[tuple[str, ...],
     names = [f"channel {c + 1}" for c in range(count)] if count > 1 else ["value"]
     if columns.what == "channels" and columns.names:
         names = list(columns.names)
-    numbers = [names[c] for c in range(count) if c not in encoder.categories]
+    numbers = [names[c] for c in encoder.number_columns]
     flags = [
         f"whether {name} is missing" for name, gap in zip(numbers, encoder.gaps, strict=True) if gap
     ]

@@ -305,8 +305,8 @@ class ExplainedEstimator(ExplainedNetwork):
         """The numeric columns, (N, C), as the user passed them, before standardisation."""
         encoder = self.estimator.encoder_
         steps = encoder.read_steps(sequences)
-        columns = [c for c in range(encoder.channels) if c not in encoder.categories]
-        numbers: Ragged = steps.with_values(np.asarray(steps.values[:, columns], dtype=np.float64))
+        values = np.asarray(steps.values[:, encoder.number_columns], dtype=np.float64)
+        numbers: Ragged = steps.with_values(values)
         return numbers
 
     def _check_class(self, label: Any) -> None:

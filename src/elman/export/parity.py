@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from elman.data.dataset import Static
+from elman.data.faults import format_count
 from elman.data.ragged import Ragged, number_columns, to_objects
 from elman.errors import ExportError, SettingsError
 from elman.estimators import EncodedSequences, Estimator
@@ -128,16 +129,23 @@ def sample_lengths(longest: int | None) -> tuple[int, ...]:
     return (*(length for length in LENGTHS if length < longest), longest)
 
 
-def compare(estimator: Estimator, encoded: EncodedSequences, answer: Answer) -> Parity:
+def compare(
+    estimator: Estimator,
+    encoded: EncodedSequences,
+    answer: Answer,
+    expected: Floats | None = None,
+) -> Parity:
     """Compare an exported model's answers with those of the estimator.
 
     Args:
         encoded: the sequences to ask; `steps` and `static` hold them as they were before encoding.
         answer: returns the exported model's answers, (n, K), or (N, K) with one for every step:
             probabilities, or numbers in the target's unit.
+        expected: those of the estimator, if they are known.
     Raises: ExportError if the answers have another shape.
     """
-    expected, exported = estimator.predict_encoded(encoded), answer(encoded)
+    expected = estimator.predict_encoded(encoded) if expected is None else expected
+    exported = answer(encoded)
     if exported.shape != expected.shape:
         raise ExportError(
             f"the exported model returns answers of shape {exported.shape}, expected "
@@ -205,11 +213,10 @@ def check(parity: Parity, limit: float = LIMIT) -> Parity:
             "can repeat its answers"
         )
     if reason and parity.agreed:
-        steps = "1 step" if parity.agreed == 1 else f"{parity.agreed:,} steps"
         reason += (
-            f". They agree on sequences of up to {steps}. If the network is used on no longer "
-            f"ones, compare it on those alone: longest={parity.agreed}, in a command --longest "
-            f"{parity.agreed}"
+            f". They agree on sequences of up to {format_count(parity.agreed, 'step')}. If the "
+            f"network is used on no longer ones, compare it on those alone: longest={parity.agreed}"
+            f", in a command --longest {parity.agreed}"
         )
     raise ExportError(
         f"the exported model does not answer as elman does, so nothing was written: {parity.where} "
@@ -226,8 +233,7 @@ def _describe_place(estimator: Estimator, encoded: EncodedSequences, row: int, c
         sequence = int(np.searchsorted(steps.offsets, row, side="right")) - 1
         place = f" at step {row - int(steps.offsets[sequence]) + 1}"
     name = estimator.target_.output_names[column]
-    length = int(steps.lengths[sequence])
-    count = "1 step" if length == 1 else f"{length:,} steps"
+    count = format_count(int(steps.lengths[sequence]), "step")
     return f"{name!r}{place} of sequence {sequence}, which has {count},"
 
 

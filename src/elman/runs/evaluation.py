@@ -7,7 +7,7 @@ import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elman import __version__, files, plots
 from elman.data import Dataset, describe
@@ -19,7 +19,6 @@ from elman.estimators import Estimator, load
 from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
 from elman.export import FORMATS, ExportOptions, refuse_options
-from elman.export.parity import ExportReport
 from elman.runs import report_page
 from elman.runs.config import RunSettings, merge, read_toml
 from elman.runs.data_splits import check_known, is_builtin, read_splits, suggest_builtin
@@ -39,6 +38,9 @@ from elman.runs.unfinished import CONFIG, METRICS, fingerprints, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
 from elman.tasks import TASKS
 from elman.untrusted import parse_json, read_file
+
+if TYPE_CHECKING:
+    from elman.export.parity import ExportReport
 
 _LARGEST_METRICS = 2**26  # bytes of metrics.json; those of 10,000 classes fit
 

@@ -28,9 +28,9 @@ from elman.estimators.plain_records import Step
 from elman.estimators.records import RecordReader
 from elman.estimators.stream import Stream
 from elman.runs.predictions import RECORDS, Predictions, Record
+from elman.settings import MAX_SEQUENCES
 from elman.untrusted import refuse_bomb
 
-MAX_SEQUENCES = 1000
 LONGEST = 64 * 2**20  # bytes of a line
 RESET = "reset"
 _CHUNK = 1 << 16  # bytes read at once, if as many are there
@@ -95,8 +95,7 @@ class Follower:
 
         Raises: SettingsError for a model that reads in both directions.
         """
-        if self._stream is None:
-            self._stream = self.estimator.stream(static=self._no_features())
+        self._main_stream()
         other = copy.copy(self)
         other.max_sequences, other._growing = max_sequences, OrderedDict()
         return other
@@ -192,14 +191,16 @@ class Follower:
             return {**found, "dropped": dropped}
         return found
 
-    def _no_features(self) -> Any:
-        """Return static features for a stream that no sequence uses: only its forks are used."""
-        features = self.estimator.encoder_.static
-        if features is None:
-            return None
-        numbers = [[value] for value in features.mean.tolist()]
-        categories = [[known[0]] for known in features.categories]
-        return dict(zip(features.names, [*numbers, *categories], strict=True))
+    def _main_stream(self) -> Stream:
+        """Return the stream that holds the weights; no sequence uses it, only its forks."""
+        if self._stream is None:
+            features, static = self.estimator.encoder_.static, None
+            if features is not None:  # any will do
+                numbers = [[value] for value in features.mean.tolist()]
+                categories = [[known[0]] for known in features.categories]
+                static = dict(zip(features.names, [*numbers, *categories], strict=True))
+            self._stream = self.estimator.stream(static=static)
+        return self._stream
 
     def _advance(self, growing: _Growing, step: Step) -> Record:
         """Take one step of a sequence, or the steps of a piece of text, and return the answer."""
@@ -234,9 +235,7 @@ class Follower:
         return {**found, **self._predict(answers[0])}
 
     def _fork(self, growing: _Growing) -> Stream:
-        if self._stream is None:
-            self._stream = self.estimator.stream(static=self._no_features())
-        return self._stream.fork(static=growing.static)
+        return self._main_stream().fork(static=growing.static)
 
     def _predict(self, answer: NDArray[np.float64]) -> Record:
         """Return an answer, (K,), as the command writes the prediction of a sequence."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from elman.estimators import Estimator
 from elman.serve import Service, oip, openapi, operation, predict, stream
 from elman.serve.batching import Batcher
-from elman.serve.guard import Guard, error_body
+from elman.serve.guard import Guard, error_response
 from elman.serve.metrics import Metrics
 from elman.serve.models import ServedModel
 from elman.serve.settings import ServeSettings
@@ -65,13 +64,9 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
         404: f"no such path: {request.url.path:.100}. See /docs",
         405: f"{request.method} is not a method of {request.url.path:.100}",
     }.get(error.status_code, error.detail)
-    return _json(error.status_code, message, error.headers)
+    return error_response(error.status_code, message, error.headers)
 
 
 async def _answer_fault(request: Request, error: Exception) -> Response:
     """Answer a fault of the server; the log has its traceback."""
-    return _json(500, "the server failed to answer; its log says why", None)
-
-
-def _json(status: int, message: str, headers: Any) -> Response:
-    return Response(error_body(message), status, headers, "application/json")
+    return error_response(500, "the server failed to answer; its log says why")

@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,6 @@ _WAITING_BYTES = 64 * 2**20  # of all requests that wait
 _IN_LOOP = 0.002
 
 Floats = NDArray[np.float64]
-_Records = TypeVar("_Records", list[Any], EncodedSequences, list[Any] | EncodedSequences)
 
 
 class OverloadError(ElmanError):
@@ -66,13 +65,13 @@ class Request(NamedTuple):
 
     Args:
         size: bytes of its body.
-        read: returns its records, or its sequences encoded; called in the worker thread.
+        read: returns its records; called in the worker thread.
         answer: makes the body of the answer from the model and the predictions; called in the
             worker thread.
     """
 
     size: int
-    read: Callable[[LoadedModel], list[Any] | EncodedSequences]
+    read: Callable[[LoadedModel], list[Any]]
     answer: Callable[[LoadedModel, Computed], bytes]
 
 
@@ -207,20 +206,14 @@ class Batcher:
             )
         ] * len(batch)
         records: dict[int, list[Any]] = {}
-        encoded: dict[int, EncodedSequences] = {}
         for i, (request, _, since) in enumerate(batch):
             if now - since > self._settings.timeout:
                 continue
             try:
-                own = self._check_count(request.read(model))
-                if isinstance(own, EncodedSequences):
-                    encoded[i] = self._check_length(own)
-                else:
-                    records[i] = own
+                records[i] = self._check_count(request.read(model))
             except Exception as error:
                 results[i] = error
         groups = self._encode(model, records, results)
-        groups += [([i], one) for i, one in encoded.items()]
         for members, sequences in groups:
             requests = [batch[i].request for i in members]
             counts = [len(records[i]) for i in members] if len(members) > 1 else [len(sequences)]
@@ -259,8 +252,8 @@ class Batcher:
             groups += self._encode(model, {i: own}, results)
         return groups
 
-    def _check_count(self, own: _Records) -> _Records:
-        """Return the records or sequences of a request unless they are too many to be read."""
+    def _check_count(self, own: list[Any]) -> list[Any]:
+        """Return the records of a request unless they are too many to be read."""
         if len(own) > self._settings.max_records:
             raise TooLongError(
                 f"the request has {len(own):,} sequences, expected at most "

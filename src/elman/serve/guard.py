@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elman.serve.settings import ServeSettings
@@ -57,6 +58,16 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers = ())
     start = {"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]}
     await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a value as an answer of JSON."""
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return what is wrong with a request as its answer."""
+    return Response(error_body(message), status, headers, "application/json")
 
 
 class Guard:

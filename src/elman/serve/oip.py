@@ -16,7 +16,6 @@ import math
 from itertools import chain
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 from starlette import requests
@@ -25,13 +24,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from elman import __version__
-from elman.data.ragged import Ragged
 from elman.errors import nearest
 from elman.serve import Service
 from elman.serve.batching import Computed, Request
-from elman.serve.guard import RefusedError, send_json
+from elman.serve.guard import RefusedError, json_response
 from elman.serve.models import LoadedModel
-from elman.serve.predict import check_content_type, find_problem, make_record, parse, receive_body
+from elman.serve.predict import Problem, make_record, parse, respond
 from elman.tasks import TASKS
 
 _WHOLE = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
@@ -94,19 +92,17 @@ class _Infer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        body = await receive_body(receive)
-        try:
-            check_content_type(scope)
+
+        def make(body: bytes) -> Request:
             find_model(self._service, scope["path_params"])
             call = _Call(body)
-            answer = await self._service.batcher.submit(Request(len(body), call.read, call.answer))
-        except Exception as error:
-            problem = find_problem(error)
+            return Request(len(body), call.read, call.answer)
+
+        def explain(problem: Problem) -> bytes:
             # The protocol has a text here, without the places of our own errors.
-            body = to_json({"error": problem.message})
-            await send_json(send, problem.status, body, problem.headers)
-        else:
-            await send_json(send, 200, answer)
+            return to_json({"error": problem.message})
+
+        await respond(self._service, scope, receive, send, make, explain)
 
 
 class _Call:
@@ -151,7 +147,11 @@ class _Call:
             if self._wanted is not None and tensor["name"] not in self._wanted:
                 continue
             if encoded is not None:
-                array = _pad(encoded.inputs.with_values(array))
+                ragged = encoded.inputs
+                if array.dtype.kind == "f":
+                    array = ragged.with_values(array).to_padded()
+                else:  # labels: empty text past each row's end
+                    array = ragged.with_values(array.astype(object)).to_padded("")
             flat: list[Any] = array.ravel().tolist()
             if tensor["datatype"] == "BYTES":
                 flat = list(map(str, flat))
@@ -159,16 +159,6 @@ class _Call:
         own = {} if self._id is None else {"id": self._id}
         names = {"model_name": model.name, "model_version": model.version}
         return to_json({**names, **own, "outputs": outputs})
-
-
-def _pad(ragged: Ragged) -> NDArray[Any]:
-    """Return (n, T, ...) with zeros, or for labels empty text, past each row's end."""
-    values, lengths = ragged.values, ragged.lengths
-    numeric = values.dtype.kind == "f"
-    shape = (len(ragged), int(lengths.max(initial=0)), *values.shape[1:])
-    out = np.zeros(shape) if numeric else np.full(shape, "", dtype=object)
-    out[np.arange(shape[1]) < lengths[:, None]] = values
-    return out
 
 
 def _refused(message: str) -> RefusedError:
@@ -276,13 +266,13 @@ def routes(service: Service) -> list[BaseRoute]:
     """Return the routes of the protocol."""
 
     async def server(request: requests.Request) -> Response:
-        return _answer({"name": "elman", "version": __version__, "extensions": []})
+        return json_response({"name": "elman", "version": __version__, "extensions": []})
 
     async def live(request: requests.Request) -> Response:
-        return _answer({"live": True})
+        return json_response({"live": True})
 
     async def ready(request: requests.Request) -> Response:
-        return _answer({"ready": True})
+        return json_response({"ready": True})
 
     async def metadata(request: requests.Request) -> Response:
         return _about(service, request, describe_model)
@@ -309,10 +299,6 @@ def routes(service: Service) -> list[BaseRoute]:
 
 def _about(service: Service, request: requests.Request, describe: Any) -> Response:
     try:
-        return _answer(describe(find_model(service, request.path_params)))
+        return json_response(describe(find_model(service, request.path_params)))
     except RefusedError as refusal:
-        return _answer({"error": refusal.message}, refusal.status)
-
-
-def _answer(value: Any, status: int = 200) -> Response:
-    return Response(to_json(value), status, media_type="application/json")
+        return json_response({"error": refusal.message}, refusal.status)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,6 +23,7 @@ from elman import __version__
 from elman.export.parity import sample_sequences
 from elman.serve import Service
 from elman.serve.docs_page import CONTENT_SECURITY, render
+from elman.serve.guard import json_response
 from elman.serve.models import LoadedModel
 from elman.serve.oip import DATATYPES, list_inputs, list_outputs
 from elman.serve.predict import make_record
@@ -302,7 +302,7 @@ def routes(service: Service) -> list[BaseRoute]:
     """Return the routes of this file."""
 
     async def document(request: Request) -> Response:
-        return Response(to_json(make_document(service)), media_type="application/json")
+        return json_response(make_document(service))
 
     async def page(request: Request) -> Response:
         address = f"{request.url.scheme}://{request.headers['host']}"

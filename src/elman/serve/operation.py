@@ -15,14 +15,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from anyio import to_thread
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from elman.errors import ModelFileError
 from elman.serve import Service
-from elman.serve.guard import error_body
+from elman.serve.guard import error_response, json_response
 from elman.serve.metrics import CONTENT_TYPE
 
 _LOG = logging.getLogger(__name__)
@@ -33,11 +32,11 @@ def routes(service: Service) -> list[BaseRoute]:
     models, loading = service.models, asyncio.Lock()
 
     async def live(request: Request) -> Response:
-        return _json({"status": "live"})
+        return json_response({"status": "live"})
 
     async def ready(request: Request) -> Response:
         full = service.batcher.waiting >= service.settings.queue
-        return _json(
+        return json_response(
             {"status": "busy" if full else "ready", **_describe(service)}, 200 + 303 * full
         )
 
@@ -47,13 +46,13 @@ def routes(service: Service) -> list[BaseRoute]:
     async def reload(request: Request) -> Response:
         if loading.locked():
             text = "another request has the model loaded already. Wait for its answer"
-            return _error(429, text, {"retry-after": "1"})
+            return error_response(429, text, {"retry-after": "1"})
         async with loading:
             try:
                 replaced = await to_thread.run_sync(models.reload)
             except ModelFileError as error:
-                return _error(409, str(error))
-        return _json({"replaced": replaced, **_describe(service)})
+                return error_response(409, str(error))
+        return json_response({"replaced": replaced, **_describe(service)})
 
     return [
         Route("/health/live", live),
@@ -89,11 +88,3 @@ def _describe(service: Service) -> dict[str, Any]:
     models = service.models
     described = {"model": models.current.name, "version": models.current.version}
     return described | ({"problem": models.problem} if models.problem else {})
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(to_json(value), status, media_type="application/json")
-
-
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(error_body(message), status, headers, "application/json")

@@ -5,7 +5,7 @@ The body is one record, or an object {"sequences": [record, ...]}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -45,12 +45,6 @@ def check_content_type(scope: Scope) -> None:
         )
 
 
-async def receive_body(receive: Receive) -> bytes:
-    """Return the body, which the guard has read."""
-    body: bytes = (await receive())["body"]
-    return body
-
-
 class Problem(NamedTuple):
     """What is wrong with a request.
 
@@ -84,6 +78,31 @@ def find_problem(error: Exception) -> Problem:
     return Problem(422, str(error), None if field is None else str(field), sequence)
 
 
+async def respond(
+    service: Service,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    make: Callable[[bytes], Request],
+    explain: Callable[[Problem], bytes],
+) -> None:
+    """Have a request computed, and send its answer or what is wrong with it.
+
+    Args:
+        make: returns the request of a body, which the guard has read.
+        explain: returns the body of an error.
+    """
+    body: bytes = (await receive())["body"]
+    try:
+        check_content_type(scope)
+        answer = await service.batcher.submit(make(body))
+    except Exception as error:
+        problem = find_problem(error)
+        await send_json(send, problem.status, explain(problem), problem.headers)
+    else:
+        await send_json(send, 200, answer)
+
+
 class Predict:
     """The route, as an ASGI application: a request object of Starlette takes longer than a step."""
 
@@ -92,16 +111,14 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        body = await receive_body(receive)
-        try:
-            check_content_type(scope)
-            request = Request(len(body), lambda model: read_records(body), write_answer)
-            answer = await self._service.batcher.submit(request)
-        except Exception as error:
-            status, message, field, sequence, headers = find_problem(error)
-            await send_json(send, status, error_body(message, field, sequence), headers)
-        else:
-            await send_json(send, 200, answer)
+
+        def make(body: bytes) -> Request:
+            return Request(len(body), lambda model: read_records(body), write_answer)
+
+        def explain(problem: Problem) -> bytes:
+            return error_body(problem.message, problem.field, problem.sequence)
+
+        await respond(self._service, scope, receive, send, make, explain)
 
 
 def read_records(body: bytes) -> list[Any]:

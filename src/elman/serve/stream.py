@@ -17,15 +17,14 @@ import asyncio
 
 from anyio import to_thread
 from pydantic_core import to_json
-from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from elman.errors import DataError, ElmanError, SettingsError
+from elman.errors import ElmanError, SettingsError
 from elman.runs.follow import RESET, Follower
 from elman.serve import Service
-from elman.serve.guard import RefusedError, error_body
-from elman.serve.predict import parse
+from elman.serve.guard import RefusedError, error_body, error_response
+from elman.serve.predict import find_problem, parse
 
 _POLICY = 1008  # close code: the client broke a rule that the reason names
 _LARGE = 2048  # bytes; longer messages, such as texts of many tokens, go to another thread
@@ -100,16 +99,13 @@ def _answer(follower: Follower, message: bytes) -> str:
                 "sequences",
             )
         return to_json(follower.answer(record)).decode()
-    except RefusedError as refusal:
-        return error_body(refusal.message).decode()
-    except ElmanError as error:
-        column = error.column if isinstance(error, DataError) else None
-        return error_body(str(error), None if column is None else str(column)).decode()
+    except (RefusedError, ElmanError) as error:
+        problem = find_problem(error)
+        return error_body(problem.message, problem.field).decode()
 
 
 async def _deny(
     socket: WebSocket, status: int, message: str, headers: dict[str, str] | None = None
 ) -> None:
     """Answer the request for a WebSocket with an error."""
-    body = error_body(message)
-    await socket.send_denial_response(Response(body, status, headers, "application/json"))
+    await socket.send_denial_response(error_response(status, message, headers))

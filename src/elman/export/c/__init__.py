@@ -15,20 +15,22 @@ import torch
 
 from elman import files
 from elman.data import Dataset, Ragged
-from elman.errors import ExportError, SettingsError
+from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator
 from elman.estimators.labels import refuse_other_lengths
-from elman.export.c.arithmetic import Floats, RawInputs, simulate
+from elman.export.c.arithmetic import simulate
 from elman.export.c.source import Program
 from elman.export.c.tables import Tables, make_tables, refuse_foreign
 from elman.export.parity import (
     ExportReport,
+    Floats,
     Parity,
     check,
     compare,
     sample_lengths,
     sample_sequences,
 )
+from elman.export.raw_inputs import RawInputs
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 # Files of this name would hide those of the compiler.
@@ -66,6 +68,9 @@ _HEADERS = [
 _TEST_SEQUENCES, _TEST_STEPS, _TEST_LONGEST = 8, 400, 100  # in NAME_test.c; about 30 kB
 
 
+_Given = tuple[EncodedSequences, Any, str]  # sequences, labels or None, and a name
+
+
 @dataclass(frozen=True)
 class _Tested:
     """Sequences that the program is compared with elman on.
@@ -73,12 +78,15 @@ class _Tested:
     Args:
         encoded: the sequences that it can read.
         labels: their labels; None if they are not known.
+        expected, exported: the answers of elman and of the program, (n, K) or (N, K).
         name: what they are, such as `the test part of data.csv`.
         longer: number of sequences that are too long for it.
     """
 
     encoded: EncodedSequences
     labels: Any
+    expected: Floats
+    exported: Floats
     name: str
     longer: int
 
@@ -112,13 +120,14 @@ def write_program(
         estimator = copy.copy(estimator)
         estimator.model_ = copy.deepcopy(estimator.model_).float()
     tables = make_tables(estimator, int8=int8)
-    max_length = _find_max_length(estimator, test_data, max_length)
-    tested = None if test_data is None else _read(estimator, test_data, max_length)
+    given = None if test_data is None else _encode(estimator, test_data)
+    max_length = _find_max_length(estimator, given, max_length)
+    tested = None if given is None else _read(estimator, tables, given, max_length)
     lengths = [min(length, max_length or length) for length in sample_lengths(longest)]
     parity = _compare(estimator, tables, tested, lengths)
     if not int8:
         check(parity)
-    quality = _measure(estimator, tables, tested)
+    quality = _measure(estimator, tested, int8=int8)
     origin = "a trained model" if tested is None else f"a model tested on {tested.name}"
     program = Program(name, tables, estimator, max_length, quality, origin)
     sequences = _choose(estimator, tested, max_length)
@@ -160,22 +169,22 @@ def check_files(folder: Path, name: str, overwrite: bool) -> tuple[Path, Path, P
     return paths
 
 
-def _find_max_length(estimator: Estimator, test_data: Any, max_length: int | None) -> int:
+def _find_max_length(estimator: Estimator, given: _Given | None, max_length: int | None) -> int:
     """Return the steps that the program reads at most; 0 for a model with one direction."""
     if not estimator.model_.config.bidirectional:
         return 0
     if max_length is not None:
         return max_length
-    if test_data is None:
+    if given is None:
         raise SettingsError(
             "max_length: this model reads each sequence from both ends, so the program keeps all "
             "of it, and C needs to know the longest. Give --max-length (max_length), or sequences "
             "to test it with (--data, test_data), whose longest is then the limit"
         )
-    return int(_encode(estimator, test_data)[0].inputs.lengths.max(initial=1))
+    return int(given[0].inputs.lengths.max(initial=1))
 
 
-def _encode(estimator: Estimator, test_data: Any) -> tuple[EncodedSequences, Any, str]:
+def _encode(estimator: Estimator, test_data: Any) -> _Given:
     """Return test data as the network reads it, its labels or None, and its name."""
     if isinstance(test_data, Dataset):
         return estimator.encode(test_data), test_data.target, f"{test_data.source}"
@@ -185,9 +194,9 @@ def _encode(estimator: Estimator, test_data: Any) -> tuple[EncodedSequences, Any
     return estimator.encode(test_data), None, "test_data"
 
 
-def _read(estimator: Estimator, test_data: Any, max_length: int) -> _Tested:
-    """Return the sequences of the test data that the program can read, with their labels."""
-    encoded, y, name = _encode(estimator, test_data)
+def _read(estimator: Estimator, tables: Tables, given: _Given, max_length: int) -> _Tested:
+    """Return the sequences that the program can read, with their labels and all answers."""
+    encoded, y, name = given
     labels = None if y is None else estimator.read_labels(encoded, y)
     if labels is not None:
         refuse_other_lengths(encoded.inputs, labels)
@@ -203,7 +212,13 @@ def _read(estimator: Estimator, test_data: Any, max_length: int) -> _Tested:
             f"none of the {longer:,} sequences of {name} has at most {max_length:,} steps. Give a "
             "larger --max-length (max_length)"
         )
-    return _Tested(encoded, labels, name, longer)
+    expected, exported = estimator.predict_encoded(encoded), _ask(tables, encoded)
+    return _Tested(encoded, labels, expected, exported, name, longer)
+
+
+def _ask(tables: Tables, encoded: EncodedSequences) -> Floats:
+    """Return the program's answers."""
+    return simulate(tables, RawInputs.of(encoded))
 
 
 def _compare(
@@ -215,29 +230,26 @@ def _compare(
         lengths: steps of the random ones.
     Returns: the comparison with the larger difference.
     """
-
-    def answer(encoded: EncodedSequences) -> Floats:
-        return simulate(tables, RawInputs.of(encoded))
-
-    parities = [compare(estimator, sample_sequences(estimator, lengths), answer)]
+    sample = sample_sequences(estimator, lengths)
+    parities = [compare(estimator, sample, lambda encoded: _ask(tables, encoded))]
     if tested is not None:
-        parities.append(compare(estimator, tested.encoded, answer))
+        exported = tested.exported
+        parities.append(
+            compare(estimator, tested.encoded, lambda encoded: exported, tested.expected)
+        )
     return max(parities, key=lambda each: each.difference)
 
 
-def _measure(estimator: Estimator, tables: Tables, tested: _Tested | None) -> tuple[str, ...]:
+def _measure(estimator: Estimator, tested: _Tested | None, *, int8: bool) -> tuple[str, ...]:
     """Say how good elman and the program are on the test data."""
-    what = "with int8 weights" if tables.int8 else "in C"
+    what = "with int8 weights" if int8 else "in C"
     if tested is None or tested.labels is None:
         why = "no labelled test data were given" if tested is None else (
             f"{tested.name} has no labels"
         )  # fmt: skip
         return (f"How good it is {what} was not measured, because {why} (--data FILE, test_data).",)
     inputs, found = tested.encoded.inputs, []
-    for predictions in (
-        estimator.predict_encoded(tested.encoded),
-        simulate(tables, RawInputs.of(tested.encoded)),
-    ):
+    for predictions in (tested.expected, tested.exported):
         report = estimator.target_.evaluate(
             tested.labels,
             predictions,
@@ -308,6 +320,3 @@ def _choose(estimator: Estimator, tested: _Tested | None, max_length: int) -> En
     encoded = EncodedSequences(list(steps), steps, encoder.encode_steps(steps), encoder)
     static = None if whole.static is None else whole.static.take(np.arange(count))
     return encoded.with_static(static)
-
-
-__all__ = ["ExportError", "check_files", "write_program"]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from elman import __version__
 from elman.estimators import Estimator
 from elman.export.c import literals
-from elman.export.c.arithmetic import RawInputs
 from elman.export.c.sizes import Sizes, count_bytes, encoded
 from elman.export.c.tables import Scaling, Tables
 from elman.export.c.words import make_arguments, make_words
+from elman.export.raw_inputs import RawInputs
 
 if TYPE_CHECKING:
     from jinja2 import Environment

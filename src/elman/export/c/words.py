@@ -98,7 +98,7 @@ def make_words(program: Program) -> dict[str, Any]:
     config, NAME, name = t.config, program.name.upper(), program.name
     every = " of each step, step after step" if config.bidirectional else ""
     help_lines, inputs = [], []
-    own = [c for c in range(encoder.channels) if c not in encoder.categories]
+    own = encoder.number_columns
     if config.vocabulary_size:
         place = f"{name}_token" + (f" or {name}_byte" if encoder.unit == "bytes" else "")
         help_lines.append(f"token: its id, from {place}." if not every else

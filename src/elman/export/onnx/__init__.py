@@ -26,7 +26,8 @@ from elman.export.parity import (
     sample_lengths,
     sample_sequences,
 )
-from elman.models.model import FIRST_TOKEN, UNKNOWN, SequenceModel, native_fallback_reason
+from elman.export.raw_inputs import RawInputs
+from elman.models.model import SequenceModel, native_fallback_reason
 from elman.ops.cells import KERNELS
 
 MOST_BYTES = 2**31 - 2**20  # a file of protocol buffers holds 2 GiB; the rest is for the nodes
@@ -133,7 +134,8 @@ def compare_in_runtime(
     ways = [answer_of(estimator, content, b) for b in ([whole], np.split(whole, len(whole)))]
     if streaming:
         ways = [answer_in_pieces(estimator, content, sizes) for sizes in _PIECES]
-    found = [compare(estimator, sample, answer) for answer in ways]
+    expected = estimator.predict_encoded(sample)
+    found = [compare(estimator, sample, answer, expected) for answer in ways]
     if sequences is not None and len(sequences):
         every = np.arange(len(sequences))
         batches = np.split(every, range(_BATCH, len(sequences), _BATCH))
@@ -202,43 +204,16 @@ def _open(estimator: Estimator, content: bytes) -> Any:
 
 def make_feeds(encoded: EncodedSequences) -> Feeds:
     """Return sequences as the inputs of the graph; padding is NaN, or -1 for ids."""
-    encoder, steps, lengths = encoded.encoder, encoded.steps, encoded.steps.lengths
-    feeds: Feeds = {"lengths": lengths}
+    encoder, steps, raw = encoded.encoder, encoded.steps, RawInputs.of(encoded)
+    feeds: Feeds = {"lengths": steps.lengths}
     if encoder.vocabulary_size:
-        feeds["tokens"] = _pad(encoded.inputs.values, lengths, -1)
-    else:
-        count = encoder.input_size  # the codes follow the numbers and masks
-        if len(encoder.mean):
-            columns = [c for c in range(encoder.channels) if c not in encoder.categories]
-            numbers = np.array(steps.values[:, columns], dtype=np.float64)
-            feeds["x"] = _pad(numbers, lengths, np.nan)
-        if encoder.categories:
-            codes = encoded.inputs.values[:, count:].astype(np.int64)
-            feeds["codes"] = _pad(codes, lengths, -1)
-    if encoder.static is not None and encoded.static is not None:
-        if len(encoder.static.mean):
-            feeds["static"] = encoded.static.numbers
-        if encoder.static.categories:
-            feeds["static_codes"] = _static_codes(encoded)
+        feeds["tokens"] = steps.with_values(raw.codes[:, 0]).to_padded(-1)
+    if raw.numbers.shape[1]:
+        feeds["x"] = steps.with_values(raw.numbers).to_padded(np.nan)
+    if encoder.categories:
+        feeds["codes"] = steps.with_values(raw.codes).to_padded(-1)
+    if raw.static_numbers.shape[1]:
+        feeds["static"] = raw.static_numbers
+    if raw.static_codes.shape[1]:
+        feeds["static_codes"] = raw.static_codes
     return feeds
-
-
-def _static_codes(encoded: EncodedSequences) -> NDArray[np.int64]:
-    """Return the codes of the static features that are categories, (n, k)."""
-    assert encoded.static is not None
-    assert encoded.encoder.static is not None
-    columns = []
-    for column, known in zip(
-        encoded.static.categories.T, encoded.encoder.static.categories, strict=True
-    ):
-        codes = {name: k for k, name in enumerate(known, FIRST_TOKEN)}
-        columns.append([codes.get(name, UNKNOWN) for name in column])
-    return np.array(columns, dtype=np.int64).T.reshape(len(encoded), -1)
-
-
-def _pad(values: NDArray[Any], lengths: NDArray[np.int64], padding: float) -> NDArray[Any]:
-    """Return flat steps (N, ...) as (n, T, ...), with `padding` past each end."""
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
-    out = np.full((*mask.shape, *values.shape[1:]), padding, dtype=values.dtype)
-    out[mask] = values
-    return out

@@ -49,7 +49,7 @@ def describe_inputs(estimator: Estimator) -> dict[str, Any]:
     else:
         names = columns.channel_names or [f"channel {c + 1}" for c in range(encoder.channels)]
         units = columns.units or (None,) * encoder.channels
-        numbers = [c for c in range(encoder.channels) if c not in encoder.categories]
+        numbers = encoder.number_columns
         gaps = encoder.gaps.tolist()
         inputs = {}
         if numbers:
