@@ -19,6 +19,7 @@ LEVELS = {
     "untrusted": -1.95,
     "disk": -1.9,
     "guards": -1.85,
+    "memory": -1.85,
     "files": -1.8,
     "formats": -2,
     "tasks": -2,
