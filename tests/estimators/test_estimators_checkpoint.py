@@ -227,7 +227,7 @@ def test_without_a_random_state_the_seed_of_the_checkpoint_is_used(tmp_path):
 
 def test_a_complete_fit_is_not_repeated(tmp_path, monkeypatch):
     first = fit(tmp_path / "c")
-    monkeypatch.setattr("elman.train.loop.make_batch", None)  # no batch is trained
+    monkeypatch.setattr("elman.data.batches.make_batch", None)  # no batch is trained
     records = []
     assert same(fit(tmp_path / "c", on_epoch=records.append), first)
     assert records == first.history_.epochs

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -156,3 +157,55 @@ def batch_by_length(
         block = order[i : i + batch_size]  # the last is the longest
         rows = max(1, most_steps // max(1, int(lengths[block[-1]])))
         yield from (block[k : k + rows] for k in range(0, len(block), rows))
+
+
+class Source(Protocol):
+    """The batches of each epoch, in an order that depends on nothing but a random generator.
+
+    Attributes:
+        batches: number of batches of an epoch, the same in each.
+    """
+
+    batches: int
+
+    def epoch(self, generator: np.random.Generator) -> Sequence[Any]:
+        """Return the plan of each batch of an epoch.
+
+        All that is random about the order is drawn here, and nothing is read: a training that is
+        continued skips the plans of the batches that are done.
+        """
+        ...
+
+    def make(self, plan: Any) -> Batch:
+        """Return the batch of a plan."""
+        ...
+
+    def places(self, plan: Any) -> NDArray[np.int64]:
+        """Return the index in the caller's data of each row of the batch, (B,)."""
+        ...
+
+
+class InMemory:
+    """Batches of sequences that are all in memory; a plan is their indices, (B,).
+
+    Args:
+        examples: the training split.
+        batch_size: sequences of a batch, or "full" for all of them.
+    """
+
+    def __init__(self, examples: Examples, batch_size: int | str) -> None:
+        self.examples = examples
+        self.size = len(examples) if isinstance(batch_size, str) else batch_size
+        self.batches = math.ceil(len(examples) / self.size)
+
+    def epoch(self, generator: np.random.Generator) -> Sequence[NDArray[np.int64]]:
+        """Return the indices of each batch; each sequence is in one of them."""
+        return batch_randomly(self.examples.inputs.lengths, self.size, generator)
+
+    def make(self, plan: NDArray[np.int64]) -> Batch:
+        """Return the sequences of a plan, padded."""
+        return make_batch(self.examples, plan)
+
+    def places(self, plan: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the index in the caller's data of each sequence of a plan."""
+        return self.examples.places_of(plan)

@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Examples, batch_by_length, batch_randomly, make_batch
+from elman.data.batches import Batch, Examples, InMemory, Source, batch_by_length, make_batch
 from elman.data.ragged import flatten, is_target
 from elman.errors import SettingsError
 from elman.layers.random_numbers import draw_from, own_cuda_state
@@ -112,11 +113,8 @@ def train(
     if observed := isinstance(on_epoch, Observer):
         on_epoch.begin(model, training, loss)
         on_epoch = on_epoch.epoch
-    known = is_target(flatten(training.target))
-    weighted, gaps = training.weight is not None, not known.all()
-    gradients = gradient_source(model, plan, loss, weighted=weighted, gaps=bool(gaps))
+    gradients, labelled = _choose_gradients(model, training, plan, loss)
     monitored = "" if monitor is None else str(monitor)
-    labelled = describe_gaps(known)
     native = isinstance(gradients, OneCall)
     identity = functools.partial(
         identify, training, validation, monitor, plan, model, class_weight, native=native
@@ -127,7 +125,9 @@ def train(
             restore_state(optimizer, plan.optimizer, optimizer_state)
         saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
         with saver:
-            run = _Run(training, validation, monitor, plan, loss, gradients, progress, saver)
+            augment = Augmentation(training, plan, model.config.input_size, saver.generator)
+            data = _Data(InMemory(training, plan.batch_size), augment, validation, monitor)
+            run = _Run(data, plan, loss, gradients, progress, saver)
             lines = [gradients.description, labelled, monitored, run.continued]
             run.progress.start("\n".join(filter(None, lines)))
             run.train_to_end(on_epoch, repeat=not observed)
@@ -143,6 +143,25 @@ def train(
     )
 
 
+def _choose_gradients(
+    model: SequenceModel, training: Examples, plan: TrainingPlan, loss: Loss
+) -> tuple[GradientSource, str]:
+    """Return what computes the gradients, and in words how many steps are labelled."""
+    known = is_target(flatten(training.target))
+    weighted, gaps = training.weight is not None, not known.all()
+    gradients = gradient_source(model, plan, loss, weighted=weighted, gaps=bool(gaps))
+    return gradients, describe_gaps(known)
+
+
+class _Data(NamedTuple):
+    """What a training trains on, is validated on and, for a curve only, tested on."""
+
+    source: Source
+    augment: Augmentation
+    validation: Examples | None
+    monitor: Monitor | None
+
+
 class _Run:
     """The loops over epochs and batches; see `train` for the arguments.
 
@@ -153,29 +172,25 @@ class _Run:
 
     def __init__(
         self,
-        training: Examples,
-        validation: Examples | None,
-        monitor: Monitor | None,
+        data: _Data,
         plan: TrainingPlan,
         loss: Loss,
         gradients: GradientSource,
         progress: Progress | None,
         saver: Saver,
     ) -> None:
-        self.training, self.validation, self.monitor = training, validation, monitor
+        self.source, self.augment = data.source, data.augment
+        self.validation, self.monitor = data.validation, data.monitor
         self.plan, self.loss, self.gradients = plan, loss, gradients
         self.progress = progress or Progress()
         self.model, self.optimizer, self.saver = saver.model, saver.optimizer, saver
-        model = self.model
-        self.device = next(model.parameters()).device
+        self.device = next(self.model.parameters()).device
         self.generator = saver.generator
-        self.augment = Augmentation(training, plan, model.config.input_size, self.generator)
-        self.size = len(training) if plan.batch_size == "full" else plan.batch_size
-        self.batches = math.ceil(len(training) / self.size)
+        self.batches = data.source.batches
         restored = saver.restore(self.batches)
         self.continued = f"continued in epoch {restored.epoch}" if restored else ""
         beginning = Order.of(np.random.default_rng(plan.seed))
-        self.state = restored or TrainingState(RunningMetrics(unit=training.unit), beginning)
+        self.state = restored or TrainingState(RunningMetrics(unit=saver.unit), beginning)
         self.order = self.state.order.make_generator()
 
     def train_to_end(self, on_epoch: Callable[[EpochRecord], None] | None, *, repeat: bool) -> None:
@@ -236,13 +251,13 @@ class _Run:
         state, steps = self.state, self.plan.epochs * self.batches
         self.model.train()
         state.resume_clock()
-        order = batch_randomly(self.training.inputs.lengths, self.size, self.order)
+        plans = self.source.epoch(self.order)
         draws = self.draws(self.generator)
-        for index in order[state.batch :]:
+        for plan in plans[state.batch :]:
             rate = learning_rate(self.plan, state.step, steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            batch = to_device(self.augment(make_batch(self.training, index)), self.device)
+            batch = to_device(self.augment(self.source.make(plan)), self.device)
             with self.gradients.around:
                 with draws:
                     result = self.gradients(batch)
@@ -254,7 +269,7 @@ class _Run:
                         self.model,
                         batch,
                         self.loss,
-                        self.training.places_of(index),
+                        self.source.places(plan),
                         self.plan,
                     )
                 with self.saver.uninterrupted:
