@@ -182,6 +182,21 @@ def append_line(path: str | Path, line: str) -> None:
             os.close(descriptor)
 
 
+def append_bytes(path: str | Path, data: bytes) -> int:
+    """Append bytes to a file, made if missing; return where they begin. They are not synced.
+
+    Raises: WriteError.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            start = os.lseek(descriptor, 0, os.SEEK_END)
+            _write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    return start
+
+
 def _end_of_last_line(descriptor: int, size: int) -> int:
     """Return the position behind the last newline of a file of `size` bytes."""
     block = 1 << 16
@@ -194,14 +209,6 @@ def _end_of_last_line(descriptor: int, size: int) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def read_lines(path: str | Path) -> list[str]:
-    """Return the whole lines of a log; half a line at its end, which was cut off, is left out."""
-    with open(path, "rb") as file:
-        content = file.read()
-    whole = content[: content.rfind(b"\n") + 1].decode("utf-8")
-    return whole.split("\n")[:-1]  # not splitlines: JSON may contain U+2028
 
 
 def raise_error(error: OSError) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from elman import disk
-from elman.disk import append_line, raise_error, read_lines, sync_names, write_file, writing
+from elman.disk import append_bytes, append_line, raise_error, sync_names, write_file, writing
 from elman.errors import SettingsError, WriteError
 from elman.guards import MANIFEST, check_seal, lock, seal
 
 __all__ = [
     "MANIFEST",
     "WriteError",
+    "append_bytes",
     "append_line",
     "check_seal",
     "exchange",
@@ -59,6 +60,14 @@ def make_folder(path: str | Path) -> None:
     except BaseException:
         disk.remove_empty(made)
         raise
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the whole lines of a log; half a line at its end, which was cut off, is left out."""
+    with open(path, "rb") as file:
+        content = file.read()
+    whole = content[: content.rfind(b"\n") + 1].decode("utf-8")
+    return whole.split("\n")[:-1]  # not splitlines: JSON may contain U+2028
 
 
 def move(path: str | Path, target: str | Path) -> None:
