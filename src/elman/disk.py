@@ -14,7 +14,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def _existing(path: str | Path) -> Path:
     return next(folder for folder in (full, *full.parents) if folder.is_dir())
 
 
-def write_file(path: str | Path, data: bytes | str) -> None:
+def write_file(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
     """Write a file so that it is complete under its name or, if that fails, as it was before.
 
     The data are written to a temporary file beside it and synced, which is then renamed. A link is
@@ -104,10 +104,11 @@ def write_file(path: str | Path, data: bytes | str) -> None:
 
     Args:
         path: a file in an existing folder.
-        data: its content; text is written as UTF-8.
-    Raises: WriteError.
+        data: its content, text in UTF-8; or pieces of it, of which one at a time is in memory.
+    Raises: WriteError; and what making the pieces raises.
     """
-    content = data.encode() if isinstance(data, str) else data
+    whole = data.encode() if isinstance(data, str) else data
+    content = [whole] if isinstance(whole, bytes) else whole
     with writing(path):
         try:
             mode = os.stat(path).st_mode
@@ -143,14 +144,15 @@ def write_file(path: str | Path, data: bytes | str) -> None:
         sync_names(os.path.dirname(target))
 
 
-def _write(descriptor: int, content: bytes) -> None:
-    """Write all bytes; the system may take fewer at a time."""
-    rest = memoryview(content)
-    while rest:
-        written = os.write(descriptor, rest)
-        if written <= 0:
-            raise OSError(errno.EIO, "the device accepts no more data")
-        rest = rest[written:]
+def _write(descriptor: int, content: Iterable[bytes]) -> None:
+    """Write all pieces; the system may take fewer bytes at a time."""
+    for piece in content:
+        rest = memoryview(piece)
+        while rest:
+            written = os.write(descriptor, rest)
+            if written <= 0:
+                raise OSError(errno.EIO, "the device accepts no more data")
+            rest = rest[written:]
 
 
 def append_line(path: str | Path, line: str) -> None:
@@ -173,7 +175,7 @@ def append_line(path: str | Path, line: str) -> None:
                 os.ftruncate(descriptor, whole)
             os.lseek(descriptor, whole, os.SEEK_SET)
             try:
-                _write(descriptor, (line + "\n").encode())
+                _write(descriptor, [(line + "\n").encode()])
             except BaseException:
                 with suppress(OSError):
                     os.ftruncate(descriptor, whole)
@@ -191,7 +193,7 @@ def append_bytes(path: str | Path, data: bytes) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             start = os.lseek(descriptor, 0, os.SEEK_END)
-            _write(descriptor, data)
+            _write(descriptor, [data])
         finally:
             os.close(descriptor)
     return start

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from elman import SequenceTagger, load
 from elman.data import read
+from elman.runs.prediction_files import conll_pieces
 from elman.runs.predictions import collect_predictions
 
 SENTENCES = [
@@ -37,7 +38,7 @@ def test_trained_saved_and_used_with_other_files(tmp_path: Path) -> None:
     assert [row.label for row in report.entities.by_name] == ["LOC", "PER"]
     assert report.entities.support == 16
     encoded = again.encode(data.inputs)
-    text = collect_predictions(again, data, encoded).to_conll()
+    text = "".join(conll_pieces(collect_predictions(again, data, encoded)))
     # What is written has the true and the predicted tags, as conlleval reads them.
     (tmp_path / "p.conll").write_text(text)
     written = read(tmp_path / "p.conll", target="2")

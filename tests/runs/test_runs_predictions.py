@@ -12,7 +12,12 @@ from faults import Faults
 
 from elman.data import Ragged
 from elman.errors import SettingsError, WriteError
-from elman.runs.prediction_files import FORMATS, prediction_format, write_predictions
+from elman.runs.prediction_files import (
+    FORMATS,
+    conll_pieces,
+    prediction_format,
+    write_predictions,
+)
 from elman.runs.predictions import Predictions
 
 
@@ -170,7 +175,7 @@ def test_every_ending_holds_what_it_says(tmp_path):
     predictions = tagged(true=TAGS, groups=["g", "h"])
     for ending in (e for f in FORMATS for e in f.endings):
         path = tmp_path / f"p{ending.upper() if ending == '.csv' else ending}"
-        write_predictions(predictions, path, prediction_format(path, False))
+        write_predictions([predictions], path, prediction_format(path, False))
         found = read_back(path.rename(path.with_suffix(ending)) if ending == ".csv" else path)
         if isinstance(found, pyarrow.Table):
             assert found.column("step").to_pylist() == [1, 2, 1]
@@ -187,20 +192,20 @@ def test_every_ending_holds_what_it_says(tmp_path):
 
 
 def test_conll_holds_a_tag_for_each_token(tmp_path):
-    assert tagged().to_conll().splitlines()[:3] == ["# sent_id = s1", "a\tX", "b\tY"]
+    assert "".join(conll_pieces(tagged())).splitlines()[:3] == ["# sent_id = s1", "a\tX", "b\tY"]
     numbered = Predictions("classification", ["X", "Y"], P_STEPS, ["1", "2"], steps=STEPS)
-    assert numbered.to_conll() == "a\tX\nb\tY\n\nc\tX\n\n"
+    assert "".join(conll_pieces(numbered)) == "a\tX\nb\tY\n\nc\tX\n\n"
     path = tmp_path / "p.conll"
     predictions = Predictions("multilabel", ["x", "y"], np.array([[0.1, 0.2]]), ["m"])
     with pytest.raises(SettingsError, match="hold one tag per token"):
-        write_predictions(predictions, path, prediction_format(path, False))
+        write_predictions([predictions], path, prediction_format(path, False))
     assert not list(tmp_path.iterdir())
 
 
 def test_labels_in_parquet_are_lists(tmp_path):
     path = tmp_path / "p.parquet"
     predictions = Predictions("multilabel", ["x", "y"], np.array([[0.1, 0.2]]), ["m"])
-    write_predictions(predictions, path, prediction_format(path, False))
+    write_predictions([predictions], path, prediction_format(path, False))
     table = read_back(path)
     assert table.column("predicted").to_pylist() == [[]]
     assert str(table.schema.field("predicted").type).startswith("list")
@@ -234,15 +239,75 @@ def test_a_full_disk_keeps_the_old_file(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("old")
     with Faults() as faults:
-        write_predictions(tagged(), path, prediction_format(path, True))
+        write_predictions([tagged()], path, prediction_format(path, True))
     path.write_text("old")
     at = faults.calls.index("write") + 1
     message = r"p\.csv: could not be written: no space left .* Free some space.* --out"
     with Faults(at, "ENOSPC"), pytest.raises(WriteError, match=message):
-        write_predictions(tagged(), path, prediction_format(path, True))
+        write_predictions([tagged()], path, prediction_format(path, True))
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_name_that_no_file_can_have_is_refused_before_the_work(tmp_path):
     with pytest.raises(WriteError, match="name is too long"):
         prediction_format(tmp_path / f"{'x' * 300}.csv", False)
+
+
+SMALL = 7  # values of a piece
+
+
+def many(kind, first=0, count=9):
+    """Predictions of one kind, for sequences from `first` on."""
+    index = np.arange(first, first + count)
+    names = [f"s{i}" for i in index.tolist()]
+    p = np.stack([index / 20, 1 - index / 20], 1)
+    if kind == "classes":
+        true = objects(["X" if i % 3 else "Y" for i in index.tolist()])
+        return Predictions("classification", ["X", "Y"], p, names, true, groups=names)
+    if kind == "labels":
+        true = objects([frozenset("XY"[: i % 3]) for i in index.tolist()])
+        return Predictions("multilabel", ["X", "Y"], p, names, true)
+    if kind == "numbers":
+        return Predictions("regression", ["kg", "m"], p, names, np.where(p < 0.2, np.nan, p))
+    lengths = index % 4 + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    steps = np.repeat(p, lengths, axis=0)
+    if kind == "tags":
+        tokens = objects([f"t{i}" for i in np.repeat(index, lengths).tolist()])
+        # The first ten sequences have no label at all.
+        tags = objects([None if i < 10 else "X" for i in np.repeat(index, lengths).tolist()])
+        true, inputs = Ragged(tags, offsets), Ragged(tokens, offsets)
+        return Predictions("classification", ["X", "Y"], steps, names, true, inputs)
+    true = Ragged(np.where(steps[:, 0] < 0.5, np.nan, steps[:, 0]), offsets)
+    inputs = Ragged(np.zeros((len(steps), 1)), offsets)
+    return Predictions("regression", ["kg"], steps[:, :1], names, true, inputs)
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.jsonl", "p.conll", "p.parquet", "p.arrow"])
+@pytest.mark.parametrize("kind", ["classes", "labels", "numbers", "tags", "numbers at steps"])
+def test_a_file_in_pieces_is_that_of_the_whole(tmp_path, monkeypatch, name, kind):
+    if name == "p.conll" and kind != "tags":
+        return
+    whole, pieces = tmp_path / name, tmp_path / f"pieces-{name}"
+    file_format = prediction_format(whole, False)
+    write_predictions([many(kind, 0, 20)], whole, file_format)
+    monkeypatch.setattr("elman.runs.predictions.CELLS", SMALL)
+    monkeypatch.setattr("elman.runs.prediction_files._GROUP", 50)
+    parts = ((0, 9), (9, 1), (10, 10))
+    write_predictions((many(kind, *part) for part in parts), pieces, file_format)
+    if name.endswith((".parquet", ".arrow")):
+        assert read_back(pieces).equals(read_back(whole))
+        if name == "p.parquet":
+            assert pyarrow.parquet.ParquetFile(pieces).num_row_groups > 3
+    else:
+        assert pieces.read_text() == whole.read_text()
+
+
+def test_a_fault_while_the_parts_are_made_leaves_no_file(tmp_path):
+    def parts():
+        yield many("classes")
+        raise ValueError("of the second part")
+
+    with pytest.raises(ValueError, match="of the second part"):
+        write_predictions(parts(), tmp_path / "p.csv")
+    assert not list(tmp_path.iterdir())

@@ -79,7 +79,8 @@ def command(
     predictions, notes = predict(model, data, options, path, overwrite)
     if path is None:
         when_ended(lambda: "while the predictions were printed; they may be incomplete")
-        click.echo(predictions.to_csv(), nl=False)
+        for piece in predictions.csv_pieces():
+            click.echo(piece, nl=False)
     else:
         when_ended(lambda: f"after the predictions were written to {path}")
         click.echo(f"{len(predictions):,} sequences predicted, written to {path}")

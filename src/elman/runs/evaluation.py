@@ -87,7 +87,7 @@ def evaluate(
     check_output_folder(out, overwrite, EVALUATION)
     with files.new_folder(out, replace=overwrite) as folder:
         predictions = collect_predictions(estimator, dataset, encoded, report)
-        files.write_file(folder / "predictions.csv", predictions.to_csv())
+        write_predictions([predictions], folder / "predictions.csv")
         figures = plots.save_all(records, report, folder / "plots", history.kept_epoch)
         page = report_page.Page(
             title=Path(data).name,
@@ -135,7 +135,7 @@ def predict(
     encoded = estimator.encode(dataset)
     predictions = collect_predictions(estimator, dataset, encoded)
     if out is not None and file_format is not None:
-        write_predictions(predictions, out, file_format)
+        write_predictions([predictions], out, file_format)
     return predictions, notes + note_unknown_tokens(encoded, dataset.source)
 
 

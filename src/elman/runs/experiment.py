@@ -41,6 +41,7 @@ from elman.runs.folder import (
     write_json,
 )
 from elman.runs.groups import CONTENT
+from elman.runs.prediction_files import write_predictions
 from elman.runs.predictions import collect_predictions
 from elman.runs.preparation import prepare, refuse_early
 from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
@@ -236,7 +237,7 @@ def _complete(
     diverged, suggestions = advise(prepared, history, reports, settings)
     tested = splits.test, sequences["test"], reports["test"]
     predictions = collect_predictions(estimator, *tested)
-    files.write_file(folder / "predictions.csv", predictions.to_csv())
+    write_predictions([predictions], folder / "predictions.csv")
     # As a whole, because a process that was killed may have left figures of other weights.
     with files.new_folder(folder / "plots", replace=True) as pictures:
         figures, diagnostics = _draw(work, sequences, reports["test"], pictures)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from elman.errors import SettingsError, nearest
 from elman.files import write_file, writing
 
 if TYPE_CHECKING:
-    from elman.runs.predictions import Predictions
+    from elman.runs.predictions import Column, Predictions
+
+_GROUP = 2**25  # bytes of Arrow tables that are written together, as a row group of Parquet
 
 
 @dataclass(frozen=True)
@@ -23,35 +27,146 @@ class FileFormat:
     Args:
         name: its name in messages and `--help`.
         endings: endings of its files.
-        encode: returns the content of the file.
+        encode: yields the content of the file in pieces, from the predictions in the order in which
+            they are written, part after part.
     """
 
     name: str
     endings: tuple[str, ...]
-    encode: Callable[[Predictions], bytes]
+    encode: Callable[[Iterable[Predictions]], Iterator[bytes]]
 
 
-def _parquet(predictions: Predictions) -> bytes:
+class _Sink(io.RawIOBase):
+    """A stream for pyarrow, which keeps what was written until it is taken."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        """Whether pyarrow may write to it."""
+        return True
+
+    def write(self, piece: Any) -> int:
+        """Keep a piece."""
+        self._pieces.append(bytes(piece))
+        return len(piece)
+
+    def take(self) -> bytes:
+        """Return all that was written since the last call."""
+        content = b"".join(self._pieces)
+        self._pieces.clear()
+        return content
+
+
+def _csv(delimiter: str, parts: Iterable[Predictions]) -> Iterator[bytes]:
+    for number, part in enumerate(parts):
+        yield from map(str.encode, part.csv_pieces(delimiter, header=number == 0))
+
+
+def _json_lines(parts: Iterable[Predictions]) -> Iterator[bytes]:
+    for part in parts:
+        for record in part.records():
+            yield (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _conll(parts: Iterable[Predictions]) -> Iterator[bytes]:
+    first = 0
+    for part in parts:
+        yield from map(str.encode, conll_pieces(part, first))
+        first += len(part)
+
+
+def conll_pieces(part: Predictions, first: int = 0) -> Iterator[str]:
+    """Yield one token per line, and a blank line after each sentence, sentence by sentence.
+
+    Columns, separated by tabs: the token, the true tag if it is known, and the predicted one,
+    as conlleval reads them. Sentences with a name have it in a comment, `# sent_id`.
+
+    Args:
+        first: number of sentences before these in the file.
+    Raises: SettingsError if the predictions are not one class per token.
+    """
+    if part.tokens is None or part.steps is None:
+        raise SettingsError(
+            "CoNLL files hold one tag per token, and these predictions are others. Name a file"
+            " of another format with --out, such as one that ends in .csv"
+        )
+    offsets = part.steps.offsets.tolist()
+    for i, name in enumerate(map(str, part.names)):
+        columns = {c.name: c.cells() for c in part.columns(slice(offsets[i], offsets[i + 1]))}
+        rows = zip(
+            *(columns[n] for n in ("token", "true", "predicted") if n in columns), strict=True
+        )
+        lines = ["\t".join(map(_on_one_line, row)) for row in rows]
+        named = [] if name == str(first + i + 1) else [f"# sent_id = {name}"]
+        yield "\n".join([*named, *lines, "", ""])
+
+
+def _on_one_line(cell: str) -> str:
+    """Return a cell without tabs and line ends, and an underscore for an empty one."""
+    return cell.translate(dict.fromkeys(map(ord, "\t\r\n"), " ")) or "_"
+
+
+def _parquet(sink: Any, schema: Any) -> Any:
     import pyarrow.parquet
 
-    out = io.BytesIO()
-    pyarrow.parquet.write_table(_arrow_table(predictions), out)
-    return out.getvalue()
+    return pyarrow.parquet.ParquetWriter(sink, schema)
 
 
-def _arrow(predictions: Predictions) -> bytes:
-    import pyarrow.feather
+def _arrow(sink: Any, schema: Any) -> Any:
+    import pyarrow.ipc
 
-    out = io.BytesIO()
-    pyarrow.feather.write_feather(_arrow_table(predictions), out)
-    return out.getvalue()
+    options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
+    return pyarrow.ipc.new_file(sink, schema, options=options)
 
 
-def _arrow_table(predictions: Predictions) -> Any:
+def _tables(
+    open_writer: Callable[[Any, Any], Any], parts: Iterable[Predictions]
+) -> Iterator[bytes]:
+    """Yield the content of a file of Arrow tables: several pieces of text make one table in it."""
+    sink = _Sink()
+    writer: Any = None
+    waiting: list[Any] = []
+    for table in map(_arrow_table, (columns for part in parts for columns in part.tables())):
+        if writer is None:
+            schema = _settle_types(table.schema)
+            writer = open_writer(sink, schema)
+        waiting.append(table.cast(schema))
+        if sum(each.nbytes for each in waiting) >= _GROUP:
+            _write_group(writer, waiting)
+            yield sink.take()
+    if writer is not None:
+        _write_group(writer, waiting)
+        writer.close()
+    yield sink.take()
+
+
+def _write_group(writer: Any, tables: list[Any]) -> None:
+    import pyarrow
+
+    if tables:
+        writer.write(pyarrow.concat_tables(tables).combine_chunks())
+        tables.clear()
+
+
+def _settle_types(schema: Any) -> Any:
+    """Return the types of a file: where the first rows have no true value, that of the predicted.
+
+    The labels may all be missing in the first rows and known in later ones.
+    """
+    import pyarrow
+
+    types = dict(zip(schema.names, schema.types, strict=True))
+    for name, own in types.items():
+        if pyarrow.types.is_null(own):
+            types[name] = types.get(name.replace("true", "predicted", 1), own)
+    return pyarrow.schema(list(types.items()))
+
+
+def _arrow_table(columns: list[Column]) -> Any:
     """Return the table with a type per column; several labels are a list of strings."""
     import pyarrow
 
-    columns = predictions.columns()
     lists = pyarrow.list_(pyarrow.string())
     arrays = [
         # The type of lists is given, because Arrow cannot tell it where all lists are empty.
@@ -62,15 +177,14 @@ def _arrow_table(predictions: Predictions) -> Any:
 
 
 FORMATS = (
-    FileFormat("CSV", (".csv",), lambda p: p.to_csv().encode()),
-    FileFormat("TSV", (".tsv", ".tab"), lambda p: p.to_csv("\t").encode()),
-    FileFormat("JSON lines", (".jsonl", ".ndjson"), lambda p: p.to_jsonl().encode()),
-    FileFormat(
-        "CoNLL", (".conll", ".iob", ".iob2", ".bio", ".bioes"), lambda p: p.to_conll().encode()
-    ),
-    FileFormat("Parquet", (".parquet", ".pq"), _parquet),
-    FileFormat("Arrow", (".arrow", ".feather", ".ipc"), _arrow),
+    FileFormat("CSV", (".csv",), partial(_csv, ",")),
+    FileFormat("TSV", (".tsv", ".tab"), partial(_csv, "\t")),
+    FileFormat("JSON lines", (".jsonl", ".ndjson"), _json_lines),
+    FileFormat("CoNLL", (".conll", ".iob", ".iob2", ".bio", ".bioes"), _conll),
+    FileFormat("Parquet", (".parquet", ".pq"), partial(_tables, _parquet)),
+    FileFormat("Arrow", (".arrow", ".feather", ".ipc"), partial(_tables, _arrow)),
 )
+CSV = FORMATS[0]
 WRITABLE = ", ".join(f"{f.name} ({', '.join(f.endings)})" for f in FORMATS)
 
 
@@ -107,6 +221,14 @@ def _prediction_format(path: Path, overwrite: bool) -> FileFormat:
     return found
 
 
-def write_predictions(predictions: Predictions, path: Path, file_format: FileFormat) -> None:
-    """Write a file that is complete or, if writing fails, not there. Raises WriteError."""
-    write_file(path, file_format.encode(predictions))
+def write_predictions(
+    parts: Iterable[Predictions], path: Path, file_format: FileFormat = CSV
+) -> None:
+    """Write a file that is complete or, if anything fails, not there.
+
+    Args:
+        parts: the predictions, in the order of the file; they are asked for one by one, so that
+            they need not be in memory together.
+    Raises: WriteError; and what `parts` raises.
+    """
+    write_file(path, file_format.encode(parts))

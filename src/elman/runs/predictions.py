@@ -6,8 +6,8 @@ Dimensions: n sequences, N steps in total, K outputs. Steps count from 1.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +19,15 @@ from elman.data import Dataset, Ragged
 from elman.data.ragged import flatten
 from elman.data.targets import OUTSIDE, find_entities, find_scheme
 from elman.data.text import Unit, token_places
-from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator
 from elman.evaluate import Report
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
+EVERY = slice(None)
+# Values of a table that are text at the same time: a piece of a file takes up some 50 MB.
+CELLS = 500_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,12 @@ class Predictions:
             return None
         return self.steps.values
 
-    def columns(self) -> list[Column]:
+    @property
+    def rows(self) -> int:
+        """Number of rows of the table."""
+        return len(self) if self.steps is None else len(self.steps.values)
+
+    def columns(self, rows: slice = EVERY) -> list[Column]:
         """Return the table, with one row per sequence, or one per step.
 
         Columns: `sequence`; `group` if there are groups; with one prediction per step also `step`,
@@ -97,58 +104,50 @@ class Predictions:
         predicted ones. For classes and labels these are `true` and `predicted`, followed by
         `probability` of the predicted class and `p(NAME)` of each class or label (not with one
         prediction per step). For numbers they are `true NAME` and `predicted NAME` for each.
+
+        Args:
+            rows: the rows that are wanted.
         """
         places: list[Column] = []
         if self.steps is None:
-            places.append(Column("sequence", list(self.names)))
+            places.append(Column("sequence", list(self.names[rows])))
             if len(self.groups):
-                places.append(Column("group", list(self.groups)))
+                places.append(Column("group", list(self.groups[rows])))
         else:
-            owners = self.steps.owners.tolist()
-            places.append(Column("sequence", [self.names[owner] for owner in owners]))
+            numbers = np.arange(*rows.indices(self.rows))
+            # Not `steps.owners`, which is made anew for all rows at every call.
+            owners = np.searchsorted(self.steps.offsets, numbers, side="right") - 1
+            places.append(Column("sequence", [self.names[owner] for owner in owners.tolist()]))
             if len(self.groups):
-                places.append(Column("group", [self.groups[owner] for owner in owners]))
-            step = np.arange(len(owners)) - self.steps.offsets[:-1][self.steps.owners] + 1
+                places.append(Column("group", [self.groups[owner] for owner in owners.tolist()]))
+            step = numbers - self.steps.offsets[owners] + 1
             places.append(Column("step", step.tolist()))
             if self.tokens is not None:
-                places.append(Column("token", self.tokens.tolist()))
-        true = None if self.true is None else flatten(self.true)
-        return [*places, *COLUMNS[self.task](self, true)]
+                places.append(Column("token", self.tokens[rows].tolist()))
+        true = None if self.true is None else flatten(self.true)[rows]
+        part = dataclasses.replace(self, values=self.values[rows])
+        return [*places, *COLUMNS[self.task](part, true)]
+
+    def tables(self) -> Iterator[list[Column]]:
+        """Yield the rows of `columns` in tables of at most `CELLS` values, at least one table."""
+        most = max(1, CELLS // (len(self.outputs) + 5))
+        for start in range(0, max(1, self.rows), most):
+            yield self.columns(slice(start, start + most))
+
+    def csv_pieces(self, delimiter: str = ",", *, header: bool = True) -> Iterator[str]:
+        """Yield the table as CSV text, piece by piece; with a header if `header`."""
+        for columns in self.tables():
+            out = io.StringIO()
+            writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+            if header:
+                writer.writerow([column.name for column in columns])
+            writer.writerows(zip(*(column.cells() for column in columns), strict=True))
+            header = False
+            yield out.getvalue()
 
     def to_csv(self, delimiter: str = ",") -> str:
         """Return the table as CSV text."""
-        columns = self.columns()
-        out = io.StringIO()
-        writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([column.name for column in columns])
-        writer.writerows(zip(*(column.cells() for column in columns), strict=True))
-        return out.getvalue()
-
-    def to_conll(self) -> str:
-        """Return one token per line, and a blank line after each sentence.
-
-        Columns, separated by tabs: the token, the true tag if it is known, and the predicted one,
-        as conlleval reads them. Sentences with a name have it in a comment, `# sent_id`.
-
-        Raises: SettingsError if the predictions are not one class per token.
-        """
-        if self.tokens is None or self.steps is None:
-            raise SettingsError(
-                "CoNLL files hold one tag per token, and these predictions are others. Name a file"
-                " of another format with --out, such as one that ends in .csv"
-            )
-        columns = {column.name: list(column.cells()) for column in self.columns()}
-        rows = zip(
-            *(columns[n] for n in ("token", "true", "predicted") if n in columns), strict=True
-        )
-        lines = ["\t".join(map(_on_one_line, row)) for row in rows]
-        offsets = self.steps.offsets.tolist()
-        numbers = [str(i) for i in range(1, len(self) + 1)]
-        blocks = []
-        for i, name in enumerate(map(str, self.names)):
-            named = [] if name == numbers[i] else [f"# sent_id = {name}"]
-            blocks.append("\n".join([*named, *lines[offsets[i] : offsets[i + 1]], ""]))
-        return "\n".join(blocks) + "\n"
+        return "".join(self.csv_pieces(delimiter))
 
     def records(self) -> Iterator[Record]:
         """Yield one JSON-ready object per sequence.
@@ -168,13 +167,6 @@ class Predictions:
                 rows = slice(int(self.steps.offsets[i]), int(self.steps.offsets[i + 1]))
                 own = STEP_RECORDS[self.task](self, i, self.values[rows], true)
             yield {"sequence": name, **group, **own}
-
-    def to_jsonl(self) -> str:
-        """Return one JSON object per line."""
-        return "".join(
-            json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-            for record in self.records()
-        )
 
 
 def collect_predictions(
@@ -202,11 +194,6 @@ def collect_predictions(
         texts=texts,
         unit=encoded.encoder.unit,
     )
-
-
-def _on_one_line(cell: str) -> str:
-    """Return a cell without tabs and line ends, and an underscore for an empty one."""
-    return cell.translate(dict.fromkeys(map(ord, "\t\r\n"), " ")) or "_"
 
 
 # The table: columns of the true and the predicted values of each kind of output.
