@@ -62,6 +62,7 @@ BAD = [
     (TrainingSettings, "label_smoothing", [1.0, -0.1]),
     (TrainingSettings, "patience", [-1, 1.5]),
     (TrainingSettings, "keep", ["first", True]),
+    (TrainingSettings, "precision", ["float16", 32, None]),
     (TrainingSettings, "seed", [-1, 2**32, 0.5, True]),
 ]
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 MOST_FILES = 65
 # Called on the way, but never given the row: settings, names of built-in tasks, what is shown, the
-# test split that is monitored, random generators, and what writes the run folder and checkpoints.
+# test split that is monitored, random generators, the
+# precision, and what writes the run folder and checkpoints.
 NOT_ON_THE_WAY = {
     "__init__.py",
     "cli/__init__.py",
@@ -29,6 +30,7 @@ NOT_ON_THE_WAY = {
     "settings.py",
     "train/checkpoint.py",
     "train/monitor.py",
+    "train/precision.py",
     "train/progress.py",
     "train/state.py",
     "validation.py",

@@ -226,6 +226,8 @@ _SYNONYMS = {
     "gpu": "cuda",
     "cuda:0": "cuda",
     "nvidia": "cuda",
+    "fp32": "float32",
+    "bf16": "bfloat16",
     "simplernn": "rnn",
     "elman": "rnn",
     "vanilla": "rnn",

@@ -25,6 +25,7 @@ CellName = Annotated[
 ]
 
 CHOSEN = "chosen from the data"
+Precision = Literal["float32", "tf32", "bfloat16"]
 MAX_SEQUENCES = 1000  # that grow step by step at the same time, unless the user says otherwise
 
 
@@ -282,6 +283,13 @@ class TrainingSettings:
         ),
     ] = None
     device: Annotated[Literal["cpu", "cuda"], Help("Device that trains the network.")] = "cpu"
+    precision: Annotated[
+        Precision,
+        Help(
+            "Arithmetic of the training. With device cuda, tf32 multiplies matrices in TensorFloat-"
+            "32, and bfloat16 runs the network under autocast, with float32 weights."
+        ),
+    ] = "float32"
     threads: Annotated[
         Annotated[int, Ge(1), Le(1024)],
         Help("CPU threads. One is best for small networks; with one, runs repeat on any machine."),
@@ -296,6 +304,11 @@ class TrainingSettings:
             )
         if self.loss == "focal" and (smoothing := self.label_smoothing):
             raise SettingsError(f"label_smoothing: got {smoothing}, which loss 'focal' lacks")
+        if self.precision != "float32" and self.device == "cpu":
+            raise SettingsError(
+                f"precision: got {self.precision!r}, but device 'cpu', which computes in float32. "
+                "Use device 'cuda', or leave precision out"
+            )
 
     def resolve(self, validation: bool) -> TrainingPlan:
         """Fill in all remaining defaults, including those that depend on a validation split.

@@ -37,7 +37,9 @@ def test_what_is_said(elman, files, tmp_path):
     assert "Guessed; each flag overrides its guess:\n  --target label: by its name" in done.out
     assert "test split: 6 sequences held out (20%); --test" in done.out
     assert [m[0] for m in EPOCH.findall(done.out)] == ["1", "2", "3"]
-    assert f"\ngradients by one native call a batch ({_core.isa()})\nepoch 1/3" in done.out
+    native = f"gradients by one native call a batch ({_core.isa()})"
+    same = "deterministic: the same bits on every run, for any number of threads"
+    assert f"\n{native}\n{same}\nepoch 1/3" in done.out
     assert "GRU of 4 units, 1 layer, one direction, readout last, 2 classes" in done.out
     assert "all epochs done; the weights of epoch 3 are evaluated and saved" in done.out
     assert re.search(r"^accuracy +[\d.]+ +[\d.]+ to [\d.]+", done.out, re.MULTILINE)
@@ -137,6 +139,7 @@ def test_every_setting_is_a_flag_and_a_key(elman, tmp_path, field):
         "nonlinearity": ["--cell", "rnn"],
         "focal_gamma": ["--loss", "focal"],
         "stride": ["--window", "9"],
+        "precision": ["--device", "cuda"],
     }.get(field.name, [])
     done = elman("train", "x.csv", *beside, *words, "--print-config")
     assert done.code == 0, done.err

@@ -80,6 +80,7 @@ def test_metrics(trained, files):
     assert found["epochs"] == found["kept_epoch"] == 2
     assert found["stopped"] == "all epochs done"
     assert found["gradients"] == f"gradients by one native call a batch ({_core.isa()})"
+    assert found["determinism"].startswith("deterministic: the same bits on every run")
     settings = merge(file=read_toml(done.folder / "config.toml"))
     assert found["settings_sha256"] == settings_hash(settings)
     data = files / "text.csv"
@@ -229,6 +230,7 @@ def test_every_setting_reaches_the_estimator():
             "patience": 4,
             "keep": "last",
             "device": "cpu",
+            "precision": "float32",
             "threads": 3,
             "seed": 11,
         },

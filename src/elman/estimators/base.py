@@ -241,7 +241,7 @@ class SequenceEstimator(StreamingEstimator):
     ) -> tuple[InputContainer, Settings]:
         """Check the parameters and the columns of X, before any sequence is read."""
         settings = self.check_parameters(self.readout, seed)
-        refuse_missing_device(settings.training.device)
+        refuse_missing_device(settings.training)
         if y is None:
             raise DataError(
                 f"this {type(self).__name__} requires y to be passed, but the target y is None",

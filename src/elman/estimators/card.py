@@ -131,7 +131,8 @@ model = load("path/to/this/folder")
 ## Training
 
 {len(history.epochs)} epochs ({history.stopped}); the weights are those of epoch \
-{history.kept_epoch}; {history.gradients}. Settings:
+{history.kept_epoch}; {"; ".join(filter(None, (history.gradients, history.determinism)))}. \
+Settings:
 
 ```json
 {json.dumps(settings, indent=2, default=str)}

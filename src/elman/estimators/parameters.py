@@ -28,6 +28,7 @@ from elman.settings import (
 from elman.validation import validate_settings
 
 T = TypeVar("T")
+_REDUCED_PRECISION = (8, 0)  # least compute capability with TF32 and bfloat16 (Ampere)
 INPUTS = ("auto", "numbers", "tokens", "text", "mixed")
 # Settings that apply to only one kind of input, with the defaults that have no effect.
 _NUMBERS_ONLY = {"scale": True, "noise": None}
@@ -105,6 +106,7 @@ class Parameters:
     tokens: str = DataSettings.tokens
     scale: bool = DataSettings.scale
     device: str = TrainingSettings.device
+    precision: str = TrainingSettings.precision
     threads: int = TrainingSettings.threads
     warm_start: bool = False
     verbose: int = 0
@@ -173,12 +175,21 @@ def check_parameters(
     return Settings(model, training, data, parameters["inputs"])
 
 
-def refuse_missing_device(device: str) -> None:
-    """Raise SettingsError if torch does not find the device."""
-    if device == "cuda" and not torch.cuda.is_available():
+def refuse_missing_device(training: TrainingSettings) -> None:
+    """Raise SettingsError if torch does not find the device, or it lacks the precision."""
+    if training.device != "cuda":
+        return
+    if not torch.cuda.is_available():
         raise SettingsError(
             "device: got 'cuda', but torch finds no CUDA device here (`elman info` says what it "
             "finds). Use 'cpu'"
+        )
+    capability = torch.cuda.get_device_capability()
+    if training.precision != "float32" and capability < _REDUCED_PRECISION:
+        raise SettingsError(
+            f"precision: got {training.precision!r}, but {torch.cuda.get_device_name()} (compute "
+            f"capability {capability[0]}.{capability[1]}) cannot compute in it; that takes 8.0 or "
+            "higher. Use 'float32'"
         )
 
 

@@ -57,6 +57,7 @@ class _SavedHistory:
     gradients: str
     labelled: str
     monitored: str
+    determinism: str = ""  # models of earlier versions do not say
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
                 "gradients": self.history_.gradients,
                 "labelled": self.history_.labelled,
                 "monitored": self.history_.monitored,
+                "determinism": self.history_.determinism,
             },
             "layout": None if self.layout_ is None else dataclasses.asdict(self.layout_),
         }
@@ -371,6 +373,4 @@ def _read_history(saved: _SavedHistory) -> History:
         raise ModelFileError(f"{place}: epochs: not numbered from 1")
     if not 0 <= saved.kept_epoch <= len(epochs):
         refuse(f"{place}: kept_epoch", saved.kept_epoch, f"at most {len(epochs)}")
-    return History(
-        epochs, saved.kept_epoch, saved.stopped, saved.gradients, saved.labelled, saved.monitored
-    )
+    return History(**vars(saved) | {"epochs": epochs})

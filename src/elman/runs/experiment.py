@@ -358,6 +358,7 @@ def _metrics(
         "kept_epoch": history.kept_epoch,
         "stopped": history.stopped,
         "gradients": history.gradients,
+        "determinism": history.determinism,
         "settings_sha256": settings_hash(settings),
         "data_sha256": dict(data_sha256),
         "versions": {

@@ -32,7 +32,7 @@ def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> No
     if out is not None:
         with files.lock(out):  # which another process may hold
             check_run_folder(out, overwrite)
-    refuse_missing_device(settings.training.device)
+    refuse_missing_device(settings.training)
     data = settings.data
     kind = KINDS.get(ending_of(data.data))
     numbers = data.format == "ts" or kind == "ts" or (data.values and not data.text)

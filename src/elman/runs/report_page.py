@@ -180,6 +180,7 @@ def _training(page: Page) -> dict[str, object]:
         "Epoch kept": which,
         "Stopped": page.history.stopped,
         "Gradients": page.history.gradients.removeprefix("gradients "),
+        "Same bits again": page.history.determinism,
         "Monitored": page.history.monitored,
     }
     return facts if page.seconds is None else facts | {"Time": _duration(page.seconds)}

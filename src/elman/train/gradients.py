@@ -20,9 +20,10 @@ from elman.errors import ElmanError, SettingsError
 from elman.models import SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, draw_masks
 from elman.ops.native import KERNEL_THREADS, USEFUL_THREADS, count_threads
-from elman.settings import TrainingPlan
+from elman.settings import Precision, TrainingPlan
 from elman.tasks import TASKS
 from elman.train.losses import Loss
+from elman.train.precision import describe_determinism, network_precision
 
 _PROCESS = os.getpid()  # that imported torch; any other one was forked from it
 ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with and without weight decay
@@ -85,14 +86,19 @@ def labelled_steps(target: Tensor) -> Tensor:
 
 
 def batch_loss(
-    model: SequenceModel, batch: Batch, loss: Loss
+    model: SequenceModel, batch: Batch, loss: Loss, precision: Precision = "float32"
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """Return the fields of `BatchResult`, with the loss as a tensor of the autograd graph.
 
-    Padding and steps that are not labelled are excluded.
+    Padding and steps that are not labelled are excluded. Whatever the precision of the network, the
+    loss is computed in the precision of its weights.
     """
     static = () if batch.static is None else (batch.static,)
-    outputs, target, weight = select_valid(model(batch.x, batch.lengths, *static), batch)
+    with network_precision(precision, batch.x.device):
+        outputs = model(batch.x, batch.lengths, *static)
+    if precision == "bfloat16":
+        outputs = outputs.float()
+    outputs, target, weight = select_valid(outputs, batch)
     mean, total = loss.mean(outputs, target, weight)
     return mean, outputs, target, total
 
@@ -142,12 +148,15 @@ class Autograd(_Source):
         super().__init__(model, loss)
         self.groups = decay_groups(model, settings)
         self.around = contextlib.nullcontext()
+        self._precision = settings.precision
+        device = next(model.parameters()).device
+        self.determinism = describe_determinism(device, native=False)
         self.description = f"gradients by autograd: {reason}"
 
     def __call__(self, batch: Batch) -> BatchResult:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         self.model.zero_grad(set_to_none=True)
-        loss, outputs, target, weight = batch_loss(self.model, batch, self.loss)
+        loss, outputs, target, weight = batch_loss(self.model, batch, self.loss, self._precision)
         loss.backward()  # type: ignore[no-untyped-call]
         return BatchResult(loss.item(), outputs.detach(), target, weight)
 
@@ -184,6 +193,7 @@ class OneCall(_Source):
         by_class = loss.class_weight
         self._class_weight = None if by_class is None else by_class.to(native.dtype)
         self.description = f"gradients by one native call a batch ({_core.isa()})"
+        self.determinism = describe_determinism(torch.device("cpu"), native=True)
         self.around = TorchThreads(1)
         self._threads = count_threads()
         self._native = native
@@ -292,6 +302,8 @@ def gradient_source(
         raise SettingsError("model: requires_grad is off for every parameter: nothing to train")
     loss = loss or Loss.of(model.config.task, settings)
     reason = loss.native_fallback_reason
+    if settings.precision != "float32":
+        reason = reason or f"the precision is {settings.precision}"
     if weighted:
         reason = reason or "sequences or steps have weights of their own"
     if gaps and not TASKS[model.config.task].has_classes:

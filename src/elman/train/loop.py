@@ -18,7 +18,7 @@ from elman.data.ragged import flatten, is_target
 from elman.errors import SettingsError
 from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
-from elman.settings import TrainingPlan, TrainingSettings
+from elman.settings import Precision, TrainingPlan, TrainingSettings
 from elman.train.checkpoint import Checkpoints, Saver
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
@@ -34,13 +34,18 @@ from elman.train.metrics import (
 from elman.train.monitor import INFERENCE_BATCH, Monitor
 from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
+from elman.train.precision import matrix_precision
 from elman.train.progress import Progress
 from elman.train.state import Order, TrainingState, identify
 
 
 @torch.no_grad()
 def validate(
-    model: SequenceModel, examples: Examples, loss: Loss, device: torch.device
+    model: SequenceModel,
+    examples: Examples,
+    loss: Loss,
+    device: torch.device,
+    precision: Precision = "float32",
 ) -> RunningMetrics:
     """Return metrics of a split without dropout or label smoothing, weighted as in training."""
     model.eval()
@@ -48,7 +53,7 @@ def validate(
     loss = dataclasses.replace(loss, label_smoothing=0.0)
     for index in batch_by_length(examples.inputs.lengths, INFERENCE_BATCH):
         batch = to_device(make_batch(examples, index), device)
-        mean, outputs, target, weight = batch_loss(model, batch, loss)
+        mean, outputs, target, weight = batch_loss(model, batch, loss, precision)
         metrics.add(float(mean), outputs, target, weight)
     return metrics
 
@@ -124,12 +129,12 @@ def train(
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
         saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
-        with saver:
+        with saver, matrix_precision(plan.precision, model):
             augment = Augmentation(training, plan, model.config.input_size, saver.generator)
             data = _Data(InMemory(training, plan.batch_size), augment, validation, monitor)
             run = _Run(data, plan, loss, gradients, progress, saver)
-            lines = [gradients.description, labelled, monitored, run.continued]
-            run.progress.start("\n".join(filter(None, lines)))
+            said = (gradients.description, gradients.determinism, labelled, monitored)
+            run.progress.start("\n".join(filter(None, (*said, run.continued))))
             run.train_to_end(on_epoch, repeat=not observed)
     finally:
         gradients.release()
@@ -138,9 +143,7 @@ def train(
     state = run.state
     model.load_state_dict(state.kept_weights)
     model.eval()
-    return History(
-        state.records, state.kept_epoch, state.stopped, gradients.description, labelled, monitored
-    )
+    return History(state.records, state.kept_epoch, state.stopped, *said)
 
 
 def _choose_gradients(
@@ -290,7 +293,9 @@ class _Run:
         if self.validation is None:
             return None
         with self.draws(self.generator):
-            metrics = validate(self.model, self.validation, self.loss, self.device)
+            metrics = validate(
+                self.model, self.validation, self.loss, self.device, self.plan.precision
+            )
         if not math.isfinite(metrics.mean_loss):
             where = f"epoch {epoch}: validation loss {metrics.mean_loss}"
             raise diverged_split(where, self.model, self.validation, self.loss, self.plan)
@@ -303,7 +308,9 @@ class _Run:
         training = self.model.training
         # A cell of the user's own may draw random numbers, which must not change the training.
         with own_cuda_state(self.device), self.draws(self.generator.clone_state()):
-            metrics = validate(self.model, self.monitor.examples, self.loss, self.device)
+            metrics = validate(
+                self.model, self.monitor.examples, self.loss, self.device, self.plan.precision
+            )
         self.model.train(training)
         # A sample of the split may hold no labelled step.
         return metrics if metrics.weight and math.isfinite(metrics.mean_loss) else None

@@ -204,6 +204,7 @@ class History:
         kept_epoch: the epoch whose weights were kept.
         stopped: why the training ended.
         gradients: how the gradients were computed, in words.
+        determinism: whether the training gives the same bits again, in words.
         labelled: how many steps are not labelled, in words; empty if all are.
         monitored: which sequences of the test split were evaluated and when, in words.
     """
@@ -212,6 +213,7 @@ class History:
     kept_epoch: int = 0
     stopped: str = "all epochs done"
     gradients: str = ""
+    determinism: str = ""
     labelled: str = ""
     monitored: str = ""
 

@@ -161,7 +161,7 @@ def diverged_split(
         static = None if batch.static is None else batch.static.to(device)
         x, target = batch.x.to(device), batch.target.to(device)
         batch = dataclasses.replace(batch, x=x, target=target, static=static)
-        if not bool(torch.isfinite(batch_loss(model, batch, loss)[0])):
+        if not bool(torch.isfinite(batch_loss(model, batch, loss, settings.precision)[0])):
             break
     return diverged(where, model, batch, loss, split.places_of(index), settings)
 
