@@ -183,6 +183,10 @@ struct NetworkChunk {
     const View<const std::uint8_t>* masks = nullptr;  // (layers - 1) of (T, rows, D*H)
     View<const std::uint8_t> mask_output;       // (rows, D*H), or (T, rows, D*H) if every
     T keep = 1;
+    // States before the first step, and after each row's last: (layers * directions) of (rows, H).
+    // Null: zeros, and not written; c of an lstm only. Gradients stop at the first step.
+    const View<const T> *h0 = nullptr, *c0 = nullptr;
+    const View<T> *h_n = nullptr, *c_n = nullptr;
     View<T> logits;                       // out: (rows, K), or (T, rows, K) if every
 
     T* gradients = nullptr;               // out; null: forward only

@@ -169,6 +169,7 @@ struct NetworkInputs {
     std::vector<StridedAddress> masks;
     double keep;
     int threads;
+    Address h0 = 0, c0 = 0, h_n = 0, c_n = 0;  // (layers * directions, B, H), contiguous
 };
 
 // Without gradients, forward only.
@@ -199,6 +200,11 @@ double run(const PyNetwork& network, const NetworkInputs& in, const NetworkTarge
     b.mask_output = in.mask_output.of<const std::uint8_t>();
     b.keep = N(in.keep);
     b.logits = in.logits.of<N>();
+    const Index H = b.net.H, rows = H * in.rows;
+    b.h0 = {at<const N>(in.h0), rows, H};
+    b.c0 = {at<const N>(in.c0), rows, H};
+    b.h_n = {at<N>(in.h_n), rows, H};
+    b.c_n = {at<N>(in.c_n), rows, H};
     b.threads = in.threads;
     for (const Address g : to.gradients) b.gradients.push_back(at<N>(g));
     b.loss = to.loss;
@@ -214,8 +220,8 @@ double run(const PyNetwork& network, const NetworkInputs& in, const NetworkTarge
 
 double run_network(const PyNetwork& network, std::vector<Address> parameters,
                    const nb::tuple& sizes, Address lengths, const nb::tuple& x,
-                   const nb::tuple& masks, double keep, const nb::tuple& logits, int threads,
-                   NetworkTargets targets) {
+                   const nb::tuple& masks, double keep, const nb::tuple& states,
+                   const nb::tuple& logits, int threads, NetworkTargets targets) {
     if (parameters.size() != network.parameters() ||
         (!targets.gradients.empty() && targets.gradients.size() != network.parameters())) {
         throw std::invalid_argument("expected " + std::to_string(network.parameters()) +
@@ -230,6 +236,15 @@ double run_network(const PyNetwork& network, std::vector<Address> parameters,
     in.logits = logits;
     in.keep = keep;
     in.threads = threads;
+    if (states.size() > 0) {
+        const bool lstm = network.net.cell == Cell::lstm;
+        if (states.size() != 4) throw std::invalid_argument("states: expected h0, c0, h_n, c_n");
+        in.h0 = nb::cast<Address>(states[0]);
+        in.c0 = nb::cast<Address>(states[1]);
+        in.h_n = nb::cast<Address>(states[2]);
+        in.c_n = nb::cast<Address>(states[3]);
+        if ((in.c0 || in.c_n) && !lstm) throw std::invalid_argument("c: only an lstm has it");
+    }
     if (masks.size() > 0) {
         in.mask_input = nb::cast<nb::tuple>(masks[0]);
         in.mask_output = nb::cast<nb::tuple>(masks[1]);
@@ -393,31 +408,32 @@ void bind_network(nb::module_& m) {
             "forward",
             [](const PyNetwork& network, std::vector<Address> parameters, const nb::tuple& sizes,
                Address lengths, const nb::tuple& x, const nb::tuple& masks, double keep,
-               const nb::tuple& logits, int threads) {
-                run_network(network, std::move(parameters), sizes, lengths, x, masks, keep, logits,
-                            threads, {});
+               const nb::tuple& states, const nb::tuple& logits, int threads) {
+                run_network(network, std::move(parameters), sizes, lengths, x, masks, keep, states,
+                            logits, threads, {});
             },
             nb::kw_only(), nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
             nb::arg("lengths").noconvert(), nb::arg("x").noconvert(), nb::arg("masks").noconvert(),
-            nb::arg("keep"), nb::arg("logits").noconvert(), nb::arg("threads").noconvert())
+            nb::arg("keep"), nb::arg("states").noconvert(), nb::arg("logits").noconvert(),
+            nb::arg("threads").noconvert())
         .def(
             "loss_and_gradients",
             [](const PyNetwork& network, std::vector<Address> parameters, const nb::tuple& sizes,
                Address lengths, const nb::tuple& x, const nb::tuple& masks, double keep,
-               const nb::tuple& logits, int threads, std::vector<Address> gradients,
-               std::string_view loss, const nb::tuple& target, Address class_weight,
-               double smoothing) {
+               const nb::tuple& states, const nb::tuple& logits, int threads,
+               std::vector<Address> gradients, std::string_view loss, const nb::tuple& target,
+               Address class_weight, double smoothing) {
                 return run_network(network, std::move(parameters), sizes, lengths, x, masks, keep,
-                                   logits, threads,
+                                   states, logits, threads,
                                    {std::move(gradients), loss_of(loss), StridedAddress(target),
                                     class_weight, smoothing});
             },
             nb::kw_only(), nb::arg("parameters").noconvert(), nb::arg("sizes").noconvert(),
             nb::arg("lengths").noconvert(), nb::arg("x").noconvert(), nb::arg("masks").noconvert(),
-            nb::arg("keep"), nb::arg("logits").noconvert(), nb::arg("threads").noconvert(),
-            nb::arg("gradients").noconvert(), nb::arg("loss").noconvert(),
-            nb::arg("target").noconvert(), nb::arg("class_weight").noconvert(),
-            nb::arg("smoothing"));
+            nb::arg("keep"), nb::arg("states").noconvert(), nb::arg("logits").noconvert(),
+            nb::arg("threads").noconvert(), nb::arg("gradients").noconvert(),
+            nb::arg("loss").noconvert(), nb::arg("target").noconvert(),
+            nb::arg("class_weight").noconvert(), nb::arg("smoothing"));
 
     m.def(
         "norm",

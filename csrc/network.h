@@ -276,11 +276,25 @@ class NetworkRun {
         c.x = input(l);
         // Without gradients only the last of the top layer's states are read.
         if (!last || call_.gradients) c.y = direction(packed(m_.y(l)), d);
+        const Index at = l * net_.directions + d;
+        read_first_states(at, &c);
+        if (call_.h_n) c.h_n = call_.h_n[at];
+        if (call_.c_n) c.c_n = call_.c_n[at];
         if (last) c.h_n = direction(single(m_.readout, m_.W), d);
         c.gates = m_.gates(l, d);
         c.cells = m_.cells(l, d);
         c.scratch = m_.layer;
         ELMAN_ISA::forward(c);
+        if (!last || !call_.h_n) return;
+        for (Index r = 0; r < chunk_.rows; ++r) {
+            copy(net_.H, c.h_n.at(0, r), call_.h_n[at].at(0, r));
+        }
+    }
+
+    template <class C>
+    void read_first_states(Index at, C* c) const {
+        if (call_.h0) c->h0 = call_.h0[at];
+        if (call_.c0) c->c0 = call_.c0[at];
     }
 
     void backward_layer(Index l, Index d, const View<const T>& dy, const View<const T>& dh_n,
@@ -293,6 +307,7 @@ class NetworkRun {
         c.y = direction(packed<const T>(m_.y(l)), d);
         c.gates = m_.gates(l, d);
         c.cells = m_.cells(l, d);
+        read_first_states(l * net_.directions + d, &c);
         c.dy = direction(dy, d);
         c.dh_n = direction(dh_n, d);
         if (l > 0) {

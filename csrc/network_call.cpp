@@ -172,6 +172,29 @@ void add_embedded(const NetworkCall<T>& b, Index steps, const std::int64_t* toke
     }
 }
 
+// States (layers * directions, B, H) of every layer and direction as each chunk reads or writes them.
+template <class T>
+class StateViews {
+  public:
+    StateViews(const Strided<T>& states, const Batch& batch, Index layers)
+        : layers_(states.data ? layers : 0) {
+        for (Index l = 0; l < layers_; ++l) {
+            // Each has a single step; the strides between its rows are the caller's.
+            all_.emplace_back(Strided<T>{states.at(l, 0), 0, states.row_stride}, batch);
+        }
+        for (Index i = 0; i < batch.chunks(); ++i) {
+            for (const auto& one : all_) views_.push_back(one.view(i));
+        }
+    }
+
+    const View<T>* chunk(Index i) const { return layers_ ? views_.data() + i * layers_ : nullptr; }
+
+  private:
+    const Index layers_;
+    std::vector<ChunkViews<T>> all_;
+    std::vector<View<T>> views_;  // (chunks, layers_)
+};
+
 // The caller's tensors as each chunk reads and writes them.
 template <class T>
 class NetworkViews {
@@ -183,6 +206,10 @@ class NetworkViews {
           mask_input_(b.mask_input, batch),
           mask_output_(b.mask_output, batch),
           logits_(b.logits, batch),
+          h0_(b.h0, batch, b.net.layers * b.net.directions),
+          c0_(b.c0, batch, b.net.layers * b.net.directions),
+          h_n_(b.h_n, batch, b.net.layers * b.net.directions),
+          c_n_(b.c_n, batch, b.net.layers * b.net.directions),
           masks_(Index(b.masks.size())) {
         for (const auto& mask : b.masks) between_.emplace_back(mask, batch);
         for (Index i = 0; i < batch.chunks(); ++i) {
@@ -196,6 +223,10 @@ class NetworkViews {
         c->masks = masks_ ? mask_views_.data() + i * masks_ : nullptr;
         c->mask_output = mask_output_.view(i);
         c->logits = logits_.view(i);
+        c->h0 = h0_.chunk(i);
+        c->c0 = c0_.chunk(i);
+        c->h_n = h_n_.chunk(i);
+        c->c_n = c_n_.chunk(i);
         c->codes = codes_.view(i);
         c->values = values_.view(i);
     }
@@ -205,6 +236,8 @@ class NetworkViews {
     const ChunkViews<const std::int64_t> codes_;
     const ChunkViews<const std::uint8_t> mask_input_, mask_output_;
     const ChunkViews<T> logits_;
+    const StateViews<const T> h0_, c0_;
+    const StateViews<T> h_n_, c_n_;
     const Index masks_;
     std::vector<ChunkViews<const std::uint8_t>> between_;  // masks between layers
     std::vector<View<const std::uint8_t>> mask_views_;     // their views, (chunks, masks_)

@@ -21,6 +21,10 @@ struct NetworkCall {
     std::vector<Strided<const std::uint8_t>> masks;
     Strided<const std::uint8_t> mask_output;
     T keep = 1;
+    // States before the first step, none for zeros, and after each row's last step, none if not
+    // wanted: (layers * directions, B, H); c of an lstm only. They must not overlap.
+    Strided<const T> h0, c0;
+    Strided<T> h_n, c_n;
     Strided<T> logits;  // (1, B, K), or (T, B, K) if every, zero past each row's end
     int threads = 1;
 

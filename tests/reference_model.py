@@ -13,12 +13,19 @@ from elman.ops.reference import run_reference
 
 
 def reference_logits(
-    model: SequenceModel, x: Tensor, lengths: Tensor, masks: list[Tensor] | None = None
+    model: SequenceModel,
+    x: Tensor,
+    lengths: Tensor,
+    masks: list[Tensor] | None = None,
+    first: tuple[Tensor, ...] = (),
+    last: list[tuple[Tensor, ...]] | None = None,
 ) -> Tensor:
     """Logits, (B, K) or (B, T, K), by the reference loop; rows past an end mean nothing.
 
     Args:
         masks: what dropout keeps, in the order of its use; None for no dropout.
+        first: states before the first step, h first, (L, B, H) each; empty for zeros.
+        last: every layer's states after the rows' last steps are added.
     """
     config = model.config
     left = iter(masks or ())
@@ -47,12 +54,14 @@ def reference_logits(
                     getattr(model.recurrent, f"{kind}_l{layer}{end}")
                     for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 ),
-                (start,) * len(cell.states),
+                tuple(state[layer] for state in first) or (start,) * len(cell.states),
                 lengths,
                 bool(end),
             )
             outputs.append(out)
             finals.append(final[0])
+            if last is not None:
+                last.append(final)
         y = torch.cat(outputs, -1)
         if layer + 1 < config.num_layers:
             y = keep(y)

@@ -199,6 +199,8 @@ struct Sequence {
     Numbers mask_output;               // (W), or (steps, W) if every
     std::vector<std::int64_t> codes;   // one, or (steps)
     Numbers values;                    // (K), or (steps, K)
+    std::vector<States> first;         // (layers * directions), or none for zeros
+    std::vector<States>* last = nullptr;  // written: the states after the last step
 };
 
 struct Target {
@@ -261,7 +263,7 @@ inline double run_model(const Model& model, const Sequence& in, const Target& ta
                         Numbers* logits) {
     const Network& net = model.net;
     const Index H = net.H, W = net.width(), K = net.K, n = in.steps, D = net.directions;
-    const States start{Numbers(H), Numbers(H)};
+    const States zeros{Numbers(H), Numbers(H)};
     Numbers x = in.x;
     const Index numbers = net.numbers(), tables = net.table_count;
     if (tables) {
@@ -283,7 +285,9 @@ inline double run_model(const Model& model, const Sequence& in, const Target& ta
     for (Index l = 0; l < net.layers; ++l) {
         top.assign(n * W, 0);
         for (Index d = 0; d < D; ++d) {
+            const States& start = in.first.empty() ? zeros : in.first[l * D + d];
             runs.push_back(forward(model.layers[l * D + d], n, x, start));
+            if (in.last) in.last->push_back({runs.back().h.back(), runs.back().c.back()});
             for (Index t = 0; t < n; ++t) {
                 for (Index u = 0; u < H; ++u) top[t * W + d * H + u] = runs.back().y[t * H + u];
             }

@@ -16,6 +16,7 @@ struct NetworkCase {
     bool weighted;  // classes weighed and smoothed
     bool bias;
     std::uint64_t seed;
+    bool states = false;  // with states before the first step
 
     std::string text(const char* isa, bool is_double) const {
         const char* const readouts[] = {"last", "mean", "max", "every"};
@@ -27,7 +28,8 @@ struct NetworkCase {
                " B=" + std::to_string(B) + " T=" +
                std::to_string(T) + " ragged " + std::to_string(ragged) + " dropout " +
                std::to_string(dropout) + " loss " + std::to_string(int(loss)) + " weighted " +
-               std::to_string(weighted) + " bias " + std::to_string(bias) + " seed " +
+               std::to_string(weighted) + " bias " + std::to_string(bias) + " states " +
+               std::to_string(states) + " seed " +
                std::to_string(seed);
     }
 };
@@ -57,6 +59,12 @@ class NetworkProblem {
         lengths_.reset(new std::int64_t[c.ragged ? c.B : 0]);
         for (Index b = 0; c.ragged && b < c.B; ++b) lengths_[b] = 1 + random_.below(c.T);
         draw_batch();
+        if (c.states) {
+            for (Tensor<T>* t : {&h0_, &c0_}) {
+                *t = Tensor<T>(net.layers * net.directions, c.B, net.H, Layout(c.seed % 3));
+                t->fill(random_, 1);
+            }
+        }
         target_.loss = c.loss;
         if (c.weighted && c.loss == Loss::cross_entropy) {
             target_.smoothing = double(T(0.1));
@@ -89,6 +97,14 @@ class NetworkProblem {
         b.keep = keep_;
         logits = Tensor<T>(net.every() ? c_.T : 1, c_.B, net.K, Layout::batch_first);
         b.logits = logits.strided();
+        const bool lstm = net.cell == Cell::lstm;
+        b.h0 = h0_.constant();
+        if (lstm) b.c0 = c0_.constant();
+        for (Tensor<T>* t : {&h_n, &c_n}) {
+            *t = Tensor<T>(net.layers * net.directions, c_.B, net.H, Layout(c_.seed % 3));
+        }
+        b.h_n = h_n.strided();
+        if (lstm) b.c_n = c_n.strided();
         b.threads = threads;
         b.loss = c_.loss;
         b.codes = codes_.constant();
@@ -104,11 +120,20 @@ class NetworkProblem {
         for (naive::Numbers* p : into.parameters()) std::fill(p->begin(), p->end(), 0.0);
         target_.scale = 1 / total_weight();
         double expected = 0;
-        Close scores, slopes;
+        Close scores, slopes, ends;
         bool zeros = true;
         for (Index r = 0; r < c_.B; ++r) {
             naive::Numbers z;
-            expected += naive::run_model(model_, sequence(r), target_, &into, &z);
+            std::vector<naive::States> last;
+            naive::Sequence s = sequence(r);
+            s.last = &last;
+            expected += naive::run_model(model_, s, target_, &into, &z);
+            for (Index i = 0; i < h_n.steps; ++i) {
+                for (Index u = 0; u < net.H; ++u) {
+                    ends.add(double(h_n.at(i, r, u)), last[i].h[u]);
+                    if (net.cell == Cell::lstm) ends.add(double(c_n.at(i, r, u)), last[i].c[u]);
+                }
+            }
             for (Index t = 0; t < logits.steps; ++t) {
                 for (Index k = 0; k < net.K; ++k) {
                     if (t < length(r)) scores.add(double(logits.at(t, r, k)), z[t * net.K + k]);
@@ -118,6 +143,8 @@ class NetworkProblem {
         }
         CHECK(zeros);
         CHECK(scores.error() < tolerance<T>);
+        CHECK(ends.error() < tolerance<T>);
+        CHECK(h_n.gaps_intact() && c_n.gaps_intact());
         CHECK(std::fabs(loss - expected) < tolerance<T> * std::fmax(1, expected));
         for (std::size_t i = 0; i < gradients.size(); ++i) {
             const naive::Numbers& e = *into.parameters()[i];
@@ -144,6 +171,14 @@ class NetworkProblem {
         };
         const bool maximum = net.readout == Readout::max;
         Tensor<T> h = zeros(net.layers * net.H, 0), c = zeros(net.layers * net.H, 0);
+        for (Index r = 0; c_.states && r < c_.B; ++r) {
+            for (Index l = 0; l < net.layers; ++l) {
+                for (Index u = 0; u < net.H; ++u) {
+                    h.at(0, r, l * net.H + u) = h0_.at(l, r, u);
+                    c.at(0, r, l * net.H + u) = c0_.at(l, r, u);
+                }
+            }
+        }
         Tensor<T> pooled = zeros(net.H, maximum ? -std::numeric_limits<T>::infinity() : T(0));
         std::vector<std::int64_t> steps(c_.B, 0);
         StepState<T> state{c_.B, h.data(), net.cell == Cell::lstm ? c.data() : nullptr,
@@ -204,14 +239,15 @@ class NetworkProblem {
     }
 
     bool same_bits(const NetworkProblem& other) const {
-        bool same = logits.same_bits(other.logits);
+        bool same = logits.same_bits(other.logits) && h_n.same_bits(other.h_n) &&
+                    c_n.same_bits(other.c_n);
         for (std::size_t i = 0; i < gradients.size(); ++i) {
             same = same && gradients[i].same_bits(other.gradients[i]);
         }
         return same;
     }
 
-    Tensor<T> logits;
+    Tensor<T> logits, h_n, c_n;
     std::vector<Tensor<T>> gradients;
 
   private:
@@ -294,6 +330,9 @@ class NetworkProblem {
                 else s.tokens.push_back(std::int64_t(value));
             }
         }
+        for (Index i = 0; c_.states && i < h0_.steps; ++i) {
+            s.first.push_back({h0_.row(i, r), c0_.row(i, r)});
+        }
         s.mask_input = multipliers(mask_input_, r, n);
         for (const auto& mask : masks_) s.masks.push_back(multipliers(mask, r, n));
         s.mask_output = multipliers(mask_output_, r, items);
@@ -322,7 +361,7 @@ class NetworkProblem {
     naive::Model model_;
     naive::Target target_;
     std::unique_ptr<std::int64_t[]> lengths_;
-    Tensor<T> x_, values_, class_weight_;
+    Tensor<T> x_, values_, class_weight_, h0_, c0_;
     Tensor<std::int64_t> tokens_, codes_;
     Tensor<std::uint8_t> mask_input_, mask_output_;
     std::vector<Tensor<std::uint8_t>> masks_;
@@ -360,6 +399,7 @@ inline NetworkCase draw_network(Cell cell, Readout readout, std::uint64_t seed) 
     c.weighted = random.below(2);
     c.bias = random.below(4);
     c.seed = seed;
+    c.states = random.below(2);
     return c;
 }
 
@@ -375,7 +415,8 @@ void test_networks(int count) {
                 trying = c.text(active_isa().name, sizeof(T) == 8);
                 p.compare(p.run(1 + seed % 3, true));
                 only.run(1 + seed % 2, false);
-                CHECK(only.logits.same_bits(p.logits));
+                CHECK(only.logits.same_bits(p.logits) && only.h_n.same_bits(p.h_n) &&
+                      only.c_n.same_bits(p.c_n));
                 if (c.net.directions == 1 && !c.dropout) only.compare_steps(1 + seed % 3);
             }
         }
@@ -393,6 +434,7 @@ inline void test_naive_network() {
             c.ragged = c.dropout = c.weighted = c.bias = true;
             c.loss = embeds ? Loss::cross_entropy : Loss::squared_error;
             c.seed = 1;
+            c.states = true;
             trying = "naive " + c.text("", true);
             NetworkProblem<double>(c).check_naive();
         }

@@ -37,6 +37,7 @@ NetworkCase large_network(Cell cell) {
     c.ragged = c.dropout = c.weighted = c.bias = true;
     c.loss = Loss::cross_entropy;
     c.seed = 4;
+    c.states = true;
     return c;
 }
 

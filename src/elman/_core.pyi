@@ -112,10 +112,15 @@ class Network:
         x: _Strided,
         masks: tuple[_Strided, ...],
         keep: float,
+        states: tuple[int, ...],
         logits: _Strided,
         threads: int,
     ) -> None:
-        """Compute the logits. Sizes are B, T; masks are of input, output, and between layers."""
+        """Compute the logits.
+
+        Args: sizes are B, T; masks are of input, output, and between layers; states are the
+            addresses of h0, c0, h_n and c_n, (layers * directions, B, H), 0 for none, or ().
+        """
 
     def loss_and_gradients(
         self,
@@ -126,6 +131,7 @@ class Network:
         x: _Strided,
         masks: tuple[_Strided, ...],
         keep: float,
+        states: tuple[int, ...],
         logits: _Strided,
         threads: int,
         gradients: Sequence[int],

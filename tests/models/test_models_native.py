@@ -13,7 +13,7 @@ from reference_model import native_loss, native_of, reference_logits, reference_
 from tolerances import assert_close
 
 from elman import _core
-from elman.models.native import draw_masks
+from elman.train.gradients import draw_masks
 
 CELLS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
 LAYERS = [1, 2, 3]

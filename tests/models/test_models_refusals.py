@@ -12,7 +12,8 @@ from reference_model import native_loss, native_of
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
-from elman.models.native import NativeModel, ParameterGradients, draw_masks
+from elman.models.native import NativeModel, ParameterGradients
+from elman.train.gradients import draw_masks
 
 X = torch.zeros(3, 4, CHANNELS)
 K = torch.zeros(3, 4, dtype=torch.int64)

@@ -15,9 +15,9 @@ from reference_model import native_loss
 from elman import SequenceClassifier, SequenceTagger, _core
 from elman.data.batches import Examples
 from elman.data.ragged import Ragged
-from elman.models.native import draw_masks
 from elman.settings import TrainingSettings
 from elman.train import train
+from elman.train.gradients import draw_masks
 
 TASKS = Path("/proc/self/task")
 THREADS = (1, 2, 3)

@@ -290,3 +290,14 @@ def make_recurrent(
         dropout=dropout,
         bidirectional=bidirectional,
     )
+
+
+def is_plain_embedding(table: nn.Module) -> bool:
+    """Whether this is an embedding without torch's further options."""
+    return (
+        type(table) is nn.Embedding
+        and table.padding_idx is None
+        and table.max_norm is None
+        and not table.scale_grad_by_freq
+        and not table.sparse
+    )

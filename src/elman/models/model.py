@@ -23,8 +23,9 @@ from torch.nn.modules.module import _has_any_global_hook
 from elman.errors import DataError, SettingsError
 from elman.layers.random_numbers import dropout, without_weights
 from elman.layers.recurrent import Recurrent, initialise
-from elman.layers.torch_layers import LAYERS, make_recurrent
+from elman.layers.torch_layers import LAYERS, is_plain_embedding, make_recurrent
 from elman.models import static as features
+from elman.models.carry import Carry
 from elman.models.native import NativeModel, check_input, check_steps
 from elman.ops.cells import Cell, find_cell
 from elman.ops.dispatch import is_native
@@ -201,6 +202,7 @@ class SequenceModel(nn.Module):
         x: Tensor,
         lengths: Tensor | Sequence[int] | None = None,
         static: Tensor | None = None,
+        carry: Carry | None = None,
     ) -> Tensor:
         """Return logits, or predicted values for a regression.
 
@@ -210,6 +212,8 @@ class SequenceModel(nn.Module):
             lengths: valid steps of each row, (B,) integers from 1 to T, a list or a tensor; None
                 means all T.
             static: features of each row, (B, S), of the weights' dtype; None if S is 0.
+            carry: states of the rows before x, for the next part of sequences that go on; it then
+                holds those after each row's last step. None if every row begins with x.
         Returns: (B, K), or (B, T, K) if per_step, undefined past a row's end.
         Raises: ShapeError; DataError for a token outside the vocabulary.
         """
@@ -222,10 +226,10 @@ class SequenceModel(nn.Module):
             native_call = self.native()
             if not isinstance(native_call, str) and native_call[0].takes(x, lengths):
                 native, weights = native_call
-                return native.logits(weights, x, lengths)
+                return native.logits(weights, x, lengths, carry)
             exact = static is not None and self.is_exact()
             if static is not None and exact:
-                logits = features.exact_logits(self, x, lengths, static)
+                logits = features.exact_logits(self, x, lengths, static, carry)
                 if logits is not None:
                     return logits
         weight: Any = self.output.weight
@@ -239,8 +243,11 @@ class SequenceModel(nn.Module):
         mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
         linear = features.linear_exactly if exact else functional.linear
         states = features.first_states(self, static, linear)
+        states = states if carry is None else carry.first(states)
         hx = states[0] if len(states) == 1 else states or None
         y, final = self.recurrent(self._embed(x, mask), hx, lengths)  # y (B, T, D*H)
+        if carry is not None:
+            carry.states = final if isinstance(final, tuple) else (final,)
         if config.per_step:
             read = y
         elif config.readout == "mean" and exact:
@@ -378,23 +385,12 @@ def _is_as_made(modules: dict[str, Any], config: ModelConfig) -> bool:
     if config.cell == "rnn" and layer.nonlinearity != config.nonlinearity:
         return False
     if config.vocabulary_size:
-        return _is_plain_embedding(modules["embedding"])
+        return is_plain_embedding(modules["embedding"])
     if not config.category_sizes:
         return True
     tables = modules["embeddings"]._modules.values()
     return (
         type(modules["embeddings"]) is nn.ModuleList
         and len(tables) == len(config.category_sizes)
-        and all(map(_is_plain_embedding, tables))
-    )
-
-
-def _is_plain_embedding(table: nn.Module) -> bool:
-    """Whether this is an embedding without torch's further options."""
-    return (
-        type(table) is nn.Embedding
-        and table.padding_idx is None
-        and table.max_norm is None
-        and not table.scale_grad_by_freq
-        and not table.sparse
+        and all(map(is_plain_embedding, tables))
     )

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from elman import _core
 from elman.errors import DataError, ElmanError, SettingsError, ShapeError
-from elman.layers.random_numbers import current_generator
+from elman.models.carry import Carry, Located
 from elman.ops.checks import PLAIN, WHOLE, check_memory, read_tensor
 from elman.ops.native import USEFUL_THREADS, count_threads
 
@@ -87,17 +87,6 @@ def mask_shapes(config: ModelConfig, batch: int, time: int) -> list[tuple[int, .
     embedded = [(batch, time, width)] if config.tables else []
     between = [(batch, time, config.width)] * (config.num_layers - 1)
     return [*embedded, *between, (batch, time, config.width)[:: 1 if config.per_step else 2]]
-
-
-def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
-    """Draw dropout's keep masks from the current generator: bool, with shapes `mask_shapes`."""
-    generator = current_generator()
-    return [
-        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(
-            1 - config.dropout, generator=generator
-        )
-        for shape in mask_shapes(config, batch, time)
-    ]
 
 
 class ParameterGradients:
@@ -206,19 +195,28 @@ class NativeModel:
             return x.dtype is torch.int64 or x.dtype is torch.int32
         return x.dtype is self.dtype
 
-    def logits(self, weights: Sequence[Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
+    def logits(
+        self,
+        weights: Sequence[Tensor],
+        x: Tensor,
+        lengths: Tensor | None,
+        carry: Carry | None = None,
+    ) -> Tensor:
         """Logits without dropout, bit-identical in any batch, computed on torch's threads.
 
         Args:
             weights: from `weights`.
             x: numbers, (B, T, C), or token ids, (B, T), that it `takes`.
             lengths: valid steps of each row, (B,), from 1 to T; None means all T.
+            carry: as in `SequenceModel.forward`; the logits of a sequence have the same bits
+                wherever it is cut.
         Returns: (B, K), or (B, T, K) with an output at every step, zero past each row's end.
         Raises: ShapeError; DataError for a token or category code out of range.
         """
         weights = self._read_weights(weights)  # a copy lives until the call returns
         x, lengths = self._read_inputs(x, lengths)
         out = self._allocate_logits(x)
+        states = Located() if carry is None else carry.locate(self.config, x.shape[0], self.dtype)
         try:
             _core.Network(*self._network).forward(
                 parameters=[weight.data_ptr() for weight in weights],
@@ -227,11 +225,14 @@ class NativeModel:
                 x=_locate(x, True),
                 masks=(),
                 keep=1.0,
+                states=states.addresses,
                 logits=_locate(out, self.config.per_step),
                 threads=count_threads(),
             )
         except (IndexError, MemoryError) as error:
             raise convert_error(error, x) from None
+        if carry is not None:
+            carry.states = states.last
         return out
 
     def loss_and_gradients(
@@ -246,6 +247,7 @@ class NativeModel:
         class_weight: Tensor | None = None,
         masks: Sequence[Tensor] | None = None,
         threads: int | None = None,
+        carry: Carry | None = None,
     ) -> tuple[float, Tensor]:
         """Mean loss over the labelled sequences, or steps; and its gradients, written in place.
 
@@ -258,6 +260,7 @@ class NativeModel:
             masks: dropout's keep masks, as from `draw_masks`; kept elements are divided by
                 1 - dropout; None for no dropout.
             threads: maximum number of threads; None means torch's. Results are bit-identical.
+            carry: as in `logits`; no gradient reaches the states before the first step.
         Returns: the loss; logits as `logits`, with dropout.
         Raises: ShapeError; DataError for a token, category code or class out of range.
         """
@@ -276,6 +279,7 @@ class NativeModel:
             )
         out = self._allocate_logits(x)
         check_memory("gradients", gradients.flat)
+        states = Located() if carry is None else carry.locate(config, x.shape[0], self.dtype)
         # The target's dtype selects the loss: class codes are integers.
         squared = target.is_floating_point()
         target = self._convert("target", target, out.shape if squared else out.shape[:-1], squared)
@@ -295,6 +299,7 @@ class NativeModel:
                 masks=() if masks is None else self._locate_masks(masks, x),
                 # Inverted dropout: kept elements are scaled here, so evaluation needs no scaling.
                 keep=1.0 if masks is None else 1 / (1 - config.dropout),
+                states=states.addresses,
                 logits=_locate(out, config.per_step),
                 threads=count_threads() if threads is None else min(threads, USEFUL_THREADS),
                 gradients=gradients.addresses,
@@ -305,6 +310,8 @@ class NativeModel:
             )
         except (IndexError, MemoryError) as error:
             raise convert_error(error, x) from None
+        if carry is not None:
+            carry.states = states.last
         return loss, out
 
     def stepper(self, weights: Sequence[Tensor]) -> _core.Stepper:

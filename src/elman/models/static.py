@@ -24,6 +24,7 @@ from elman.models.native import NativeModel
 from elman.ops.torch_onnx import is_traced_for_onnx
 
 if TYPE_CHECKING:
+    from elman.models.carry import Carry
     from elman.models.model import ModelConfig, SequenceModel
 
 _NUMBERS = 2**20  # products of `linear_exactly` at a time, to bound the memory
@@ -118,7 +119,11 @@ def first_states(
 
 
 def exact_logits(
-    model: SequenceModel, x: Tensor, lengths: Tensor | None, static: Tensor
+    model: SequenceModel,
+    x: Tensor,
+    lengths: Tensor | None,
+    static: Tensor,
+    carry: Carry | None = None,
 ) -> Tensor | None:
     """Logits without dropout, bit-identical in any batch, for a CPU model that `is_exact`.
 
@@ -136,7 +141,7 @@ def exact_logits(
         return None
     features = linear_exactly(static, layer.weight[:, config.width :], layer.bias)
     features = features[:, None] if config.per_step else features
-    read = torch.relu(native.logits(weights, x, lengths) + features)
+    read = torch.relu(native.logits(weights, x, lengths, carry) + features)
     return linear_exactly(read, output.weight, output.bias)
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from elman import _core
 from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
-from elman.models import SequenceModel
-from elman.models.native import NativeModel, ParameterGradients, draw_masks
+from elman.layers.random_numbers import current_generator
+from elman.models import ModelConfig, SequenceModel
+from elman.models.native import NativeModel, ParameterGradients, mask_shapes
 from elman.ops.native import KERNEL_THREADS, USEFUL_THREADS, count_threads
 from elman.settings import Precision, TrainingPlan
 from elman.tasks import TASKS
@@ -113,6 +114,17 @@ def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
             undecayed = parameter.dim() < 2 or name.startswith("embedding")
             groups[undecayed or not settings.weight_decay].append(parameter)
     return groups
+
+
+def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
+    """Draw dropout's keep masks from the current generator: bool, with shapes `mask_shapes`."""
+    generator = current_generator()
+    return [
+        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(
+            1 - config.dropout, generator=generator
+        )
+        for shape in mask_shapes(config, batch, time)
+    ]
 
 
 class _Source:
