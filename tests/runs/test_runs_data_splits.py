@@ -5,7 +5,8 @@ import pytest
 
 from elman import DataError, SettingsError
 from elman.data import Ragged
-from elman.runs.data_splits import DataSplits, classes_of, is_builtin, labels_of, read_splits
+from elman.runs.data_splits import DataSplits, is_builtin, read_splits
+from elman.runs.held_out import classes_of, labels_of
 from elman.settings import DataSettings
 
 

@@ -17,6 +17,7 @@ from elman.data.ragged import Ragged, is_labelled
 from elman.errors import DataError, SettingsError, ShapeError
 
 Ints = NDArray[np.int64]
+Traits = frozenset[tuple[str, Any]]
 
 
 def hold_out(
@@ -46,15 +47,16 @@ def hold_out(
 
     second_size = math.ceil(share * count)
     classes = 0
-    strata = None if isinstance(labels, Ragged) else labels
-    if strata is not None:
-        names, sizes = np.unique(strata, return_counts=True)
+    strata: Ints | None = None
+    if labels is not None and not isinstance(labels, Ragged):
+        names, strata = _code(labels)
+        sizes = np.bincount(strata)
         classes = len(names)
         # train_test_split refuses a split with fewer places than classes.
         second_size = max(second_size, classes)
         if (sizes == 1).any():
             raise DataError(
-                f"class {names.tolist()[int((sizes == 1).argmax())]!r} has one sequence left, "
+                f"class {names[int((sizes == 1).argmax())]!r} has one sequence left, "
                 f"which cannot be in both the training and the {what} split",
                 remedy=f"Add sequences of it, leave it out, or provide the {what} split yourself.",
             )
@@ -79,22 +81,25 @@ def hold_out(
     return np.sort(first), np.sort(second)
 
 
-def list_traits(
-    count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | None
-) -> list[set[tuple[str, Any]]]:
+def list_traits(count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | None) -> list[Traits]:
     """Return the traits of each sequence: its labels and its channels with gaps."""
-    found: list[set[tuple[str, Any]]] = [set() for _ in range(count)]
-    for own, sequence in zip(found, labels or (), strict=False):
-        own.update(("label", label) for label in sequence[is_labelled(sequence)].tolist())
-    for i, channel in np.argwhere(gaps) if gaps is not None else ():
-        found[i].add(("gap", int(channel)))
+    none: Traits = frozenset()
+    found = [none] * count
+    shared: dict[Traits, Traits] = {}  # equal traits are one object, as there may be many sequences
+    for i, sequence in enumerate(labels or ()):
+        own = frozenset(("label", label) for label in sequence[is_labelled(sequence)].tolist())
+        found[i] = shared.setdefault(own, own)
+    for i in np.flatnonzero(gaps.any(1)).tolist() if gaps is not None else ():
+        assert gaps is not None
+        own = found[i].union(("gap", channel) for channel in np.flatnonzero(gaps[i]).tolist())
+        found[i] = shared.setdefault(own, own)
     return found
 
 
-def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> tuple[Ints, Ints]:
+def _keep_all(traits: list[Traits], first: Ints, second: Ints) -> tuple[Ints, Ints]:
     """Move sequences to the first split until it has every trait of the second."""
     # Only sequences that add a trait are moved, to stay as close as possible to the share.
-    known = set[tuple[str, Any]]().union(*(traits[i] for i in first.tolist()))
+    known = set[tuple[str, Any]]().union(*{traits[i] for i in first.tolist()})
     moved = []
     for i in second.tolist():
         if not known.issuperset(traits[i]):
@@ -102,6 +107,17 @@ def _keep_all(traits: list[set[tuple[str, Any]]], first: Ints, second: Ints) -> 
             moved.append(i)
     moved_index = np.array(moved, dtype=np.int64)
     return np.concatenate([first, moved_index]), np.setdiff1d(second, moved_index)
+
+
+def _code(labels: NDArray[Any]) -> tuple[list[Any], Ints]:
+    """Return the classes that occur, in order, and the place there of each label, (n,)."""
+    if labels.dtype != object:
+        different, codes = np.unique(labels, return_inverse=True)
+        return different.tolist(), codes.astype(np.int64)
+    # As np.unique, but without sorting all of what may be many labels.
+    names = sorted(set(labels))
+    places = {name: code for code, name in enumerate(names)}
+    return names, np.fromiter(map(places.__getitem__, labels), np.int64, len(labels))
 
 
 def check_groups(groups: Any, count: int) -> NDArray[Any]:
@@ -143,8 +159,8 @@ def hold_out_groups(
     kinds: NDArray[np.int64] = np.zeros(len(groups), np.int64)
     if labels is not None and not isinstance(labels, Ragged):
         # Classes become column indices of the table of sizes, groups by classes.
-        kinds = np.unique(np.asarray(labels), return_inverse=True)[1]
-        labels = Ragged(np.asarray(labels), np.arange(len(groups) + 1))
+        kinds = _code(np.asarray(labels))[1]
+        labels = Ragged(kinds, np.arange(len(groups) + 1))
     traits = list_traits(len(groups), labels, gaps)
     left = Counter(trait for one in traits for trait in one)
     lists = list(members.values())

@@ -332,9 +332,13 @@ def leave_out_unlabelled(dataset: Dataset) -> tuple[Dataset, str]:
     if used.all() or not used.any():
         return dataset, ""
     unit = "sequence" if dataset.windows is None else "window"
+    return dataset.take(np.flatnonzero(used)), describe_unlabelled(used, unit)
+
+
+def describe_unlabelled(used: NDArray[np.bool_], unit: str) -> str:
+    """Say how many of n sequences or windows are not used, because no step is labelled."""
     missing = f"{len(used) - int(used.sum()):,} of {format_count(len(used), unit)}"
-    note = f"{missing} are left out of the training: no step of them is labelled"
-    return dataset.take(np.flatnonzero(used)), note
+    return f"{missing} are left out of the training: no step of them is labelled"
 
 
 def count_unlabelled(dataset: Dataset) -> str:

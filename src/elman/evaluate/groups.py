@@ -53,6 +53,11 @@ class GroupComparison:
         return self.random - self.grouped > max(LEAST_DIFFERENCE, 2 * float(error))
 
 
+def choose_rows(count: int, seed: int | np.random.Generator) -> Ints:
+    """Return which of `count` sequences `compare_groups` compares, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:MOST_ROWS])
+
+
 def compare_groups(
     inputs: Ragged | Sequence[str],
     labels: NDArray[Any],
@@ -75,7 +80,7 @@ def compare_groups(
     codes = np.unique(labels.astype(str), return_inverse=True)[1]
     owners = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    index = np.sort(rng.permutation(len(codes))[:MOST_ROWS])
+    index = choose_rows(len(codes), rng)
     codes, owners = codes[index], owners[index]
     smallest = int(np.bincount(codes).min()) if len(codes) else 0
     folds = min(FOLDS, len(np.unique(owners)), smallest)

@@ -21,7 +21,7 @@ from elman.evaluate import Check, Report
 from elman.export import FORMATS, ExportOptions, refuse_options
 from elman.runs import report_page
 from elman.runs.config import RunSettings, merge, read_toml
-from elman.runs.data_splits import check_known, is_builtin, read_splits, suggest_builtin
+from elman.runs.data_splits import is_builtin, read_splits, suggest_builtin
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     EVALUATION,
@@ -32,6 +32,7 @@ from elman.runs.folder import (
     note_unknown_tokens,
     write_json,
 )
+from elman.runs.held_out import check_known
 from elman.runs.prediction_files import prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
 from elman.runs.unfinished import CONFIG, METRICS, fingerprints, is_unfinished

@@ -40,7 +40,7 @@ from elman.runs.folder import (
     resumed_run,
     write_json,
 )
-from elman.runs.groups import CONTENT
+from elman.runs.held_out import CONTENT
 from elman.runs.prediction_files import write_predictions
 from elman.runs.predictions import collect_predictions
 from elman.runs.preparation import prepare, refuse_early

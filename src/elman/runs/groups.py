@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data import Dataset, Ragged
+from elman.data import Ragged
 from elman.data.dataset import Guess
 from elman.data.groups import ENOUGH_GROUPS
 from elman.data.splits import hold_out_groups
+from elman.data.store import StoredDataset
 from elman.errors import DataError
-from elman.evaluate.groups import GroupComparison, compare_groups
+from elman.evaluate.groups import GroupComparison, choose_rows, compare_groups
+from elman.runs.held_out import CONTENT, AnyDataset, D, is_recording, targets_of
 from elman.settings import DataSettings
 from elman.tasks import TASKS
 
-CONTENT = "content"  # every sequence is its own group
-
 
 def settle_groups(
-    whole: Dataset, settings: DataSettings, seed: int, *, held_out: bool
-) -> tuple[Dataset, list[str]]:
+    whole: D, settings: DataSettings, seed: int, *, held_out: bool
+) -> tuple[D, list[str]]:
     """Keep the groups that the reader guessed, if sequences are divided by them.
 
     Args:
@@ -31,7 +31,7 @@ def settle_groups(
         sentences.
     """
     name = whole.layout.group
-    single = len(whole) == 1 and isinstance(whole.inputs, Ragged)
+    single = is_recording(whole)
     if not whole.groups or not name or settings.group == CONTENT:
         return whole, []
     compared = None if single or not held_out else _compare(whole, seed)
@@ -58,10 +58,13 @@ def settle_groups(
     )
     guesses = tuple(left if guess.role == "group" else guess for guess in whole.layout.guesses)
     layout = dataclasses.replace(whole.layout, group=None, guesses=guesses)
+    if isinstance(whole, StoredDataset):
+        index = dataclasses.replace(whole.index, groups=None)
+        return dataclasses.replace(whole, index=index, layout=layout), notes
     return dataclasses.replace(whole, groups=(), layout=layout), notes
 
 
-def _can_divide(whole: Dataset, seed: int) -> bool:
+def _can_divide(whole: AnyDataset, seed: int) -> bool:
     """Whether some groups can be held out."""
     try:
         hold_out_groups(whole.groups, 0.2, seed, _classes(whole))
@@ -70,17 +73,20 @@ def _can_divide(whole: Dataset, seed: int) -> bool:
     return True
 
 
-def _classes(whole: Dataset) -> NDArray[Any] | Ragged | None:
+def _classes(whole: AnyDataset) -> NDArray[Any] | Ragged | None:
     if not TASKS[whole.task].single_label:
         return None
-    target = whole.target
+    target = targets_of(whole)
     return target if isinstance(target, Ragged) or target is None else target.astype(str)
 
 
-def _compare(whole: Dataset, seed: int) -> GroupComparison | None:
-    labels = _classes(whole)
-    if labels is None or isinstance(labels, Ragged):
+def _compare(whole: AnyDataset, seed: int) -> GroupComparison | None:
+    if not TASKS[whole.task].single_label or isinstance(targets_of(whole), Ragged):
         return None
+    if isinstance(whole, StoredDataset):
+        whole = whole.take(choose_rows(len(whole), seed))
+    labels = _classes(whole)
+    assert labels is not None and not isinstance(labels, Ragged)
     static = None if whole.static is None else np.asarray(whole.static.numbers)
     return compare_groups(whole.inputs, labels, whole.groups, static, seed)
 
