@@ -7,6 +7,7 @@ from sklearn.model_selection import cross_val_score  # noqa: TID253
 
 from elman import SequenceClassifier, SequenceTagger, load
 from elman.errors import DataError, SettingsError, ShapeError
+from elman.estimators.targets import MultilabelTarget
 from elman.estimators.weights import label_weights
 from elman.evaluate import MultilabelReport
 
@@ -76,9 +77,11 @@ def test_it_learns():
 def test_balanced_counts_a_rare_label_more():
     there = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
     classes = np.array(["a", "b", "c"])
-    assert label_weights("balanced", classes, there).tolist() == [3, 1 / 3, 1]
-    assert label_weights({"c": 2.0}, classes, there).tolist() == [1, 1, 2]
-    assert label_weights(None, classes, there) is None
+    counts = MultilabelTarget(classes).count(there)
+    assert counts.tolist() == [[1, 3, 0], [3, 1, 4]]
+    assert label_weights("balanced", classes, counts).tolist() == [3, 1 / 3, 1]
+    assert label_weights({"c": 2.0}, classes, counts).tolist() == [1, 1, 2]
+    assert label_weights(None, classes, counts) is None
     X, y = make(120)
     y[:, 0] &= np.arange(120) % 6 == 0
     settings = {**SMALL, "epochs": 15, "validation": 0}

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.ragged import Ragged
+from elman.data.ragged import Ragged, flatten, is_target
 
 # Number of batches sorted by length together; more save little padding and mix batches less.
 _BUCKET = 16
@@ -46,6 +46,44 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sequence, (n,)."""
+        return self.inputs.lengths
+
+    @property
+    def weighted(self) -> bool:
+        """Whether sequences or steps have weights of their own."""
+        return self.weight is not None
+
+    @property
+    def known(self) -> tuple[int, int]:
+        """Number of sequences, or steps, that are labelled, and number of all of them."""
+        labelled = is_target(flatten(self.target))
+        return int(labelled.sum()), len(labelled)
+
+    def pieces(self) -> Iterator[Examples]:
+        """Yield all sequences, in one piece because they are in memory."""
+        yield self
+
+    def sample(self) -> Examples:
+        """Return all sequences, because they are in memory."""
+        return self
+
+    def subset(self, index: NDArray[np.int64]) -> Examples:
+        """Return the sequences at `index`, (m,), in that order."""
+        return self.take(index)
+
+    def code_counts(self, numbers: int) -> list[NDArray[np.int64]]:
+        """Return how often each code occurs in each column of token ids or category codes.
+
+        Args:
+            numbers: number of leading columns of `inputs` that are no codes.
+        """
+        values = self.inputs.values
+        columns = [values] if values.ndim == 1 else list(values[:, numbers:].T.astype(np.int64))
+        return [np.bincount(codes) for codes in columns]
 
     def places_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices in the caller's data of the sequences at `index`."""

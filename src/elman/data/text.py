@@ -84,15 +84,35 @@ def choose_unit(texts: Sequence[str]) -> Unit:
     Words are counted by the blanks between them, so texts in scripts without blanks are split into
     characters: Chinese, Japanese, Thai, Lao, Khmer, Burmese.
     """
-    words = sum(len(text.split()) for text in texts)
-    if words < 3 * len(texts):
-        return "characters"
-    sample = "".join(text for text in texts[:_SAMPLE] if not text.isascii())
-    unspaced = len(_UNSPACED.findall(sample)) if sample else 0
-    if not unspaced:
-        return "words"
-    letters = len(_LETTER.findall("".join(texts[:_SAMPLE])))
-    return "characters" if 2 * unspaced > letters else "words"
+    choice = UnitChoice()
+    choice.add(texts)
+    return choice.unit
+
+
+class UnitChoice:
+    """The unit that `choose_unit` chooses, for texts that are added part by part."""
+
+    def __init__(self) -> None:
+        self._words = self._count = 0
+        self._first: list[str] = []
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Count the words of further texts."""
+        self._words += sum(len(text.split()) for text in texts)
+        self._count += len(texts)
+        self._first += texts[: _SAMPLE - len(self._first)]
+
+    @property
+    def unit(self) -> Unit:
+        """The unit for all texts so far."""
+        if self._words < 3 * self._count:
+            return "characters"
+        sample = "".join(text for text in self._first if not text.isascii())
+        unspaced = len(_UNSPACED.findall(sample)) if sample else 0
+        if not unspaced:
+            return "words"
+        letters = len(_LETTER.findall("".join(self._first)))
+        return "characters" if 2 * unspaced > letters else "words"
 
 
 def split_texts(texts: Sequence[str], unit: Unit) -> list[list[str]]:

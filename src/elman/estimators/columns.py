@@ -23,6 +23,7 @@ from elman.data.faults import list_names
 from elman.data.ragged import category_names, is_number_or_gap
 from elman.data.units import unit_of
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
+from elman.models.model import FIRST_TOKEN
 
 ColumnRole = Literal["steps", "channels"]
 
@@ -198,6 +199,21 @@ def refuse_text(values: Sequence[Any], name: str, where: str) -> None:
                 "in training",
                 remedy="Convert the column to numbers, with NaN where a value is missing.",
             )
+
+
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """Number tokens or categories; the numbers below are padding and the unknown token."""
+    return {name: i for i, name in enumerate(names, FIRST_TOKEN)}
+
+
+def by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
+    """Number categories by decreasing frequency; ties are in order of their names."""
+    return numbered(sorted(counts, key=lambda name: (-counts[name], name)))
+
+
+def name_columns(count: int, names: Sequence[str]) -> list[str]:
+    """Return quoted column names, or column numbers if there are not `count` names."""
+    return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))
 
 
 def _nearest(name: str, names: Iterable[Any]) -> str:

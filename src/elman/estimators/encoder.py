@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ from elman.data.ragged import (
 )
 from elman.data.text import RULE, Unit, choose_unit
 from elman.errors import DataError, ModelFileError
-from elman.estimators.columns import name_as_known
+from elman.estimators.columns import by_frequency, name_as_known, name_columns, numbered
+from elman.estimators.figures import fit_numbers
 from elman.estimators.inputs import (
     as_indexable,
     as_mixed,
@@ -31,7 +32,6 @@ from elman.estimators.inputs import (
     as_tokens,
     cut,
     fill_steps,
-    fit_numbers,
     input_kind,
     refuse_other_channels,
     take_rows,
@@ -143,13 +143,13 @@ class Encoder:
         """
         if inputs == "numbers":
             steps = as_numbers(X)
-            labels = _name_columns(steps.values.shape[1], names)
+            labels = name_columns(steps.values.shape[1], names)
             mean, spread, fill = fit_numbers(steps.values, scale, labels)
             encoder = cls("numbers", mean=mean, scale=spread, fill=fill, names=names)
         elif inputs == "mixed":
             steps = as_mixed(X)
             columns = category_columns(steps.values)
-            labels = _name_columns(steps.values.shape[1], names)
+            labels = name_columns(steps.values.shape[1], names)
             labels = [label for c, label in enumerate(labels) if c not in columns]
             numbers = extract_numbers(steps, columns).values
             mean, spread, fill = fit_numbers(numbers, scale, labels)
@@ -158,7 +158,9 @@ class Encoder:
                 mean=mean,
                 scale=spread,
                 fill=fill,
-                categories={c: _by_frequency(category_names(steps.values[:, c])) for c in columns},
+                categories={
+                    c: by_frequency(Counter(category_names(steps.values[:, c]))) for c in columns
+                },
                 names=names,
             )
         else:
@@ -166,7 +168,7 @@ class Encoder:
             if inputs == "text":
                 unit = choose_unit(X) if tokens == "auto" else tokens
             steps = as_tokens(X) if unit is None else cut(X, unit)
-            vocabulary = _numbered(sorted(set(steps.values.tolist())))
+            vocabulary = numbered(sorted(set(steps.values.tolist())))
             encoder = cls(inputs, unit=unit, vocabulary=vocabulary)
         if static is not None:
             encoder = dataclasses.replace(encoder, static=StaticEncoder.fit(static, scale))
@@ -276,7 +278,7 @@ class Encoder:
 
     def name_column(self, column: int) -> str:
         """Return the quoted name of a column of X, or its number if it has no name."""
-        return _name_columns(self.channels, self.names)[column]
+        return name_columns(self.channels, self.names)[column]
 
     def count_unknown(self, steps: Ragged) -> Counter[str]:
         """Count the tokens and categories of `steps` that are not in the vocabulary."""
@@ -351,9 +353,9 @@ class Encoder:
         place = "config.json: encoder"
         saved = read_as(_SavedEncoder, values, place)
         mean, scale, fill = restore_scaling(saved.mean, saved.scale, saved.fill, place)
-        known = map(_numbered, saved.category_names)
+        known = map(numbered, saved.category_names)
         categories = dict(zip(saved.category_columns, known, strict=False))
-        vocabulary = _numbered(saved.vocabulary)
+        vocabulary = numbered(saved.vocabulary)
         static = None if saved.static is None else StaticEncoder.from_dict(saved.static)
         numbers = (mean, scale, fill)
         encoder = cls(saved.kind, saved.unit, *numbers, vocabulary, categories, names, static)
@@ -383,18 +385,3 @@ class _SavedEncoder:
     category_columns: tuple[int, ...] = ()
     category_names: tuple[tuple[str, ...], ...] = ()
     static: dict[str, Any] | None = None
-
-
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(names, FIRST_TOKEN)}
-
-
-def _by_frequency(names: list[str]) -> dict[str, int]:
-    """Number categories by decreasing frequency; ties are in order of their names."""
-    counts = Counter(names)
-    return _numbered(sorted(counts, key=lambda name: (-counts[name], name)))
-
-
-def _name_columns(count: int, names: Sequence[str]) -> list[str]:
-    """Quoted column names, or column numbers if there are not `count` names."""
-    return list(map(repr, names)) if len(names) == count else list(map(str, range(count)))

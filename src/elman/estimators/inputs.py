@@ -31,8 +31,6 @@ from elman.estimators.conversions import (
 )
 from elman.formats import FILLS
 
-_Statistics = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
 
 def input_kind(X: Any) -> InputKind:
     """Return the kind of X: arrays are numbers, lists of lists of strings or integers are tokens, a
@@ -168,40 +166,6 @@ def refuse_other_channels(steps: Ragged, expected: int) -> None:
             f"X has {count} channels, expected {expected} as in training"
             + hint * bool((steps.lengths == expected).all())
         )
-
-
-def fit_numbers(values: NDArray[np.float64], scale: bool, labels: Sequence[str]) -> _Statistics:
-    """Return `mean`, `scale` and `fill` of an Encoder for values (N, C) with C labels."""
-    gaps = np.isnan(values).any(0)
-    mean, spread, highest = _statistics(values, labels)
-    if scale and not np.isfinite(spread).all():
-        channel = int((~np.isfinite(spread)).argmax())
-        raise DataError(
-            f"channel {labels[channel]} holds values up to {highest[channel]:.1e}, too large to "
-            "standardise",
-            remedy="Write it in another unit.",
-        )
-    # A constant channel becomes zero instead of a division by zero.
-    spread = np.where(spread > 1e-12 * highest, spread, 1.0)
-    fill = np.where(gaps, mean, np.nan)
-    return (mean, spread, fill) if scale else (np.zeros(len(mean)), np.ones(len(mean)), fill)
-
-
-def _statistics(values: NDArray[np.float64], labels: Sequence[str]) -> _Statistics:
-    """Return mean, standard deviation and largest magnitude of the observed values, each (C,).
-
-    Raises: DataError for a channel without observed values.
-    """
-    known = ~np.isnan(values)
-    if not known.any(0).all():
-        raise DataError(
-            f"channel {labels[int((~known.any(0)).argmax())]} has no value in the training split",
-            remedy="Leave the channel out, or train on sequences that have it.",
-        )
-    with np.errstate(over="ignore"):
-        if known.all():
-            return values.mean(0), values.std(0), np.abs(values).max(0)
-        return np.nanmean(values, 0), np.nanstd(values, 0), np.nanmax(np.abs(values), 0)
 
 
 def as_mixed(X: Any) -> Ragged:

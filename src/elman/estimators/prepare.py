@@ -306,7 +306,7 @@ def prepare(
         chosen=chosen,
         plan=training.resolve(held_out is not None),
         config=make_config(network, sequences.encoder, target),
-        class_weight=target.class_weights(training.class_weight, labelled.labels),
+        class_weight=target.class_weights(training.class_weight, target.count(labelled.labels)),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
     )

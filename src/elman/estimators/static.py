@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,9 @@ from elman.data.faults import list_names
 from elman.data.ragged import Fill, category_names, is_number_or_gap, to_objects
 from elman.data.units import unit_of
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError, nearest
-from elman.estimators.columns import name_as_known
+from elman.estimators.columns import by_frequency, name_as_known
 from elman.estimators.containers import frame_of
-from elman.estimators.inputs import fit_numbers
+from elman.estimators.figures import fit_numbers
 from elman.untrusted import read_as
 
 if TYPE_CHECKING:
@@ -58,26 +58,50 @@ class StaticEncoder:
 
         Raises: DataError for a feature without any value, or with too many categories.
         """
+        counts = {
+            name: Counter(column.tolist())
+            for name, column in zip(static.category_names, static.categories.T, strict=True)
+        }
+
+        def scaling(labels: list[str]) -> tuple[Floats, Floats, Floats]:
+            return fit_numbers(static.numbers, scale, labels)
+
+        return cls.of(static.number_names, scaling, counts, len(static))
+
+    @classmethod
+    def of(
+        cls,
+        numbers: tuple[str, ...],
+        scaling: Callable[[list[str]], tuple[Floats, Floats, Floats]],
+        counts: Mapping[str, Counter[str]],
+        sequences: int,
+    ) -> StaticEncoder:
+        """Return the encoder for features with these figures; raises as `fit` does.
+
+        Args:
+            numbers: names of the features that are numbers.
+            scaling: returns their `mean`, `scale` and `fill`; called with their names for messages.
+            counts: how often each category of each other feature occurs.
+            sequences: number of sequences.
+        """
         known = []
-        for name, column in zip(static.category_names, static.categories.T, strict=True):
-            counts = Counter(column.tolist())
-            if len(counts) > MOST_CATEGORIES:
+        for name, values in counts.items():
+            if len(values) > MOST_CATEGORIES:
                 raise DataError(
-                    f"static feature {name!r} has {len(counts):,} different values in "
-                    f"{len(static):,} sequences, expected at most {MOST_CATEGORIES:,} categories",
+                    f"static feature {name!r} has {len(values):,} different values in "
+                    f"{sequences:,} sequences, expected at most {MOST_CATEGORIES:,} categories",
                     remedy="Leave it out of the static features; an id may be a group instead.",
                 )
-            known.append(tuple(sorted(counts, key=lambda value: (-counts[value], value))))
-        labels = [repr(name) for name in static.number_names]
+            known.append(tuple(by_frequency(values)))
         mean, spread, fill = np.zeros(0), np.zeros(0), np.zeros(0)
-        if labels:
+        if numbers:
             try:
-                mean, spread, fill = fit_numbers(static.numbers, scale, labels)
+                mean, spread, fill = scaling([repr(name) for name in numbers])
             except DataError as error:
                 problem = error.problem.replace("channel", "static feature")
                 remedy = error.remedy.replace("channel", "feature")
                 raise DataError(problem, remedy=remedy) from None
-        return cls(static.names, mean, spread, fill, tuple(known))
+        return cls((*numbers, *counts), mean, spread, fill, tuple(known))
 
     @property
     def gaps(self) -> NDArray[np.bool_]:

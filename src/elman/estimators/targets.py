@@ -1,7 +1,6 @@
 """Targets of estimators: conversion of labels to training targets, and of outputs to predictions.
 
-Everything that depends on the task is a method here. Shapes: n sequences, m predictions (one per
-sequence, or one for each of the N steps), K outputs.
+Everything that depends on the task is a method here. n sequences, m predictions, K outputs.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from elman.data.ragged import Ragged, flatten, is_labelled
 from elman.errors import DataError, ModelFileError, SettingsError, ShapeError
+from elman.estimators.figures import Moments
 from elman.estimators.labels import (
     Labels,
     as_label_sets,
@@ -90,9 +90,8 @@ class LabelTarget(BaseTarget):
 
     def describe_outputs(self) -> str:
         """List the labels in Markdown, at most the first 20."""
-        labels = self.output_names
-        first = ", ".join(f"`{label}`" for label in labels[:20])
-        rest = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        first = ", ".join(f"`{label}`" for label in self.output_names[:20])
+        rest = f" and {self.num_outputs - 20} more" if self.num_outputs > 20 else ""
         return f"{TASKS[self.task].nouns[1].capitalize()}: {first}{rest}."
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,9 +126,8 @@ class ClassTarget(LabelTarget):
         classes = np.unique(known_labels(labels))
         if len(classes) < 2:
             fault = f"y holds one class only, {classes.tolist()[0]!r}" if len(classes) else ""
-            raise DataError(
-                fault or "y is empty", remedy="Expected at least two classes to tell apart."
-            )
+            remedy = "Expected at least two classes to tell apart."
+            raise DataError(fault or "y is empty", remedy=remedy)
         return cls(classes)
 
     def with_classes(self, classes: NDArray[Any]) -> Self:
@@ -155,10 +153,13 @@ class ClassTarget(LabelTarget):
         labels: NDArray[Any] = self.classes[predictions.argmax(1)]
         return labels
 
-    def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
-        """Return the weight of each class in the loss, (K,) or None."""
+    def count(self, labels: Labels) -> NDArray[np.int64]:
+        """Return how often each class occurs, (K,)."""
         codes = self.to_array(labels)
-        counts = np.bincount(codes[codes >= 0], minlength=self.num_outputs)
+        return np.bincount(codes[codes >= 0], minlength=self.num_outputs)
+
+    def class_weights(self, class_weight: Any, counts: NDArray[np.int64]) -> Floats | None:
+        """Return the weight of each class in the loss, (K,) or None, for the result of `count`."""
         return class_weights(class_weight, self.classes, counts)
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
@@ -224,9 +225,14 @@ class MultilabelTarget(LabelTarget):
         """Return 1 where a label's probability is above 1/2, (n, K)."""
         return (predictions > 0.5).astype(np.int64)
 
-    def class_weights(self, class_weight: Any, labels: Labels) -> Floats | None:
-        """Return the weight of positive examples of each label, (K,) or None."""
-        return label_weights(class_weight, self.classes, self.to_array(labels))
+    def count(self, labels: Labels) -> NDArray[np.int64]:
+        """Return how many sequences have each label and how many do not, (2, K)."""
+        there = self.to_array(labels)
+        return np.stack([there.sum(0), (1 - there).sum(0)])
+
+    def class_weights(self, class_weight: Any, counts: NDArray[np.int64]) -> Floats | None:
+        """Return the weight of positive examples of each label, (K,) or None; see `count`."""
+        return label_weights(class_weight, self.classes, counts)
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
         """Convert logits, (n, K), to the probability of each label."""
@@ -282,10 +288,10 @@ class NumericTarget(BaseTarget):
     @classmethod
     def from_labels(cls, labels: Labels) -> Self:
         """Make a target with K outputs for values of shape (m,) or (m, K)."""
-        shape = flatten(labels).shape
-        width = 1 if len(shape) == 1 else shape[1]
-        default = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
-        return cls(default, len(shape) == 1)
+        single = (values := flatten(labels)).ndim == 1
+        width = 1 if single else values.shape[1]
+        names = ("target",) if width == 1 else tuple(f"target {k + 1}" for k in range(width))
+        return cls(names, single)
 
     @property
     def output_names(self) -> tuple[Any, ...]:
@@ -304,14 +310,12 @@ class NumericTarget(BaseTarget):
 
     def fit_scaling(self, labels: Labels) -> Self:
         """Fit mean and standard deviation; a constant target is not scaled."""
-        numbers = (every := self.to_array(labels))[is_labelled(every)]
-        with np.errstate(over="ignore"):
-            mean, scale = numbers.mean(0), numbers.std(0)
-        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise DataError(
-                "y holds numbers too large to standardise", remedy="Write them in another unit."
-            )
-        scale = np.where(scale > 1e-12 * np.abs(numbers).max(0), scale, 1.0)
+        numbers = self.to_array(labels)
+        return self.with_scaling(Moments.of(numbers[is_labelled(numbers)]))
+
+    def with_scaling(self, moments: Moments) -> Self:
+        """Return the target scaled by the figures of its known values."""
+        mean, scale = moments.target_scaling()
         return dataclasses.replace(self, mean=mean, scale=scale)
 
     def with_names(self, names: Sequence[str]) -> Self:
@@ -342,7 +346,11 @@ class NumericTarget(BaseTarget):
         """Return predictions as (m,) if y was one-dimensional, else as (m, K)."""
         return predictions[:, 0] if self.single else predictions
 
-    def class_weights(self, class_weight: Any, labels: Labels) -> None:
+    def count(self, labels: Labels) -> NDArray[np.int64]:
+        """Return an empty array, because numbers have no classes."""
+        return np.zeros(0, dtype=np.int64)
+
+    def class_weights(self, class_weight: Any, counts: NDArray[np.int64]) -> None:
         """Return None, because numbers have no class weights."""
 
     def transform_outputs(self, outputs: Tensor) -> Tensor:
@@ -370,14 +378,14 @@ class NumericTarget(BaseTarget):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
-        names, mean, scale = list(self.names), self.mean.tolist(), self.scale.tolist()
-        return {"names": names, "single": self.single, "mean": mean, "scale": scale}
+        scaling = {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        return {"names": list(self.names), "single": self.single, **scaling}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Restore a target from `to_dict`."""
         found = read_as(_SavedNumbers, values, place := "config.json: target")
-        mean, scale = np.array(found.mean, np.float64), np.array(found.scale, np.float64)
+        mean, scale = (np.array(own, np.float64) for own in (found.mean, found.scale))
         if not (mean.shape == scale.shape == (len(found.names),) and found.names):
             raise ModelFileError(f"{place}: expected a name, mean and scale of each")
         if not (scale > 0).all():

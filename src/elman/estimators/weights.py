@@ -59,7 +59,7 @@ def class_weights(
 
 
 def label_weights(
-    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], there: NDArray[np.int64]
+    class_weight: str | Mapping[Any, float] | None, classes: NDArray[Any], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Return the loss weight of positive examples of each label, (K,), or None.
 
@@ -67,11 +67,11 @@ def label_weights(
         class_weight: `balanced`, the number of training sequences without the label divided by the
             number with it; or weights by label.
         classes: labels, (K,).
-        there: indicator matrix, (n, K).
+        counts: sequences with each label and without it in the training split, (2, K).
     """
     if isinstance(class_weight, str):
-        positive = there.sum(0)
-        return np.where(positive > 0, (len(there) - positive) / np.maximum(positive, 1), 1.0)
+        positive, negative = counts
+        return np.where(positive > 0, negative / np.maximum(positive, 1), 1.0)
     return None if class_weight is None else by_label(class_weight, classes)
 
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Examples
+from elman.data.batches import Batch
+from elman.data.encoded import Split, StoredExamples
 from elman.data.ragged import Ragged, flatten, is_target
 from elman.errors import DataError, ShapeError
 from elman.models import ModelConfig
@@ -19,12 +20,16 @@ from elman.settings import TrainingPlan
 from elman.tasks import TASKS
 
 
-def check_examples(config: ModelConfig, examples: Examples, split: str) -> None:
+def check_examples(config: ModelConfig, examples: Split, split: str) -> None:
     """Raise ShapeError or DataError if a model cannot be trained or validated on a split.
 
     Args:
+        examples: the split. Of one on disk, which was checked when it was encoded, only the first
+            sequences are checked.
         split: name of the split for the message: `training` or `validation`.
     """
+    if isinstance(examples, StoredExamples):
+        examples = next(examples.pieces(), examples.take(np.arange(0)))
     inputs, target = examples.inputs, examples.target
     if not len(inputs):
         raise DataError(f"{split}: got no sequences, expected one or more")
@@ -125,7 +130,7 @@ class Augmentation:
 
     def __init__(
         self,
-        training: Examples,
+        training: Split,
         settings: TrainingPlan,
         numbers: int,
         generator: torch.Generator | None = None,
@@ -155,7 +160,7 @@ def add_noise(
     return out
 
 
-def unknown_probabilities(examples: Examples, alpha: float, numbers: int) -> list[Tensor]:
+def unknown_probabilities(examples: Split, alpha: float, numbers: int) -> list[Tensor]:
     """Probability with which each token id or category code is replaced by the unknown token.
 
         p(token) = alpha / (alpha + count of the token in the training split)
@@ -168,11 +173,8 @@ def unknown_probabilities(examples: Examples, alpha: float, numbers: int) -> lis
     Returns: one tensor for tokens, one for each categorical column; empty if alpha is 0.
     Source: Kiperwasser & Goldberg 2016, arXiv:1603.04351, who use alpha 0.25.
     """
-    values = examples.inputs.values
-    columns = [values] if values.ndim == 1 else list(values[:, numbers:].T.astype(np.int64))
     probabilities = []
-    for codes in columns if alpha else ():
-        counts = np.bincount(codes, minlength=FIRST_TOKEN)
+    for counts in examples.code_counts(numbers) if alpha else ():
         column = alpha / (alpha + counts)
         column[:FIRST_TOKEN] = 0
         probabilities.append(torch.from_numpy(column))

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Examples, InMemory, Source, batch_by_length, make_batch
-from elman.data.ragged import flatten, is_target
+from elman.data.batches import Batch, Source, batch_by_length, make_batch
+from elman.data.encoded import Split
+from elman.data.shuffling import make_source
 from elman.errors import SettingsError
 from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
@@ -42,7 +43,7 @@ from elman.train.state import Order, TrainingState, identify
 @torch.no_grad()
 def validate(
     model: SequenceModel,
-    examples: Examples,
+    examples: Split,
     loss: Loss,
     device: torch.device,
     precision: Precision = "float32",
@@ -51,10 +52,11 @@ def validate(
     model.eval()
     metrics = RunningMetrics(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in batch_by_length(examples.inputs.lengths, INFERENCE_BATCH):
-        batch = to_device(make_batch(examples, index), device)
-        mean, outputs, target, weight = batch_loss(model, batch, loss, precision)
-        metrics.add(float(mean), outputs, target, weight)
+    for piece in examples.pieces():
+        for index in batch_by_length(piece.lengths, INFERENCE_BATCH):
+            batch = to_device(make_batch(piece, index), device)
+            mean, outputs, target, weight = batch_loss(model, batch, loss, precision)
+            metrics.add(float(mean), outputs, target, weight)
     return metrics
 
 
@@ -69,8 +71,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 def train(
     model: SequenceModel,
-    training: Examples,
-    validation: Examples | None,
+    training: Split,
+    validation: Split | None,
     settings: TrainingSettings,
     *,
     class_weight: NDArray[np.float64] | None = None,
@@ -88,7 +90,7 @@ def train(
 
     Args:
         model: the model, on the device to train on.
-        training: the training split.
+        training: the training split, in memory or on disk.
         validation: the split for early stopping and `keep='best'`; None if there is none.
         settings: values of None are replaced by the defaults of `TrainingSettings.resolve`.
         class_weight: the values for `settings.class_weight`, (K,); None if that is None.
@@ -116,7 +118,7 @@ def train(
         if split is not None:
             check_examples(model.config, split, name)
     if observed := isinstance(on_epoch, Observer):
-        on_epoch.begin(model, training, loss)
+        on_epoch.begin(model, training.sample(), loss)
         on_epoch = on_epoch.epoch
     gradients, labelled = _choose_gradients(model, training, plan, loss)
     monitored = "" if monitor is None else str(monitor)
@@ -131,7 +133,7 @@ def train(
         saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
         with saver, matrix_precision(plan.precision, model):
             augment = Augmentation(training, plan, model.config.input_size, saver.generator)
-            data = _Data(InMemory(training, plan.batch_size), augment, validation, monitor)
+            data = _Data(make_source(training, plan.batch_size), augment, validation, monitor)
             run = _Run(data, plan, loss, gradients, progress, saver)
             said = (gradients.description, gradients.determinism, labelled, monitored)
             run.progress.start("\n".join(filter(None, (*said, run.continued))))
@@ -147,13 +149,13 @@ def train(
 
 
 def _choose_gradients(
-    model: SequenceModel, training: Examples, plan: TrainingPlan, loss: Loss
+    model: SequenceModel, training: Split, plan: TrainingPlan, loss: Loss
 ) -> tuple[GradientSource, str]:
     """Return what computes the gradients, and in words how many steps are labelled."""
-    known = is_target(flatten(training.target))
-    weighted, gaps = training.weight is not None, not known.all()
-    gradients = gradient_source(model, plan, loss, weighted=weighted, gaps=bool(gaps))
-    return gradients, describe_gaps(known)
+    known, count = training.known
+    gaps = known < count
+    gradients = gradient_source(model, plan, loss, weighted=training.weighted, gaps=gaps)
+    return gradients, describe_gaps(known, count)
 
 
 class _Data(NamedTuple):
@@ -161,7 +163,7 @@ class _Data(NamedTuple):
 
     source: Source
     augment: Augmentation
-    validation: Examples | None
+    validation: Split | None
     monitor: Monitor | None
 
 

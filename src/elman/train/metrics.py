@@ -228,10 +228,9 @@ class History:
         return "test" if any(record.test_loss is not None for record in self.epochs) else None
 
 
-def describe_gaps(known: NDArray[np.bool_]) -> str:
-    """Return how many steps are not labelled, in words; empty if all are."""
-    missing = len(known) - int(known.sum())
-    return f"{missing:,} of {len(known):,} steps are not labelled" if missing else ""
+def describe_gaps(known: int, count: int) -> str:
+    """Return how many of `count` steps are not labelled, in words; empty if all are."""
+    return f"{count - known:,} of {count:,} steps are not labelled" if known < count else ""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elman.data.batches import Examples
+from elman.data.encoded import Split
 from elman.models import ModelConfig
 from elman.settings import TrainingPlan
 
@@ -38,7 +38,7 @@ class Monitor:
         epochs: number of epochs of the training.
     """
 
-    examples: Examples
+    examples: Split
     whole: int
     every: int
     epochs: int
@@ -46,8 +46,8 @@ class Monitor:
     @classmethod
     def plan(
         cls,
-        test: Examples,
-        training: Examples,
+        test: Split,
+        training: Split,
         config: ModelConfig,
         settings: TrainingPlan,
         *,
@@ -64,17 +64,17 @@ class Monitor:
             config: the network.
             every_epoch: evaluate the whole split after every epoch, whatever it costs.
         """
-        epochs, whole, trained = settings.epochs, len(test.inputs), len(training.inputs)
+        epochs, whole, trained = settings.epochs, len(test), len(training)
         if every_epoch:
             return cls(test, whole, 1, epochs)
         size = trained if settings.batch_size == "full" else settings.batch_size
         step = _multiplications(config)
         # A step back costs about two forward.
-        epoch = 3.0 * step * float(training.inputs.lengths.sum())
+        epoch = 3.0 * step * float(training.lengths.sum())
         budget = max(ALLOWED, SHARE * epochs * (epoch + OVERHEAD * math.ceil(trained / size)))
         # Each sample contains the smaller ones, because all are beginnings of one permutation.
         order = np.random.default_rng(0).permutation(whole)
-        steps = np.cumsum(test.inputs.lengths[order])
+        steps = np.cumsum(test.lengths[order])
         calls = np.ceil(np.arange(1, whole + 1) / INFERENCE_BATCH)
         costs = step * steps + OVERHEAD * calls  # of evaluating the first 1, 2, ... sequences
         count = whole
@@ -84,7 +84,7 @@ class Monitor:
         points = max(2, int(budget / costs[count - 1]))
         intervals = range(1, epochs + 1)
         every = next((k for k in intervals if len(_due(epochs, k)) <= points), epochs)
-        examples = test if count == whole else test.take(np.sort(order[:count]))
+        examples = test if count == whole else test.subset(np.sort(order[:count]))
         return cls(examples, whole, every, epochs)
 
     def is_due(self, epoch: int) -> bool:
@@ -92,7 +92,7 @@ class Monitor:
         return epoch % self.every == 0 or epoch in (1, self.epochs)
 
     def __str__(self) -> str:
-        count = len(self.examples.inputs)
+        count = len(self.examples)
         sample = "" if count == self.whole else f"a fixed sample of {count:,} of them is "
         when = "every epoch"
         if self.every > 1:

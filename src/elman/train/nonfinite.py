@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import Batch, Examples, batch_by_length, make_batch
+from elman.data.encoded import Split
 from elman.errors import NonFiniteError
 from elman.models import SequenceModel
 from elman.models.static import join
@@ -151,19 +152,25 @@ def _largest_input(batch: Batch, row: int | None) -> tuple[int, int, int] | None
 
 @torch.no_grad()
 def diverged_split(
-    where: str, model: SequenceModel, split: Examples, loss: Loss, settings: TrainingPlan
+    where: str, model: SequenceModel, split: Split, loss: Loss, settings: TrainingPlan
 ) -> NonFiniteError:
     """Like `diverged`, for a validation split; searches its first non-finite batch."""
     device = next(model.parameters()).device
     loss = dataclasses.replace(loss, label_smoothing=0.0)
-    for index in batch_by_length(split.inputs.lengths, _ROWS):
-        batch = make_batch(split, index)
+    for piece, index in _batches(split):
+        batch = make_batch(piece, index)
         static = None if batch.static is None else batch.static.to(device)
         x, target = batch.x.to(device), batch.target.to(device)
         batch = dataclasses.replace(batch, x=x, target=target, static=static)
         if not bool(torch.isfinite(batch_loss(model, batch, loss, settings.precision)[0])):
             break
-    return diverged(where, model, batch, loss, split.places_of(index), settings)
+    return diverged(where, model, batch, loss, piece.places_of(index), settings)
+
+
+def _batches(split: Split) -> Iterator[tuple[Examples, NDArray[np.int64]]]:
+    for piece in split.pieces():
+        for index in batch_by_length(piece.lengths, _ROWS):
+            yield piece, index
 
 
 def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Examples
+from elman.data.encoded import Split, StoredExamples
 from elman.data.ragged import Ragged
 from elman.errors import ModelFileError
 from elman.models import SequenceModel
@@ -331,8 +331,8 @@ def fingerprint(*arrays: Any) -> str:
 
 
 def identify(
-    training: Examples,
-    validation: Examples | None,
+    training: Split,
+    validation: Split | None,
     monitor: Monitor | None,
     plan: TrainingPlan,
     model: SequenceModel,
@@ -362,9 +362,17 @@ def identify(
     }
     for name, split in splits.items():
         if split is not None:
-            identity[name] = fingerprint(split.inputs, split.target, split.weight, split.unit)
+            identity[name] = _fingerprint_of(split)
+    if isinstance(training, StoredExamples):
+        identity["shuffle buffer"] = f"{training.buffer:,} bytes"
     if monitor is not None:
         identity["epochs between evaluations of the test split"] = str(monitor.every)
     if class_weight is not None:
         identity["class weights"] = fingerprint(class_weight)
     return identity
+
+
+def _fingerprint_of(split: Split) -> str:
+    if isinstance(split, StoredExamples):
+        return split.digest
+    return fingerprint(split.inputs, split.target, split.weight, split.unit)

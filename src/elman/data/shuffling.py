@@ -1,0 +1,182 @@
+"""Random batches of sequences that are on disk, through a buffer in memory.
+
+The sequences are divided into runs of neighbours in the file. Each epoch takes the runs in random
+order and fills the buffer with one part of them after the other; the sequences of a fill are
+shuffled and batched as a split in memory is. If all of them fit, that is the same order.
+
+Everything random of an epoch is drawn before anything is read: a training that is continued reads
+no fill but the one that it stopped in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.batches import Batch, Examples, InMemory, Source, batch_randomly, make_batch
+from elman.data.encoded import Split, StoredExamples, cut
+from elman.errors import SettingsError
+
+Ints = NDArray[np.int64]
+# Bytes of a run. Shorter ones mix a sorted file better, but each costs a seek.
+RUN_BYTES = 1 << 18
+# The buffer holds at least this many runs, so that a batch mixes as many places of the file.
+LEAST_RUNS = 64
+
+
+class Plan(NamedTuple):
+    """A batch of a fill of the buffer.
+
+    Args:
+        fill: the sequences in the buffer, in ascending order, (m,).
+        rows: places of the batch's sequences in the fill, (B,).
+    """
+
+    fill: Ints
+    rows: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch(Sequence[Plan]):
+    """Batches of an epoch; those of a fill are listed when the first of them is asked for.
+
+    Args:
+        lengths: steps of each sequence, (n,).
+        size: sequences of a batch.
+        bounds: first sequence of each run, and the number of sequences, (R + 1,).
+        runs: the runs in random order, (R,).
+        starts: number of sequences in the runs before each of `runs`, (R + 1,).
+        fills: first sequence of each fill, counted in the order of `runs`, and their number,
+            (F + 1,); multiples of `size` but for the last.
+        seed: of the order inside the fills.
+        places: the batches of the epoch that these are.
+    """
+
+    lengths: Ints
+    size: int
+    bounds: Ints
+    runs: Ints
+    starts: Ints
+    fills: Ints
+    seed: int
+    places: range
+    _listed: dict[int, list[Plan]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Plan: ...
+    @overload
+    def __getitem__(self, at: slice) -> Epoch: ...
+    def __getitem__(self, at: int | slice) -> Plan | Epoch:
+        if isinstance(at, slice):
+            return dataclasses.replace(self, places=self.places[at])
+        first = self.places[at] * self.size
+        fill = int(np.searchsorted(self.fills, first, side="right")) - 1
+        if fill not in self._listed:
+            self._listed.clear()
+            self._listed[fill] = self._list(fill)
+        return self._listed[fill][(first - int(self.fills[fill])) // self.size]
+
+    def _list(self, fill: int) -> list[Plan]:
+        """Return the batches of a fill."""
+        start, end = int(self.fills[fill]), int(self.fills[fill + 1])
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
+        last = int(np.searchsorted(self.starts, end, side="left"))
+        own = [np.arange(self.bounds[r], self.bounds[r + 1]) for r in self.runs[first:last]]
+        before = int(self.starts[first])
+        index = np.sort(np.concatenate(own)[start - before : end - before])
+        generator = np.random.default_rng((self.seed, fill))
+        batches = batch_randomly(self.lengths[index], self.size, generator)
+        return [Plan(index, rows) for rows in batches]
+
+
+class Shuffled:
+    """Source of random batches of sequences on disk; a plan is a batch of a fill of the buffer.
+
+    Args:
+        examples: the training split; its `buffer` is the memory of a fill.
+        batch_size: sequences of a batch, or "full" for all of them.
+    Raises: SettingsError if the buffer cannot hold every batch.
+    """
+
+    def __init__(self, examples: StoredExamples, batch_size: int | str) -> None:
+        count = len(examples)
+        self.examples = examples
+        self.size = count if isinstance(batch_size, str) else batch_size
+        self.batches = math.ceil(count / self.size)
+        sizes, most = examples.sizes, examples.buffer
+        largest = min(self.size, count)
+        least = int(np.partition(sizes, count - largest)[count - largest :].sum())
+        if least > most:
+            raise SettingsError(
+                f"batch_size: a batch of {largest:,} sequences may take {least:,} bytes, but the "
+                f"memory limit leaves {most:,} bytes to the buffer that batches are drawn from. "
+                "Raise --memory-limit, or use a smaller --batch-size"
+            )
+        self._everything = np.arange(count) if int(sizes.sum()) <= most else None
+        runs = cut(sizes, min(RUN_BYTES, max(1, most // LEAST_RUNS)))
+        self._bounds = np.array([first for first, _ in runs] + [count], dtype=np.int64)
+        self._bytes = np.add.reduceat(sizes, self._bounds[:-1])
+        self._fill: Ints | None = None
+        self._buffer: Examples | None = None
+
+    def epoch(self, generator: np.random.Generator) -> Sequence[Plan]:
+        """Return the batches of an epoch; each sequence is in one of them."""
+        lengths = self.examples.lengths
+        if self._everything is not None:
+            batches = batch_randomly(lengths, self.size, generator)
+            return [Plan(self._everything, rows) for rows in batches]
+        runs = generator.permutation(len(self._bytes))
+        starts = _sums(np.diff(self._bounds)[runs])
+        fills = self._divide(starts, _sums(self._bytes[runs]))
+        seed = int(generator.integers(2**63))
+        places = range(self.batches)
+        return Epoch(lengths, self.size, self._bounds, runs, starts, fills, seed, places)
+
+    def _divide(self, starts: Ints, sizes: Ints) -> Ints:
+        """Return where fills begin and the last ends, so that each fits and only the last batch
+        is smaller than the others.
+
+        Args:
+            starts, sizes: number and bytes of the sequences before each run, in order, (R + 1,).
+        """
+        fills, count = [0], int(starts[-1])
+        while fills[-1] < count:
+            first = int(np.searchsorted(starts, fills[-1], side="right")) - 1
+            fitting = sizes[first] + self.examples.buffer
+            end = int(starts[np.searchsorted(sizes, fitting, side="right") - 1])
+            end = end if end == count else end // self.size * self.size
+            fills.append(end if end > fills[-1] else min(fills[-1] + self.size, count))
+        return np.array(fills, dtype=np.int64)
+
+    def make(self, plan: Plan) -> Batch:
+        """Return a batch, padded, and fill the buffer first if it holds other sequences."""
+        if self._buffer is None or self._fill is not plan.fill:
+            self._buffer = None  # its memory is free before the next fill is read
+            self._buffer = self.examples.take(plan.fill)
+            self._fill = plan.fill
+        return make_batch(self._buffer, plan.rows)
+
+    def places(self, plan: Plan) -> Ints:
+        """Return the index in the caller's data of each sequence of a batch."""
+        return self.examples.places_of(plan.fill[plan.rows])
+
+
+def _sums(counts: Ints) -> Ints:
+    """Return the sums of the counts before each place, and of all, (n + 1,)."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def make_source(examples: Split, batch_size: int | str) -> Source:
+    """Return the source of a training split's batches, from memory or from disk."""
+    if isinstance(examples, StoredExamples):
+        return Shuffled(examples, batch_size)
+    return InMemory(examples, batch_size)
