@@ -10,6 +10,7 @@
     ├── ModelFileError  a saved model or run cannot be used        (also a ValueError)
     ├── WriteError      a file or folder could not be written      (also an OSError)
     ├── ExportError     a model cannot be exported to a format     (also a ValueError)
+    ├── RanksError      processes that train together cannot go on (also a RuntimeError)
     └── NonFiniteError  a loss or gradient is not finite           (also an ArithmeticError)
 
     DataWarning      data was read in a way that may not be meant (a UserWarning)
@@ -182,6 +183,10 @@ class WriteError(ElmanError, OSError):
 
 class ExportError(ElmanError, ValueError):
     """A model cannot be exported, or what was exported answers differently than elman does."""
+
+
+class RanksError(ElmanError, RuntimeError):
+    """Processes that train together cannot go on: one has ended, or trains on something else."""
 
 
 class NonFiniteError(ElmanError, ArithmeticError):

@@ -101,6 +101,42 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which rows of a whole batch a process computes, where several processes divide it.
+
+    Args:
+        rows: of the whole batch.
+        batch, time: sizes of the whole batch, B and T.
+        counts: False for a process without a row of its own, because the batch has fewer rows than
+            there are processes: it computes the first row and adds nothing to the result.
+    """
+
+    rows: slice
+    batch: int
+    time: int
+    counts: bool = True
+
+    @property
+    def part(self) -> tuple[slice, int, int]:
+        """What `elman.layers.random_numbers.draw_for` takes."""
+        return self.rows, self.batch, self.time
+
+    @classmethod
+    def of(cls, lengths: NDArray[np.int64], rank: int, ranks: int) -> Share:
+        """Return the rows of process `rank` of `ranks`: rank, rank + ranks, rank + 2 ranks, ...
+
+        Rows of a batch are sorted by length, so that each process has about as many steps.
+
+        Args:
+            lengths: steps of each row of the whole batch, (B,).
+        """
+        batch, time = len(lengths), int(lengths.max())
+        if rank < batch:
+            return cls(slice(rank, None, ranks), batch, time)
+        return cls(slice(0, 1), batch, time, counts=False)
+
+
+@dataclass(frozen=True)
 class Batch:
     """B padded sequences.
 
@@ -110,6 +146,7 @@ class Batch:
         target: class codes, (B,), or (B, K), or (B, T) or (B, T, K) with zeros past each row's end.
         weight: (B,) or (B, T), or None.
         static: features of whole sequences, (B, S), or None.
+        share: which rows of a whole batch these are; None for all.
     """
 
     x: Tensor
@@ -117,6 +154,7 @@ class Batch:
     target: Tensor
     weight: Tensor | None = None
     static: Tensor | None = None
+    share: Share | None = None
 
 
 def pad(ragged: Ragged) -> Tensor:
@@ -218,6 +256,10 @@ class Source(Protocol):
         """Return the batch of a plan."""
         ...
 
+    def make_share(self, plan: Any, rank: int, ranks: int) -> Batch:
+        """Return the rows of a plan that process `rank` of `ranks` computes, with their `share`."""
+        ...
+
     def places(self, plan: Any) -> NDArray[np.int64]:
         """Return the index in the caller's data of each row of the batch, (B,)."""
         ...
@@ -243,6 +285,11 @@ class InMemory:
     def make(self, plan: NDArray[np.int64]) -> Batch:
         """Return the sequences of a plan, padded."""
         return make_batch(self.examples, plan)
+
+    def make_share(self, plan: NDArray[np.int64], rank: int, ranks: int) -> Batch:
+        """Return every `ranks`-th sequence of a plan, padded to the longest of these."""
+        share = Share.of(self.examples.inputs.lengths[plan], rank, ranks)
+        return dataclasses.replace(make_batch(self.examples, plan[share.rows]), share=share)
 
     def places(self, plan: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the index in the caller's data of each sequence of a plan."""

@@ -19,7 +19,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.batches import Batch, Examples, InMemory, Source, batch_randomly, make_batch
+from elman.data.batches import Batch, Examples, InMemory, Share, Source, batch_randomly, make_batch
 from elman.data.encoded import Split, StoredExamples, cut
 from elman.errors import SettingsError
 
@@ -36,10 +36,12 @@ class Plan(NamedTuple):
     Args:
         fill: the sequences in the buffer, in ascending order, (m,).
         rows: places of the batch's sequences in the fill, (B,).
+        batches: the rows of every batch of the fill; none if the buffer holds all sequences.
     """
 
     fill: Ints
     rows: Ints
+    batches: Sequence[Ints] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class Epoch(Sequence[Plan]):
         index = np.sort(np.concatenate(own)[start - before : end - before])
         generator = np.random.default_rng((self.seed, fill))
         batches = batch_randomly(self.lengths[index], self.size, generator)
-        return [Plan(index, rows) for rows in batches]
+        return [Plan(index, rows, batches) for rows in batches]
 
 
 class Shuffled:
@@ -164,6 +166,21 @@ class Shuffled:
             self._buffer = self.examples.take(plan.fill)
             self._fill = plan.fill
         return make_batch(self._buffer, plan.rows)
+
+    def make_share(self, plan: Plan, rank: int, ranks: int) -> Batch:
+        """Return every `ranks`-th sequence of a batch; the buffer holds those of a fill alone."""
+        lengths = self.examples.lengths[plan.fill]
+        share = Share.of(lengths[plan.rows], rank, ranks)
+        own = np.arange(len(plan.fill))
+        if plan.batches:
+            shares = [b[Share.of(lengths[b], rank, ranks).rows] for b in plan.batches]
+            own = np.sort(np.concatenate(shares))
+        if self._buffer is None or self._fill is not plan.fill:
+            self._buffer = None  # its memory is free before the next fill is read
+            self._buffer = self.examples.take(plan.fill[own])
+            self._fill = plan.fill
+        rows = np.searchsorted(own, plan.rows[share.rows])
+        return dataclasses.replace(make_batch(self._buffer, rows), share=share)
 
     def places(self, plan: Plan) -> Ints:
         """Return the index in the caller's data of each sequence of a batch."""

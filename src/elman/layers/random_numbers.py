@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,6 +21,46 @@ from torch.nn import functional
 # The generator of the current thread; None means torch's global one.
 _GENERATOR: ContextVar[torch.Generator | None] = ContextVar("generator", default=None)
 _GLOBAL = threading.RLock()  # held while the global generator stands in for another one
+
+
+Part = tuple[slice, int, int]  # rows of a whole batch, and its sizes B and T
+
+# The rows of a batch that this thread computes; None means that it computes whole batches.
+_PART: ContextVar[Part | None] = ContextVar("part", default=None)
+
+
+@contextlib.contextmanager
+def draw_for(part: Part | None) -> Iterator[None]:
+    """Inside, this thread draws numbers for whole batches and keeps those of its rows.
+
+    Several processes that divide a batch then use the numbers of a process that computes all of it,
+    and their generators stay in the same state.
+    """
+    token = _PART.set(part)
+    try:
+        yield
+    finally:
+        _PART.reset(token)
+
+
+def draw_rows(
+    draw: Callable[[tuple[int, ...]], Tensor], shape: tuple[int, ...], *, steps: bool
+) -> Tensor:
+    """Return random numbers of `shape`: `draw(shape)`, or the part of a whole batch.
+
+    Args:
+        draw: returns random numbers of a shape.
+        shape: (B, T, ...) with `steps`, else (B, ...).
+    """
+    part = _PART.get()
+    if part is None:
+        return draw(shape)
+    rows, batch, time = part
+    if steps:
+        drawn = draw((batch, time, *shape[2:]))[rows, : shape[1]]
+    else:
+        drawn = draw((batch, *shape[1:]))[rows]
+    return drawn.contiguous()
 
 
 def current_generator() -> torch.Generator | None:
@@ -85,14 +125,21 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
     With the same state of the generator, the result has the bits of torch's dropout on the CPU.
     """
-    generator = None if torch.compiler.is_compiling() else _GENERATOR.get()
+    compiling = torch.compiler.is_compiling()
+    generator = None if compiling or not x.is_cpu else _GENERATOR.get()
+    whole = compiling or _PART.get() is None
     # torch's own function draws from the global generator only.
-    if generator is None or not training or not p or not x.is_cpu or not x.numel():
+    if (generator is None and whole) or not training or not p or not x.numel():
         return functional.dropout(x, p, training)
     if p == 1:
         return x * torch.zeros((), dtype=x.dtype)
-    keep = torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
-    return x * keep
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        # Like x in the order of its memory too, in which torch draws.
+        keep = torch.empty_like(x) if shape == x.shape else x.new_empty(shape)
+        return keep.bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+    return x * draw_rows(draw, tuple(x.shape), steps=x.dim() > 2)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The training loop with its losses, optimizer, metrics and progress display."""
 
 from elman.train.checkpoint import Checkpoints
+from elman.train.distributed import from_env
 from elman.train.gradients import TorchThreads
 from elman.train.loop import train
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer
@@ -12,5 +13,6 @@ __all__ = [
     "History",
     "Observer",
     "TorchThreads",
+    "from_env",
     "train",
 ]

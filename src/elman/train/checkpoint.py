@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman import _core, disk, files
-from elman.errors import ElmanError, ModelFileError, NonFiniteError, SettingsError, WriteError
+from elman.errors import (
+    ElmanError,
+    ModelFileError,
+    NonFiniteError,
+    RanksError,
+    SettingsError,
+    WriteError,
+)
 from elman.models import SequenceModel
 from elman.models.storage import strip
 from elman.settings import TrainingPlan
@@ -39,9 +43,10 @@ from elman.train.state import (
     has_shapes,
     read_checkpoint,
 )
+from elman.train.uninterrupted import Uninterrupted, random_state, set_random_state
+from elman.untrusted import read_as
 
 CHECKPOINT_EVERY = 30.0  # seconds
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
 _SHARE = 50  # a checkpoint is written after this many times what the last one took: 2 %
 _WEIGHTS, _OPTIMIZER, _RANDOM = "weights.", "optimizer.", "random."
@@ -101,54 +106,6 @@ def stored_seed(checkpoints: Checkpoints | None, own: Any) -> int | None:
             seed = read_checkpoint(path)[1].identity.get("seed", "")
             return int(seed) if re.fullmatch(r"\d{1,10}", seed) else None
     return None
-
-
-class Uninterrupted:
-    """A section of the training that signals wait for, so that no half of a step is saved."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-        self._installed = False
-        self.inside = False  # still True after an exception: the section is half done
-        self.random: dict[str, Tensor] = {}
-        self._waiting: int | None = None
-        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-
-    def install(self) -> None:
-        """Take over the handlers until `remove`; only the main thread is ever interrupted."""
-        self._installed = True
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                signal.signal(number, self._receive)
-
-    def remove(self) -> None:
-        """Give the handlers back."""
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._receive:
-                signal.signal(number, handler)
-        self._handlers.clear()
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.inside and self._waiting is None:
-            self._waiting = number
-        else:
-            self._handlers[number](number, frame)
-
-    def __enter__(self) -> None:
-        self.inside = True
-
-    def __exit__(self, kind: object, *exception: object) -> None:
-        if kind is not None or not self._installed:
-            return
-        self.random = random_state(self._generator)
-        self.inside = False
-        if self._waiting is not None:
-            number, self._waiting = self._waiting, None
-            self._handlers[number](number, None)
 
 
 class Saver:
@@ -296,7 +253,8 @@ class Saver:
     def save_broken_off(self, state: TrainingState, error: BaseException) -> None:
         """Write a checkpoint of the last complete batch after an exception."""
         # Other errors of ours say that the network was changed in a way that would have no effect.
-        saved = isinstance(error, NonFiniteError) or not isinstance(error, ElmanError)
+        ours = isinstance(error, ElmanError)
+        saved = not ours or isinstance(error, NonFiniteError | RanksError)
         if self.checkpoints is None or self.checkpoints.finish or not state.step or not saved:
             return
         if not self.uninterrupted.inside:
@@ -315,11 +273,28 @@ class Saver:
 
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint, then remove all but the last two."""
-        from safetensors.torch import save
-
         if self.checkpoints is None or self._saved == (state.step, state.epoch):
             return
         started = time.monotonic()
+        tensors, text = self._contents(state)
+        path = self.checkpoints.folder / f"{state.step:012}"
+        with files.new_folder(path, replace=True) as folder:
+            files.write_file(folder / TENSORS, tensors)
+            files.write_file(folder / STATE, text)
+            files.seal(folder)
+        self._kept = [*(kept for kept in self._kept if kept != path), path][-2:]
+        for other in find_checkpoints(self.checkpoints.folder):
+            if other not in self._kept:
+                files.remove(other)
+        now = time.monotonic()
+        share = _SHARE * (now - started) if self.checkpoints.every else 0.0
+        self._next = now + max(self.checkpoints.every, share)
+        self._saved = state.step, state.epoch
+
+    def _contents(self, state: TrainingState) -> tuple[bytes, str]:
+        """Return the contents of the two files of a checkpoint."""
+        from safetensors.torch import save
+
         tensors = {_WEIGHTS + name: t for name, t in self.model.state_dict().items()}
         memory = save_state(self.optimizer, self.plan.optimizer) if state.step else {}
         tensors |= {_OPTIMIZER + name: t for name, t in memory.items()}
@@ -332,36 +307,22 @@ class Saver:
             "machine": _machine(),
             "state": state.to_dict(),
         }
-        path = self.checkpoints.folder / f"{state.step:012}"
-        with files.new_folder(path, replace=True) as folder:
-            # Cloned: safetensors refuses tensors that share memory, as views of one tensor do.
-            own = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-            files.write_file(folder / TENSORS, save(own))
-            files.write_file(folder / STATE, json.dumps(values, indent=1))
-            files.seal(folder)
-        self._kept = [*(kept for kept in self._kept if kept != path), path][-2:]
-        for other in find_checkpoints(self.checkpoints.folder):
-            if other not in self._kept:
-                files.remove(other)
-        now = time.monotonic()
-        share = _SHARE * (now - started) if self.checkpoints.every else 0.0
-        self._next = now + max(self.checkpoints.every, share)
-        self._saved = state.step, state.epoch
+        # Cloned: safetensors refuses tensors that share memory, as views of one tensor do.
+        own = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+        return save(own), json.dumps(values, indent=1)
 
+    def pack(self, state: TrainingState) -> bytes:
+        """Return a checkpoint as bytes, for `unpack` in another process."""
+        tensors, text = self._contents(state)
+        return f"{len(tensors)}\n".encode() + tensors + text.encode()
 
-def random_state(generator: torch.Generator) -> dict[str, Tensor]:
-    """Return the states of the training's generator and of the CUDA device's, by device."""
-    states = {"cpu": generator.get_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
+    def unpack(self, data: bytes, batches: int) -> TrainingState:
+        """Continue from what `pack` returned in a process that trains the same."""
+        from safetensors.torch import load
 
-
-def set_random_state(states: Mapping[str, Tensor], generator: torch.Generator) -> None:
-    """Continue from the states that `random_state` returned."""
-    generator.set_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+        size, _, rest = data.partition(b"\n")
+        tensors, text = load(rest[: int(size)]), rest[int(size) :].decode()
+        return self._apply(tensors, read_as(Content, text, "rank 0"), "rank 0", batches)
 
 
 def find_checkpoints(folder: Path) -> list[Path]:

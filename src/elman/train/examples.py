@@ -14,6 +14,7 @@ from elman.data.batches import Batch
 from elman.data.encoded import Split, StoredExamples
 from elman.data.ragged import Ragged, flatten, is_target
 from elman.errors import DataError, ShapeError
+from elman.layers.random_numbers import draw_for, draw_rows
 from elman.models import ModelConfig
 from elman.models.model import FIRST_TOKEN, UNKNOWN
 from elman.settings import TrainingPlan
@@ -143,10 +144,11 @@ class Augmentation:
     def __call__(self, batch: Batch) -> Batch:
         """Return the augmented batch; the original is not changed."""
         x = batch.x
-        if self._probabilities:
-            x = replace_by_unknown(x, self._probabilities, self._generator)
-        if self._noise and self._measured:
-            x = add_noise(x, self._noise, self._measured, self._generator)
+        with draw_for(None if batch.share is None else batch.share.part):
+            if self._probabilities:
+                x = replace_by_unknown(x, self._probabilities, self._generator)
+            if self._noise and self._measured:
+                x = add_noise(x, self._noise, self._measured, self._generator)
         return batch if x is batch.x else dataclasses.replace(batch, x=x)
 
 
@@ -155,7 +157,8 @@ def add_noise(
 ) -> Tensor:
     """Return x, (B, T, C), with normal noise on its first columns, padding included."""
     out = x.clone()
-    noise = torch.randn(*x.shape[:2], measured, generator=generator)
+    shape = (*x.shape[:2], measured)
+    noise = draw_rows(lambda s: torch.randn(s, generator=generator), shape, steps=True)
     out[:, :, :measured].add_(noise, alpha=deviation)
     return out
 
@@ -185,13 +188,17 @@ def replace_by_unknown(
     x: Tensor, probabilities: list[Tensor], generator: torch.Generator | None = None
 ) -> Tensor:
     """Return tokens (B, T), or (B, T, C) with codes in the last columns, some made unknown."""
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, dtype=torch.float64, generator=generator)
+
     if x.dim() == 2:
-        drawn = torch.rand(x.shape, dtype=torch.float64, generator=generator)
+        drawn = draw_rows(draw, tuple(x.shape), steps=True)
         unknown = drawn < probabilities[0][x]
         return x.masked_fill(unknown, UNKNOWN)
     codes = x[:, :, -len(probabilities) :].long()
     by_code = torch.stack([column[codes[:, :, k]] for k, column in enumerate(probabilities)], -1)
     unknown = torch.zeros(x.shape, dtype=torch.bool)
-    drawn = torch.rand(by_code.shape, dtype=torch.float64, generator=generator)
+    drawn = draw_rows(draw, tuple(by_code.shape), steps=True)
     unknown[:, :, -len(probabilities) :] = drawn < by_code
     return x.masked_fill(unknown, UNKNOWN)

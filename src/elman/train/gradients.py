@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from elman import _core
 from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
-from elman.layers.random_numbers import current_generator
+from elman.layers.random_numbers import current_generator, draw_rows
 from elman.models import ModelConfig, SequenceModel
 from elman.models.native import NativeModel, ParameterGradients, mask_shapes
 from elman.ops.native import KERNEL_THREADS, USEFUL_THREADS, count_threads
 from elman.settings import Precision, TrainingPlan
 from elman.tasks import TASKS
 from elman.train.losses import Loss
+from elman.train.metrics import RunningMetrics
 from elman.train.precision import describe_determinism, network_precision
 
 _PROCESS = os.getpid()  # that imported torch; any other one was forked from it
@@ -69,6 +70,10 @@ class BatchResult(NamedTuple):
     outputs: Tensor
     target: Tensor
     weight: float
+
+    def add_to(self, metrics: RunningMetrics) -> None:
+        """Add the batch to the metrics of its epoch."""
+        metrics.add(*self)
 
 
 def select_valid(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -119,12 +124,13 @@ def decay_groups(model: nn.Module, settings: TrainingPlan) -> ParameterGroups:
 def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
     """Draw dropout's keep masks from the current generator: bool, with shapes `mask_shapes`."""
     generator = current_generator()
-    return [
-        torch.empty(shape, dtype=torch.bool, device="cpu").bernoulli_(
-            1 - config.dropout, generator=generator
-        )
-        for shape in mask_shapes(config, batch, time)
-    ]
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        mask = torch.empty(shape, dtype=torch.bool, device="cpu")
+        return mask.bernoulli_(1 - config.dropout, generator=generator)
+
+    shapes = mask_shapes(config, batch, time)
+    return [draw_rows(draw, shape, steps=len(shape) > 2) for shape in shapes]
 
 
 class _Source:
@@ -171,6 +177,14 @@ class Autograd(_Source):
         loss, outputs, target, weight = batch_loss(self.model, batch, self.loss, self._precision)
         loss.backward()  # type: ignore[no-untyped-call]
         return BatchResult(loss.item(), outputs.detach(), target, weight)
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradient of every trained parameter, zero where there is none."""
+        for parameter in (p for group in self.groups for p in group):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [p.grad for group in self.groups for p in group if p.grad is not None]
 
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
@@ -273,6 +287,11 @@ class OneCall(_Source):
                 f"{reason}: this changed while the model was being trained by native calls, which "
                 "do not see it. Change it before the training, or undo it in the same callback"
             )
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradient of all trained weights in one tensor, (N,)."""
+        return [self._flat_gradient]
 
     def clip(self, limit: float) -> float:
         """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""

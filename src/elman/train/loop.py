@@ -21,6 +21,7 @@ from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
 from elman.settings import Precision, TrainingPlan, TrainingSettings
 from elman.train.checkpoint import Checkpoints, Saver
+from elman.train.distributed import RankGradients, Ranks, RankSource, current
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
 from elman.train.losses import Loss
@@ -47,17 +48,26 @@ def validate(
     loss: Loss,
     device: torch.device,
     precision: Precision = "float32",
+    ranks: Ranks | None = None,
 ) -> RunningMetrics:
-    """Return metrics of a split without dropout or label smoothing, weighted as in training."""
+    """Return metrics of a split without dropout or label smoothing, weighted as in training.
+
+    Args:
+        ranks: processes that share the batches; all of them must call this.
+    """
     model.eval()
     metrics = RunningMetrics(unit=examples.unit)
     loss = dataclasses.replace(loss, label_smoothing=0.0)
+    number = 0  # of a batch
     for piece in examples.pieces():
         for index in batch_by_length(piece.lengths, INFERENCE_BATCH):
+            number += 1
+            if ranks is not None and number % ranks.size != ranks.rank:
+                continue
             batch = to_device(make_batch(piece, index), device)
             mean, outputs, target, weight = batch_loss(model, batch, loss, precision)
             metrics.add(float(mean), outputs, target, weight)
-    return metrics
+    return metrics if ranks is None else ranks.add_up_metrics(metrics)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -66,7 +76,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return batch
     weight = None if batch.weight is None else batch.weight.to(device)
     static = None if batch.static is None else batch.static.to(device)
-    return Batch(batch.x.to(device), batch.lengths, batch.target.to(device), weight, static)
+    x, target = batch.x.to(device), batch.target.to(device)
+    return dataclasses.replace(batch, x=x, target=target, weight=weight, static=static)
 
 
 def train(
@@ -120,12 +131,15 @@ def train(
     if observed := isinstance(on_epoch, Observer):
         on_epoch.begin(model, training.sample(), loss)
         on_epoch = on_epoch.epoch
-    gradients, labelled = _choose_gradients(model, training, plan, loss)
+    own, labelled = _choose_gradients(model, training, plan, loss)
     monitored = "" if monitor is None else str(monitor)
-    native = isinstance(gradients, OneCall)
+    native = isinstance(own, OneCall)
     identity = functools.partial(
         identify, training, validation, monitor, plan, model, class_weight, native=native
     )
+    whole = make_source(training, plan.batch_size)
+    source, gradients, ranks = _divide(whole, own, training.unit, identity)
+    checkpoints = checkpoints if ranks is None or ranks.is_first else None
     try:
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
@@ -133,8 +147,8 @@ def train(
         saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
         with saver, matrix_precision(plan.precision, model):
             augment = Augmentation(training, plan, model.config.input_size, saver.generator)
-            data = _Data(make_source(training, plan.batch_size), augment, validation, monitor)
-            run = _Run(data, plan, loss, gradients, progress, saver)
+            data = _Data(source, augment, validation, monitor)
+            run = _Run(data, plan, loss, gradients, progress, saver, ranks)
             said = (gradients.description, gradients.determinism, labelled, monitored)
             run.progress.start("\n".join(filter(None, (*said, run.continued))))
             run.train_to_end(on_epoch, repeat=not observed)
@@ -158,10 +172,24 @@ def _choose_gradients(
     return gradients, describe_gaps(known, count)
 
 
+def _divide(
+    source: Source,
+    gradients: GradientSource,
+    unit: NDArray[np.float64] | None,
+    identity: Callable[[], dict[str, str]],
+) -> tuple[Source | RankSource, GradientSource | RankGradients, Ranks | None]:
+    """Return the share of this process if several train together, and which they are."""
+    ranks = current()
+    if ranks is None:
+        return source, gradients, None
+    ranks.refuse_differences(identity())
+    return RankSource(source, ranks), RankGradients(gradients, ranks, unit), ranks
+
+
 class _Data(NamedTuple):
     """What a training trains on, is validated on and, for a curve only, tested on."""
 
-    source: Source
+    source: Source | RankSource
     augment: Augmentation
     validation: Split | None
     monitor: Monitor | None
@@ -180,9 +208,10 @@ class _Run:
         data: _Data,
         plan: TrainingPlan,
         loss: Loss,
-        gradients: GradientSource,
+        gradients: GradientSource | RankGradients,
         progress: Progress | None,
         saver: Saver,
+        ranks: Ranks | None,
     ) -> None:
         self.source, self.augment = data.source, data.augment
         self.validation, self.monitor = data.validation, data.monitor
@@ -190,9 +219,11 @@ class _Run:
         self.progress = progress or Progress()
         self.model, self.optimizer, self.saver = saver.model, saver.optimizer, saver
         self.device = next(self.model.parameters()).device
-        self.generator = saver.generator
+        self.generator, self.ranks = saver.generator, ranks
         self.batches = data.source.batches
         restored = saver.restore(self.batches)
+        if ranks is not None:
+            restored = ranks.continue_alike(saver, restored, self.batches)
         self.continued = f"continued in epoch {restored.epoch}" if restored else ""
         beginning = Order.of(np.random.default_rng(plan.seed))
         self.state = restored or TrainingState(RunningMetrics(unit=saver.unit), beginning)
@@ -215,6 +246,7 @@ class _Run:
         except BaseException as error:
             self.saver.save_broken_off(state, error)
             ends = checkpoints is None or checkpoints.on_interrupt == "stop"
+            ends &= self.ranks is None  # the others would go on
             # Without an epoch that has ended, there are no weights to keep.
             if not (isinstance(error, KeyboardInterrupt) and ends and state.records):
                 raise
@@ -226,6 +258,8 @@ class _Run:
         while not state.stopped:
             rate, norm = self.train_batches()
             self.gradients.check()
+            if self.ranks is not None:
+                self.ranks.check_alike(self.saver, state.epoch)
             validated = self.validate(state.epoch)
             tested = self.evaluate_test(state.epoch)
             record = EpochRecord(
@@ -268,6 +302,8 @@ class _Run:
                     result = self.gradients(batch)
                 norm = self.gradients.clip(self.plan.clip_norm or math.inf)
                 if not (math.isfinite(result.loss) and math.isfinite(norm)):
+                    if isinstance(self.source, RankSource):
+                        batch = to_device(self.source.whole.make(plan), self.device)
                     raise diverged(
                         f"epoch {state.epoch}, batch {state.batch + 1}: loss {result.loss}, "
                         f"gradient norm {norm}",
@@ -290,14 +326,17 @@ class _Run:
         # generators, such as hooks and cells of the user's own.
         return draw_from(generator, everything=not self.model.is_exact())
 
+    def measure(self, examples: Split) -> RunningMetrics:
+        """Return metrics of a split, as the module's `validate` does."""
+        precision, ranks = self.plan.precision, self.ranks
+        return validate(self.model, examples, self.loss, self.device, precision, ranks)
+
     def validate(self, epoch: int) -> RunningMetrics | None:
         """Return metrics of the validation split, or None if there is none."""
         if self.validation is None:
             return None
         with self.draws(self.generator):
-            metrics = validate(
-                self.model, self.validation, self.loss, self.device, self.plan.precision
-            )
+            metrics = self.measure(self.validation)
         if not math.isfinite(metrics.mean_loss):
             where = f"epoch {epoch}: validation loss {metrics.mean_loss}"
             raise diverged_split(where, self.model, self.validation, self.loss, self.plan)
@@ -310,9 +349,7 @@ class _Run:
         training = self.model.training
         # A cell of the user's own may draw random numbers, which must not change the training.
         with own_cuda_state(self.device), self.draws(self.generator.clone_state()):
-            metrics = validate(
-                self.model, self.monitor.examples, self.loss, self.device, self.plan.precision
-            )
+            metrics = self.measure(self.monitor.examples)
         self.model.train(training)
         # A sample of the split may hold no labelled step.
         return metrics if metrics.weight and math.isfinite(metrics.mean_loss) else None

@@ -24,6 +24,19 @@ _PARTS = ("outputs", "target")  # of a batch that is not counted yet
 _SUMS = ("loss", "correct", "count", "weight")  # of RunningMetrics
 
 
+def count_correct(
+    outputs: Tensor, target: Tensor, unit: NDArray[np.float64] | None
+) -> tuple[int, Tensor | None]:
+    """Return the number of correct predictions, or 0 and the sums of squared errors, (K,)."""
+    if unit is not None:
+        return 0, (outputs.double() - target.double()).square().sum(0)
+    if target.dim() > 1:
+        right = ((outputs > 0) == (target > 0.5)).all(-1)
+    else:
+        right = outputs.argmax(-1) == target
+    return int(right.sum()), None
+
+
 @dataclass
 class RunningMetrics:
     """Mean loss, and accuracy or RMSE, of the batches so far.
@@ -70,6 +83,25 @@ class RunningMetrics:
             self._pending.clear()
             self._pending_values = 0
 
+    def add_sums(self, sums: Tensor) -> None:
+        """Add sums of batches that were counted elsewhere, as `to_sums` returns them."""
+        values = sums.tolist()
+        self.loss += values[0]
+        self.weight += values[1]
+        self.count += round(values[2])
+        self.correct += round(values[3])
+        if self.unit is not None:
+            before = 0.0 if self._squares is None else self._squares
+            self._squares = before + sums[4:]
+
+    def to_sums(self) -> Tensor:
+        """Return the sums of loss, weight, count, correct and squares, (4,) or (4 + K,) float64."""
+        correct, squares = self._count()
+        sums = torch.tensor([self.loss, self.weight, self.count, correct], dtype=torch.float64)
+        if self.unit is None:
+            return sums
+        return torch.cat([sums, torch.zeros(len(self.unit)) if squares is None else squares.cpu()])
+
     def _count(self) -> tuple[int, Tensor | None]:
         """Return the correct predictions and the sums of squares, (K,), with the pending ones.
 
@@ -79,14 +111,10 @@ class RunningMetrics:
         if not self._pending:
             return self.correct, self._squares
         outputs, target = (torch.cat(part) for part in zip(*self._pending, strict=True))
-        if self.unit is not None:
-            squares = (outputs.double() - target.double()).square().sum(0)
-            return 0, squares if self._squares is None else self._squares + squares
-        if target.dim() > 1:
-            right = ((outputs > 0) == (target > 0.5)).all(-1)
-        else:
-            right = outputs.argmax(-1) == target
-        return self.correct + int(right.sum()), None
+        correct, squares = count_correct(outputs, target, self.unit)
+        if squares is not None and self._squares is not None:
+            squares = self._squares + squares
+        return self.correct + correct, squares
 
     @property
     def mean_loss(self) -> float:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from elman.errors import ModelFileError
 from elman.models import SequenceModel
 from elman.models.storage import read_sealed, strip
 from elman.settings import TrainingPlan
-from elman.train.gradients import BatchResult
 from elman.train.metrics import EpochRecord, RunningMetrics
 from elman.train.monitor import Monitor
 from elman.untrusted import read_as
@@ -77,6 +76,13 @@ class Order:
             raise ModelFileError(f"{place}: order: not the state of a random generator")
 
 
+class Result(Protocol):
+    """What a batch has given."""
+
+    def add_to(self, metrics: RunningMetrics) -> None:
+        """Add the batch to the metrics of its epoch."""
+
+
 @dataclass
 class TrainingState:
     """All that changes from batch to batch, besides the network, optimizer and random generator.
@@ -110,9 +116,9 @@ class TrainingState:
     kept_weights: dict[str, Tensor] = field(default_factory=dict)
     stopped: str = ""
 
-    def end_batch(self, result: BatchResult, norm: float) -> None:
+    def end_batch(self, result: Result, norm: float) -> None:
         """Count a batch whose step is taken."""
-        self.metrics.add(*result)
+        result.add_to(self.metrics)
         self.norms.append(norm)
         self.batch += 1
         self.step += 1
