@@ -84,6 +84,7 @@ def compared_tasks(source):
 
 # These compare the tasks of two things, whichever they are; none asks what a task is.
 COMPARE_TWO_TASKS = {
+    "data/ahead.py",
     "data/read.py",
     "estimators/storage.py",
     "runs/data_splits.py",

@@ -70,6 +70,14 @@ class DataSettings:
         Annotated[int, Ge(1)] | None,
         Help("Steps from the start of one window to the start of the next.", "as --window"),
     ] = None
+    ahead: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Help(
+            "Predict the sequence itself this many steps ahead, at every step: the channels of "
+            "numbers, those of --target, or the tokens. The network reads in one direction.",
+            "predict the label",
+        ),
+    ] = None
     format: Annotated[
         Literal["rows", "steps", "jsonl", "conll", "ts", "arrays", "folder"] | None,
         Help("Layout of the file.", "guessed"),

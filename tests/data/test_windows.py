@@ -74,7 +74,7 @@ def test_text_has_no_steps():
 @pytest.mark.parametrize("per_step", [False, True])
 def test_a_recording_is_divided_in_time(per_step):
     data = make([100], per_step)
-    first, second = divide_recording(data, 0.2, 10)
+    first, second = divide_recording(data, 0.2, 10, 10)
     # The last 20 steps, and a gap of one window before them.
     assert first.inputs.values[:, 0].tolist() == list(range(70))
     assert second.inputs.values[:, 0].tolist() == list(range(80, 100))
@@ -82,7 +82,7 @@ def test_a_recording_is_divided_in_time(per_step):
         assert second.target[0].tolist() == [f"t{i}" for i in range(80, 100)]
     cut, _ = cut_windows(second, 10, 5)
     assert cut.windows.tolist() == [[0, 80], [1, 85], [2, 90]]
-    again = divide_recording(second, 0.5, 3)[1]
+    again = divide_recording(second, 0.5, 3, 3)[1]
     assert again.windows.tolist() == [[0, 90]]
     with pytest.raises(DataError, match=r"100 steps is too short .* windows of 30 steps"):
-        divide_recording(data, 0.2, 30)
+        divide_recording(data, 0.2, 30, 30)

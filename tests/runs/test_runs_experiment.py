@@ -154,7 +154,17 @@ def test_the_config_is_complete_and_resolved(trained, files):
     assert all(re.search(rf"^(# )?{f.name} =", text, re.MULTILINE) for f in list_settings())
     unset = re.findall(r"^# (\w+) =", text, re.MULTILINE)
     reading = "values categories id time time_difference dates missing header skip_lines channels"
-    asked = {*reading.split(), "split", "group", "window", "stride", "noise", "decimal", "static"}
+    asked = {
+        *reading.split(),
+        "split",
+        "group",
+        "window",
+        "stride",
+        "ahead",
+        "noise",
+        "decimal",
+        "static",
+    }
     assert set(unset) <= asked | {"class_weight", "static_to"}, "the rest is chosen by now"
 
 

@@ -1,5 +1,6 @@
 """Labelled sequences: read them from files and describe how a file was interpreted."""
 
+from elman.data.ahead import next_steps
 from elman.data.builtin import BUILTIN_TASKS, load_task
 from elman.data.dataset import Dataset, Layout
 from elman.data.describe import describe, summary_text
@@ -17,6 +18,7 @@ __all__ = [
     "check_gaps",
     "describe",
     "load_task",
+    "next_steps",
     "read",
     "summarize",
     "summary_text",

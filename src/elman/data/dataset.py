@@ -116,6 +116,9 @@ class Layout:
         units: unit of each of `values` as its cells show it, empty text where they show none.
         guesses: what the caller did not say, so that the reader had to guess it.
         notes: remarks on the file, one sentence each.
+        ahead: distance in steps at which the sequence itself is the target; 0 for another target.
+        future: channels, or key of the text or tokens, that are predicted so; `target` is None.
+        unit: for text with `ahead`, what it is split into.
     """
 
     format: Format
@@ -152,6 +155,9 @@ class Layout:
     units: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     notes: tuple[str, ...] = ()
+    ahead: int = 0
+    future: tuple[str, ...] = ()
+    unit: Literal["characters", "words", "bytes"] | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -299,6 +305,8 @@ class Dataset:
     def target_names(self) -> tuple[str, ...]:
         """Names of the target columns in the file; empty if there are none."""
         names = self.layout.target
+        if self.layout.ahead and self.target is not None:
+            return self.layout.future
         if not names or self.target is None:
             return ()
         single = flatten(self.target).ndim == 1

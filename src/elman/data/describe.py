@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import format_count
+from elman.data.faults import format_count, list_names
 from elman.data.ragged import Ragged, flatten, is_labelled, sequences_with_gaps
 from elman.data.readers.dialect import DELIMITERS
 from elman.data.text import Unit, count_steps
@@ -237,6 +237,9 @@ def _target(dataset: Dataset) -> str:
     place = {"jsonl": "key ", "arrays": "array "}.get(layout.format, "column ")
     name = "@classLabel" if layout.format == "ts" else f"{place}{layout.target!r}"
     name = "generated" if _is_generated(dataset) else name
+    if layout.ahead:
+        of = f"{list_names(layout.future, 4)} " if layout.future else "the sequence "
+        name = f"{of}{format_count(layout.ahead, 'step')} ahead"
     task, values = TASKS[dataset.task], flatten(dataset.target)
     missing = count_unlabelled(dataset)
     gaps = f"; {missing}" if missing else ""

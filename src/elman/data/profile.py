@@ -114,7 +114,9 @@ def _tokens(dataset: Dataset, unit: Unit | None) -> dict[str, Any] | None:
 def _target(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.target is None:
         return None
-    about: dict[str, Any] = {"name": dataset.layout.target, "per_step": dataset.layout.per_step}
+    layout = dataset.layout
+    name = ",".join(layout.future) or None if layout.ahead else layout.target
+    about: dict[str, Any] = {"name": name, "per_step": layout.per_step}
     if isinstance(dataset.target, Ragged):
         about["unlabelled"] = int((~is_labelled(dataset.target.values)).sum())
     if TASKS[dataset.task].has_classes:

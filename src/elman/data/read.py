@@ -6,11 +6,13 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from elman.data.ahead import Future
+from elman.data.as_before import CASES, compare
 from elman.data.build import build_dataset
 from elman.data.dataset import Dataset, Layout
-from elman.data.faults import Faults, format_count, guard
+from elman.data.faults import Faults, guard
 from elman.data.forms import note_forms, settle_forms, tell_forms
 from elman.data.melted import spread_variables
 from elman.data.moments import DateOrder
@@ -30,6 +32,7 @@ from elman.data.schema import choose_schema
 from elman.data.series import expand_steps
 from elman.data.table import Table
 from elman.data.targets import find_doubtful_labels
+from elman.data.text import Unit
 from elman.errors import SettingsError, nearest
 from elman.formats import KINDS, PACKED, READABLE, ending_of
 from elman.tasks import TASKS, TaskName
@@ -54,7 +57,6 @@ _NAMES = {
     "arrays": "NumPy arrays",
     "folder": "a folder",
 }
-_CASES = ("ts", "arrays")  # formats that differ only in how they are written
 # Endings that do not determine the content.
 _OPEN = ("", ".txt", ".dat", ".data")
 
@@ -82,18 +84,20 @@ def read(
     static: str | Sequence[str] | None = None,
     task: TaskName | None = None,
     labelled: bool | None = None,
+    ahead: int | None = None,
+    tokens: Unit | Literal["auto"] = "auto",
 ) -> Dataset:
     """Read labelled sequences from a file, a folder of files, or a data frame.
 
     Roles that are not specified are guessed from names and content; see `layout.guesses`.
     Args:
         data: path of a CSV, TSV, JSON lines, Parquet, Feather, Arrow, `.ts`, `.arff`, `.npz` or
-            `.npy` file, with all text in UTF-8; path of a folder with one file per sequence, in
-            subfolders named after the classes; or a pandas, polars or pyarrow table, in which a
-            two-level index holds the sequence and its time.
+            `.npy` file, text in UTF-8; of a folder with a file per sequence, in subfolders named
+            after the classes; or a data frame, in which an index of two levels holds the sequence
+            and its time.
         layout: of an earlier read, to read this file alike; other arguments override it.
-        format: `rows` (one row per sequence), `steps` (one row per time step), `jsonl` (JSON lines,
-            or rows of lists), `ts`, `arrays` or `folder`.
+        format: `rows` (a row per sequence), `steps` (a row per time step), `jsonl` (JSON lines, or
+            rows of lists), `ts`, `arrays` or `folder`.
         target, text: column or key of the label, and of the text or tokens.
         values: columns of numbers, as a sequence of names or one comma-separated string; `a:b`
             means all columns from a to b. For `jsonl` one key, for `arrays` one array.
@@ -104,26 +108,25 @@ def read(
         group: column or key of the group of each sequence; constant within a sequence.
         channels: for `rows`, channels into which the values are divided; None reads their names.
         decimal: decimal mark of the numbers in a text file, `.` or `,`; None decides by the cells.
-        header, skip_lines: whether a line of a table is its header; how many lines are above it.
+        header, skip_lines: whether a line of a table is its header; lines above the table.
         dates: order of dates such as 01/02/2024, `dmy`, `mdy` or `ymd`.
-        missing: further marks of missing values, such as `ND` or -999, written like `values`.
-        static: columns or keys with one value per sequence, written like `values`; or "none".
+        missing, static: further marks of missing values, such as `ND` or -999; and columns or keys
+            with one value per sequence, or "none"; both written like `values`.
         task: task to learn: `classification`, `multilabel`, `tagging` or `regression`.
         labelled: True requires a target, None uses one if it exists, False ignores it.
+        ahead, tokens: predict the sequence itself so many steps later, of which `target` names the
+            channels; text is then split into this unit.
     Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
     """
-    named = {"values": values, "categories": categories, "static": static, "missing": missing}
-    chosen = {name: _split_names(columns) for name, columns in named.items()}
+    columns = {"values": values, "categories": categories, "static": static, "missing": missing}
+    chosen = {name: _split_names(names) for name, names in columns.items()}
     _check_settings(text, chosen["values"], chosen["categories"], format)
-    faults, kind, content, note, levels = _open_data(data, format)
-    if layout is not None and format is None:
-        _check_kind(kind, layout, faults)
-    before = layout.format if layout else None
+    future = Future.of(ahead, target, tokens, task, labelled, layout)
     options = ReadOptions(
-        target=target,
+        target=future.target,
         text=text,
-        id=id or levels[0],
-        time=time or levels[1],
+        id=id,
+        time=time,
         **chosen,
         time_difference=time_difference,
         group=group,
@@ -132,13 +135,32 @@ def read(
         header=header,
         skip_lines=skip_lines,
         dates=dates,
-        task=task,
-        labelled=labelled,
-        # Another format has other columns, to which the layout does not apply.
-        layout=layout if format in (None, before) else None,
+        task=None if future.steps else task,
+        labelled=future.read_labels,
+        ahead=future.steps > 0,
+        layout=layout,
     )
-    dataset = _read_dataset(kind, content, faults, options, format or before)
-    return _finish(dataset, layout, faults, format is None, note)
+    return _read_as(data, format, options, future)
+
+
+def _read_as(
+    data: str | os.PathLike[str] | Any, form: str | None, options: ReadOptions, future: Future
+) -> Dataset:
+    """Read data of any kind with these options; `format` and `layout` of `read` are still open."""
+    layout = options.layout
+    faults, kind, content, note, levels = _open_data(data, form)
+    if layout is not None and form is None:
+        _check_kind(kind, layout, faults)
+    before = layout.format if layout else None
+    options = dataclasses.replace(
+        options,
+        id=options.id or levels[0],
+        time=options.time or levels[1],
+        # Another format has other columns, to which the layout does not apply.
+        layout=layout if form in (None, before) else None,
+    )
+    dataset = _read_dataset(kind, content, faults, options, form or before)
+    return _finish(future.look_ahead(dataset), layout, faults, form is None, note)
 
 
 def _finish(
@@ -146,7 +168,7 @@ def _finish(
 ) -> Dataset:
     """Return a dataset with all its notes, after comparing it with an earlier layout."""
     if layout is not None:
-        _compare(dataset, layout, faults, same)
+        compare(dataset, layout, faults, same)
     notes = (note, *dataset.layout.notes, *(_find_doubts(dataset) if layout is None else ()))
     how = dataclasses.replace(dataset.layout, notes=tuple(filter(None, notes)))
     return dataclasses.replace(dataset, layout=how)
@@ -333,7 +355,7 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
 
 def _check_kind(kind: str, layout: Layout, faults: Faults) -> None:
     """Refuse a kind of file that cannot hold the format of the layout."""
-    formats = _CASES if layout.format in _CASES else (layout.format,)
+    formats = CASES if layout.format in CASES else (layout.format,)
     if any(kind in FORMATS[form] for form in formats):
         return
     raise faults.error(
@@ -359,41 +381,3 @@ _REFUSED = {
     "folder": ("group",),
     **dict.fromkeys(("frame", "arff", "conll"), _LINES),
 }
-
-
-def _compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> None:
-    """Refuse sequences with another input kind, other channels or, if `same`, another format."""
-    got = dataset.layout
-    if same and got.format != layout.format and not {got.format, layout.format} <= set(_CASES):
-        raise faults.error(
-            "format",
-            f"the layout is {got.format}, expected {layout.format} as before",
-            f"Convert the file, or read it afresh with --format {got.format}.",
-        )
-    # A network is built for one kind of input; another would fail in its first layer, with an error
-    # that shows shapes instead of column names.
-    if got.kind != layout.kind:
-        raise faults.error(
-            "as before",
-            f"the sequences are {got.kind}, expected {layout.kind} as before",
-            "Name other columns with --text or --values.",
-        )
-    if layout.kind in ("numbers", "mixed"):
-        channels, expected = _channels(got), _channels(layout)
-        if channels != expected:
-            raise faults.error(
-                "as before",
-                f"{format_count(channels, 'channel')}, expected {expected} as before",
-                "Use a file with the channels of the training file.",
-            )
-    if got.target and layout.target and got.per_step != layout.per_step:
-        words = {True: "a class at every step", False: "one class per sequence"}
-        raise faults.error(
-            "as before",
-            f"the target is {words[got.per_step]}, expected {words[layout.per_step]} as before",
-            "Name another with --target NAME.",
-        )
-
-
-def _channels(layout: Layout) -> int:
-    return max(1, len(layout.wide)) if layout.format == "rows" else len(layout.channels)

@@ -55,6 +55,8 @@ class ReadOptions:
         labelled: True requires a target, None uses one if it exists, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
         notes: assumptions of the file reader.
+        ahead: whether the target is the sequence itself some steps later, so that its columns are
+            inputs; `labelled` is then False.
     """
 
     target: str | None = None
@@ -76,6 +78,7 @@ class ReadOptions:
     labelled: bool | None = None
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+    ahead: bool = False
 
 
 def refuse_settings(options: ReadOptions, names: Sequence[str], what: str) -> None:
@@ -170,6 +173,10 @@ def choose_target(schema: Schema, table: Table, options: ReadOptions) -> list[st
         # A column that was named for another role is not a candidate.
         names = [name for name in names if name not in chosen or name == options.target]
     named = options.target or (layout.target if layout else None)
+    if options.ahead:
+        own = (named or "").split(",")
+        found = guess_target_names(names, lambda name: _repeats_as_labels(table, name))
+        return [name for name in found if name not in (named, *(part.strip() for part in own))]
     # The label column of a layout may be absent from a file that is only used for prediction.
     if named is not None:
         if found := split_target(named, names):

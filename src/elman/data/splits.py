@@ -253,16 +253,17 @@ def find_duplicates(dataset: Dataset, training: Dataset) -> NDArray[np.bool_]:
 
 
 def divide_recording(
-    dataset: Dataset, share: float, window: int, what: str = "validation"
+    dataset: Dataset, share: float, window: int, gap: int, what: str = "validation"
 ) -> tuple[Dataset, Dataset]:
-    """Divide a dataset of one sequence in time, with a gap of one window between the parts.
+    """Divide a dataset of one sequence in time, with a gap between the parts.
 
     Neighbouring steps are alike, so that windows right beside each other would make the second
     part too easy.
 
     Args:
         share: share of the steps in the second part, rounded up.
-        window: steps of the windows into which both parts will be cut.
+        window: steps of the windows, or chunks, into which both parts will be cut.
+        gap: steps between the parts, from `window`.
         what: name of the second part in messages.
     Raises: DataError if a part would be shorter than a window.
     """
@@ -270,11 +271,11 @@ def divide_recording(
     assert isinstance(inputs, Ragged) and len(inputs) == 1
     total = len(inputs.values)
     start = total - math.ceil(share * total)
-    end = start - window
+    end = start - gap
     if end < window or total - start < window:
         raise DataError(
             f"the recording of {total:,} steps is too short for a training and a {what} split of"
-            f" windows of {window:,} steps, with a gap of one window between them",
+            f" windows of {window:,} steps, with a gap of {gap:,} steps between them",
             remedy=f"Use shorter windows, a larger share for --{what}, or add recordings.",
             source=dataset.source,
         )

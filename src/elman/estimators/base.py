@@ -18,7 +18,7 @@ from elman.errors import DataError
 from elman.estimators.containers import InputContainer, check_steps, open_container
 from elman.estimators.encoder import EncodedSequences
 from elman.estimators.labels import refuse_other_lengths
-from elman.estimators.parameters import Settings, refuse_missing_device
+from elman.estimators.parameters import Settings, refuse_missing_device, settle_next_steps
 from elman.estimators.prepare import Prepared, Previous, prepare, read_split
 from elman.estimators.storage import evaluation_mode
 from elman.estimators.stream import StreamingEstimator
@@ -129,6 +129,7 @@ class SequenceEstimator(StreamingEstimator):
             y = X.target if y is None else y
             target_names, layout = target_names or X.target_names, layout or X.layout
         container, settings = self._check_before(X, y, previous, seed)
+        settings = settle_next_steps(settings, layout)
         return prepare(
             container.with_names(column_names),
             y,

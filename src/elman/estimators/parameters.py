@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from elman.data.dataset import InputKind
+from elman.data.dataset import InputKind, Layout
+from elman.data.faults import format_count
 from elman.errors import SettingsError
 from elman.estimators.weights import plain_class_weight
 from elman.setting_list import Setting, list_settings
@@ -121,6 +122,33 @@ class Settings:
     training: TrainingSettings
     data: DataSettings
     inputs: str
+
+
+def settle_next_steps(settings: Settings, layout: Layout | None) -> Settings:
+    """Return the settings for a target that is the sequence itself some steps ahead.
+
+    Args:
+        layout: of the training data; without `ahead` the settings are returned unchanged.
+    Raises: SettingsError for a network that reads in both directions, or another unit of text.
+    """
+    if layout is None or not layout.ahead:
+        return settings
+    if settings.model.bidirectional:
+        raise SettingsError(
+            f"bidirectional: the target is the sequence itself {format_count(layout.ahead, 'step')}"
+            " ahead, which a network that also reads from the end would see. Leave it out, or give "
+            "--no-bidirectional (bidirectional=False)"
+        )
+    if layout.unit and settings.data.tokens not in ("auto", layout.unit):
+        raise SettingsError(
+            f"tokens: got {settings.data.tokens!r}, but the data were read with the "
+            f"{layout.unit} as targets. Give the same unit to elman.data.read"
+        )
+    return dataclasses.replace(
+        settings,
+        model=dataclasses.replace(settings.model, bidirectional=False),
+        data=dataclasses.replace(settings.data, tokens=layout.unit or settings.data.tokens),
+    )
 
 
 def check_parameters(

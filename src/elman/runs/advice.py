@@ -313,6 +313,8 @@ def _other_cell(s: Situation) -> str:
 def _both_directions(s: Situation) -> str:
     # Predicted numbers at every step are mostly forecasts, which must not see later steps.
     model = s.settings.model
+    if s.settings.data.ahead:  # the answer is among the later steps
+        return ""
     if model.bidirectional or model.streaming or not TASKS[s.report.output].has_classes:
         return ""
     return "--bidirectional: the network reads the sequence in one direction only"

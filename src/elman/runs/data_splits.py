@@ -24,6 +24,7 @@ from elman.runs.held_out import (
     hold_out_share,
     is_recording,
     method_of,
+    without_unknown,
     without_unlabelled,
 )
 from elman.settings import READING_SETTINGS, DataSettings, TrainingSettings
@@ -141,7 +142,11 @@ def _divide(
     else:
         notes.append("validation split: none, so no early stopping; --validation")
     # Checked last: holding out can remove the last sequence of a class from training.
-    notes += check_splits(training, {"validation": validation, "test": test})
+    test, forgotten = without_unknown(test, training, "test")
+    if validation is not None:
+        validation, more = without_unknown(validation, training, "validation")
+        forgotten += more
+    notes += forgotten + check_splits(training, {"validation": validation, "test": test})
     splits = Splits(whole, training, validation, test, source, tuple(notes))
     if settings.window is None:
         return splits
@@ -150,7 +155,7 @@ def _divide(
 
 def _read_builtin(settings: DataSettings, seed: int) -> tuple[Dataset, Dataset, Dataset, list[str]]:
     """Return all data, the training and test split, and notes, for a built-in task."""
-    names = (*READING_SETTINGS, "test", "window", "time_difference", "group")
+    names = (*READING_SETTINGS, "test", "window", "ahead", "time_difference", "group")
     for name in names:
         value = getattr(settings, name)
         if value is not None and (name, value) != ("group", CONTENT):
@@ -212,16 +217,19 @@ def _read_files(
 
 
 def _read_whole(settings: DataSettings, read_file: ReadFile[D]) -> D:
-    """Read the file of the settings; with `--window`, rows of few numbers can only be steps."""
+    """Read the file of the settings; with `--window` or `--ahead`, its rows can only be steps."""
     options: dict[str, Any] = {
         name: value for name in READING_SETTINGS if (value := getattr(settings, name)) is not None
     }
     options |= {"task": settings.task, "time_difference": settings.time_difference}
     options["group"] = None if settings.group == CONTENT else settings.group
+    if settings.ahead is not None:
+        options |= {"ahead": settings.ahead, "tokens": settings.tokens}
     try:
         return read_file("data", settings.data, labelled=True, **options)
     except DataError as error:
-        if settings.window is None or settings.format or "--format steps" not in error.remedy:
+        steps = settings.window or settings.ahead
+        if not steps or settings.format or "as one recording with" not in error.remedy:
             raise
         return read_file("data", settings.data, labelled=True, **{**options, "format": "steps"})
 
@@ -284,6 +292,8 @@ def resolve_data(settings: DataSettings, layout: Layout) -> DataSettings:
     values: dict[str, Any] = {"format": layout.format, "task": layout.task}
     if layout.format != "ts":
         values |= {n: v for n in ("target", "text", "id", "time") if (v := getattr(layout, n))}
+        if layout.future:
+            values["target"] = ",".join(layout.future)
     if layout.group and not settings.group:
         values |= {"group": layout.group, "split": None}
     if settings.test is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman import __version__, files, plots
 from elman.data import Dataset, describe
+from elman.data.ahead import forget_unknown
 from elman.data.builtin import load_task
 from elman.data.splits import resampling_groups
 from elman.data.text import count_steps
@@ -73,6 +74,8 @@ def evaluate(
     if out is not None:
         check_output_folder(out, overwrite, EVALUATION)
     estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
+    dataset, note = forget_unknown(dataset, estimator.target_.output_names)
+    notes += (note,) if note else ()
     if TASKS[dataset.task].has_classes:
         check_known(dataset, set(estimator.target_.output_names))
     renamed: tuple[str, ...] = ()

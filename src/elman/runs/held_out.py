@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged, check_classes, check_gaps
+from elman.data.ahead import forget_unknown
 from elman.data.ragged import flatten, sequences_with_gaps, sequences_with_labels, to_objects
 from elman.data.splits import divide_recording, hold_out, hold_out_groups, hold_out_latest
 from elman.data.store import StoredDataset
@@ -109,6 +110,15 @@ def check_targets(dataset: AnyDataset, minimum: int) -> None:
     check_classes(Dataset(outline, target, dataset.source, dataset.layout), minimum)
 
 
+def without_unknown(split: D, training: D, name: str) -> tuple[D, list[str]]:
+    """Return a held-out split without the next tokens that training lacks, and notes on them."""
+    ahead = split.layout.ahead and TASKS[split.task].has_classes
+    if not ahead or isinstance(split, StoredDataset):
+        return split, []
+    split, note = forget_unknown(split, classes_of(training), name)
+    return split, [note] if note else []
+
+
 def check_splits(training: D, others: dict[str, D | None]) -> list[str]:
     """Refuse classes and gaps that training lacks; return notes on sequences in both splits."""
     check_targets(training, minimum=1)
@@ -172,7 +182,9 @@ def hold_out_share(
     """Return the remaining and the held-out sequences, and how they were chosen, in words."""
     if is_recording(dataset):
         return _hold_out_steps(dataset, settings, share, name)
-    labels = targets_of(dataset) if TASKS[dataset.task].single_label else None
+    # The next tokens are far too many for each to be in the training split.
+    stratified = TASKS[dataset.task].single_label and not dataset.layout.ahead
+    labels = targets_of(dataset) if stratified else None
     if labels is not None and not isinstance(labels, Ragged):
         texts: dict[str, str] = {}  # equal texts are one object, as there may be many sequences
         labels = to_objects([texts.setdefault(text, text) for text in map(str, labels)])
@@ -231,5 +243,7 @@ def _hold_out_steps(
             remedy="Leave --memory-limit out, or name a column that divides it with --id NAME.",
             source=dataset.source,
         )
-    first, second = divide_recording(dataset, share, settings.window, name)
-    return first, second, f", the last steps of the recording, after a gap of {settings.window:,}"
+    # The targets of the last steps before the gap lie as many steps later.
+    gap = max(settings.window, settings.ahead or 0)
+    first, second = divide_recording(dataset, share, settings.window, gap, name)
+    return first, second, f", the last steps of the recording, after a gap of {gap:,}"
