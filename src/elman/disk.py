@@ -41,6 +41,7 @@ _REASONS = {
     errno.ENFILE: ("too many files are open on this machine", "Close some programs"),
     errno.EBUSY: ("it is in use, or something is mounted there", ""),
     errno.ELOOP: ("its links lead in a circle", "Remove one of them"),
+    errno.ENOLCK: ("the file system has no locks", ""),
 }
 INSIDE = "elman"  # locks and temporary folders inside a folder are called .elman.*
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # e.g. some network drives

@@ -21,13 +21,14 @@ from typing import Any
 from elman import disk
 from elman.disk import append_bytes, append_line, raise_error, sync_names, write_file, writing
 from elman.errors import SettingsError, WriteError
-from elman.guards import MANIFEST, check_seal, lock, seal
+from elman.guards import MANIFEST, append_together, check_seal, lock, read_together, seal
 
 __all__ = [
     "MANIFEST",
     "WriteError",
     "append_bytes",
     "append_line",
+    "append_together",
     "check_seal",
     "exchange",
     "is_internal",
@@ -36,6 +37,7 @@ __all__ = [
     "move",
     "new_folder",
     "read_lines",
+    "read_together",
     "recover",
     "remove",
     "seal",

@@ -1,4 +1,4 @@
-"""Guards of folders: seals, which show whether a file was changed, and locks for one writer.
+"""Guards: seals, which show whether a file was changed, locks, and logs with several writers.
 
 A seal is a manifest.json with bytes and SHA-256 of every file. Import from `elman.files`.
 """
@@ -6,18 +6,20 @@ A seal is a manifest.json with bytes and SHA-256 of every file. Import from `elm
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import os
 import socket
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from elman.disk import (
     INSIDE,
+    append_line,
     beside,
     discard,
     is_alive,
@@ -30,6 +32,11 @@ from elman.disk import (
 )
 from elman.errors import ElmanError, ModelFileError, SettingsError
 from elman.untrusted import unique_keys
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -298,3 +305,55 @@ def _held(folder: str | Path, owner: dict[str, Any], path: str) -> SettingsError
         f"{folder}: {who}{where} is writing there{since}; wait for it{stale}, or name another "
         "folder with --out"
     )
+
+
+# -- logs that several processes write at the same time -----------------------------------------
+
+
+def append_together(path: str | Path, lines: Sequence[str]) -> None:
+    """Append lines to a log that other processes append to as well, and sync it.
+
+    The file itself is locked meanwhile. The system releases the lock if this process dies, and
+    the next writer removes the part of a line that it may have left.
+
+    Args:
+        path: the file; made if missing.
+        lines: text without newlines.
+    Raises: WriteError.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _wait_for_lock(descriptor)
+            for line in lines:
+                append_line(path, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_together(path: str | Path, start: int = 0) -> bytes:
+    """Return the whole lines of a log from a position on, while no other process appends to it.
+
+    Without the lock, one could read the first half of a line that a dead process left, and then
+    the second half of the line that took its place.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _wait_for_lock(descriptor, shared=True)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            content = file.read()
+    finally:
+        os.close(descriptor)
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _wait_for_lock(descriptor: int, *, shared: bool = False) -> None:
+    """Lock an open file until it is closed, for one writer or `shared` readers; wait for it.
+
+    Raises: OSError with ENOLCK if the file system has no locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)

@@ -22,7 +22,7 @@ def test_help_and_version_as_commands(elman):
 
 def test_a_word_that_is_no_command(elman, tmp_path):
     done = elman("fit", "x.csv")
-    assert done.code == 2 and "Expected one of train, evaluate, predict" in done.err
+    assert done.code == 2 and "Expected one of train, tune, evaluate, predict" in done.err
     (tmp_path / "x.csv").write_text("a")
     done = elman("x.csv")
     assert done.code == 2 and "To train on the file: elman train x.csv" in done.err

@@ -15,6 +15,7 @@ from elman.errors import ElmanError, NonFiniteError, find_nearest, nearest
 
 _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate it and plot the results.",
+    "tune": "Search for good settings by cross-validation, and train with the best ones.",
     "evaluate": "Evaluate a trained model on other labelled data.",
     "predict": "Predict sequences with a trained model.",
     "serve": "Answer requests for predictions over HTTP.",
@@ -95,6 +96,7 @@ def cli() -> None:
     \b
     elman train digits                  built-in real data
     elman train train.csv               your own: CSV, JSON lines, Parquet, arrays, ...
+    elman tune train.csv --trials 50    with settings that are searched for
     elman data train.csv                what is in the file
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv

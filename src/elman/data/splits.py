@@ -71,7 +71,7 @@ def hold_out(
     )
     # train_test_split cannot stratify by step labels or gaps, so sequences are moved afterwards.
     traits = list_traits(count, labels if isinstance(labels, Ragged) else None, gaps)
-    first, second = _keep_all(traits, first, second)
+    first, second = keep_all(traits, first, second)
     if len(second) == 0:
         raise DataError(
             f"every sequence has a label{' or gaps' if gaps is not None and gaps.any() else ''} "
@@ -96,7 +96,7 @@ def list_traits(count: int, labels: Ragged | None, gaps: NDArray[np.bool_] | Non
     return found
 
 
-def _keep_all(traits: list[Traits], first: Ints, second: Ints) -> tuple[Ints, Ints]:
+def keep_all(traits: list[Traits], first: Ints, second: Ints) -> tuple[Ints, Ints]:
     """Move sequences to the first split until it has every trait of the second."""
     # Only sequences that add a trait are moved, to stay as close as possible to the share.
     known = set[tuple[str, Any]]().union(*{traits[i] for i in first.tolist()})

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from elman.settings import SECTIONS, DataSettings, ModelSettings, ReportSettings
 from elman.validation import check_value, validate_settings
 
 Values = dict[str, dict[str, Any]]
+Check = Callable[[Mapping[str, Any]], Iterable[tuple[tuple[str, ...], str]]]
 _STATEMENT = re.compile(r"""\s*(\[|[\w"'.-]+\s*=)""")  # the beginning of one
 
 
@@ -49,9 +50,11 @@ class TomlFile:
         return f"{self.path}, line {self.lines[names]}" if names in self.lines else f"{self.path}"
 
 
-def read_toml(path: Path) -> TomlFile:
+def read_toml(path: Path, wrong_values: Check | None = None) -> TomlFile:
     """Read settings by section.
 
+    Args:
+        wrong_values: finds wrong values; None means those that are none of their settings.
     Raises: SettingsError listing every fault with file and line: syntax errors, unknown sections,
         keys in the wrong section or in none. If there is one of these, wrong values are listed too;
         otherwise `merge` lists them, because a flag may take the place of a value.
@@ -75,7 +78,8 @@ def read_toml(path: Path) -> TomlFile:
     file = TomlFile(path, content, lines)
     misplaced = [(lines.get(names, 0), fault) for names, fault in _misplaced(content)]
     if faults or misplaced:
-        wrong = [(lines.get(names, 0), fault) for names, fault in _wrong_values(content)]
+        values = (wrong_values or _wrong_values)(content)
+        wrong = [(lines.get(names, 0), fault) for names, fault in values]
         listed = sorted([*faults, *misplaced, *wrong])
         places = [f"{path}, line {line}" if line else f"{path}" for line, _ in listed]
         raise SettingsError(

@@ -1,0 +1,393 @@
+"""Searches over settings: trials in cross-validation, then one training with the best values.
+
+The test part of the data is held out first. No trial sees it; the last training is evaluated on it.
+Optuna draws the values, decides what to stop early, and keeps the trials (`elman[search]`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import shlex
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elman import __version__, files
+from elman.data import describe
+from elman.errors import ModelFileError, SettingsError
+from elman.estimators.defaults import DataStatistics, validation_share
+from elman.runs import experiment
+from elman.runs.config import RunSettings, merge, to_toml
+from elman.runs.data_splits import read_splits
+from elman.runs.folder import default_folder, unused_path, write_json
+from elman.runs.preparation import prepare, refuse_early
+from elman.runs.tuning.results import Results
+from elman.runs.tuning.space import Space, check_ranges, default_ranges, make_ranges
+from elman.runs.tuning.storage import (
+    JOURNAL,
+    LOST_AFTER,
+    import_optuna,
+    open_store,
+    without_password,
+)
+from elman.runs.tuning.trials import Objective, Trials, make_folds, work
+from elman.runs.unfinished import METRICS, fingerprints, is_unfinished
+from elman.settings import SECTIONS
+from elman.untrusted import parse_json, read_as, read_file
+
+RECORD, BEST, RUN = "tuning.json", "best.toml", "run"
+_FORMAT = 1
+_LARGEST = 2**24  # bytes of tuning.json
+_SEARCH, _TRIALS, _LEADER = "search", "trials", "leader"  # attributes of a search in its store
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search was started with: the content of tuning.json.
+
+    Args:
+        sections: what does not vary, by section and name, as given.
+        space: ranges by section and name, as in a file; empty for those that suit the data.
+        trials: how many are to be finished.
+        folds: parts of the training part, each held out once.
+        workers: processes on this machine.
+        timeout: seconds after which no trial is begun; None for no limit.
+        storage: address of a database without its password; empty for the journal file.
+        name: of the search in the database; empty for one made from the data and the settings.
+        lost_after: seconds without a sign of life after which a worker elsewhere is dead.
+        command, created, directory: the command line, when and where it was started.
+        token: a random word that tells who made the search.
+        data_sha256: SHA-256 of each data file or folder.
+        elman, torch: their versions.
+    """
+
+    sections: dict[str, Any]
+    space: dict[str, Any] = field(default_factory=dict)
+    trials: int = 50
+    folds: int = 3
+    workers: int = 1
+    timeout: float | None = None
+    storage: str = ""
+    name: str = ""
+    lost_after: float = LOST_AFTER
+    command: str = ""
+    created: str = ""
+    directory: str = ""
+    token: str = ""
+    data_sha256: dict[str, str] = field(default_factory=dict)
+    elman: str = __version__
+    torch: str = torch.__version__
+
+    @classmethod
+    def of(cls, settings: RunSettings, **values: Any) -> Search:
+        """Return a search that starts now; the values are those of the arguments."""
+        given = {
+            section: {k: v for k, v in dataclasses.asdict(part).items() if v is not None}
+            for section in SECTIONS
+            for part in [getattr(settings, section)]
+        }
+        return cls(
+            given,
+            created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            directory=str(Path.cwd()),
+            token=uuid.uuid4().hex,
+            data_sha256=fingerprints(settings),
+            **values,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Search:
+        """Read the tuning.json of a folder. Raises ModelFileError if it holds no search."""
+        path = folder / RECORD
+        if not path.is_file():
+            raise ModelFileError(
+                f"{folder}: holds no search, because there is no {RECORD}. Expected the folder "
+                "that an elman tune has made"
+            )
+        values = parse_json(read_file(path, _LARGEST), str(path))
+        if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
+            raise ModelFileError(f"{path}: damaged, expected format {_FORMAT}")
+        return read_as(cls, values, str(path))
+
+    @property
+    def settings(self) -> RunSettings:
+        """What does not vary, and what is chosen from the data."""
+        return merge(self.sections)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what a trial is: equals can work on one search together."""
+        parts: dict[str, dict[str, Any]] = {
+            name: dict(self.sections[name]) for name in ("data", "model", "training")
+        }
+        for name in ("data", "test", "validation"):
+            if parts["data"].get(name) in self.data_sha256:
+                del parts["data"][name]  # the file may have another name on another machine
+        for name in ("device", "threads"):
+            parts["training"].pop(name, None)
+        return {
+            **parts,
+            "space": self.space,
+            "folds": self.folds,
+            "contents of the data files": sorted(self.data_sha256.values()),
+            "version of elman": self.elman,
+        }
+
+    def study_name(self) -> str:
+        """Return the name of the search in its store."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return self.name or f"{Path(self.settings.data.data).stem}-{digest[:8]}"
+
+    def check(self, folder: Path) -> None:
+        """Refuse to go on with other data or versions. Raises SettingsError."""
+        now = fingerprints(self.settings)
+        changes = [
+            f"{name}: {'has changed' if name in now else 'is missing'}"
+            for name, before in self.data_sha256.items()
+            if now.get(name) != before
+        ]
+        for name, before, after in (
+            ("elman", self.elman, __version__),
+            ("torch", self.torch, torch.__version__),
+        ):
+            if before != after:
+                changes.append(f"{name} was {before}, and is {after}")
+        if changes:
+            there = "" if self.directory == str(Path.cwd()) else f" (started in {self.directory})"
+            raise SettingsError(
+                f"{folder}: the search cannot be resumed{there}, because its trials would not be "
+                "comparable:\n" + "\n".join(f"  {change}" for change in changes)
+            )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the trials need: made from the search and its data, the same in each process."""
+
+    objective: Objective
+    first: dict[str, Any]
+    summary: str
+
+    @classmethod
+    def read(cls, search: Search) -> _Work:
+        """Read the data, hold out the test part, and divide the rest into folds."""
+        settings = search.settings
+        seed = settings.training.seed
+        # Any share: the folds take the place of the validation split, and read nothing of it.
+        shared = not isinstance(settings.data.validation, str)
+        data = dataclasses.replace(settings.data, validation=0.5 if shared else None)
+        splits = read_splits(data if shared else settings.data, seed, None)
+        whole, folds, notes = make_folds(splits, settings.data, search.folds, seed)
+        _, prepared, _ = prepare(settings, whole)
+        statistics = DataStatistics.of(
+            prepared.sequences,
+            prepared.target,
+            per_step=prepared.config.per_step,
+            scaled=settings.data.scale,
+        )
+        share = settings.data.validation
+        if share is None:
+            share = validation_share(len(splits.training), settings.training)
+        ranges = make_ranges(search.space) or default_ranges(settings, statistics)
+        check_ranges(ranges, settings, statistics)
+        space = Space(ranges, settings, statistics, holds_out=bool(share))
+        lines = [
+            describe(splits.whole, prepared.encoder.unit),
+            *(note for note in splits.notes),
+            *notes,
+            f"varied: {'; '.join(map(str, ranges))}",
+        ]
+        return cls(Objective(space, folds, seed), space.first(), "\n".join(lines))
+
+
+def tune(
+    search: Search,
+    *,
+    out: Path | None = None,
+    url: str = "",
+    echo: Callable[[str], None] = print,
+    on_folder: Callable[[Path], None] = lambda folder: None,
+) -> Results:
+    """Search, train with the best values, and write a folder.
+
+    Args:
+        search: what to do; without `storage`, which is `url` without its password.
+        out: the folder; None means runs/<date>-<name>-tuning.
+        url: address of a database for the trials; empty for a journal file in the folder.
+        echo: called with each message.
+        on_folder: called with the folder once the search can be resumed.
+    Raises: ElmanError.
+    """
+    _refuse(search, url, out)
+    plan = _Work.read(search)
+    echo(plan.summary)
+    search = dataclasses.replace(search, storage=without_password(url))
+    today = datetime.date.today()
+    if out is None:
+        base = default_folder(search.settings.data.data, today)
+        out = unused_path(base.with_name(f"{base.name}-tuning"))
+    with files.lock(out):
+        with files.new_folder(out, replace=False) as new:
+            write_json(new / RECORD, {"format": _FORMAT, **dataclasses.asdict(search)})
+        on_folder(out)
+        try:
+            return _search(out, search, plan, url, echo, resumed=False)
+        except BaseException:
+            if not url and not has_progress(out):
+                files.remove(out)
+            raise
+
+
+def has_progress(folder: Path) -> bool:
+    """Whether the journal of a folder has a finished trial; quick."""
+    finished = [f'"state":{state},' for state in (1, 2, 3)]  # complete, pruned, failed
+    with suppress(OSError):
+        lines = files.read_lines(folder / JOURNAL)
+        return any('"op_code":6' in line and any(s in line for s in finished) for line in lines)
+    return False
+
+
+def resume(
+    folder: Path,
+    *,
+    trials: int | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+    url: str = "",
+    echo: Callable[[str], None] = print,
+    on_folder: Callable[[Path], None] = lambda folder: None,
+) -> Results:
+    """Continue a search: the trials that are left, or more than before, and the last training.
+
+    Args:
+        folder: of the search.
+        trials, workers, timeout: see `Search`; None means as before, but without a timeout.
+        url, echo, on_folder: as for `tune`; without a url, that of before without a password.
+    """
+    search = Search.read(folder)
+    with files.lock(folder):
+        on_folder(folder)
+        search.check(folder)
+        if trials is not None and trials < search.trials:
+            raise SettingsError(
+                f"--trials: got {trials}, but {search.trials} were asked for before. Expected at "
+                "least as many"
+            )
+        search = dataclasses.replace(
+            search,
+            trials=trials or search.trials,
+            workers=workers or search.workers,
+            timeout=timeout,
+        )
+        write_json(folder / RECORD, {"format": _FORMAT, **dataclasses.asdict(search)})
+        plan = _Work.read(search)
+        return _search(folder, search, plan, url or search.storage, echo, resumed=True)
+
+
+def _refuse(search: Search, url: str, out: Path | None) -> None:
+    """Refuse what is wrong whatever the data hold."""
+    import_optuna()
+    without_password(url)
+    settings = search.settings
+    if settings.data.validation == "test":
+        raise SettingsError(
+            "validation: got 'test', but no trial of a search may see the test part. Leave it out"
+        )
+    refuse_early(settings, None, overwrite=False)
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        again = shlex.join(["elman", "tune", "--resume", str(out)])
+        hint = f", or continue the search there: {again}" if (out / RECORD).is_file() else ""
+        raise SettingsError(f"{out}: exists already. Name another folder with --out{hint}")
+
+
+def _search(
+    folder: Path,
+    search: Search,
+    plan: _Work,
+    url: str,
+    echo: Callable[[str], None],
+    *,
+    resumed: bool,
+) -> Results:
+    """Run the trials that are left, and train with the best values."""
+    started = time.monotonic()
+    store = open_store(folder, url, search.study_name(), search.lost_after)
+    trials = Trials(store, search.study_name(), search.trials, search.settings.training.seed)
+    known = {_SEARCH: search.identity(), _LEADER: search.token, _TRIALS: search.trials}
+    stored = trials.make(plan.first, known)
+    _refuse_other(search, stored, store.place)
+    told = {trial.number for trial in trials.list() if trial.state.is_finished()}
+    echo(f"{search.trials} trials of {len(plan.objective.folds)} trainings in {store.place}")
+    if told:
+        echo(f"{len(told)} of them are finished")
+
+    def tell() -> None:
+        results = Results.of(trials, plan.objective.space, folder)
+        for line in results.lines(told):
+            echo(line)
+
+    until = None if search.timeout is None else started + search.timeout
+    work(trials, plan.objective, until=until, on_trial=tell)
+    results = Results.of(trials, plan.objective.space, folder)
+    files.write_file(folder / "trials.csv", results.to_csv())
+    best = results.best_settings()
+    echo(f"\n{results}")
+    return _train_best(
+        folder, search, results, best, echo, trains=resumed or stored[_LEADER] == search.token
+    )
+
+
+def _train_best(
+    folder: Path,
+    search: Search,
+    results: Results,
+    best: RunSettings,
+    echo: Callable[[str], None],
+    *,
+    trains: bool,
+) -> Results:
+    """Train with the best values on all of the training part, and evaluate on the test part."""
+    text, path, run = to_toml(best), folder / BEST, folder / RUN
+    same = path.is_file() and path.read_text(encoding="utf-8") == text
+    files.write_file(path, text)
+    if not trains:
+        echo(
+            "The command that started this search trains the last network. To train it here too: "
+            + shlex.join(["elman", "tune", "--resume", str(folder)])
+        )
+        return results
+    if same and (run / METRICS).is_file() and not is_unfinished(run):
+        echo(f"{run} was trained with these values")
+        return results
+    if same and is_unfinished(run):
+        done = experiment.resume(run, echo=echo)
+    else:
+        which = f"trial {results.best.number + 1}"
+        echo(f"\ntraining with the values of {which} on all of the training part")
+        command = search.command or shlex.join(["elman", "train", "--config", str(path)])
+        done = experiment.run(best, out=run, overwrite=run.exists(), command=command, echo=echo)
+    return dataclasses.replace(results, run=done)
+
+
+def _refuse_other(search: Search, stored: dict[str, Any], place: str) -> None:
+    """Refuse to work on a search of the same name with other trials. Raises SettingsError."""
+    before, now = stored[_SEARCH], json.loads(json.dumps(search.identity()))
+    changes = [
+        f"  {name}: {before.get(name)!r:.300} there, {now[name]!r:.300} here"
+        for name in now
+        if before.get(name) != now[name]
+    ]
+    if changes:
+        raise SettingsError(
+            f"{place}: is another search:\n" + "\n".join(changes) + "\nGive this one another "
+            "name with --name, or give the same data and flags"
+        )
