@@ -30,6 +30,16 @@ RUN_BYTES = 1 << 18
 LEAST_RUNS = 64
 
 
+def buffer_of(memory_limit: int) -> int:
+    """Return the bytes of a buffer for a process that may take up so many.
+
+    It depends on nothing else: a training that is continued needs the same buffer again, whatever
+    the process takes up then. An eighth, because the libraries and the network take up a share,
+    and the part of the data that is being read and encoded another.
+    """
+    return memory_limit // 8
+
+
 class Plan(NamedTuple):
     """A batch of a fill of the buffer.
 

@@ -11,6 +11,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elman.data.faults import format_count
 from elman.errors import SettingsError
 from elman.estimators.static import size_of
@@ -19,7 +22,7 @@ from elman.settings import ModelSettings, NetworkSettings, TrainingSettings
 from elman.tasks import TASKS, OutputName
 
 if TYPE_CHECKING:
-    from elman.estimators.encoder import EncodedSequences, Encoder
+    from elman.estimators.encoder import Encoder
     from elman.estimators.parameters import Settings
     from elman.estimators.targets import Target
 
@@ -80,10 +83,15 @@ class DataStatistics:
 
     @classmethod
     def of(
-        cls, sequences: EncodedSequences, target: Target, *, per_step: bool, scaled: bool
+        cls,
+        encoder: Encoder,
+        lengths: NDArray[np.int64],
+        target: Target,
+        *,
+        per_step: bool,
+        scaled: bool,
     ) -> DataStatistics:
-        """Return the statistics of encoded training sequences and their target."""
-        encoder, lengths = sequences.encoder, sequences.inputs.lengths
+        """Return the statistics of training sequences of these lengths, (n,), once encoded."""
         return cls(
             sequences=len(lengths),
             steps=float(lengths.mean()),
@@ -113,7 +121,8 @@ class DataStatistics:
 
 def choose_settings(
     settings: Settings,
-    sequences: EncodedSequences,
+    encoder: Encoder,
+    lengths: NDArray[np.int64],
     target: Target,
     per_step: bool,
     present: ModelConfig | None,
@@ -122,12 +131,13 @@ def choose_settings(
     """Fill in settings that are None: from the present network, then from training statistics.
 
     Args:
+        encoder, lengths, target: of the training sequences; `lengths` are their steps, (n,).
         present: the network that the training continues from, or None.
         passes: number of earlier passes for `partial_fit`; None for `fit`.
     Returns: see `choose`.
     """
     scaled = settings.data.scale
-    statistics = DataStatistics.of(sequences, target, per_step=per_step, scaled=scaled)
+    statistics = DataStatistics.of(encoder, lengths, target, per_step=per_step, scaled=scaled)
     network = settings.model
     if present is not None:
         network = keep_present_settings(network, present)

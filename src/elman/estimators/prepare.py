@@ -1,7 +1,7 @@
 """Preparation of training: encode X and y, split off validation data and resolve all settings.
 
-`fit` prepares and trains. A caller that needs the resolved settings before training, such as
-`elman train` for its config.toml, calls the estimator's `prepare` and then `fit_prepared`.
+`fit` prepares and trains. `elman train` needs the settings first, for its config.toml: it calls the
+estimator's `prepare` and then `fit_prepared`. `stored.py` prepares data on disk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from elman.data.batches import Examples
 from elman.data.dataset import Dataset, InputKind, Layout, Static
+from elman.data.encoded import Split
 from elman.data.ragged import Ragged, category_columns, extract_numbers, sequences_with_gaps
 from elman.data.splits import check_groups, hold_out, hold_out_groups
 from elman.errors import SettingsError
@@ -176,9 +177,9 @@ class Prepared:
 
     labelled: LabelledSequences
     sequences: EncodedSequences
-    examples: Examples
+    examples: Split
     validation_sequences: EncodedSequences | None
-    validation_examples: Examples | None
+    validation_examples: Split | None
     target: Target
     columns: Columns
     layout: Layout | None
@@ -210,11 +211,7 @@ class Prepared:
         return copy_for_training(self.continues, self.config)
 
     def make_baselines(self, model: SequenceModel, epochs: int) -> Baselines:
-        """Make the baselines, to be fitted on the training split.
-
-        Args:
-            model, epochs: the trained network; the fit may cost a small share of its training.
-        """
+        """Make the baselines, to be fitted at a small share of the cost of training `model`."""
         # A step back through time costs two forward.
         steps = 3.0 * epochs * len(self.sequences.inputs.values)
         multiplications = steps * sum(p.numel() for p in model.recurrent.parameters())
@@ -251,12 +248,11 @@ def prepare(
 
     Args:
         container: X, as returned by `open_container`.
-        targets: target types of the estimator; the first that recognises y is used.
-        per_step: whether there is a prediction at every step.
+        targets: target types; the first that recognises y is used. per_step: of the estimator.
         sample_weight, validation_data, groups: see `fit`; classes: see `partial_fit`.
         previous: results of earlier training; passes: its passes, None for `fit`.
         target_names, layout, static: see the estimator's `prepare`.
-    Raises: DataError, ShapeError or SettingsError; the message says what was expected.
+    Raises: DataError, ShapeError or SettingsError.
     """
     # Check before any split, so that messages give the index of a sequence in the caller's X.
     kind = settings.inputs if previous is None else previous.encoder.kind
@@ -265,7 +261,7 @@ def prepare(
     trained, before = (previous.encoder, previous.target) if previous else (None, None)
     y = open_one_hot(y, targets, before, per_step=per_step)
     features = find_static(container.static, static, len(X), trained)
-    labelled = _label(X, y, targets, per_step, sample_weight, groups, features)
+    labelled = label_sequences(X, y, targets, per_step, sample_weight, groups, features)
     if len(used := find_labelled(labelled.labels)) < len(labelled):
         labelled = labelled.take(used)
     target = _choose_target(labelled.labels, targets, previous, classes)
@@ -279,18 +275,19 @@ def prepare(
         # Fit after the split, so that nothing is learnt from the validation data.
         target = target.fit_scaling(labelled.labels).with_names(target_names)
     sequences = _encode_training(labelled, kind, settings, previous, columns.channel_names)
+    encoder = sequences.encoder
     if validation_data is not None:
-        held_out = read_split(
-            validation_data, columns, targets, per_step, sequences.encoder, target
-        )
+        held_out = read_split(validation_data, columns, targets, per_step, encoder, target)
     if previous is None:
-        columns = columns.with_categories(sequences.encoder.categories, sequences.encoder.channels)
+        columns = columns.with_categories(encoder.categories, encoder.channels)
     examples = labelled.to_examples(sequences, target)
     net = None if previous is None else previous.model.config
-    network, training, chosen = choose_settings(settings, sequences, target, per_step, net, passes)
+    network, training, chosen = choose_settings(
+        settings, encoder, examples.lengths, target, per_step, net, passes
+    )
     validation = validation_examples = None
     if held_out is not None:
-        validation = sequences.encoder.encode_sequences(held_out.X, static=held_out.static)
+        validation = encoder.encode_sequences(held_out.X, static=held_out.static)
         validation_examples = held_out.to_examples(validation, target)
     return Prepared(
         labelled=labelled,
@@ -305,7 +302,7 @@ def prepare(
         training=training,
         chosen=chosen,
         plan=training.resolve(held_out is not None),
-        config=make_config(network, sequences.encoder, target),
+        config=make_config(network, encoder, target),
         class_weight=target.class_weights(training.class_weight, target.count(labelled.labels)),
         continues=None if previous is None else previous.model,
         one_pass=passes is not None,
@@ -332,7 +329,7 @@ def read_split(
         y = X.target
     y = open_one_hot(y, targets, target, per_step=per_step)
     features = find_static(container.static, static, len(container.sequences), encoder)
-    return _label(container.sequences, y, targets, per_step, weights, static=features)
+    return label_sequences(container.sequences, y, targets, per_step, weights, static=features)
 
 
 def _encode_training(
@@ -356,7 +353,7 @@ def _encode_training(
     )
 
 
-def _label(
+def label_sequences(
     X: Any,
     y: Any,
     targets: _Targets,

@@ -354,7 +354,8 @@ def describe_divergence(prepared: Prepared, history: History) -> str:
     Returns: what happened and what to try, in words; empty if the training did not diverge.
     """
     # A network that answers 0 everywhere: equal probabilities, or the mean of the values.
-    codes, weight = flatten(prepared.examples.target), prepared.examples.weight
+    examples = prepared.examples.sample()
+    codes, weight = flatten(examples.target), examples.weight
     known = is_target(codes)
     target = torch.from_numpy(codes[known])
     by_class = None if prepared.class_weight is None else torch.as_tensor(prepared.class_weight)

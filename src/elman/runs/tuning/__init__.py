@@ -189,7 +189,8 @@ class _Work:
         whole, folds, notes = make_folds(splits, settings.data, search.folds, seed)
         _, prepared, _ = prepare(settings, whole)
         statistics = DataStatistics.of(
-            prepared.sequences,
+            prepared.encoder,
+            prepared.examples.lengths,
             prepared.target,
             per_step=prepared.config.per_step,
             scaled=settings.data.scale,
