@@ -164,14 +164,24 @@ def pad(ragged: Ragged) -> Tensor:
     return torch.from_numpy(ragged.to_padded())
 
 
-def make_batch(examples: Examples, index: NDArray[np.int64]) -> Batch:
-    """Pad the sequences at `index`, (B,), into one batch."""
-    inputs = examples.inputs.take(index)
+def make_batch(
+    examples: Examples, index: NDArray[np.int64], steps: tuple[int, int] | None = None
+) -> Batch:
+    """Pad the sequences at `index`, (B,), or some steps of them, into one batch.
+
+    Args:
+        steps: the first step and the one after the last; a shorter sequence ends where it ends.
+            None for whole sequences.
+    """
+    inputs = (
+        examples.inputs.take(index) if steps is None else examples.inputs.between(index, *steps)
+    )
+    weight = examples.weight
     return Batch(
         x=pad(inputs),
         lengths=torch.from_numpy(inputs.lengths),
-        target=_side_by_side(examples.target, index),
-        weight=None if examples.weight is None else _side_by_side(examples.weight, index),
+        target=_side_by_side(examples.target, index, steps),
+        weight=None if weight is None else _side_by_side(weight, index, steps),
         static=static_of(inputs),
     )
 
@@ -185,9 +195,11 @@ def _at(values: Any, index: NDArray[np.int64]) -> Any:
     return values.take(index) if isinstance(values, Ragged) else values[index]
 
 
-def _side_by_side(values: NDArray[Any] | Ragged, index: NDArray[np.int64]) -> Tensor:
+def _side_by_side(
+    values: NDArray[Any] | Ragged, index: NDArray[np.int64], steps: tuple[int, int] | None
+) -> Tensor:
     if isinstance(values, Ragged):
-        return pad(values.take(index))
+        return pad(values.take(index) if steps is None else values.between(index, *steps))
     return torch.from_numpy(values[index])
 
 
@@ -217,7 +229,10 @@ def batch_randomly(
 
 
 def batch_by_length(
-    lengths: NDArray[np.int64], batch_size: int, most_steps: int = MOST_STEPS
+    lengths: NDArray[np.int64],
+    batch_size: int,
+    most_steps: int = MOST_STEPS,
+    long_rows: int = 1,
 ) -> Iterator[NDArray[np.int64]]:
     """Split all sequences into batches from short to long, deterministically; for inference.
 
@@ -226,13 +241,19 @@ def batch_by_length(
         batch_size: largest number of sequences in a batch.
         most_steps: largest number of steps in a batch, padding included, to bound its memory; a
             longer sequence is a batch of its own.
+        long_rows: number of such longer sequences in a batch, if they are read in parts.
     Returns: indices into `lengths`, one array per batch; each sequence exactly once.
     """
     order = np.argsort(lengths, kind="stable")
     for i in range(0, len(order), batch_size):
         block = order[i : i + batch_size]  # the last is the longest
-        rows = max(1, most_steps // max(1, int(lengths[block[-1]])))
+        short = len(block)
+        if long_rows > 1:
+            short = int(np.searchsorted(lengths[block], most_steps, side="right"))
+        block, long = block[:short], block[short:]
+        rows = max(1, most_steps // max(1, int(lengths[block].max(initial=1))))
         yield from (block[k : k + rows] for k in range(0, len(block), rows))
+        yield from (long[k : k + long_rows] for k in range(0, len(long), long_rows))
 
 
 class Source(Protocol):

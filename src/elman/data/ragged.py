@@ -99,6 +99,15 @@ class Ragged:
         padded = None if self.padded is None else self.padded[index]
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static, padded)
 
+    def between(self, index: NDArray[np.int64], start: int, stop: int) -> Ragged:
+        """Return the steps from `start` to `stop`, or the end, of the sequences at `index`."""
+        lengths = np.clip(self.lengths[index], start, stop) - start
+        offsets = np.zeros(len(index) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        shift = np.repeat(self.offsets[:-1][index] + start - offsets[:-1], lengths)
+        static = None if self.static is None else self.static[index]
+        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
+
     def cut(self, other: Ragged, labels: Ragged | None = None) -> Ragged:
         """Return `other`, labels or weights per step, without what is beyond the ends of this one.
 

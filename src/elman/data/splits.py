@@ -329,7 +329,10 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     # index array for all windows is faster than a slice for each.
     shift = np.repeat(inputs.offsets[:-1][owners] + first - offsets[:-1], taken)
     places = np.arange(offsets[-1]) + shift
-    cut = dataset.take(owners)
+    # Without the steps, of which every window would get those of its whole sequence first.
+    empty = Ragged(inputs.values[:0], np.zeros(len(inputs) + 1, dtype=np.int64))
+    short_target = empty if isinstance(target, Ragged) else target
+    cut = dataclasses.replace(dataset, inputs=empty, target=short_target).take(owners)
     cut = dataclasses.replace(
         cut,
         inputs=Ragged(inputs.values[places], offsets),
@@ -337,7 +340,9 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         windows=np.column_stack([numbers, base + first]),
     )
     # Windows overlap if the stride is shorter than the window, so count each step once.
-    dropped = len(inputs.values) - len(np.unique(places))
+    used = np.zeros(len(inputs.values), dtype=bool)
+    used[places] = True
+    dropped = len(used) - int(used.sum())
     short = int((lengths < window).sum())
     parts = [
         f"{format_count(len(inputs), 'sequence')}{what} became {format_count(len(cut), 'window')}"

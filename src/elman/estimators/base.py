@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import batch_by_length, pad, static_of
+from elman.data.batches import pad, static_of
 from elman.data.dataset import Dataset, Layout
 from elman.errors import DataError
 from elman.estimators.containers import InputContainer, check_steps, open_container
@@ -26,6 +26,8 @@ from elman.evaluate import Check, check_invariance
 from elman.evaluate.features import one_hot_categories
 from elman.layers.random_numbers import own_cuda_state
 from elman.models import SequenceModel
+from elman.models.carry import Carry
+from elman.models.parts import spans
 from elman.train import Checkpoints, EpochCallback, History, TorchThreads, train
 from elman.train.checkpoint import CHECKPOINT_EVERY, make_checkpoints, stored_seed
 from elman.train.monitor import Monitor
@@ -293,25 +295,31 @@ class SequenceEstimator(StreamingEstimator):
         inputs = encoded.inputs
         count = len(inputs.values) if self.per_step else len(inputs)
         out = np.empty((count, self.target_.num_outputs))
-        places = inputs.with_values(np.arange(len(inputs.values)))
         with torch.no_grad(), TorchThreads(self.threads), evaluation_mode(self.model_):
-            for index in batch_by_length(inputs.lengths, _BATCH):
-                batch = inputs.take(index)
+            for span in spans(self.model_, inputs.lengths, _BATCH):
+                batch = inputs.between(span.index, span.start, span.stop)
                 lengths = torch.from_numpy(batch.lengths)
                 static = () if batch.static is None else (torch.from_numpy(batch.static),)
-                outputs = self._predict_batch(pad(batch), lengths, *static).numpy()
+                outputs = self._predict_batch(pad(batch), lengths, *static, carry=span.carry)
                 if self.per_step:
                     mask = np.arange(outputs.shape[1]) < batch.lengths[:, None]  # (B, T)
-                    out[places.take(index).values] = outputs[mask]
+                    starts = inputs.offsets[span.index] + span.start - batch.offsets[:-1]
+                    places = np.arange(len(batch.values)) + np.repeat(starts, batch.lengths)
+                    out[places] = outputs.numpy()[mask]
                 else:
-                    out[index] = outputs
+                    out[span.index] = outputs.numpy()
         return self.target_.to_output_units(out)
 
-    def _predict_batch(self, x: Tensor, lengths: Tensor, *static: Tensor) -> Tensor:
+    def _predict_batch(
+        self, x: Tensor, lengths: Tensor, *static: Tensor, carry: Carry | None = None
+    ) -> Tensor:
         """Predict a padded batch, given lengths and features: (B, K) or (B, T, K), float64."""
         weight = next(self.model_.parameters(), x)  # of model_.double(), for example
         x, *rest = [t.to(weight.dtype) if t.is_floating_point() else t for t in (x, *static)]
-        return self.target_.transform_outputs(self.model_(x, lengths, *rest))
+        if carry is None:  # a model with a forward pass of its own may not know of it
+            return self.target_.transform_outputs(self.model_(x, lengths, *rest))
+        logits = self.model_(x, lengths, rest[0] if rest else None, carry)
+        return self.target_.transform_outputs(logits)
 
     def predict(self, X: Any, static: Any = None) -> Any:
         """Predict each sequence, or each step.

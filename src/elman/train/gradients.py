@@ -19,6 +19,7 @@ from elman.data.batches import Batch
 from elman.errors import ElmanError, SettingsError
 from elman.layers.random_numbers import current_generator, draw_rows
 from elman.models import ModelConfig, SequenceModel
+from elman.models.carry import Carry
 from elman.models.native import NativeModel, ParameterGradients, mask_shapes
 from elman.ops.native import KERNEL_THREADS, USEFUL_THREADS, count_threads
 from elman.settings import Precision, TrainingPlan
@@ -92,16 +93,26 @@ def labelled_steps(target: Tensor) -> Tensor:
 
 
 def batch_loss(
-    model: SequenceModel, batch: Batch, loss: Loss, precision: Precision = "float32"
+    model: SequenceModel,
+    batch: Batch,
+    loss: Loss,
+    precision: Precision = "float32",
+    carry: Carry | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """Return the fields of `BatchResult`, with the loss as a tensor of the autograd graph.
 
     Padding and steps that are not labelled are excluded. Whatever the precision of the network, the
     loss is computed in the precision of its weights.
+
+    Args:
+        carry: the states before a batch of chunks, replaced by those after it.
     """
-    static = () if batch.static is None else (batch.static,)
+    more = () if batch.static is None else (batch.static,)
     with network_precision(precision, batch.x.device):
-        outputs = model(batch.x, batch.lengths, *static)
+        if carry is None:  # a model with a forward pass of its own may not know of it
+            outputs = model(batch.x, batch.lengths, *more)
+        else:
+            outputs = model(batch.x, batch.lengths, batch.static, carry)
     if precision == "bfloat16":
         outputs = outputs.float()
     outputs, target, weight = select_valid(outputs, batch)

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Source, batch_by_length, make_batch
+from elman.data.batches import Batch, Source, make_batch
 from elman.data.encoded import Split
 from elman.data.shuffling import make_source
 from elman.errors import SettingsError
 from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
+from elman.models.parts import spans
 from elman.settings import Precision, TrainingPlan, TrainingSettings
 from elman.train.checkpoint import Checkpoints, Saver
 from elman.train.distributed import RankGradients, Ranks, RankSource, current
@@ -60,13 +61,15 @@ def validate(
     loss = dataclasses.replace(loss, label_smoothing=0.0)
     number = 0  # of a batch
     for piece in examples.pieces():
-        for index in batch_by_length(piece.lengths, INFERENCE_BATCH):
-            number += 1
+        for span in spans(model, piece.lengths, INFERENCE_BATCH, ("every",)):
+            number += span.is_first
             if ranks is not None and number % ranks.size != ranks.rank:
                 continue
-            batch = to_device(make_batch(piece, index), device)
-            mean, outputs, target, weight = batch_loss(model, batch, loss, precision)
-            metrics.add(float(mean), outputs, target, weight)
+            steps = None if span.carry is None else (span.start, span.stop)
+            batch = to_device(make_batch(piece, span.index, steps), device)
+            mean, outputs, target, weight = batch_loss(model, batch, loss, precision, span.carry)
+            if weight or steps is None:  # no step of a part may be labelled
+                metrics.add(float(mean), outputs, target, weight)
     return metrics if ranks is None else ranks.add_up_metrics(metrics)
 
 
