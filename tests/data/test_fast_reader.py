@@ -74,7 +74,7 @@ def test_the_fast_reader_agrees_with_the_careful_one(text: str, block: int, most
         if found is None:
             return
         assert max(map(len, text.split("\n"))) <= LARGEST_CELL
-        cells, lines = csv._read_carefully(text, dialect, faults, 0)
+        cells, lines = csv._read_carefully(file, dialect, faults, 0, True)
         assert faults.total == int(found.broken is not None)
         if found.broken:
             again = Faults("a.csv")

@@ -124,11 +124,17 @@ class Future:
         """Whether labels of a file are read, as `labelled` of `ReadOptions`."""
         return False if self.steps else self.labelled
 
-    def look_ahead(self, dataset: Dataset) -> Dataset:
-        """Return `look_ahead` of a dataset without a target, and refuse another task."""
+    def look_ahead(self, dataset: Dataset, whole: bool = True) -> Dataset:
+        """Return `look_ahead` of a dataset without a target, and refuse another task.
+
+        Args:
+            whole: whether these are all sequences; others may have a target if none of these has.
+        """
         if not self.steps:
             return dataset
-        found = look_ahead(dataset, self.steps, self.target, self.unit, labelled=self.labelled)
+        found = look_ahead(
+            dataset, self.steps, self.target, self.unit, labelled=self.labelled, whole=whole
+        )
         if self.task not in (None, found.layout.task):
             raise SettingsError(
                 f"task: got {self.task!r}, but with ahead the sequences themselves are predicted, "
@@ -145,6 +151,7 @@ def look_ahead(
     unit: Unit | Literal["auto"] = "auto",
     *,
     labelled: bool | None = True,
+    whole: bool = True,
 ) -> Dataset:
     """Return the dataset with its own steps, `steps` steps later, as the target.
 
@@ -155,6 +162,8 @@ def look_ahead(
         unit: what text is split into; `auto` chooses it as a training does.
         labelled: True requires a target, None builds one if a sequence is long enough, False builds
             none. The layout says in any case what is predicted.
+        whole: whether these are all sequences; else those of a file that is read in pieces, where
+            every piece has a target.
     Raises: DataError if a name is not that of a channel, if numbers and categories are to be
         predicted together, or if no sequence is longer than `steps`.
     """
@@ -179,7 +188,9 @@ def look_ahead(
         values, names = inputs, (layout.text,) if layout.text else ()
     later = shift(values, steps)
     numbers = later.values.dtype.kind == "f"
-    if labelled:
+    if not whole:
+        labelled = labelled is not False
+    elif labelled:
         _refuse_short(later, steps, dataset.source)
     elif labelled is None:
         labelled = bool(is_labelled(later.values).any())

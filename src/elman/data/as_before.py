@@ -5,6 +5,26 @@ from __future__ import annotations
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, format_count
 
+# The kinds of file that can hold each format. Text with another ending is read as the first kind.
+FORMATS = {
+    "rows": ("table", "arff", "frame", "jsonl"),
+    "steps": ("table", "arff", "frame", "jsonl", "conll"),
+    "conll": ("conll",),
+    "jsonl": ("jsonl", "frame"),
+    "ts": ("ts", "arff"),
+    "arrays": ("arrays",),
+    "folder": ("folder",),
+}
+KIND_NAMES = {
+    "table": "a CSV or TSV table",
+    "jsonl": "JSON",
+    "conll": "a CoNLL file",
+    "ts": "a .ts file",
+    "arff": "an .arff file",
+    "frame": "a data frame",
+    "arrays": "NumPy arrays",
+    "folder": "a folder",
+}
 CASES = ("ts", "arrays")  # formats that differ only in how they are written
 
 
@@ -44,3 +64,21 @@ def compare(dataset: Dataset, layout: Layout, faults: Faults, same: bool) -> Non
 
 def _channels(layout: Layout) -> int:
     return max(1, len(layout.wide)) if layout.format == "rows" else len(layout.channels)
+
+
+def check_kind(kind: str, layout: Layout, faults: Faults) -> None:
+    """Refuse a kind of file that cannot hold the format of the layout."""
+    formats = CASES if layout.format in CASES else (layout.format,)
+    if any(kind in FORMATS[form] for form in formats):
+        return
+    expected = KIND_NAMES[FORMATS[layout.format][0]]
+    raise faults.error(
+        "format",
+        f"the file is {KIND_NAMES[kind]}, expected {expected} as before",
+        f"Convert it, or read it afresh with --format {formats_of(kind)}.",
+    )
+
+
+def formats_of(kind: str) -> str:
+    """Return the formats that a kind of file can hold, in words."""
+    return " or ".join(name for name, kinds in FORMATS.items() if kind in kinds)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.columns import TextColumn
 from elman.data.dataset import Dataset, Layout, Static
-from elman.data.faults import Place, check_numbers, format_count, list_names, quote
-from elman.data.keys import find_sequences
+from elman.data.faults import Place, check_numbers, format_count, list_names
+from elman.data.keys import constant_groups, find_sequences, read_groups
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.roles import ReadOptions, Schema
 from elman.data.static import read_static
@@ -19,14 +18,12 @@ from elman.data.table import Column, Steps, Table, stack_numbers
 from elman.data.targets import (
     TargetValues,
     build_target,
-    check_labels,
     guess_task,
     match_classes,
 )
 from elman.data.times import read_starts
 from elman.data.unlabelled import (
     CodedLabels,
-    are_constant,
     by_sequence,
     doubt_numbers,
     have_no_label,
@@ -84,7 +81,8 @@ def _build_rows(table: Table, schema: Schema, options: ReadOptions, layout: Layo
     if schema.id is None:
         return dataset
     cells = table.cells(schema.id).label_cells(None, False).values
-    names = tuple(name or f"row {i}" for i, name in enumerate(map(str, cells), 1))
+    first = table.rows.before + 1
+    names = tuple(name or f"row {i}" for i, name in enumerate(map(str, cells), first))
     return dataclasses.replace(dataset, ids=names)
 
 
@@ -126,7 +124,7 @@ def _build_steps(table: Table, schema: Schema, options: ReadOptions, layout: Lay
             steps = np.column_stack([steps.astype(object), to_objects(cells)])
     # Every row has a label; whether a label belongs to a step or a sequence is decided next.
     target = _build_target(table, schema, options, None, offsets)
-    groups = _constant_groups(table, schema, offsets)
+    groups = constant_groups(table, schema.group, offsets) if schema.group else ()
     layout = dataclasses.replace(
         layout, time_difference=deltas is not None, dates=schema.dates, seconds=schema.seconds
     )
@@ -150,7 +148,8 @@ def _dataset(
     ids = (
         ()
         if lines is not None
-        else table.rows.ids or tuple(f"{noun} {i + 1}" for i in range(len(inputs)))
+        else table.rows.ids
+        or tuple(f"{noun} {table.rows.before + i + 1}" for i in range(len(inputs)))
     )
     source = table.faults.source
     dataset = Dataset(inputs, target, source, layout, lines, ids, groups, static=static)
@@ -179,7 +178,7 @@ def _category_values(inputs: Ragged | list[str], columns: int) -> tuple[tuple[st
     return tuple(tuple(sorted({*cells.tolist()} - {""})) for cells in inputs.values.T[-columns:])
 
 
-# Targets and groups.
+# Targets.
 
 
 def _build_target(
@@ -223,15 +222,23 @@ def _build_target(
                 schema.guess("target", schema.target, why, change=change)
             else:
                 schema.guess("task", (), why, flag=f"--task {task}", change=change)
-    target = build_target(task, columns, steps, per_step, gaps=offsets is not None)
+    continued = options.continued
+    if continued is not None and options.task is None and TASKS[task].single_label:
+        continued.check_task(columns[0])
+    classes = TASKS[task].has_classes and TASKS[task].single_label and not columns[1:]
+    target: TargetValues | CodedLabels
+    if continued is not None and classes and offsets is not None:
+        target = continued.read_labels(columns[0])
+    else:
+        target = build_target(task, columns, steps, per_step, gaps=offsets is not None)
     if isinstance(target, CodedLabels):
         assert offsets is not None
-        if same and layout:
+        if same and layout and continued is None:
             target = target.renamed(flatten(match_classes(target.different, layout.class_names)))
         return by_sequence(table, schema, options, target, offsets)
     if not TASKS[task].has_classes:
         schema.notes += doubt_numbers(target, name)
-    elif same and layout:
+    elif same and layout and continued is None:
         target = match_classes(target, layout.class_names)
     if offsets is None:
         return target
@@ -240,36 +247,7 @@ def _build_target(
 
 def _read_groups(table: Table, schema: Schema) -> tuple[str, ...]:
     """Return the group of every row as text; empty if no group column is named."""
-    if schema.group is None:
-        return ()
-    cells = table.columns[schema.group].label_cells(None, False)
-    # Groups are compared as text, so numbers and text may be mixed, but none may be missing.
-    check_labels(cells, table.faults, "group")
-    return tuple(map(str, cells.values))
-
-
-def _constant_groups(table: Table, schema: Schema, offsets: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the group of each sequence; a group that changes within a sequence is a fault."""
-    column = table.columns[schema.group] if schema.group else None
-    if isinstance(column, TextColumn) and "" not in column.different():
-        codes = column.small_codes()
-        if are_constant(codes, offsets):  # needs no string for every row
-            return tuple(to_objects(column.different())[codes[offsets[:-1]]].tolist())
-    groups = _read_groups(table, schema)
-    if not groups:
-        return ()
-    cells = np.array(groups, dtype=object)
-    first = np.repeat(cells[offsets[:-1]], np.diff(offsets))
-    for i in np.flatnonzero(cells != first).tolist():
-        table.rows.fault(
-            i,
-            schema.group,
-            "group",
-            f"group {quote(cells[i])} differs from {quote(first[i])}, with which the sequence"
-            " starts",
-            "Name a column that is the same in all rows of a sequence.",
-        )
-    return tuple(cells[offsets[:-1]].tolist())
+    return read_groups(table, schema.group) if schema.group else ()
 
 
 # One row per sequence.

@@ -39,6 +39,10 @@ class Cells:
     def __len__(self) -> int:
         return len(self._texts)
 
+    def first(self, count: int) -> Cells:
+        """Return the first cells."""
+        return Cells(self._texts[:count])
+
     def texts(self) -> list[str]:
         """Return all cells."""
         return self._texts
@@ -85,6 +89,15 @@ class ArrowCells(Cells):
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def first(self, count: int) -> Cells:
+        """Return the first cells; a dictionary keeps only what is in them."""
+        import pyarrow as pa
+
+        data = self.data.slice(0, count)
+        if self.encoded:
+            data = data.cast(pa.string()).dictionary_encode()
+        return ArrowCells(data)
 
     def texts(self) -> list[str]:
         """Return all cells."""
@@ -172,6 +185,10 @@ class NumberCells(Cells):
             del chunk, own
             yield
 
+    def first(self, count: int) -> Cells:
+        """Return the first cells."""
+        return NumberCells(self.data.slice(0, count), lambda few: self._exact(few).first(count))
+
     def texts(self) -> list[str]:
         """Return all cells."""
         return self._exact(False).texts()
@@ -224,6 +241,10 @@ class WholeCells(Cells):
     def values(self) -> NDArray[np.float64]:  # type: ignore[override]
         """The numbers, (n,) float64."""
         return from_arrow(self.data).astype(np.float64, copy=False)
+
+    def first(self, count: int) -> Cells:
+        """Return the first cells."""
+        return WholeCells(self.data.slice(0, count))
 
     def texts(self) -> list[str]:
         """Return all cells."""

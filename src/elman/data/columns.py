@@ -78,6 +78,12 @@ class TextColumn(Column):
         """Return the cells exactly as they are in the file; slow for a million rows."""
         return self.cells.texts()
 
+    def first(self, rows: Rows, count: int) -> TextColumn:
+        """Return the first cells, as a column of other rows."""
+        column = TextColumn(self.name, rows, self.cells.first(count))
+        column.unit, column.header_unit = self.unit, self.header_unit
+        return column
+
     def sample(self) -> list[str]:
         """Return about 1,000 cells from all over the file, as they are in it."""
         return self.cells.sample()
@@ -234,6 +240,10 @@ class NumberColumn(TextColumn):
     def __init__(self, name: str, rows: Rows, values: NDArray[Any]) -> None:
         super().__init__(name, rows, [])
         self.values = values
+
+    def first(self, rows: Rows, count: int) -> TextColumn:
+        """Return the first cells, as a column of other rows."""
+        return NumberColumn(self.name, rows, self.values[:count])
 
     @property
     def is_numeric(self) -> bool:

@@ -1,4 +1,4 @@
-"""Columns of ids: several joined into one, and the sequences that their rows form."""
+"""Columns of ids, several joined into one: the sequences that their rows form, and groups."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.columns import TextColumn
-from elman.data.faults import list_names
+from elman.data.faults import list_names, quote
 from elman.data.ragged import to_objects
 from elman.data.table import Column, Table
+from elman.data.targets import check_labels
+from elman.data.unlabelled import are_constant
 
 
 def join_columns(table: Table, name: str, mark: str = "-") -> bool:
@@ -85,3 +87,32 @@ def _refuse_scattered(ids: TextColumn, offsets: list[int], names: list[str]) -> 
             )
         # Updated for repeated ids too, so that each message names the preceding piece.
         last[name] = end - 1
+
+
+def read_groups(table: Table, name: str) -> tuple[str, ...]:
+    """Return the group of every row as text."""
+    cells = table.columns[name].label_cells(None, False)
+    # Groups are compared as text, so numbers and text may be mixed, but none may be missing.
+    check_labels(cells, table.faults, "group")
+    return tuple(map(str, cells.values))
+
+
+def constant_groups(table: Table, name: str, offsets: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the group of each sequence; a group that changes within a sequence is a fault."""
+    column = table.columns[name]
+    if isinstance(column, TextColumn) and "" not in column.different():
+        codes = column.small_codes()
+        if are_constant(codes, offsets):  # needs no string for every row
+            return tuple(to_objects(column.different())[codes[offsets[:-1]]].tolist())
+    cells = np.array(read_groups(table, name), dtype=object)
+    first = np.repeat(cells[offsets[:-1]], np.diff(offsets))
+    for i in np.flatnonzero(cells != first).tolist():
+        table.rows.fault(
+            i,
+            name,
+            "group",
+            f"group {quote(cells[i])} differs from {quote(first[i])}, with which the sequence"
+            " starts",
+            "Name a column that is the same in all rows of a sequence.",
+        )
+    return tuple(cells[offsets[:-1]].tolist())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -25,6 +25,7 @@ from elman.untrusted import parse_json
 Ints = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
+_NONE: Mapping[Any, Any] = {}
 _TABLES = "tables"  # name of the array that holds the distinct values of all others, as JSON
 _POINTER, _FLOAT, _TEXT = 8, 32, 56  # bytes of a reference, a Python float, and an empty str
 
@@ -83,17 +84,22 @@ def pack(dataset: Dataset) -> bytes:
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def unpack(data: bytes, place: str, layout: Layout, source: str) -> Dataset:
+def unpack(
+    data: bytes, place: str, layout: Layout, source: str, renamed: Mapping[Any, Any] = _NONE
+) -> Dataset:
     """Return the dataset of the bytes that `pack` made.
 
     Args:
         place: the file that they are from, for messages.
+        renamed: other names of labels.
     Raises: ModelFileError if they are damaged.
     """
     try:
         arrays = load(data)
         text = arrays.pop(_TABLES).tobytes()
         tables = parse_json(text, place, around=len(data))
+        if renamed and "target.0" in tables:
+            tables["target.0"] = [renamed.get(label, label) for label in tables["target.0"]]
         return _restore(arrays, tables, layout, source)
     except (safetensors.SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
         raise ModelFileError(f"{place}: a block of the stored data is damaged: {error}") from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from elman.data.ahead import Future
-from elman.data.as_before import CASES, compare
+from elman.data.as_before import FORMATS, KIND_NAMES, check_kind, compare, formats_of
 from elman.data.build import build_dataset
+from elman.data.continued import read_whole_sequences
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import Faults, guard
 from elman.data.forms import note_forms, settle_forms, tell_forms
@@ -37,26 +38,6 @@ from elman.errors import SettingsError, nearest
 from elman.formats import KINDS, PACKED, READABLE, ending_of
 from elman.tasks import TASKS, TaskName
 
-# The kinds of file that can hold each format. Text with another ending is read as the first kind.
-FORMATS = {
-    "rows": ("table", "arff", "frame", "jsonl"),
-    "steps": ("table", "arff", "frame", "jsonl", "conll"),
-    "conll": ("conll",),
-    "jsonl": ("jsonl", "frame"),
-    "ts": ("ts", "arff"),
-    "arrays": ("arrays",),
-    "folder": ("folder",),
-}
-_NAMES = {
-    "table": "a CSV or TSV table",
-    "jsonl": "JSON",
-    "conll": "a CoNLL file",
-    "ts": "a .ts file",
-    "arff": "an .arff file",
-    "frame": "a data frame",
-    "arrays": "NumPy arrays",
-    "folder": "a folder",
-}
 # Endings that do not determine the content.
 _OPEN = ("", ".txt", ".dat", ".data")
 
@@ -118,29 +99,51 @@ def read(
             channels; text is then split into this unit.
     Raises: DataError with the place of every fault; SettingsError for an unsupported argument.
     """
-    columns = {"values": values, "categories": categories, "static": static, "missing": missing}
-    chosen = {name: _split_names(names) for name, names in columns.items()}
-    _check_settings(text, chosen["values"], chosen["categories"], format)
-    future = Future.of(ahead, target, tokens, task, labelled, layout)
-    options = ReadOptions(
-        target=future.target,
-        text=text,
-        id=id,
-        time=time,
-        **chosen,
-        time_difference=time_difference,
-        group=group,
-        channels=channels,
-        decimal=decimal,
-        header=header,
-        skip_lines=skip_lines,
-        dates=dates,
-        task=None if future.steps else task,
-        labelled=future.read_labels,
-        ahead=future.steps > 0,
-        layout=layout,
-    )
+    settings = {
+        "target": target,
+        "text": text,
+        "values": values,
+        "id": id,
+        "time": time,
+        "categories": categories,
+        "time_difference": time_difference,
+        "group": group,
+        "channels": channels,
+        "decimal": decimal,
+        "header": header,
+        "skip_lines": skip_lines,
+        "dates": dates,
+        "missing": missing,
+        "static": static,
+        "task": task,
+        "labelled": labelled,
+        "ahead": ahead,
+        "tokens": tokens,
+    }
+    options, future = make_options(settings, layout, format)
     return _read_as(data, format, options, future)
+
+
+def make_options(
+    settings: Mapping[str, Any], layout: Layout | None, form: str | None
+) -> tuple[ReadOptions, Future]:
+    """Return the options of `read` from its arguments, by their names, checked.
+
+    Raises: SettingsError for arguments that exclude each other.
+    """
+    lists = {
+        name: _split_names(settings.get(name))
+        for name in ("values", "categories", "static", "missing")
+    }
+    _check_settings(settings.get("text"), lists["values"], lists["categories"], form)
+    rest = {**settings, **lists}
+    unit: Any
+    ahead, unit = rest.pop("ahead", None), rest.pop("tokens", None)
+    target, task, labelled = (rest.get(name) for name in ("target", "task", "labelled"))
+    future = Future.of(ahead, target, unit or "auto", task, labelled, layout)
+    rest["target"], rest["labelled"] = future.target, future.read_labels
+    rest["task"] = None if future.steps else task
+    return ReadOptions(**rest, ahead=future.steps > 0, layout=layout), future
 
 
 def _read_as(
@@ -150,7 +153,7 @@ def _read_as(
     layout = options.layout
     faults, kind, content, note, levels = _open_data(data, form)
     if layout is not None and form is None:
-        _check_kind(kind, layout, faults)
+        check_kind(kind, layout, faults)
     before = layout.format if layout else None
     options = dataclasses.replace(
         options,
@@ -159,17 +162,17 @@ def _read_as(
         # Another format has other columns, to which the layout does not apply.
         layout=layout if form in (None, before) else None,
     )
-    dataset = _read_dataset(kind, content, faults, options, form or before)
-    return _finish(future.look_ahead(dataset), layout, faults, form is None, note)
+    dataset = read_content(kind, content, faults, options, form or before)
+    return finish(future.look_ahead(dataset), layout, faults, form is None, note)
 
 
-def _finish(
+def finish(
     dataset: Dataset, layout: Layout | None, faults: Faults, same: bool, note: str
 ) -> Dataset:
     """Return a dataset with all its notes, after comparing it with an earlier layout."""
     if layout is not None:
         compare(dataset, layout, faults, same)
-    notes = (note, *dataset.layout.notes, *(_find_doubts(dataset) if layout is None else ()))
+    notes = (note, *dataset.layout.notes, *(find_doubts(dataset) if layout is None else ()))
     how = dataclasses.replace(dataset.layout, notes=tuple(filter(None, notes)))
     return dataclasses.replace(dataset, layout=how)
 
@@ -187,22 +190,25 @@ def _open_data(
     return faults, *_open(Path(data), faults, form), (None, None)
 
 
-def _read_dataset(
+def read_content(
     kind: str, content: Any, faults: Faults, options: ReadOptions, form: str | None
 ) -> Dataset:
     """Read an opened file or frame, and refuse a target that does not match `--task`."""
     task = options.task
     with faults:
         if kind != "jsonl":
-            what = f"the format {kind}" if kind in FORMATS else _NAMES[kind]
+            what = f"the format {kind}" if kind in FORMATS else KIND_NAMES[kind]
             refuse_settings(options, _REFUSED.get(kind, ()), what)
         table, options, form = _read_table(kind, content, faults, options, form)
         # Only reading a frame or JSON shows whether it holds a sequence in a row.
         if table.format == "jsonl":
             refuse_settings(options, _REFUSED["jsonl"], "the format jsonl")
         table, melted = spread_variables(table, options)
-        table = settle_forms(table, options)
-        schema = choose_schema(table, options, form)
+        if options.continued is not None:
+            table, schema = read_whole_sequences(table, options, form)
+        else:
+            table = settle_forms(table, options)
+            schema = choose_schema(table, options, form)
         if schema.format == "steps":
             table, schema.values = expand_steps(table, schema.values)
         tell_forms(schema, table)
@@ -293,16 +299,28 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
         if form is not None and kind not in FORMATS[form]:
             raise faults.error(
                 "format",
-                f"--format {form} is given, and this is {_NAMES[kind]}",
-                f"Leave it out, or give --format {_formats_of(kind)}.",
+                f"--format {form} is given, and this is {KIND_NAMES[kind]}",
+                f"Leave it out, or give --format {formats_of(kind)}.",
             )
         if kind == "frame":
             return kind, load_frame(path, faults.source), ""
         return kind, load_text(path, faults.source) if kind == "arff" else path, ""
     file = TextFile(path, faults.source)
-    if file.name != path.name:  # the name of the file in a zip archive
-        ending = ending_of(file.name)
-        kind = KINDS.get(ending, "")
+    kind, note = kind_of_text(file, path.name, faults, form)
+    # A table is read in pieces.
+    return kind, file if kind == "table" else file.text(), note
+
+
+def kind_of_text(file: TextFile, name: str, faults: Faults, form: str | None) -> tuple[str, str]:
+    """Return the kind of a file of text, and a note if it was guessed.
+
+    Args:
+        file: the text, or its beginning.
+        name: of the file.
+    Raises: DataError for an ending that no reader knows, or that the content contradicts.
+    """
+    ending = ending_of(file.name or name)
+    kind = KINDS.get(ending, "")
     if form is not None:
         # JSON can hold a table too; any other text is what the format says.
         kind = kind if kind in ("jsonl", "conll") and kind in FORMATS[form] else FORMATS[form][0]
@@ -312,7 +330,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
                 f"--format {form} is given, and this is a text file",
                 f"Leave it out; elman reads {READABLE}.",
             )
-        return kind, _content(kind, file), ""
+        return kind, ""
     if kind:
         # A CSV file may start with a brace in a cell, but hardly with the key of an object.
         if kind == "table" and "".join(file.beginning()[:50].split())[:2] in ('{"', "[{"):
@@ -321,7 +339,7 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
                 f"the name ends in {ending!r}, but the file holds JSON objects",
                 "Rename it to .jsonl or give --format jsonl.",
             )
-        return kind, _content(kind, file), ""
+        return kind, ""
     if ending not in _OPEN:
         raise faults.error(
             "ending",
@@ -331,19 +349,14 @@ def _open(path: Path, faults: Faults, form: str | None) -> tuple[str, Any, str]:
     # Where the ending does not decide, the first character does; anything else is a table.
     first = file.beginning()
     if first.startswith("{") or "".join(first[:50].split())[:2] in ("[{", "[[", '["'):
-        return "jsonl", file.text(), "--format jsonl: the text begins as JSON does"
+        return "jsonl", "--format jsonl: the text begins as JSON does"
     # Comments and tokens of other files start with # as well.
     if first.startswith("@") or (first.startswith("#") and "\n@" in file.head(HEAD)):
-        return "ts", file.text(), "--format ts: the first line is a header of such files"
-    return "table", file, ""
+        return "ts", "--format ts: the first line is a header of such files"
+    return "table", ""
 
 
-def _content(kind: str, file: TextFile) -> TextFile | str:
-    """Return what the reader of a kind of text file takes: a table is read in pieces."""
-    return file if kind == "table" else file.text()
-
-
-def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
+def find_doubts(dataset: Dataset) -> tuple[str, ...]:
     """Return notes on labels that look like typing mistakes or marks of missing labels."""
     if dataset.target is None or not TASKS[dataset.task].single_label:
         return ()
@@ -351,22 +364,6 @@ def _find_doubts(dataset: Dataset) -> tuple[str, ...]:
     return tuple(
         f"--target {dataset.layout.target}: {doubt}" for doubt in find_doubtful_labels(classes)
     )
-
-
-def _check_kind(kind: str, layout: Layout, faults: Faults) -> None:
-    """Refuse a kind of file that cannot hold the format of the layout."""
-    formats = CASES if layout.format in CASES else (layout.format,)
-    if any(kind in FORMATS[form] for form in formats):
-        return
-    raise faults.error(
-        "format",
-        f"the file is {_NAMES[kind]}, expected {_NAMES[FORMATS[layout.format][0]]} as before",
-        f"Convert it, or read it afresh with --format {_formats_of(kind)}.",
-    )
-
-
-def _formats_of(kind: str) -> str:
-    return " or ".join(name for name, kinds in FORMATS.items() if kind in kinds)
 
 
 # Settings that a format does not support; they are refused because they would be ignored.

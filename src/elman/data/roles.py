@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from elman.data.columns import TextColumn
 from elman.data.dataset import Format, Guess, InputKind, Layout, Sure
@@ -21,6 +22,9 @@ from elman.data.names import (
 from elman.data.table import Table, rejoin_names
 from elman.errors import DataError, SettingsError
 from elman.tasks import TASKS, TaskName
+
+if TYPE_CHECKING:
+    from elman.data.continued import Continued
 
 # Names of columns whose cells hold whole sequences, by format.
 SEQUENCE_NAMES = {
@@ -55,6 +59,7 @@ class ReadOptions:
         labelled: True requires a target, None uses one if it exists, False ignores it.
         layout: an earlier layout of the same format; with one, nothing is guessed.
         notes: assumptions of the file reader.
+        continued: what earlier pieces of the file have settled, if it is read in pieces.
         ahead: whether the target is the sequence itself some steps later, so that its columns are
             inputs; `labelled` is then False.
     """
@@ -78,6 +83,7 @@ class ReadOptions:
     labelled: bool | None = None
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+    continued: Continued | None = None
     ahead: bool = False
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,20 +91,26 @@ class StoreWriter:
         self._index.add_block(at, len(data), self._written)
         self._written += len(dataset)
 
-    def finish(self, layout: Layout | None = None) -> StoredDataset:
+    def finish(self, renamed: Mapping[Any, Any] | None = None) -> StoredDataset:
         """Write the rest and the index, and return the data set.
 
+        Its layout is that of the first sequences, with the labels and categories of all.
+
         Args:
-            layout: how the file was read; that of the first sequences by default. The labels and
-                categories of all sequences are added.
+            renamed: other names of labels, which only all of them show.
         Raises: WriteError.
         """
         first = self._first
         assert first is not None, "no sequence was added"
         self._flush()
         index = self._index.finish(first)
-        whole = self._index.layout(layout or first.layout)
-        header = {"source": first.source, "layout": dataclasses.asdict(whole), "task": self._task}
+        renamed = dict(renamed or {})
+        header = {
+            "source": first.source,
+            "layout": dataclasses.asdict(self._index.layout(first.layout, renamed)),
+            "task": self._task,
+            "renamed": [list(pair) for pair in renamed.items()],
+        }
         files.sync_folder(self.folder)
         files.write_file(self.folder / LAYOUT, json.dumps(header, ensure_ascii=False))
         files.write_file(self.folder / INDEX, index.pack())
@@ -116,6 +122,7 @@ class _Header:
     source: str
     layout: Layout
     task: TaskName
+    renamed: list[list[Any]]
 
 
 def is_store(folder: Path) -> bool:
@@ -128,13 +135,15 @@ def open_store(folder: Path) -> StoredDataset:
     place = str(folder / LAYOUT)
     value = parse_json(read_file(folder / LAYOUT, _MOST_LAYOUT), place, around=1 << 28)
     header = read_as(_Header, value, place)
-    index = Index.unpack(read_file(folder / INDEX, _MOST_INDEX), str(folder / INDEX))
+    renamed = dict(header.renamed)
+    index = Index.unpack(read_file(folder / INDEX, _MOST_INDEX), str(folder / INDEX), renamed)
     size = (folder / BLOCKS).stat().st_size
     if int(index.block_size.sum()) != size:
         expected = int(index.block_size.sum())
         raise ModelFileError(f"{folder / BLOCKS}: {size:,} bytes, expected {expected:,}")
     rows = np.arange(len(index))
-    return StoredDataset(folder, index, rows, header.layout, header.source, header.task)
+    source, task = header.source, header.task
+    return StoredDataset(folder, index, rows, header.layout, source, task, renamed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +159,7 @@ class StoredDataset:
         layout: how the file was read.
         source: name of the file in messages.
         task: what the target is.
+        renamed: names of labels that the blocks have under others.
     """
 
     folder: Path
@@ -158,6 +168,7 @@ class StoredDataset:
     layout: Layout
     source: str
     task: TaskName
+    renamed: Mapping[Any, Any]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -286,5 +297,5 @@ class StoredDataset:
         with open_file(place, 1 << 62) as file:
             file.seek(int(self.index.block_at[block]))
             data = file.read(int(self.index.block_size[block]))
-        dataset = unpack(data, str(place), self.layout, self.source)
+        dataset = unpack(data, str(place), self.layout, self.source, self.renamed)
         return dataset.take(self.rows[index] - self.index.block_row[block])

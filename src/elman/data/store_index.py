@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +97,16 @@ class Index:
         return save(arrays)
 
     @classmethod
-    def unpack(cls, data: bytes, place: str) -> Index:
-        """Return the index of the bytes that `pack` made. Raises ModelFileError."""
+    def unpack(cls, data: bytes, place: str, renamed: Mapping[Any, Any]) -> Index:
+        """Return the index of the bytes that `pack` made, with other names of some labels.
+
+        Raises: ModelFileError if they are damaged.
+        """
         try:
             arrays = load(data)
             tables = parse_json(arrays.pop(_TABLES).tobytes(), place, around=len(data))
+            for name in {"target", "step_labels"} & tables.keys() if renamed else ():
+                tables[name] = [renamed.get(label, label) for label in tables[name]]
             values: dict[str, Any] = {
                 name: decode_values(array, tables[name]) if name in tables else array
                 for name, array in arrays.items()
@@ -160,9 +166,9 @@ class IndexWriter:
         """Add a block that begins at a byte of the file with a sequence."""
         self._blocks.append((at, size, row))
 
-    def layout(self, layout: Layout) -> Layout:
+    def layout(self, layout: Layout, renamed: Mapping[Any, Any]) -> Layout:
         """Return a layout with the labels and categories of all sequences."""
-        labels = [*self._labels]
+        labels = list(dict.fromkeys(renamed.get(label, label) for label in self._labels))
         alike = len(set(map(type, labels))) < 2
         return dataclasses.replace(
             layout,

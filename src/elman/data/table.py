@@ -39,6 +39,7 @@ class Rows:
         noun: word for a row in messages about rows without a line number.
         ids: names of the rows; empty if they have none.
         named: whether the file names its columns, so that messages can use the names.
+        before: rows of the file before these, which may be a piece of it.
         faulty: rows with a fault, recorded while cells are read.
     """
 
@@ -48,13 +49,14 @@ class Rows:
     noun: str = "row"
     named: bool = True
     ids: tuple[str, ...] = ()
+    before: int = 0
     faulty: set[int] = field(default_factory=set)
 
     def place(self, row: int, name: str | None = None, detail: str = "") -> Place:
         """Return the place of a cell; without lines, rows are counted from 1."""
         name = name if self.named else None
         if self.lines is None:
-            return Place(None, name, f"{self.noun} {row + 1}: {detail}")
+            return Place(None, name, f"{self.noun} {self.before + row + 1}: {detail}")
         return Place(int(self.lines[row]), name, detail, self.files[row] if self.files else None)
 
     def fault(self, row: int, name: str | None, rule: str, problem: str, remedy: str) -> None:

@@ -80,7 +80,7 @@ def build_target(
         )
     if gaps and isinstance(column, TextColumn):  # has no faults: its labels are text
         coded = code_labels(column)
-        return coded.renamed(_without_point(coded.different))
+        return coded.renamed(without_point(coded.different))
     cells = column.label_cells(steps, per_step)
     if not gaps and cells.offsets is None:
         check_labels(cells, faults)
@@ -88,14 +88,14 @@ def build_target(
     if {list, dict} & set(map(type, cells.values)):  # neither can be in a set
         check_labels(cells, faults)
         faults.stop()
-    labels = _without_point(unlabel(cells.values, column.marks))
+    labels = without_point(unlabel(cells.values, column.marks))
     known = np.flatnonzero(is_labelled(labels))
     found = labels[known].tolist()
     check_labels(LabelCells(found, None, lambda i: cells.place(int(known[i]))), faults)
     return labels if cells.offsets is None else Ragged(labels, cells.offsets)
 
 
-def _without_point(labels: NDArray[Any]) -> NDArray[Any]:
+def without_point(labels: NDArray[Any]) -> NDArray[Any]:
     """Return 1.0 as 1 if some labels are missing: pandas makes floats of whole numbers then."""
     known = is_labelled(labels)
     different: set[Any] = {*labels[known].tolist()} if not known.all() else {None}

@@ -160,6 +160,10 @@ def read_starts(
     values, origin = read_times(table, schema, options, offsets)
     times = Ragged(values, offsets)
     different = _choose_difference(schema, times, difference)
+    continued = options.continued
+    guessed = options.time_difference is None and not (different or schema.text)
+    if continued is not None and guessed and not continued.given:
+        continued.check_times(times, table.faults)
     return values[offsets[:-1]] + origin, time_deltas(times) if different else None
 
 

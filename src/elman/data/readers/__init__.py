@@ -23,7 +23,7 @@ from elman.formats import READABLE, is_file_name
 LONGEST_LINE = 64 << 20  # bytes; reading stops there, the file probably has no line ends
 _CHUNK = 1 << 20  # bytes read at a time, so that a file without line ends is refused early
 # First bytes of compressed files: the name of the compression, and the tool that unpacks it.
-_PACKED = {
+PACKINGS = {
     b"\x1f\x8b": ("gzip", "gunzip"),
     b"BZh": ("bzip2", "bunzip2"),
     b"\xfd7zXZ": ("xz", "unxz"),
@@ -37,7 +37,7 @@ _MAGIC = {
         "a zip archive in a compressed file" if kind == "zip" else f"{kind}-compressed twice",
         f"Unpack it first: `{tool} FILE`.",
     )
-    for magic, (kind, tool) in _PACKED.items()
+    for magic, (kind, tool) in PACKINGS.items()
 } | {
     b"\x04\x22\x4d\x18": ("lz4-compressed", "Unpack it first: `unlz4 FILE`."),
     b"\x1f\x9d": ("compressed by compress", "Unpack it first: `uncompress FILE`."),
@@ -71,12 +71,13 @@ class TextFile:
         name: of the file, or of the file in a zip archive.
         start: bytes before the text: those of a byte order mark.
         size: bytes of the file.
+        before: lines of the file before this text, which may be a piece of it.
 
     Raises: DataError if it is missing, a folder, empty, compressed, binary or not UTF-8.
     """
 
-    def __init__(self, path: Path | bytes, source: str) -> None:
-        self.path, self.source = path, source
+    def __init__(self, path: Path | bytes, source: str, before: int = 0) -> None:
+        self.path, self.source, self.before = path, source, before
         self.name = ""
         if isinstance(path, Path):
             self.name = path.name
@@ -223,7 +224,7 @@ class TextFile:
 
     def _line_of(self, at: int) -> int:
         """Return the line of a byte; lines end in \\n, \\r\\n or \\r."""
-        lines, last, seen = 1, b"", 0
+        lines, last, seen = 1 + self.before, b"", 0
         for block in self.blocks():
             block = block[: at - seen]
             seen += len(block)
@@ -252,7 +253,7 @@ def unpack(path: Path, source: str) -> tuple[bytes, str] | None:
         return None
     with path.open("rb") as file:
         magic = file.read(6)
-        kind, tool = next((own for key, own in _PACKED.items() if magic.startswith(key)), ("", ""))
+        kind, tool = next((own for key, own in PACKINGS.items() if magic.startswith(key)), ("", ""))
         if not kind:
             return None
         file.seek(0)

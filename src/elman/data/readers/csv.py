@@ -58,8 +58,66 @@ def read_csv(
     Raises: DataError for a bad header.
     """
     before = faults.total
-    head = file.head(HEAD)
+    piece = file if isinstance(file, TextPiece) else None
+    if piece is not None and piece.dialect is not None:
+        dialect, start, named = piece.dialect, 0, piece.header
+    else:
+        dialect, start, named = _find_table(file, faults, options, first)
+    if piece is not None and piece.dialect is None:
+        piece.dialect, piece.header = dialect, named
+    whole = piece is None or piece.last
+    simple = dialect.simple and faults.total == before
+    plain = None
+    if simple and not _has_more(file, dialect, named, start):
+        plain = read_cells(file, dialect, start, LARGEST_CELL)
+    # A row that sums the others up is left out, as in a whole file.
+    if plain and plain.broken and _is_total([plain.cells[0].cell(len(plain.lines) - 1), ""]):
+        plain = None
+    if plain is None:
+        cells, lines = _read_carefully(file, dialect, faults, before, whole)
+    else:
+        cells, lines = plain.cells, plain.lines
+        if plain.broken:
+            at, line = plain.broken
+            _report_uncut(file.read(at, file.size).decode(errors="replace"), line, dialect, faults)
+    rows = Rows(faults, lines)
+    found = zip(dialect.names, cells, strict=True)
+    columns = {name: TextColumn(name, rows, own) for name, own in found}
+    for name, unit in zip(dialect.names, dialect.units, strict=False):
+        columns[name].unit = columns[name].header_unit = unit
+    mark, unnamed = dialect.delimiter, dialect.unnamed
+    table = Table("table", columns, rows, len(lines), mark, dialect.header, unnamed)
+    return _fill_down(table, options)
+
+
+class TextPiece(TextFile):
+    """A piece of a table of text, which begins and ends with whole rows.
+
+    Args:
+        data: the bytes.
+        source: name of the file in messages.
+        before: lines before them in the file.
+        last: whether the file ends with this piece.
+        first: the first piece, once it was read; it knows the header.
+    """
+
+    def __init__(
+        self, data: bytes, source: str, before: int, last: bool, first: TextPiece | None = None
+    ) -> None:
+        super().__init__(data, source, before)
+        self.last = last
+        self.dialect: Dialect | None = None
+        self.header: str = first.header if first else ""
+        if first is not None and first.dialect is not None:
+            self.dialect = dataclasses.replace(first.dialect, skip=0, body=0)
+
+
+def _find_table(
+    file: TextFile, faults: Faults, options: ReadOptions, first: Table | None
+) -> tuple[Dialect, int, str]:
+    """Return the dialect of a file, the byte at which its rows start, and the line of names."""
     layout = options.layout
+    head = file.head(HEAD)
     delimiter = first.delimiter if first else layout.delimiter if layout else None
     header, skip_lines = options.header, options.skip_lines
     if header is None and layout and layout.header_named:
@@ -76,33 +134,12 @@ def read_csv(
         layout=layout,
     )
     above = list(islice(io.StringIO(head, newline=""), dialect.body))
-    start = file.start + len("".join(above).encode())
-    simple = dialect.simple and faults.total == before
-    plain = None
-    if simple and not _has_more(file, dialect, above, start):
-        plain = read_cells(file, dialect, start, LARGEST_CELL)
-    # A row that sums the others up is left out, as in a whole file.
-    if plain and plain.broken and _is_total([plain.cells[0].cell(len(plain.lines) - 1), ""]):
-        plain = None
-    if plain is None:
-        cells, lines = _read_carefully(file.text(), dialect, faults, before)
-    else:
-        cells, lines = plain.cells, plain.lines
-        if plain.broken:
-            at, line = plain.broken
-            _report_uncut(file.read(at, file.size).decode(errors="replace"), line, dialect, faults)
-    rows = Rows(faults, lines)
-    found = zip(dialect.names, cells, strict=True)
-    columns = {name: TextColumn(name, rows, own) for name, own in found}
-    for name, unit in zip(dialect.names, dialect.units, strict=False):
-        columns[name].unit = columns[name].header_unit = unit
-    mark, unnamed = dialect.delimiter, dialect.unnamed
-    table = Table("table", columns, rows, len(lines), mark, dialect.header, unnamed)
-    return _fill_down(table, options.id or (layout.id if layout else None))
+    named = above[dialect.skip] if dialect.header and dialect.skip < len(above) else ""
+    return dialect, file.start + len("".join(above).encode()), named.rstrip("\r\n")
 
 
 def _read_carefully(
-    text: str, dialect: Dialect, faults: Faults, before: int
+    file: TextFile, dialect: Dialect, faults: Faults, before: int, whole: bool
 ) -> tuple[list[Cells], NDArray[np.int64]]:
     """Return the cells of every column and the line on which each row starts, (n,).
 
@@ -111,6 +148,7 @@ def _read_carefully(
 
     Args:
         before: number of faults before the header was read.
+        whole: whether the file ends with this text, so that its last row may sum the others up.
     Raises: DataError if the header is wrong or there are no rows.
     """
     unusable = faults.total > before
@@ -120,7 +158,7 @@ def _read_carefully(
     lines: list[int] = []
     left = _Left(dialect)
     with large_cells():
-        for line, cells in _records(text, dialect, faults):
+        for line, cells in _records(file, dialect, faults):
             if len(rows) * width >= _BATCH:
                 _pack(rows, batches)
             if left.take(line, cells):
@@ -138,7 +176,7 @@ def _read_carefully(
                 faults.add("empty", problem, "Remove the line.", line=line)
     if unusable:  # rows cannot be judged by a header that is wrong
         faults.stop()
-    if lines and left.take_total(lines[-1], rows[-1]):
+    if whole and lines and left.take_total(lines[-1], rows[-1]):
         del rows[-1], lines[-1]
     left.tell(faults)
     if not lines:
@@ -197,21 +235,23 @@ def _is_total(cells: list[str]) -> bool:
     return len(cells) > 1 and cells[0].strip().rstrip(":").lower() in _TOTALS
 
 
-def _has_more(file: TextFile, dialect: Dialect, above: list[str], start: int) -> bool:
+def _has_more(file: TextFile, dialect: Dialect, named: str, start: int) -> bool:
     """Whether rows are followed by the header again, or by a row of totals.
 
     Args:
-        above: lines before the first row, which starts at byte `start`.
+        named: the line of names, without its end; empty for none.
+        start: byte at which the first row starts.
     """
     end = file.read(max(start, file.size - _END), file.size)
     last = re.split(rb"[\r\n]", end.rstrip())[-1].decode(errors="replace")
     with suppress(csv.Error):  # reported when the whole file is split
         if _is_total(next(read_records([last], dialect.delimiter), [])):
             return True
-    if not dialect.header or dialect.skip >= len(above):
+    if not named:
         return False
-    header = above[dialect.skip].rstrip("\r\n").encode()
-    again = re.compile(rb"\n" + re.escape(header) + rb"[\r\n]")
+    header = named.encode()
+    # The first row of a later piece may be the header again.
+    again = re.compile((rb"\n" if start else rb"(?:\n|\A)") + re.escape(header) + rb"[\r\n]")
     rest = b""
     with file.open() as stream:
         stream.seek(max(0, start - 1))
@@ -223,29 +263,35 @@ def _has_more(file: TextFile, dialect: Dialect, above: list[str], start: int) ->
     return False
 
 
-def _fill_down(table: Table, named: str | None) -> Table:
+def _fill_down(table: Table, options: ReadOptions) -> Table:
     """Return a table in which a sequence that is named once has its name in every row.
 
-    Args:
-        named: the column of ids, if the caller said so; otherwise its name shows it.
+    The column is that of the ids, if the caller or a layout names it; otherwise its name shows it.
     """
     columns = dict(table.columns)
+    named = options.id or (options.layout.id if options.layout else None)
+    continued = options.continued
+    settled = continued.filled if continued is not None and not continued.first else None
     for name, column in table.columns.items():
         if not isinstance(column, TextColumn) or not (name == named or id_tier(name)):
             continue
+        if settled is not None and name not in settled:
+            continue
         gaps = column.empty_cells()
         # A few empty cells are faults; here most rows continue the sequence above them.
-        if gaps[0] or 3 * gaps.sum() < len(gaps):
+        if gaps[0] or (settled is None and 3 * gaps.sum() < len(gaps)):
             continue
         first = np.flatnonzero(~gaps)
         cells = np.array(column.texts(), dtype=object)
-        if len(set(cells[first])) < len(first):
+        if settled is None and len(set(cells[first])) < len(first):
             continue
         above = np.maximum.accumulate(np.where(gaps, 0, np.arange(len(gaps))))
         columns[name] = TextColumn(name, table.rows, cells[above].tolist())
         why = "each sequence is named in its first row only"
         flag = f"filled down {name!r}"
         table.faults.guesses.append(Guess("filled", (), why, flag, "full cells", "sure"))
+        if continued is not None:
+            continued.filled.add(name)
     return dataclasses.replace(table, columns=columns)
 
 
@@ -282,8 +328,9 @@ def _refuse_width(cells: list[str], width: int, delimiter: str, line: int, fault
     )
 
 
-def _records(text: str, dialect: Dialect, faults: Faults) -> Iterator[tuple[int, list[str]]]:
+def _records(file: TextFile, dialect: Dialect, faults: Faults) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows before the first invalid one, after the line on which each starts."""
+    text, before = file.text(), file.before
     lines = io.StringIO(text, newline="")
     for _ in islice(lines, dialect.skip):
         pass
@@ -300,13 +347,13 @@ def _records(text: str, dialect: Dialect, faults: Faults) -> Iterator[tuple[int,
                 blank.append(row)
                 continue
             some = True
-            yield from (own for own in (*blank, row) if own[0] > dialect.body)
+            yield from ((n + before, own) for n, own in (*blank, row) if n > dialect.body)
             blank.clear()
     except csv.Error:
         # The reader names the end of the record; the user needs the quote that opened it.
         lines = io.StringIO(text, newline="")
         rest = text[sum(map(len, islice(lines, start - 1))) :]
-        _report_uncut(rest, start, dialect, faults)
+        _report_uncut(rest, before + start, dialect, faults)
     if not some:
         faults.stop()
 

@@ -92,7 +92,7 @@ def read_cells(file: TextFile, dialect: Dialect, start: int, largest: int) -> Fo
     blank = len(cells) == 1 and not cells[0].cell(count - 1).strip()
     if blank or len(lines) != count:
         return None
-    first = dialect.body + 1
+    first = file.before + dialect.body + 1
     broken = scan.broken and (scan.broken[0], scan.broken[1] + first)
     return Found(cells, lines + first, broken)
 

@@ -198,14 +198,12 @@ def read_frame(frame: Any, faults: Faults, options: ReadOptions, records: bool) 
     series = [whole[name] for name in whole.columns]
     _refuse_types(series, names, faults)
     lists = [_is_list(column) for column in series]
+    rows = Rows(faults, before=options.continued.rows if options.continued else 0)
     if not any(lists) and not records:
-        rows = Rows(faults)
         columns = {n: _to_column(column, n, rows) for n, column in zip(names, series, strict=True)}
         return Table("table", columns, rows, len(frame), "")
     values = [
-        list(map(_plain, _to_list(column, name, Rows(faults))))
-        if listed
-        else _scalars(column, name, faults)
+        list(map(_plain, _to_list(column, name, rows))) if listed else _scalars(column, name, rows)
         for name, column, listed in zip(names, series, lists, strict=True)
     ]
     found = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
@@ -269,11 +267,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _scalars(column: Any, name: str, faults: Faults) -> list[Any]:
+def _scalars(column: Any, name: str, rows: Rows) -> list[Any]:
     """Return one value per row, of a JSON type: numbers, text, true and false."""
     if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
-        return [None if gap else value for value, gap in _values(column, name, Rows(faults))]
-    cells = _to_column(column, name, Rows(faults)).texts()
+        return [None if gap else value for value, gap in _values(column, name, rows)]
+    cells = _to_column(column, name, rows).texts()
     return [None if cell == "" else cell for cell in cells]
 
 

@@ -53,8 +53,8 @@ def parse_json(text: str, faults: Faults, form: str | None, known: Collection[st
         known: keys of ids, labels and groups; an object with one of them is a sequence.
     Raises: DataError if nothing in the file can be read.
     """
-    if not _is_document(text):
-        found, notes = _parse_lines(text, faults)
+    if not is_document(text):
+        found, notes = parse_lines(text, faults)
         # The only line of a file may hold all of its sequences.
         if len(found) > 1 or faults.total:
             return Document(tuple(found), notes)
@@ -73,7 +73,7 @@ def parse_json(text: str, faults: Faults, form: str | None, known: Collection[st
     return _unwrap(values[0], faults, form, known)
 
 
-def _is_document(text: str) -> bool:
+def is_document(text: str) -> bool:
     """Whether the text is one document, or several over many lines, and not an object a line."""
     start = _BETWEEN.match(text)
     rest = text[start.end() if start else 0 :]
@@ -108,19 +108,20 @@ DECODER = json.JSONDecoder(parse_constant=_parse_constant)
 
 # One object a line.
 
+Lines = tuple[list[Located], tuple[str, ...]]
 
-def _parse_lines(text: str, faults: Faults) -> tuple[list[Located], tuple[str, ...]]:
-    """Parse every non-blank line into an object; invalid lines are faults and left out."""
+
+def parse_lines(text: str, faults: Faults, before: int = 0) -> Lines:
+    """Parse non-blank lines, after `before` others, into objects; invalid ones are faults."""
     found: list[Located] = []
     commas = 0
-    for line, content in enumerate(text.split("\n"), 1):
+    for line, content in enumerate(text.split("\n"), before + 1):
         whole = content.strip(" \t\r\ufeff\x1e")
         if not whole:
             continue
         if whole.endswith("},"):
             whole, commas = whole[:-1], commas + 1
-        column = None
-        remedy = LINE
+        column, remedy = None, LINE
         try:
             # decode() refuses text after the object: two objects on a line mean a missing line end.
             value = DECODER.decode(whole)

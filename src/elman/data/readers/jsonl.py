@@ -37,7 +37,8 @@ def table_of_records(
         noun: word for an object without a line.
     """
     # In messages a column would mean a character of the line, so no column is named.
-    rows = Rows(faults, lines, noun=noun, named=False)
+    before = options.continued.rows if options.continued else 0
+    rows = Rows(faults, lines, noun=noun, named=False, before=before)
     layout = options.layout
     target = layout.target if layout and not options.target and options.labelled is None else None
     if target and target not in records[0]:
