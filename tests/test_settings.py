@@ -55,6 +55,7 @@ BAD = [
     (ModelSettings, "bidirectional", [0, 1, "yes"]),
     (TrainingSettings, "epochs", [0, "3", 3.0, True]),
     (TrainingSettings, "batch_size", [0, "all", 1.5]),
+    (TrainingSettings, "tbptt", [0, -1, 2.0, "200", True]),
     (TrainingSettings, "learning_rate", [0, 0.0, -1.0, "fast", float("nan")]),
     (TrainingSettings, "weight_decay", [-0.1, "none", True]),
     (TrainingSettings, "warmup", [1.0, -0.1]),

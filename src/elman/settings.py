@@ -226,6 +226,15 @@ class TrainingSettings:
     learning_rate: Annotated[
         Annotated[float, Gt(0)] | None, Help("Highest learning rate, after the warm-up.", CHOSEN)
     ] = None
+    tbptt: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Help(
+            "Truncated backpropagation through time: take this many steps of every sequence in a "
+            "training step and carry the states on. Only with an output at every step, and in one "
+            "direction.",
+            "whole sequences",
+        ),
+    ] = None
     optimizer: Annotated[Literal["adamw", "adam", "sgd"], Help("Optimiser.")] = "adamw"
     weight_decay: Annotated[
         Annotated[float, Ge(0)] | None,

@@ -225,6 +225,7 @@ def test_every_setting_reaches_the_estimator():
             "effort": "high",
             "epochs": 7,
             "batch_size": "full",
+            "tbptt": 50,
             "learning_rate": 0.5,
             "optimizer": "sgd",
             "weight_decay": 0.125,

@@ -99,6 +99,38 @@ class Examples:
             places=self.places_of(index),
         )
 
+    def take_steps(
+        self, index: NDArray[np.int64], start: NDArray[np.int64], count: NDArray[np.int64]
+    ) -> Examples:
+        """Return a part of each sequence at `index`: `count` steps from `start` on, (m,) each.
+
+        The targets, and weights if there are any, are those of the steps.
+        """
+        target, weight = self.target, self.weight
+        assert isinstance(target, Ragged) and not isinstance(weight, np.ndarray)
+        return dataclasses.replace(
+            self,
+            inputs=self.inputs.take_steps(index, start, count),
+            target=target.take_steps(index, start, count),
+            weight=None if weight is None else weight.take_steps(index, start, count),
+            places=self.places_of(index),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the rows of a batch lie, if they are chunks of longer sequences.
+
+    Args:
+        streams: the stream whose state a row continues from, (B,) int64.
+        begins: whether it starts from its first state instead, (B,) bool.
+        starts: the row's first step in its sequence, (B,).
+    """
+
+    streams: Tensor
+    begins: Tensor
+    starts: NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Share:
@@ -146,6 +178,7 @@ class Batch:
         target: class codes, (B,), or (B, K), or (B, T) or (B, T, K) with zeros past each row's end.
         weight: (B,) or (B, T), or None.
         static: features of whole sequences, (B, S), or None.
+        part: None if the rows are whole sequences.
         share: which rows of a whole batch these are; None for all.
     """
 
@@ -154,6 +187,7 @@ class Batch:
     target: Tensor
     weight: Tensor | None = None
     static: Tensor | None = None
+    part: Part | None = None
     share: Share | None = None
 
 

@@ -90,14 +90,20 @@ class Ragged:
 
     def take(self, index: NDArray[np.int64]) -> Ragged:
         """Return the sequences at `index`, (m,), in that order."""
-        lengths = self.lengths[index]
-        offsets = np.zeros(len(index) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        # Difference between the index of a step here and its index in the result.
-        shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        static = None if self.static is None else self.static[index]
+        taken = self.take_steps(index, np.zeros_like(index), self.lengths[index])
         padded = None if self.padded is None else self.padded[index]
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static, padded)
+        return dataclasses.replace(taken, padded=padded)
+
+    def take_steps(
+        self, index: NDArray[np.int64], start: NDArray[np.int64], count: NDArray[np.int64]
+    ) -> Ragged:
+        """Return a part of each sequence at `index`: `count` steps from `start` on, (m,) each."""
+        offsets = np.zeros(len(index) + 1, dtype=np.int64)
+        np.cumsum(count, out=offsets[1:])
+        # Difference between the index of a step here and its index in the result.
+        shift = np.repeat(self.offsets[:-1][index] + start - offsets[:-1], count)
+        static = None if self.static is None else self.static[index]
+        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
 
     def between(self, index: NDArray[np.int64], start: int, stop: int) -> Ragged:
         """Return the steps from `start` to `stop`, or the end, of the sequences at `index`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ def choose(
         "cell": "gru",
         "hidden_size": units,
         "num_layers": 1,
-        "bidirectional": not model.streaming,
+        "bidirectional": not (model.streaming or training.tbptt),
         "dropout": 0.3 if has_tokens else 0.0,
         "readout": "every" if statistics.per_step else "last",
     }
@@ -206,10 +207,12 @@ def _choose_length(
         most_steps: time steps that the effort allows in the whole training.
     """
     count = statistics.sequences
+    if training.tbptt and statistics.steps > training.tbptt:  # chunks, read side by side
+        count *= math.ceil(statistics.steps / training.tbptt)
     batch = next((size for most, size in BATCHES.items() if count <= most), 32)
     size = training.batch_size or batch
-    per_epoch = 1 if size == "full" else -(-count // size)
-    affordable = most_steps / (count * statistics.steps)  # epochs
+    per_epoch = -(-count // (statistics.sequences if size == "full" else size))
+    affordable = most_steps / (statistics.sequences * statistics.steps)  # epochs
     epochs = min(400, max(25, STEPS // per_epoch), max(3, round(affordable)))
     if training.epochs is not None or training.batch_size == "full":
         return epochs, size

@@ -88,6 +88,7 @@ class Parameters:
     effort: str = TrainingSettings.effort
     epochs: int | None = TrainingSettings.epochs
     batch_size: int | str | None = TrainingSettings.batch_size
+    tbptt: int | None = TrainingSettings.tbptt
     learning_rate: float | None = TrainingSettings.learning_rate
     optimizer: str = TrainingSettings.optimizer
     weight_decay: float | None = TrainingSettings.weight_decay
@@ -183,6 +184,7 @@ def check_parameters(
     model = section(ModelSettings, readout=readout)
     training = section(TrainingSettings, seed=seed)
     data = section(DataSettings)
+    faults += _truncation_faults(parameters, readout)
     if parameters["inputs"] not in INPUTS:
         faults.append(
             f"inputs: got {parameters['inputs']!r:.99}, expected 'auto', 'numbers', 'tokens', "
@@ -201,6 +203,25 @@ def check_parameters(
     if faults:
         raise SettingsError("\n".join(faults))
     return Settings(model, training, data, parameters["inputs"])
+
+
+def _truncation_faults(parameters: Mapping[str, Any], readout: str) -> list[str]:
+    """Return what stands in the way of `tbptt`, if it is set."""
+    if (steps := parameters.get("tbptt")) is None:
+        return []
+    faults = []
+    if readout != "every":
+        faults.append(
+            f"tbptt: got {steps!r}, but readout {readout!r} gives one output for a whole sequence, "
+            "whose loss is known at its end only. Use it with an output at every step (a tagger, "
+            "or a regressor with readout='every'), or leave it out"
+        )
+    if parameters.get("bidirectional"):
+        faults.append(
+            f"tbptt: got {steps!r}, but bidirectional is on: a network that also reads from the "
+            "end has no state to carry from one chunk to the next. Leave one of the two out"
+        )
+    return faults
 
 
 def refuse_missing_device(training: TrainingSettings) -> None:

@@ -60,6 +60,11 @@ class Carry:
         pairs = zip(own, self.states, strict=True)
         return tuple(torch.where(begins, first, state) for first, state in pairs)
 
+    def take(self, rows: slice) -> Carry:
+        """Return the carry of some of the rows."""
+        begins = None if self.begins is None else self.begins[rows]
+        return Carry(tuple(state[:, rows] for state in self.states), begins)
+
     def locate(self, config: ModelConfig, batch: int, dtype: torch.dtype) -> Located:
         """Return the states before the part, and memory for those after it, for the native call.
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from elman.models.carry import Carry
 from elman.models.model import PADDING, SequenceModel
 from elman.models.static import check_static, first_states, join
 from elman.ops.reference import Step, run_steps
@@ -74,7 +75,11 @@ class Unrolled:
 
 
 def unroll(
-    model: SequenceModel, x: Tensor, lengths: Tensor, static: Tensor | None = None
+    model: SequenceModel,
+    x: Tensor,
+    lengths: Tensor,
+    static: Tensor | None = None,
+    carry: Carry | None = None,
 ) -> Unrolled:
     """Run a batch through a model as in evaluation mode; autograd follows it.
 
@@ -82,13 +87,18 @@ def unroll(
         x: numbers, (B, T, C), or token ids, (B, T).
         lengths: valid steps of each row, (B,), from 1 to T.
         static: features of each row, (B, S), or None.
+        carry: the states before x, if its rows are parts of sequences; it is not changed.
     """
     mask = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]  # (B, T)
-    return unroll_embedded(model, embed(model, x, mask), mask, static)
+    return unroll_embedded(model, embed(model, x, mask), mask, static, carry)
 
 
 def unroll_embedded(
-    model: SequenceModel, embedded: Tensor, mask: Tensor, static: Tensor | None = None
+    model: SequenceModel,
+    embedded: Tensor,
+    mask: Tensor,
+    static: Tensor | None = None,
+    carry: Carry | None = None,
 ) -> Unrolled:
     """Run what `embed` returns, (B, T, I), through the stack, readout and output."""
     static = check_static(model, embedded, static)
@@ -97,7 +107,7 @@ def unroll_embedded(
     for layer in range(model.config.num_layers):
         directions = []
         for reverse in (False, True)[: 1 + model.config.bidirectional]:
-            steps = list(steps_of_layer(model, layer, reverse, below, mask, static))
+            steps = list(steps_of_layer(model, layer, reverse, below, mask, static, carry))
             layers.append(LayerSteps(layer, reverse, below, steps))
             # `run_steps` keeps the last state past a row's end; y of a layer is zero there.
             states = layers[-1].over_time("h")
@@ -159,6 +169,7 @@ def steps_of_layer(
     inputs: Tensor,
     mask: Tensor,
     static: Tensor | None = None,
+    carry: Carry | None = None,
 ) -> Iterator[Step]:
     """Run one layer in one direction step by step.
 
@@ -166,6 +177,7 @@ def steps_of_layer(
         inputs: input of the layer, (B, T, I), finite past each row's end.
         mask: True at the valid steps of each row, (B, T).
         static: features of each row, (B, S), or None.
+        carry: the states of all layers before the steps; None for the first ones of sequences.
     """
     cell = model.config.cell_definition
     W, U, b, c = weights_of(model, layer, reverse)
@@ -173,6 +185,7 @@ def steps_of_layer(
     states = dict.fromkeys(cell.states, start)
     place = layer * (1 + model.config.bidirectional) + reverse
     features = check_static(model, inputs, static)
-    first = [state[place] for state in first_states(model, features)]
+    own = first_states(model, features)
+    first = [state[place] for state in (own if carry is None else carry.first(own))]
     states |= dict(zip(cell.initial_states, first, strict=False))
     return run_steps(cell, inputs @ W.T + b, U, c, states, mask, reverse)

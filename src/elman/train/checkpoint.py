@@ -43,6 +43,7 @@ from elman.train.state import (
     has_shapes,
     read_checkpoint,
 )
+from elman.train.streams import StreamStates
 from elman.train.uninterrupted import Uninterrupted, random_state, set_random_state
 from elman.untrusted import read_as
 
@@ -115,7 +116,7 @@ class Saver:
         checkpoints: None saves nothing.
         model, optimizer, generator, plan: of the training.
         identity: returns what makes the training this one and no other, in words by name.
-        unit: unit of the metrics.
+        unit, streams: unit of the metrics, and the states of the streams, or None.
     """
 
     def __init__(
@@ -127,9 +128,10 @@ class Saver:
         plan: TrainingPlan,
         identity: Callable[[], dict[str, str]],
         unit: NDArray[np.float64] | None,
+        streams: StreamStates | None = None,
     ) -> None:
-        self.checkpoints = checkpoints
-        self.model, self.optimizer, self.plan, self.unit = model, optimizer, plan, unit
+        self.checkpoints, self.unit, self.streams = checkpoints, unit, streams
+        self.model, self.optimizer, self.plan = model, optimizer, plan
         self.generator = torch.default_generator if generator is None else generator
         self.uninterrupted = Uninterrupted(self.generator)
         self._make_identity = identity
@@ -167,7 +169,6 @@ class Saver:
 
         Args:
             batches: of each epoch.
-
         Raises: SettingsError if it is of another training, or the folder holds something else.
         """
         if self.checkpoints is None:
@@ -214,10 +215,11 @@ class Saver:
         weights, random = strip(tensors, _WEIGHTS), strip(tensors, _RANDOM)
         memory = strip(tensors, _OPTIMIZER)
         try:
-            state = TrainingState.restore(
-                tensors, content.state, place, self.unit, own, outputs, epochs, batches
-            )
-            if not has_shapes(weights, own) or bool(memory) != bool(state.step):
+            expected = (self.unit, own, outputs, epochs, batches, self.streams)
+            state = TrainingState.restore(tensors, content.state, place, *expected)
+            # The optimizer takes no step for a batch of chunks without a label.
+            trained = bool(state.records or state.metrics.weight)
+            if not has_shapes(weights, own) or bool(memory) != trained:
                 raise ModelFileError(f"{place}: the weights or the optimizer's state do not fit")
             check_generator(random["cpu"])
             if memory:

@@ -32,6 +32,7 @@ from torch import Tensor
 from elman.data.batches import Batch, Source
 from elman.errors import RanksError
 from elman.layers.random_numbers import draw_for
+from elman.models.carry import Carry
 from elman.train.checkpoint import Saver
 from elman.train.gradients import GradientSource, ParameterGroups
 from elman.train.metrics import RunningMetrics
@@ -307,6 +308,11 @@ class RankResult(NamedTuple):
         """Add the batch to the metrics of its epoch."""
         metrics.add_sums(self.sums)
 
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the batch's labelled sequences or steps."""
+        return float(self.sums[1])
+
 
 class RankGradients:
     """Loss and gradients of whole batches, of which each rank computes its rows.
@@ -330,6 +336,8 @@ class RankGradients:
         share = batch.share
         with draw_for(None if share is None else share.part):
             result = self.own(batch)
+        if self.own.streams is not None:
+            self.own.streams.add_up(self.ranks.add_up, counts=share is None or share.counts)
         metrics = RunningMetrics(unit=self._unit)
         # Without a labelled step in its rows, a rank's mean is undefined; its part is then 0.
         weight = result.weight if share is None or share.counts else 0.0
@@ -364,6 +372,10 @@ class RankGradients:
         *parts, last = torch.split(self._buffer, sizes)
         views = [part.view(g.shape) for part, g in zip(parts, gradients, strict=True)]
         return views, last.view(shape)
+
+    def states_before(self, batch: Batch) -> Carry | None:
+        """Return the states before a batch of chunks."""
+        return self.own.states_before(batch)
 
     def check(self) -> None:
         """Raise ElmanError if the model was changed in a way that has no effect."""

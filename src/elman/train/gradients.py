@@ -27,6 +27,7 @@ from elman.tasks import TASKS
 from elman.train.losses import Loss
 from elman.train.metrics import RunningMetrics
 from elman.train.precision import describe_determinism, network_precision
+from elman.train.streams import StreamStates
 
 _PROCESS = os.getpid()  # that imported torch; any other one was forked from it
 ParameterGroups = tuple[list[nn.Parameter], list[nn.Parameter]]  # with and without weight decay
@@ -145,12 +146,26 @@ def draw_masks(config: ModelConfig, batch: int, time: int) -> list[Tensor]:
 
 
 class _Source:
-    """Base class: checks that the model's parameters are the same as at the start."""
+    """Base class: checks that the model's parameters are the same as at the start.
+
+    Attributes:
+        streams: the states from which chunks are read; None if the batches are whole sequences.
+    """
+
+    streams: StreamStates | None = None
 
     def __init__(self, model: SequenceModel, loss: Loss) -> None:
         self.model = model
         self.loss = loss
         self._parameters = [(p, p.requires_grad) for p in model.parameters()]
+
+    def states_before(self, batch: Batch) -> Carry | None:
+        """Return the states before a batch of chunks."""
+        return None if self.streams is None else self.streams.before(batch)
+
+    def _keep(self, batch: Batch, carry: Carry | None) -> None:
+        if self.streams is not None and carry is not None:
+            self.streams.after(batch, carry)
 
     def check(self) -> None:
         """Raise ElmanError if parameters were replaced, frozen or unfrozen since the start."""
@@ -185,8 +200,12 @@ class Autograd(_Source):
     def __call__(self, batch: Batch) -> BatchResult:
         """Leave the gradient in each parameter's `.grad`; return as `batch_loss` does."""
         self.model.zero_grad(set_to_none=True)
-        loss, outputs, target, weight = batch_loss(self.model, batch, self.loss, self._precision)
+        carry = self.states_before(batch)
+        loss, outputs, target, weight = batch_loss(
+            self.model, batch, self.loss, self._precision, carry
+        )
         loss.backward()  # type: ignore[no-untyped-call]
+        self._keep(batch, carry)
         return BatchResult(loss.item(), outputs.detach(), target, weight)
 
     @property
@@ -273,6 +292,7 @@ class OneCall(_Source):
         target, by_class = batch.target, self._class_weight
         if target.is_floating_point():
             target = target.to(self._native.dtype)
+        carry = self.states_before(batch)
         loss, outputs = self._native.loss_and_gradients(
             self._weights,
             batch.x,
@@ -283,7 +303,9 @@ class OneCall(_Source):
             class_weight=by_class,
             masks=masks,
             threads=self._threads,
+            carry=carry,
         )
+        self._keep(batch, carry)
         for parameter, gradient in self._pairs:  # a callback may have set some to None
             parameter.grad = gradient
         outputs, target, _ = select_valid(outputs, batch)

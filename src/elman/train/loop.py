@@ -40,6 +40,7 @@ from elman.train.optimizer import learning_rate, make_optimizer, restore_state, 
 from elman.train.precision import matrix_precision
 from elman.train.progress import Progress
 from elman.train.state import Order, TrainingState, identify
+from elman.train.streams import Streams, StreamStates, refuse_truncation
 
 
 @torch.no_grad()
@@ -140,14 +141,15 @@ def train(
     identity = functools.partial(
         identify, training, validation, monitor, plan, model, class_weight, native=native
     )
-    whole = make_source(training, plan.batch_size)
+    whole = _choose_source(training, plan, own)
     source, gradients, ranks = _divide(whole, own, training.unit, identity)
     checkpoints = checkpoints if ranks is None or ranks.is_first else None
     try:
         optimizer = make_optimizer(gradients.groups, plan)
         if optimizer_state:
             restore_state(optimizer, plan.optimizer, optimizer_state)
-        saver = Saver(checkpoints, model, optimizer, generator, plan, identity, training.unit)
+        unit, states = training.unit, own.streams
+        saver = Saver(checkpoints, model, optimizer, generator, plan, identity, unit, states)
         with saver, matrix_precision(plan.precision, model):
             augment = Augmentation(training, plan, model.config.input_size, saver.generator)
             data = _Data(source, augment, validation, monitor)
@@ -159,8 +161,7 @@ def train(
         gradients.release()
     if optimizer_state is not None:
         optimizer_state |= save_state(optimizer, plan.optimizer)
-    state = run.state
-    model.load_state_dict(state.kept_weights)
+    model.load_state_dict((state := run.state).kept_weights)
     model.eval()
     return History(state.records, state.kept_epoch, state.stopped, *said)
 
@@ -173,6 +174,17 @@ def _choose_gradients(
     gaps = known < count
     gradients = gradient_source(model, plan, loss, weighted=training.weighted, gaps=gaps)
     return gradients, describe_gaps(known, count)
+
+
+def _choose_source(training: Split, plan: TrainingPlan, gradients: GradientSource) -> Source:
+    """Return the source of the batches; `gradients` keeps the states that chunks start from."""
+    if not plan.tbptt:
+        return make_source(training, plan.batch_size)
+    refuse_truncation(gradients.model, plan)
+    streams = Streams(training, plan.tbptt, plan.batch_size)
+    gradients.streams = StreamStates(gradients.model, streams.count)
+    gradients.description += f", {streams.description}"
+    return streams
 
 
 def _divide(
@@ -230,6 +242,7 @@ class _Run:
         self.continued = f"continued in epoch {restored.epoch}" if restored else ""
         beginning = Order.of(np.random.default_rng(plan.seed))
         self.state = restored or TrainingState(RunningMetrics(unit=saver.unit), beginning)
+        self.state.streams = saver.streams
         self.order = self.state.order.make_generator()
 
     def train_to_end(self, on_epoch: Callable[[EpochRecord], None] | None, *, repeat: bool) -> None:
@@ -315,13 +328,15 @@ class _Run:
                         self.loss,
                         self.source.places(plan),
                         self.plan,
+                        self.gradients.states_before(batch),
                     )
                 with self.saver.uninterrupted:
-                    self.optimizer.step()
+                    if result.weight:  # a batch of chunks may hold no labelled step
+                        self.optimizer.step()
                     state.end_batch(result, norm)
             self.progress.batch(state.batch, self.batches, state.metrics)
             self.saver.save_if_due(state)
-        return learning_rate(self.plan, state.step - 1, steps), float(np.mean(state.norms))
+        return learning_rate(self.plan, state.step - 1, steps), float(np.nanmean(state.norms))
 
     def draws(self, generator: torch.Generator) -> draw_from:
         """Return the context manager in which the model runs and draws from `generator`."""

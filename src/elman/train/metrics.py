@@ -5,6 +5,7 @@ Code outside this package follows a training through an `Observer`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -118,13 +119,18 @@ class RunningMetrics:
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss per labelled sequence or step: in nats, or for standardised numbers."""
-        return self.loss / self.weight
+        """Mean loss per labelled sequence or step: in nats, or for standardised numbers.
+
+        NaN as long as there is none: the first chunks of an epoch may hold no label.
+        """
+        return self.loss / self.weight if self.weight else math.nan
 
     @property
     def accuracy(self) -> float | None:
         """Fraction of labelled sequences or steps predicted correctly; None for numbers."""
-        return None if self.unit is not None else self._count()[0] / self.count
+        if self.unit is not None:
+            return None
+        return self._count()[0] / self.count if self.count else math.nan
 
     @property
     def rmse(self) -> float | None:
@@ -135,6 +141,8 @@ class RunningMetrics:
         squares = None if self.unit is None else self._count()[1]
         if self.unit is None or squares is None:
             return None
+        if not self.count:
+            return math.nan
         roots = (squares / self.count).sqrt().cpu().numpy()
         return float((roots * self.unit).mean())
 

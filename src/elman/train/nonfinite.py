@@ -32,6 +32,7 @@ from elman.data.batches import Batch, Examples, batch_by_length, make_batch
 from elman.data.encoded import Split
 from elman.errors import NonFiniteError
 from elman.models import SequenceModel
+from elman.models.carry import Carry
 from elman.models.static import join
 from elman.models.unrolled import LayerSteps, embed, read_out, steps_of_layer, unroll
 from elman.ops.reference import Step
@@ -41,6 +42,7 @@ from elman.train.losses import Loss
 
 # Inputs above this are named as the likely cause: standardised numbers are seldom above 100.
 HUGE = 1e4
+_Carry = Carry | None  # the states before a batch of chunks
 _ROWS = 64  # rows unrolled at a time: every step stores its gates and states
 
 
@@ -78,6 +80,7 @@ def diverged(
     loss: Loss,
     sequences: NDArray[np.int64],
     settings: TrainingPlan,
+    carry: Carry | None = None,
 ) -> NonFiniteError:
     """Search for the origin, and return the error to raise.
 
@@ -86,16 +89,20 @@ def diverged(
         model: the model, with the weights that the batch was computed with.
         batch: the batch, on the model's device.
         sequences: index of each row in the caller's sequences, (B,).
+        carry: the states before the batch, if its rows are chunks.
     """
     training = model.training
     try:
-        origin = find_origin(model.eval(), batch, loss)
+        origin = find_origin(model.eval(), batch, loss, carry)
     except (AttributeError, RuntimeError, TypeError):
         # A model with user-defined modules cannot be unrolled. The error is raised without the
         # origin in that case.
         origin = Origin()
     finally:
         model.train(training)
+    before = batch.part.starts if batch.part else np.zeros(len(sequences), np.int64)
+    if origin.row is not None and origin.step is not None:
+        origin = dataclasses.replace(origin, step=origin.step + int(before[origin.row]))
     sequence = None if origin.row is None else int(sequences[origin.row])
     listed = ", ".join(map(str, sequences[:8].tolist())) + ", ..." * (len(sequences) > 8)
     if not origin.stage:
@@ -118,9 +125,9 @@ def diverged(
         row, step, channel = huge
         text = (
             f"{where}. {finding}. The input is very large: {float(batch.x[huge]):.3g} in channel "
-            f"{channel} of sequence {int(sequences[row])} at step {step + 1}, as the network reads "
-            "it. If that is an error in the data, correct it or leave the sequence out; otherwise "
-            "write the channel in another unit, or standardise it (scale)"
+            f"{channel} of sequence {int(sequences[row])} at step {step + 1 + before[row]}, as the "
+            "network reads it. If that is an error in the data, correct it or leave the sequence "
+            "out; otherwise write the channel in another unit, or standardise it (scale)"
         )
     else:
         text = (
@@ -173,12 +180,14 @@ def _batches(split: Split) -> Iterator[tuple[Examples, NDArray[np.int64]]]:
             yield piece, index
 
 
-def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
+def find_origin(
+    model: SequenceModel, batch: Batch, loss: Loss, carry: Carry | None = None
+) -> Origin:
     """Return the first non-finite number; an empty Origin if there is none.
 
     Args:
         model: the model, in evaluation mode; it is not changed.
-        batch: the batch, on the model's device.
+        batch: the batch, on the model's device; `carry`: the states before it, if it has chunks.
     """
     if origin := in_weights(model):
         return origin
@@ -190,14 +199,14 @@ def find_origin(model: SequenceModel, batch: Batch, loss: Loss) -> Origin:
         return Origin("input", what, value, row, step + 1, unit=channel)
     chunks = [slice(start, start + _ROWS) for start in range(0, len(batch.x), _ROWS)]
     for chunk in chunks:
-        if origin := _forward(model, batch, mask, chunk, loss):
+        if origin := _forward(model, batch, mask, chunk, loss, carry):
             return origin
     gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
     for chunk in chunks:
-        if origin := _backward(model, batch, mask, chunk, loss, gradients):
+        if origin := _backward(model, batch, mask, chunk, loss, gradients, carry):
             return origin
     if origin := _in_gradients(model, gradients):
-        return dataclasses.replace(origin, row=_largest_row(model, batch, mask, loss))
+        return dataclasses.replace(origin, row=_largest_row(model, batch, mask, loss, carry))
     return Origin()
 
 
@@ -224,12 +233,14 @@ def _in_gradients(model: SequenceModel, gradients: list[Tensor]) -> Origin | Non
     return _of_weight(model, "gradient", name, at, max(largest))
 
 
-def _largest_row(model: SequenceModel, batch: Batch, mask: Tensor, loss: Loss) -> int:
+def _largest_row(
+    model: SequenceModel, batch: Batch, mask: Tensor, loss: Loss, carry: Carry | None
+) -> int:
     """Return the row whose weight gradient is largest or not finite."""
     norms = []
     for row in range(len(batch.x)):
         gradients = [torch.zeros_like(parameter) for parameter in model.parameters()]
-        _backward(model, batch, mask, slice(row, row + 1), loss, gradients)
+        _backward(model, batch, mask, slice(row, row + 1), loss, gradients, carry)
         norm = sum(float(gradient.double().square().sum()) for gradient in gradients)
         norms.append(norm if math.isfinite(norm) else math.inf)
     return int(np.argmax(norms))
@@ -259,18 +270,19 @@ def _of_weight(
 
 
 def _forward(
-    model: SequenceModel, batch: Batch, mask: Tensor, chunk: slice, loss: Loss
+    model: SequenceModel, batch: Batch, mask: Tensor, chunk: slice, loss: Loss, carry: _Carry
 ) -> Origin | None:
     """Search the forward pass of some rows of a batch."""
     mask = mask[chunk]
     static = None if batch.static is None else batch.static[chunk]
+    carry = None if carry is None else carry.take(chunk)
     with torch.no_grad():
         below = embed(model, batch.x[chunk], mask)
         for layer in range(model.config.num_layers):
             directions = []
             for reverse in (False, True)[: 1 + model.config.bidirectional]:
                 done = LayerSteps(layer, reverse, below)
-                for step in steps_of_layer(model, layer, reverse, below, mask, static):
+                for step in steps_of_layer(model, layer, reverse, below, mask, static, carry):
                     for gate, what, tensor in _numbers(model, step):
                         if at := _first(tensor, mask[:, step.t]):
                             value = float(tensor[at])
@@ -304,11 +316,13 @@ def _backward(
     chunk: slice,
     loss: Loss,
     gradients: list[Tensor],
+    carry: _Carry,
 ) -> Origin | None:
     """Search the backward pass of some rows; accumulate their weight gradients."""
+    static = None if batch.static is None else batch.static[chunk]
+    carry = None if carry is None else carry.take(chunk)
     with torch.enable_grad():
-        static = None if batch.static is None else batch.static[chunk]
-        done = unroll(model, batch.x[chunk], batch.lengths[chunk], static)
+        done = unroll(model, batch.x[chunk], batch.lengths[chunk], static, carry)
         outputs, target = done.outputs, batch.target[chunk]
         weight = None if batch.weight is None else batch.weight[chunk]
         if model.config.per_step:

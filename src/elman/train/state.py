@@ -27,6 +27,7 @@ from elman.models.storage import read_sealed, strip
 from elman.settings import TrainingPlan
 from elman.train.metrics import EpochRecord, RunningMetrics
 from elman.train.monitor import Monitor
+from elman.train.streams import StreamStates
 from elman.untrusted import read_as
 
 FORMAT = 1
@@ -34,7 +35,7 @@ STATE, TENSORS = "state.json", "state.safetensors"
 _MERSENNE = 5056  # bytes of the state of torch's generator on the CPU
 _DIGITS = 64  # of a SHA-256
 ALL_DONE = "all epochs done"
-_KEPT, _METRICS, _NORMS = "kept.", "metrics.", "norms"
+_KEPT, _METRICS, _NORMS, _STREAMS = "kept.", "metrics.", "norms", "streams."
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Order:
 class Result(Protocol):
     """What a batch has given."""
 
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of its labelled sequences or steps."""
+
     def add_to(self, metrics: RunningMetrics) -> None:
         """Add the batch to the metrics of its epoch."""
 
@@ -93,12 +98,13 @@ class TrainingState:
         epoch: the current epoch, from 1; the one after the last when the training has ended.
         batch: batches of it that are done.
         step: batches of the training that are done.
-        norms: gradient norms of the epoch's batches.
+        norms: gradient norms of the epoch's batches; NaN for one without a label.
         seconds: time that the epoch took before `began`, the time at which its clock was started.
         records: the epochs that are done.
         best_loss, best_epoch: the lowest validation loss and its epoch.
         kept_epoch, kept_weights: the epoch that `keep` names so far, and its weights.
         stopped: why the training ended; empty while it goes on.
+        streams: the states of the streams; None if the batches are whole sequences.
     """
 
     metrics: RunningMetrics
@@ -115,13 +121,16 @@ class TrainingState:
     kept_epoch: int = 0
     kept_weights: dict[str, Tensor] = field(default_factory=dict)
     stopped: str = ""
+    streams: StreamStates | None = None
 
     def end_batch(self, result: Result, norm: float) -> None:
         """Count a batch whose step is taken."""
         result.add_to(self.metrics)
-        self.norms.append(norm)
+        self.norms.append(norm if result.weight else math.nan)
         self.batch += 1
         self.step += 1
+        if self.streams is not None:
+            self.streams.commit()
 
     def resume_clock(self) -> None:
         """Start the clock of the epoch."""
@@ -155,6 +164,8 @@ class TrainingState:
         """Return the tensors by name; `to_dict` returns the rest."""
         tensors = {_KEPT + name: tensor for name, tensor in self.kept_weights.items()}
         tensors |= {_METRICS + name: t for name, t in self.metrics.to_tensors().items()}
+        if self.streams is not None:
+            tensors |= {_STREAMS + name: t for name, t in self.streams.to_tensors().items()}
         tensors[_NORMS] = torch.tensor(self.norms, dtype=torch.float64)
         return tensors
 
@@ -185,6 +196,7 @@ class TrainingState:
         outputs: int,
         epochs: int,
         batches: int,
+        streams: StreamStates | None,
     ) -> TrainingState:
         """Return the state that `to_tensors` and `to_dict` values.
 
@@ -193,6 +205,7 @@ class TrainingState:
             weights: of the network.
             outputs: number of outputs of the network, K.
             epochs, batches: of the training, and of each epoch.
+            streams: their states, which are set; None if there are none.
             place: the file, for messages.
         Raises: ModelFileError if the values do not go together.
         """
@@ -220,6 +233,8 @@ class TrainingState:
         }
         if wrong := [name for name, right in facts.items() if not right]:
             raise ModelFileError(f"{place}: these values do not fit the others: {', '.join(wrong)}")
+        if streams is not None:
+            streams.restore(strip(tensors, _STREAMS))
         return cls(
             metrics=metrics,
             order=values.order,
@@ -234,6 +249,7 @@ class TrainingState:
             kept_epoch=values.kept_epoch,
             kept_weights={name: tensor.to(device) for name, tensor in kept.items()},
             stopped=values.stopped,
+            streams=streams,
         )
 
 
