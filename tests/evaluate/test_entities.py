@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from elman.data.targets import find_entities, find_scheme
 from elman.evaluate import evaluate
-from elman.evaluate.counts import Resampling
 from elman.evaluate.entities import NameMetrics, entity_metrics
+from elman.evaluate.resampling import Resampling
 
 CASES = [
     ("O O", []),

@@ -103,6 +103,12 @@ def test_overfitting_asks_for_less():
     assert "--epochs" not in text
 
 
+def test_one_long_epoch_says_nothing_about_more_of_them():
+    test, train = report(0.7, 0.9, n=2000), report(0.75, 0.9, n=2000)
+    assert "--epochs" in joined(report(0.7, 0.9), report(0.75, 0.9), losses=(0.5,))
+    assert "--epochs" not in joined(test, train, losses=(0.5,))
+
+
 def test_underfitting_asks_for_more():
     text = joined(report(0.7, 0.9), report(0.75, 0.9))
     assert "--hidden-size 128 instead of 64, or --num-layers 2" in text

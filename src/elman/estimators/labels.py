@@ -175,7 +175,7 @@ def has_label_sets(y: Any) -> bool:
     """Whether y is a multilabel target: an indicator matrix, or sets of labels."""
     if isinstance(y, np.ndarray) and y.dtype != object:
         return y.ndim == 2 and y.shape[1] > 1
-    return len(y) > 0 and any(isinstance(row, _SEVERAL) for row in y)
+    return len(y) > 0 and any(issubclass(kind, _SEVERAL) for kind in set(map(type, y)))
 
 
 def as_label_sets(y: Any, name: str) -> NDArray[Any]:

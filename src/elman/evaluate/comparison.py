@@ -12,16 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.evaluate.counts import PIECE, Floats, Ints, Resampling, interval_levels, ratio
+from elman.evaluate.counts import Floats, Ints, ratio
 from elman.evaluate.metrics import Metric
+from elman.evaluate.resampling import Resampling, add_up, interval_levels
 from elman.evaluate.text import decimals_of, format_share, plural
 
-SumsAndValue = tuple[Callable[..., Floats], Callable[[Floats], Floats]]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+SumsAndValue = tuple[Callable[..., "Floats | csr_array"], Callable[[Floats], Floats]]
 Verdict = Literal["better", "worse", "undecided"]
 WORDS: dict[Verdict, str] = {
     "better": "better than",
@@ -161,10 +165,10 @@ def compare(
         return None
     sums_of, value_of = sums_and_value or SUMS[row.name]
     sign = 1.0 if row.better == "higher" else -1.0
-    whole = np.zeros(len(true), dtype=np.int64)
+    whole, once = np.zeros(len(true), dtype=np.int64), np.ones((1, 1))
 
     def value(predicted: NDArray[Any]) -> float:
-        return float(value_of(sums_of(true, predicted, whole, 1))[0])
+        return float(value_of(add_up(once, sums_of(true, predicted, whole, 1)))[0])
 
     values = {name: value(predicted) for name, predicted in baselines.items()}
     best = max(values, key=lambda name: sign * values[name])
@@ -173,7 +177,7 @@ def compare(
     verdict: Verdict = "undecided"
     if resampling.resamples:
         pairs = _pairs(sums_of, true, network, baselines[best], resampling)
-        differing = int(pairs.counts[(pairs.network != pairs.reference).any(1)].sum())
+        differing = int(pairs.counts[pairs.differ].sum())
         if differing >= LEAST_UNITS:
             low, high = _interval(pairs, value_of, sign, resampling)
             verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
@@ -203,13 +207,19 @@ class _Pairs:
         counts: how many units are of each kind.
     """
 
-    network: Floats
-    reference: Floats
+    network: Floats | csr_array
+    reference: Floats | csr_array
     counts: Ints
+
+    @property
+    def differ(self) -> NDArray[np.bool_]:
+        """Whether network and baseline differ in each kind of unit, (kinds,)."""
+        unequal = self.network != self.reference
+        return np.ravel(unequal.sum(1)).astype(np.bool_)
 
 
 def _pairs(
-    sums_of: Callable[..., Floats],
+    sums_of: Callable[..., Floats | csr_array],
     true: NDArray[Any],
     network: NDArray[Any],
     reference: NDArray[Any],
@@ -237,10 +247,10 @@ def _interval(
     total = int(pairs.counts.sum())
     rng = np.random.default_rng(resampling.seed)
     pieces = []
-    for start in range(0, resampling.resamples, PIECE):
-        times = min(PIECE, resampling.resamples - start)
+    for times in resampling.pieces(len(pairs.counts)):
         drawn = rng.multinomial(total, pairs.counts / total, size=times).astype(np.float64)
-        pieces.append(sign * (value_of(drawn @ pairs.network) - value_of(drawn @ pairs.reference)))
+        mine, other = (value_of(add_up(drawn, sums)) for sums in (pairs.network, pairs.reference))
+        pieces.append(sign * (mine - other))
     low, high = np.percentile(np.concatenate(pieces), interval_levels(total))
     return float(low), float(high)
 
@@ -255,12 +265,15 @@ def _right(true: Ints, predicted: Ints, units: Ints, count: int) -> Floats:
     return _by_unit(np.stack([true == predicted, np.ones(len(true))], 1), units, count)
 
 
-def _right_by_class(true: Ints, predicted: Ints, units: Ints, count: int) -> Floats:
+def _right_by_class(true: Ints, predicted: Ints, units: Ints, count: int) -> csr_array:
+    # A sparse array, because most units have few of many classes: at most one entry a prediction.
+    # Whole numbers add up to the same bits in any order.
+    from scipy.sparse import coo_array
+
     classes = int(true.max()) + 1
-    cells, size = units * classes + true, count * classes
-    right = np.bincount(cells, true == predicted, size).reshape(count, classes)
-    every = np.bincount(cells, minlength=size).reshape(count, classes)
-    return np.hstack([right, every])
+    right = true == predicted
+    places = np.append(units[right], units), np.append(true[right], true + classes)
+    return coo_array((np.ones(len(places[0])), places), (count, 2 * classes)).tocsr()
 
 
 def _decisions(true: Ints, predicted: Ints, units: Ints, count: int) -> Floats:

@@ -13,7 +13,7 @@ values, u drawn units (sequences or groups), r resamples.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elman.data.ragged import is_target
-from elman.errors import DataError, SettingsError, ShapeError
+from elman.errors import DataError, ShapeError
 
 DIVERGED = "If training diverged, lower the learning rate or clip gradients."
-PIECE = 50  # resamples per chunk, which keeps their weights, (PIECE, u), small
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -126,124 +125,6 @@ class ErrorSums:
             weights @ self.values,
             weights @ self.values_squared,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Resampling:
-    """What a bootstrap draws, and how often.
-
-    Args:
-        owners: sequence of each prediction, (m,); None if each sequence has one.
-        group_of: group of each sequence, (n,), from 0; None if sequences are drawn.
-        count: number of units that are drawn, u: groups or sequences.
-        resamples: number of resamples, r; 0 for none.
-        seed: of the resamples.
-    """
-
-    owners: Ints | None
-    group_of: Ints | None
-    count: int
-    resamples: int
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        count: int,
-        owners: Ints | None,
-        groups: Sequence[Hashable] | NDArray[Any] | None,
-        resamples: int,
-        seed: int,
-    ) -> Resampling:
-        """Draw whole groups, or whole sequences where there are no groups.
-
-        Args:
-            count: number of sequences, n.
-            owners: sequence of each prediction, (m,); None if each sequence has one.
-            groups: group of each sequence, (n,); None for none.
-        Raises: SettingsError if `resamples` is negative; ShapeError for another number of groups.
-        """
-        if resamples < 0:
-            raise SettingsError(f"resamples is {resamples}; expected 0 for no intervals, or more")
-        if groups is None:
-            return cls(owners, None, count, resamples, seed)
-        if len(groups) != count:
-            raise ShapeError(
-                f"groups holds {len(groups)} entries; expected {count}, one a sequence"
-            )
-        number: dict[Hashable, int] = {}
-        codes = np.array([number.setdefault(group, len(number)) for group in groups], np.int64)
-        return cls(owners, codes, len(number), resamples, seed)
-
-    @property
-    def units(self) -> Ints | None:
-        """Unit of each prediction, (m,); None if each prediction is one."""
-        if self.group_of is None or self.owners is None:
-            return self.group_of if self.owners is None else self.owners
-        return self.group_of[self.owners]
-
-    @property
-    def groups(self) -> int | None:
-        """The number of groups; None if sequences are drawn."""
-        return None if self.group_of is None else self.count
-
-
-def interval_levels(units: int) -> tuple[float, float]:
-    """Percentiles of resamples that make a 95 % interval for this number of units.
-
-    Plain percentiles, 2.5 and 97.5, are too narrow for few units. The levels are widened as a t
-    interval is wider than a normal one, by t and by the factor sqrt(u / (u - 1)).
-
-    Source: Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3, the
-    expanded percentile interval.
-    """
-    from scipy.special import ndtr, stdtrit
-
-    if units < 2:
-        return 0.0, 100.0
-    reach = stdtrit(units - 1, 0.975) * np.sqrt(units / (units - 1))
-    level = 100 * float(ndtr(-reach))
-    return level, 100 - level
-
-
-def resample_weights(resampling: Resampling) -> Iterator[Floats]:
-    """Resample u units with replacement; yield how often each is drawn, (r, u) per chunk."""
-    rng, n = np.random.default_rng(resampling.seed), resampling.count
-    for start in range(0, resampling.resamples, PIECE):
-        times = min(PIECE, resampling.resamples - start)
-        # The counts of n draws with replacement follow a multinomial distribution.
-        yield rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
-
-
-def resample_classes(
-    true: Ints, predicted: Ints, num_classes: int, resampling: Resampling
-) -> ClassCounts:
-    """Resample sequences or groups with replacement and count their classes.
-
-    Args:
-        true, predicted: codes, (m,).
-        resampling: what is drawn.
-    """
-    rng = np.random.default_rng(resampling.seed)
-    units, count, resamples = resampling.units, resampling.count, resampling.resamples
-    # Only nonzero cells of the confusion matrix are drawn: most of 100 x 100 cells are empty.
-    used, place = np.unique(true * num_classes + predicted, return_inverse=True)
-    if units is None:
-        # Sequences in the same cell are interchangeable, so resampling n sequences means drawing
-        # cell counts from a multinomial distribution, at a cost that does not depend on n.
-        shares = np.bincount(place) / len(place)
-        drawn = rng.multinomial(len(place), shares, size=resamples).astype(np.float64)
-    else:
-        # One entry per unit and nonzero cell: the number of the unit's predictions in that cell.
-        pairs, numbers = np.unique(units * len(used) + place, return_counts=True)
-        unit, cell = np.divmod(pairs, len(used))
-        drawn = np.empty((resamples, len(used)))
-        for row in drawn:
-            weights = np.bincount(rng.integers(count, size=count), minlength=count)
-            row[:] = np.bincount(cell, weights=weights[unit] * numbers, minlength=len(used))
-    of_true, of_predicted = np.divmod(used, num_classes)
-    rows, columns = np.eye(num_classes)[of_true], np.eye(num_classes)[of_predicted]
-    return ClassCounts(drawn @ rows, drawn @ columns, drawn @ (rows * columns))
 
 
 class Case(NamedTuple):

@@ -14,12 +14,10 @@ from elman.evaluate.comparison import Comparison, compare, ratio_of_sums
 from elman.evaluate.counts import (
     Floats,
     Ints,
-    Resampling,
-    interval_levels,
     ratio,
-    resample_weights,
 )
 from elman.evaluate.metrics import Metric
+from elman.evaluate.resampling import Resampling, interval_levels, resample_weights
 from elman.evaluate.text import TextTable, format_share, one_line
 
 ENTITY_F1 = Metric("entity_f1", "entity F1", "F1 of whole entities.", "counts", ratio_of_sums)

@@ -22,7 +22,6 @@ from elman.evaluate.counts import (
     Floats,
     Ints,
     LabelCounts,
-    Resampling,
     check_answers,
     check_codes,
     check_indicator,
@@ -30,8 +29,6 @@ from elman.evaluate.counts import (
     check_probabilities,
     check_shares,
     confusion_matrix,
-    resample_classes,
-    resample_weights,
 )
 from elman.evaluate.entities import compare_entities, entities_of_steps
 from elman.evaluate.metrics import (
@@ -43,6 +40,7 @@ from elman.evaluate.metrics import (
     metrics_of_outputs,
 )
 from elman.evaluate.report import Report
+from elman.evaluate.resampling import Resampling, resample_classes, resample_weights
 from elman.evaluate.task_reports import ClassificationReport, MultilabelReport, RegressionReport
 from elman.tasks import OutputName
 

@@ -27,9 +27,9 @@ from elman.evaluate.counts import (
     Floats,
     Ints,
     LabelCounts,
-    interval_levels,
     ratio,
 )
+from elman.evaluate.resampling import interval_levels
 from elman.evaluate.text import format_amount, format_share
 from elman.tasks import OutputName
 
@@ -213,18 +213,22 @@ def _balanced_accuracy(counts: ClassCounts) -> Floats:
     return ratio((counts.recall * occurs).sum(-1), occurs.sum(-1))
 
 
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+
+
 def area_under_roc(positive: NDArray[np.bool_], scores: Floats) -> float | None:
     """Probability that a positive scores above a negative, ties counting 1/2.
 
     None unless there are both positives and negatives.
     """
-    # The Mann-Whitney U statistic, summed over distinct scores; a tie counts 1/2.
-    values, place = np.unique(scores, return_inverse=True)
-    ups = np.bincount(place, weights=positive, minlength=len(values))
-    downs = np.bincount(place, minlength=len(values)) - ups
-    pairs = float(ups.sum() * downs.sum())
-    below = np.cumsum(downs) - downs
-    return float((ups * (below + downs / 2)).sum() / pairs) if pairs else None
+    # The Mann-Whitney U statistic, summed over the positives; a tie counts 1/2. Sorting takes a
+    # fifth of the time of ranking, and of many classes each has few positives to look up.
+    ups, every = np.sort(scores[positive]), np.sort(scores)
+    pairs = len(ups) * (len(every) - len(ups))
+    if not pairs:
+        return None
+    below, upto = (np.searchsorted(every, ups, s) - np.searchsorted(ups, ups, s) for s in _SIDES)
+    return float((below + (upto - below) / 2).sum() / pairs)
 
 
 def _roc_auc(scores: Scores) -> float | None:

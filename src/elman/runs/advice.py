@@ -250,6 +250,8 @@ def _train_longer(s: Situation) -> str:
             f"--epochs {more}: the training had {steps:,} optimizer steps only, in {len(epochs)} "
             f"{plural('epoch', len(epochs))}"
         )
+    if len(epochs) == 1:  # of which nobody knows whether its loss was still falling
+        return ""
     before, last = epochs[-1 - max(1, len(epochs) // 4)], epochs[-1]
     if last.loss > (1 - STILL_FALLING) * before.loss:
         return ""

@@ -194,9 +194,12 @@ def _clean(value: Any) -> Any:
     """Replace characters of a template value that cannot be printed or encoded as UTF-8."""
     if hasattr(value, "__html__"):
         return value
+    text = str(value)
+    if text.isprintable():  # also megabytes of a figure, at once
+        return text
     return "".join(
         c if c.isprintable() or c in _PRINTABLE_EXCEPTIONS else "\N{REPLACEMENT CHARACTER}"
-        for c in str(value)
+        for c in text
     )
 
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from elman.data.ragged import Ragged, flatten
 from elman.evaluate.baselines import Baselines
 from elman.evaluate.comparison import Comparison, compare
-from elman.evaluate.counts import Resampling
 from elman.evaluate.features import one_hot_categories
 from elman.evaluate.metrics import METRICS
+from elman.evaluate.resampling import Resampling
 from elman.explain.doctor.findings import Score, Verdict
 from elman.explain.doctor.inputs import DiagnosisInput
 from elman.explain.doctor.learning import Predictions
