@@ -50,6 +50,13 @@ from elman.errors import SettingsError
     help="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where the same command on other machines "
     "works on the same trials. [default: a file in the folder]",
 )
+@click.option(
+    "--lost-after",
+    metavar="SECONDS",
+    type=click.FloatRange(1),
+    help="With --storage: a worker that has shown no sign of life for this time is dead, and "
+    "another one runs its trial. [default: 60]",
+)
 @click.option("--name", help="Name of the search in the database. [default: made from the data]")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags override it."
@@ -68,6 +75,7 @@ from elman.errors import SettingsError
     help="Continue the search in this folder, in place of DATA and settings.",
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--work", "working", type=click.Path(path_type=Path), hidden=True)
 @setting_options
 def command(
     data: str | None,
@@ -77,20 +85,27 @@ def command(
     space: Path | None,
     timeout: float | None,
     storage: str | None,
+    lost_after: float | None,
     name: str | None,
     config: Path | None,
     out: Path | None,
     resumed: Path | None,
     quiet: bool,
+    working: Path | None,
     **flags: Any,
 ) -> None:
     """Search for good settings by cross-validation, and train with the best ones."""
-    if resumed is None:
+    if resumed is None and working is None:
         settings = settings_from({"data": data, **flags}, config)
     output_is_secondary()
     with uninterrupted():
         from elman.runs import tuning
         from elman.runs.tuning.space import read_ranges
+
+    if working is not None:
+        when_ended(lambda: "in a trial, which another worker takes")
+        tuning.work_for(working)
+        return
 
     def echo(text: str) -> None:
         if not quiet:
@@ -107,8 +122,8 @@ def command(
         when_ended(describe)
 
     if resumed is not None:
-        fixed = {"DATA": data, "--folds": folds, "--space": space, "--name": name}
-        fixed |= {"--config": config, "--out": out}
+        fixed: dict[str, Any] = {"DATA": data, "--folds": folds, "--space": space, "--name": name}
+        fixed |= {"--config": config, "--out": out, "--lost-after": lost_after}
         fixed |= {f"--{key.replace('_', '-')}": value for key, value in flags.items()}
         if others := [key for key, value in fixed.items() if value is not None]:
             raise SettingsError(
@@ -126,7 +141,13 @@ def command(
             on_folder=on_folder,
         )
     else:
-        values = {"trials": trials, "workers": workers, "folds": folds, "name": name}
+        values: dict[str, Any] = {
+            "trials": trials,
+            "workers": workers,
+            "folds": folds,
+            "name": name,
+        }
+        values |= {"lost_after": lost_after}
         search = tuning.Search.of(
             settings,
             space=read_ranges(space) if space else {},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset
 from elman.data.ragged import Ragged
-from elman.data.splits import Ints, keep_all, list_traits
+from elman.data.splits import Ints, Traits, keep_all, list_traits
 from elman.errors import DataError
 from elman.tasks import TASKS
 
@@ -34,8 +34,8 @@ def divide_into_folds(
         groups: group of each sequence for method `group`, which divides none.
         gaps: as in `hold_out`.
     Returns: for each fold, indices of the sequences to train on and of those held out, each in
-        ascending order. What no other sequence of the fold's training part has, a label or gaps in
-        a channel, is not held out, and neither is the rest of its group.
+        ascending order. A sequence with a label, or gaps in a channel, that no sequence to train on
+        has is not held out, and neither is the rest of its group; with `time` it is left out.
     Raises: DataError if there are too few sequences or groups.
     """
     count = len(dataset)
@@ -57,7 +57,8 @@ def divide_into_folds(
         pairs = [(np.concatenate(parts[: i + 1]), parts[i + 1]) for i in range(folds)]
     else:
         pairs = _draw(count, folds, seed, None if method == "random" else classes, groups)
-    found = [keep_all(traits, *pair) for pair in pairs]
+    # In time, a sequence that comes later must not be moved before: it is left out.
+    found = [(_leave_out if method == "time" else keep_all)(traits, *pair) for pair in pairs]
     if groups is not None:
         found = [_keep_groups(groups, *pair) for pair in found]
     if not all(len(held_out) for _, held_out in found):
@@ -114,6 +115,13 @@ def _draw(
         warnings.simplefilter("ignore")
         splitter = kind(folds, shuffle=True, random_state=seed)
         return list(splitter.split(np.zeros(count), strata, codes))
+
+
+def _leave_out(traits: list[Traits], first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    """Drop the sequences of the second split that have a trait which the first lacks."""
+    known = set[tuple[str, Any]]().union(*{traits[i] for i in first.tolist()})
+    kept = np.array([known.issuperset(traits[i]) for i in second.tolist()], dtype=bool)
+    return first, second[kept]
 
 
 def _keep_groups(groups: Sequence[Hashable], first: Ints, second: Ints) -> tuple[Ints, Ints]:

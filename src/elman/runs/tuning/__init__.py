@@ -39,15 +39,17 @@ from elman.runs.tuning.storage import (
     open_store,
     without_password,
 )
-from elman.runs.tuning.trials import Objective, Trials, make_folds, work
+from elman.runs.tuning.trials import WANTED, Objective, Trials, make_folds, work
+from elman.runs.tuning.workers import read_order, supervise
 from elman.runs.unfinished import METRICS, fingerprints, is_unfinished
 from elman.settings import SECTIONS
+from elman.train.distributed import is_under_torchrun
 from elman.untrusted import parse_json, read_as, read_file
 
 RECORD, BEST, RUN = "tuning.json", "best.toml", "run"
 _FORMAT = 1
 _LARGEST = 2**24  # bytes of tuning.json
-_SEARCH, _TRIALS, _LEADER = "search", "trials", "leader"  # attributes of a search in its store
+_SEARCH, _LEADER = "search", "leader"  # attributes of a search in its store
 
 
 @dataclass(frozen=True)
@@ -294,8 +296,25 @@ def resume(
         return _search(folder, search, plan, url or search.storage, echo, resumed=True)
 
 
+def work_for(folder: Path) -> None:
+    """Run trials for the search in a folder, as one of its workers."""
+    order = read_order()
+    search = Search.read(folder)
+    seconds = order.get("seconds")
+    until = None if seconds is None else time.monotonic() + float(seconds)
+    objective = _Work.read(search).objective
+    store = open_store(folder, str(order["url"]), search.study_name(), search.lost_after)
+    trials = Trials(store, search.study_name(), search.trials, search.settings.training.seed)
+    work(trials, objective, until=until)
+
+
 def _refuse(search: Search, url: str, out: Path | None) -> None:
     """Refuse what is wrong whatever the data hold."""
+    if is_under_torchrun():
+        raise SettingsError(
+            "elman tune runs trials side by side, each in one process, so torchrun has nothing to "
+            "share out. Start it without torchrun, with --workers N"
+        )
     import_optuna()
     without_password(url)
     settings = search.settings
@@ -323,28 +342,38 @@ def _search(
     started = time.monotonic()
     store = open_store(folder, url, search.study_name(), search.lost_after)
     trials = Trials(store, search.study_name(), search.trials, search.settings.training.seed)
-    known = {_SEARCH: search.identity(), _LEADER: search.token, _TRIALS: search.trials}
-    stored = trials.make(plan.first, known)
-    _refuse_other(search, stored, store.place)
+    known = {_SEARCH: search.identity(), _LEADER: search.token}
+    stored = trials.make(
+        plan.first,
+        known,
+        lambda found: _refuse_other(search, found, store.place, resumed=resumed),
+    )
     told = {trial.number for trial in trials.list() if trial.state.is_finished()}
     echo(f"{search.trials} trials of {len(plan.objective.folds)} trainings in {store.place}")
     if told:
         echo(f"{len(told)} of them are finished")
 
-    def tell() -> None:
+    def tell() -> int:
         results = Results.of(trials, plan.objective.space, folder)
         for line in results.lines(told):
             echo(line)
+        return len(told)
 
     until = None if search.timeout is None else started + search.timeout
-    work(trials, plan.objective, until=until, on_trial=tell)
+    if search.workers == 1:
+        work(trials, plan.objective, until=until, on_trial=tell)
+    else:
+        left = None if until is None else until - time.monotonic()
+        supervise(folder, search.workers, {"url": url, "seconds": left}, tell, echo)
     results = Results.of(trials, plan.objective.space, folder)
     files.write_file(folder / "trials.csv", results.to_csv())
     best = results.best_settings()
     echo(f"\n{results}")
-    return _train_best(
-        folder, search, results, best, echo, trains=resumed or stored[_LEADER] == search.token
-    )
+    trains = resumed or stored[_LEADER] == search.token
+    results = _train_best(folder, search, results, best, echo, trains=trains)
+    title = Path(search.settings.data.data).name
+    results.write(title, search.created, plan.summary, to_toml(best), __version__)
+    return results
 
 
 def _train_best(
@@ -379,8 +408,15 @@ def _train_best(
     return dataclasses.replace(results, run=done)
 
 
-def _refuse_other(search: Search, stored: dict[str, Any], place: str) -> None:
+def _refuse_other(search: Search, stored: dict[str, Any], place: str, *, resumed: bool) -> None:
     """Refuse to work on a search of the same name with other trials. Raises SettingsError."""
+    trials = stored[WANTED]
+    if search.trials != trials and not resumed:
+        raise SettingsError(
+            f"{place}: has {trials} trial{'s' * (trials != 1)}, and {search.trials} were asked for."
+            f" To work on it: --trials {trials}; for more trials: elman tune --resume FOLDER "
+            "--trials N, where it was started; for another search: --name"
+        )
     before, now = stored[_SEARCH], json.loads(json.dumps(search.identity()))
     changes = [
         f"  {name}: {before.get(name)!r:.300} there, {now[name]!r:.300} here"

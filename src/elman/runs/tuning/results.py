@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman import files
 from elman.errors import SettingsError
+from elman.plots.style import save
+from elman.plots.tuning import (
+    TrialPoint,
+    describe_losses,
+    losses_and_importances,
+    losses_by_value,
+)
+from elman.runs import html
 from elman.runs.config import RunSettings
 from elman.runs.experiment import Run
 from elman.runs.tuning.space import Space
@@ -107,8 +116,8 @@ class Results:
             return f"stopped early at loss {trial.value:.4g}  {values}"
         return f"{trial.user_attrs.get(FAILED, kind)}  {values}"
 
-    def __str__(self) -> str:
-        """The table of the best trials, and what mattered."""
+    def table(self) -> list[list[str]]:
+        """Return the best trials as rows of text, after a row of names."""
         names = [one.name for one in self.space.ranges]
         rows = [["trial", "loss", "sd of folds", *names]]
         for trial in self.complete[:_SHOWN]:
@@ -116,6 +125,11 @@ class Results:
             deviation = f"{np.std(scores, ddof=1):.2g}" if len(scores) > 1 else "-"
             values = [show(trial.params[name]) if name in trial.params else "-" for name in names]
             rows.append([str(trial.number + 1), f"{trial.value:.4g}", deviation, *values])
+        return rows
+
+    def __str__(self) -> str:
+        """The table of the best trials, and what mattered."""
+        rows = self.table()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -171,6 +185,83 @@ class Results:
                 ]
             )
         return stream.getvalue()
+
+    def points(self) -> list[TrialPoint]:
+        """Return the finished trials that have a loss, for figures."""
+        return [
+            TrialPoint(trial.number + 1, trial.value, kind_of(trial) == "complete", trial.params)
+            for trial in self.trials
+            if trial.state.is_finished() and trial.value is not None and math.isfinite(trial.value)
+        ]
+
+    def write(self, title: str, created: str, summary: str, config: str, version: str) -> None:
+        """Write trials.csv, the figures and report.html.
+
+        Args:
+            title: name of the data.
+            created: ISO date and time.
+            summary: how the data were read and divided, and what varied.
+            config: the best settings, as TOML.
+            version: of elman.
+        Raises: WriteError.
+        """
+        files.write_file(self.folder / "trials.csv", self.to_csv())
+        points = self.points()
+        names = [one.name for one in self.space.ranges]
+        with files.new_folder(self.folder / "plots", replace=True) as pictures:
+            paths = [pictures / "trials.png", pictures / "values.png"]
+            save(losses_and_importances(points, self.importances), paths[0])
+            logs = {one.name for one in self.space.ranges if one.log}
+            save(losses_by_value(points, names, logs), paths[1])
+            figures = html.PageFigures(paths)
+            shown = figures.show(
+                html.PageFigure(paths[0], "Losses and what mattered", self._caption(points)),
+                html.PageFigure(
+                    paths[1],
+                    "Losses by value",
+                    "Each point is a trial, blue if it is complete, pale if it was stopped early, "
+                    "at the loss that it had then. A valley says where a setting is best; a cloud "
+                    "without a slope says that it does not matter much.",
+                ),
+            )
+        head, *rows = self.table()
+        sections = {
+            "Trials": html.paragraphs(self.summary()) + html.table(head, rows, "best trials"),
+            "Figures": shown,
+            "Best settings": html.verbatim(config, "best settings as TOML"),
+            "Data": html.verbatim(summary, "how the data were read and divided"),
+        }
+        page = html.render(
+            "page.html.jinja",
+            kind="search",
+            created=created,
+            title=title,
+            lead=self._lead(),
+            notes=[],
+            sections=sections,
+            version=version,
+        )
+        files.write_file(self.folder / "report.html", page)
+
+    def _lead(self) -> str:
+        text = (
+            f"{len(self.trials)} trials of {len(self.space.ranges)} settings. The lowest mean "
+            f"validation loss is {self.best.value:.4g}, of trial {self.best.number + 1}."
+        )
+        if self.run is None:
+            return text
+        return (
+            f"{text} A network trained with its values on all of the training part, evaluated on "
+            f"the test part, which no trial has seen: {self.run.reports['test'].headline()} "
+            f"Its own report is {self.run.folder.name}/report.html."
+        )
+
+    def _caption(self, points: list[TrialPoint]) -> str:
+        caution = (
+            " The importances are estimated from the complete trials (PED-ANOVA) and are rough "
+            "with few of them."
+        )
+        return describe_losses(points) + caution * bool(self.importances)
 
 
 def kind_of(trial: FrozenTrial) -> str:

@@ -175,8 +175,8 @@ class Database:
     def __init__(self, url: str, name: str, lost_after: float) -> None:
         try:
             import psycopg  # noqa: F401
-            from optuna.storages import RDBStorage
-            from sqlalchemy import create_engine
+            from optuna.storages import RDBStorage, get_storage
+            from sqlalchemy import NullPool, create_engine
         except ImportError as error:
             raise SettingsError(
                 f"--storage {hide_password(url)}: needs psycopg and SQLAlchemy, which are not "
@@ -188,8 +188,10 @@ class Database:
         digest = hashlib.sha256(name.encode()).digest()
         self._key = 1 + (int.from_bytes(digest[:8], "big") >> 2)
         self._current: int | None = None
+        self._beat = max(1, min(BEAT, int(lost_after / 3)))
         options: dict[str, Any] = {
-            "pool_pre_ping": True,  # a server that was restarted meanwhile is no error
+            # A connection for each use: trials take minutes, and a server may be restarted between.
+            "poolclass": NullPool,
             "connect_args": {"connect_timeout": 10, "application_name": "elman tune"},
         }
         with self._explained():
@@ -200,10 +202,11 @@ class Database:
                 self._storage = RDBStorage(
                     self._url.render_as_string(hide_password=False),
                     engine_kwargs=options,
-                    heartbeat_interval=BEAT,
+                    heartbeat_interval=self._beat,
                     grace_period=max(1, round(lost_after)),
                 )
-        self.optuna: BaseStorage = self._storage
+        # One cache for the process; without it, each view of the search would make its own.
+        self.optuna: BaseStorage = get_storage(self._storage)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -248,7 +251,7 @@ class Database:
         ended = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(BEAT):
+            while not ended.wait(self._beat):
                 trial = self._current
                 try:
                     if trial is not None:
@@ -316,5 +319,8 @@ def hide_password(url: str) -> str:
 
 def without_password(url: str) -> str:
     """Return an address without its password, which PGPASSWORD or ~/.pgpass may supply."""
-    shown = parse_url(url).set(drivername="postgresql", password=None) if url else None
-    return "" if shown is None else shown.render_as_string(hide_password=False)
+    if not url:
+        return ""
+    # Not `set`, for which None means no change.
+    shown = parse_url(url).set(drivername="postgresql")._replace(password=None)
+    return shown.render_as_string(hide_password=False)

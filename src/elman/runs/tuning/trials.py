@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 5  # a trial whose worker was killed this often, perhaps for its memory, has failed
 TRIES, SCORES, SECONDS, FAILED = "tries", "scores", "seconds", "failed"  # attributes of a trial
+WANTED = "trials"  # attribute of a search
 REPORTS = 10  # of a fold: trainings of different lengths are compared after equal shares of them
 _STARTUP = 5  # complete trials before the first comparison
 _WARMUP = 3  # reports before the first comparison: losses say little while they still fall fast
@@ -182,12 +183,18 @@ class Trials:
             pruner=optuna.pruners.MedianPruner(_STARTUP, _WARMUP),
         )
 
-    def make(self, first: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
+    def make(
+        self,
+        first: dict[str, Any],
+        attributes: dict[str, Any],
+        check: Callable[[dict[str, Any]], None] = lambda stored: None,
+    ) -> dict[str, Any]:
         """Make the search unless it exists, and as many waiting trials as are wanted.
 
         Args:
             first: values of the first trial; those that are missing are drawn.
             attributes: of the search, if it is made now.
+            check: raises if this is another search, given its attributes.
         Returns: the attributes of the search.
         """
         import optuna
@@ -197,10 +204,14 @@ class Trials:
             if self.name not in names:
                 optuna.create_study(storage=self.store.optuna, study_name=self.name)
             study = self.study()
-            for key, value in attributes.items():
+            stored = dict(study.user_attrs)
+            for key, value in {**attributes, WANTED: self.wanted}.items():
                 # A process that was killed in between leaves some of them to the next.
-                if key not in study.user_attrs:
+                if key not in stored:
                     study.set_user_attr(key, value)
+            check(dict(study.user_attrs))
+            if stored.get(WANTED, self.wanted) < self.wanted:
+                study.set_user_attr(WANTED, self.wanted)
             self._top_up(study, first)
             return dict(study.user_attrs)
 
@@ -279,7 +290,7 @@ def work(
     objective: Objective,
     *,
     until: float | None = None,
-    on_trial: Callable[[], None] = lambda: None,
+    on_trial: Callable[[], object] = lambda: None,
 ) -> None:
     """Run trials until all that are wanted are finished, by this worker or by others.
 
