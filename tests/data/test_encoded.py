@@ -188,6 +188,32 @@ def test_an_epoch_is_continued_at_any_batch_and_reads_only_what_is_left(tmp_path
     assert 0 < sum(read) < 45
 
 
+@pytest.mark.parametrize("buffer", [1000, 9000])
+def test_processes_read_their_shares_of_each_batch(buffer, tmp_path, monkeypatch):
+    stored = write(examples(n=61), tmp_path, buffer=buffer)
+    sources = [Shuffled(stored, 7) for _ in range(3)]
+    whole = batches(Shuffled(stored, 7), np.random.default_rng(0))
+    read = []
+    take = type(stored).take
+    monkeypatch.setattr(
+        type(stored), "take", lambda self, index: read.append(len(index)) or take(self, index)
+    )
+    for rank, source in enumerate(sources):
+        plans = source.epoch(np.random.default_rng(0))
+        for k, plan in enumerate(plans):
+            own = source.make_share(plan, rank, 3)
+            lengths = whole[k].lengths[rank::3]
+            assert own.lengths.tolist() == lengths.tolist()
+            assert own.x.equal(whole[k].x[rank::3, : lengths.max()])
+            assert own.target.equal(whole[k].target[rank::3])
+        if buffer == 1000:
+            assert sum(read) < 30
+        # The whole batch, as the search for a number that is not finite asks for it.
+        assert source.make(plan).x.equal(whole[-1].x)
+        assert source.make_share(plan, rank, 3).x.equal(own.x)
+        read.clear()
+
+
 def test_a_sorted_file_is_mixed_in_every_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(shuffling, "RUN_BYTES", 400)
     n = 2000

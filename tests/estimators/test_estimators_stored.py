@@ -1,5 +1,8 @@
 """A training from disk is the training in memory, for every kind of input and target."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 from test_estimators_checkpoint import case
@@ -8,7 +11,12 @@ from elman.data.dataset import Dataset, Layout, Static
 from elman.data.encoded import StoredExamples
 from elman.data.ragged import Ragged, flatten, to_objects
 from elman.data.store import StoreWriter
+from elman.errors import DataError, SettingsError
+from elman.estimators import SequenceClassifier, SequenceTagger
 from elman.estimators.stored import monitor_stored, prepare_stored
+from elman.explain import Watch
+from elman.train import Checkpoints
+from elman.train.checkpoint import Saver
 
 ONE_BLOCK, SMALL = 1 << 30, 600
 BUFFER = 1 << 24
@@ -71,6 +79,11 @@ def split(number):
         None if test is None else as_dataset(*test),
         weights,
     )
+
+
+def free(estimator):
+    """The estimator with settings that need no validation split."""
+    return estimator.set_params(validation=0.0, keep="last", patience=0)
 
 
 def in_memory(estimator, training, validation, test, weights):
@@ -165,3 +178,160 @@ def test_in_many_blocks_the_figures_are_the_same(number, tmp_path):
                 np.testing.assert_array_equal(flatten(found.weight), flatten(other.weight))
     if expected.monitor is not None:
         assert str(prepared.monitor) == str(expected.monitor)
+
+
+def checkpointed(make, folder, monkeypatch):
+    """Train with a checkpoint after each batch; return the estimator and copies of the folder."""
+    save, copies = Saver.save, []
+
+    def saving(self, state):
+        save(self, state)
+        copies.append(folder.with_name(f"{folder.name}-{len(copies)}"))
+        shutil.copytree(folder, copies[-1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saver, "save", saving)
+        return make(folder), copies
+
+
+@pytest.mark.parametrize("number", [0, 2, 5])
+def test_a_training_that_was_cut_off_in_any_fill_goes_on_with_the_same_bits(
+    number, tmp_path, monkeypatch
+):
+    runs = iter(range(1000))
+    _, *parts = split(number)
+    stored = [
+        None if part is None else store(part, tmp_path / str(k)) for k, part in enumerate(parts[:3])
+    ]
+    reads = []
+    take = StoredExamples.take
+    monkeypatch.setattr(
+        StoredExamples, "take", lambda self, index: reads.append(len(index)) or take(self, index)
+    )
+
+    def make(folder=None, every=0.0):
+        estimator = split(number)[0].set_params(batch_size=2, epochs=2)
+        encoded = tmp_path / f"encoded-{next(runs)}"
+        prepared = prepare_stored(
+            estimator, stored[0], stored[1], encoded, BUFFER, sample_weight=parts[3]
+        )
+        examples = prepared.examples
+        small = dataclasses.replace(examples, buffer=int(examples.sizes.sum()) // 3)
+        reads.clear()
+        checkpoints = None if folder is None else Checkpoints(folder, every)
+        return estimator.fit_prepared(
+            dataclasses.replace(prepared, examples=small), None, checkpoints
+        )
+
+    unbroken = make()
+    assert len([count for count in reads if 2 <= count <= 12]) >= 6  # three fills an epoch
+    fitted, copies = checkpointed(make, tmp_path / "c", monkeypatch)
+    assert bits(fitted) == bits(unbroken)
+    for folder in copies[:: max(1, len(copies) // 5)]:
+        continued = make(folder, 1e6)
+        assert bits(continued) == bits(unbroken)
+        assert continued.history_ == unbroken.history_
+
+
+def test_another_buffer_or_other_data_are_another_training(tmp_path):
+    stored = store(split(2)[1], tmp_path / "a")
+
+    def fit(data, buffer):
+        chosen = free(split(2)[0]).set_params(batch_size=5, epochs=2)
+        prepared = prepare_stored(chosen, data, None, tmp_path / "encoded", buffer)
+        return chosen.fit_prepared(prepared, None, Checkpoints(tmp_path / "c", 0.0))
+
+    fit(stored, 1200)
+    with pytest.raises(SettingsError, match=r"shuffle buffer was 1,200 bytes and is 1,300 bytes"):
+        fit(stored, 1300)
+    with pytest.raises(SettingsError, match="the training split changed"):
+        fit(stored.subset(np.arange(len(stored) - 1)), 1200)
+
+
+def labelled_steps(rng, n=30):
+    """Numbers with a label at some steps, and every seventh sequence without any."""
+    X = [rng.normal(size=(int(t), 2)) for t in rng.integers(2, 8, n)]
+    y = [[str(k) for k in rng.integers(0, 2, len(x))] for x in X]
+    for i, row in enumerate(y):
+        row[0] = None
+        if i % 7 == 3:
+            row[:] = [None] * len(row)
+    return as_dataset(X, y)
+
+
+@pytest.mark.parametrize("kind", ["none", "ones", "zeros", "each"])
+def test_steps_and_weights_as_in_memory(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    data = labelled_steps(rng)
+    weights = None
+    if kind != "none":
+        rows = [np.ones(t) for t in data.lengths]
+        if kind == "each":
+            rows = [rng.random(t) + 0.5 for t in data.lengths]
+        if kind == "zeros":
+            rows[4][:] = 0
+            rows[20][1] = 0
+        weights = Ragged.from_list(rows)
+
+    def make():
+        return SequenceTagger(hidden_size=4, epochs=2, random_state=0, validation=0.0)
+
+    with pytest.warns(UserWarning, match="no step of"):
+        expected = make().fit(data, sample_weight=weights)
+    for block in (ONE_BLOCK, SMALL):
+        stored = store(data, tmp_path / f"{block}", block)
+        with pytest.warns(UserWarning, match="no step of 4 of"):
+            prepared = prepare_stored(
+                model := make(), stored, None, tmp_path / "encoded", BUFFER, sample_weight=weights
+            )
+        model.fit_prepared(prepared)
+        assert model.history_.gradients == expected.history_.gradients
+        assert model.history_.labelled == expected.history_.labelled
+        if block == ONE_BLOCK:
+            assert bits(model) == bits(expected)
+        else:
+            for one, other in zip(model.history_.epochs, expected.history_.epochs, strict=True):
+                np.testing.assert_allclose(one.loss, other.loss, rtol=1e-5)
+
+
+def test_faults_name_the_sequence_of_the_split(tmp_path):
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(4, 2)) for _ in range(40)]
+    X[27][:] = np.nan
+    data = as_dataset(X, np.resize(["a", "b"], 40))
+    stored = store(data, tmp_path / "a")
+    with pytest.raises(DataError) as expected:
+        SequenceClassifier(validation=0.0, keep="last").fit(data)
+    with pytest.raises(DataError) as found:
+        prepare_stored(SequenceClassifier(), stored, None, tmp_path / "encoded", BUFFER)
+    assert str(found.value) == str(expected.value)
+    assert "sequence 27:" in str(found.value)
+
+
+def test_no_classes_to_tell_apart(tmp_path):
+    data = as_dataset([np.ones((2, 2)) * i for i in range(9)], np.array(["a"] * 9))
+    with pytest.raises(DataError, match="one class only, 'a'"):
+        prepare_stored(
+            SequenceClassifier(), store(data, tmp_path / "a"), None, tmp_path / "encoded", BUFFER
+        )
+
+
+def test_warm_start_goes_on_from_disk(tmp_path):
+    estimator, training, *_ = split(1)
+    options = {**free(estimator).get_params(), "warm_start": True}
+    first = type(estimator)(**options).fit(training)
+    both = [type(estimator)(**options).fit(training) for _ in range(2)]
+    assert bits(both[0]) == bits(both[1]) == bits(first)
+    both[0].fit(training)
+    stored = store(training, tmp_path / "a")
+    both[1].fit_prepared(prepare_stored(both[1], stored, None, tmp_path / "encoded", BUFFER))
+    assert bits(both[0]) == bits(both[1])
+
+
+def test_an_observer_sees_a_sample(tmp_path):
+    estimator, training, *_ = split(1)
+    prepared = prepare_stored(
+        free(estimator), store(training, tmp_path / "a"), None, tmp_path / "encoded", BUFFER
+    )
+    estimator.fit_prepared(prepared, watch := Watch(every=1))
+    assert watch.diagnoses

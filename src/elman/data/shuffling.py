@@ -137,8 +137,8 @@ class Shuffled:
         runs = cut(sizes, min(RUN_BYTES, max(1, most // LEAST_RUNS)))
         self._bounds = np.array([first for first, _ in runs] + [count], dtype=np.int64)
         self._bytes = np.add.reduceat(sizes, self._bounds[:-1])
-        self._fill: Ints | None = None
-        self._buffer: Examples | None = None
+        # A fill, the process that it was read for, and what was read.
+        self._held: tuple[Ints, tuple[int, int], Examples, Ints] | None = None
 
     def epoch(self, generator: np.random.Generator) -> Sequence[Plan]:
         """Return the batches of an epoch; each sequence is in one of them."""
@@ -171,26 +171,31 @@ class Shuffled:
 
     def make(self, plan: Plan) -> Batch:
         """Return a batch, padded, and fill the buffer first if it holds other sequences."""
-        if self._buffer is None or self._fill is not plan.fill:
-            self._buffer = None  # its memory is free before the next fill is read
-            self._buffer = self.examples.take(plan.fill)
-            self._fill = plan.fill
-        return make_batch(self._buffer, plan.rows)
+        return make_batch(self._load(plan, 0, 1)[0], plan.rows)
 
     def make_share(self, plan: Plan, rank: int, ranks: int) -> Batch:
-        """Return every `ranks`-th sequence of a batch; the buffer holds those of a fill alone."""
-        lengths = self.examples.lengths[plan.fill]
-        share = Share.of(lengths[plan.rows], rank, ranks)
+        """Return every `ranks`-th sequence of a batch; of a fill, only such sequences are read."""
+        buffer, own = self._load(plan, rank, ranks)
+        share = Share.of(self.examples.lengths[plan.fill[plan.rows]], rank, ranks)
+        rows = np.searchsorted(own, plan.rows[share.rows])
+        return dataclasses.replace(make_batch(buffer, rows), share=share)
+
+    def _load(self, plan: Plan, rank: int, ranks: int) -> tuple[Examples, Ints]:
+        """Return what the buffer holds of a fill for a process, and their places in the fill."""
+        if self._held is not None:
+            fill, held_for, buffer, own = self._held
+            if fill is plan.fill and held_for == (rank, ranks):
+                return buffer, own
+            del buffer
+        self._held = None  # its memory is free before the next fill is read
         own = np.arange(len(plan.fill))
-        if plan.batches:
+        if plan.batches and ranks > 1:
+            lengths = self.examples.lengths[plan.fill]
             shares = [b[Share.of(lengths[b], rank, ranks).rows] for b in plan.batches]
             own = np.sort(np.concatenate(shares))
-        if self._buffer is None or self._fill is not plan.fill:
-            self._buffer = None  # its memory is free before the next fill is read
-            self._buffer = self.examples.take(plan.fill[own])
-            self._fill = plan.fill
-        rows = np.searchsorted(own, plan.rows[share.rows])
-        return dataclasses.replace(make_batch(self._buffer, rows), share=share)
+        buffer = self.examples.take(plan.fill[own])
+        self._held = plan.fill, (rank, ranks), buffer, own
+        return buffer, own
 
     def places(self, plan: Plan) -> Ints:
         """Return the index in the caller's data of each sequence of a batch."""

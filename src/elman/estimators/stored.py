@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, InputKind
-from elman.data.encoded import ExamplesWriter, StoredExamples
+from elman.data.encoded import ExamplesWriter, StoredExamples, cut
 from elman.data.packing import join
 from elman.data.ragged import Ragged, sequences_with_labels
 from elman.data.store import StoredDataset
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 SAMPLE_BYTES = 1 << 25  # of the training split that stays in memory
+PART_BYTES = 1 << 20  # of the sequences that are encoded at once
+UNFOLDED = 16  # times the memory of a text that its words take up as strings
 TRAINING, VALIDATION, TEST = "training", "validation", "test"  # folders of the encoded splits
 
 
@@ -164,7 +166,7 @@ def encode_split(
 ) -> StoredExamples:
     """Encode a split as the training split was, block by block, into a folder."""
     writer = ExamplesWriter(folder, encoder.input_size)
-    for index, block in split.blocks():
+    for index, block in _parts(split):
         with _places(index):
             labelled = read_split(
                 (block, None), columns, estimator.targets, estimator.per_step, encoder, target
@@ -250,7 +252,7 @@ class _Parts:
 
     def __iter__(self) -> Iterator[tuple[LabelledSequences, Dataset, Ints]]:
         """Yield labelled sequences, the block that they are from, and the places of the block."""
-        for index, block in self.split.blocks():
+        for index, block in _parts(self.split):
             with _places(index):
                 labelled = self.reader.read(block, take_rows(self.weights, index))
             places = index if labelled.places is None else index[labelled.places]
@@ -272,6 +274,14 @@ class _Parts:
                 "out of the training",
                 stacklevel=4,
             )
+
+
+def _parts(split: StoredDataset) -> Iterator[tuple[Ints, Dataset]]:
+    """Yield sequences with their places in the split, in parts that are small enough to encode."""
+    for index, block in split.blocks():
+        for start, end in cut(split.sizes[index], PART_BYTES):
+            own = np.arange(start, end)
+            yield index[own], block if end - start == len(block) else block.take(own)
 
 
 def _fit(
@@ -299,7 +309,10 @@ def _encode_training(
     Returns: the split, how often its classes occur (see `count` of the target), and a sample of it.
     """
     writer = ExamplesWriter(folder, encoder.input_size)
-    chosen = _choose(parts.split.sizes, min(SAMPLE_BYTES, buffer))
+    most = min(SAMPLE_BYTES, buffer)
+    if parts.reader.kind == "text":
+        most //= UNFOLDED
+    chosen = _choose(parts.split.sizes, most)
     counts: Any = 0
     kept: list[Dataset] = []
     for labelled, block, index in parts:
