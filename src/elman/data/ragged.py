@@ -108,11 +108,16 @@ class Ragged:
     def between(self, index: NDArray[np.int64], start: int, stop: int) -> Ragged:
         """Return the steps from `start` to `stop`, or the end, of the sequences at `index`."""
         lengths = np.clip(self.lengths[index], start, stop) - start
-        offsets = np.zeros(len(index) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        shift = np.repeat(self.offsets[:-1][index] + start - offsets[:-1], lengths)
+        offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
         static = None if self.static is None else self.static[index]
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
+        return Ragged(self.values[self.places_between(index, start, stop)], offsets, static)
+
+    def places_between(self, index: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
+        """Return where `values` holds the steps of `between`."""
+        lengths = np.clip(self.lengths[index], start, stop) - start
+        before = np.cumsum(lengths) - lengths
+        shift = np.repeat(self.offsets[:-1][index] + start - before, lengths)
+        return np.asarray(np.arange(len(shift)) + shift)
 
     def cut(self, other: Ragged, labels: Ragged | None = None) -> Ragged:
         """Return `other`, labels or weights per step, without what is beyond the ends of this one.

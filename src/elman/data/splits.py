@@ -329,14 +329,14 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     # index array for all windows is faster than a slice for each.
     shift = np.repeat(inputs.offsets[:-1][owners] + first - offsets[:-1], taken)
     places = np.arange(offsets[-1]) + shift
-    # Without the steps, of which every window would get those of its whole sequence first.
-    empty = Ragged(inputs.values[:0], np.zeros(len(inputs) + 1, dtype=np.int64))
-    short_target = empty if isinstance(target, Ragged) else target
-    cut = dataclasses.replace(dataset, inputs=empty, target=short_target).take(owners)
     cut = dataclasses.replace(
-        cut,
+        _without_steps(dataset).take(owners),
         inputs=Ragged(inputs.values[places], offsets),
-        target=Ragged(target.values[places], offsets) if isinstance(target, Ragged) else cut.target,
+        target=Ragged(target.values[places], offsets)
+        if isinstance(target, Ragged)
+        else None
+        if target is None
+        else target[owners],
         windows=np.column_stack([numbers, base + first]),
     )
     # Windows overlap if the stride is shorter than the window, so count each step once.
@@ -354,3 +354,42 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
     if short:
         parts.append(f"{format_count(short, 'sequence')} shorter than a window kept whole")
     return cut, "; ".join(parts)
+
+
+def _without_steps(dataset: Dataset) -> Dataset:
+    """Return the same sequences without steps, to repeat what belongs to whole sequences.
+
+    With them, every window would get all steps of its sequence first.
+    """
+    none = np.zeros(len(dataset) + 1, dtype=np.int64)
+    target = dataset.target
+    if isinstance(target, Ragged):
+        target = Ragged(target.values[:0], none)
+    assert isinstance(dataset.inputs, Ragged)
+    inputs = Ragged(dataset.inputs.values[:0], none)
+    return dataclasses.replace(dataset, inputs=inputs, target=target)
+
+
+def excerpts(dataset: Dataset, steps: int) -> tuple[Dataset, NDArray[np.int64]]:
+    """Divide sequences that are longer than `steps` into excerpts of as many steps.
+
+    Unlike with `cut_windows` no step is dropped: the last excerpt of a sequence may be shorter.
+
+    Args:
+        dataset: sequences of numbers or tokens, with a target at every step or none.
+    Returns: the excerpts, named like windows, and the sequence of each, (m,).
+    """
+    inputs, target = dataset.inputs, dataset.target
+    assert isinstance(inputs, Ragged)
+    counts = np.maximum(1, -(-inputs.lengths // steps))
+    owners = np.repeat(np.arange(len(inputs)), counts)
+    numbers = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    offsets = np.append(inputs.offsets[:-1][owners] + numbers * steps, inputs.offsets[-1])
+    before = 0 if dataset.windows is None else dataset.windows[owners, 1]
+    cut = dataclasses.replace(
+        _without_steps(dataset).take(owners),
+        inputs=Ragged(inputs.values, offsets),
+        target=Ragged(target.values, offsets) if isinstance(target, Ragged) else None,
+        windows=np.column_stack([numbers, before + numbers * steps]),
+    )
+    return cut, owners

@@ -64,27 +64,26 @@ class SequenceEstimator(StreamingEstimator):
                 from `elman.data.read`; files and frames are then read alike for predictions.
             y: a label or number for each sequence, or for each step; see the estimator's class.
                 None means the labels of the data set X.
-            sample_weight: n numbers, the weight of each sequence in the loss; if there is a target
-                at every step, also n lists with one weight per step. A weight of 0 excludes it.
+            sample_weight: n numbers, the weight of each sequence in the loss; with a target at
+                every step, also n lists of a weight per step. A weight of 0 excludes it.
             validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, static), used
                 for validation instead of a share of X.
             on_epoch: called with the record of each epoch; or an `elman.train.Observer`, such as
                 `elman.explain.Watch`, which has access to the network itself.
-            groups: n group labels, one per sequence; the validation split consists of whole
-                groups.
+            groups: n group labels, one per sequence; no group is divided for the validation split.
             column_names: names of the channels of X, if X is arrays.
             test_data: like `validation_data`, but evaluated only for the curve in `history_` and
-                `plot_history`. Nothing is chosen by it and the weights are the same bits without
-                it. The evaluations cost at most 3 % of the training: a large test split is
-                evaluated every few epochs, or a fixed sample of it; see `history_.monitored`.
+                `plot_history`; the weights are the same bits without it. It costs at most 3 % of
+                the training: a large test split is evaluated every few epochs, or a fixed sample
+                of it; see `history_.monitored`.
             static: features of whole sequences, such as the age of a patient: an array (n,) or
                 (n, k), a data frame, or columns by name. Numbers may be missing; columns with text
                 are categories.
             checkpoint: a folder for checkpoints. If it holds one of a training with the same data
                 and parameters, which was cut off, the training continues there and ends with the
                 same bits as an unbroken one. A training that is complete is not repeated.
-            checkpoint_every: seconds from one checkpoint to the next; 0 for one after each batch.
-                They are further apart if writing them would take more than 2 % of the time.
+            checkpoint_every: seconds between checkpoints; 0 for one after each batch. They are
+                further apart if writing them would take more than 2 % of the time.
         Raises: DataError, ShapeError or SettingsError; the message says what was expected.
         """
         checkpoints = make_checkpoints(checkpoint, checkpoint_every)
@@ -120,8 +119,7 @@ class SequenceEstimator(StreamingEstimator):
 
         Args:
             X, y, sample_weight, validation_data, groups, static: as for `fit`.
-            column_names: names of the channels, used if X has no column names.
-            target_names: names of the predicted numbers.
+            column_names, target_names: of the channels, if X has none, and the predicted numbers.
             layout: how the files that X and y come from were read; it is saved with the model.
             seed: used if `random_state` is no number; None draws one.
         Raises: the same errors as `fit`.
@@ -220,8 +218,7 @@ class SequenceEstimator(StreamingEstimator):
 
         Args:
             X, y, sample_weight, static: the same as for `fit`.
-            classes: all labels that any call will contain, for the first call; None means the
-                labels in the y of that call.
+            classes: all labels of any call, for the first one; None means those in its y.
         """
         previous = self._previous()
         container, settings = self._check_before(X, y, previous)
@@ -300,14 +297,14 @@ class SequenceEstimator(StreamingEstimator):
                 batch = inputs.between(span.index, span.start, span.stop)
                 lengths = torch.from_numpy(batch.lengths)
                 static = () if batch.static is None else (torch.from_numpy(batch.static),)
-                outputs = self._predict_batch(pad(batch), lengths, *static, carry=span.carry)
+                outputs = self._predict_batch(
+                    pad(batch), lengths, *static, carry=span.carry
+                ).numpy()
                 if self.per_step:
                     mask = np.arange(outputs.shape[1]) < batch.lengths[:, None]  # (B, T)
-                    starts = inputs.offsets[span.index] + span.start - batch.offsets[:-1]
-                    places = np.arange(len(batch.values)) + np.repeat(starts, batch.lengths)
-                    out[places] = outputs.numpy()[mask]
+                    out[inputs.places_between(span.index, span.start, span.stop)] = outputs[mask]
                 else:
-                    out[span.index] = outputs.numpy()
+                    out[span.index] = outputs
         return self.target_.to_output_units(out)
 
     def _predict_batch(
@@ -316,10 +313,9 @@ class SequenceEstimator(StreamingEstimator):
         """Predict a padded batch, given lengths and features: (B, K) or (B, T, K), float64."""
         weight = next(self.model_.parameters(), x)  # of model_.double(), for example
         x, *rest = [t.to(weight.dtype) if t.is_floating_point() else t for t in (x, *static)]
-        if carry is None:  # a model with a forward pass of its own may not know of it
-            return self.target_.transform_outputs(self.model_(x, lengths, *rest))
-        logits = self.model_(x, lengths, rest[0] if rest else None, carry)
-        return self.target_.transform_outputs(logits)
+        # A model with a forward pass of its own may not know of a carry.
+        more = rest if carry is None else [rest[0] if rest else None, carry]
+        return self.target_.transform_outputs(self.model_(x, lengths, *more))
 
     def predict(self, X: Any, static: Any = None) -> Any:
         """Predict each sequence, or each step.
@@ -352,10 +348,9 @@ class SequenceEstimator(StreamingEstimator):
         Args:
             X, static: the same as for `predict`.
             y: their targets, in the same form as for `fit`; None for those of a file or data set.
-            groups: n group labels, one per sequence, such as subjects; the intervals are then
-                computed over whole groups.
-            duplicates: n truth values, whether each sequence is in the training data too; the
-                report then also has the metrics without these sequences.
+            groups: n group labels, such as subjects; the intervals are then over whole groups.
+            duplicates: n truth values, whether each sequence is in the training data too, without
+                which the report then has the metrics as well.
             resamples: number of bootstrap resamples for the 95 % intervals; 0 for no intervals.
         Returns: a ClassificationReport, MultilabelReport or RegressionReport; it is displayed as
             tables in the terminal and in a notebook.
@@ -387,9 +382,8 @@ class SequenceEstimator(StreamingEstimator):
         Args:
             X: sequences in the same form as for `fit`.
             tolerance: largest accepted difference in probability or standardised value. None means
-                0, bitwise equality, or 1e-6 if `model_` has been changed so that torch runs it (see
-                `SequenceModel.is_exact`), because torch sums in an order that depends on the batch
-                size.
+                0, bitwise equality, or 1e-6 if torch runs `model_` (see `SequenceModel.is_exact`),
+                because it sums in an order that depends on the batch size.
             static: the same as for `predict`.
         """
         inputs = self.encode(X, static=static).inputs

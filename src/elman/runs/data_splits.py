@@ -153,7 +153,9 @@ def _divide(
         validation = read_file("validation", source, layout=whole.layout, labelled=True)
         notes.append(f"validation split: {len(validation):,} sequences of {source}")
     elif source:
-        training, validation, how = hold_out_share(training, settings, source, seed, "validation")
+        training, validation, how = hold_out_share(
+            training, settings, source, seed, "validation", training_settings.tbptt
+        )
         notes.append(
             f"validation split: {len(validation):,} sequences of the training split "
             f"({source:.0%}{how}); --validation"
@@ -200,7 +202,8 @@ def _read_files(
     settings: DataSettings, seed: int, training_settings: TrainingSettings, read_file: ReadFile[D]
 ) -> tuple[D, D, D, list[str]]:
     """Return all data, the training and test split, and notes, for files."""
-    whole = _read_whole(settings, read_file)
+    steps = bool(settings.window or settings.ahead or training_settings.tbptt)
+    whole = _read_whole(settings, read_file, steps)
     sources = (settings.test, _validation_source(settings, len(whole), training_settings))
     held_out = sum(not isinstance(source, str) and source != 0 for source in sources)
     if not held_out and (settings.split or settings.group):
@@ -229,14 +232,20 @@ def _read_files(
         )
     share = settings.test or _TEST_SHARE
     with _repeated_guesses(whole.layout):
-        training, test, how = hold_out_share(whole, settings, share, seed, "test")
+        training, test, how = hold_out_share(
+            whole, settings, share, seed, "test", training_settings.tbptt
+        )
     what = f"{int(test.lengths[0]):,} steps" if single else f"{len(test):,} sequences"
     notes = [f"test split: {what} held out ({share:.0%}{how}); --test", *notes]
     return whole, training, test, notes
 
 
-def _read_whole(settings: DataSettings, read_file: ReadFile[D]) -> D:
-    """Read the file of the settings; with `--window` or `--ahead`, its rows can only be steps."""
+def _read_whole(settings: DataSettings, read_file: ReadFile[D], steps: bool) -> D:
+    """Read the file of the settings.
+
+    Args:
+        steps: whether other settings tell that doubtful rows are steps of one recording.
+    """
     options: dict[str, Any] = {
         name: value for name in READING_SETTINGS if (value := getattr(settings, name)) is not None
     }
@@ -247,7 +256,6 @@ def _read_whole(settings: DataSettings, read_file: ReadFile[D]) -> D:
     try:
         return read_file("data", settings.data, labelled=True, **options)
     except DataError as error:
-        steps = settings.window or settings.ahead
         if not steps or settings.format or "as one recording with" not in error.remedy:
             raise
         return read_file("data", settings.data, labelled=True, **{**options, "format": "steps"})

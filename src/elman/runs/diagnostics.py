@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data import Dataset, Ragged
+from elman.data.splits import excerpts
+from elman.data.unlabelled import leave_out_unlabelled
 from elman.errors import ElmanError
 from elman.estimators import EncodedSequences, Estimator
 from elman.evaluate import NotableExample, Report
@@ -123,12 +125,14 @@ def run_diagnostics(
     split, sequences = test_part
     lengths = sequences.inputs.lengths
     median = float(np.median(lengths))
-    test, test_sequences = _sample(split, sequences)
+    test, test_sequences = _sample(estimator, split, sequences)
+    if len(test_sequences) and median > LONGEST and estimator.per_step:
+        median = float(np.median(test_sequences.inputs.lengths))
     figures: dict[str, Path] = {}
     diagnosis: Diagnosis | str = NO_TRAINING_SPLIT
     names: tuple[str, ...] = ()
     if training_part is not None:
-        training, training_sequences = _sample(*training_part)
+        training, training_sequences = _sample(estimator, *training_part)
         diagnosis = _reason_or_result(
             lambda: doctor(
                 estimator,
@@ -175,6 +179,12 @@ def join_sequence_names(finding: Finding, names: list[Any]) -> str:
     return ", ".join(listed) + (f" and {more} more" if more else "")
 
 
+def is_divisible(estimator: Estimator, dataset: Dataset, steps: int) -> bool:
+    """Whether sequences longer than `steps` may be divided: each step has an output of its own."""
+    divisible = estimator.per_step and isinstance(dataset.inputs, Ragged)
+    return divisible and int(dataset.lengths.max(initial=0)) > steps
+
+
 def _reason_or_result(make: Callable[[], T]) -> T | str:
     """Return the result, or the reason why it cannot be computed."""
     try:
@@ -183,8 +193,19 @@ def _reason_or_result(make: Callable[[], T]) -> T | str:
         return str(error)
 
 
-def _sample(split: Dataset, sequences: EncodedSequences) -> tuple[Dataset, EncodedSequences]:
-    """Return a split and its sequences, or a sample if the split is large."""
+def _sample(
+    estimator: Estimator, split: Dataset, sequences: EncodedSequences
+) -> tuple[Dataset, EncodedSequences]:
+    """Return a split and its sequences, or a sample if the split is large.
+
+    Of long recordings with a target at every step, it is a sample of excerpts.
+    """
+    if is_divisible(estimator, split, LONGEST):
+        pieces, _ = excerpts(split, LONGEST)
+        most = min(len(pieces), SAMPLE[0], max(2, SAMPLE[1] // LONGEST))
+        index = np.sort(np.random.default_rng(0).choice(len(pieces), most, replace=False))
+        part, _ = leave_out_unlabelled(pieces.take(index))
+        return part, estimator.encode(part)
     count, steps = len(split), int(sequences.inputs.lengths.sum())
     most = min(SAMPLE[0], max(2, int(SAMPLE[1] * count / max(1, steps))))
     if count <= most:
@@ -237,7 +258,8 @@ def _trace(
     earlier: list[TracedExample | str],
 ) -> TracedExample | str:
     """Trace the first example that is not too long and not shown in an earlier figure."""
-    short = [row for row in rows if row.steps <= longest]
+    divisible = is_divisible(estimator, split, longest)
+    short = [row for row in rows if row.steps <= longest or divisible]
     if not short:
         return f"All of these have more than {longest:,} steps, too many to draw here."
     # With few test sequences, the same one is often both the most confident error and the least
@@ -246,8 +268,12 @@ def _trace(
     row = next((row for row in short if row.notable.sequence not in drawn), None)
     if row is None:
         return "The figures above show these sequences already."
-    sequence = split.take(np.array([row.notable.sequence]))
-    label = None if split.target is None else split.target[row.notable.sequence]
+    number = row.notable.sequence
+    sequence = split.take(np.array([number]))
+    if divisible:
+        pieces, _ = excerpts(sequence, longest)
+        sequence = pieces.take(np.array([(row.notable.step or 0) // longest]))
+    label = None if sequence.target is None else sequence.target[0]
     traced = _reason_or_result(lambda: trace(estimator, sequence, label))
     if isinstance(traced, str):
         return traced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from elman import files
 from elman.data import Dataset
+from elman.data.splits import excerpts
 from elman.errors import DataError, SettingsError, nearest
 from elman.estimators import Estimator
 from elman.evaluate.text import one_line
@@ -30,7 +32,7 @@ from elman.explain import (
     memory,
     trace,
 )
-from elman.runs.diagnostics import join_sequence_names
+from elman.runs.diagnostics import LONGEST, is_divisible, join_sequence_names
 from elman.runs.evaluation import load_model_and_data
 from elman.runs.explanation_page import Explanation, render_page, save_figures
 from elman.runs.explanation_words import OUTPUTS
@@ -132,8 +134,9 @@ def explain_sequence(
 
     Raises: SettingsError or DataError if an option does not suit the network or the data.
     """
-    names = dataset.names
     _check_options(options, len(dataset), estimator)
+    dataset, options, excerpt = _in_excerpts(estimator, dataset, options)
+    names = dataset.names
     number, step, chosen = _choose(estimator, dataset, options, progress)
     sequence = dataset.take(np.array([number]))
     true = None if dataset.target is None else dataset.target[number]
@@ -187,7 +190,7 @@ def explain_sequence(
         steps=traced.steps,
         true="" if true is None else output.describe(traced, true),
         predicted=output.describe_prediction(traced),
-        chosen=chosen,
+        chosen="; ".join(filter(None, [chosen, excerpt])),
         loss_of=loss_of,
         trace=traced,
         bptt=back,
@@ -196,6 +199,34 @@ def explain_sequence(
         influence=influences,
         diagnosis=diagnosis,
         finding_sequences=findings,
+    )
+
+
+def _in_excerpts(
+    estimator: Estimator, dataset: Dataset, options: ExplainOptions
+) -> tuple[Dataset, ExplainOptions, str]:
+    """Return long sequences as excerpts, with the options for them, and what that means in words.
+
+    All explanations of a sequence take memory or time for each of its steps, a multiple of what a
+    prediction takes; a recording of millions of steps has more than a figure can show.
+    """
+    if not is_divisible(estimator, dataset, LONGEST):
+        return dataset, options, ""
+    pieces, owners = excerpts(dataset, LONGEST)
+    if options.row is not None:
+        number = find_row(options.row, dataset.names)
+        pieces = pieces.take(np.flatnonzero(owners == number))
+        row, step = None, options.step
+        if step is not None and 1 <= step <= int(dataset.lengths[number]):
+            row, step = pieces.names[(step - 1) // LONGEST], (step - 1) % LONGEST + 1
+        options = dataclasses.replace(options, row=row, step=step)
+    return (
+        pieces,
+        options,
+        (
+            f"sequences of more than {LONGEST:,} steps are explained in excerpts of as many, each "
+            "read as a sequence of its own; --row NAME --step N explains the excerpt with that step"
+        ),
     )
 
 

@@ -177,11 +177,21 @@ def method_of(settings: DataSettings) -> str:
 
 
 def hold_out_share(
-    dataset: D, settings: DataSettings, share: float, seed: int, name: str
+    dataset: D,
+    settings: DataSettings,
+    share: float,
+    seed: int,
+    name: str,
+    chunk: int | None = None,
 ) -> tuple[D, D, str]:
-    """Return the remaining and the held-out sequences, and how they were chosen, in words."""
+    """Return the remaining and the held-out sequences, and how they were chosen, in words.
+
+    Args:
+        chunk: steps of a chunk of truncated backpropagation, which one recording needs no windows
+            for; None for full backpropagation.
+    """
     if is_recording(dataset):
-        return _hold_out_steps(dataset, settings, share, name)
+        return _hold_out_steps(dataset, settings, share, name, chunk)
     # The next tokens are far too many for each to be in the training split.
     stratified = TASKS[dataset.task].single_label and not dataset.layout.ahead
     labels = targets_of(dataset) if stratified else None
@@ -220,16 +230,21 @@ def hold_out_share(
 
 
 def _hold_out_steps(
-    dataset: D, settings: DataSettings, share: float, name: str
+    dataset: D, settings: DataSettings, share: float, name: str, chunk: int | None
 ) -> tuple[D, D, str]:
     """Hold out the last steps of one recording, and return how in words."""
     steps = int(dataset.lengths[0])
-    if settings.window is None:
+    length = settings.window or chunk
+    if length is None:
+        short = max(2, min(100, steps // 20))
+        whole = ""
+        if dataset.layout.per_step:
+            whole = f" Or read it whole, with --tbptt {short}."
         raise DataError(
             f"the file is one recording of {steps:,} steps, and training needs several sequences",
-            remedy=f"Cut it into windows, for example --window {max(2, min(100, steps // 20))}; the"
-            " last ones are held out. If it holds several recordings, name the column that tells"
-            " them apart with --id NAME.",
+            remedy=f"Cut it into windows, for example --window {short}; the"
+            f" last ones are held out.{whole} If it holds several recordings, name the column that"
+            " tells them apart with --id NAME.",
             source=dataset.source,
         )
     if settings.split not in (None, "time"):
@@ -244,6 +259,6 @@ def _hold_out_steps(
             source=dataset.source,
         )
     # The targets of the last steps before the gap lie as many steps later.
-    gap = max(settings.window, settings.ahead or 0)
-    first, second = divide_recording(dataset, share, settings.window, gap, name)
+    gap = max(length, settings.ahead or 0)
+    first, second = divide_recording(dataset, share, length, gap, name)
     return first, second, f", the last steps of the recording, after a gap of {gap:,}"
