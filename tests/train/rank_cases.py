@@ -43,6 +43,15 @@ CASES = {
     "own_cell": {"cell": "mgu", "num_layers": 2, "dropout": 0.4, "bidirectional": True},
     "smallest": {"plan": {"batch_size": 1, "epochs": 1}, "dropout": 0.4},
     "full": {"plan": {"batch_size": "full", "optimizer": "sgd"}, "tokens": True},
+    "tbptt_gaps": {"readout": "every", "gaps": True, "dropout": 0.3, "plan": {"tbptt": 3}},
+    "tbptt_weights": {
+        "cell": "lstm",
+        "readout": "every",
+        "weighted": True,
+        "num_layers": 2,
+        "dropout": 0.3,
+        "plan": {"tbptt": 2, "batch_size": 4},
+    },
     "one_labelled": {"readout": "every", "labelled": 1, "plan": {"schedule": "cosine"}},
 }
 

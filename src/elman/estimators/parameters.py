@@ -184,7 +184,7 @@ def check_parameters(
     model = section(ModelSettings, readout=readout)
     training = section(TrainingSettings, seed=seed)
     data = section(DataSettings)
-    faults += _truncation_faults(parameters, readout)
+    faults += truncation_faults(parameters, readout)
     if parameters["inputs"] not in INPUTS:
         faults.append(
             f"inputs: got {parameters['inputs']!r:.99}, expected 'auto', 'numbers', 'tokens', "
@@ -205,21 +205,23 @@ def check_parameters(
     return Settings(model, training, data, parameters["inputs"])
 
 
-def _truncation_faults(parameters: Mapping[str, Any], readout: str) -> list[str]:
+def truncation_faults(parameters: Mapping[str, Any], readout: str = "every") -> list[str]:
     """Return what stands in the way of `tbptt`, if it is set."""
     if (steps := parameters.get("tbptt")) is None:
         return []
     faults = []
     if readout != "every":
         faults.append(
-            f"tbptt: got {steps!r}, but readout {readout!r} gives one output for a whole sequence, "
-            "whose loss is known at its end only. Use it with an output at every step (a tagger, "
-            "or a regressor with readout='every'), or leave it out"
+            f"tbptt: got {steps!r}, but there is one target for a whole sequence, whose loss is "
+            "known at its end only. Use tbptt with a target at every step (tagging, numbers at "
+            "every step, ahead; a SequenceTagger, or a regressor with readout='every'), or leave "
+            "it out"
         )
     if parameters.get("bidirectional"):
         faults.append(
             f"tbptt: got {steps!r}, but bidirectional is on: a network that also reads from the "
-            "end has no state to carry from one chunk to the next. Leave one of the two out"
+            "end has no state to carry from one chunk to the next. Leave bidirectional out, so "
+            "that the network reads in one direction, or leave tbptt out"
         )
     return faults
 

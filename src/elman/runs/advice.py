@@ -244,7 +244,8 @@ def _train_longer(s: Situation) -> str:
     if s.fits or s.overfits or s.history.stopped != "all epochs done":
         return ""
     each = 1 if not isinstance(batch, int) else -(-s.training.count // batch)
-    if (steps := each * len(epochs)) < FEW_STEPS:
+    chunks = s.settings.training.tbptt  # of which a sequence has many: batches are not counted
+    if not chunks and (steps := each * len(epochs)) < FEW_STEPS:
         more = max(2 * len(epochs), -(-2 * FEW_STEPS // each))
         return (
             f"--epochs {more}: the training had {steps:,} optimizer steps only, in {len(epochs)} "
@@ -315,7 +316,8 @@ def _other_cell(s: Situation) -> str:
 def _both_directions(s: Situation) -> str:
     # Predicted numbers at every step are mostly forecasts, which must not see later steps.
     model = s.settings.model
-    if s.settings.data.ahead:  # the answer is among the later steps
+    # With `ahead` the answer is among the later steps; `tbptt` carries states forwards only.
+    if s.settings.data.ahead or s.settings.training.tbptt:
         return ""
     if model.bidirectional or model.streaming or not TASKS[s.report.output].has_classes:
         return ""

@@ -12,7 +12,7 @@ from elman.data import Dataset, Ragged
 from elman.errors import SettingsError
 from elman.estimators import Estimator, Prepared
 from elman.estimators.estimators import ESTIMATORS
-from elman.estimators.parameters import refuse_missing_device
+from elman.estimators.parameters import refuse_missing_device, truncation_faults
 from elman.formats import KINDS, ending_of
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import DataSplits, is_builtin, resolve_data
@@ -33,6 +33,9 @@ def refuse_early(settings: RunSettings, out: Path | None, overwrite: bool) -> No
         with files.lock(out):  # which another process may hold
             check_run_folder(out, overwrite)
     refuse_missing_device(settings.training)
+    both = {"tbptt": settings.training.tbptt, "bidirectional": settings.model.bidirectional}
+    if faults := truncation_faults(both):
+        raise SettingsError(faults[0])
     data = settings.data
     kind = KINDS.get(ending_of(data.data))
     numbers = data.format == "ts" or kind == "ts" or (data.values and not data.text)
