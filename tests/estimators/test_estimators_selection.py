@@ -64,6 +64,23 @@ def test_search_through_a_pipeline(numbers):
     np.testing.assert_array_equal(search.predict_proba(X), best.predict_proba(halved(X)))
 
 
+@pytest.mark.parametrize("kind", ["random", "halving"])
+def test_other_searches_of_scikit_learn(numbers, kind):
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import HalvingGridSearchCV, RandomizedSearchCV
+
+    X, y = numbers
+    space = {"hidden_size": [3, 4], "learning_rate": [1e-3, 3e-2]}
+    model = SequenceClassifier(**{**SMALL, "epochs": 2})
+    if kind == "random":
+        search = RandomizedSearchCV(model, space, n_iter=2, cv=2, random_state=0)
+    else:
+        search = HalvingGridSearchCV(model, space, cv=2, factor=2, random_state=0)
+    search.fit(X, y)
+    assert search.best_params_["hidden_size"] in (3, 4)
+    assert search.predict(X).shape == (len(X),)
+
+
 def test_a_tagger_and_a_regressor_too(numbers, tags):
     X, _ = numbers
     found = cross_val_score(SequenceTagger(**SMALL), X, tags(X), cv=3)

@@ -125,12 +125,7 @@ def command(
         fixed: dict[str, Any] = {"DATA": data, "--folds": folds, "--space": space, "--name": name}
         fixed |= {"--config": config, "--out": out, "--lost-after": lost_after}
         fixed |= {f"--{key.replace('_', '-')}": value for key, value in flags.items()}
-        if others := [key for key, value in fixed.items() if value is not None]:
-            raise SettingsError(
-                f"{', '.join(others)}: a search that is resumed keeps its data and settings. "
-                f"Leave {'them' if len(others) > 1 else 'it'} out; --trials, --workers, --timeout "
-                "and --storage may change"
-            )
+        _refuse_others([key for key, value in fixed.items() if value is not None])
         results = tuning.resume(
             resumed,
             trials=trials,
@@ -161,6 +156,16 @@ def command(
         echo(f"\n{results.run.reports['test']}\n\n{results.run.result}")
     best = shlex.join(["elman", "train", "--config", str(results.folder / tuning.BEST)])
     echo(f"Everything is in {results.folder}; the best settings again: {best}")
+
+
+def _refuse_others(others: list[str]) -> None:
+    """Refuse what would change a search that is resumed. Raises SettingsError."""
+    if others:
+        raise SettingsError(
+            f"{', '.join(others)}: a search that is resumed keeps its data and settings. "
+            f"Leave {'them' if len(others) > 1 else 'it'} out; --trials, --workers, --timeout "
+            "and --storage may change"
+        )
 
 
 def _without_password(words: list[str], url: str | None) -> list[str]:

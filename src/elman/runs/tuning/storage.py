@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +44,9 @@ class Store(Protocol):
 
     optuna: BaseStorage
     place: str
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn an error of the database in the block into one in words."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which trials change hands; wait for it."""
@@ -98,6 +101,10 @@ class Journal:
         self._folder = folder
         self.place = str(folder / JOURNAL)
         self.optuna: BaseStorage = JournalStorage(_backend(folder / JOURNAL))
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Do nothing: the errors of files are in words."""
+        return nullcontext()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -194,7 +201,7 @@ class Database:
             "poolclass": NullPool,
             "connect_args": {"connect_timeout": 10, "application_name": "elman tune"},
         }
-        with self._explained():
+        with self.explained():
             self._engine = create_engine(self._url, **options)
             # Two processes that make the tables at the same time would both fail.
             with self._locked(0), warnings.catch_warnings():
@@ -209,14 +216,16 @@ class Database:
         self.optuna: BaseStorage = get_storage(self._storage)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn an error of the database into one that names it, without its password."""
+    def explained(self) -> Iterator[None]:
+        """Turn an error of the database in the block into one in words, without its password."""
+        from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (SQLAlchemyError, RuntimeError) as error:
-            cause = getattr(error, "orig", None) or error
+        except (SQLAlchemyError, StorageInternalError) as error:
+            inner = error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
+            cause = getattr(inner, "orig", None) or inner
             text = " ".join(str(cause).split())
             if self._url.password:
                 text = text.replace(str(self._url.password), "***")
