@@ -335,3 +335,33 @@ def test_an_observer_sees_a_sample(tmp_path):
     )
     estimator.fit_prepared(prepared, watch := Watch(every=1))
     assert watch.diagnoses
+
+
+@pytest.mark.parametrize("steps", [2, 50])
+def test_truncated_backpropagation_reads_chunks_from_disk(steps, tmp_path):
+    data = labelled_steps(np.random.default_rng(0)).take(np.array([0, 1, 2, 4, 5, 6]))
+
+    def make():
+        options = {"tbptt": steps, "batch_size": 2, "hidden_size": 4, "epochs": 2}
+        return SequenceTagger(**options, bidirectional=False, random_state=0, validation=0.0)
+
+    expected, model = make().fit(data), make()
+    stored = store(data, tmp_path / "a", ONE_BLOCK)
+    model.fit_prepared(prepare_stored(model, stored, None, tmp_path / "encoded", BUFFER))
+    assert bits(model) == bits(expected)
+    assert model.history_ == expected.history_
+
+
+def test_labels_may_begin_after_the_first_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(StoredExamples.pieces, "__defaults__", (100,))
+    data = labelled_steps(np.random.default_rng(0))
+    held_out = data.take(np.array([3, 10, 0, 1]))  # the first two have no labels
+    model = SequenceTagger(hidden_size=4, epochs=2, random_state=0)
+    training = data.take(np.array([4, 5, 6, 7]))
+    parts = store(training, tmp_path / "a"), store(held_out, tmp_path / "b")
+    model.fit_prepared(prepare_stored(model, *parts, tmp_path / "encoded", BUFFER))
+    expected = SequenceTagger(hidden_size=4, epochs=2, random_state=0)
+    expected.fit(training, validation_data=(held_out, None))
+    for one, other in zip(model.history_.epochs, expected.history_.epochs, strict=True):
+        np.testing.assert_allclose(one.validation_loss, other.validation_loss, rtol=1e-6)
+        assert one.validation_accuracy == other.validation_accuracy

@@ -30,7 +30,8 @@ def check_examples(config: ModelConfig, examples: Split, split: str) -> None:
         split: name of the split for the message: `training` or `validation`.
     """
     if isinstance(examples, StoredExamples):
-        examples = next(examples.pieces(), examples.take(np.arange(0)))
+        labelled = (piece for piece in examples.pieces() if piece.known[0])
+        examples = next(labelled, examples.take(np.arange(min(1, len(examples)))))
     inputs, target = examples.inputs, examples.target
     if not len(inputs):
         raise DataError(f"{split}: got no sequences, expected one or more")
