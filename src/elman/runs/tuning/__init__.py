@@ -191,6 +191,12 @@ def _refuse(search: Search, url: str, out: Path | None) -> None:
             "elman tune runs trials side by side, each in one process, so torchrun has nothing to "
             "share out. Start it without torchrun, with --workers N"
         )
+    if "memory_limit" in search.sections["data"]:
+        raise SettingsError(
+            "memory_limit: the trials of a search hold their folds in memory. Leave it out, and "
+            "search on a sample of the data that fits; then train on all of it: elman train "
+            "--config FOLDER/best.toml --memory-limit SIZE"
+        )
     import_optuna()
     without_password(url)
     settings = search.settings

@@ -22,7 +22,7 @@ from elman.errors import ElmanError, SettingsError
 from elman.untrusted import parse_json
 
 _LOOK = 0.3  # seconds between two looks at the workers
-_STOP = 3.0  # seconds that a worker has to give its trial back
+_STOP = 1.5  # seconds that a worker has to give its trial back; else it counts as killed
 _DEATHS = 10  # of workers without a finished trial in between, after which the search ends
 
 
