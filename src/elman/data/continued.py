@@ -17,7 +17,7 @@ import numpy as np
 
 from elman.data.columns import NumberColumn, TextColumn
 from elman.data.dataset import Layout
-from elman.data.faults import Faults, is_number, quote
+from elman.data.faults import is_number, quote
 from elman.data.forms import missing_marks, settle_forms
 from elman.data.numbers import NumberForm
 from elman.data.ragged import Ragged, flatten, to_objects
@@ -26,7 +26,7 @@ from elman.data.schema import choose_schema
 from elman.data.series import SeriesCells, SeriesForm, expand_steps
 from elman.data.table import Column, Table
 from elman.data.targets import has_fractions, match_classes, without_point
-from elman.data.times import UNEVEN, describe_unevenness, time_deltas
+from elman.data.times import UNEVEN, time_deltas
 from elman.data.unlabelled import CodedLabels, unlabel
 from elman.errors import DataError
 
@@ -45,7 +45,9 @@ class Continued:
         forms: form of the numbers of each column of text, None for no numbers.
         series: how the cells of a column hold sequences, and their channels.
         filled: columns in which a sequence is named in its first row only.
+        names: the columns of a table; empty for other formats.
         void: columns without any value so far.
+        known: what was seen of a key of JSON objects, by the key and a word for it.
         step: median time between steps while nobody said whether the time since the last step is a
             channel and the steps are even; None otherwise.
         whole: whether the labels so far are whole numbers that were taken for classes.
@@ -61,7 +63,9 @@ class Continued:
     forms: dict[str, NumberForm | None] = field(default_factory=dict)
     series: dict[str, tuple[SeriesForm, int]] = field(default_factory=dict)
     filled: set[str] = field(default_factory=set)
+    names: tuple[str, ...] = ()
     void: set[str] = field(default_factory=set)
+    known: dict[tuple[str, str], Any] = field(default_factory=dict)
     step: float | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     whole: bool = False
@@ -89,6 +93,8 @@ class Continued:
 
     def keep(self, table: Table) -> None:
         """Keep the forms that the first piece has settled."""
+        # The keys of an object with lists are those of the first one.
+        self.names = table.names if table.format == "table" else ()
         for name, column in table.columns.items():
             if isinstance(column, SeriesCells):
                 self.series[name] = column.how, column.count
@@ -97,8 +103,17 @@ class Continued:
                 if column.is_void():
                     self.void.add(name)
 
-    def check_void(self, table: Table, aside: Sequence[str]) -> None:
-        """Refuse a value in a column that was left out because it had none."""
+    def check_columns(self, table: Table, aside: Sequence[str]) -> None:
+        """Refuse a value in a column that was left out because it had none, and a new key."""
+        for name in [n for n in table.names if n not in self.names] if self.names else ():
+            new = table.columns[name]
+            row = int(np.argmin(new.missing())) if isinstance(new, TextColumn) else 0
+            raise self._contradiction(
+                new,
+                row,
+                f"the first value of key {name!r}, which none of {self._before} has",
+                f"Name the keys to read with --values NAMES, with or without {name!r}.",
+            )
         for name in self.void.intersection(aside):
             column = table.columns.get(name)
             if not isinstance(column, TextColumn) or column.is_void():
@@ -121,28 +136,28 @@ class Continued:
         problem = place.detail + problem
         return column.rows.faults.error("first piece", problem, remedy, place.line, column.name)
 
-    def check_times(self, times: Ragged, faults: Faults) -> None:
+    def check_times(self, times: Ragged, column: Column) -> None:
         """Refuse uneven times where the first ones were even, so that they are no channel.
 
         Args:
             times: of the steps, (N,).
+            column: the times as they are in the file.
         """
         passed = time_deltas(times)
-        has_previous = np.ones(len(passed), dtype=bool)
-        has_previous[times.offsets[:-1]] = False
-        passed = passed[has_previous]
-        if not len(passed) or np.isnan(passed).any():
+        passed[times.offsets[:-1]] = np.nan
+        if not (~np.isnan(passed)).any():
             return
-        uneven, median = describe_unevenness(times), float(np.median(passed))
-        if self.step is None and not uneven:
-            self.step = median
-        if self.first or (not uneven and abs(median - (self.step or 0)) <= UNEVEN * median):
+        if self.step is None:
+            self.step = float(np.nanmedian(passed))
+        wrong = np.abs(passed - self.step) > UNEVEN * self.step
+        if self.first or not wrong.any():
             return
-        uneven = uneven or f"{median:.6g} apart"
-        raise faults.error(
-            "first piece",
-            f"steps are {uneven}, and those of {self._before} are {self.step:.6g} apart, so that"
-            " the time since the last step was no channel",
+        row = int(np.argmax(wrong))
+        raise self._contradiction(
+            column,
+            row,
+            f"this step is {passed[row]:.6g} after the last, and those of {self._before} are"
+            f" {self.step:.6g} apart, so that the time since the last step was no channel",
             "Say --time-difference to make it one, or --no-time-difference.",
         )
 
@@ -245,7 +260,9 @@ def read_whole_sequences(
     if continued.first:
         continued.keep(settled)
     elif layout is not None:
-        continued.check_void(settled, layout.aside)
+        named = options.values or options.text or options.categories or continued.given
+        if not named:
+            continued.check_columns(settled, layout.aside)
     return settled, schema
 
 

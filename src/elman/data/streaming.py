@@ -31,6 +31,7 @@ from elman.errors import DataError
 from elman.formats import KINDS, ending_of
 
 PIECE = 8 << 20  # bytes that are read at once by default
+_LOOKED_AT = 1 << 20  # bytes of a file that show how large it is in memory
 _SHARE = 24  # reading a piece takes up to this many times its bytes
 _STREAMED = "CSV, TSV, JSON lines, Parquet and Arrow files"
 
@@ -61,12 +62,12 @@ def estimate(
     layout: Layout | None = None,
     form: str | None = None,
 ) -> Estimate:
-    """Return how large the sequences of a file are in memory, from its first few MB.
+    """Return how large the sequences of a file are in memory, from its first MB.
 
     Args: as for `read_stored`.
     Raises: DataError if its first piece is at fault, or if it cannot be read in pieces.
     """
-    reading = _Reading(Path(path), settings, layout, form, PIECE)
+    reading = _Reading(Path(path), settings, layout, form, _LOOKED_AT)
     dataset, share = next(iter(reading))
     size = int(bytes_per_sequence(dataset).sum())
     return Estimate(int(size / share), round(len(dataset) / share))
@@ -138,7 +139,11 @@ class _Reading:
             self.continued.kept, self.continued.next_line = 0, None
             try:
                 dataset = self._read(content)
-            except LongSequenceError:
+            except (LongSequenceError, DataError) as error:
+                # A piece may hold nothing but comments and the names of the columns.
+                bare = isinstance(error, DataError) and error.rule == "empty"
+                if isinstance(error, DataError) and (not bare or self.pieces.last):
+                    raise
                 if self.size >= most:
                     raise self._refuse_long() from None
                 self.size = min(2 * self.size, most)
@@ -269,7 +274,11 @@ def _open(
     assert head is not None
     kind, note = kind_of_text(head, path.name, faults, form)
     if kind == "jsonl" and is_document(head.text()):
-        raise _refuse(faults, "a JSON document that is not an object on each line")
+        raise faults.error(
+            "memory",
+            "a JSON document cannot be read in pieces, but JSON lines can, with an object a line",
+            f"Convert it, for example `jq -c .[] {path.name} > {path.stem}.jsonl`.",
+        )
     if kind not in ("table", "jsonl"):
         raise _refuse(faults, f"a file of the format {kind}")
     return TextPieces(path, faults.source), kind, note

@@ -163,7 +163,7 @@ def read_starts(
     continued = options.continued
     guessed = options.time_difference is None and not (different or schema.text)
     if continued is not None and guessed and not continued.given:
-        continued.check_times(times, table.faults)
+        continued.check_times(times, table.cells(schema.time or ""))
     return values[offsets[:-1]] + origin, time_deltas(times) if different else None
 
 

@@ -199,14 +199,17 @@ def by_sequence(
     if per_step:
         return Ragged(labels[:], offsets)
     target = ",".join(schema.target)
+    before, other = "the training file", "train on labels at every step"
+    if options.continued is not None and not options.continued.given:
+        before, other = "the rows before", "say --task tagging for labels at every step"
     for row, label in zip(rows[differs].tolist(), labels[same[differs]].tolist(), strict=True):
         table.rows.fault(
             row,
             target,
             "label",
             f"label {quote(str(labels[row]))} differs from {quote(str(label))}, with which"
-            " the sequence starts; expected one label a sequence, as in the training file",
-            "Correct the label, or train on labels at every step.",
+            f" the sequence starts; expected one label a sequence, as in {before}",
+            f"Correct the label, or {other}.",
         )
     bare = np.setdiff1d(np.arange(len(offsets) - 1), labelled)
     if len(bare) and not options.labelled:

@@ -243,16 +243,16 @@ def _has_more(file: TextFile, dialect: Dialect, named: str, start: int) -> bool:
         start: byte at which the first row starts.
     """
     end = file.read(max(start, file.size - _END), file.size)
-    last = re.split(rb"[\r\n]", end.rstrip())[-1].decode(errors="replace")
+    end = end.rstrip()
+    last = end[max(end.rfind(b"\n"), end.rfind(b"\r")) + 1 :].decode(errors="replace")
     with suppress(csv.Error):  # reported when the whole file is split
         if _is_total(next(read_records([last], dialect.delimiter), [])):
             return True
     if not named:
         return False
     header = named.encode()
-    # The first row of a later piece may be the header again.
-    again = re.compile((rb"\n" if start else rb"(?:\n|\A)") + re.escape(header) + rb"[\r\n]")
-    rest = b""
+    again = re.compile(rb"\n" + re.escape(header) + rb"[\r\n]")
+    rest = b"" if start else b"\n"  # the first row of a later piece may be the header again
     with file.open() as stream:
         stream.seek(max(0, start - 1))
         while block := stream.read(_END):

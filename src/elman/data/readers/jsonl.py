@@ -48,21 +48,29 @@ def table_of_records(
                 problem = f"key {target!r} is here and not on the first line"
                 rows.fault(i, None, "key", problem, "Give it on all lines or on none.")
     # The first object defines the keys, like a header; later objects may have more keys.
-    columns = {key: RecordColumn(key, rows, records) for key in records[0]}
+    known = options.continued.known if options.continued else {}
+    columns = {key: RecordColumn(key, rows, records, known) for key in records[0]}
     return Table("jsonl", columns, rows, len(records), noun="key")
 
 
 class RecordColumn(Column):
-    """One key of all objects; values may have any JSON type."""
+    """One key of all objects; values may have any JSON type.
 
-    def __init__(self, name: str, rows: Rows, records: list[Record]) -> None:
+    Args:
+        known: what earlier pieces of the file have shown of its keys, by key and a word for it.
+    """
+
+    def __init__(
+        self, name: str, rows: Rows, records: list[Record], known: dict[tuple[str, str], Any]
+    ) -> None:
         super().__init__(name, rows)
-        self.records = records
+        self.records, self._known = records, known
 
     @property
     def nested(self) -> bool:  # type: ignore[override]
         """Whether the first line has a list."""
-        return isinstance(self.records[0].get(self.name), list)
+        first = isinstance(self.records[0].get(self.name), list)
+        return bool(self._known.setdefault((self.name, "nested"), first))
 
     @property
     def is_numeric(self) -> bool:
@@ -189,10 +197,9 @@ class RecordColumn(Column):
         """Return [..] as one channel and [[..], ..] as several, (N, C); null and NaN are gaps."""
         parts: list[NDArray[np.float64]] = []
         ends = [0]
-        channels = 0
-        lists, note = read_written(
-            self.sequences("numbers"), self.name, self._written_form(whole=True), self.marks
-        )
+        channels = self._known.get((self.name, "channels"), 0)
+        form = self._known.setdefault((self.name, "form"), self._written_form(whole=True))
+        lists, note = read_written(self.sequences("numbers"), self.name, form, self.marks)
         for i, steps in enumerate(lists):
             rows = steps
             if steps and not isinstance(steps[0], list):
@@ -212,6 +219,7 @@ class RecordColumn(Column):
             parts.append(numbers)
             ends.append(ends[-1] + len(rows))
         values = np.concatenate(parts).reshape(ends[-1], channels)
+        self._known[self.name, "channels"] = channels
         return Ragged(values, np.array(ends, dtype=np.int64)), note
 
     def _check_steps(self, rows: list[Any], channels: int, i: int) -> NDArray[np.float64]:
@@ -305,7 +313,7 @@ class RecordColumn(Column):
         Lists that are as long as their sequences hold one number for each step.
         """
         numbers: list[list[float]] = [[0.0] for _ in self.records]
-        nested, width = self.nested, 0
+        nested, width = self.nested, self._known.get((self.name, "width"), 0)
         lengths = [] if steps is None else steps.lengths.tolist()
         found = [record.get(self.name) for record in self.records]
         # Per step only if all lists match their sequences; otherwise lists of unequal length are
@@ -314,6 +322,7 @@ class RecordColumn(Column):
             isinstance(value, list) and len(value) == n
             for value, n in zip(found, lengths, strict=True)
         )
+        per_step = bool(self._known.setdefault((self.name, "per step"), per_step))
         for i, value in self.values():
             values = value if isinstance(value, list) else [value]
             width = width or len(values)
@@ -329,10 +338,15 @@ class RecordColumn(Column):
                 problem = f"{self.name!r} has {count}, expected {width} as on the first line"
                 remedy = "Give as many on every line, or one for each step."
                 self.fault(i, "length", problem, remedy)
+            elif per_step and len(values) != lengths[i]:  # in a later piece of a file
+                count = format_count(len(values), "number")
+                problem = f"{self.name!r} has {count}, expected {lengths[i]}, one for each step"
+                self.fault(i, "length", problem, "Give as many numbers as steps.")
             else:
                 numbers[i] = [float(v) for v in values]
         if per_step:
             return Ragged.from_list(numbers, np.float64)
+        self._known[self.name, "width"] = width
         rows = [values if len(values) == width else [0.0] * width for values in numbers]
         matrix = np.array(rows, dtype=np.float64).reshape(len(rows), width)
         return matrix if nested else matrix[:, 0]

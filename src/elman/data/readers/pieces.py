@@ -15,6 +15,7 @@ from elman.data.readers.csv import TextPiece
 from elman.data.readers.frames import check_arrow
 
 MOST_PIECES = 16  # pieces that a row, or a sequence with its rows, may take up
+_LEAST = 20  # rows of the first piece
 _BATCH = 1 << 20  # bytes of a Parquet file that are unpacked at once
 
 
@@ -34,6 +35,9 @@ class TextPieces:
         self._size = path.stat().st_size
         self._data = b""
         self._first: TextPiece | None = None
+        with path.open("rb") as file:
+            start = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
+        self._quoted = not start.startswith((b"{", b"["))  # whether cells may hold line ends
 
     @property
     def share(self) -> float:
@@ -45,10 +49,13 @@ class TextPieces:
         with self.path.open("rb") as file:
             file.seek(self._at)
             data = file.read(size)
-            end = self._end_of_rows(data)
+            # The first rows show whether a line names the columns.
+            least = 1 if self._first else _LEAST
+            end = self._end_of_rows(data, least)
             while not end and self._at + len(data) < self._size and len(data) < MOST_PIECES * size:
                 data += file.read(len(data))  # a long row
-                end = self._end_of_rows(data)
+                end = self._end_of_rows(data, least)
+        end = end or self._end_of_rows(data, 1)
         self.last = self._at + len(data) >= self._size
         # Without the end of a row the rest has a fault, which its reader names.
         self._data = data if self.last or not end else data[:end]
@@ -58,14 +65,20 @@ class TextPieces:
         self._first = self._first or piece
         return piece
 
-    def _end_of_rows(self, data: bytes) -> int:
-        """Return where the last whole row ends, without blank lines after it; 0 for nowhere."""
+    def _end_of_rows(self, data: bytes, least: int) -> int:
+        """Return where the last whole row ends, without blank lines after it.
+
+        Args:
+            least: rows that the piece should have.
+        Returns: 0 if it has fewer.
+        """
         mark = self._first.dialect.quote if self._first and self._first.dialect else '"'
         codes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(codes == 10)
-        quotes = np.flatnonzero(codes == ord(mark))
+        # Lines end JSON objects, whatever their quotes are.
+        quotes = np.flatnonzero(codes == ord(mark)) if self._quoted else np.zeros(0, np.int64)
         outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
-        if not len(outside):
+        if len(outside) < least:
             return 0
         # Blank lines at the end of the file are no rows of a table with one column.
         full = len(data[: outside[-1]].rstrip(b"\r\n"))
