@@ -43,6 +43,16 @@ def test_a_missing_value_is_nan_in_every_format(tmp_path, name, content):
     assert "missing    4 of 8 values (50.0%), in 2 of 2 sequences, in 2 of 2 channels" in said
 
 
+def test_a_batch_does_not_ask_for_the_lengths_of_all_sequences(monkeypatch):
+    """An epoch of n / 32 batches would be quadratic in n."""
+    ragged = Ragged.from_list([np.arange(n) for n in (3, 1, 4, 2)])
+    index, refuse = np.array([2, 0]), property(lambda self: pytest.fail("lengths of all"))
+    monkeypatch.setattr(Ragged, "lengths", refuse)
+    assert ragged.take(index).offsets.tolist() == [0, 4, 7]
+    assert ragged.between(index, 1, 4).values.tolist() == [1, 2, 3, 1, 2]
+    assert ragged.lengths_of(index).tolist() == [4, 3]
+
+
 def test_empty_cells_at_the_end_of_a_row_are_no_steps(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("label,v1,v2,v3,v4\na,1,,3,\nb,,2,NA,\n")

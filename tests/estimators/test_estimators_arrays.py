@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import re
 import warnings
 
 import numpy as np
@@ -20,7 +21,8 @@ from elman import (
     ShapeError,
 )
 from elman.data import Ragged, read
-from elman.errors import KindError
+from elman.errors import ElmanError, KindError
+from elman.estimators.inputs import as_numbers
 
 SMALL = {"hidden_size": 4, "epochs": 1, "validation": 0, "random_state": 0}
 RNG = np.random.default_rng(0)
@@ -302,3 +304,34 @@ def test_models_that_torch_has_converted(model):
     assert torch.allclose(half(x.half()).float(), wanted, atol=0.01)
     with pytest.raises(ShapeError, match=r"got torch\.float32, expected torch.float16"):
         half(x)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int8", "uint64", "bool"])
+@pytest.mark.parametrize("shape", [(5, 4, 3), (5, 4), (5, 1, 1), (0, 4), (5, 0, 2), (5, 4, 0)])
+def test_an_array_is_read_at_once_like_its_sequences_one_by_one(dtype, shape):
+    numbers = np.random.default_rng(0).integers(0, 2, shape)
+    for X in (numbers.astype(dtype), np.asfortranarray(numbers.astype(dtype))):
+        try:
+            expected = as_numbers(list(X))
+        except ElmanError as error:
+            with pytest.raises(type(error), match=re.escape(str(error))):
+                as_numbers(X)
+            continue
+        found = as_numbers(X)
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.offsets, expected.offsets)
+        assert found.values.dtype == np.float64 and found.values.flags.c_contiguous
+        assert found.padded is None and not np.shares_memory(found.values, X)
+
+
+def test_gaps_and_padding_in_an_array_are_those_of_its_sequences():
+    X = np.random.default_rng(0).normal(size=(4, 5, 2))
+    X[0, 2], X[1, 4, 0] = np.nan, np.nan  # gaps
+    np.testing.assert_array_equal(as_numbers(X).values, X.reshape(-1, 2))
+    X[2, 3:] = np.nan  # padding
+    with pytest.warns(UserWarning, match="end"):
+        found = as_numbers(X)
+    assert found.lengths.tolist() == [5, 5, 3, 5] and found.padded.tolist() == [5] * 4
+    X[2, 3:], X[3, 1, 1] = 0, np.inf
+    with pytest.raises(DataError, match="sequence 3: step 2, channel 1 is inf"):
+        as_numbers(X)

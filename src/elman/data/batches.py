@@ -343,7 +343,7 @@ class InMemory:
 
     def make_share(self, plan: NDArray[np.int64], rank: int, ranks: int) -> Batch:
         """Return every `ranks`-th sequence of a plan, padded to the longest of these."""
-        share = Share.of(self.examples.inputs.lengths[plan], rank, ranks)
+        share = Share.of(self.examples.inputs.lengths_of(plan), rank, ranks)
         return dataclasses.replace(make_batch(self.examples, plan[share.rows]), share=share)
 
     def places(self, plan: NDArray[np.int64]) -> NDArray[np.int64]:

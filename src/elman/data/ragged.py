@@ -79,6 +79,13 @@ class Ragged:
         """Steps of each sequence, (n,)."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the steps of the sequences at `index`, (m,).
+
+        The lengths of all, asked for by every batch, would make an epoch quadratic in n.
+        """
+        return self.offsets[1:][index] - self.offsets[:-1][index]
+
     @property
     def owners(self) -> NDArray[np.int64]:
         """For each step, the index of its sequence, (N,)."""
@@ -90,7 +97,7 @@ class Ragged:
 
     def take(self, index: NDArray[np.int64]) -> Ragged:
         """Return the sequences at `index`, (m,), in that order."""
-        taken = self.take_steps(index, np.zeros_like(index), self.lengths[index])
+        taken = self.take_steps(index, np.zeros_like(index), self.lengths_of(index))
         padded = None if self.padded is None else self.padded[index]
         return dataclasses.replace(taken, padded=padded)
 
@@ -107,14 +114,14 @@ class Ragged:
 
     def between(self, index: NDArray[np.int64], start: int, stop: int) -> Ragged:
         """Return the steps from `start` to `stop`, or the end, of the sequences at `index`."""
-        lengths = np.clip(self.lengths[index], start, stop) - start
+        lengths = np.clip(self.lengths_of(index), start, stop) - start
         offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
         static = None if self.static is None else self.static[index]
         return Ragged(self.values[self.places_between(index, start, stop)], offsets, static)
 
     def places_between(self, index: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
         """Return where `values` holds the steps of `between`."""
-        lengths = np.clip(self.lengths[index], start, stop) - start
+        lengths = np.clip(self.lengths_of(index), start, stop) - start
         before = np.cumsum(lengths) - lengths
         shift = np.repeat(self.offsets[:-1][index] + start - before, lengths)
         return np.asarray(np.arange(len(shift)) + shift)
