@@ -186,7 +186,13 @@ class ExportError(ElmanError, ValueError):
 
 
 class RanksError(ElmanError, RuntimeError):
-    """Processes that train together cannot go on: one has ended, or trains on something else."""
+    """Processes that train together cannot go on: one has ended, or trains on something else.
+
+    Attributes:
+        is_said: whether another process has printed why.
+    """
+
+    is_said = False
 
 
 class NonFiniteError(ElmanError, ArithmeticError):

@@ -52,6 +52,8 @@ CASES = {
         "dropout": 0.3,
         "plan": {"tbptt": 2, "batch_size": 4},
     },
+    "chunks": {"readout": "every", "gaps": True, "cell": "lstm", "plan": {"tbptt": 2}},
+    "few_streams": {"readout": "every", "dropout": 0.3, "plan": {"tbptt": 3, "batch_size": 2}},
     "one_labelled": {"readout": "every", "labelled": 1, "plan": {"schedule": "cosine"}},
 }
 

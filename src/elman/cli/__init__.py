@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from elman.cli import signals, streams
+from elman.cli import signals, streams, torchrun
 
 
 def main() -> None:
     """Run the command; user errors print one message and exit with 2, a diverged run with 1."""
     # Before click is imported, which takes a tenth of a second.
-    with signals.handled() as received, streams.guarded():
+    with signals.handled() as received, streams.guarded(), torchrun.muted_follower():
         try:
             signals.begin()
             from elman.cli.commands import run_command

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from elman.errors import ElmanError, NonFiniteError, find_nearest, nearest
+from elman.cli import torchrun
+from elman.errors import ElmanError, NonFiniteError, RanksError, find_nearest, nearest
 
 _COMMANDS = {
     "train": "Train a network on labelled sequences, evaluate it and plot the results.",
@@ -48,6 +49,8 @@ class _Group(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             raise _no_such_command(args[0])
+        if args:
+            torchrun.refuse_command(args[0])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -128,6 +131,11 @@ def run_command() -> int:
         return error.exit_code
     except NonFiniteError as error:
         return _fail(f"Error: {error}", error, 1)
+    except RanksError as error:
+        if error.is_said:
+            return 2
+        torchrun.unmute()
+        return _fail(f"Error: {error}", error, 2)
     except ElmanError as error:
         return _fail(f"Error: {error}", error, 2)
     except OSError as error:

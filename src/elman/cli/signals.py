@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from elman.cli.torchrun import is_follower
+
 LIMIT = 4.0  # seconds from a signal to the end by force; 5 are promised
 # The same during imports: nothing is written yet, and loading torch's libraries holds Python's
 # lock, on a busy machine for more than a second.
@@ -53,6 +55,8 @@ class Signals:
         self.stop: Callable[[], None] | None = None
         self.pipe: int | None = None
         self._said = threading.Lock()
+        if is_follower():
+            self._said.acquire()  # rank 0 says it
 
     @property
     def exit_code(self) -> int:

@@ -98,9 +98,10 @@ def command(
 
     output_is_secondary()
     with uninterrupted():
-        from elman.runs.experiment import resume, run
+        from elman.runs.experiment import follow, resume, run
         from elman.runs.unfinished import describe
         from elman.train.checkpoint import CHECKPOINT_EVERY
+        from elman.train.distributed import from_env
 
     def echo(text: str) -> None:
         if not quiet:
@@ -109,26 +110,30 @@ def command(
     def on_folder(folder: Path) -> None:
         when_ended(lambda: describe(folder))
 
-    if resumed is not None:
-        done = resume(
-            resumed,
-            finish=finish,
-            checkpoint_every=checkpoint_every,
-            verbose=0 if quiet else log_every,
-            echo=echo,
-            on_folder=on_folder,
-        )
-    else:
-        done = run(
-            settings,
-            out=out,
-            overwrite=overwrite,
-            command=shlex.join(["elman", *sys.argv[1:]]),
-            verbose=0 if quiet else log_every or 1,
-            checkpoint_every=CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every,
-            echo=echo,
-            on_folder=on_folder,
-        )
+    with from_env() as ranks:
+        if ranks is not None and not ranks.is_first:
+            follow()
+            return
+        if resumed is not None:
+            done = resume(
+                resumed,
+                finish=finish,
+                checkpoint_every=checkpoint_every,
+                verbose=0 if quiet else log_every,
+                echo=echo,
+                on_folder=on_folder,
+            )
+        else:
+            done = run(
+                settings,
+                out=out,
+                overwrite=overwrite,
+                command=shlex.join(["elman", *sys.argv[1:]]),
+                verbose=0 if quiet else log_every or 1,
+                checkpoint_every=CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every,
+                echo=echo,
+                on_folder=on_folder,
+            )
     when_ended(lambda: f"after the run was written to {done.folder}")
     echo(f"\n{done.reports['test']}\n\n{done.result}")
     echo(

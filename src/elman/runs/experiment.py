@@ -44,6 +44,7 @@ from elman.runs.held_out import CONTENT
 from elman.runs.prediction_files import write_predictions
 from elman.runs.predictions import collect_predictions
 from elman.runs.preparation import prepare, refuse_early
+from elman.runs.processes import announce, announced, left_by_restart, note_folder
 from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
 from elman.settings import DataSettings
 from elman.train import Checkpoints, EpochRecord, History
@@ -109,6 +110,11 @@ def run(
     """
     started = time.perf_counter()
     created = datetime.datetime.now().astimezone()
+    if (before := left_by_restart(out)) is not None:
+        every = checkpoint_every
+        return resume(
+            before, checkpoint_every=every, verbose=verbose, echo=echo, on_folder=on_folder
+        )
     refuse_early(settings, out, overwrite)
     record = Record.now(
         settings,
@@ -117,6 +123,7 @@ def run(
         log_every=verbose,
         checkpoint_every=checkpoint_every,
     )
+    announce(settings)
     work = _Work.read(settings, verbose)
     echo("\n".join([work.summary, *work.splits.notes]))
     config = to_toml(work.settings)
@@ -129,6 +136,7 @@ def run(
             if note:
                 echo(note)
         on_folder(folder)
+        note_folder(folder)
         return _complete(folder, record, work, started, echo)
 
 
@@ -164,6 +172,7 @@ def resume(
         record.check(folder)
         start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
         echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
+        announce(record.settings)
         work = _Work.read(record.settings, record.log_every or 1 if verbose is None else verbose)
         record.check_config(folder, work.settings)
         files.write_file(folder / CONFIG, to_toml(work.settings))
@@ -171,6 +180,12 @@ def resume(
             check_interval(checkpoint_every)
             record = dataclasses.replace(record, checkpoint_every=checkpoint_every)
         return _complete(folder, record, work, started, echo, finish=finish)
+
+
+def follow() -> None:
+    """Train as one of several processes, of which rank 0 runs `run` or `resume`."""
+    work = _Work.read(announced(), 0)
+    work.estimator.fit_prepared(work.prepared)
 
 
 @dataclass(frozen=True)

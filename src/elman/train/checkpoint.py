@@ -45,7 +45,7 @@ from elman.train.state import (
 )
 from elman.train.streams import StreamStates
 from elman.train.uninterrupted import Uninterrupted, random_state, set_random_state
-from elman.untrusted import read_as
+from elman.untrusted import parse_json, read_as
 
 CHECKPOINT_EVERY = 30.0  # seconds
 _NAME = re.compile(r"\d{12}")  # a checkpoint's folder: batches done
@@ -324,7 +324,8 @@ class Saver:
 
         size, _, rest = data.partition(b"\n")
         tensors, text = load(rest[: int(size)]), rest[int(size) :].decode()
-        return self._apply(tensors, read_as(Content, text, "rank 0"), "rank 0", batches)
+        content = read_as(Content, parse_json(text.encode(), "rank 0"), "rank 0")
+        return self._apply(tensors, content, "rank 0", batches)
 
 
 def find_checkpoints(folder: Path) -> list[Path]:

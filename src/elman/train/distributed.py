@@ -18,29 +18,26 @@ import datetime
 import json
 import math
 import os
+import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Source
 from elman.errors import RanksError
-from elman.layers.random_numbers import draw_for
-from elman.models.carry import Carry
 from elman.train.checkpoint import Saver
-from elman.train.gradients import GradientSource, ParameterGroups
 from elman.train.metrics import RunningMetrics
 from elman.train.state import TrainingState, fingerprint
 
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _LONGEST = datetime.timedelta(minutes=30)  # that one rank waits for another
 _POLL = 0.1  # seconds
+_PATIENCE = 3.0  # seconds for rank 0 to fail too, so that it alone says so
+_FAILED = "failed"
 _current: ContextVar[Ranks | None] = ContextVar("ranks", default=None)
 
 
@@ -200,10 +197,33 @@ class Ranks:
         with _explained():
             return self._store.get(name).decode() if self._store.check([name]) else None
 
-    def wait_for(self, name: str) -> None:
-        """Wait until a text is kept under a name, however long that takes."""
+    def wait_for(self, name: str, seconds: float = math.inf) -> bool:
+        """Wait until a text is kept under a name; return whether it is."""
+        end = time.monotonic() + seconds
         while self.noted(name) is None:
+            if time.monotonic() >= end:
+                return False
             time.sleep(_POLL)
+        return True
+
+    def fail(self, error: Exception) -> RanksError | None:
+        """Keep what has ended this process, so that one process says it, and only once.
+
+        Returns: the error to raise instead; None for `error` itself.
+        """
+        with contextlib.suppress(RanksError):  # the store may have gone with its process
+            if isinstance(error, RanksError):
+                error.is_said |= self.noted(_FAILED) is not None
+                return None
+            if self.is_first:
+                self.note(_FAILED, str(error))
+                return None
+            said = self.wait_for(_FAILED, _PATIENCE)
+            instead = RanksError(f"rank {self.rank} on {platform.node()}: {error}")
+            instead.is_said = said
+            self.note(_FAILED, str(instead))
+            return instead
+        return None
 
 
 @contextlib.contextmanager
@@ -247,21 +267,27 @@ def from_env() -> Iterator[Ranks | None]:
     if not is_under_torchrun() or _current.get() is not None:
         yield _current.get()
         return
-    rank, size, local, local_size = (int(os.environ[name]) for name in _NAMES[:4])
+    rank, size, local, local_size = (int(os.environ[name]) for name in _NAMES)
     backend = "gloo"
     if torch.cuda.is_available() and torch.cuda.device_count() >= local_size:
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     with _explained():
-        dist.init_process_group(backend, timeout=_LONGEST)
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(  # type: ignore[attr-defined]
             address, port, is_master=False, timeout=_LONGEST
         )
+        # torchrun keeps the store for the next start, which must not find the addresses of this.
+        names = dist.PrefixStore(f"{restarts} of {size}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=names, rank=rank, world_size=size, timeout=_LONGEST)
     ranks = Ranks(rank, size, local_size, restarts, store)
     token = _current.set(ranks)
     try:
+        if restarts and (before := ranks.noted(_FAILED)) is not None:
+            error = RanksError(f"started again after an error, which would come again: {before}")
+            error.is_said = True
+            raise error
         yield ranks
         # All leave together, so that torchrun starts all again if one fails before.
         done = f"done {restarts}"
@@ -269,122 +295,10 @@ def from_env() -> Iterator[Ranks | None]:
             ranks.note(done, "yes")
         else:
             ranks.wait_for(done)
+    except Exception as error:
+        if (instead := ranks.fail(error)) is not None:
+            raise instead from error
+        raise
     finally:
         _current.reset(token)
         dist.destroy_process_group()
-
-
-class RankSource:
-    """The share of one rank of the batches of a source.
-
-    Args:
-        whole: the batches.
-    """
-
-    def __init__(self, whole: Source, ranks: Ranks) -> None:
-        self.whole, self.ranks = whole, ranks
-        self.batches = whole.batches
-
-    def epoch(self, generator: np.random.Generator) -> Sequence[Any]:
-        """Return the plans of the whole batches, the same on every rank."""
-        return self.whole.epoch(generator)
-
-    def make(self, plan: Any) -> Batch:
-        """Return the rank's rows of a batch."""
-        return self.whole.make_share(plan, self.ranks.rank, self.ranks.size)
-
-    def places(self, plan: Any) -> NDArray[np.int64]:
-        """Return the index in the caller's data of each row of the whole batch."""
-        return self.whole.places(plan)
-
-
-class RankResult(NamedTuple):
-    """Mean loss of a whole batch, and its sums as `RunningMetrics.to_sums` returns them."""
-
-    loss: float
-    sums: Tensor
-
-    def add_to(self, metrics: RunningMetrics) -> None:
-        """Add the batch to the metrics of its epoch."""
-        metrics.add_sums(self.sums)
-
-    @property
-    def weight(self) -> float:
-        """Sum of the weights of the batch's labelled sequences or steps."""
-        return float(self.sums[1])
-
-
-class RankGradients:
-    """Loss and gradients of whole batches, of which each rank computes its rows.
-
-    Args:
-        own: computes those of the rank's rows.
-        ranks: the processes.
-        unit: unit of the metrics.
-    """
-
-    def __init__(self, own: GradientSource, ranks: Ranks, unit: NDArray[np.float64] | None) -> None:
-        self.own, self.ranks, self._unit = own, ranks, unit
-        self.groups: ParameterGroups = own.groups
-        self.around = own.around
-        self.description = f"{own.description}; {ranks.describe()}"
-        self.determinism = f"{own.determinism}. Another number of processes rounds differently"
-        self._buffer = torch.empty(0)
-
-    def __call__(self, batch: Batch) -> RankResult:
-        """Leave the gradient of the whole batch in each parameter's `.grad`."""
-        share = batch.share
-        with draw_for(None if share is None else share.part):
-            result = self.own(batch)
-        if self.own.streams is not None:
-            self.own.streams.add_up(self.ranks.add_up, counts=share is None or share.counts)
-        metrics = RunningMetrics(unit=self._unit)
-        # Without a labelled step in its rows, a rank's mean is undefined; its part is then 0.
-        weight = result.weight if share is None or share.counts else 0.0
-        if weight:
-            result.add_to(metrics)
-        own = metrics.to_sums()
-        gradients = self.own.gradients
-        parts, sums = self._reserve(gradients, len(own))
-        for gradient, part in zip(gradients, parts, strict=True):
-            if weight:
-                torch.mul(gradient, weight, out=part)
-            else:
-                part.zero_()
-        # In a place of their own, which the other ranks leave at 0, so that nothing is rounded: a
-        # float64 as two numbers of the gradients' type, the nearest one and the rest.
-        high, low = sums.zero_()[self.ranks.rank]
-        high.copy_(own)
-        low.copy_(own - high.to("cpu", torch.float64)).nan_to_num_(0.0)
-        self.ranks.add_up(self._buffer)
-        total = sums.to("cpu", torch.float64).sum((0, 1))
-        loss, weight = total[:2].tolist()
-        for gradient, part in zip(gradients, parts, strict=True):
-            torch.div(part, weight or 1.0, out=gradient)
-        return RankResult(loss / weight if weight else 0.0, total)
-
-    def _reserve(self, gradients: Sequence[Tensor], sums: int) -> tuple[list[Tensor], Tensor]:
-        """Return the parts of the tensor that is summed: gradients, and sums (R, 2, S)."""
-        shape = self.ranks.size, 2, sums
-        sizes = [*(gradient.numel() for gradient in gradients), math.prod(shape)]
-        if len(self._buffer) != sum(sizes):
-            self._buffer = gradients[0].new_empty(sum(sizes))
-        *parts, last = torch.split(self._buffer, sizes)
-        views = [part.view(g.shape) for part, g in zip(parts, gradients, strict=True)]
-        return views, last.view(shape)
-
-    def states_before(self, batch: Batch) -> Carry | None:
-        """Return the states before a batch of chunks."""
-        return self.own.states_before(batch)
-
-    def check(self) -> None:
-        """Raise ElmanError if the model was changed in a way that has no effect."""
-        self.own.check()
-
-    def clip(self, limit: float) -> float:
-        """Scale the gradients down to the norm `limit` if theirs is above it; return theirs."""
-        return self.own.clip(limit)
-
-    def release(self) -> None:
-        """Clear all gradients."""
-        self.own.release()

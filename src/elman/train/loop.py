@@ -22,7 +22,7 @@ from elman.models import SequenceModel
 from elman.models.parts import spans
 from elman.settings import Precision, TrainingPlan, TrainingSettings
 from elman.train.checkpoint import Checkpoints, Saver
-from elman.train.distributed import RankGradients, Ranks, RankSource, current
+from elman.train.distributed import Ranks, current
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
 from elman.train.losses import Loss
@@ -39,6 +39,7 @@ from elman.train.nonfinite import diverged, diverged_split
 from elman.train.optimizer import learning_rate, make_optimizer, restore_state, save_state
 from elman.train.precision import matrix_precision
 from elman.train.progress import Progress
+from elman.train.shares import RankGradients, RankSource
 from elman.train.state import Order, TrainingState, identify
 from elman.train.streams import Streams, StreamStates, refuse_truncation
 
