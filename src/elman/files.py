@@ -22,6 +22,7 @@ from elman import disk
 from elman.disk import append_bytes, append_line, raise_error, sync_names, write_file, writing
 from elman.errors import SettingsError, WriteError
 from elman.guards import MANIFEST, append_together, check_seal, lock, read_together, seal
+from elman.guards import scratch_folder as scratch_folder
 
 __all__ = [
     "MANIFEST",
@@ -40,6 +41,7 @@ __all__ = [
     "read_together",
     "recover",
     "remove",
+    "scratch_folder",
     "seal",
     "sync_folder",
     "write_file",

@@ -25,7 +25,10 @@ from elman.disk import (
     is_alive,
     is_fixed,
     make_folders,
+    own,
+    remove_abandoned,
     remove_empty,
+    temporary_name,
     try_lock,
     write_file,
     writing,
@@ -305,6 +308,31 @@ def _held(folder: str | Path, owner: dict[str, Any], path: str) -> SettingsError
         f"{folder}: {who}{where} is writing there{since}; wait for it{stale}, or name another "
         "folder with --out"
     )
+
+
+@contextmanager
+def scratch_folder(near: str | Path) -> Iterator[Path]:
+    """Make an empty folder below `near` for the block; it is removed afterwards.
+
+    What a process left that was killed is removed by the next one.
+
+    Raises: WriteError.
+    """
+    target = os.path.join(os.path.realpath(near), "scratch")
+    remove_abandoned(target)
+    temporary = temporary_name(target)
+    descriptor = -1
+    try:
+        with writing(near):
+            os.mkdir(temporary)
+            descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+            try_lock(descriptor)
+        yield Path(temporary)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+        discard(temporary)
+        own.discard(temporary)
 
 
 # -- logs that several processes write at the same time -----------------------------------------

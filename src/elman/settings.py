@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from elman.errors import SettingsError
-from elman.validation import Help, OneOf
+from elman.memory import parse_size
+from elman.validation import Help, OneOf, Parsed
 
 # `elman.layers.register_cell` adds to these. They are listed here because the command must know
 # them without importing torch; a test compares them with the table of cells in ops.
@@ -126,6 +127,14 @@ class DataSettings:
         bool,
         Help("Standardise each channel by its mean and deviation in the training split."),
     ] = True
+    memory_limit: Annotated[
+        Annotated[str, Parsed(parse_size)] | None,
+        Help(
+            "Memory that the command may take up, such as 2GB: data that would not fit are read "
+            "from disk in every epoch.",
+            "none; all data are read into memory",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.stride and not self.window:

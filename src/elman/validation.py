@@ -14,7 +14,7 @@ import functools
 import math
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,6 +59,32 @@ class OneOf:
             raise PydanticCustomError("one_of", "Input should be {names}", {"names": expected})
 
         return core_schema.no_info_plain_validator_function(check)
+
+
+@dataclass(frozen=True, eq=False)
+class Parsed:
+    """Annotation for text that a function must be able to read.
+
+    Args:
+        parse: raises SettingsError saying "got ..., expected ..." otherwise.
+    """
+
+    parse: Callable[[str], object]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: str) -> str:
+            try:
+                self.parse(value)
+            except SettingsError as error:
+                expected = str(error).partition("expected ")[2]
+                raise PydanticCustomError(
+                    "parsed", "Input should be {expected}", {"expected": expected}
+                ) from None
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
 
 
 def validate_settings(section: type[T], values: Mapping[str, Any], place: str = "") -> T:

@@ -55,8 +55,8 @@ setattr(holder, name, wait)
 PHASES = {
     "train": [
         "elman.runs.config.merge",
-        "elman.runs.experiment.read_splits",
-        "elman.runs.experiment.prepare",
+        "elman.runs.preparation.read_splits",
+        "elman.runs.preparation.prepare",
         "elman.train.gradients.OneCall.__call__",
         "elman.train.loop.validate",
         "elman.estimators.storage.save_folder",

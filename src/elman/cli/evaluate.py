@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from elman.cli.options import data_argument, model_argument, reading_options
+from elman.cli.options import data_argument, memory_option, model_argument, reading_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
 
@@ -29,6 +29,7 @@ from elman.cli.streams import output_is_secondary
     default=True,
     help="Report memory, notable sequences and their traces. [default: diagnostics]",
 )
+@memory_option
 @reading_options
 def command(
     model: Path,
@@ -36,6 +37,7 @@ def command(
     out: Path | None,
     overwrite: bool,
     diagnostics: bool,
+    memory_limit: str | None,
     **options: Any,
 ) -> None:
     """Evaluate MODEL, a run or model folder, on labelled DATA it was not trained on.
@@ -55,6 +57,8 @@ def command(
         overwrite,
         diagnostics=diagnostics,
         command=shlex.join(["elman", *sys.argv[1:]]),
+        memory_limit=memory_limit,
+        say=click.echo,
     )
     when_ended(lambda: f"after the evaluation was written to {folder}")
     click.echo(f"{report}\n")

@@ -93,6 +93,12 @@ def _reading_options(function: F, default: str) -> F:
     return function
 
 
+def memory_option(function: F) -> F:
+    """Add the flag that limits the memory of a command."""
+    setting = next(s for s in list_settings() if s.name == "memory_limit")
+    return _flag(setting, setting.default_text)(function)
+
+
 def _flag(setting: Setting, default: str) -> Callable[[F], F]:
     """Return the flag of one setting, with its default in words."""
     kind: Any

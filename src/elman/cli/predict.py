@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
-from elman.cli.options import model_argument, reading_options
+from elman.cli.options import memory_option, model_argument, reading_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
 from elman.errors import SettingsError
@@ -39,6 +40,7 @@ from elman.settings import MAX_SEQUENCES
     help="With --follow, sequences that may grow at the same time; one more drops the one that "
     f"has waited longest. [default: {MAX_SEQUENCES:,}]",
 )
+@memory_option
 @reading_options
 @click.pass_context
 def command(
@@ -50,6 +52,7 @@ def command(
     overwrite: bool,
     follow: bool,
     max_sequences: int | None,
+    memory_limit: str | None,
     **options: Any,
 ) -> None:
     """Predict the sequences of DATA, labelled or not, with MODEL, a run or model folder.
@@ -59,7 +62,7 @@ def command(
     and --out are required, unless --follow is given.
     """
     if follow:
-        _refuse_other_options(data, out, overwrite, options)
+        _refuse_other_options(data, out, overwrite, {**options, "memory_limit": memory_limit})
         _follow(model, options["fill"], max_sequences or MAX_SEQUENCES)
         return
     if max_sequences is not None:
@@ -74,16 +77,25 @@ def command(
         prediction_format(path, overwrite)  # before torch is imported, which takes seconds
         output_is_secondary()
     with uninterrupted():
-        from elman.runs.evaluation import predict
+        from elman.runs.evaluation import predict_file
 
-    predictions, notes = predict(model, data, options, path, overwrite)
-    if path is None:
+    def show(piece: str) -> None:
         when_ended(lambda: "while the predictions were printed; they may be incomplete")
-        for piece in predictions.csv_pieces():
-            click.echo(piece, nl=False)
-    else:
+        click.echo(piece, nl=False)
+
+    count, notes = predict_file(
+        model,
+        data,
+        options,
+        path,
+        overwrite,
+        show=show,
+        memory_limit=memory_limit,
+        say=partial(click.echo, err=path is None),
+    )
+    if path is not None:
         when_ended(lambda: f"after the predictions were written to {path}")
-        click.echo(f"{len(predictions):,} sequences predicted, written to {path}")
+        click.echo(f"{count:,} sequences predicted, written to {path}")
     for note in notes:
         click.echo(note, err=path is None)
 

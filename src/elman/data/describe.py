@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, Layout
 from elman.data.faults import format_count, list_names
@@ -28,16 +29,24 @@ _MOST_CHANNELS = 12  # lines of the table of channels
 _WIDTH = 60  # characters of a value, so that a line with its name fits a terminal of 100
 
 
-def describe(dataset: Dataset, unit: Unit | None = None) -> str:
+def describe(
+    dataset: Dataset, unit: Unit | None = None, lengths: NDArray[np.int64] | None = None
+) -> str:
     """Return the description of a dataset: about 10 lines of at most 100 characters.
 
     Args:
         unit: what text is split into; None chooses it as a training does.
+        lengths: of all sequences, (n,), if `dataset` is a sample of them.
     """
     lines = [dataset.source + _whole_numbers(dataset)]
+    everything = _lengths(dataset, unit)
+    if lengths is not None:
+        units = "characters" if isinstance(dataset.inputs, list) else "steps"
+        everything = _of_lengths(lengths, units)
+        lines.append(f"  {len(dataset):,} of its sequences, drawn at random, are described here")
     facts = [
         ("format", _format(dataset)),
-        ("sequences", _lengths(dataset, unit)),
+        ("sequences", everything),
         ("input", _input(dataset, unit)),
         ("static", _static(dataset)),
         ("missing", _missing(dataset)),
@@ -145,7 +154,10 @@ def _is_generated(dataset: Dataset) -> bool:
 
 
 def _lengths(dataset: Dataset, split: Unit | None) -> str:
-    lengths, units = count_steps(dataset, split)
+    return _of_lengths(*count_steps(dataset, split))
+
+
+def _of_lengths(lengths: NDArray[np.int64], units: str) -> str:
     unit = units.removesuffix("s")
     if len(lengths) == 0:
         return "none"

@@ -80,10 +80,8 @@ class Ragged:
         return np.diff(self.offsets)
 
     def lengths_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the steps of the sequences at `index`, (m,).
-
-        The lengths of all, asked for by every batch, would make an epoch quadratic in n.
-        """
+        """Return the steps of the sequences at `index`, (m,)."""
+        # Without those of all, which would make an epoch, batch by batch, quadratic in n.
         return self.offsets[1:][index] - self.offsets[:-1][index]
 
     @property
@@ -105,26 +103,24 @@ class Ragged:
         self, index: NDArray[np.int64], start: NDArray[np.int64], count: NDArray[np.int64]
     ) -> Ragged:
         """Return a part of each sequence at `index`: `count` steps from `start` on, (m,) each."""
-        offsets = np.zeros(len(index) + 1, dtype=np.int64)
-        np.cumsum(count, out=offsets[1:])
-        # Difference between the index of a step here and its index in the result.
-        shift = np.repeat(self.offsets[:-1][index] + start - offsets[:-1], count)
+        offsets = np.append(0, np.cumsum(count)).astype(np.int64)
         static = None if self.static is None else self.static[index]
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets, static)
+        return Ragged(self.values[self._places(index, start, count)], offsets, static)
+
+    def _places(self, index: NDArray[np.int64], start: Any, count: NDArray[np.int64]) -> Any:
+        """Return where `values` holds the steps of `take_steps`."""
+        shift = np.repeat(self.offsets[:-1][index] + start - (np.cumsum(count) - count), count)
+        return np.arange(len(shift)) + shift
 
     def between(self, index: NDArray[np.int64], start: int, stop: int) -> Ragged:
         """Return the steps from `start` to `stop`, or the end, of the sequences at `index`."""
-        lengths = np.clip(self.lengths_of(index), start, stop) - start
-        offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
-        static = None if self.static is None else self.static[index]
-        return Ragged(self.values[self.places_between(index, start, stop)], offsets, static)
+        count = np.clip(self.lengths_of(index), start, stop) - start
+        return self.take_steps(index, np.full_like(index, start), count)
 
     def places_between(self, index: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
         """Return where `values` holds the steps of `between`."""
-        lengths = np.clip(self.lengths_of(index), start, stop) - start
-        before = np.cumsum(lengths) - lengths
-        shift = np.repeat(self.offsets[:-1][index] + start - before, lengths)
-        return np.asarray(np.arange(len(shift)) + shift)
+        count = np.clip(self.lengths_of(index), start, stop) - start
+        return np.asarray(self._places(index, start, count))
 
     def cut(self, other: Ragged, labels: Ragged | None = None) -> Ragged:
         """Return `other`, labels or weights per step, without what is beyond the ends of this one.

@@ -19,8 +19,8 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.batches import Batch, Examples, InMemory, Share, Source, batch_randomly, make_batch
-from elman.data.encoded import Split, StoredExamples, cut
+from elman.data.batches import Batch, Examples, Share, batch_randomly, make_batch
+from elman.data.encoded import StoredExamples, cut
 from elman.errors import SettingsError
 
 Ints = NDArray[np.int64]
@@ -205,10 +205,3 @@ class Shuffled:
 def _sums(counts: Ints) -> Ints:
     """Return the sums of the counts before each place, and of all, (n + 1,)."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def make_source(examples: Split, batch_size: int | str) -> Source:
-    """Return the source of a training split's batches, from memory or from disk."""
-    if isinstance(examples, StoredExamples):
-        return Shuffled(examples, batch_size)
-    return InMemory(examples, batch_size)

@@ -339,13 +339,18 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         else target[owners],
         windows=np.column_stack([numbers, base + first]),
     )
-    # Windows overlap if the stride is shorter than the window, so count each step once.
-    used = np.zeros(len(inputs.values), dtype=bool)
-    used[places] = True
-    dropped = len(used) - int(used.sum())
-    short = int((lengths < window).sum())
+    return cut, describe_windows(lengths, window, stride, what)
+
+
+def describe_windows(lengths: Ints, window: int, stride: int, what: str = "") -> str:
+    """Count the windows of sequences, (n,) steps each, and the dropped steps; see `cut_windows`."""
+    counts = np.where(lengths < window, 1, (lengths - window) // stride + 1)
+    # Windows overlap if the stride is shorter than the window, so each step is counted once.
+    covered = (counts - 1) * min(stride, window) + np.minimum(window, lengths)
+    dropped, short = int((lengths - covered).sum()), int((lengths < window).sum())
+    windows = format_count(int(counts.sum()), "window")
     parts = [
-        f"{format_count(len(inputs), 'sequence')}{what} became {format_count(len(cut), 'window')}"
+        f"{format_count(len(lengths), 'sequence')}{what} became {windows}"
         f" of {format_count(window, 'step')}, stride {stride:,}"
     ]
     if dropped:
@@ -353,7 +358,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, what: str = "") -> t
         parts.append(f"{format_count(dropped, 'step')} {where} dropped")
     if short:
         parts.append(f"{format_count(short, 'sequence')} shorter than a window kept whole")
-    return cut, "; ".join(parts)
+    return "; ".join(parts)
 
 
 def _without_steps(dataset: Dataset) -> Dataset:

@@ -298,4 +298,6 @@ class StoredDataset:
             file.seek(int(self.index.block_at[block]))
             data = file.read(int(self.index.block_size[block]))
         dataset = unpack(data, str(place), self.layout, self.source, self.renamed)
+        if self.index.groups is None and dataset.groups:  # the splits ignore them
+            dataset = dataclasses.replace(dataset, groups=())
         return dataset.take(self.rows[index] - self.index.block_row[block])

@@ -246,6 +246,17 @@ def _read_whole(settings: DataSettings, read_file: ReadFile[D], steps: bool) -> 
     Args:
         steps: whether other settings tell that doubtful rows are steps of one recording.
     """
+    options = reading_options(settings)
+    try:
+        return read_file("data", settings.data, **options)
+    except DataError as error:
+        if not steps or settings.format or "as one recording" not in error.remedy:
+            raise
+        return read_file("data", settings.data, **{**options, "format": "steps"})
+
+
+def reading_options(settings: DataSettings) -> dict[str, Any]:
+    """Return the arguments of `read` that the settings name."""
     options: dict[str, Any] = {
         name: value for name in READING_SETTINGS if (value := getattr(settings, name)) is not None
     }
@@ -253,12 +264,7 @@ def _read_whole(settings: DataSettings, read_file: ReadFile[D], steps: bool) -> 
     options["group"] = None if settings.group == CONTENT else settings.group
     if settings.ahead is not None:
         options |= {"ahead": settings.ahead, "tokens": settings.tokens}
-    try:
-        return read_file("data", settings.data, labelled=True, **options)
-    except DataError as error:
-        if not steps or settings.format or "as one recording with" not in error.remedy:
-            raise
-        return read_file("data", settings.data, labelled=True, **{**options, "format": "steps"})
+    return {**options, "labelled": True}
 
 
 def _divide_by_guess(settings: DataSettings, layout: Layout) -> DataSettings:

@@ -21,6 +21,7 @@ from elman.data.unlabelled import leave_out_unlabelled
 from elman.errors import ElmanError
 from elman.estimators import EncodedSequences, Estimator
 from elman.evaluate import NotableExample, Report
+from elman.evaluate.comparison import Comparison
 from elman.evaluate.text import one_line
 from elman.explain import Diagnosis, Finding, Memory, doctor, memory, trace
 from elman.plots.style import save
@@ -107,6 +108,7 @@ def run_diagnostics(
     test_part: Part,
     report: Report,
     folder: Path,
+    comparison: Comparison | None = None,
 ) -> Diagnostics:
     """Diagnose a trained network, and write the figures into `folder`.
 
@@ -117,6 +119,7 @@ def run_diagnostics(
             no diagnosis then.
         test_part: the evaluated sequences.
         report: report on the evaluated sequences.
+        comparison: with the best baseline, if the report is of a part of what was evaluated.
     """
     multiplications = sum(p.numel() for p in estimator.model_.recurrent.parameters())  # of a step
     training_steps = 0 if training_part is None else int(training_part[1].inputs.lengths.sum())
@@ -140,7 +143,7 @@ def run_diagnostics(
                 training.target,
                 held_out=(test_sequences, test.target),
                 sequences=SEQUENCES,
-                comparison=report.comparison,
+                comparison=comparison or report.comparison,
                 probe=PROBE * 3.0 * median <= allowed_steps,
             )
         )

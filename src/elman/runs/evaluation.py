@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,16 @@ from elman.runs.folder import (
     write_json,
 )
 from elman.runs.held_out import check_known
-from elman.runs.prediction_files import prediction_format, write_predictions
+from elman.runs.prediction_files import CSV, FileFormat, prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
+from elman.runs.streamed import MemoryPlan, plan_memory
+from elman.runs.streamed_evaluation import (
+    Evaluated,
+    Unknown,
+    evaluate_file,
+    predictions_of,
+    read_as_trained_from_disk,
+)
 from elman.runs.unfinished import CONFIG, METRICS, fingerprints, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
 from elman.tasks import TASKS
@@ -44,7 +52,12 @@ from elman.untrusted import parse_json, read_file
 if TYPE_CHECKING:
     from elman.export.parity import ExportReport
 
+Say = Callable[[str], object]
 _LARGEST_METRICS = 2**26  # bytes of metrics.json; those of 10,000 classes fit
+
+
+def _say_nothing(text: str) -> None:
+    """Ignore a message."""
 
 
 def evaluate(
@@ -56,6 +69,8 @@ def evaluate(
     *,
     diagnostics: bool = True,
     command: str = "",
+    memory_limit: str | None = None,
+    say: Say = _say_nothing,
 ) -> tuple[Report, Path, tuple[str, ...]]:
     """Evaluate a model on labelled data; write report.html, metrics.json, predictions.csv, plots.
 
@@ -68,30 +83,30 @@ def evaluate(
         overwrite: replace an existing evaluation.
         diagnostics: whether the report shows memory, notable sequences and their traces.
         command: the command line, for the report.
+        memory_limit: memory that the process may take up, such as 2GB; None for no limit.
+        say: called with what is known before the data are read.
     Returns: the report, the folder, and notes for the user.
     """
     created = datetime.datetime.now().astimezone()
     if out is not None:
         check_output_folder(out, overwrite, EVALUATION)
-    estimator, dataset, notes = load_model_and_data(model, data, reading, labelled=True)
-    dataset, note = forget_unknown(dataset, estimator.target_.output_names)
-    notes += (note,) if note else ()
-    if TASKS[dataset.task].has_classes:
-        check_known(dataset, set(estimator.target_.output_names))
+    estimator = load(model)
     renamed: tuple[str, ...] = ()
-    if out is None:
-        out, renamed = default_output(model, EVALUATION, Path(data).stem, overwrite)
-    encoded = estimator.encode(dataset)
-    report = estimator.evaluate(encoded, dataset.target, groups=resampling_groups(dataset))
-    notes += note_unknown_tokens(encoded, dataset.source)
-    notes += note_static(estimator, encoded, dataset.target)
+    target = out
+    if target is None:
+        target, renamed = default_output(model, EVALUATION, Path(data).stem, overwrite)
+    check_output_folder(target, overwrite, EVALUATION)
     history = estimator.history_
     records = [record.to_dict() for record in history.epochs]
     config = model / "config.toml"
-    check_output_folder(out, overwrite, EVALUATION)
-    with files.new_folder(out, replace=overwrite) as folder:
-        predictions = collect_predictions(estimator, dataset, encoded, report)
-        write_predictions([predictions], folder / "predictions.csv")
+    plan = _plan(estimator, data, reading, memory_limit, say)
+    with files.new_folder(target, replace=overwrite) as folder:
+        if plan.streamed:
+            found = evaluate_file(estimator, data, *_options(reading), folder, plan)
+        else:
+            found = _assess(estimator, data, reading, folder)
+        notes = found.notes + _note_unfinished(model)
+        report = found.reports["test"]
         figures = plots.save_all(records, report, folder / "plots", history.kept_epoch)
         page = report_page.Page(
             title=Path(data).name,
@@ -99,7 +114,7 @@ def evaluate(
             command=command or f"elman evaluate {model} {data}",
             version=__version__,
             seconds=_duration_of(model),
-            data=describe(dataset),
+            data=found.summary,
             model=estimator.describe_model(),
             history=history,
             reports={Path(data).name: report},
@@ -107,7 +122,12 @@ def evaluate(
             config=config.read_text(encoding="utf-8") if config.is_file() else "",
             notes=notes,
             diagnostics=run_diagnostics(
-                estimator, None, (dataset, encoded), report, folder / "plots"
+                estimator,
+                None,
+                found.tested,
+                found.examined,
+                folder / "plots",
+                comparison=report.comparison,
             )
             if diagnostics
             else None,
@@ -115,7 +135,51 @@ def evaluate(
         files.write_file(folder / "report.html", report_page.render(page))
         metrics = {"data": data, "model": str(model), "evaluation": report.to_dict()}
         write_json(folder / "metrics.json", metrics)
-    return report, out, notes + renamed
+    return report, target, notes + renamed
+
+
+def _plan(
+    estimator: Estimator,
+    data: str,
+    reading: Mapping[str, str | None],
+    limit: str | None,
+    say: Say,
+) -> MemoryPlan:
+    """Decide whether data are read into memory, and say so."""
+    options, _ = _options(reading)
+    plan = plan_memory(data, limit, options, layout=estimator.layout_)
+    if plan.note:
+        say(plan.note)
+    return plan
+
+
+def _options(reading: Mapping[str, str | None]) -> tuple[dict[str, Any], Any]:
+    """Return the arguments of `read` that are given by flags, and how gaps are filled."""
+    options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
+    return options, options.pop("fill", "refuse")
+
+
+def _assess(
+    estimator: Estimator,
+    data: str,
+    reading: Mapping[str, str | None],
+    folder: Path,
+) -> Evaluated:
+    """Evaluate data in memory, and write their predictions into a folder."""
+    dataset, notes = _read_data(estimator, data, reading, labelled=True)
+    dataset, note = forget_unknown(dataset, estimator.target_.output_names)
+    notes += (note,) if note else ()
+    if TASKS[dataset.task].has_classes:
+        check_known(dataset, set(estimator.target_.output_names))
+    encoded = estimator.encode(dataset)
+    report = estimator.evaluate(encoded, dataset.target, groups=resampling_groups(dataset))
+    notes += note_unknown_tokens(encoded, dataset.source)
+    notes += note_static(estimator, encoded, dataset.target)
+    known = None if report.unlabelled else report.predictions
+    predictions = collect_predictions(estimator, dataset, encoded, known)
+    write_predictions([predictions], folder / "predictions.csv")
+    part = dataset, encoded
+    return Evaluated({"test": report}, notes, None, part, report, describe(dataset))
 
 
 def predict(
@@ -125,7 +189,7 @@ def predict(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[Predictions, tuple[str, ...]]:
-    """Predict labelled or unlabelled sequences.
+    """Predict labelled or unlabelled sequences, all in memory.
 
     Args:
         model, data, reading: as for `evaluate`.
@@ -141,6 +205,56 @@ def predict(
     if out is not None and file_format is not None:
         write_predictions([predictions], out, file_format)
     return predictions, notes + note_unknown_tokens(encoded, dataset.source)
+
+
+def predict_file(
+    model: Path,
+    data: str,
+    reading: Mapping[str, str | None],
+    out: Path | None,
+    overwrite: bool,
+    *,
+    show: Say,
+    memory_limit: str | None = None,
+    say: Say = _say_nothing,
+) -> tuple[int, tuple[str, ...]]:
+    """Predict the sequences of a file, and write or show the predictions.
+
+    Args:
+        model, data, reading, memory_limit, say: as for `evaluate`.
+        out: file to write, as for `predict`; None to call `show` with the pieces of a CSV text.
+        overwrite: replace an existing file.
+    Returns: the number of sequences, and notes for the user.
+    Raises: as `predict`.
+    """
+    file_format = CSV if out is None else prediction_format(out, overwrite)
+    estimator = load(model)
+    plan = _plan(estimator, data, reading, memory_limit, say)
+    if not plan.streamed:
+        dataset, notes = _read_data(estimator, data, reading, labelled=None)
+        encoded = estimator.encode(dataset)
+        _write([collect_predictions(estimator, dataset, encoded)], out, file_format, show)
+        notes += _note_unfinished(model) + note_unknown_tokens(encoded, dataset.source)
+        return len(dataset), notes
+    options, fill = _options(reading)
+    with files.scratch_folder(Path() if out is None else out.parent) as scratch:
+        stored, notes = read_as_trained_from_disk(
+            estimator, data, None, options, fill, scratch, plan
+        )
+        answers = Unknown(estimator)
+        _write(predictions_of(estimator, stored.blocks(), answers), out, file_format, show)
+    return len(stored), notes + answers.notes(stored.source) + _note_unfinished(model)
+
+
+def _write(
+    parts: Iterable[Predictions], out: Path | None, file_format: FileFormat, show: Say
+) -> None:
+    """Write predictions into a file, or show them."""
+    if out is not None:
+        write_predictions(parts, out, file_format)
+        return
+    for piece in file_format.encode(parts):
+        show(piece.decode())
 
 
 def check(model: Path, data: str, reading: Mapping[str, str | None]) -> tuple[list[Check], str]:
@@ -195,17 +309,22 @@ def load_model_and_data(
     Returns: the estimator, the sequences, and notes for the user.
     """
     estimator = load(model)
-    options: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
-    fill = options.pop("fill", "refuse")
+    dataset, notes = _read_data(estimator, data, reading, labelled)
+    return estimator, dataset, notes + _note_unfinished(model)
+
+
+def _read_data(
+    estimator: Estimator, data: str, reading: Mapping[str, str | None], labelled: bool | None
+) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the sequences of a file or built-in task as the model reads them, and notes."""
+    options, fill = _options(reading)
     if is_builtin(data):
         if options:
             raise SettingsError(f"--{next(iter(options))}: {data} is a built-in task. Leave it out")
         dataset = load_task(data, estimator.random_state or 0)[1]
-        dataset, notes = read_as_trained(estimator, dataset, labelled, fill=fill)
-    else:
-        suggest_builtin(data)
-        dataset, notes = read_as_trained(estimator, data, labelled, options, fill)
-    return estimator, dataset, notes + _note_unfinished(model)
+        return read_as_trained(estimator, dataset, labelled, fill=fill)
+    suggest_builtin(data)
+    return read_as_trained(estimator, data, labelled, options, fill)
 
 
 def _test_part(

@@ -16,17 +16,15 @@ from typing import Any
 import torch
 
 from elman import __version__, files, plots
-from elman.data import describe
 from elman.data.splits import find_duplicates, resampling_groups
 from elman.errors import SettingsError
 from elman.estimators import EncodedSequences, Estimator, Prepared
-from elman.estimators.stream import STREAMING_COST
 from elman.evaluate import Report
 from elman.explain import Diagnosis
 from elman.runs import report_page
 from elman.runs.advice import advise, last_lines
 from elman.runs.config import RunSettings, settings_hash, to_toml
-from elman.runs.data_splits import DataSplits, read_splits
+from elman.runs.data_splits import DataSplits
 from elman.runs.diagnostics import Diagnostics, run_diagnostics
 from elman.runs.folder import (
     CHECKPOINTS,
@@ -43,10 +41,11 @@ from elman.runs.folder import (
 from elman.runs.held_out import CONTENT
 from elman.runs.prediction_files import write_predictions
 from elman.runs.predictions import collect_predictions
-from elman.runs.preparation import prepare, refuse_early
+from elman.runs.preparation import Work, refuse_early
 from elman.runs.processes import announce, announced, left_by_restart, note_folder
+from elman.runs.streamed import StoredSplits, plan_run
+from elman.runs.streamed_evaluation import Evaluated, evaluate_splits
 from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
-from elman.settings import DataSettings
 from elman.train import Checkpoints, EpochRecord, History
 from elman.train.checkpoint import CHECKPOINT_EVERY, check_interval
 
@@ -123,11 +122,15 @@ def run(
         log_every=verbose,
         checkpoint_every=checkpoint_every,
     )
+    plan = plan_run(settings)
+    if plan.note:
+        echo(plan.note)
     announce(settings)
-    work = _Work.read(settings, verbose)
-    echo("\n".join([work.summary, *work.splits.notes]))
-    config = to_toml(work.settings)
     with ExitStack() as stack:
+        work = None if plan.streamed else Work.read(settings, verbose)
+        if work is not None:
+            echo("\n".join([work.summary, *work.splits.notes]))
+        config = to_toml(settings if work is None else work.settings)
         if out is not None:
             folder = out
             stack.enter_context(new_run(folder, overwrite, record, config))
@@ -137,6 +140,10 @@ def run(
                 echo(note)
         on_folder(folder)
         note_folder(folder)
+        if work is None:  # the data are read into the run folder
+            work = Work.read_to_disk(settings, verbose, folder, plan)
+            echo("\n".join([work.summary, *work.splits.notes]))
+            files.write_file(folder / CONFIG, to_toml(work.settings))
         return _complete(folder, record, work, started, echo)
 
 
@@ -173,7 +180,12 @@ def resume(
         start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
         echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
         announce(record.settings)
-        work = _Work.read(record.settings, record.log_every or 1 if verbose is None else verbose)
+        lines = record.log_every or 1 if verbose is None else verbose
+        plan = plan_run(record.settings, resumed=folder)
+        if plan.streamed:
+            work = Work.read_to_disk(record.settings, lines, folder, plan)
+        else:
+            work = Work.read(record.settings, lines)
         record.check_config(folder, work.settings)
         files.write_file(folder / CONFIG, to_toml(work.settings))
         if checkpoint_every is not None:
@@ -184,45 +196,14 @@ def resume(
 
 def follow() -> None:
     """Train as one of several processes, of which rank 0 runs `run` or `resume`."""
-    work = _Work.read(announced(), 0)
+    work = Work.read(announced(), 0)
     work.estimator.fit_prepared(work.prepared)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a run does: made from its settings, the same each time.
-
-    Args:
-        splits: the data.
-        estimator: not fitted yet.
-        prepared: what it trains on.
-        settings: the settings with all defaults filled in.
-        summary: how the data were read, in words.
-    """
-
-    splits: DataSplits
-    estimator: Estimator
-    prepared: Prepared
-    settings: RunSettings
-    summary: str
-
-    @classmethod
-    def read(cls, settings: RunSettings, verbose: int) -> _Work:
-        """Read and split the data, and prepare the training."""
-        splits = read_splits(settings.data, settings.training.seed, settings.training)
-        estimator, prepared, settings = prepare(settings, splits, verbose)
-        summary = describe(splits.whole, prepared.encoder.unit)
-        notes = (*splits.notes, prepared.chosen)
-        if settings.model.streaming:
-            notes += (f"--streaming: the network reads in one direction. {STREAMING_COST}",)
-        splits = dataclasses.replace(splits, notes=notes)
-        return cls(splits, estimator, prepared, settings, summary)
 
 
 def _complete(
     folder: Path,
     record: Record,
-    work: _Work,
+    work: Work,
     started: float,
     echo: Callable[[str], None],
     *,
@@ -244,18 +225,13 @@ def _complete(
     # Saved before the evaluation, which may take long and needs nothing else; afterwards only the
     # card is rewritten, to include the metrics.
     estimator.save(folder / "model", data=card)
-    sequences = _encode_splits(estimator, prepared, splits)
-    reports = _evaluate(estimator, sequences, splits, settings.data)
+    found = _evaluate(work, folder)
+    reports, notes = found.reports, found.notes
     estimator.save_card(folder / "model", data=card, report=reports["test"])
-    notes = note_unknown_tokens(sequences["test"], splits.test.source)
-    notes += note_static(estimator, sequences["test"], splits.test.target)
     diverged, suggestions = advise(prepared, history, reports, settings)
-    tested = splits.test, sequences["test"], reports["test"]
-    predictions = collect_predictions(estimator, *tested)
-    write_predictions([predictions], folder / "predictions.csv")
     # As a whole, because a process that was killed may have left figures of other weights.
     with files.new_folder(folder / "plots", replace=True) as pictures:
-        figures, diagnostics = _draw(work, sequences, reports["test"], pictures)
+        figures, diagnostics = _draw(work, found, pictures)
         seconds = earlier + time.perf_counter() - started
         page = report_page.Page(
             title=Path(settings.data.data).name,
@@ -308,18 +284,41 @@ def _train(
     return max(0.0, sum(record.seconds or 0.0 for record in estimator.history_.epochs) - here)
 
 
-def _draw(
-    work: _Work, sequences: Mapping[str, EncodedSequences], report: Report, folder: Path
-) -> tuple[list[Path], Diagnostics | None]:
+def _draw(work: Work, found: Evaluated, folder: Path) -> tuple[list[Path], Diagnostics | None]:
     """Draw the figures of a run into `folder`."""
-    history = work.estimator.history_
+    history, report = work.estimator.history_, found.reports["test"]
     records = [record.to_dict() for record in history.epochs]
     figures = plots.save_all(records, report, folder, history.kept_epoch)
     if not work.settings.report.diagnostics:
         return figures, None
-    trained = work.splits.training, sequences["train"]
-    tested = work.splits.test, sequences["test"]
-    return figures, run_diagnostics(work.estimator, trained, tested, report, folder)
+    return figures, run_diagnostics(
+        work.estimator,
+        found.trained,
+        found.tested,
+        found.examined,
+        folder,
+        comparison=report.comparison,
+    )
+
+
+def _evaluate(work: Work, folder: Path) -> Evaluated:
+    """Evaluate every split, and write the predictions of the test split into the run folder."""
+    estimator, splits = work.estimator, work.splits
+    by_content = work.settings.data.group == CONTENT
+    if isinstance(splits, StoredSplits):
+        path = folder / "predictions.csv"
+        diagnosed = work.settings.report.diagnostics
+        return evaluate_splits(estimator, splits, path, by_content=by_content, diagnosed=diagnosed)
+    sequences = _encode_splits(estimator, work.prepared, splits)
+    reports = _report(estimator, sequences, splits, by_content)
+    report, encoded = reports["test"], sequences["test"]
+    notes = note_unknown_tokens(encoded, splits.test.source)
+    notes += note_static(estimator, encoded, splits.test.target)
+    known = None if report.unlabelled else report.predictions
+    predictions = collect_predictions(estimator, splits.test, encoded, known)
+    write_predictions([predictions], folder / "predictions.csv")
+    trained = splits.training, sequences["train"]
+    return Evaluated(reports, notes, trained, (splits.test, encoded), report)
 
 
 def _encode_splits(
@@ -338,17 +337,17 @@ def _encode_splits(
     }
 
 
-def _evaluate(
+def _report(
     estimator: Estimator,
     sequences: Mapping[str, EncodedSequences],
     splits: DataSplits,
-    data: DataSettings,
+    by_content: bool,
 ) -> dict[str, Report]:
     """Return reports by split; only the test split gets intervals, which take time."""
     report = estimator.evaluate(
         sequences["test"],
         splits.test.target,
-        groups=resampling_groups(splits.test, by_content=data.group == CONTENT),
+        groups=resampling_groups(splits.test, by_content=by_content),
         duplicates=find_duplicates(splits.test, splits.training),
     )
     reports = {"test": report}

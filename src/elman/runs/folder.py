@@ -7,6 +7,7 @@ import datetime
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from elman import files
+from elman.data.store import is_store
 from elman.errors import ModelFileError, NonFiniteError, SettingsError, WriteError
 from elman.estimators import EncodedSequences, Estimator, ablate_static
 from elman.runs.unfinished import (
@@ -28,6 +30,8 @@ from elman.runs.unfinished import (
 )
 
 CHECKPOINTS, TIMES, EXPORTS = "checkpoints", "times.jsonl", "exports"
+# Where data are that do not fit into memory, until the run is complete.
+STORED, DATA, ENCODED = "stored-data", "data", "encoded"
 # What `elman.files` leaves in a folder if the process is killed; the next one removes it.
 _TEMPORARY = re.compile(r"\..+\.(partial|partial-old|lock)")
 
@@ -48,7 +52,7 @@ RUN = FolderKind(
     "elman run",
     frozenset({CONFIG, EPOCHS}),
     frozenset({METRICS, TIMES, "predictions.csv", "report.html", "plots", "model"})
-    | {"evaluations", "explanations", EXPORTS, UNFINISHED, CHECKPOINTS},
+    | {"evaluations", "explanations", EXPORTS, UNFINISHED, CHECKPOINTS, STORED},
 )
 EVALUATION = FolderKind(
     "evaluation",
@@ -233,8 +237,9 @@ def complete(folder: Path) -> None:
         if replaced is not None:
             files.remove(replaced)
     files.remove(folder / UNFINISHED)
-    with suppress(WriteError):
-        files.remove(folder / CHECKPOINTS)
+    for name in (CHECKPOINTS, STORED):
+        with suppress(WriteError):
+            files.remove(folder / name)
 
 
 def _put_in_place(where: Path, record: Record, config: str) -> Path | None:
@@ -304,7 +309,8 @@ def _has_progress(folder: Path) -> bool:
     with suppress(OSError):
         if files.read_lines(folder / EPOCHS):
             return True
-    return (folder / "model").exists() or has_checkpoint(folder)
+    stored = is_store(folder / STORED / DATA)  # which may have taken hours
+    return stored or (folder / "model").exists() or has_checkpoint(folder)
 
 
 @contextmanager
@@ -340,24 +346,35 @@ def note_unknown_tokens(encoded: EncodedSequences, source: str) -> tuple[str, ..
     Args:
         source: name of the data set.
     """
-    features: tuple[str, ...] = ()
-    static = encoded.encoder.static
+    static, features = encoded.encoder.static, Counter[str]()
     if static is not None and encoded.static is not None:
-        count = static.count_unknown(encoded.static)
-        named = ", ".join(repr(name) for name, _ in count.most_common(5))
-        if count:
-            features = (
-                f"{count.total():,} categories of static features of {source} were not seen in"
-                f" training and are read as unknown: {named}",
-            )
+        features = static.count_unknown(encoded.static)
     unknown = encoded.encoder.count_unknown(encoded.steps)
-    if not unknown:
-        return features
-    total = len(encoded.steps.values)
-    most_common = ", ".join(repr(token) for token, _ in unknown.most_common(5))
-    more = ", ..." if len(unknown) > 5 else ""
-    return (
-        *features,
-        f"{unknown.total():,} of {total:,} tokens ({unknown.total() / total:.1%}) of "
-        f"{source} were not seen in training and are read as unknown: {most_common}{more}",
-    )
+    return describe_unknown(unknown, len(encoded.steps.values), features, source)
+
+
+def describe_unknown(
+    tokens: Counter[str], total: int, features: Counter[str], source: str
+) -> tuple[str, ...]:
+    """Say how many tokens and categories were not seen in training; empty if all were.
+
+    Args:
+        tokens: how often each unknown token occurs, among `total` tokens.
+        features: how often each unknown category of static features occurs.
+        source: name of the data set.
+    """
+    notes = []
+    if features:
+        named = ", ".join(repr(name) for name, _ in features.most_common(5))
+        notes.append(
+            f"{features.total():,} categories of static features of {source} were not seen in"
+            f" training and are read as unknown: {named}"
+        )
+    if tokens:
+        most_common = ", ".join(repr(token) for token, _ in tokens.most_common(5))
+        more = ", ..." if len(tokens) > 5 else ""
+        notes.append(
+            f"{tokens.total():,} of {total:,} tokens ({tokens.total() / total:.1%}) of "
+            f"{source} were not seen in training and are read as unknown: {most_common}{more}"
+        )
+    return tuple(notes)

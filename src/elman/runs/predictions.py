@@ -20,7 +20,6 @@ from elman.data.ragged import flatten
 from elman.data.targets import OUTSIDE, find_entities, find_scheme
 from elman.data.text import Unit, token_places
 from elman.estimators import EncodedSequences, Estimator
-from elman.evaluate import Report
 from elman.tasks import TASKS, OutputName
 
 Floats = NDArray[np.float64]
@@ -170,24 +169,25 @@ class Predictions:
 
 
 def collect_predictions(
-    estimator: Estimator, dataset: Dataset, encoded: EncodedSequences, report: Report | None = None
+    estimator: Estimator,
+    dataset: Dataset,
+    encoded: EncodedSequences,
+    values: Floats | None = None,
+    names: Sequence[Any] | None = None,
 ) -> Predictions:
     """Return an estimator's predictions for a data set, with the names of the sequences.
 
     Args:
         encoded: the data set's sequences as the estimator reads them.
-        report: the evaluation of these sequences, which has their predictions if all are labelled.
+        values: their predictions, as `predict_encoded` returns them; None to compute them.
+        names: names of the sequences; None for those of the data set.
     """
-    if report is None or report.unlabelled:
-        predictions = estimator.predict_encoded(encoded)
-    else:
-        predictions = report.predictions
     texts = () if isinstance(dataset.inputs, Ragged) else dataset.inputs
     return Predictions(
         estimator.target_.task,
         estimator.target_.output_names,
-        predictions,
-        dataset.names,
+        estimator.predict_encoded(encoded) if values is None else values,
+        dataset.names if names is None else names,
         true=dataset.target,
         steps=encoded.steps if estimator.per_step else None,
         groups=dataset.groups,

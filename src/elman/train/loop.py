@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.batches import Batch, Source, make_batch
+from elman.data.batches import Batch, Examples, InMemory, Source, make_batch
 from elman.data.encoded import Split
-from elman.data.shuffling import make_source
+from elman.data.shuffling import Shuffled
 from elman.errors import SettingsError
 from elman.layers.random_numbers import draw_from, own_cuda_state
 from elman.models import SequenceModel
@@ -179,13 +179,15 @@ def _choose_gradients(
 
 def _choose_source(training: Split, plan: TrainingPlan, gradients: GradientSource) -> Source:
     """Return the source of the batches; `gradients` keeps the states that chunks start from."""
-    if not plan.tbptt:
-        return make_source(training, plan.batch_size)
-    refuse_truncation(gradients.model, plan)
-    streams = Streams(training, plan.tbptt, plan.batch_size)
-    gradients.streams = StreamStates(gradients.model, streams.count)
-    gradients.description += f", {streams.description}"
-    return streams
+    if plan.tbptt:
+        refuse_truncation(gradients.model, plan)
+        streams = Streams(training, plan.tbptt, plan.batch_size)
+        gradients.streams = StreamStates(gradients.model, streams.count)
+        gradients.description += f", {streams.description}"
+        return streams
+    if isinstance(training, Examples):
+        return InMemory(training, plan.batch_size)
+    return Shuffled(training, plan.batch_size)
 
 
 def _divide(

@@ -26,6 +26,7 @@ from elman.runs.config import RunSettings, to_toml
 from elman.runs.data_splits import read_splits
 from elman.runs.folder import default_folder, unused_path, write_json
 from elman.runs.preparation import prepare, refuse_early
+from elman.runs.streamed import refuse_streamed
 from elman.runs.tuning.record import FORMAT, RECORD, Search
 from elman.runs.tuning.results import Results
 from elman.runs.tuning.space import Space, check_ranges, default_ranges, make_ranges
@@ -58,6 +59,7 @@ class _Work:
     def read(cls, search: Search) -> _Work:
         """Read the data, hold out the test part, and divide the rest into folds."""
         settings = search.settings
+        refuse_streamed(settings)
         seed = settings.training.seed
         # Any share: the folds take the place of the validation split, and read nothing of it.
         shared = not isinstance(settings.data.validation, str)
