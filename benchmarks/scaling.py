@@ -15,7 +15,8 @@ integrated gradients) and let the doctor examine the network; and `run`, what `e
 besides training: reading, evaluation, predictions.csv, figures, diagnostics, pages.
 
 The exponent e is that of a + b size^e, a and b at least 0, fitted to all points by relative least
-squares: a is what an operation costs whatever the size.
+squares: a is what an operation costs whatever the size. `flat` means that the largest value is less
+than 1.5 times the smallest.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import numpy as np
 HERE = Path(__file__).parent
 LIMIT = 600  # seconds of a point; one that takes longer is listed as such
 FEWEST_POINTS = 3  # for a fit
+LEAST_GROWTH = 1.5  # from the smallest value to the largest, for a fit
 TRAINED = 4000  # sequences that a network is trained on before it predicts or is explained
 
 
@@ -305,6 +307,8 @@ def table(axis: str, found: dict[str, dict[str, Any]], key: str, title: str) -> 
         fitted = fit_exponent([s for s, _ in done], [max(v, 1e-6) for _, v in done])
         cells = [shortest(float(p[key])) if key in p else "failed" for _, p in own]
         exponent = "" if fitted is None else f"{fitted[0]:.2f}"
+        if fitted is not None and max(v for _, v in done) < LEAST_GROWTH * min(v for _, v in done):
+            exponent = "flat"  # an exponent of such points would be one of chance
         lines.append(f"| {operation} | " + " | ".join(cells) + f" | {exponent} |")
     return lines
 

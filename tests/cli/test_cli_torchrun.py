@@ -1,5 +1,6 @@
 """`elman train` under torchrun: one run by several processes, and what happens if one dies."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,12 +17,22 @@ SMALL = ["--hidden-size", "4", "--epochs", "40", "--batch-size", "8", "--dropout
 SAME = ["model/model.safetensors", "metrics.jsonl", "predictions.csv", "config.toml"]
 
 
-def start(folder, *words, processes=2, restarts=0):
+# The command, with all data that have a memory limit read from disk, however small they are.
+FROM_DISK = """
+import sys
+from elman.runs import streamed
+streamed.IN_MEMORY, streamed._BLOCK = 1e9, 2000
+from elman.cli import main
+main()
+"""
+
+
+def start(folder, *words, processes=2, restarts=0, program=("-m", "elman")):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
     return subprocess.Popen(
-        [*command, "-m", "elman", *words],
+        [*command, *program, *words],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -104,6 +115,32 @@ def test_a_killed_rank_leads_to_the_result_of_an_unbroken_run(kills, data):
     for name in SAME:
         assert (data / "broken" / name).read_bytes() == (data / "whole" / name).read_bytes(), name
     assert not (data / "broken" / "checkpoints").exists()
+
+
+def test_processes_read_from_disk_what_one_process_does(data):
+    (data / "from_disk.py").write_text(FROM_DISK, encoding="utf-8")
+    words = [*WORDS, "--memory-limit", "2GB", "--epochs", "3", "--dropout", "0", "--overwrite"]
+    several = start(data, *words, "--out", "several", program=["from_disk.py"])
+    code, out, err = end(several)
+    assert code == 0, out + err
+    assert "from disk: the sequences" in out and "2 processes (gloo)" in out
+    alone = subprocess.run(
+        [sys.executable, "from_disk.py", *words, "--out", "alone"],
+        cwd=data,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "from disk: the sequences" in alone.stdout
+    losses = [
+        [
+            json.loads(line)["loss"]
+            for line in (data / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("several", "alone")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert not list(data.glob("*scratch*"))
 
 
 def test_commands_that_cannot_be_shared_are_refused(monkeypatch):

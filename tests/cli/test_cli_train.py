@@ -115,7 +115,13 @@ def other_value(field):
         flag = field.name.replace("_", "-")
         return [f"--no-{flag}" if field.default else f"--{flag}"], not field.default
     flag = f"--{field.name.replace('_', '-')}"
-    special = {"test": 0.25, "validation": 0.25, "cell": "rnn", "nonlinearity": "relu"}
+    special = {
+        "test": 0.25,
+        "validation": 0.25,
+        "cell": "rnn",
+        "nonlinearity": "relu",
+        "memory_limit": "4GB",
+    }
     if field.name in special:
         value = special[field.name]
     elif field.choices:

@@ -161,6 +161,8 @@ def test_the_config_is_complete_and_resolved(trained, files):
         "window",
         "stride",
         "ahead",
+        "memory_limit",
+        "tbptt",
         "noise",
         "decimal",
         "static",

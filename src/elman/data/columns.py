@@ -57,8 +57,12 @@ class TextColumn(Column):
     def form(self) -> NumberForm | None:
         """The form of the numbers in the cells, or None if they are no numbers."""
         if not self._settled:
-            self.settle(find_form(self.sample(), None, self.marks))
+            self.settle(find_form(self._written(), None, self.marks))
         return self._form
+
+    def _written(self) -> list[str]:
+        """Return the cells that show the form of the numbers."""
+        return self.sample()
 
     def settle(self, form: NumberForm | None) -> None:
         """Set the form of the numbers, which the other columns of a file help to find."""
@@ -261,6 +265,13 @@ class NumberColumn(TextColumn):
     def sample(self) -> list[str]:
         """Return the first cells as a CSV file would store them."""
         return self.head()
+
+    def _written(self) -> list[str]:
+        # Numbers are all written alike; a thousand for each column of a piece would take longer
+        # than to read the piece.
+        values = self.values[:1000]
+        known = values[values == values][:4]
+        return list(map(_write_number, known.tolist())) or self.sample()
 
     def cell(self, row: int) -> str:
         """Return one cell as a CSV file would store it."""

@@ -111,7 +111,8 @@ def _choose_cells(schema: Schema, table: Table, options: ReadOptions, form: str 
     # Guessed only now, because the guess depends on which columns are left.
     if not schema.target and options.labelled is not False and not layout:
         guess_target(schema, guesser.evidence, options, rest)
-    need_target(schema, table, options, label_candidates(guesser.evidence, rest, schema))
+    if not schema.target and options.labelled:
+        need_target(schema, table, options, label_candidates(guesser.evidence, rest, schema))
     if not schema.target and options.labelled is None and not layout:
         schema.guess("target", (), "none found, so the sequences have no labels")
     inputs = [name for name in rest if name not in schema.target]

@@ -100,7 +100,7 @@ class UnitChoice:
         """Count the words of further texts."""
         self._words += sum(len(text.split()) for text in texts)
         self._count += len(texts)
-        self._first += texts[: _SAMPLE - len(self._first)]
+        self._first.extend(texts[: _SAMPLE - len(self._first)])
 
     @property
     def unit(self) -> Unit:

@@ -125,7 +125,7 @@ def run(
     plan = plan_run(settings)
     if plan.note:
         echo(plan.note)
-    announce(settings)
+    announce(settings, plan, Path() if out is None else out.parent)
     with ExitStack() as stack:
         work = None if plan.streamed else Work.read(settings, verbose)
         if work is not None:
@@ -179,9 +179,9 @@ def resume(
         record.check(folder)
         start = "" if has_checkpoint(folder) else ". It has no checkpoint yet, so it starts again"
         echo(f"Resuming {folder}, which stopped {stopped_in(folder)}{start}")
-        announce(record.settings)
         lines = record.log_every or 1 if verbose is None else verbose
         plan = plan_run(record.settings, resumed=folder)
+        announce(record.settings, plan, folder.parent)
         if plan.streamed:
             work = Work.read_to_disk(record.settings, lines, folder, plan)
         else:
@@ -196,8 +196,15 @@ def resume(
 
 def follow() -> None:
     """Train as one of several processes, of which rank 0 runs `run` or `resume`."""
-    work = Work.read(announced(), 0)
-    work.estimator.fit_prepared(work.prepared)
+    settings, plan, near = announced()
+    if not plan.streamed:
+        work = Work.read(settings, 0)
+        work.estimator.fit_prepared(work.prepared)
+        return
+    # Each process has data of its own on disk: that of another machine cannot be seen.
+    with files.scratch_folder(near) as folder:
+        work = Work.read_to_disk(settings, 0, folder, plan)
+        work.estimator.fit_prepared(work.prepared)
 
 
 def _complete(

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from elman.runs.config import RunSettings, merge, to_toml
+from elman.runs.streamed import MemoryPlan
 from elman.runs.unfinished import is_unfinished
 from elman.train.distributed import Ranks, current
 
@@ -21,17 +22,26 @@ def _first() -> Ranks | None:
     return ranks if ranks is not None and ranks.is_first else None
 
 
-def announce(settings: RunSettings) -> None:
-    """Tell the other processes what is trained."""
+def announce(settings: RunSettings, plan: MemoryPlan, near: Path) -> None:
+    """Tell the other processes what is trained, and how the data are held.
+
+    Args:
+        near: the folder in which each of them may keep data on disk.
+    """
     if (ranks := _first()) is not None:
-        ranks.send(to_toml(settings).encode())
+        header = f"{int(plan.streamed)} {plan.limit} {plan.spare} {near.absolute()}\n"
+        ranks.send((header + to_toml(settings)).encode())
 
 
-def announced() -> RunSettings:
-    """Return the settings that rank 0 has announced."""
+def announced() -> tuple[RunSettings, MemoryPlan, Path]:
+    """Return what rank 0 has announced; see `announce`."""
     ranks = current()
-    text = b"" if ranks is None else ranks.send()
-    return merge(tomllib.loads(text.decode()))
+    header, _, text = (b"" if ranks is None else ranks.send()).decode().partition("\n")
+    streamed, limit, spare, near = header.split(" ", 3)
+    # Another machine may lack the folder.
+    folder = Path(near) if Path(near).is_dir() else Path()
+    plan = MemoryPlan(int(limit), streamed == "1", int(spare))
+    return merge(tomllib.loads(text)), plan, folder
 
 
 def note_folder(folder: Path) -> None:

@@ -28,7 +28,6 @@ from elman.runs.config import RunSettings
 from elman.runs.data_splits import Splits, is_builtin, read_files, reading_options
 from elman.runs.folder import STORED, has_checkpoint
 from elman.settings import DataSettings, TrainingSettings
-from elman.train.distributed import current
 
 RESERVE = 350_000_000  # bytes that libraries take up later on: scikit-learn, matplotlib, torch
 LEAST = 150_000_000  # bytes in which blocks, batches and reports still fit
@@ -155,18 +154,10 @@ def plan_run(settings: RunSettings, resumed: Path | None = None) -> MemoryPlan:
         began = (resumed / STORED).is_dir()
     options = reading_options(data)
     plan = plan_memory(data.data, data.memory_limit, options, others, windows, began)
-    for name, value in (("ahead", data.ahead), ("tbptt", settings.training.tbptt)):
-        if plan.streamed and value is not None:
-            raise SettingsError(
-                f"{name}: needs its sequences in memory, and with --memory-limit "
-                f"{data.memory_limit} they would be read from disk. Leave --{name} out, or give a "
-                "limit into which the data fit"
-            )
-    if plan.streamed and current() is not None:
+    if plan.streamed and data.ahead is not None:
         raise SettingsError(
-            f"memory_limit: got {data.memory_limit}, into which the data do not fit, and several "
-            "processes (torchrun) read theirs into memory. Train in one process, or give a limit "
-            "into which they fit"
+            f"ahead: needs its sequences in memory, and with --memory-limit {data.memory_limit} "
+            "they would be read from disk. Leave --ahead out, or give a limit into which they fit"
         )
     return plan
 
