@@ -44,7 +44,7 @@ class StoreWriter:
 
     Args:
         folder: an existing folder, which is empty or holds a store that was not finished.
-        block_bytes: memory that the sequences of a block take up; a longer sequence is divided.
+        block_bytes: memory that the sequences of a block take up; a longer one has its own block.
     """
 
     def __init__(self, folder: Path, block_bytes: int = 4 << 20) -> None:

@@ -115,7 +115,7 @@ def _style_values(axes: Axes, values: Sequence[Any], *, log: bool) -> None:
         axes.set_xscale("log")
         ticks = np.geomspace(min(values), max(values), 3)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+        axes.set_xticks(ticks, labels=[f"{float(f'{tick:.2g}'):g}" for tick in ticks])
     elif any(isinstance(value, str) for value in values):
         axes.margins(x=0.3)
     else:
