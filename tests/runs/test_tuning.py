@@ -82,7 +82,7 @@ def test_no_trial_sees_the_test_part(files, tmp_path):
         outcomes.append(run_trials(wanted, tmp_path / f"t{factor}"))
     assert outcomes[0] == outcomes[1]
     held_out = tuning._Work.read(search(files)).objective.folds
-    splits = tuning.read_splits(search(files).settings.data, 0, None)
+    splits = tuning.read_splits(search(files).settings.data, 0, test_only=True)
     tested = set(splits.test.contents().tolist())
     for fold in held_out:
         for part in (fold.training, fold.validation, fold.test):
@@ -108,3 +108,22 @@ def test_the_values_of_the_first_trial_are_those_of_elman_train(files):
     assert plan.first["learning_rate"] == chosen.training.learning_rate
     assert "hidden_size" not in plan.first
     assert to_toml(plan.objective.space.settings(plan.first)) == to_toml(chosen)
+
+
+@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.parametrize("ahead", [False, True])
+def test_one_recording_and_its_own_next_steps(tmp_path, ahead):
+    """Truncated backpropagation needs no windows, and next tokens need not be in every fold."""
+    if ahead:
+        path, data = tmp_path / "a.jsonl", {"ahead": 1, "text": "tokens"}
+        lines = [json.dumps({"tokens": [f"w{i}", "a", f"w{i % 5}", "b"]}) for i in range(30)]
+    else:
+        path, data = tmp_path / "a.csv", {"format": "steps", "target": "state", "values": "x"}
+        lines = ["time,x,state", *(f"{t},{t % 7 / 3:.2f},{'ab'[t // 4 % 2]}" for t in range(240))]
+    path.write_text("\n".join(lines) + "\n")
+    settings = merge({"data": {"data": str(path), **data}, **SMALL}, {"training": {"tbptt": 3}})
+    results = tuning.tune(
+        tuning.Search.of(settings, trials=2, folds=2), out=tmp_path / "t", echo=lambda text: None
+    )
+    assert len(rows(tmp_path / "t")) == 2
+    assert not results.run.estimator.model_.config.bidirectional

@@ -72,10 +72,10 @@ def divide_into_folds(
 
 
 def _classes(dataset: Dataset) -> Ragged | None:
-    """Return the labels of each sequence, one or more; None for numbers."""
+    """Return the labels of each sequence, one or more; None for numbers or next steps."""
     target = dataset.target
-    if target is None or not TASKS[dataset.task].has_classes:
-        return None
+    if target is None or not TASKS[dataset.task].has_classes or dataset.layout.ahead:
+        return None  # the next tokens are far too many for each to be in all folds
     if isinstance(target, Ragged):
         return target
     if TASKS[dataset.task].single_label:

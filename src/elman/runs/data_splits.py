@@ -69,27 +69,34 @@ def is_builtin(data: str) -> bool:
 
 
 def read_splits(
-    settings: DataSettings, seed: int, training_settings: TrainingSettings | None = _DEFAULTS
+    settings: DataSettings,
+    seed: int,
+    training_settings: TrainingSettings = _DEFAULTS,
+    *,
+    test_only: bool = False,
 ) -> DataSplits:
     """Read all files into memory, and hold out each split that has no file of its own.
 
     Args:
         seed: seed of the random choice of held-out sequences.
-        training_settings: they decide whether a validation split is needed. None, for a search:
-            the test split alone is held out, and no sequence is cut into windows.
+        training_settings: they decide whether a validation split is needed.
+        test_only: for a search: the test split alone is held out, and no sequence is cut into
+            windows.
     Raises: DataError or SettingsError, before anything is written.
     """
-    if training_settings is None and settings.data:
+    if test_only and settings.data:
         if not (builtin := is_builtin(settings.data)):
             suggest_builtin(settings.data)
         # Any share: what it stands for, the folds of the search, is held out by groups as well.
         folds = dataclasses.replace(settings, validation=settings.validation or 0.5)
         whole, training, test, notes = (
-            _read_builtin(folds, seed) if builtin else _read_files(folds, seed, _DEFAULTS, _read)
+            _read_builtin(folds, seed)
+            if builtin
+            else _read_files(folds, seed, training_settings, _read)
         )
-        notes += check_splits(training, {"test": test})
+        test, forgotten = without_unknown(test, training, "test")
+        notes += [*forgotten, *check_splits(training, {"test": test})]
         return Splits(whole, training, None, test, 0.0, tuple(notes))
-    training_settings = training_settings or _DEFAULTS
     if settings.data and is_builtin(settings.data):
         return _divide(
             settings, seed, training_settings, _read, _read_builtin(settings, seed), _cut

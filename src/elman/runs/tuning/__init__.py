@@ -64,9 +64,14 @@ class _Work:
         # Any share: the folds take the place of the validation split, and read nothing of it.
         shared = not isinstance(settings.data.validation, str)
         data = dataclasses.replace(settings.data, validation=0.5 if shared else None)
-        splits = read_splits(data if shared else settings.data, seed, None)
-        whole, folds, notes = make_folds(splits, settings.data, search.folds, seed)
+        data = data if shared else settings.data
+        splits = read_splits(data, seed, settings.training, test_only=True)
+        chunk = settings.training.tbptt
+        whole, folds, notes = make_folds(splits, settings.data, search.folds, seed, chunk)
         _, prepared, _ = prepare(settings, whole)
+        if splits.whole.layout.ahead:  # a network that also reads from the end would see the answer
+            model = dataclasses.replace(settings.model, bidirectional=False)
+            settings = dataclasses.replace(settings, model=model)
         statistics = DataStatistics.of(
             prepared.encoder,
             prepared.examples.lengths,

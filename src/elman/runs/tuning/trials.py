@@ -21,7 +21,14 @@ from elman.data.splits import divide_recording
 from elman.errors import ElmanError, NonFiniteError, SettingsError, WriteError
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import DataSplits, Splits, cut_as_set
-from elman.runs.held_out import CONTENT, gaps_of, hold_out_share, is_recording, method_of
+from elman.runs.held_out import (
+    CONTENT,
+    gaps_of,
+    hold_out_share,
+    is_recording,
+    method_of,
+    without_unknown,
+)
 from elman.runs.preparation import prepare
 from elman.runs.tuning.space import Space
 from elman.runs.tuning.storage import WORKER, Store
@@ -46,7 +53,7 @@ class PrunedError(Exception):
 
 
 def make_folds(
-    splits: DataSplits, settings: DataSettings, folds: int, seed: int
+    splits: DataSplits, settings: DataSettings, folds: int, seed: int, chunk: int | None = None
 ) -> tuple[DataSplits, list[DataSplits], list[str]]:
     """Divide the training part of a search.
 
@@ -54,6 +61,7 @@ def make_folds(
         splits: the training and the test part, without a validation split, not cut into windows.
         settings: say how to divide, as for the splits of a run.
         folds: number of folds, each held out once.
+        chunk: steps of a chunk of truncated backpropagation; None for full backpropagation.
     Returns: the whole training part; one training and validation split per fold, neither of which
         has anything of the test part; and how it was done, in words. In the place of a test split,
         all have the validation split.
@@ -64,7 +72,7 @@ def make_folds(
         pairs = [(training, held_out)]
         how = f"each trial is validated on {settings.validation}"
     elif is_recording(training):
-        pairs = _divide_recording(training, settings, folds)
+        pairs = _divide_recording(training, settings, folds, chunk)
         how = f"each trial is validated on {folds} parts of the recording, after what is before it"
     else:
         group = settings.group or layout.group
@@ -82,6 +90,7 @@ def make_folds(
         how = f"each trial is validated on {folds} folds of the training part{by.get(method, '')}"
 
     def cut(first: Dataset, second: Dataset) -> DataSplits:
+        second, _ = without_unknown(second, first, "validation")
         return cut_as_set(Splits(splits.whole, first, second, second, 0.5, ()), settings)
 
     parts = [cut(*pair) for pair in pairs]
@@ -89,7 +98,7 @@ def make_folds(
 
 
 def _divide_recording(
-    training: Dataset, settings: DataSettings, folds: int
+    training: Dataset, settings: DataSettings, folds: int, chunk: int | None
 ) -> list[tuple[Dataset, Dataset]]:
     """Divide one recording in time: each part is held out from the steps before it."""
     steps, found = int(training.lengths[0]), []
@@ -98,7 +107,8 @@ def _divide_recording(
         before = training
         if end < steps:
             before, _ = divide_recording(training, (steps - end) / steps, 0, 0)
-        first, second, _ = hold_out_share(before, settings, 1 / (number + 1), 0, "validation")
+        share = 1 / (number + 1)
+        first, second, _ = hold_out_share(before, settings, share, 0, "validation", chunk)
         found.append((first, second))
     return found
 
