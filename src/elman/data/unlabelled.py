@@ -170,7 +170,8 @@ def by_sequence(
     Returns: None if labels may be absent, and are for a whole sequence.
     """
     layout = options.layout
-    per_step = layout.per_step if layout and layout.target and not options.target else None
+    named = layout and layout.target and options.target in (None, layout.target)
+    per_step = layout.per_step if layout and named else None
     coded = isinstance(labels, CodedLabels)
     known = labels.known if isinstance(labels, CodedLabels) else is_labelled(labels)
     values = labels.codes if isinstance(labels, CodedLabels) else labels
