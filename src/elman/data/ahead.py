@@ -75,14 +75,9 @@ def shift(values: Ragged, steps: int) -> Ragged:
     later = np.full(values.values.shape, np.nan if numbers else None, values.values.dtype)
     later[:-steps] = values.values[steps:]
     # In the flat array the last steps of a sequence are followed by the next sequence.
-    ends = values.offsets[1:]
-    last = np.minimum(values.lengths, steps)
-    places = (
-        np.repeat(ends - last, last)
-        + np.arange(last.sum())
-        - np.repeat(np.cumsum(last) - last, last)
-    )
-    later[places] = np.nan if numbers else None
+    owners, beyond = values.owners, np.ones(len(later), dtype=bool)
+    beyond[:-steps] = owners[steps:] != owners[:-steps]
+    later[beyond] = np.nan if numbers else None
     return Ragged(later, values.offsets)
 
 

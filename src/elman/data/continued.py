@@ -190,11 +190,6 @@ class Continued:
         codes = to_objects([found[label] for label in different])
         return CodedLabels(column.small_codes(), to_objects(different)).renamed(codes)
 
-    def note_classes(self, column: Column) -> None:
-        """Note the labels of a table with a row per sequence, which are never gaps."""
-        if isinstance(column, TextColumn):
-            self.labels |= {label: label for label in column.different()}
-
     def check_task(self, column: Column) -> None:
         """Refuse the first number with a fraction among classes that are whole numbers."""
         if not isinstance(column, TextColumn) or (numbers := column.known_numbers()) is None:

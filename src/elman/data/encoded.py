@@ -128,9 +128,7 @@ class StoredExamples:
 
     def sample(self, most_bytes: int = PIECE_BYTES) -> Examples:
         """Return sequences of at most so many bytes, or all of them: a fixed random choice."""
-        order = np.random.default_rng(0).permutation(len(self))
-        count = int(np.searchsorted(np.cumsum(self.sizes[order]), most_bytes, side="right"))
-        return self.take(np.sort(order[: max(1, count)]))
+        return self.take(choose(self.sizes, most_bytes))
 
     @property
     def sizes(self) -> Ints:
@@ -209,6 +207,18 @@ def cut(sizes: Ints, most: int) -> list[tuple[int, int]]:
     return parts
 
 
+def choose(sizes: Ints, most: int) -> Ints:
+    """Return a fixed random choice of things whose sizes add up to at most `most`, or of one thing.
+
+    Args:
+        sizes: size of each, (n,).
+    Returns: their indices in ascending order.
+    """
+    order = np.random.default_rng(0).permutation(len(sizes))
+    count = int(np.searchsorted(np.cumsum(sizes[order]), most, side="right"))
+    return np.sort(order[: max(1, count)])
+
+
 class ExamplesWriter:
     """Writes examples to disk, part by part.
 
@@ -232,7 +242,7 @@ class ExamplesWriter:
     def add(self, examples: Examples) -> None:
         """Append sequences. Raises WriteError."""
         inputs = examples.inputs
-        self._append("inputs", inputs.with_values(inputs.values))
+        self._append("inputs", inputs)
         self._append("target", examples.target)
         if examples.weight is not None:
             self._append("weight", examples.weight)

@@ -198,25 +198,6 @@ def _take_texts(arrays: Arrays, name: str) -> list[str]:
     return [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(ends)]
 
 
-def slice_steps(dataset: Dataset, first: Ints, lengths: Ints) -> Dataset:
-    """Return each sequence from a step on, with labels at every step.
-
-    Args:
-        first: first step kept of each sequence, (n,).
-        lengths: steps kept of each sequence, (n,); they must be there.
-    """
-    inputs, target = dataset.inputs, dataset.target
-    assert isinstance(inputs, Ragged)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    shift = np.repeat(inputs.offsets[:-1] + first - offsets[:-1], lengths)
-    places = np.arange(offsets[-1]) + shift
-    if isinstance(target, Ragged):
-        target = Ragged(target.values[places], offsets)
-    return dataclasses.replace(
-        dataset, inputs=Ragged(inputs.values[places], offsets), target=target
-    )
-
-
 def join(parts: Sequence[Dataset]) -> Dataset:
     """Return the sequences of several datasets of one layout, in order; at least one dataset."""
     first = parts[0]
@@ -256,19 +237,3 @@ def _join_ragged(parts: Sequence[Any]) -> Ragged:
         own = [part.lengths if part.padded is None else part.padded for part in parts]
         padded = np.concatenate(own)
     return Ragged(np.concatenate([part.values for part in parts]), offsets, padded=padded)
-
-
-def merge_neighbours(dataset: Dataset, owners: Ints) -> Dataset:
-    """Return one sequence for each run of equal `owners`, (n,): its parts in order."""
-    starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
-    if len(starts) == len(owners):
-        return dataset
-    inputs, target = dataset.inputs, dataset.target
-    assert isinstance(inputs, Ragged)
-    ends = np.concatenate([inputs.offsets[starts], inputs.offsets[-1:]])
-    kept = dataset.take(starts)
-    if isinstance(target, Ragged):
-        target = Ragged(target.values, ends)
-    elif target is not None:
-        target = target[starts]
-    return dataclasses.replace(kept, inputs=Ragged(inputs.values, ends), target=target)

@@ -239,11 +239,6 @@ class StoredDataset:
         """Time at which each sequence starts, (n,), or None without a column of times."""
         return None if self.index.starts is None else self.index.starts[self.rows]
 
-    @property
-    def index_bytes(self) -> int:
-        """Memory that the index of the store takes up."""
-        return self.index.nbytes
-
     @cached_property
     def blocks_of(self) -> Ints:
         """Block in which each sequence is, (n,)."""

@@ -63,14 +63,6 @@ class Index:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the index takes up."""
-        arrays = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        if self.step_labels is not None:
-            arrays += [self.step_labels.values, self.step_labels.offsets]
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
-
     def blocks_of(self, rows: Ints) -> Ints:
         """Return the block in which each sequence is, (m,)."""
         return np.searchsorted(self.block_row, rows, side="right") - 1

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.dataset import Dataset, InputKind
-from elman.data.encoded import ExamplesWriter, StoredExamples, cut
+from elman.data.encoded import ExamplesWriter, StoredExamples, choose, cut
 from elman.data.packing import join
 from elman.data.ragged import Ragged, sequences_with_labels
 from elman.data.store import StoredDataset
@@ -312,7 +312,8 @@ def _encode_training(
     most = min(SAMPLE_BYTES, buffer)
     if parts.reader.kind == "text":
         most //= UNFOLDED
-    chosen = _choose(parts.split.sizes, most)
+    chosen = np.zeros(len(parts.split), dtype=bool)
+    chosen[choose(parts.split.sizes, most)] = True
     counts: Any = 0
     kept: list[Dataset] = []
     for labelled, block, index in parts:
@@ -328,15 +329,6 @@ def _encode_training(
             kept.append(block.take(np.flatnonzero(own)))
     examples = dataclasses.replace(writer.finish(), buffer=buffer)
     return examples, counts, parts.reader.read(join(kept), None)
-
-
-def _choose(sizes: Ints, most: int) -> NDArray[np.bool_]:
-    """Return a fixed random choice of sequences of at most so many bytes, or of one, (n,)."""
-    order = np.random.default_rng(0).permutation(len(sizes))
-    count = int(np.searchsorted(np.cumsum(sizes[order]), most, side="right"))
-    chosen = np.zeros(len(sizes), dtype=bool)
-    chosen[order[: max(1, count)]] = True
-    return chosen
 
 
 def _weigh(

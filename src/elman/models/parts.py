@@ -88,8 +88,6 @@ def spans(
         for start in range(0, longest, size):
             ended = int((lengths[index] <= start).sum())  # sorted: the first ones
             index = index[ended:]
-            carry = Carry(tuple(state[:, ended:] for state in carry.states), carry.begins)
-            if carry.begins is not None:
-                carry.begins = carry.begins[ended:]
+            carry = carry.take(slice(ended, None))
             yield Span(index, start, start + size, carry)
             carry.begins = None

@@ -59,13 +59,8 @@ class MemoryPlan:
     note: str = ""
 
     @property
-    def buffer(self) -> int:
-        """Bytes in which a training may shuffle sequences."""
-        return self.spare // 2
-
-    @property
     def report(self) -> int:
-        """Bytes that a report may take up, beside the buffer."""
+        """Bytes that a report may take up."""
         return self.spare // 3
 
 
@@ -160,17 +155,6 @@ def plan_run(settings: RunSettings, resumed: Path | None = None) -> MemoryPlan:
             "they would be read from disk. Leave --ahead out, or give a limit into which they fit"
         )
     return plan
-
-
-def refuse_streamed(settings: RunSettings) -> None:
-    """Refuse data that a search, which reads them into memory, would have to read from disk."""
-    if plan_run(settings).streamed:
-        limit = settings.data.memory_limit
-        raise SettingsError(
-            f"memory_limit: {settings.data.data} does not fit into {limit}, and a search reads its "
-            "data into memory. Search on a part of the data, then: elman train DATA --config "
-            f"best.toml --memory-limit {limit}"
-        )
 
 
 def _estimate(

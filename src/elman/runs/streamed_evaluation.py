@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from elman import files
 from elman.data import Dataset, Ragged
+from elman.data.encoded import choose
 from elman.data.ragged import Fill, flatten
 from elman.data.splits import describe_windows
 from elman.data.store import StoredDataset, StoreWriter
@@ -44,6 +45,7 @@ from elman.tasks import TASKS
 
 Part = tuple[Dataset, EncodedSequences]  # a split, and its sequences as the network reads them
 Blocks = Iterable[tuple[NDArray[np.int64], Dataset]]
+Predicted = tuple[NDArray[np.int64], Dataset, EncodedSequences, NDArray[np.float64]]
 # Bytes that a report takes up at its largest, for each prediction and each of its outputs: the
 # network's and the baselines' probabilities, copies sorted for the metrics, and for numbers
 # the sums that are resampled. Measured for 2 to 100 classes, and for 1 and 5 numbers.
@@ -157,12 +159,18 @@ class Answers(Unknown):
         return groups if len(set(groups)) < len(groups) else None
 
 
-def predictions_of(estimator: Estimator, blocks: Blocks, answers: Unknown) -> Iterator[Predictions]:
-    """Yield the predictions for data on disk, block by block; `answers` are gathered on the way."""
+def gather(estimator: Estimator, blocks: Blocks, answers: Unknown) -> Iterator[Predicted]:
+    """Predict data on disk, block by block; `answers` are gathered on the way."""
     for index, block in blocks:
         encoded = estimator.encode(block)
         values = estimator.predict_encoded(encoded)
         answers.add(index, block, encoded, values)
+        yield index, block, encoded, values
+
+
+def predictions_of(estimator: Estimator, blocks: Blocks, answers: Unknown) -> Iterator[Predictions]:
+    """Yield what is written of the predictions that `gather` makes, block by block."""
+    for index, block, encoded, values in gather(estimator, blocks, answers):
         named = block.ids or block.lines is not None
         yield collect_predictions(
             estimator, block, encoded, values, names=None if named else index.tolist()
@@ -195,11 +203,10 @@ def evaluate_stored(
     if path is None:
         stored, chosen = stored.subset(np.flatnonzero(chosen)), chosen[chosen]
     answers = Answers(estimator, chosen)
-    parts = predictions_of(estimator, stored.blocks(), answers)
     if path is not None:
-        write_predictions(parts, path)
+        write_predictions(predictions_of(estimator, stored.blocks(), answers), path)
     else:
-        for _ in parts:
+        for _ in gather(estimator, stored.blocks(), answers):
             pass
     duplicates = None
     if training is not None:
@@ -216,9 +223,7 @@ def evaluate_stored(
     return report, notes + (answers.notes(stored.source) if path is not None else ())
 
 
-def choose_reported(
-    stored: StoredDataset, estimator: Estimator, most: int, seed: int = 0
-) -> NDArray[np.bool_]:
+def choose_reported(stored: StoredDataset, estimator: Estimator, most: int) -> NDArray[np.bool_]:
     """Return which sequences are reported on, (n,): all, or as many at random as fit into `most`.
 
     Args:
@@ -227,12 +232,8 @@ def choose_reported(
     target = estimator.target_
     each = (ROW if TASKS[target.task].has_classes else NUMBERS_ROW) + OUTPUT * target.num_outputs
     sizes = each * (stored.lengths if estimator.per_step else np.ones(len(stored), np.int64))
-    chosen = np.ones(len(stored), dtype=bool)
-    if sizes.sum() <= most:
-        return chosen
-    order = np.random.default_rng(seed).permutation(len(stored))
-    fitting = int((np.cumsum(sizes[order]) <= most).sum())
-    chosen[order[max(1, fitting) :]] = False
+    chosen = np.zeros(len(stored), dtype=bool)
+    chosen[choose(sizes, most)] = True
     return chosen
 
 

@@ -96,7 +96,6 @@ class Ranks:
 
     def gather(self, text: str) -> list[str]:
         """Return the text of every rank, in their order."""
-        texts: list[Any] = [None] * self.size
         with _explained():
             sizes = torch.zeros(self.size, dtype=torch.int64)
             data = text.encode()
@@ -107,9 +106,8 @@ class Ranks:
             own[: len(data)] = torch.tensor(list(data), dtype=torch.uint8)
             parts = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
             dist.all_gather(parts, own)
-        for k, part in enumerate(parts):
-            texts[k] = part[: int(sizes[k])].numpy().tobytes().decode()
-        return texts
+        ends = sizes.tolist()
+        return [p[:end].numpy().tobytes().decode() for p, end in zip(parts, ends, strict=True)]
 
     def add_up_metrics(self, metrics: RunningMetrics) -> RunningMetrics:
         """Return the metrics of all ranks together."""

@@ -26,7 +26,6 @@ from elman.runs.config import RunSettings, to_toml
 from elman.runs.data_splits import read_splits
 from elman.runs.folder import default_folder, unused_path, write_json
 from elman.runs.preparation import prepare, refuse_early
-from elman.runs.streamed import refuse_streamed
 from elman.runs.tuning.record import FORMAT, RECORD, Search
 from elman.runs.tuning.results import Results
 from elman.runs.tuning.space import Space, check_ranges, default_ranges, make_ranges
@@ -59,14 +58,8 @@ class _Work:
     def read(cls, search: Search) -> _Work:
         """Read the data, hold out the test part, and divide the rest into folds."""
         settings = search.settings
-        refuse_streamed(settings)
-        seed = settings.training.seed
-        # Any share: the folds take the place of the validation split, and read nothing of it.
-        shared = not isinstance(settings.data.validation, str)
-        data = dataclasses.replace(settings.data, validation=0.5 if shared else None)
-        data = data if shared else settings.data
-        splits = read_splits(data, seed, settings.training, test_only=True)
-        chunk = settings.training.tbptt
+        seed, chunk = settings.training.seed, settings.training.tbptt
+        splits = read_splits(settings.data, seed, settings.training, test_only=True)
         whole, folds, notes = make_folds(splits, settings.data, search.folds, seed, chunk)
         _, prepared, _ = prepare(settings, whole)
         if splits.whole.layout.ahead:  # a network that also reads from the end would see the answer
@@ -87,7 +80,7 @@ class _Work:
         space = Space(ranges, settings, statistics, holds_out=bool(share))
         lines = [
             describe(splits.whole, prepared.encoder.unit),
-            *(note for note in splits.notes),
+            *splits.notes,
             *notes,
             f"varied: {'; '.join(map(str, ranges))}",
         ]
