@@ -35,6 +35,7 @@ LEVELS = {
     "evaluate": 3,
     "explain": 3.5,  # its results draw themselves, by plots
     "plots": 3,
+    "lab": 3.9,
     "estimators": 4,
     "export": 4.5,
     "runs": 5,
