@@ -1,0 +1,39 @@
+/** Runs one case of engine_cases.py; numbers that are not finite come back as texts. */
+import { makeNetwork, forward, outputsByStep, votes } from "./network.js";
+import { backward } from "./backward.js";
+import { gradientByLag } from "./lags.js";
+import { influence } from "./influence.js";
+
+const plain = (values) => Array.from(values, (value) => (Number.isFinite(value) ? value : String(value)));
+
+/** Everything that the engine computes of a case, {name: flat list}. */
+export function runCase(given) {
+  const { config, steps, changes } = given;
+  const weights = {};
+  for (const name of Object.keys(given.weights)) weights[name] = Float32Array.from(given.weights[name]);
+  const network = makeNetwork(config, weights, given.scaling);
+  const x = config.vocabulary_size ? Int32Array.from(given.x) : Float32Array.from(given.x);
+  const sequence = { steps, x, static: given.static && Float32Array.from(given.static) };
+  const edits = { clamps: changes.clamps ?? [], erased: new Set(changes.erased ?? []) };
+  const pass = forward(network, sequence, edits);
+  const found = { hidden: pass.hidden, readout: pass.readout.slice(-network.width),
+    ...outputsByStep(network, sequence, edits), final: pass.final, answer: pass.answer };
+  const back = backward(network, sequence, pass, given.label);
+  Object.assign(found, { losses: back.losses, loss: [back.loss], dy: back.dy, dx: back.dx });
+  for (let k = 0; k < network.outputs; k++) found[`votes ${k}`] = votes(network, pass, k);
+  const lags = gradientByLag(network, pass, back);
+  pass.layers.forEach((layer, i) => {
+    const place = `${layer.layer} ${layer.direction ? "backward" : "forward"}`;
+    for (const name of network.cell.traced) found[`${place} ${name}`] = layer.gates[name];
+    for (const name of network.cell.states) found[`${place} before ${name}`] = layer.previous[name];
+    for (const name of ["dh", "da", "du"]) found[`${place} ${name}`] = back.layers[i][name];
+    for (const name of ["norms", "remaining"]) found[`${place} ${name}`] = lags[i][name];
+    found[`${place} sources`] = [lags[i].sources];
+  });
+  for (const name of Object.keys(weights)) {
+    found[`gradient ${name}`] = back.gradients[name];
+    found[`contribution ${name}`] = back.contributions[name];
+  }
+  if (given.influence ?? true) found.influence = influence(network, sequence, edits).values;
+  return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, plain(values)]));
+}
