@@ -1,0 +1,215 @@
+// What the panels show: computed from the state of the page when asked for, and kept until it changes.
+
+import { backward } from "./backward.js";
+import { decodeWeights, sequenceOf, targetOf } from "./data.js";
+import { influence } from "./influence.js";
+import { gradientByLag } from "./lags.js";
+import { forward, makeNetwork } from "./network.js";
+
+const KEPT = 24; // networks and passes that stay in memory
+
+/** The runs of the page, and everything that is computed for the current state. */
+export class Scene {
+  constructor(runs) {
+    this.runs = runs;
+    this.state = null;
+    this.kept = new Map();
+  }
+
+  /** Take over a state; values that it does not have (an example too many) are clipped. */
+  update(state) {
+    this.state = state;
+    return this;
+  }
+
+  /** A scene of the same sequence and changes with another run or epoch. */
+  beside(run, epoch) {
+    const other = new Scene(this.runs);
+    other.kept = this.kept; // keys name run and epoch
+    return other.update({ ...this.state, run, epoch });
+  }
+
+  get runIndex() {
+    return Math.max(0, Math.min(this.runs.length - 1, this.state.run));
+  }
+
+  /** The run that is shown; null if the page has none yet. */
+  get run() {
+    return this.runs[this.runIndex] ?? null;
+  }
+
+  get config() {
+    return this.run.config;
+  }
+
+  get examples() {
+    return this.run.examples;
+  }
+
+  get exampleIndex() {
+    return Math.max(0, Math.min(this.examples.length - 1, this.state.example));
+  }
+
+  get example() {
+    return this.examples[this.exampleIndex];
+  }
+
+  /** The epoch whose weights are shown; null for the final ones. */
+  get epoch() {
+    const epochs = (this.run.epochs ?? []).map((each) => each.epoch);
+    return epochs.includes(this.state.epoch) ? this.state.epoch : null;
+  }
+
+  get network() {
+    return this.keep(this.weightsKey, () => {
+      const { weights } = this.epoch === null
+        ? this.run
+        : this.run.epochs.find((each) => each.epoch === this.epoch);
+      return makeNetwork(this.config, decodeWeights(weights), this.run.outputs);
+    });
+  }
+
+  /** The sequence as in the data. */
+  get original() {
+    return this.keep(`original ${this.exampleKey}`, () => sequenceOf(this.example));
+  }
+
+  /** The sequence with the edits of the state. */
+  get sequence() {
+    return this.keep(`sequence ${this.exampleKey} ${JSON.stringify(this.state.edits)}`, () =>
+      edited(this.original, this.state.edits));
+  }
+
+  get steps() {
+    return this.original.steps;
+  }
+
+  /** Clamps and erased steps, as the engine takes them. */
+  get changes() {
+    return { clamps: this.state.clamps, erased: new Set(this.state.erased) };
+  }
+
+  get isTouched() {
+    return Object.keys(this.state.edits).length + this.state.clamps.length
+      + this.state.erased.length > 0;
+  }
+
+  get pass() {
+    return this.keep(`pass ${this.key}`, () => forward(this.network, this.sequence, this.changes));
+  }
+
+  /** The pass of the untouched sequence; null if nothing is touched. */
+  get ghost() {
+    return this.isTouched ? this.untouched.pass : null;
+  }
+
+  /** The scene without edits, clamps and erased steps. */
+  get untouched() {
+    const other = new Scene(this.runs);
+    other.kept = this.kept;
+    return other.update({ ...this.state, edits: {}, clamps: [], erased: [] });
+  }
+
+  /** The label of the loss: the true one, or else the predicted one. */
+  get target() {
+    return targetOf(this.example) ?? this.predicted;
+  }
+
+  get hasTarget() {
+    return targetOf(this.example) !== null;
+  }
+
+  /** The prediction in the form of a target. */
+  get predicted() {
+    const { config, pass } = this;
+    const K = config.num_outputs;
+    if (config.task === "regression") return pass.final;
+    const decide = (logits) => (config.task === "multilabel"
+      ? Array.from(logits, (value) => Number(value > 0))
+      : [logits.indexOf(logits.reduce((a, b) => Math.max(a, b)))]);
+    const rows = Array.from({ length: pass.final.length / K }, (_, row) =>
+      decide(pass.final.subarray(row * K, (row + 1) * K))).flat();
+    return rows.length === 1 ? rows[0] : Float64Array.from(rows);
+  }
+
+  get back() {
+    return this.keep(`back ${this.key}`, () =>
+      backward(this.network, this.sequence, this.pass, this.target));
+  }
+
+  get lags() {
+    return this.keep(`lags ${this.key}`, () => gradientByLag(this.network, this.pass, this.back));
+  }
+
+  get influence() {
+    return this.keep(`influence ${this.key}`, () =>
+      influence(this.network, this.sequence, this.changes));
+  }
+
+  /** The step of the cursor. */
+  get at() {
+    return Math.max(0, Math.min(this.steps - 1, this.state.step));
+  }
+
+  get layer() {
+    return Math.max(0, Math.min(this.config.num_layers - 1, this.state.layer ?? Infinity));
+  }
+
+  get direction() {
+    return this.config.bidirectional ? Math.min(1, this.state.direction) : 0;
+  }
+
+  /** Index of the layer and direction in `pass.layers` and `back.layers`. */
+  get place() {
+    return this.layer * (this.config.bidirectional ? 2 : 1) + this.direction;
+  }
+
+  get unit() {
+    return Math.max(0, Math.min(this.config.hidden_size - 1, this.state.unit));
+  }
+
+  /** The output that votes and influence are about: chosen, or else the predicted one. */
+  get output() {
+    const K = this.config.num_outputs;
+    if (this.state.output !== null) return Math.max(0, Math.min(K - 1, this.state.output));
+    if (this.config.task === "regression") return 0;
+    const { final } = this.pass;
+    const start = final.length > K ? this.at * K : 0;
+    const row = final.subarray(start, start + K);
+    return row.indexOf(row.reduce((a, b) => Math.max(a, b)));
+  }
+
+  get weightsKey() {
+    return `network ${this.runIndex} ${this.epoch} ${this.run.version ?? 0}`;
+  }
+
+  get exampleKey() {
+    return `${this.runIndex} ${this.exampleIndex} ${this.run.version ?? 0}`;
+  }
+
+  get key() {
+    const { edits, clamps, erased } = this.state;
+    return `${this.weightsKey} ${this.exampleIndex} ${JSON.stringify([edits, clamps, erased])}`;
+  }
+
+  /** Return what was computed for a key before, or compute it; the oldest are forgotten. */
+  keep(key, compute) {
+    if (!this.kept.has(key)) {
+      this.kept.set(key, compute());
+      if (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
+    }
+    return this.kept.get(key);
+  }
+}
+
+/** A copy of a sequence with values, tokens and static features replaced. */
+export function edited(sequence, edits) {
+  const width = sequence.x.length / sequence.steps;
+  const copy = { ...sequence, x: sequence.x.slice(), static: sequence.static?.slice() ?? null };
+  for (const [place, value] of Object.entries(edits)) {
+    const [step, column] = place.split(",");
+    if (step === "s") copy.static[Number(column)] = value;
+    else copy.x[Number(step) * width + Number(column ?? 0)] = value;
+  }
+  return copy;
+}

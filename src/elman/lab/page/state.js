@@ -1,0 +1,69 @@
+// The state of the page: small JSON values by name, all of them in the address.
+
+const DEFAULTS = {
+  run: 0, // index of the run
+  example: 0, // index of the sequence
+  epoch: null, // epoch whose weights are shown; null for the final weights
+  step: 0, // the cursor
+  layer: null, // null for the top layer
+  direction: 0, // 1 for backward
+  unit: 0, // of the layer and direction
+  output: null, // index of the output; null for the predicted one
+  edits: {}, // values of the input by "step,column", token ids by "step", static by "s,index"
+  clamps: [], // {layer, direction, name, unit, value, from, to}
+  erased: [], // steps
+  span: null, // [from, to], marked steps
+  sort: "peak", // order of the units
+  search: "", // of the units
+  mark: null, // a term of the equation that is marked in the panels: name of a gate or state
+  compare: null, // {run, epoch} beside the other
+  task: null, // name of the task that is trained in the page
+  train: {}, // its settings
+};
+
+let current = readAddress();
+const listeners = [];
+
+/** The state; do not change it, call setState. */
+export function getState() {
+  return current;
+}
+
+/** Change some values; the address and all who listen follow. */
+export function setState(changes) {
+  current = { ...current, ...changes };
+  history.replaceState(null, "", addressOf(current));
+  for (const listener of listeners) listener(current);
+}
+
+/** Call a function with the state after each change. */
+export function onState(listener) {
+  listeners.push(listener);
+}
+
+/** The part of the address that holds a state: what differs from the defaults. */
+export function addressOf(state) {
+  const parts = Object.keys(DEFAULTS)
+    .filter((name) => JSON.stringify(state[name]) !== JSON.stringify(DEFAULTS[name]))
+    .map((name) => `${name}=${encodeURIComponent(JSON.stringify(state[name]))}`);
+  return `${location.pathname}${location.search}#${parts.join("&")}`;
+}
+
+function readAddress() {
+  const state = { ...DEFAULTS };
+  for (const part of location.hash.slice(1).split("&")) {
+    const [name, value] = part.split("=");
+    if (!(name in DEFAULTS) || value === undefined) continue;
+    try {
+      state[name] = JSON.parse(decodeURIComponent(value));
+    } catch {
+      // An address that was cut or typed wrongly: the default stays.
+    }
+  }
+  return state;
+}
+
+addEventListener("hashchange", () => {
+  current = readAddress();
+  for (const listener of listeners) listener(current);
+});
