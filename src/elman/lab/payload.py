@@ -58,13 +58,14 @@ class TrainedEstimator(FittedEstimator, Protocol):
 
 
 def encode_array(values: Any, precision: Precision = "float32") -> dict[str, Any]:
-    """Return an array or tensor as the page reads it: integers as int32, other numbers rounded.
+    """Return an array or tensor as the page reads it: uint8 as it is, other integers as int32.
 
     Args:
-        precision: dtype of numbers that are no integers.
+        precision: dtype of numbers that are no integers, which are rounded to it.
     """
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    dtype = np.dtype("int32" if array.dtype.kind in "iub" else precision)
+    whole = "uint8" if array.dtype == np.uint8 else "int32"
+    dtype = np.dtype(whole if array.dtype.kind in "iub" else precision)
     data = np.ascontiguousarray(array).astype(dtype.newbyteorder("<")).tobytes()
     return {
         "dtype": dtype.name,
@@ -112,11 +113,10 @@ def describe_run(
         history = model.history_ if history is None else history
         settings = model.get_params() if settings is None else settings
     examples = _describe_examples(network, X, y, sequence_names, splits, most_steps)
-    config = {key: getattr(network.model.config, key) for key in _CONFIG}
     return {
         "name": name,
         "settings": _plain(settings or {}),
-        "config": to_json(config | {k: list(v) for k, v in config.items() if type(v) is tuple}),
+        "config": describe_config(network.model.config),
         "channels": _describe_channels(network),
         "vocabulary": _vocabulary(network),
         "static": _describe_static(network),
@@ -127,6 +127,11 @@ def describe_run(
         "history": describe_history(history),
         "examples": examples,
     }
+
+
+def describe_config(config: ModelConfig) -> dict[str, Any]:
+    """Return what the page must know of a network to compute it."""
+    return {key: to_json(getattr(config, key)) for key in _CONFIG}
 
 
 def describe_weights(weights: Weights, precision: Precision = "float32") -> dict[str, Any]:
