@@ -3,13 +3,14 @@
 import { onScheme } from "./colours.js";
 import { readPayload } from "./data.js";
 import { element, fill } from "./dom.js";
+import { equationPanel } from "./equationPanel.js";
 import { Scene } from "./scene.js";
 import { getState, onState, setState } from "./state.js";
 import { statesPanel } from "./statesPanel.js";
 import { makeToolbar } from "./toolbar.js";
 
 // In the order in which they stand on the page.
-const panels = [statesPanel];
+const panels = [statesPanel, equationPanel];
 
 const payload = readPayload();
 
