@@ -28,6 +28,7 @@ GOOD = [
     (TrainingSettings, "weight_decay", [None, 0, 0.0, 0.3]),
     (TrainingSettings, "patience", [None, 0, 15]),
     (TrainingSettings, "keep", [None, "best", "last"]),
+    (TrainingSettings, "keep_epochs", [None, 0, 1, 20]),
     (TrainingSettings, "warmup", [0, 0.99]),
     (TrainingSettings, "seed", [0, 2**32 - 1]),
 ]
@@ -65,6 +66,7 @@ BAD = [
     (TrainingSettings, "label_smoothing", [1.0, -0.1]),
     (TrainingSettings, "patience", [-1, 1.5]),
     (TrainingSettings, "keep", ["first", True]),
+    (TrainingSettings, "keep_epochs", [-1, 2.5, True, "all"]),
     (TrainingSettings, "precision", ["float16", 32, None]),
     (TrainingSettings, "seed", [-1, 2**32, 0.5, True]),
 ]

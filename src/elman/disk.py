@@ -97,7 +97,7 @@ def _existing(path: str | Path) -> Path:
     return next(folder for folder in (full, *full.parents) if folder.is_dir())
 
 
-def write_file(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
+def write_file(path: str | Path, data: bytes | str | Iterable[bytes], sync: bool = True) -> None:
     """Write a file so that it is complete under its name or, if that fails, as it was before.
 
     The data are written to a temporary file beside it and synced, which is then renamed. A link is
@@ -106,10 +106,11 @@ def write_file(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
     Args:
         path: a file in an existing folder.
         data: its content, text in UTF-8; or pieces of it, of which one at a time is in memory.
+        sync: False saves the milliseconds of a sync; a power failure may then leave an empty file.
     Raises: WriteError; and what making the pieces raises.
     """
-    whole = data.encode() if isinstance(data, str) else data
-    content = [whole] if isinstance(whole, bytes) else whole
+    data = data.encode() if isinstance(data, str) else data
+    content = [data] if isinstance(data, bytes) else data
     with writing(path):
         try:
             mode = os.stat(path).st_mode
@@ -132,8 +133,8 @@ def write_file(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
                 _write(descriptor, content)
                 if mode is not None:
                     os.fchmod(descriptor, stat.S_IMODE(mode))
-                # Without it, a power failure may leave an empty file under the new name.
-                os.fsync(descriptor)
+                if sync:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             os.replace(temporary, target)
@@ -142,7 +143,8 @@ def write_file(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
             raise
         finally:
             own.discard(temporary)
-        sync_names(os.path.dirname(target))
+        if sync:
+            sync_names(os.path.dirname(target))
 
 
 def _write(descriptor: int, content: Iterable[bytes]) -> None:
@@ -202,8 +204,7 @@ def append_bytes(path: str | Path, data: bytes) -> int:
 
 def _end_of_last_line(descriptor: int, size: int) -> int:
     """Return the position behind the last newline of a file of `size` bytes."""
-    block = 1 << 16
-    end = size
+    block, end = 1 << 16, size
     while end:
         start = max(0, end - block)
         os.lseek(descriptor, start, os.SEEK_SET)
@@ -361,11 +362,10 @@ def remove_empty(folders: list[str]) -> None:
 def is_alive(process: int) -> bool:
     """Whether a process of this machine is running."""
     try:
-        os.kill(process, 0)
+        with suppress(PermissionError):  # it belongs to another user
+            os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
-        return True  # it belongs to another user
     return True
 
 

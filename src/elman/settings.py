@@ -26,6 +26,7 @@ CellName = Annotated[
 ]
 
 CHOSEN = "chosen from the data"
+_Count = Annotated[int, Ge(1)]
 Precision = Literal["float32", "tf32", "bfloat16"]
 MAX_SEQUENCES = 1000  # that grow step by step at the same time, unless the user says otherwise
 
@@ -64,15 +65,14 @@ class DataSettings:
         ),
     ] = None
     window: Annotated[
-        Annotated[int, Ge(1)] | None,
-        Help("Cut sequences into windows of this many steps.", "whole sequences"),
+        _Count | None, Help("Cut sequences into windows of this many steps.", "whole sequences")
     ] = None
     stride: Annotated[
-        Annotated[int, Ge(1)] | None,
+        _Count | None,
         Help("Steps from the start of one window to the start of the next.", "as --window"),
     ] = None
     ahead: Annotated[
-        Annotated[int, Ge(1)] | None,
+        _Count | None,
         Help(
             "Predict the sequence itself this many steps ahead, at every step: the channels of "
             "numbers, those of --target, or the tokens. The network reads in one direction.",
@@ -103,7 +103,7 @@ class DataSettings:
     id: Annotated[str | None, Help("Column that names the sequence of each time step.")] = None
     time: Annotated[str | None, Help("Column that orders the time steps of a sequence.")] = None
     channels: Annotated[
-        Annotated[int, Ge(1)] | None,
+        _Count | None,
         Help("Channels into which the values of a row are divided.", "by the column names"),
     ] = None
     decimal: Annotated[
@@ -158,12 +158,8 @@ class NetworkSettings:
 
     cell: Annotated[CellName | None, Help("Recurrent cell.", CHOSEN)] = None
     nonlinearity: Annotated[Literal["tanh", "relu"], Help("Activation of cell rnn.")] = "tanh"
-    hidden_size: Annotated[
-        Annotated[int, Ge(1)] | None, Help("Units of each layer and direction.", CHOSEN)
-    ] = None
-    num_layers: Annotated[
-        Annotated[int, Ge(1)] | None, Help("Number of stacked recurrent layers.", CHOSEN)
-    ] = None
+    hidden_size: Annotated[_Count | None, Help("Units of each layer and direction.", CHOSEN)] = None
+    num_layers: Annotated[_Count | None, Help("Number of stacked recurrent layers.", CHOSEN)] = None
     bidirectional: Annotated[bool | None, Help("Read the sequence both ways.", CHOSEN)] = None
     dropout: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None,
@@ -176,9 +172,9 @@ class NetworkSettings:
             "every state. auto is every for a target at every step, else chosen from the data."
         ),
     ] = "auto"
-    embedding_size: Annotated[
-        Annotated[int, Ge(1)] | None, Help("Size of the embedding of a token.", CHOSEN)
-    ] = None
+    embedding_size: Annotated[_Count | None, Help("Size of the embedding of a token.", CHOSEN)] = (
+        None
+    )
     static_to: Annotated[
         Literal["readout", "state", "both"] | None,
         Help("What static features are joined to: the readout, the first state, or both.", CHOSEN),
@@ -225,9 +221,7 @@ class TrainingSettings:
             "a minute, one minute, or several minutes."
         ),
     ] = "normal"
-    epochs: Annotated[
-        Annotated[int, Ge(1)] | None, Help("Passes over the training split.", CHOSEN)
-    ] = None
+    epochs: Annotated[_Count | None, Help("Passes over the training split.", CHOSEN)] = None
     batch_size: Annotated[
         Annotated[int, Ge(1)] | Literal["full"] | None,
         Help("Sequences of one training step, or 'full' for all of them.", CHOSEN),
@@ -236,7 +230,7 @@ class TrainingSettings:
         Annotated[float, Gt(0)] | None, Help("Highest learning rate, after the warm-up.", CHOSEN)
     ] = None
     tbptt: Annotated[
-        Annotated[int, Ge(1)] | None,
+        _Count | None,
         Help(
             "Truncated backpropagation through time: take this many steps of every sequence in a "
             "training step and carry the states on. Only with an output at every step, and in one "
@@ -308,6 +302,14 @@ class TrainingSettings:
             "best with a validation split, else last",
         ),
     ] = None
+    keep_epochs: Annotated[
+        Annotated[int, Ge(0)] | None,
+        Help(
+            "Keep the weights of so many epochs, evenly spaced, for the lab; also those before the "
+            "training, of the last epoch and of the one that is used. 0 keeps none.",
+            "20 in a run with at most 64 units, else 0",
+        ),
+    ] = None
     device: Annotated[Literal["cpu", "cuda"], Help("Device that trains the network.")] = "cpu"
     precision: Annotated[
         Precision,
@@ -371,6 +373,7 @@ class TrainingPlan(TrainingSettings):
     noise: float = 0.0
     patience: int = 15
     keep: Literal["best", "last"] = "best"
+    keep_epochs: int = 0
 
 
 @dataclass(frozen=True)

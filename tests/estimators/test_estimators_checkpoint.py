@@ -95,6 +95,7 @@ def case(number):
         "threads": pick(rng, 1, 2),
         "learning_rate": 0.02,
         "random_state": number,
+        "keep_epochs": number % 3,
     }
     if held_out:
         options["keep"] = pick(rng, "best", "last")

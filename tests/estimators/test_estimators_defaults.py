@@ -27,7 +27,8 @@ OPEN_TRAINING = [
     f.name
     for f in dataclasses.fields(TrainingSettings)
     if f.default is None
-    and f.name not in ("patience", "keep", "class_weight", "tbptt")  # None means something
+    # of which None means something
+    and f.name not in ("patience", "keep", "keep_epochs", "class_weight", "tbptt")
 ]
 ONLY_TOKENS = {"embedding_size", "token_dropout"}
 ONLY_NUMBERS = {"noise"}

@@ -19,6 +19,7 @@ from elman.setting_list import list_settings
 
 EVERYTHING = {
     "config.toml",
+    "epochs",
     "metrics.json",
     "metrics.jsonl",
     "model",
@@ -242,6 +243,7 @@ def test_every_setting_reaches_the_estimator():
             "noise": 0.75,
             "patience": 4,
             "keep": "last",
+            "keep_epochs": 6,
             "device": "cpu",
             "precision": "float32",
             "threads": 3,

@@ -23,7 +23,10 @@ from elman.train.distributed import current
 
 # 23 sequences in batches of 7: three ranks have shares of different sizes, and in the last batch,
 # of two, one of them has none.
-N, PLAN = 23, TrainingSettings(epochs=3, batch_size=7, learning_rate=0.02, clip_norm=0.5)
+N, PLAN = (
+    23,
+    TrainingSettings(epochs=3, batch_size=7, learning_rate=0.02, clip_norm=0.5, keep_epochs=1),
+)
 AUGMENTED = {"noise": 0.1, "token_dropout": 1.0, "label_smoothing": 0.1}
 
 CASES = {
@@ -106,6 +109,8 @@ def run(name, folder=None, **more):
     for record in history.epochs:
         for key, value in record.to_dict().items():
             found[f"{key} {record.epoch}"] = torch.tensor(float("nan" if value is None else value))
+    for epoch, weights in history.kept_epochs.items():
+        found |= {f"epoch {epoch} {key}": value for key, value in weights.items()}
     found["kept"] = torch.tensor(history.kept_epoch)
     found["generator"] = generator.get_state()
     return found

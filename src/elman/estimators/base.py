@@ -184,9 +184,7 @@ class SequenceEstimator(StreamingEstimator):
         memory = dict(self._memory) if continues else {}
         model, history = self._train(prepared, memory, on_epoch, checkpoints)
         if continues:
-            before = self.history_.epochs
-            last = dataclasses.replace(history.epochs[0], epoch=len(before) + 1)
-            history = dataclasses.replace(history, epochs=[*before, last], kept_epoch=last.epoch)
+            history = self.history_.with_pass(history, prepared.plan.keep_epochs)
         # Keep the baselines of the first pass: a later pass may see only a small part of the data.
         if continues:
             baselines = self.baselines_

@@ -159,17 +159,26 @@ class SavedEstimator(SequenceReader):
         self._check_fitted()
         return describe_model(self.model_, self.encoder_)
 
-    def save(self, folder: str | Path, *, data: str = "", report: Report | None = None) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        data: str = "",
+        report: Report | None = None,
+        kept_epochs: bool = True,
+    ) -> None:
         """Write model.safetensors, config.json and README.md into `folder`; `elman.load` reads it.
 
         Args:
             folder: created if missing; an existing model in it is replaced.
             data: description of the training data, for the model card.
             report: metrics for the model card.
+            kept_epochs: whether `kept_epochs_` are saved too, if there are any. They make the file
+                of weights larger, and no prediction needs them.
         Raises: ModelFileError if the folder contains anything other than a model.
         """
         self._check_fitted()
-        write_folder(Path(folder), self, make_card(self, data, report))
+        write_folder(Path(folder), self, make_card(self, data, report), kept_epochs)
 
     def save_card(
         self, folder: str | Path, *, data: str = "", report: Report | None = None

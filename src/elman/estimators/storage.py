@@ -31,13 +31,14 @@ from elman.files import MANIFEST, is_internal
 from elman.models import ModelConfig, SequenceModel, save_folder
 from elman.models.storage import CARD, CONFIG, WEIGHTS, from_files, restore, strip, to_files
 from elman.train import EpochRecord, History
+from elman.train.kept import stack_epochs, unstack_epochs
 from elman.untrusted import read_as, refuse, show
 from elman.validation import validate_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MODEL, _BASELINE, _OPTIMIZER = "model.", "baseline.", "optimizer."
+_MODEL, _BASELINE, _OPTIMIZER, _EPOCHS = "model.", "baseline.", "optimizer.", "epochs."
 # Attributes set by training, which `to_tensors` and `to_config` store.
 _LEARNT = {"encoder_", "target_", "columns_", "layout_", "model_", "history_", "chosen_"}
 _LEARNT |= {"baselines_", "_memory"}
@@ -159,9 +160,18 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
     def _columns(self) -> Columns:
         return self.columns_ if "columns_" in self.__dict__ else Columns()
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name: the weights, and the parameters of the baselines."""
+    @property
+    def kept_epochs_(self) -> dict[int, dict[str, Tensor]]:
+        """Weights by name of the epochs that `keep_epochs` keeps; epoch 0 is before training."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError("kept_epochs_: this estimator is not fitted yet: call fit first")
+        return self.history_.kept_epochs
+
+    def to_tensors(self, kept_epochs: bool = True) -> dict[str, Tensor]:
+        """Return all tensors by name: weights, also of kept epochs, and those of baselines."""
         tensors = {_MODEL + k: v for k, v in self.model_.state_dict().items()}
+        if kept_epochs:
+            tensors |= {_EPOCHS + k: v for k, v in stack_epochs(self.kept_epochs_).items()}
         for name, array in self.baselines_.to_arrays().items():
             tensors[_BASELINE + name] = torch.from_numpy(np.ascontiguousarray(array))
         return tensors
@@ -232,7 +242,7 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
                     f"{size!r:.60}"
                 )
         history = _read_history(saved.history)
-        parts = {part: strip(tensors, part) for part in (_MODEL, _BASELINE, _OPTIMIZER)}
+        parts = {part: strip(tensors, part) for part in (_MODEL, _BASELINE, _OPTIMIZER, _EPOCHS)}
         if strange := [name for name in tensors if not name.startswith(tuple(parts))]:
             raise ModelFileError(f"{WEIGHTS}: {show(strange[0])}: no such tensor")
         self.model_ = _restore_network(network, parts[_MODEL])
@@ -243,6 +253,9 @@ class FittedState(Parameters, BaseEstimator):  # type: ignore[misc]
             per_step=int(network.per_step),
             static=network.static_size,
         )
+        history.kept_epochs = unstack_epochs(parts[_EPOCHS], WEIGHTS, self.model_.state_dict())
+        if history.kept_epochs and max(history.kept_epochs) > len(history.epochs):
+            refuse(f"{WEIGHTS}: kept epochs", max(history.kept_epochs), "an epoch of the training")
         self.encoder_, self.target_ = encoder, target
         self.columns_, self.layout_ = saved.columns, saved.layout
         self.history_, self.chosen_ = history, saved.chosen
@@ -284,13 +297,14 @@ def evaluation_mode(model: SequenceModel) -> Iterator[None]:
             module.training = True
 
 
-def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
+def write_folder(folder: Path, estimator: FittedState, card: str, kept_epochs: bool) -> None:
     """Write a model folder.
 
     Args:
         folder: created if missing; an existing model in it is replaced.
         estimator: a fitted estimator.
         card: content of README.md.
+        kept_epochs: whether the weights of kept epochs are written too.
     Raises: ModelFileError if the folder contains anything other than a model.
     """
     if folder.exists() and not folder.is_dir():
@@ -302,7 +316,7 @@ def write_folder(folder: Path, estimator: FittedState, card: str) -> None:
         raise ModelFileError(
             f"{folder}: holds {', '.join(sorted(strange)[:3])}, expected an empty folder or a model"
         )
-    save_folder(folder, estimator.to_tensors(), estimator.to_config(), card)
+    save_folder(folder, estimator.to_tensors(kept_epochs), estimator.to_config(), card)
 
 
 def read_network(values: Mapping[str, Any]) -> ModelConfig:

@@ -28,6 +28,7 @@ from elman.runs.data_splits import DataSplits
 from elman.runs.diagnostics import Diagnostics, run_diagnostics
 from elman.runs.folder import (
     CHECKPOINTS,
+    KEPT_EPOCHS,
     TIMES,
     complete,
     default_run,
@@ -220,7 +221,8 @@ def _complete(
     estimator, prepared, splits = work.estimator, work.prepared, work.splits
     settings = work.settings
     every = record.checkpoint_every
-    checkpoints = Checkpoints(folder / CHECKPOINTS, every, finish=finish, say=echo)
+    epochs = folder / KEPT_EPOCHS
+    checkpoints = Checkpoints(folder / CHECKPOINTS, every, finish=finish, say=echo, epochs=epochs)
     earlier = _train(estimator, prepared, folder, checkpoints)
     files.sync_folder(folder)  # the lines of the epochs are not synced one by one
     # The model folder holds the parameters; how a run is shown when it is resumed changes no file.
@@ -231,7 +233,7 @@ def _complete(
     card = f"```\n{work.summary}\n```\n\n" + "\n".join(f"- {note}" for note in splits.notes)
     # Saved before the evaluation, which may take long and needs nothing else; afterwards only the
     # card is rewritten, to include the metrics.
-    estimator.save(folder / "model", data=card)
+    estimator.save(folder / "model", data=card, kept_epochs=False)  # which are in epochs/
     found = _evaluate(work, folder)
     reports, notes = found.reports, found.notes
     estimator.save_card(folder / "model", data=card, report=reports["test"])

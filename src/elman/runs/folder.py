@@ -28,8 +28,10 @@ from elman.runs.unfinished import (
     describe_divergence,
     is_unfinished,
 )
+from elman.train import kept
 
 CHECKPOINTS, TIMES, EXPORTS = "checkpoints", "times.jsonl", "exports"
+KEPT_EPOCHS = kept.FOLDER
 # Where data are that do not fit into memory, until the run is complete.
 STORED, DATA, ENCODED = "stored-data", "data", "encoded"
 # What `elman.files` leaves in a folder if the process is killed; the next one removes it.
@@ -52,7 +54,7 @@ RUN = FolderKind(
     "elman run",
     frozenset({CONFIG, EPOCHS}),
     frozenset({METRICS, TIMES, "predictions.csv", "report.html", "plots", "model"})
-    | {"evaluations", "explanations", EXPORTS, UNFINISHED, CHECKPOINTS, STORED},
+    | {"evaluations", "explanations", EXPORTS, KEPT_EPOCHS, UNFINISHED, CHECKPOINTS, STORED},
 )
 EVALUATION = FolderKind(
     "evaluation",

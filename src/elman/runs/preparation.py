@@ -26,6 +26,7 @@ from elman.runs.held_out import AnyDataset, D
 from elman.runs.streamed import MemoryPlan, StoredSplits, describe_stored, read_stored_splits
 from elman.settings import ModelSettings
 from elman.tasks import TASKS, TaskName
+from elman.train import kept
 
 # Task if the settings name none, by whether there is a target at every step.
 _DEFAULT_TASKS: dict[bool, TaskName] = {False: "classification", True: "tagging"}
@@ -78,6 +79,7 @@ class Work:
         """Read and split the data, and prepare the training."""
         splits = read_splits(settings.data, settings.training.seed, settings.training)
         estimator, prepared, settings = prepare(settings, splits, verbose)
+        prepared, settings = _keep_epochs(estimator, prepared, settings)
         summary = describe(splits.whole, prepared.encoder.unit)
         return cls(_note(splits, prepared, settings), estimator, prepared, settings, summary)
 
@@ -90,6 +92,7 @@ class Work:
         splits = read_stored_splits(settings.data, training.seed, training, folder / STORED, plan)
         place, buffer = folder / STORED / ENCODED, buffer_of(plan.limit)
         estimator, prepared, settings = prepare_from_disk(settings, splits, verbose, place, buffer)
+        prepared, settings = _keep_epochs(estimator, prepared, settings)
         summary = describe_stored(splits.whole, prepared.encoder.unit)
         baselines = (
             f"baselines: fitted on {len(prepared.labelled):,} of {len(splits.training):,} training "
@@ -97,6 +100,21 @@ class Work:
         )
         splits = dataclasses.replace(splits, notes=(*splits.notes, baselines))
         return cls(_note(splits, prepared, settings), estimator, prepared, settings, summary)
+
+
+def _keep_epochs(
+    estimator: Estimator, prepared: Prepared, settings: RunSettings
+) -> tuple[Prepared, RunSettings]:
+    """Settle how many epochs a run keeps, which depends on the size of its network."""
+    if settings.training.keep_epochs is not None:
+        return prepared, settings
+    units = prepared.config.hidden_size
+    epochs = kept.DEFAULT if units <= kept.MOST_UNITS else 0
+    estimator.set_params(keep_epochs=epochs)
+    training = dataclasses.replace(settings.training, keep_epochs=epochs)
+    plan = dataclasses.replace(prepared.plan, keep_epochs=epochs)
+    prepared = dataclasses.replace(prepared, training=training, plan=plan)
+    return prepared, dataclasses.replace(settings, training=training)
 
 
 def _note(splits: S, prepared: Prepared, settings: RunSettings) -> S:

@@ -3,6 +3,7 @@
 from elman.train.checkpoint import Checkpoints
 from elman.train.distributed import from_env
 from elman.train.gradients import TorchThreads
+from elman.train.kept import read_kept_epochs
 from elman.train.loop import train
 from elman.train.metrics import EpochCallback, EpochRecord, History, Observer
 
@@ -14,5 +15,6 @@ __all__ = [
     "Observer",
     "TorchThreads",
     "from_env",
+    "read_kept_epochs",
     "train",
 ]

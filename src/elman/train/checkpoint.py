@@ -30,6 +30,8 @@ from elman.errors import (
 from elman.models import SequenceModel
 from elman.models.storage import strip
 from elman.settings import TrainingPlan
+from elman.train.identity import describe_changes, fingerprint
+from elman.train.kept import EpochFiles
 from elman.train.optimizer import restore_state, save_state
 from elman.train.state import (
     FORMAT,
@@ -38,8 +40,6 @@ from elman.train.state import (
     Content,
     TrainingState,
     check_generator,
-    describe_changes,
-    fingerprint,
     has_shapes,
     read_checkpoint,
 )
@@ -69,6 +69,8 @@ class Checkpoints:
             or ends the training like early stopping as it does without checkpoints.
         finish: train no further; use the weights that were kept up to the checkpoint.
         say: called with each message; None for a warning.
+        epochs: the folder for the weights that `keep_epochs` keeps, which are written while the
+            training goes on; None keeps them in memory only.
     """
 
     folder: Path
@@ -77,6 +79,7 @@ class Checkpoints:
     on_interrupt: str = "raise"
     finish: bool = False
     say: Callable[[str], None] | None = None
+    epochs: Path | None = None
 
 
 def make_checkpoints(folder: str | Path | None, every: float) -> Checkpoints | None:
@@ -139,6 +142,7 @@ class Saver:
         self._initial = {} if checkpoints is None else {"the initial weights": _weights_of(model)}
         self._begun = self._next = time.monotonic()
         self._kept: list[Path] = []
+        self._epoch_files: EpochFiles | None = None
         self._saved = 0, 1  # step and epoch of the newest checkpoint; a beginning needs none
         self._stack = ExitStack()
 
@@ -211,11 +215,11 @@ class Saver:
     ) -> TrainingState:
         """Check all of a checkpoint, then set weights, optimizer and random generators."""
         own = self.model.state_dict()
-        outputs, epochs = self.model.config.num_outputs, self.plan.epochs
+        outputs = self.model.config.num_outputs
         weights, random = strip(tensors, _WEIGHTS), strip(tensors, _RANDOM)
         memory = strip(tensors, _OPTIMIZER)
         try:
-            expected = (self.unit, own, outputs, epochs, batches, self.streams)
+            expected = (self.unit, own, outputs, self.plan, batches, self.streams)
             state = TrainingState.restore(tensors, content.state, place, *expected)
             # The optimizer takes no step for a batch of chunks without a label.
             trained = bool(state.records or state.metrics.weight)
@@ -261,6 +265,17 @@ class Saver:
             return
         if not self.uninterrupted.inside:
             self._try_to_save(state)
+
+    def write_epochs(self, state: TrainingState, *, last: bool = False) -> None:
+        """Write the kept epochs into their folder, if it is time; at the `last` call in any case.
+
+        Raises: WriteError.
+        """
+        if self.checkpoints is None or self.checkpoints.epochs is None or not self.plan.keep_epochs:
+            return
+        if self._epoch_files is None:
+            self._epoch_files = EpochFiles(self.checkpoints.epochs)
+        self._epoch_files.write(state.kept_epochs, last=last)
 
     def _try_to_save(self, state: TrainingState) -> None:
         """Write a checkpoint; if that fails, say so and go on: the disk may have space later.

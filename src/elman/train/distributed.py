@@ -30,8 +30,9 @@ from torch import Tensor
 
 from elman.errors import RanksError
 from elman.train.checkpoint import Saver
+from elman.train.identity import fingerprint
 from elman.train.metrics import RunningMetrics
-from elman.train.state import TrainingState, fingerprint
+from elman.train.state import TrainingState
 
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _LONGEST = datetime.timedelta(minutes=30)  # that one rank waits for another

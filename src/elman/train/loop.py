@@ -25,6 +25,8 @@ from elman.train.checkpoint import Checkpoints, Saver
 from elman.train.distributed import Ranks, current
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
+from elman.train.identity import identify
+from elman.train.kept import keep_epoch
 from elman.train.losses import Loss
 from elman.train.metrics import (
     EpochCallback,
@@ -40,7 +42,7 @@ from elman.train.optimizer import learning_rate, make_optimizer, restore_state, 
 from elman.train.precision import matrix_precision
 from elman.train.progress import Progress
 from elman.train.shares import RankGradients, RankSource
-from elman.train.state import Order, TrainingState, identify
+from elman.train.state import Order, TrainingState
 from elman.train.streams import Streams, StreamStates, refuse_truncation
 
 
@@ -164,7 +166,7 @@ def train(
         optimizer_state |= save_state(optimizer, plan.optimizer)
     model.load_state_dict((state := run.state).kept_weights)
     model.eval()
-    return History(state.records, state.kept_epoch, state.stopped, *said)
+    return History(state.records, state.kept_epoch, state.stopped, *said, state.kept_epochs)
 
 
 def _choose_gradients(
@@ -245,6 +247,8 @@ class _Run:
         self.continued = f"continued in epoch {restored.epoch}" if restored else ""
         beginning = Order.of(np.random.default_rng(plan.seed))
         self.state = restored or TrainingState(RunningMetrics(unit=saver.unit), beginning)
+        if restored is None:
+            keep_epoch(self.state.kept_epochs, 0, self.model.state_dict(), 0, plan.keep_epochs)
         self.state.streams = saver.streams
         self.order = self.state.order.make_generator()
 
@@ -256,6 +260,7 @@ class _Run:
         """
         checkpoints, state = self.saver.checkpoints, self.state
         try:
+            self.saver.write_epochs(state)
             for record in state.records:
                 self.progress.skip(record)
                 if on_epoch is not None and repeat:
@@ -270,6 +275,7 @@ class _Run:
             if not (isinstance(error, KeyboardInterrupt) and ends and state.records):
                 raise
             state.stopped = state.stopped or f"interrupted after epoch {len(state.records)}"
+        self.saver.write_epochs(state, last=True)
 
     def train_epochs(self, on_epoch: Callable[[EpochRecord], None] | None) -> None:
         """Train until the epochs or the patience run out."""
@@ -299,6 +305,7 @@ class _Run:
             with self.saver.uninterrupted:
                 state.end_epoch(record, self.model.state_dict(), self.plan)
                 state.order = Order.of(self.order)
+            self.saver.write_epochs(state)
             self.progress.epoch(record)
             if on_epoch is not None:
                 on_epoch(record)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from elman.data.batches import Examples
 from elman.errors import ModelFileError
 from elman.models import SequenceModel
+from elman.train.kept import Weights, keep_epoch
 from elman.train.losses import Loss
 
 _PENDING = 2**14  # output values collected before they are counted at once
@@ -243,6 +244,7 @@ class History:
         determinism: whether the training gives the same bits again, in words.
         labelled: how many steps are not labelled, in words; empty if all are.
         monitored: which sequences of the test split were evaluated and when, in words.
+        kept_epochs: weights of the epochs that `keep_epochs` keeps, by name, by epoch.
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
@@ -252,6 +254,22 @@ class History:
     determinism: str = ""
     labelled: str = ""
     monitored: str = ""
+    kept_epochs: dict[int, Weights] = field(default_factory=dict, repr=False, compare=False)
+
+    def with_pass(self, last: History, keep_epochs: int) -> History:
+        """Return this history with one more pass of `partial_fit`.
+
+        Args:
+            last: the history of the pass, which has one epoch.
+            keep_epochs: number of epochs in between whose weights are kept; 0 for none.
+        """
+        record = replace(last.epochs[0], epoch=len(self.epochs) + 1)
+        kept: dict[int, Weights] = {}
+        if keep_epochs:
+            kept |= self.kept_epochs or {len(self.epochs): last.kept_epochs[0]}
+            keep_epoch(kept, record.epoch, last.kept_epochs[1], record.epoch, keep_epochs)
+        epochs = [*self.epochs, record]
+        return replace(last, epochs=epochs, kept_epoch=record.epoch, kept_epochs=kept)
 
     @property
     def held_out(self) -> Literal["validation", "test"] | None:

@@ -1,10 +1,9 @@
-"""What a checkpoint holds: where a training is between two batches, and which training it is."""
+"""What a checkpoint holds: where a training is between two batches."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import math
 import re
 import struct
@@ -19,23 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.encoded import Split, StoredExamples
-from elman.data.ragged import Ragged
 from elman.errors import ModelFileError
-from elman.models import SequenceModel
 from elman.models.storage import read_sealed, strip
 from elman.settings import TrainingPlan
+from elman.train.kept import Weights, choose_epochs, keep_epoch, stack_epochs, unstack_epochs
 from elman.train.metrics import EpochRecord, RunningMetrics
-from elman.train.monitor import Monitor
 from elman.train.streams import StreamStates
 from elman.untrusted import read_as
 
 FORMAT = 1
 STATE, TENSORS = "state.json", "state.safetensors"
 _MERSENNE = 5056  # bytes of the state of torch's generator on the CPU
-_DIGITS = 64  # of a SHA-256
 ALL_DONE = "all epochs done"
 _KEPT, _METRICS, _NORMS, _STREAMS = "kept.", "metrics.", "norms", "streams."
+_EPOCHS = "epochs."
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,7 @@ class TrainingState:
         records: the epochs that are done.
         best_loss, best_epoch: the lowest validation loss and its epoch.
         kept_epoch, kept_weights: the epoch that `keep` names so far, and its weights.
+        kept_epochs: the weights by epoch that `keep_epochs` asks for.
         stopped: why the training ended; empty while it goes on.
         streams: the states of the streams; None if the batches are whole sequences.
     """
@@ -120,6 +117,7 @@ class TrainingState:
     best_epoch: int = 0
     kept_epoch: int = 0
     kept_weights: dict[str, Tensor] = field(default_factory=dict)
+    kept_epochs: dict[int, Weights] = field(default_factory=dict)
     stopped: str = ""
     streams: StreamStates | None = None
 
@@ -153,6 +151,7 @@ class TrainingState:
             # Copied for the last too: Ctrl-C may interrupt the next epoch halfway.
             self.kept_weights = copy.deepcopy(dict(weights))
             self.kept_epoch = record.epoch
+        keep_epoch(self.kept_epochs, record.epoch, weights, self.kept_epoch, plan.keep_epochs)
         self.metrics = RunningMetrics(unit=self.metrics.unit)
         self.epoch, self.batch, self.norms, self.seconds = record.epoch + 1, 0, [], 0.0
         if plan.patience and record.epoch - self.best_epoch >= plan.patience:
@@ -164,6 +163,7 @@ class TrainingState:
         """Return the tensors by name; `to_dict` returns the rest."""
         tensors = {_KEPT + name: tensor for name, tensor in self.kept_weights.items()}
         tensors |= {_METRICS + name: t for name, t in self.metrics.to_tensors().items()}
+        tensors |= {_EPOCHS + name: t for name, t in stack_epochs(self.kept_epochs).items()}
         if self.streams is not None:
             tensors |= {_STREAMS + name: t for name, t in self.streams.to_tensors().items()}
         tensors[_NORMS] = torch.tensor(self.norms, dtype=torch.float64)
@@ -194,7 +194,7 @@ class TrainingState:
         unit: NDArray[np.float64] | None,
         weights: Mapping[str, Tensor],
         outputs: int,
-        epochs: int,
+        plan: TrainingPlan,
         batches: int,
         streams: StreamStates | None,
     ) -> TrainingState:
@@ -204,7 +204,7 @@ class TrainingState:
             unit: unit of the metrics.
             weights: of the network.
             outputs: number of outputs of the network, K.
-            epochs, batches: of the training, and of each epoch.
+            plan: of the training; batches: of each epoch.
             streams: their states, which are set; None if there are none.
             place: the file, for messages.
         Raises: ModelFileError if the values do not go together.
@@ -216,7 +216,9 @@ class TrainingState:
             strip(tensors, _METRICS), values.metrics, unit, outputs, device
         )
         norms = tensors.get(_NORMS, torch.zeros(0))
-        done = len(values.records)
+        done, epochs = len(values.records), plan.epochs
+        kept_epochs = unstack_epochs(strip(tensors, _EPOCHS), place, weights)
+        chosen = choose_epochs(done, values.kept_epoch, plan.keep_epochs)
         facts = {
             "epochs": [record.epoch for record in values.records] == [*range(1, done + 1)],
             "epoch": values.epoch == done + 1 <= epochs + 1,
@@ -229,6 +231,7 @@ class TrainingState:
             and (values.batch < batches or min(metrics.weight, metrics.count) > 0),
             "kept epoch": min(1, done) <= values.kept_epoch <= done,
             "kept weights": has_shapes(kept, weights) if done else not kept,
+            "kept epochs": kept_epochs.keys() == chosen,
             "gradient norms": norms.shape == (values.batch,) and norms.is_floating_point(),
         }
         if wrong := [name for name, right in facts.items() if not right]:
@@ -248,6 +251,7 @@ class TrainingState:
             best_epoch=values.best_epoch,
             kept_epoch=values.kept_epoch,
             kept_weights={name: tensor.to(device) for name, tensor in kept.items()},
+            kept_epochs=kept_epochs,
             stopped=values.stopped,
             streams=streams,
         )
@@ -312,89 +316,3 @@ def has_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> b
     """Whether two sets of tensors have the same names, shapes and types."""
     one, other = ({k: (t.shape, t.dtype) for k, t in each.items()} for each in (found, expected))
     return one == other
-
-
-def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return in words what differs between two identities; empty if nothing does."""
-
-    def shown(text: str) -> str:  # what is in a file may be anything
-        return text if text.isprintable() and len(text) <= 100 else f"{text!a:.100}"
-
-    changes = []
-    for name in {**before, **now}:
-        old, new = before.get(name), now.get(name)
-        if old == new:
-            continue
-        if old is None or new is None:
-            change = f": none {'before' if old is None else 'now'}"
-        elif len(old) == len(new) == _DIGITS:  # of a fingerprint
-            change = " changed"
-        else:
-            change = f" was {shown(old)} and is {shown(new)}"
-        changes.append(shown(name) + change)
-    return "; ".join(changes[:20])
-
-
-def fingerprint(*arrays: Any) -> str:
-    """Return the SHA-256 of arrays, tensors and ragged arrays with their types and shapes."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        if isinstance(array, Tensor):
-            array = array.detach().cpu().numpy()
-        if isinstance(array, Ragged):
-            digest.update(fingerprint(array.values, array.offsets, array.static).encode())
-        elif array is None:
-            digest.update(b"none")
-        else:
-            array = np.ascontiguousarray(array)
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def identify(
-    training: Split,
-    validation: Split | None,
-    monitor: Monitor | None,
-    plan: TrainingPlan,
-    model: SequenceModel,
-    class_weight: NDArray[np.float64] | None,
-    *,
-    native: bool,
-) -> dict[str, str]:
-    """Return what makes a training this one and no other, in words by name.
-
-    Args:
-        native: whether the gradients are computed by native calls.
-    """
-    from elman import __version__
-
-    identity = {"elman": __version__, "torch": torch.__version__}
-    identity["gradients"] = "native" if native else "by autograd"
-    # The native calls give the same bits for any number of threads. The effort has chosen other
-    # settings, which are compared.
-    ignored = {"effort", "threads"} if native else {"effort"}
-    for name, value in (dataclasses.asdict(plan) | dataclasses.asdict(model.config)).items():
-        if name not in ignored:
-            identity[name] = str(value)
-    splits = {
-        "the training split": training,
-        "the validation split": validation,
-        "the test split": None if monitor is None else monitor.examples,
-    }
-    for name, split in splits.items():
-        if split is not None:
-            identity[name] = _fingerprint_of(split)
-    if isinstance(training, StoredExamples):
-        identity["shuffle buffer"] = f"{training.buffer:,} bytes"
-    if monitor is not None:
-        identity["epochs between evaluations of the test split"] = str(monitor.every)
-    if class_weight is not None:
-        identity["class weights"] = fingerprint(class_weight)
-    return identity
-
-
-def _fingerprint_of(split: Split) -> str:
-    if isinstance(split, StoredExamples):
-        return split.digest
-    return fingerprint(split.inputs, split.target, split.weight, split.unit)

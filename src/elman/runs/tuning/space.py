@@ -33,6 +33,7 @@ _FIXED = {
     **dict.fromkeys(("seed", "device", "threads"), "is the same for every trial"),
     **dict.fromkeys(("effort", "streaming"), "decides what else is chosen. Give it as a flag"),
     **dict.fromkeys(("keep", "patience"), "decides how a trial ends. Give it as a flag"),
+    "keep_epochs": "does not change the network. Give it to elman train",
     **dict.fromkeys(
         ("loss", "class_weight", "focal_gamma"),
         "changes the loss that trials are compared by. Search once with each value",
@@ -123,11 +124,12 @@ class Space:
             if self._applies(one.name, values):
                 values[one.name] = one.draw(trial)
         settings = self.settings(values)
-        if self.holds_out:
-            return settings
-        # The last training has nothing to choose an epoch by, so the trials do not choose either.
+        ends: dict[str, Any] = {"keep_epochs": 0}  # nobody sees the weights of a trial
+        if not self.holds_out:
+            # The last training has nothing to choose an epoch by, so the trials do not either.
+            ends |= {"keep": "last", "patience": 0}
         return dataclasses.replace(
-            settings, training=dataclasses.replace(settings.training, keep="last", patience=0)
+            settings, training=dataclasses.replace(settings.training, **ends)
         )
 
     def _applies(self, name: str, values: Mapping[str, Any]) -> bool:
