@@ -1,27 +1,34 @@
-/**
- * Backpropagation through time of one sequence, step by step, as in elman.explain.backward.
- *
- * The loss is that of `elman.explain.bptt`: cross-entropy or mean binary cross-entropy in nats, or
- * the mean squared error of standardised values; with an output at every step, the sum over the
- * steps. dx is short for dL/dx. Nothing goes back through a clamped value; an erased step hands the
- * gradient of its states on as it is.
- */
-import { firstStates, joinBack, multiplyBack } from "./network.js";
+// Backpropagation through time of one sequence, step by step, as in elman.explain.backward. dx is
+// short for dL/dx. The loss is that of `elman.explain.bptt`: cross-entropy or mean binary
+// cross-entropy in nats, or the mean squared error of standardised values; with an output at every
+// step, the sum over the steps. Nothing goes back through a clamped value; an erased step hands the
+// gradient of its states on as it is.
+
+import { contributionNorms, factorsOf, sumFactors } from "./gradients.js";
+import { dropOut } from "./layers.js";
+import { multiplyBack } from "./linear.js";
+import { joinBack } from "./network.js";
 
 /**
  * Loss of one row of outputs, (K); fills dy, (K), its gradient.
  *
  * @param target class code, below 0 for a step without a label; or K numbers, NaN for without
+ * @param smoothing share of a class target that is spread evenly over all classes, in a training
  */
-function lossOfRow(task, y, target, dy) {
+function lossOfRow(task, y, target, dy, smoothing = 0) {
   const K = y.length;
   if (task === "classification") {
     if (target < 0) return 0;
     let largest = -Infinity, total = 0;
     for (const value of y) if (value > largest) largest = value;
     for (const value of y) total += Math.exp(value - largest);
-    for (let k = 0; k < K; k++) dy[k] = Math.exp(y[k] - largest) / total - (k === target ? 1 : 0);
-    return Math.log(total) + largest - y[target];
+    let loss = 0;
+    for (let k = 0; k < K; k++) {
+      const share = (k === target ? 1 - smoothing : 0) + smoothing / K;
+      dy[k] = Math.exp(y[k] - largest) / total - share;
+      if (share) loss += share * (Math.log(total) + largest - y[k]);
+    }
+    return loss;
   }
   let loss = 0;
   if (task === "multilabel") {
@@ -42,7 +49,7 @@ function lossOfRow(task, y, target, dy) {
 }
 
 /** Losses by step, (T), and gradient of `pass.final`, (K) or (T*K), for a target. */
-function lossesOf(network, pass, target) {
+export function lossesOf(network, pass, target, smoothing = 0) {
   const { outputs: K, config, perStep } = network, { final, steps } = pass;
   const losses = new Float64Array(steps), dy = new Float64Array(final.length);
   const codes = config.task === "classification";
@@ -51,7 +58,8 @@ function lossesOf(network, pass, target) {
     const at = perStep ? t * K : 0;
     const own = codes ? (perStep ? target[t] : Number(target))
       : typeof target === "number" ? [target] : Array.from(target.slice(at, at + K));
-    losses[t] = lossOfRow(config.task, final.subarray(at, at + K), own, dy.subarray(at, at + K));
+    const y = final.subarray(at, at + K);
+    losses[t] = lossOfRow(config.task, y, own, dy.subarray(at, at + K), smoothing);
   }
   return { losses, dy };
 }
@@ -128,7 +136,8 @@ export function propagate(network, pass, dy) {
   const read = new Float64Array(pass.read.length), rows = read.length / width;
   const V = network.weights["output.weight"];
   for (let t = 0; t < rows; t++) multiplyBack(V, K, width, dy, t * K, read, t * width);
-  const readout = joinBack(network, pass, read), share = outputShares(network, pass);
+  const { embedded, between, read: mask } = pass.changes.dropout;
+  const readout = joinBack(network, pass, dropOut(read, mask)), share = outputShares(network, pass);
   let above = share.map((part, i) => part && part * readout[perStep ? i : i % width]);
   const layers = new Array(network.layers.length);
   for (let layer = network.config.num_layers - 1; layer >= 0; layer--) {
@@ -145,117 +154,15 @@ export function propagate(network, pass, dy) {
         multiplyBack(W, b.length, size, back.da, t * b.length, below, t * size);
       }
     }
-    above = below;
+    above = dropOut(below, layer ? between?.[layer - 1] : embedded);
   }
   const repeated = perStep ? dy : Float64Array.from({ length: steps * K }, (_, i) => dy[i % K]);
   return { dy: repeated, share, layers, dx: above };
 }
 
-/**
- * What every step contributes to the gradient of each parameter, as factors.
- *
- * @returns {name: {left, m, right, n}}: step t contributes the outer product of left_t (m) and
- *   right_t (n); without `right` left_t itself; with `rows`, left_t to row rows[t] of a table
- */
-function factorsOf(network, sequence, pass, back) {
-  const { width, outputs: K, units: H, staticSize: S, config } = network, { steps } = pass;
-  const factors = {}, I = network.inputSize;
-  const columns = config.vocabulary_size ? 1 : (config.input_size ?? 0) + network.tables.length;
-  let start = config.input_size ?? 0;
-  network.tables.forEach(({ name, width: m }, k) => {
-    const rows = Array.from({ length: steps },
-      (_, t) => sequence.x[t * columns + (config.input_size ?? 0) + k]);
-    factors[name] = { left: columnsOf(back.dx, I, start, m), m, rows };
-    start += m;
-  });
-  back.layers.forEach(({ da, du }, place) => {
-    const { names: [W, U, b, bU], inputSize } = network.layers[place], run = pass.layers[place];
-    const m = da.length / steps;
-    factors[W] = { left: da, m, right: run.inputs, n: inputSize };
-    factors[U] = { left: du, m, right: run.previous.h, n: H };
-    factors[b] = { left: da, m };
-    factors[bU] = { left: du, m };
-  });
-  // The readout is the sum over the steps of share_t * h_t. With one output a sequence the gradient
-  // of b_y comes from no step; it is given to the last.
-  const parts = back.share.map((share, i) => share * pass.hidden[i]);
-  const atEnd = network.perStep ? back.dy : lastRowOnly(back.dy, K);
-  if (network.setsState) addStateFactors(network, sequence, pass, back, factors);
-  if (network.joins) addJoinFactors(network, sequence, pass, back, parts, factors);
-  const read = network.joins && !network.perStep
-    ? parts.map((_, i) => pass.read[i % width]) : network.joins ? pass.read : parts;
-  factors["output.weight"] = { left: network.joins ? atEnd : back.dy, m: K, right: read, n: width };
-  factors["output.bias"] = { left: atEnd, m: K };
-  return factors;
-}
-
-/** Columns `from` to `from + n` of a matrix with rows of `width`, as a matrix of their own. */
-function columnsOf(matrix, width, from, n) {
-  const part = new Float64Array((matrix.length / width) * n);
-  for (let i = 0; i < part.length; i++) part[i] = matrix[Math.floor(i / n) * width + from + (i % n)];
-  return part;
-}
-
-/** The last row of a matrix with rows of `width`; zeros above it. */
-function lastRowOnly(matrix, width) {
-  return matrix.map((value, i) => (i >= matrix.length - width ? value : 0));
-}
-
-/** Factors of the layer that sets the first states: all of it at each direction's first step. */
-function addStateFactors(network, sequence, pass, back, factors) {
-  const { units: H, cell, staticSize: n } = network, { steps } = pass;
-  const { raw } = firstStates(network, sequence.static), m = raw.length;
-  const left = new Float64Array(steps * m);
-  back.layers.forEach(({ start, direction }, place) => {
-    const row = direction ? steps - 1 : 0;
-    cell.initialStates.forEach((name, s) => {
-      const at = (s * back.layers.length + place) * H;
-      left.set(start[name], row * m + at);
-    });
-  });
-  for (let i = 0; i < left.length; i++) left[i] /= (1 + Math.abs(raw[i % m])) ** 2;
-  const right = Float64Array.from({ length: steps * n }, (_, i) => sequence.static[i % n]);
-  factors["static_state.weight"] = { left, m, right, n };
-  factors["static_state.bias"] = { left, m };
-}
-
-/** Factors of the layer that joins static features to the readout. */
-function addJoinFactors(network, sequence, pass, back, parts, factors) {
-  const { width: m, outputs: K, staticSize: S, perStep } = network, { steps } = pass;
-  const V = network.weights["output.weight"], n = m + S;
-  const left = new Float64Array(steps * m), right = new Float64Array(steps * n);
-  for (let t = 0; t < steps; t++) {
-    multiplyBack(V, K, m, back.dy, t * K, left, t * m);
-    right.set(parts.subarray(t * m, (t + 1) * m), t * n);
-    if (perStep || t === steps - 1) right.set(sequence.static, t * n + m);
-  }
-  for (let i = 0; i < left.length; i++) if (!(pass.read[perStep ? i : i % m] > 0)) left[i] = 0;
-  factors["static_join.weight"] = { left, m, right, n };
-  factors["static_join.bias"] = { left: perStep ? left : lastRowOnly(left, m), m };
-}
-
-/** Add the gradient of every parameter to `into`, {name: Float64Array}. */
+/** Add the gradient of every parameter to `into`, {name: Float64Array}; `back` from `propagate`. */
 export function addGradients(network, sequence, pass, back, into) {
-  const factors = factorsOf(network, sequence, pass, back);
-  for (const [name, { left, m, right, n, rows }] of Object.entries(factors)) {
-    const sum = into[name];
-    for (let t = 0; t < pass.steps; t++) {
-      for (let i = 0; i < m; i++) {
-        const factor = left[t * m + i];
-        if (factor === 0) continue;
-        if (rows) sum[rows[t] * m + i] += factor;
-        else if (!right) sum[i] += factor;
-        else for (let j = 0, at = i * n; j < n; j++) sum[at + j] += factor * right[t * n + j];
-      }
-    }
-  }
-}
-
-/** Norm of a row of n numbers. */
-function rowNorm(values, at, n) {
-  let sum = 0;
-  for (let i = at; i < at + n; i++) sum += values[i] * values[i];
-  return Math.sqrt(sum);
+  sumFactors(factorsOf(network, sequence, pass, back), pass.steps, into);
 }
 
 /**
@@ -268,17 +175,12 @@ function rowNorm(values, at, n) {
  */
 export function backward(network, sequence, pass, target) {
   const { losses, dy } = lossesOf(network, pass, target);
-  const back = propagate(network, pass, dy), gradients = {}, contributions = {};
-  for (const name of Object.keys(network.weights)) {
-    gradients[name] = new Float64Array(network.weights[name].length);
+  const back = propagate(network, pass, dy), gradients = {};
+  for (const [name, { length }] of Object.entries(network.weights)) {
+    gradients[name] = new Float64Array(length);
   }
-  addGradients(network, sequence, pass, back, gradients);
   const factors = factorsOf(network, sequence, pass, back);
-  for (const [name, { left, m, right, n }] of Object.entries(factors)) {
-    contributions[name] = new Float64Array(pass.steps).map((_, t) => {
-      const norm = rowNorm(left, t * m, m); // 0 at an erased step, whose output is NaN
-      return norm && right ? norm * rowNorm(right, t * n, n) : norm;
-    });
-  }
-  return { loss: losses.reduce((sum, each) => sum + each, 0), losses, ...back, gradients, contributions };
+  sumFactors(factors, pass.steps, gradients);
+  return { loss: losses.reduce((sum, each) => sum + each, 0), losses, ...back, gradients,
+    contributions: contributionNorms(factors, pass.steps) };
 }

@@ -1,5 +1,6 @@
-/** What each input does to each output, by replacing one input at a time: elman.explain.influence. */
-import { forward } from "./network.js";
+// What each input does to each output, by replacing one input at a time: elman.explain.influence.
+
+import { forward, forwardPrefix, forwardReplaced } from "./network.js";
 
 const UNKNOWN_CODE = 1; // of tokens and categories
 const ROUNDING = 1e-12; // a smaller difference is one of rounding errors
@@ -7,20 +8,19 @@ const MOST_PRODUCTS = 3e9; // of weights and numbers, which take seconds: beyond
 
 /** The sequence with step s replaced by zeros, or by the unknown token or categories. */
 function withReference(network, sequence, s) {
-  const numbers = network.config.input_size ?? 0, x = sequence.x.slice();
-  const columns = x.length / sequence.steps;
+  const { numbers, tables } = network, columns = numbers + tables.length, x = sequence.x.slice();
   for (let c = 0; c < columns; c++) x[s * columns + c] = c < numbers ? 0 : UNKNOWN_CODE;
   return { ...sequence, x };
 }
 
-/** Distance of two rows of a distribution, K numbers at `at` and `from`. */
-function distanceOf(network, one, at, other, from) {
+/** Distance of two distributions in a row of K numbers at `at`. */
+function distanceOf(network, one, other, at) {
   const { outputs: K, config } = network;
   let total = 0;
   for (let k = 0; k < K; k++) {
     // Several values are compared on the scale of the network's outputs, a single one in its unit.
     const unit = config.task === "regression" && K > 1 ? 1 / network.scale[k] : 1;
-    const difference = Math.abs(one[at + k] - other[from + k]) * unit;
+    const difference = Math.abs(one[at + k] - other[at + k]) * unit;
     if (difference > ROUNDING) total += difference;
   }
   return config.task === "classification" ? total / 2 : total / K;
@@ -34,22 +34,26 @@ function distanceOf(network, one, at, other, from) {
  *
  * @returns {values (T*T): row s, column t: change of the output at t, as if the sequence ended there,
  *   when input s is replaced; steps: T, complete: false if only the last column was computed, as a
- *   network with two directions needs T passes for each row; the others are NaN then, reference:
- *   the replacement in words}
+ *   network with two directions needs a pass for every pair of steps; the others are NaN then,
+ *   reference: the replacement in words}
  */
 export function influence(network, sequence, changes = {}) {
   const { outputs: K, config } = network, T = sequence.steps;
-  const weights = Object.values(network.layers).reduce((sum, { W, U }) => sum + W.length + U.length, 0);
-  const prefixes = network.directions === 2 && !network.perStep;
-  const complete = !prefixes || weights * T ** 3 / 2 < MOST_PRODUCTS;
-  const rows = (pass) => (complete ? pass.distribution : pass.answer);
-  const values = new Float64Array(T * T).fill(complete ? 0 : NaN);
-  const own = rows(forward(network, sequence, changes));
-  for (let s = 0; s < T; s++) {
-    const replaced = rows(forward(network, withReference(network, sequence, s), changes));
-    for (let t = complete ? 0 : T - 1; t < T; t++) {
-      const at = complete ? t * K : 0;
-      values[s * T + t] = distanceOf(network, replaced, at, own, at);
+  const pass = forward(network, sequence, changes), values = new Float64Array(T * T);
+  const size = network.layers.reduce((sum, { W, U }) => sum + W.length + U.length, 0);
+  const byPrefix = network.directions === 2 && !network.perStep;
+  const complete = !byPrefix || (size * T ** 3) / 4 < MOST_PRODUCTS;
+  if (!complete) values.fill(NaN);
+  for (let t = complete && byPrefix ? 0 : T - 1; t < T; t++) {
+    const own = t < T - 1 ? forwardPrefix(network, sequence, pass, t + 1) : pass;
+    for (let s = 0; s <= t; s++) {
+      const other = withReference(network, { ...sequence, steps: t + 1 }, s);
+      const replaced = forwardReplaced(network, own, other, s);
+      if (byPrefix) values[s * T + t] = distanceOf(network, replaced.answer, own.answer, 0);
+      else for (let k = 0; k < T; k++) {
+        const to = distanceOf(network, replaced.distribution, own.distribution, k * K);
+        values[s * T + k] = to;
+      }
     }
   }
   const reference = config.vocabulary_size ? "the unknown token"

@@ -1,4 +1,5 @@
-/** How a gradient shrinks or grows on its way back, as `elman.explain.backward.gradient_by_lag`. */
+// How a gradient shrinks or grows on its way back: elman.explain.backward.gradient_by_lag.
+
 import { makeBuffers, stepBack } from "./backward.js";
 
 const MOST_SOURCES = 64; // gradients that are followed, so that the time stays O(T)

@@ -1,11 +1,11 @@
-/**
- * A trained network and its forward pass: [embeddings] -> recurrent stack -> readout -> linear.
- *
- * The equations are those of elman.models.unrolled, in doubles over the float32 weights. Arrays are
- * row-major. T steps, I inputs of a layer, H hidden units, D directions, G blocks, K outputs, S
- * static inputs. A layer with two directions has two entries, the forward direction first.
- */
+// A trained network and its forward pass: [embeddings] -> recurrent stack -> readout -> linear. The
+// equations are those of elman.models.unrolled, in doubles over the float32 weights. Arrays are flat
+// and row-major: (T*K) is T rows of K numbers. T steps, I inputs of a layer, H hidden units, D
+// directions, G blocks, K outputs, S static inputs.
+
 import { findCell } from "./cells.js";
+import { dropOut, embedSteps, firstStates, runStack } from "./layers.js";
+import { multiply, multiplyBack } from "./linear.js";
 
 /**
  * A network from its config (as elman.models.ModelConfig) and weights.
@@ -40,7 +40,8 @@ export function makeNetwork(config, weights, scaling = {}) {
     tables.push({ name: `embeddings.${k}.weight`, width: size });
     take(`embeddings.${k}.weight`, count * size);
   });
-  const inputSize = (config.input_size ?? 0) + tables.reduce((sum, table) => sum + table.width, 0);
+  const numbers = config.input_size ?? 0;
+  const inputSize = numbers + tables.reduce((sum, table) => sum + table.width, 0);
   const layers = [];
   for (let layer = 0; layer < config.num_layers; layer++) {
     for (let direction = 0; direction < directions; direction++) {
@@ -66,175 +67,54 @@ export function makeNetwork(config, weights, scaling = {}) {
   take("output.bias", K);
   const { mean = new Array(K).fill(0), scale = new Array(K).fill(1) } = scaling;
   return { config, cell, units, directions, width, outputs: K, perStep: config.readout === "every",
-    staticSize: S, setsState, joins, weights: all, tables, inputSize, layers, mean, scale };
+    staticSize: S, setsState, joins, weights: all, numbers, tables, inputSize, layers, mean, scale };
 }
 
-/** Dot product of n numbers from two places; four sums, because one waits for each addition. */
-function dotProduct(left, at, right, from, n) {
-  let a = 0, b = 0, c = 0, d = 0, i = 0;
-  for (; i + 3 < n; i += 4) {
-    a += left[at + i] * right[from + i];
-    b += left[at + i + 1] * right[from + i + 1];
-    c += left[at + i + 2] * right[from + i + 2];
-    d += left[at + i + 3] * right[from + i + 3];
-  }
-  for (; i < n; i++) a += left[at + i] * right[from + i];
-  return a + b + (c + d);
-}
-
-/** out[to ...] = M x + bias for a matrix of contiguous rows, (rows, n), and x from `from`. */
-export function multiply(M, rows, n, x, from, bias, out, to) {
-  for (let r = 0; r < rows; r++) out[to + r] = dotProduct(M, r * n, x, from, n) + bias[r];
-}
-
-/** out[to ...] += M^T y: row by row, so that the matrix is read in its order. */
-export function multiplyBack(M, rows, n, y, from, out, to) {
-  for (let r = 0; r < rows; r++) {
-    const factor = y[from + r];
-    if (factor === 0) continue;
-    for (let i = 0, at = r * n; i < n; i++) out[to + i] += factor * M[at + i];
-  }
-}
-
-/** Input of the first layer, (T*I): numbers, then the embedding of each token or category. */
-function embedSteps(network, { steps, x }) {
-  const { config, tables, inputSize, weights } = network;
-  const numbers = config.input_size ?? 0;
-  const columns = config.vocabulary_size ? 1 : numbers + tables.length;
-  const embedded = new Float64Array(steps * inputSize);
-  for (let t = 0; t < steps; t++) {
-    let at = t * inputSize;
-    for (let c = 0; c < numbers; c++) embedded[at++] = x[t * columns + c];
-    tables.forEach(({ name, width }, k) => {
-      const code = x[t * columns + numbers + k];
-      embedded.set(weights[name].subarray(code * width, (code + 1) * width), at);
-      at += width;
-    });
-  }
-  return embedded;
-}
-
-/** A s + a and the first states, softsign of it, (states, layers, H); null if they are zeros. */
-export function firstStates(network, features) {
-  if (!network.setsState) return null;
-  const bias = network.weights["static_state.bias"];
-  const raw = new Float64Array(bias.length);
-  const A = network.weights["static_state.weight"];
-  multiply(A, bias.length, network.staticSize, features, 0, bias, raw, 0);
-  return { raw, states: raw.map((value) => value / (1 + Math.abs(value))) };
-}
-
-/** W x_t + b of every step of a layer, (T*G*H). */
-function inputProducts({ W, b, inputSize }, inputs, steps) {
-  const rows = b.length, a = new Float64Array(steps * rows);
-  for (let t = 0; t < steps; t++) multiply(W, rows, inputSize, inputs, t * inputSize, b, a, t * rows);
-  return a;
-}
-
-/** Run one layer in one direction; `a` from `inputProducts`, `first` from `firstStates`. */
-function runLayer(network, place, inputs, a, steps, first, changes) {
-  const { cell, units: H } = network, { layer, direction, U, bU } = network.layers[place];
-  const rows = bU.length, u = new Float64Array(steps * rows);
-  const clamps = {};
-  for (const clamp of changes.clamps) {
-    if (clamp.layer !== layer || clamp.direction !== direction) continue;
-    (clamps[clamp.name] ??= []).push(clamp);
-  }
-  const gates = {}, previous = {};
-  for (const name of cell.traced) gates[name] = new Float64Array(steps * H);
-  for (const name of cell.states) previous[name] = new Float64Array(steps * H);
-  const run = { layer, direction, inputs, size: H, a, u, gates, previous, clamps };
-  for (let k = 0; k < steps; k++) {
-    const t = direction ? steps - 1 - k : k, before = direction ? t + 1 : t - 1;
-    cell.initialStates.forEach((name, s) => {
-      const source = k ? gates[name] : first?.states;
-      const at = (k ? before : s * network.layers.length + place) * H;
-      if (source) previous[name].set(source.subarray(at, at + H), t * H);
-    });
-    if (changes.erased.has(t)) {
-      for (const name of cell.gates) gates[name].fill(NaN, t * H, (t + 1) * H);
-      for (const name of cell.states) {
-        gates[name].set(previous[name].subarray(t * H, (t + 1) * H), t * H);
-      }
-    } else {
-      multiply(U, rows, H, previous.h, t * H, bU, u, t * rows);
-      cell.step(run, t);
-    }
-  }
-  return run;
-}
-
-/** All layers over the first `steps` steps; `products` are those of the lowest layer. */
-function runStack(network, embedded, products, steps, first, changes) {
-  const { directions: D, units: H, width, config } = network;
-  const layers = [];
-  let below = embedded;
-  for (let layer = 0; layer < config.num_layers; layer++) {
-    const above = new Float64Array(steps * width);
-    for (let d = 0; d < D; d++) {
-      const place = layer * D + d;
-      const a = layer ? inputProducts(network.layers[place], below, steps) : products[d];
-      const run = runLayer(network, place, below, a, steps, first, changes);
-      for (let t = 0; t < steps; t++) {
-        above.set(run.gates.h.subarray(t * H, (t + 1) * H), t * width + d * H);
-      }
-      layers.push(run);
-    }
-    below = above;
-  }
-  return { layers, hidden: below };
-}
-
-/**
- * The readout as if the sequence ended at each step, (T*D*H): the last row is that of the sequence.
- *
- * Of the backward direction only the last row of `last` is meaningful. Rows without any step that
- * is not erased are NaN; so are erased steps where every step has an output.
- */
+/** The readout as if the sequence ended at each step, (T*D*H); the last row is that of the sequence. */
 function readoutByStep(network, hidden, steps, erased) {
-  const { width, units: H, config } = network, rows = new Float64Array(steps * width);
+  const { width, units: H, config } = network;
+  const rows = hidden.slice(); // `every`; `last` in the forward direction: states are carried over
   for (let j = 0; j < width; j++) {
     let count = 0, total = 0, largest = -Infinity;
     for (let t = 0; t < steps; t++) {
-      const at = t * width + j, here = !erased.has(t);
-      if (here) {
+      const at = t * width + j;
+      if (!erased.has(t)) {
         count++;
         total += hidden[at];
         if (hidden[at] > largest) largest = hidden[at];
       }
-      const known = network.perStep ? here : count > 0;
-      const value = config.readout === "mean" ? total / count
-        : config.readout === "max" ? largest : hidden[at];
-      rows[at] = known ? value : NaN;
+      if (count && config.readout === "mean") rows[at] = total / count;
+      if (count && config.readout === "max") rows[at] = largest;
     }
-    const end = (steps - 1) * width + j;
-    if (config.readout === "last" && j >= H && count) rows[end] = hidden[j];
+    // The last state of the backward direction is that at the first step, for the whole sequence.
+    if (config.readout === "last" && j >= H) rows[(steps - 1) * width + j] = hidden[j];
   }
   return rows;
 }
 
 /** Input of the output layer, rows of D*H: the readout, and the static features joined to it. */
 function joinFeatures(network, readout, features) {
-  if (!network.joins) return readout;
-  const { width, staticSize: S } = network, M = network.weights["static_join.weight"];
-  const bias = network.weights["static_join.bias"], rows = readout.length / width;
-  const read = new Float64Array(readout.length);
-  for (let j = 0; j < width; j++) {
-    const at = j * (width + S), fixed = dotProduct(M, at + width, features, 0, S) + bias[j];
-    for (let t = 0; t < rows; t++) {
-      const sum = dotProduct(M, at, readout, t * width, width) + fixed;
-      read[t * width + j] = sum < 0 ? 0 : sum;
-    }
+  if (!network.joins) return readout.slice();
+  const { width, staticSize: S } = network, size = width + S;
+  const { "static_join.weight": M, "static_join.bias": bias } = network.weights;
+  const both = new Float64Array(size), read = new Float64Array(readout.length);
+  both.set(features, width);
+  for (let at = 0; at < read.length; at += width) {
+    both.set(readout.subarray(at, at + width));
+    multiply(M, width, size, both, 0, bias, read, at);
   }
-  return read;
+  return read.map((value) => (value > 0 ? value : 0));
 }
 
-/** V read + b_y of each row of D*H numbers: logits or values, K a row. */
-function outputsOf(network, read) {
+/** V read + b_y of each row of D*H numbers: logits or values, K a row; NaN for a row without steps. */
+function outputsOf(network, read, isBlank) {
   const { width, outputs: K, weights } = network, rows = read.length / width;
   const outputs = new Float64Array(rows * K);
-  const V = weights["output.weight"], bias = weights["output.bias"];
-  for (let t = 0; t < rows; t++) multiply(V, K, width, read, t * width, bias, outputs, t * K);
+  const { "output.weight": V, "output.bias": bias } = weights;
+  for (let t = 0; t < rows; t++) {
+    if (isBlank(t)) outputs.fill(NaN, t * K, (t + 1) * K);
+    else multiply(V, K, width, read, t * width, bias, outputs, t * K);
+  }
   return outputs;
 }
 
@@ -256,68 +136,89 @@ export function distributionOf(network, outputs) {
 }
 
 /** Changes with every field: clamps of steps `from` to `to`, and a Set of erased steps. */
-function completeChanges({ clamps = [], erased = [] }, steps) {
+function completeChanges({ clamps = [], erased = [], dropout = {} }, steps) {
   const complete = ({ from = 0, to = steps - 1, unit = null, direction = 0, ...clamp }) =>
     ({ ...clamp, from, to, unit, direction });
-  return { clamps: clamps.map(complete), erased: new Set(erased) };
+  return { clamps: clamps.map(complete), erased: new Set(erased), dropout };
 }
 
 /**
  * The forward pass of one sequence, with every gate and state; row t of every array is for x_t.
  *
  * @param sequence {steps: T, x: numbers and category codes (T*C), or token ids (T), static: (S)}
- * @param changes {clamps: [{layer, direction, name, unit, value, from, to}], erased: Set of steps}.
- *   A clamped gate or state takes the value from step `from` to `to`, and what follows reads it; unit
- *   null clamps all units. An erased step does not happen: the states are carried over it in both
- *   directions, it is not in the readout, its gates are NaN and so is an output of its own.
+ * @param changes {clamps: [{layer, direction, name, unit, value, from, to}], erased: steps}. A
+ *   clamped gate or state takes the value at the steps `from` to `to`, and what follows reads it;
+ *   unit null clamps all units. An erased step does not happen: the states are carried over it in
+ *   both directions and it is not in the readout; its gates, and an output of its own, are NaN. In a
+ *   training also dropout: {embedded (T*I), between: [(T*D*H) after each layer but the last], read
+ *   (D*H or T*D*H)}, masks of 0 and 1 / (1 - p) that multiply these values.
  * @returns {steps, embedded (T*I), layers: [{layer, direction, inputs (T*I), size: H, a: W x_t + b
  *   and u: U h_{t-1} + b' (T*G*H), gates: {name: (T*H)}, previous: {name: (T*H)}, clamps}],
  *   hidden (T*D*H), readout and read (D*H or T*D*H), final (K or T*K) outputs, answer (K or T*K)
- *   their distribution, outputs and distribution (T*K) as if the sequence ended at each step,
- *   changes}. With two directions and one output a sequence, the last two are computed when they
- *   are first read, which takes T passes.
+ *   their distribution, outputs and distribution (T*K) as if the sequence ended at each step (NaN
+ *   where all steps so far are erased), changes}. With two directions and one output a sequence,
+ *   the last two are computed when they are first read, which takes T passes.
  */
 export function forward(network, sequence, changes = {}) {
   const complete = completeChanges(changes, sequence.steps);
-  return runEmbedded(network, sequence, embedSteps(network, sequence), complete);
+  const embedded = dropOut(embedSteps(network, sequence), complete.dropout.embedded);
+  return finishPass(network, sequence, embedded, complete, null);
 }
 
-/** The same from the input of the first layer and complete changes. */
-function runEmbedded(network, sequence, embedded, changes) {
-  const { steps } = sequence, { directions: D, width, perStep } = network;
+/**
+ * The same pass with the input of one step replaced; what has not changed is not computed again.
+ *
+ * @param pass of `forward`
+ * @param other sequence that differs from that of the pass at step s only
+ */
+export function forwardReplaced(network, pass, other, s) {
+  const known = { layers: pass.layers, low: s, high: s };
+  return finishPass(network, other, embedSteps(network, other), pass.changes, known);
+}
+
+/** Run the stack and the output layer; `known` as in `runStack`. */
+function finishPass(network, sequence, embedded, changes, known) {
+  const { steps } = sequence, { directions, width, perStep } = network;
   const first = firstStates(network, sequence.static);
-  const products = network.layers.slice(0, D).map((layer) => inputProducts(layer, embedded, steps));
-  const { layers, hidden } = runStack(network, embedded, products, steps, first, changes);
+  const { layers, hidden } = runStack(network, embedded, steps, first, changes, known);
   const rows = readoutByStep(network, hidden, steps, changes.erased);
-  const end = (steps - 1) * width;
-  const readout = perStep ? rows : rows.slice(end);
-  const read = joinFeatures(network, readout, sequence.static);
-  const final = outputsOf(network, read), answer = distributionOf(network, final);
-  const pass = { steps, embedded, layers, hidden, readout, read, final, answer, changes };
+  const readout = perStep ? rows : rows.slice((steps - 1) * width);
+  const read = dropOut(joinFeatures(network, readout, sequence.static), changes.dropout.read);
+  let start = 0; // of the steps that happen
+  while (changes.erased.has(start)) start++;
+  const isBlank = (t) => (perStep ? changes.erased.has(t) : t < start);
+  const final = outputsOf(network, read, perStep ? isBlank : () => start >= steps);
+  const pass = { steps, embedded, layers, hidden, readout, read, final,
+    answer: distributionOf(network, final), changes };
   const byStep = () => {
     if (perStep) return final;
-    if (D === 1) return outputsOf(network, joinFeatures(network, rows, sequence.static));
-    return outputsOfPrefixes(network, sequence, embedded, products, first, changes);
+    if (directions === 1) {
+      return outputsOf(network, joinFeatures(network, rows, sequence.static), isBlank);
+    }
+    return outputsOfPrefixes(network, sequence, pass);
   };
   let outputs = null, distribution = null;
-  Object.defineProperties(pass, {
+  return Object.defineProperties(pass, {
     outputs: { enumerable: true, get: () => (outputs ??= byStep()) },
     distribution: {
       enumerable: true, get: () => (distribution ??= distributionOf(network, pass.outputs)),
     },
   });
-  return pass;
 }
 
-/** Outputs of every beginning of the sequence, (T*K): all backward states depend on its end. */
-function outputsOfPrefixes(network, sequence, embedded, products, first, changes) {
-  const { width, outputs: K } = network, outputs = new Float64Array(sequence.steps * K);
-  for (let steps = 1; steps <= sequence.steps; steps++) {
-    const { hidden } = runStack(network, embedded, products, steps, first, changes);
-    const rows = readoutByStep(network, hidden, steps, changes.erased);
-    const read = joinFeatures(network, rows.slice((steps - 1) * width), sequence.static);
-    outputs.set(outputsOf(network, read), (steps - 1) * K);
+/** The pass of the first steps of a sequence: the states of the backward direction are others. */
+export function forwardPrefix(network, sequence, pass, steps) {
+  const known = { layers: pass.layers, low: steps, high: -1 };
+  return finishPass(network, { ...sequence, steps }, pass.embedded, pass.changes, known);
+}
+
+/** Outputs of every beginning of the sequence, (T*K). */
+function outputsOfPrefixes(network, sequence, pass) {
+  const { outputs: K } = network, outputs = new Float64Array(sequence.steps * K);
+  for (let steps = 1; steps < sequence.steps; steps++) {
+    outputs.set(forwardPrefix(network, sequence, pass, steps).final, (steps - 1) * K);
   }
+  outputs.set(pass.final, (sequence.steps - 1) * K);
   return outputs;
 }
 
@@ -334,36 +235,22 @@ export function outputsByStep(network, sequence, changes = {}) {
  * sequence: V_k is then that of `Trace.output_weight`, at every step its own if each has an output.
  */
 export function votes(network, pass, k) {
-  const { width, scale } = network, found = new Float64Array(pass.hidden.length);
-  const rows = pass.read.length / width, weight = effectiveWeights(network, pass, k);
-  for (let t = 0; t < pass.steps; t++) {
-    const from = rows > 1 ? t * width : 0;
-    for (let j = 0; j < width; j++) {
-      found[t * width + j] = weight[from + j] * scale[k] * pass.hidden[t * width + j];
-    }
-  }
-  return found;
-}
-
-/** Weight of the readout in output k for each row that the output layer reads, (rows*D*H). */
-function effectiveWeights(network, pass, k) {
-  const { width } = network, gradient = new Float64Array(pass.read.length);
+  const { width, scale, perStep } = network;
   const V = network.weights["output.weight"].subarray(k * width, (k + 1) * width);
-  for (let at = 0; at < gradient.length; at += width) gradient.set(V, at);
-  return joinBack(network, pass, gradient);
+  const weight = joinBack(network, pass, pass.read.map((_, i) => V[i % width] * scale[k]));
+  return pass.hidden.map((h, i) => h * weight[perStep ? i : i % width]);
 }
 
-/** Gradient of the readout from that of the output layer's input, (rows*D*H). */
+/** Gradient of the readout from that of the output layer's input, rows of D*H. */
 export function joinBack(network, pass, gradient) {
   if (!network.joins) return gradient;
-  const { width, staticSize: S } = network, M = network.weights["static_join.weight"];
-  const back = new Float64Array(gradient.length);
-  for (let at = 0; at < gradient.length; at += width) {
-    for (let j = 0; j < width; j++) {
-      if (!(pass.read[at + j] > 0)) continue;
-      const factor = gradient[at + j], row = j * (width + S);
-      for (let i = 0; i < width; i++) back[at + i] += factor * M[row + i];
-    }
+  const { width, staticSize: S } = network, size = width + S, rows = gradient.length / width;
+  const passed = gradient.map((value, i) => (pass.read[i] > 0 ? value : 0));
+  const both = new Float64Array(size), back = new Float64Array(gradient.length);
+  for (let t = 0; t < rows; t++) {
+    both.fill(0);
+    multiplyBack(network.weights["static_join.weight"], width, size, passed, t * width, both, 0);
+    back.set(both.subarray(0, width), t * width);
   }
   return back;
 }
