@@ -1,6 +1,6 @@
 // A matrix over the steps as a picture that can be pointed at.
 
-import { LEFT, RIGHT, drawCursor, drawSteps, stepAt } from "./axis.js";
+import { LEFT, RIGHT, drawCursor, drawSteps, leftOf, stepAt } from "./axis.js";
 import { colours, signedColour, unitColour } from "./colours.js";
 import { prepareCanvas } from "./dom.js";
 
@@ -12,7 +12,8 @@ import { prepareCanvas } from "./dom.js";
  *   values: row-major by step, value of a row at a step is values[step * rows + order[row]];
  *   rows, steps; order: which column of `values` each row shows (default 0, 1, ...);
  *   scale: "signed" (-limit to limit) or "unit" (0 to 1); limit: default the largest size;
- *   labels: text beside each row, drawn where there is room; cursor: a step; row: a marked row;
+ *   erased: steps that are covered; labels: text beside each row, drawn where there is room;
+ *   cursor: a step; row: a marked row;
  *   label: what is drawn, in words, for those who do not see it; rowHeight: pixels, 3 to 18.
  */
 export function drawHeatmap(canvas, picture) {
@@ -26,6 +27,11 @@ export function drawHeatmap(canvas, picture) {
   context.imageSmoothingEnabled = false;
   context.drawImage(paint(values, rows, steps, order, picture.scale, limit),
     LEFT, 0, width - LEFT - RIGHT, bottom);
+  for (const step of picture.erased ?? []) {
+    context.fillStyle = shades.line;
+    const left = leftOf(step, width, steps);
+    context.fillRect(left, 0, leftOf(step + 1, width, steps) - left, bottom);
+  }
   drawSteps(context, width, bottom, steps, shades);
   context.textAlign = "right";
   context.textBaseline = "middle";

@@ -4,13 +4,20 @@ import { onScheme } from "./colours.js";
 import { readPayload } from "./data.js";
 import { element, fill } from "./dom.js";
 import { equationPanel } from "./equationPanel.js";
+import { gatesPanel } from "./gatesPanel.js";
+import { gradientPanel } from "./gradientPanel.js";
+import { inputPanel } from "./inputPanel.js";
+import { outputPanel } from "./outputPanel.js";
 import { Scene } from "./scene.js";
 import { getState, onState, setState } from "./state.js";
 import { statesPanel } from "./statesPanel.js";
 import { makeToolbar } from "./toolbar.js";
+import { votesPanel } from "./votesPanel.js";
 
 // In the order in which they stand on the page.
-const panels = [statesPanel, equationPanel];
+const panels = [
+  inputPanel, outputPanel, statesPanel, gatesPanel, equationPanel, votesPanel, gradientPanel,
+];
 
 const payload = readPayload();
 

@@ -2,11 +2,12 @@
 
 import { backward } from "./backward.js";
 import { decodeWeights, sequenceOf, targetOf } from "./data.js";
+import { editedSequence, inputColumns } from "./edits.js";
 import { influence } from "./influence.js";
 import { gradientByLag } from "./lags.js";
 import { forward, makeNetwork } from "./network.js";
 
-const KEPT = 24; // networks and passes that stay in memory
+const KEPT = 40; // networks and passes that stay in memory
 
 /** The runs of the page, and everything that is computed for the current state. */
 export class Scene {
@@ -77,7 +78,12 @@ export class Scene {
   /** The sequence with the edits of the state. */
   get sequence() {
     return this.keep(`sequence ${this.exampleKey} ${JSON.stringify(this.state.edits)}`, () =>
-      edited(this.original, this.state.edits));
+      editedSequence(this.run, this.original, this.state.edits));
+  }
+
+  /** The columns of the input as a person knows them: see inputColumns. */
+  get columns() {
+    return this.keep(`columns ${this.runIndex} ${this.run.version ?? 0}`, () => inputColumns(this.run));
   }
 
   get steps() {
@@ -146,9 +152,9 @@ export class Scene {
       influence(this.network, this.sequence, this.changes));
   }
 
-  /** The step of the cursor. */
+  /** The step of the cursor: the one that is pointed at, or else the chosen one. */
   get at() {
-    return Math.max(0, Math.min(this.steps - 1, this.state.step));
+    return Math.max(0, Math.min(this.steps - 1, this.state.hover ?? this.state.step));
   }
 
   get layer() {
@@ -192,24 +198,12 @@ export class Scene {
     return `${this.weightsKey} ${this.exampleIndex} ${JSON.stringify([edits, clamps, erased])}`;
   }
 
-  /** Return what was computed for a key before, or compute it; the oldest are forgotten. */
+  /** Return what was computed for a key before, or compute it; the longest unused is forgotten. */
   keep(key, compute) {
-    if (!this.kept.has(key)) {
-      this.kept.set(key, compute());
-      if (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
-    }
-    return this.kept.get(key);
+    const value = this.kept.has(key) ? this.kept.get(key) : compute();
+    this.kept.delete(key);
+    this.kept.set(key, value); // a Map is in the order in which its keys were set
+    if (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
+    return value;
   }
-}
-
-/** A copy of a sequence with values, tokens and static features replaced. */
-export function edited(sequence, edits) {
-  const width = sequence.x.length / sequence.steps;
-  const copy = { ...sequence, x: sequence.x.slice(), static: sequence.static?.slice() ?? null };
-  for (const [place, value] of Object.entries(edits)) {
-    const [step, column] = place.split(",");
-    if (step === "s") copy.static[Number(column)] = value;
-    else copy.x[Number(step) * width + Number(column ?? 0)] = value;
-  }
-  return copy;
 }

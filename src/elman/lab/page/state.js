@@ -9,12 +9,14 @@ const DEFAULTS = {
   direction: 0, // 1 for backward
   unit: 0, // of the layer and direction
   output: null, // index of the output; null for the predicted one
-  edits: {}, // values of the input by "step,column", token ids by "step", static by "s,index"
+  edits: {}, // values of the input in the user's unit or as texts: see edits.js
   clamps: [], // {layer, direction, name, unit, value, from, to}
   erased: [], // steps
   span: null, // [from, to], marked steps
   sort: "peak", // order of the units
   search: "", // of the units
+  column: 0, // of the input, where there are too many to draw each of them
+  difference: false, // whether heat maps show the change from the former run
   mark: null, // a term of the equation that is marked in the panels: name of a gate or state
   compare: null, // {run, epoch} beside the other
   task: null, // name of the task that is trained in the page
@@ -29,11 +31,44 @@ export function getState() {
   return current;
 }
 
-/** Change some values; the address and all who listen follow. */
+/**
+ * Change some values; the address and all who listen follow. `hover`, the step that is pointed at, is
+ * not part of the address; it ends when a step is chosen.
+ */
 export function setState(changes) {
-  current = { ...current, ...changes };
-  history.replaceState(null, "", addressOf(current));
+  current = { ...current, ...("step" in changes ? { hover: null } : {}), ...changes };
+  writeAddress();
   for (const listener of listeners) listener(current);
+}
+
+/**
+ * Let the cursor follow what a canvas reports: it shows the step that is pointed at, and stays at one
+ * that is pressed or reached by a key, with other changes that this makes.
+ */
+export function pointCursor({ kind, step }, changes = {}) {
+  if (kind === "leave") setState({ hover: null });
+  else if (kind === "hover") setState({ hover: step });
+  else if (kind === "release") setState({ hover: null });
+  else setState({ step, ...changes });
+}
+
+const written = []; // times of the last changes of the address
+let waiting = 0;
+
+/** Browsers refuse more than 100 to 200 changes in 30 seconds, which a drag makes in two. */
+function writeAddress() {
+  const address = addressOf(current), now = performance.now();
+  if (waiting || address === `${location.pathname}${location.search}${location.hash}`) return;
+  while (written.length && now - written[0] > 30000) written.shift();
+  if (written.length >= 60) {
+    waiting = setTimeout(() => {
+      waiting = 0;
+      history.replaceState(null, "", addressOf(current));
+    }, 1000);
+    return;
+  }
+  written.push(now);
+  history.replaceState(null, "", address);
 }
 
 /** Call a function with the state after each change. */
