@@ -191,7 +191,7 @@ def test_a_network_that_does_something_else_is_refused() -> None:
 
 def test_faults_in_what_was_passed() -> None:
     model, X = make_model(), make_sequences([3, 4])
-    with pytest.raises(ShapeError, match="splits: got 1 entries, expected 2"):
+    with pytest.raises(ShapeError, match="split: got 1 entries, expected 2"):
         describe_run(model, X, splits=["test"])
     with pytest.raises(ShapeError, match=rf"expected numbers \(T, {CHANNELS}\)"):
         describe_run(model, [torch.zeros(3, CHANNELS + 1)])

@@ -22,6 +22,7 @@ _COMMANDS = {
     "serve": "Answer requests for predictions over HTTP.",
     "export": "Write a trained model for programs without elman: ONNX or C.",
     "explain": "Explain a trained network's prediction for one sequence.",
+    "lab": "Write a page in which a trained network is seen, touched and understood.",
     "data": "Describe a data file, how it is read, and what is wrong with it.",
     "check": "Check that predictions do not depend on padding or batch.",
     "tasks": "List the built-in tasks.",
@@ -104,6 +105,7 @@ def cli() -> None:
     elman evaluate RUN other.csv
     elman predict RUN new.csv -o predictions.csv
     elman explain RUN new.csv --row 17
+    elman lab RUN                       see and touch the network
     elman export RUN --to onnx
     """
 

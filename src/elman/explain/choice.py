@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.batches import batch_by_length, pad, static_of
-from elman.data.ragged import Ragged
+from elman.data.ragged import NOT_LABELLED, Ragged
 from elman.explain.forms import Floats
 from elman.explain.network import ExplainedNetwork
 from elman.tasks import TASKS
@@ -44,8 +44,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Predictions:
-    """All predictions to choose from: (m,) each, one per sequence or per step.
+class Ratings:
+    """How right and how certain predictions are: (m,) each, one per sequence or per step.
 
     Args:
         place: sequence and step of each prediction, (m, 2).
@@ -53,12 +53,15 @@ class _Predictions:
         wrong: whether it differs from the label; False without labels.
         margin: how decided it is: the difference of the two largest probabilities, or the distance
             of the closest label's probability to 1/2; NaN for numbers.
+        group: code of the true class, without labels of the predicted one; -100 where there is no
+            single class.
     """
 
     place: NDArray[np.int64]
     loss: Floats
     wrong: NDArray[np.bool_]
     margin: Floats
+    group: NDArray[np.int64]
 
 
 @TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
@@ -79,8 +82,8 @@ def choose_sequence(model: Any, X: Any, y: Any = None) -> Choice:
     sequences = network.read_sequences(X)
     inputs = network.encode(sequences)
     targets = None if y is None else network.encode_labels(sequences, y)
-    rows = _sample(inputs.lengths)
-    found = _predict(network, inputs, targets, rows)
+    rows = sample_rows(inputs.lengths)
+    found = rate_predictions(network, inputs, targets, rows)
     per_step = network.model.config.per_step
 
     def choice(best: int, reason: str) -> Choice:
@@ -102,18 +105,25 @@ def choose_sequence(model: Any, X: Any, y: Any = None) -> Choice:
     return choice(int(found.margin.argmin()), f"{known}, and this one is the least certain{some}")
 
 
-def _sample(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of the sequences to choose from, evenly spaced, in order."""
+def sample_rows(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of the sequences to choose from, evenly spaced, in order."""
     count = min(len(lengths), _SEQUENCES, max(2, int(_STEPS / max(1.0, float(lengths.mean())))))
     return np.unique(np.linspace(0, len(lengths) - 1, count).round().astype(np.int64))
 
 
-def _predict(
+def rate_predictions(
     network: ExplainedNetwork,
     inputs: Ragged,
     targets: NDArray[Any] | Ragged | None,
     rows: NDArray[np.int64],
-) -> _Predictions:
+) -> Ratings:
+    """Predict sequences of X and rate the predictions, in the order of `rows`.
+
+    Args:
+        inputs: all sequences as the network reads them.
+        targets: their targets as the network learns them; None without labels.
+        rows: positions of the sequences to rate, (n,), ascending.
+    """
     model, parts = network.model, []
     weight = model.output.weight
     for batch in batch_by_length(inputs.lengths[rows], _BATCH):
@@ -130,27 +140,27 @@ def _predict(
             target = None if targets is None else torch.as_tensor(np.asarray(targets[row]))
             parts.append(_rate(network, row, own, target))
     ordered = sorted(parts, key=lambda part: int(part.place[0, 0]))
-    return _Predictions(
+    return Ratings(
         *(
             np.concatenate([getattr(part, name) for part in ordered])
-            for name in ("place", "loss", "wrong", "margin")
+            for name in ("place", "loss", "wrong", "margin", "group")
         )
     )
 
 
-def _rate(
-    network: ExplainedNetwork, row: int, outputs: Tensor, target: Tensor | None
-) -> _Predictions:
+def _rate(network: ExplainedNetwork, row: int, outputs: Tensor, target: Tensor | None) -> Ratings:
     """Rate the predictions of one sequence, (1, K), or (T, K) with an output at every step."""
     count = len(outputs)
     place = np.column_stack([np.full(count, row), np.arange(count)])
     loss, wrong, margin = np.full(count, np.nan), np.zeros(count, bool), np.full(count, np.nan)
+    group = np.full(count, NOT_LABELLED)
     single = TASKS[network.model.config.task].single_label
     distribution = network.meaning.to_distribution(outputs)
     decide = network.meaning.decide
     if single:
         two = distribution.topk(min(2, distribution.shape[1]), -1).values.numpy()
         margin = two[:, 0] - (two[:, 1] if two.shape[1] > 1 else 0.0)
+        group = distribution.argmax(-1).numpy()
     elif network.has_classes:
         margin = (distribution - 0.5).abs().amin(-1).numpy()
     if target is not None:
@@ -158,7 +168,8 @@ def _rate(
         own = own.long() if single else own.to(outputs)
         losses, _ = network.meaning.loss(outputs, own)
         loss = losses.numpy()
+        group = own.numpy() if single else group
         if decide is not None:
             different = (decide(distribution.numpy()) != own.numpy()) & (own.numpy() >= 0)
             wrong = different if single else different.any(-1)
-    return _Predictions(place, loss, wrong, margin)
+    return Ratings(place, loss, wrong, margin, group)

@@ -82,6 +82,7 @@ def describe_run(
     name: str = "network",
     sequence_names: Sequence[str] = (),
     splits: str | Sequence[str] = "test",
+    reasons: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     history: History | None = None,
     epochs: Mapping[int, Weights] | None = None,
@@ -98,9 +99,11 @@ def describe_run(
         name: name of the run.
         sequence_names: names of the sequences; by default those of X, or their numbers from 0.
         splits: split of the sequences, or of each one, such as `test`.
+        reasons: why each of them was chosen, such as `typical`; by default nothing is said.
         settings: settings of the run; by default the estimator's parameters.
         history: by default the estimator's.
-        epochs: weights kept during the training, by epoch; 0 is before the first.
+        epochs: weights kept during the training, by epoch; 0 is before the first; by default those
+            of the history.
         precision: of the kept epochs' weights; those of the network itself are float32.
         most_steps: steps after which longer sequences are cut off; None for whole sequences.
     Raises: SettingsError for a cell of the user's own, which the page cannot compute; ShapeError or
@@ -112,7 +115,15 @@ def describe_run(
     if isinstance(model, TrainedEstimator):
         history = model.history_ if history is None else history
         settings = model.get_params() if settings is None else settings
-    examples = _describe_examples(network, X, y, sequence_names, splits, most_steps)
+    if history is not None and epochs is None:
+        epochs = history.kept_epochs
+    examples = _describe_examples(network, X, y, most_steps)
+    said = {
+        "name": sequence_names or network.name_sequences(X),
+        "split": [splits] * len(examples) if isinstance(splits, str) else splits,
+        "reason": reasons,
+    }
+    _say_of_each(examples, said)
     return {
         "name": name,
         "settings": _plain(settings or {}),
@@ -246,28 +257,15 @@ def _describe_outputs(network: ExplainedNetwork) -> dict[str, Any]:
 
 
 def _describe_examples(
-    network: ExplainedNetwork,
-    X: Any,
-    y: Any,
-    sequence_names: Sequence[str],
-    splits: str | Sequence[str],
-    most_steps: int | None,
+    network: ExplainedNetwork, X: Any, y: Any, most_steps: int | None
 ) -> list[dict[str, Any]]:
-    """Return sequences with their names and targets as the network reads and learns them.
+    """Return sequences with their targets, as the network reads and learns them.
 
     A target is a class code; K numbers, 0 or 1 for each label or standardised values; an array of
     these, one a step, with -100 or NaN where a step is not labelled; or None.
     """
     sequences = network.read_sequences(X)
     count = len(sequences)
-    names = list(sequence_names or network.name_sequences(X))
-    names = names or [f"sequence {i}" for i in range(count)]
-    every = [splits] * count if isinstance(splits, str) else list(splits)
-    for what, given in (("sequence_names", names), ("splits", every)):
-        if len(given) != count:
-            raise ShapeError(
-                f"{what}: got {len(given):,} entries, expected {count:,}, one for each sequence"
-            )
     inputs = network.encode(sequences)
     tokens = _token_texts(network, sequences, inputs)
     static = inputs.static
@@ -284,8 +282,9 @@ def _describe_examples(
             target = target[:end]
         examples.append(
             {
-                "name": names[i],
-                "split": every[i],
+                "name": f"sequence {i}",
+                "split": "",
+                "reason": "",
                 "x": encode_array(inputs[i][:end]),
                 "static": None if static is None else encode_array(static[i]),
                 "tokens": None if tokens is None else [str(text) for text in tokens[i][:end]],
@@ -293,6 +292,21 @@ def _describe_examples(
             }
         )
     return examples
+
+
+def _say_of_each(examples: list[dict[str, Any]], said: Mapping[str, Sequence[str]]) -> None:
+    """Set what is said of each example, by its key; nothing said leaves the default.
+
+    Raises: ShapeError unless it is said of every one.
+    """
+    for key, texts in said.items():
+        if texts and len(texts) != len(examples):
+            raise ShapeError(
+                f"{key}: got {len(texts):,} entries, expected {len(examples):,}, one for each "
+                "sequence"
+            )
+        for example, text in zip(examples, texts, strict=False):
+            example[key] = text
 
 
 def _token_texts(network: ExplainedNetwork, sequences: Any, inputs: Ragged) -> Ragged | None:

@@ -21,8 +21,7 @@ from elman.estimators.reading import read_as_trained
 from elman.evaluate import Check, Report
 from elman.export import FORMATS, ExportOptions, refuse_options
 from elman.runs import report_page
-from elman.runs.config import RunSettings, merge, read_toml
-from elman.runs.data_splits import is_builtin, read_splits, suggest_builtin
+from elman.runs.data_splits import is_builtin, suggest_builtin
 from elman.runs.diagnostics import run_diagnostics
 from elman.runs.folder import (
     EVALUATION,
@@ -34,6 +33,7 @@ from elman.runs.folder import (
     write_json,
 )
 from elman.runs.held_out import check_known
+from elman.runs.own_data import read_own_splits, settings_of
 from elman.runs.prediction_files import CSV, FileFormat, prediction_format, write_predictions
 from elman.runs.predictions import Predictions, collect_predictions
 from elman.runs.streamed import MemoryPlan, plan_memory
@@ -44,16 +44,14 @@ from elman.runs.streamed_evaluation import (
     predictions_of,
     read_as_trained_from_disk,
 )
-from elman.runs.unfinished import CONFIG, METRICS, fingerprints, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
+from elman.runs.unfinished import is_unfinished
 from elman.tasks import TASKS
-from elman.untrusted import parse_json, read_file
 
 if TYPE_CHECKING:
     from elman.export.parity import ExportReport
 
 Say = Callable[[str], object]
-_LARGEST_METRICS = 2**26  # bytes of metrics.json; those of 10,000 classes fit
 
 
 def _say_nothing(text: str) -> None:
@@ -337,12 +335,7 @@ def _test_part(
     """
     needs_length = estimator.model_.config.bidirectional and options.max_length is None
     try:
-        if not (model / CONFIG).is_file():
-            raise SettingsError(f"{model} is no run folder, which names its data")
-        settings = merge(file=read_toml(model / CONFIG))
-        if changed := _changed_data(model, settings):
-            raise SettingsError(f"{changed} has changed since the training")
-        splits = read_splits(settings.data, settings.training.seed, settings.training)
+        splits = read_own_splits(model, settings_of(model))
         test, _ = read_as_trained(estimator, splits.test, labelled=True)
     except (ElmanError, OSError) as error:
         note = (
@@ -366,20 +359,6 @@ def _test_part(
         ]
         options = dataclasses.replace(options, max_length=max(lengths))
     return options, ()
-
-
-def _changed_data(run: Path, settings: RunSettings) -> str:
-    """Return the name of a data file that is no longer that of a run; empty if all are."""
-    path = run / METRICS
-    if not path.is_file():
-        return ""
-    metrics = parse_json(read_file(path, _LARGEST_METRICS), str(path))
-    before = metrics.get("data_sha256") if isinstance(metrics, dict) else None
-    now = fingerprints(settings)
-    for name, digest in before.items() if isinstance(before, dict) else ():
-        if now.get(name, digest) != digest:
-            return str(name)
-    return ""
 
 
 def _note_unfinished(model: Path) -> tuple[str, ...]:

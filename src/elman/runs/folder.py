@@ -30,7 +30,7 @@ from elman.runs.unfinished import (
 )
 from elman.train import kept
 
-CHECKPOINTS, TIMES, EXPORTS = "checkpoints", "times.jsonl", "exports"
+CHECKPOINTS, TIMES, EXPORTS, LAB_PAGE = "checkpoints", "times.jsonl", "exports", "lab.html"
 KEPT_EPOCHS = kept.FOLDER
 # Where data are that do not fit into memory, until the run is complete.
 STORED, DATA, ENCODED = "stored-data", "data", "encoded"
@@ -54,7 +54,8 @@ RUN = FolderKind(
     "elman run",
     frozenset({CONFIG, EPOCHS}),
     frozenset({METRICS, TIMES, "predictions.csv", "report.html", "plots", "model"})
-    | {"evaluations", "explanations", EXPORTS, KEPT_EPOCHS, UNFINISHED, CHECKPOINTS, STORED},
+    | {"evaluations", "explanations", EXPORTS, LAB_PAGE, KEPT_EPOCHS}
+    | {UNFINISHED, CHECKPOINTS, STORED},
 )
 EVALUATION = FolderKind(
     "evaluation",
@@ -107,10 +108,11 @@ def unused_path(path: Path) -> Path:
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """Return `path`, `path-2`, `path-3`, ..."""
+    """Return `path`, `path-2`, `path-3`, ...; the ending of `lab.html` stays at the end."""
     yield path
     for number in itertools.count(2):
-        yield path.with_name(f"{path.name}-{number}")
+        ending = path.suffix if path.suffix == ".html" else ""
+        yield path.with_name(f"{path.name.removesuffix(ending)}-{number}{ending}")
 
 
 def check_output_folder(folder: Path, overwrite: bool, kind: FolderKind = RUN) -> None:

@@ -1,0 +1,130 @@
+"""Choice of the example sequences of the page: typical, wrong and undecided ones of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.explain.choice import rate_predictions, sample_rows
+from elman.explain.forms import Floats
+from elman.explain.network import ExplainedNetwork
+from elman.train import TorchThreads
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sequence that was chosen.
+
+    Args:
+        index: its position in X, from 0.
+        reason: `typical`, `wrong` or `undecided`.
+    """
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Rated:
+    """Sequences to choose from, (n,) each.
+
+    Args:
+        index: their positions in X.
+        loss: their mean loss; without labels, how undecided they are.
+        wrong: whether any of their predictions is wrong.
+        margin: the least decided prediction of each; NaN for numbers.
+        group: code of the class; -100 without a single class.
+    """
+
+    index: NDArray[np.int64]
+    loss: Floats
+    wrong: NDArray[np.bool_]
+    margin: Floats
+    group: NDArray[np.int64]
+
+
+@TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
+def choose_examples(model: Any, X: Any, y: Any = None, *, most: int = 30) -> list[Example]:
+    """Choose sequences that show what a network does, and where it fails.
+
+    Typical ones have the loss nearest to the median of their class's correct predictions, wrong
+    ones the highest loss, undecided ones the smallest difference between their two largest
+    probabilities. The kinds and the classes take turns, so that any number of the first examples
+    has some of each; the first one is typical, if any is right. Numbers have no undecided ones:
+    `wrong` are errors above the median. Without labels, certainty takes the place of the loss.
+
+    Args:
+        model: a SequenceModel or a fitted estimator; it is not changed.
+        X: sequences in the model's input format, or in the format that the estimator's `fit` takes;
+            at most a thousand of them, evenly spaced, are tried.
+        y: their labels in the format of `fit`, if they are known.
+        most: number of examples at most.
+    Raises: DataError or ShapeError for a sequence or label that the network cannot read.
+    """
+    network = ExplainedNetwork.of(model, dtype=None)
+    sequences = network.read_sequences(X)
+    inputs = network.encode(sequences)
+    targets = None if y is None else network.encode_labels(sequences, y)
+    rows = sample_rows(inputs.lengths)
+    ratings = rate_predictions(network, inputs, targets, rows)
+    rated = _by_sequence(rows, ratings.place[:, 0], ratings)
+    if targets is not None and not network.has_classes:
+        wrong = rated.loss > np.median(rated.loss)
+        rated = _Rated(rated.index, rated.loss, wrong, rated.margin, rated.group)
+    orders = {
+        "typical": _in_turn(rated, np.flatnonzero(~rated.wrong), _strangeness(rated)),
+        "wrong": _in_turn(rated, np.flatnonzero(rated.wrong), -rated.loss),
+        "undecided": _in_turn(rated, np.flatnonzero(~np.isnan(rated.margin)), rated.margin),
+    }
+    return list(_take_turns(rated, orders, most))
+
+
+def _by_sequence(rows: NDArray[np.int64], owner: NDArray[np.int64], ratings: Any) -> _Rated:
+    """Return the ratings of single predictions as those of the sequences they belong to."""
+    starts = np.searchsorted(owner, rows)  # predictions are in the order of the rows
+    counts = np.diff(np.append(starts, len(owner)))
+    loss = -ratings.margin if np.isnan(ratings.loss).all() else ratings.loss
+    loss = np.nan_to_num(loss)  # without labels, numbers have neither a loss nor a margin
+    single = counts == 1
+    return _Rated(
+        rows,
+        np.add.reduceat(loss, starts) / counts,
+        np.logical_or.reduceat(ratings.wrong, starts),
+        np.minimum.reduceat(ratings.margin, starts),
+        np.where(single, ratings.group[starts], -100),
+    )
+
+
+def _strangeness(rated: _Rated) -> Floats:
+    """Return how far each loss is from the median of the correct predictions of its class, (n,)."""
+    far = np.zeros(len(rated.loss))
+    for group in np.unique(rated.group):
+        own = rated.group == group
+        right = own & ~rated.wrong
+        far[own] = np.abs(rated.loss[own] - np.median(rated.loss[right if right.any() else own]))
+    return far
+
+
+def _in_turn(rated: _Rated, places: NDArray[np.int64], key: Floats) -> Iterator[int]:
+    """Yield places by their key, smallest first, one of each class after the other."""
+    ordered = places[np.argsort(key[places], kind="stable")]
+    queues = [ordered[rated.group[ordered] == g] for g in np.unique(rated.group[ordered])]
+    for turn in range(max(map(len, queues), default=0)):
+        yield from (int(queue[turn]) for queue in queues if turn < len(queue))
+
+
+def _take_turns(rated: _Rated, orders: dict[str, Iterator[int]], most: int) -> Iterable[Example]:
+    """Yield examples of each kind in turn, none twice, until there are `most`."""
+    seen: set[int] = set()
+    while orders and len(seen) < most:
+        for reason in list(orders):
+            place = next((p for p in orders[reason] if p not in seen), None)
+            if place is None:
+                del orders[reason]
+            elif len(seen) < most:
+                seen.add(place)
+                yield Example(int(rated.index[place]), reason)

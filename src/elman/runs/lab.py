@@ -1,0 +1,286 @@
+"""`elman lab`: the page of one run, of two runs side by side, or of the built-in tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elman import __version__, files
+from elman.data import Dataset
+from elman.data.splits import excerpts
+from elman.errors import ElmanError, ModelFileError, SettingsError
+from elman.estimators import Estimator, load
+from elman.estimators.estimators import ESTIMATORS
+from elman.estimators.reading import read_as_trained
+from elman.lab.examples import Example, choose_examples
+from elman.lab.page import build_page
+from elman.lab.payload import describe_run
+from elman.lab.sizes import describe_cut, fit_size
+from elman.lab.tasks import describe_tasks
+from elman.runs.config import RunSettings
+from elman.runs.data_splits import is_builtin
+from elman.runs.diagnostics import is_divisible
+from elman.runs.evaluation import load_model_and_data
+from elman.runs.folder import LAB_PAGE, unused_path
+from elman.runs.own_data import is_own_file, read_own_splits, settings_of
+from elman.runs.unfinished import CONFIG, is_unfinished
+from elman.runs.unfinished import describe as describe_unfinished
+from elman.settings import SECTIONS
+
+EXAMPLES = 30
+# Steps of an example: the page runs the network once for each of them to find its influences.
+LONGEST = 1000
+# Bytes of a page at most: for a run on a built-in task, and for any others.
+SMALL, LARGE = 1_000_000, 3_000_000
+
+
+@dataclass(frozen=True)
+class LabPage:
+    """A page that was written.
+
+    Args:
+        path: the file.
+        size: its bytes.
+        notes: what was left out and renamed, one sentence each.
+    """
+
+    path: Path
+    size: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model, and the sequences that its page can show.
+
+    Args:
+        name: name of the run.
+        estimator: its fitted estimator.
+        dataset: the sequences.
+        split: which part of the data they are.
+        settings: the settings of the run; None for a model without a run.
+        notes: how they were read, for the user.
+    """
+
+    name: str
+    estimator: Estimator
+    dataset: Dataset
+    split: str
+    settings: RunSettings | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings that have a value, by name."""
+        if self.settings is None:
+            return dict(self.estimator.get_params())
+        sections = [vars(getattr(self.settings, section)) for section in SECTIONS]
+        return {name: value for section in sections for name, value in section.items()}
+
+    @property
+    def most(self) -> int:
+        """Bytes that its page may take."""
+        return SMALL if self.settings and is_builtin(self.settings.data.data) else LARGE
+
+
+def write_lab(
+    runs: Sequence[Path],
+    data: str | None,
+    reading: Mapping[str, str | None],
+    out: Path | None,
+    overwrite: bool,
+) -> LabPage:
+    """Write the page of a run, of two runs side by side, or without any that of the tasks.
+
+    Args:
+        runs: run or model folders, two at most.
+        data: file or built-in task of the examples; None for the test part of the first run.
+        reading: how to read the file, by flag; None means as in training.
+        out: the page; None means lab.html in the folder of a single run, else in the current one.
+        overwrite: replace an existing file.
+    Raises: ElmanError, before anything is written.
+    """
+    out, renamed = _choose_output(runs, out, overwrite)
+    payload = make_payload(runs, data, reading) if runs else task_payload()
+    page = build_page(payload).encode()
+    files.write_file(out, page)
+    return LabPage(out, len(page), (*payload["notes"], *renamed))
+
+
+def task_payload() -> dict[str, Any]:
+    """Return what the page shows without a run: the tasks that can be trained in it."""
+    return _payload("tasks", [], [], describe_tasks(ESTIMATORS))
+
+
+def make_payload(
+    runs: Sequence[Path], data: str | None, reading: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Return what the page shows of one or two runs; arguments as for `write_lab`."""
+    first = _read(runs[0], data, reading)
+    chosen = _in_excerpts(first)
+    examples = choose_examples(
+        first.estimator, chosen.dataset, chosen.dataset.target, most=EXAMPLES
+    )
+    sources, notes = [chosen], [*first.notes]
+    for run in runs[1:]:
+        other, more = _read_alike(run, first, chosen, data, reading)
+        sources.append(other)
+        notes += more
+    described: list[dict[str, Any]] = []
+    for source in sources:
+        own = examples
+        if source.dataset is not chosen.dataset:
+            own = choose_examples(
+                source.estimator, source.dataset, source.dataset.target, most=EXAMPLES
+            )
+        shown, note = _describe(source, own)
+        described.append(shown)
+        notes += [note] if note else []
+    most = min(LARGE, sum(source.most for source in sources))
+    room = most - len(build_page(_payload("file", [], notes)).encode())
+    smaller, lost = fit_size(
+        described, room - 500 * len(described)
+    )  # and the words of what is lost
+    return _payload("file", smaller, [*notes, *lost])
+
+
+def _payload(
+    mode: str,
+    runs: list[dict[str, Any]],
+    notes: list[str],
+    tasks: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "elman": __version__,
+        "mode": mode,
+        "notes": notes,
+        "runs": runs,
+        "tasks": list(tasks),
+    }
+
+
+def _choose_output(
+    runs: Sequence[Path], out: Path | None, overwrite: bool
+) -> tuple[Path, tuple[str, ...]]:
+    """Return the file to write, and a note if its usual name is taken. Raises SettingsError."""
+    if out is not None:
+        if out.is_dir():
+            raise SettingsError(f"{out}: is a folder, expected a file. Name another with --out")
+        if out.exists() and not overwrite:
+            raise SettingsError(
+                f"{out}: exists already. Name another with --out, or replace it with --overwrite"
+            )
+        return out, ()
+    if len(runs) == 1 and (runs[0] / CONFIG).is_file():
+        return runs[0] / LAB_PAGE, ()  # made of the run alone, so nothing is lost by making it anew
+    wanted = Path(LAB_PAGE)
+    if overwrite or not wanted.exists():
+        return wanted, ()
+    free = unused_path(wanted)
+    return free, (
+        f"{wanted} exists already, so this page is called {free.name}; --overwrite replaces it, "
+        "--out names another file",
+    )
+
+
+def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _Source:
+    """Read a model, and its own test part, or the file that `data` names."""
+    if is_unfinished(run):
+        raise ModelFileError(
+            f"{run}: is unfinished, so there is no trained network to show. It stopped "
+            f"{describe_unfinished(run)}"
+        )
+    name = run.resolve().name
+    settings = settings_of(run) if (run / CONFIG).is_file() else None
+    options = [name for name, value in reading.items() if value is not None]
+    if data is None and options:
+        raise SettingsError(f"--{options[0]}: says how DATA is read, but there is no --data")
+    own = settings is not None and (data is None or is_own_file(run, settings, data))
+    if settings is not None and own and not options:
+        estimator = load(run)
+        try:
+            splits = read_own_splits(run, settings, data)
+            test, _ = read_as_trained(estimator, splits.test, labelled=True)
+        except (ElmanError, OSError) as error:
+            raise SettingsError(
+                f"the examples of the page are the test sequences of {run}, and they cannot be read"
+                f": {error}\nName other sequences, or where the file is now: elman lab {run} "
+                "--data FILE"
+            ) from error
+        return _Source(name, estimator, test, "test", settings)
+    if data is None:
+        raise SettingsError(
+            f"{run}: is a model without a run, which would name its data. Name a file of sequences "
+            f"for the examples: elman lab {run} --data FILE"
+        )
+    estimator, dataset, notes = load_model_and_data(run, data, reading, labelled=None)
+    split = "test" if is_builtin(data) else Path(data).name
+    return _Source(name, estimator, dataset, split, settings, notes)
+
+
+def _read_alike(
+    run: Path,
+    first: _Source,
+    chosen: _Source,
+    data: str | None,
+    reading: Mapping[str, str | None],
+) -> tuple[_Source, list[str]]:
+    """Read a second model, with the sequences of the first if it can read them, and notes."""
+    name = run.resolve().name
+    settings = settings_of(run) if (run / CONFIG).is_file() else None
+    name = f"{name} (2)" if name == first.name else name
+    if is_unfinished(run):
+        _read(run, data, reading)  # raises the error that says so
+    estimator = load(run)
+    try:
+        dataset, _ = read_as_trained(estimator, chosen.dataset, labelled=None)
+        estimator.encode(dataset)
+    except ElmanError:
+        other = dataclasses.replace(_read(run, data, reading), name=name)
+        note = f"{name} reads other data than {first.name}, so each has examples of its own."
+        return _in_excerpts(other), [note]
+    source = _Source(name, estimator, chosen.dataset, chosen.split, settings)
+    drawn = [s and (s.data, s.training.seed) for s in (settings, first.settings)]
+    if chosen.split == "test" and drawn[0] != drawn[1]:
+        return source, [
+            f"The examples are the test part of {first.name}; {name} was split in another way, and "
+            "may have been trained on some of them."
+        ]
+    return source, []
+
+
+def _in_excerpts(source: _Source) -> _Source:
+    """Return long sequences with a target at every step as excerpts, of which each is whole."""
+    if not is_divisible(source.estimator, source.dataset, LONGEST):
+        return source
+    pieces, _ = excerpts(source.dataset, LONGEST)
+    note = (
+        f"{source.name}: sequences of more than {LONGEST:,} steps are shown in excerpts of as "
+        "many, each read as a sequence of its own."
+    )
+    return dataclasses.replace(source, dataset=pieces, notes=(*source.notes, note))
+
+
+def _describe(source: _Source, examples: Sequence[Example]) -> tuple[dict[str, Any], str]:
+    """Return a run for the page, and a note if its examples were cut."""
+    index = np.array([example.index for example in examples])
+    dataset = source.dataset.take(index)
+    run = describe_run(
+        source.estimator,
+        source.estimator.encode(dataset),
+        dataset.target,
+        name=source.name,
+        sequence_names=dataset.names,
+        splits=source.split,
+        reasons=[example.reason for example in examples],
+        settings=source.values,
+        most_steps=LONGEST,
+    )
+    steps = source.estimator.encode(dataset).inputs.lengths
+    return run, describe_cut(source.name, LONGEST) if steps.max() > LONGEST else ""
