@@ -1,13 +1,14 @@
-/** Runs one case of engine_cases.py; numbers that are not finite come back as texts. */
-import { makeNetwork, forward, outputsByStep, votes } from "./network.js";
+/** Runs one case of engine_cases.py in a page; numbers that are not finite come back as texts. */
 import { backward } from "./backward.js";
-import { gradientByLag } from "./lags.js";
+import { decodeWeights, sequenceOf, targetOf } from "./data.js";
 import { influence } from "./influence.js";
+import { gradientByLag } from "./lags.js";
+import { forward, makeNetwork, outputsByStep, votes } from "./network.js";
 
 const plain = (values) => Array.from(values, (value) => (Number.isFinite(value) ? value : String(value)));
 
 /** Everything that the engine computes of a case, {name: flat list}. */
-export function runCase(given) {
+function runCase(given) {
   const { config, steps, changes } = given;
   const weights = {};
   for (const name of Object.keys(given.weights)) weights[name] = Float32Array.from(given.weights[name]);
@@ -18,7 +19,8 @@ export function runCase(given) {
   const pass = forward(network, sequence, edits);
   const found = { hidden: pass.hidden, readout: pass.readout.slice(-network.width),
     ...outputsByStep(network, sequence, edits), final: pass.final, answer: pass.answer };
-  const back = backward(network, sequence, pass, given.label);
+  const label = Array.isArray(given.label) ? given.label.map((value) => value ?? NaN) : given.label;
+  const back = backward(network, sequence, pass, label);
   Object.assign(found, { losses: back.losses, loss: [back.loss], dy: back.dy, dx: back.dx });
   for (let k = 0; k < network.outputs; k++) found[`votes ${k}`] = votes(network, pass, k);
   const lags = gradientByLag(network, pass, back);
@@ -37,3 +39,26 @@ export function runCase(given) {
   if (given.influence ?? true) found.influence = influence(network, sequence, edits).values;
   return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, plain(values)]));
 }
+
+window.runCases = (cases) => cases.map(runCase);
+
+/** What the engine computes of each example of a run in a payload, as `runCase` returns it. */
+window.runPayload = (run) => run.examples.map((example) => {
+  const network = makeNetwork(run.config, decodeWeights(run.weights), run.outputs);
+  const sequence = sequenceOf(example), pass = forward(network, sequence);
+  const back = backward(network, sequence, pass, targetOf(example));
+  const gradients = Object.entries(back.gradients).map(([name, values]) => [`gradient ${name}`, values]);
+  const found = { losses: back.losses, distribution: pass.distribution,
+    influence: influence(network, sequence).values, ...Object.fromEntries(gradients) };
+  return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, plain(values)]));
+});
+
+/** The message of the error for a case. */
+window.messageOf = (given) => {
+  try {
+    runCase(given);
+    return "no error";
+  } catch (error) {
+    return error.message;
+  }
+};

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elman.explain import bptt, influence, trace
+from elman.explain.forms import to_json
 from elman.models import ModelConfig, SequenceModel
 from elman.models.static import bind
 
@@ -58,7 +59,9 @@ class Case:
             "steps": len(self.x),
             "x": self.x.flatten().tolist(),
             "static": None if self.static is None else self.static.tolist(),
-            "label": self.label.flatten().tolist() if self.label.ndim else self.label.item(),
+            "label": to_json(
+                self.label.flatten().tolist() if self.label.ndim else self.label.item()
+            ),
             "changes": changes or {},
             **options,
         }
