@@ -87,7 +87,7 @@ def test_an_equation_and_its_line_mark_each_other(gru):
 
 def test_the_numbers_follow_the_cursor(gru):
     before = text(gru, '#panel-equation [data-key="h"] .formula')
-    gru.run("document.getElementById('choose-step').focus()")
+    gru.run("document.getElementById('choose-step').focus({ preventScroll: true })")
     gru.key("ArrowRight")
     assert text(gru, '#panel-equation [data-key="h"] .formula') != before
     spoken = gru.run(
@@ -106,7 +106,7 @@ def test_a_touched_step_says_so(browser, pages):
         assert "Clamped to 0.25" in panel and "nothing goes back through it" in panel
         assert "the embedding of" in panel and "has no label" in panel
         assert page.run("document.documentElement.scrollWidth") == 390
-        page.run("document.getElementById('choose-step').focus()")
+        page.run("document.getElementById('choose-step').focus({ preventScroll: true })")
         page.key("ArrowRight")
         page.key("ArrowRight")
         panel = text(page, "#panel-equation")

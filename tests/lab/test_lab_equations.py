@@ -121,8 +121,8 @@ def test_the_line_of_numbers_can_be_calculated(page, cell):
 def test_the_equations_are_those_of_the_library(page):
     """The symbols of the new states, as the docstrings of ops/cells.py and explain/backward.py."""
     expected = {
-        ("rnn", "tanh"): {"h": "tanh(a_h)", "da_h": "dh_t · (1 − h_t²)"},
-        ("rnn", "relu"): {"h": "relu(a_h)", "da_h": "dh_t · [h_t > 0]"},
+        ("rnn", "tanh"): {"h": "tanh(a_t)", "da_h": "dh_t · (1 − h_t²)"},
+        ("rnn", "relu"): {"h": "relu(a_t)", "da_h": "dh_t · [h_t > 0]"},
         ("gru", "tanh"): {
             "h": "(1 − z_t) · n_t + z_t · h_t-1",
             "a_n": "W_n x_t + b_n + r_t · u_n",

@@ -56,13 +56,18 @@ export function inputsOf({ network, layer, inputNames, weights }) {
   });
 }
 
+/** The symbol of a block: W_{z}, or W alone of a cell with one block. */
+export function blockSymbol({ network }, base, name, alone = base) {
+  return network.cell.gates.length ? `${base}_{${name}}` : alone;
+}
+
 /** The product of a row of W with x_t, and of a row of U with the old state. */
 function inputProduct(at, name) {
   const { weights, run, step } = at, I = weights.inputSize, row = at.rowOf(name) * I;
   const parts = inputsOf(at).map((input, i) => ({
     ...input, weight: weights.W[row + i], factor: run.inputs[step * I + i],
   }));
-  return dotLeaf(`W_{${name}} x_{t}`, parts, at.layer ? "h" : "x");
+  return dotLeaf(`${blockSymbol(at, "W", name)} x_{t}`, parts, at.layer ? "h" : "x");
 }
 
 function stateProduct(at, name) {
@@ -71,7 +76,7 @@ function stateProduct(at, name) {
     label: `unit ${k + 1}`, place: { layer, direction, unit: k },
     weight: weights.U[row + k], factor: run.previous.h[step * H + k],
   }));
-  return dotLeaf(`U_{${name}} h_{${at.before}}`, parts, "h");
+  return dotLeaf(`${blockSymbol(at, "U", name)} h_{${at.before}}`, parts, "h");
 }
 
 const bias = (at, name) => leaf(`b_{${name}}`, at.weights.b[at.rowOf(name)]);
@@ -100,7 +105,7 @@ export function isClamped({ run, step, unit }, name, t = step) {
 /** The sum that enters a gate, a = W x_t + b + U h + b', and the gate. */
 function gateEquations(at, name) {
   const title = GATE_TITLES[at.network.cell.name][name];
-  const sum = leaf(`a_{${name}}`, sumAt(at, "a", name) + sumAt(at, "u", name), name);
+  const sum = leaf(blockSymbol(at, "a", name, "a_{t}"), sumAt(at, "a", name) + sumAt(at, "u", name), name);
   const right = plus(inputProduct(at, name), bias(at, name), stateProduct(at, name), stateBias(at, name));
   const line = at.network.cell.name === "rnn" ? "step" : null;
   return [

@@ -3,7 +3,7 @@
 // dx is short for dL/dx. The gradient of a state is the one that enters from above, where the
 // output or the next layer reads it, plus the one that comes back from the following step.
 
-import { equationOf, equationPlace, inputsOf, isClamped } from "./equations.js";
+import { blockSymbol, equationOf, equationPlace, inputsOf, isClamped } from "./equations.js";
 import { combine, constant, dotLeaf, evaluate, leaf, minus, plus, squared, times } from "./expression.js";
 import { gradientFromAbove, lossEquations } from "./outputEquations.js";
 
@@ -12,10 +12,10 @@ const sigmoidSlope = (v) => [v, minus(constant(1), v)];
 /** The slope of tanh at its value v, 1 - v^2. */
 const tanhSlope = (v) => minus(constant(1), squared(v));
 
-/** The gradient of block `name` of a or u at step t, as a leaf. */
-function sumGradient(at, name, which = "da", t = at.step, label = "t") {
-  const value = at.reverse[which][t * at.rows + at.rowOf(name)];
-  return leaf(`${which}_{${name}${label === "t" ? "" : `,${label}`}}`, value, name);
+/** The gradient of block `name` of a or u at this step, as a leaf. */
+function sumGradient(at, name, which = "da") {
+  const value = at.reverse[which][at.step * at.rows + at.rowOf(name)];
+  return leaf(blockSymbol(at, which, name, `${which}_{t}`), value, name);
 }
 
 /** What comes back through U from the sums of a step: sum over blocks and units U du. */
@@ -123,14 +123,14 @@ function weightEquations(at) {
   const x = leaf("x_{t}", run.inputs[step * I + i], at.layer ? "h" : "x");
   const h = leaf(`h_{${at.before}}`, run.previous.h[step * H + k], "h");
   const da = sumGradient(at, name), du = sumGradient(at, name, kind);
-  const adds = (key, symbol, right, line, note) =>
-    equationOf(key, "adds to the gradient", leaf(`d${symbol}_{${name}}`, evaluate(right)), right, line, note);
+  const adds = (key, symbol, right, line, note) => equationOf(key, "adds to the gradient",
+    leaf(symbol, evaluate(right)), right, line, note);
   return [
-    { ...adds("dW", "W", times(da, x), "dW",
+    { ...adds("dW", blockSymbol(at, "dW", name), times(da, x), "dW",
       `the largest of the unit's weights W: that of ${inputsOf(at)[i].label}`), column: i },
-    { ...adds("dU", "U", times(du, h), "dU",
+    { ...adds("dU", blockSymbol(at, "dU", name), times(du, h), "dU",
       `the largest of the unit's weights U: that of unit ${k + 1}`), column: k },
-    adds("db", "b", da, "db", ""),
+    adds("db", `db_{${name}}`, da, "db", ""),
   ];
 }
 

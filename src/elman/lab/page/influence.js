@@ -38,6 +38,15 @@ function distanceOf(network, one, other, at) {
  *   reference: the replacement in words}
  */
 export function influence(network, sequence, changes = {}) {
+  const parts = influenceInParts(network, sequence, changes);
+  for (;;) {
+    const { done, value } = parts.next();
+    if (done) return value;
+  }
+}
+
+/** The same in parts, between which a page can draw: yields the share that is computed. */
+export function* influenceInParts(network, sequence, changes = {}) {
   const { outputs: K, config } = network, T = sequence.steps;
   const pass = forward(network, sequence, changes), values = new Float64Array(T * T);
   const size = network.layers.reduce((sum, { W, U }) => sum + W.length + U.length, 0);
@@ -54,6 +63,7 @@ export function influence(network, sequence, changes = {}) {
         const to = distanceOf(network, replaced.distribution, own.distribution, k * K);
         values[s * T + k] = to;
       }
+      yield complete && byPrefix ? (t * t + 2 * s) / (T * T) : s / T;
     }
   }
   const reference = config.vocabulary_size ? "the unknown token"

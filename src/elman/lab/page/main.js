@@ -6,17 +6,20 @@ import { element, fill } from "./dom.js";
 import { equationPanel } from "./equationPanel.js";
 import { gatesPanel } from "./gatesPanel.js";
 import { gradientPanel } from "./gradientPanel.js";
+import { influencePanel } from "./influencePanel.js";
 import { inputPanel } from "./inputPanel.js";
 import { outputPanel } from "./outputPanel.js";
 import { Scene } from "./scene.js";
 import { getState, onState, setState } from "./state.js";
 import { statesPanel } from "./statesPanel.js";
+import { textPanel } from "./textPanel.js";
 import { makeToolbar } from "./toolbar.js";
 import { votesPanel } from "./votesPanel.js";
 
 // In the order in which they stand on the page.
 const panels = [
-  inputPanel, outputPanel, statesPanel, gatesPanel, equationPanel, votesPanel, gradientPanel,
+  inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
+  influencePanel, equationPanel,
 ];
 
 const payload = readPayload();

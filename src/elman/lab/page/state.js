@@ -12,6 +12,8 @@ const DEFAULTS = {
   edits: {}, // values of the input in the user's unit or as texts: see edits.js
   clamps: [], // {layer, direction, name, unit, value, from, to}
   erased: [], // steps
+  input: null, // the input whose influence is shown; null for that at the cursor
+  colour: null, // gate or state that colours the text; null for the state, c where there is one
   span: null, // [from, to], marked steps
   sort: "peak", // order of the units
   search: "", // of the units
