@@ -66,14 +66,14 @@ def command(
     with uninterrupted():
         from elman.runs.lab import write_lab
 
-    page = write_lab(runs, data, options, out, overwrite)
-    when_ended(lambda: f"after the page was written to {page.path}")
-    for note in page.notes:
+    path, size, notes = write_lab(runs, data, options, out, overwrite)
+    when_ended(lambda: f"after the page was written to {path}")
+    for note in notes:
         click.echo(note)
-    size = f"{page.size / 1e6:.1f} MB" if page.size >= 1e6 else f"{page.size / 1e3:.0f} kB"
-    click.echo(f"{page.path}: {size}, opens in any browser, also offline")
-    if opened and not open_in_browser(page.path.resolve().as_uri()):
-        click.echo(f"No browser was found here. Open {page.path} in one")
+    said = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    click.echo(f"{path}: {said}, opens in any browser, also offline")
+    if opened and not open_in_browser(path.resolve().as_uri()):
+        click.echo(f"No browser was found here. Open {path} in one")
 
 
 def open_in_browser(address: str) -> bool:

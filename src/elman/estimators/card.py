@@ -1,20 +1,25 @@
-"""The model card, README.md: the model, its training data and its metrics; and saving with it."""
+"""A model described and saved: the model card, README.md, and the page of the lab."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman.data.dataset import Dataset
 from elman.data.faults import format_count, list_names
 from elman.estimators.encoder import Encoder
-from elman.estimators.reading import SequenceReader
+from elman.estimators.reading import SequenceReader, read_if_file
 from elman.estimators.storage import FittedState, write_folder
 from elman.evaluate import Report
 from elman.models import SequenceModel
 from elman.models.storage import replace_card
 from elman.tasks import TASKS
+
+if TYPE_CHECKING:
+    from elman.lab.assemble import LabPage
 
 
 def describe_model(model: SequenceModel, encoder: Encoder) -> str:
@@ -179,6 +184,42 @@ class SavedEstimator(SequenceReader):
         """
         self._check_fitted()
         write_folder(Path(folder), self, make_card(self, data, report), kept_epochs)
+
+    def lab(
+        self,
+        X: Any,
+        y: Any = None,
+        path: str | Path | None = None,
+        *,
+        static: Any = None,
+        name: str = "network",
+        overwrite: bool = False,
+    ) -> LabPage:
+        """Return a page in which the network is seen and touched; a notebook shows it.
+
+        It is one file of at most 3 MB that opens offline. Its examples are up to 30 sequences of
+        X: typical, wrong and undecided ones, of each class.
+
+        Args:
+            X, static: the same as for `predict`.
+            y: their labels, in the same form as for `fit`; None for those of a file or data set, or
+                if they are not known.
+            path: a file to write the page to as well; None for none.
+            name: name of the network in the page.
+            overwrite: replace an existing file.
+        Returns: the page, whose `save(path)` writes it too; its `notes` say what was left out.
+        Raises: SettingsError for a cell of your own, whose equations are Python code, and for a
+            network that is too large for the page.
+        """
+        from elman.lab.single import make_lab
+
+        self._check_fitted()
+        X = read_if_file(self, X)
+        y = X.target if y is None and isinstance(X, Dataset) else y
+        page = make_lab(self, self.encode(X, static=static), y, name)
+        if path is not None:
+            page.save(path, overwrite=overwrite)
+        return page
 
     def save_card(
         self, folder: str | Path, *, data: str = "", report: Report | None = None

@@ -80,6 +80,7 @@ def describe_run(
     y: Any = None,
     *,
     name: str = "network",
+    index: Sequence[int] | None = None,
     sequence_names: Sequence[str] = (),
     splits: str | Sequence[str] = "test",
     reasons: Sequence[str] = (),
@@ -97,8 +98,9 @@ def describe_run(
             estimator's `fit` takes.
         y: their labels in the format of `fit`; None if they are not known.
         name: name of the run.
-        sequence_names: names of the sequences; by default those of X, or their numbers from 0.
-        splits: split of the sequences, or of each one, such as `test`.
+        index: which sequences of X are the examples; None for all.
+        sequence_names: names of the examples; by default those in X, or their numbers from 0.
+        splits: split of the examples, or of each one, such as `test`.
         reasons: why each of them was chosen, such as `typical`; by default nothing is said.
         settings: settings of the run; by default the estimator's parameters.
         history: by default the estimator's.
@@ -117,9 +119,9 @@ def describe_run(
         settings = model.get_params() if settings is None else settings
     if history is not None and epochs is None:
         epochs = history.kept_epochs
-    examples = _describe_examples(network, X, y, most_steps)
+    examples = _describe_examples(network, X, y, index, most_steps)
     said = {
-        "name": sequence_names or network.name_sequences(X),
+        "name": sequence_names,
         "split": [splits] * len(examples) if isinstance(splits, str) else splits,
         "reason": reasons,
     }
@@ -257,7 +259,11 @@ def _describe_outputs(network: ExplainedNetwork) -> dict[str, Any]:
 
 
 def _describe_examples(
-    network: ExplainedNetwork, X: Any, y: Any, most_steps: int | None
+    network: ExplainedNetwork,
+    X: Any,
+    y: Any,
+    index: Sequence[int] | None,
+    most_steps: int | None,
 ) -> list[dict[str, Any]]:
     """Return sequences with their targets, as the network reads and learns them.
 
@@ -265,7 +271,7 @@ def _describe_examples(
     these, one a step, with -100 or NaN where a step is not labelled; or None.
     """
     sequences = network.read_sequences(X)
-    count = len(sequences)
+    count, names = len(sequences), network.name_sequences(X)
     inputs = network.encode(sequences)
     tokens = _token_texts(network, sequences, inputs)
     static = inputs.static
@@ -275,14 +281,14 @@ def _describe_examples(
     if count:
         _check_equations(network, inputs)
     examples = []
-    for i in range(count):
+    for i in range(count) if index is None else index:
         end = len(inputs[i]) if most_steps is None else most_steps
         target = None if targets is None else np.asarray(targets[i])
         if target is not None and network.model.config.per_step:
             target = target[:end]
         examples.append(
             {
-                "name": f"sequence {i}",
+                "name": names[i] if names else f"sequence {i}",
                 "split": "",
                 "reason": "",
                 "x": encode_array(inputs[i][:end]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from elman.errors import SettingsError
 from elman.explain.forms import count_of
+from elman.lab.page import encode_json
 from elman.lab.payload import Precision, encode_array
 
 Run = dict[str, Any]
@@ -33,8 +33,8 @@ def decode_array(array: dict[str, Any]) -> NDArray[Any]:
 
 
 def size_of(values: Any) -> int:
-    """Return the bytes that a value takes in the page, where JSON is in UTF-8."""
-    return len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
+    """Return the bytes that a value takes in the page."""
+    return len(encode_json(values))
 
 
 def fit_size(runs: list[Run], most: int) -> tuple[list[Run], list[str]]:

@@ -10,17 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from elman import __version__, files
 from elman.data import Dataset
 from elman.data.splits import excerpts
 from elman.errors import ElmanError, ModelFileError, SettingsError
 from elman.estimators import Estimator, load
 from elman.estimators.estimators import ESTIMATORS
 from elman.estimators.reading import read_as_trained
+from elman.lab.assemble import (
+    EXAMPLES,
+    LARGE,
+    LONGEST,
+    SMALL,
+    LabPage,
+    check_page_file,
+    make_page,
+)
 from elman.lab.examples import Example, choose_examples
-from elman.lab.page import build_page
 from elman.lab.payload import describe_run
-from elman.lab.sizes import describe_cut, fit_size
+from elman.lab.sizes import describe_cut
 from elman.lab.tasks import describe_tasks
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import is_builtin
@@ -31,27 +38,6 @@ from elman.runs.own_data import is_own_file, read_own_splits, settings_of
 from elman.runs.unfinished import CONFIG, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
 from elman.settings import SECTIONS
-
-EXAMPLES = 30
-# Steps of an example: the page runs the network once for each of them to find its influences.
-LONGEST = 1000
-# Bytes of a page at most: for a run on a built-in task, and for any others.
-SMALL, LARGE = 1_000_000, 3_000_000
-
-
-@dataclass(frozen=True)
-class LabPage:
-    """A page that was written.
-
-    Args:
-        path: the file.
-        size: its bytes.
-        notes: what was left out and renamed, one sentence each.
-    """
-
-    path: Path
-    size: int
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +80,7 @@ def write_lab(
     reading: Mapping[str, str | None],
     out: Path | None,
     overwrite: bool,
-) -> LabPage:
+) -> tuple[Path, int, tuple[str, ...]]:
     """Write the page of a run, of two runs side by side, or without any that of the tasks.
 
     Args:
@@ -103,66 +89,43 @@ def write_lab(
         reading: how to read the file, by flag; None means as in training.
         out: the page; None means lab.html in the folder of a single run, else in the current one.
         overwrite: replace an existing file.
+    Returns: the file, its bytes, and notes for the user.
     Raises: ElmanError, before anything is written.
     """
     out, renamed = _choose_output(runs, out, overwrite)
-    payload = make_payload(runs, data, reading) if runs else task_payload()
-    page = build_page(payload).encode()
-    files.write_file(out, page)
-    return LabPage(out, len(page), (*payload["notes"], *renamed))
+    page = make_lab(runs, data, reading) if runs else make_task_page()
+    page.save(out, overwrite=True)
+    return out, page.size, (*page.notes, *renamed)
 
 
-def task_payload() -> dict[str, Any]:
-    """Return what the page shows without a run: the tasks that can be trained in it."""
-    return _payload("tasks", [], [], describe_tasks(ESTIMATORS))
+def make_task_page() -> LabPage:
+    """Return the page without a run, which trains small networks on the built-in tasks."""
+    return make_page([], tasks=describe_tasks(ESTIMATORS), most=SMALL)
 
 
-def make_payload(
-    runs: Sequence[Path], data: str | None, reading: Mapping[str, str | None]
-) -> dict[str, Any]:
-    """Return what the page shows of one or two runs; arguments as for `write_lab`."""
+def make_lab(runs: Sequence[Path], data: str | None, reading: Mapping[str, str | None]) -> LabPage:
+    """Return the page of one or two runs; arguments as for `write_lab`."""
     first = _read(runs[0], data, reading)
     chosen = _in_excerpts(first)
-    examples = choose_examples(
-        first.estimator, chosen.dataset, chosen.dataset.target, most=EXAMPLES
-    )
-    sources, notes = [chosen], [*first.notes]
+    sources, notes = [chosen], [*chosen.notes]
     for run in runs[1:]:
         other, more = _read_alike(run, first, chosen, data, reading)
         sources.append(other)
         notes += more
+    examples = _choose(chosen)
     described: list[dict[str, Any]] = []
     for source in sources:
-        own = examples
-        if source.dataset is not chosen.dataset:
-            own = choose_examples(
-                source.estimator, source.dataset, source.dataset.target, most=EXAMPLES
-            )
+        own = examples if source.dataset is chosen.dataset else _choose(source)
         shown, note = _describe(source, own)
         described.append(shown)
         notes += [note] if note else []
     most = min(LARGE, sum(source.most for source in sources))
-    room = most - len(build_page(_payload("file", [], notes)).encode())
-    smaller, lost = fit_size(
-        described, room - 500 * len(described)
-    )  # and the words of what is lost
-    return _payload("file", smaller, [*notes, *lost])
+    return make_page(described, notes, most=most)
 
 
-def _payload(
-    mode: str,
-    runs: list[dict[str, Any]],
-    notes: list[str],
-    tasks: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    return {
-        "version": 1,
-        "elman": __version__,
-        "mode": mode,
-        "notes": notes,
-        "runs": runs,
-        "tasks": list(tasks),
-    }
+def _choose(source: _Source) -> list[Example]:
+    """Return the examples of a run."""
+    return choose_examples(source.estimator, source.dataset, source.dataset.target, most=EXAMPLES)
 
 
 def _choose_output(
@@ -170,12 +133,7 @@ def _choose_output(
 ) -> tuple[Path, tuple[str, ...]]:
     """Return the file to write, and a note if its usual name is taken. Raises SettingsError."""
     if out is not None:
-        if out.is_dir():
-            raise SettingsError(f"{out}: is a folder, expected a file. Name another with --out")
-        if out.exists() and not overwrite:
-            raise SettingsError(
-                f"{out}: exists already. Name another with --out, or replace it with --overwrite"
-            )
+        check_page_file(out, overwrite, "Name another with --out, or replace it with --overwrite")
         return out, ()
     if len(runs) == 1 and (runs[0] / CONFIG).is_file():
         return runs[0] / LAB_PAGE, ()  # made of the run alone, so nothing is lost by making it anew

@@ -59,6 +59,7 @@ let waiting = 0;
 
 /** Browsers refuse more than 100 to 200 changes in 30 seconds, which a drag makes in two. */
 function writeAddress() {
+  if (location.protocol === "about:") return; // the frame of a notebook has no address of its own
   const address = addressOf(current), now = performance.now();
   if (waiting || address === `${location.pathname}${location.search}${location.hash}`) return;
   while (written.length && now - written[0] > 30000) written.shift();
