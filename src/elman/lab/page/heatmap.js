@@ -42,7 +42,8 @@ export function drawHeatmap(canvas, picture) {
     if (!marked && Math.abs(row - (picture.row ?? -Infinity)) * rowHeight < 13) continue;
     context.fillStyle = marked ? shades.ink : shades.faint;
     const text = picture.labels ? picture.labels[row] : String(order[row] + 1);
-    context.fillText(text, LEFT - 6, (row + 0.5) * rowHeight, LEFT - 8);
+    const middle = Math.max(6, Math.min(bottom - 6, (row + 0.5) * rowHeight));
+    context.fillText(text, LEFT - 6, middle, LEFT - 8);
   }
   if (picture.row !== undefined && picture.row >= 0) {
     context.strokeStyle = shades.cursor;

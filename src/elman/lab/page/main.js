@@ -73,7 +73,7 @@ function makePanel(panel) {
   element("p", { class: "help" }, panel.help), body);
   document.getElementById("panels").append(section);
   document.getElementById("contents").append(
-    element("a", { href: `#panel-${panel.id}`, onclick: (event) => {
+    element("a", { id: `to-${panel.id}`, href: `#panel-${panel.id}`, onclick: (event) => {
       event.preventDefault(); // the address holds the state
       section.scrollIntoView();
       section.querySelector("canvas, button, input, select")?.focus({ preventScroll: true });
@@ -100,13 +100,26 @@ function draw() {
   for (const panel of panels) {
     const section = document.getElementById(`panel-${panel.id}`);
     section.hidden = !(panel.when ? panel.when(scene) : scene.run !== null);
+    document.getElementById(`to-${panel.id}`).hidden = section.hidden;
     if (section.hidden || !stale.has(panel) || !visible.has(panel)) continue;
-    panel.draw(scene);
+    drawPanel(panel, section, scene);
     stale.delete(panel);
   }
   root.dataset.drawn = (performance.now() - began).toFixed(2); // milliseconds
   root.dataset.draws = Number(root.dataset.draws ?? 0) + 1;
   root.dataset.ready = "yes";
+}
+
+/** Draw a panel; one that fails says so in its place, and does not stop the others. */
+function drawPanel(panel, section, scene) {
+  section.querySelector(".failure")?.remove();
+  try {
+    panel.draw(scene);
+  } catch (error) {
+    console.error(error);
+    section.append(element("p", { class: "failure", role: "alert" },
+      `This panel could not be drawn: ${error.message}`));
+  }
 }
 
 /** Left and right move the cursor, except where the focused element uses the keys itself. */
