@@ -1,6 +1,6 @@
 // The first weights of a network: the same numbers as elman draws from the same seed.
 import { findCell } from "./cells.js";
-import { normalFloats, uniformFloats } from "./random.js";
+import { normalNumbers, uniformFloats } from "./random.js";
 
 const FIRST_BIASES = { lstm: { f: 1 } };
 
@@ -16,7 +16,7 @@ export function initialWeights(config, generator, biases = {}) {
   const weights = {};
   if (config.vocabulary_size) {
     const size = config.vocabulary_size * config.embedding_size;
-    weights["embedding.weight"] = normalFloats(generator, size);
+    weights["embedding.weight"] = normalNumbers(generator, size);
   }
   const layers = recurrentLayers(config);
   for (const { names, sizes } of layers) {
@@ -78,7 +78,7 @@ function drawOrthogonal(weights, { names, inputs }, config, generator, biases) {
  * Gram and Schmidt's method in doubles, twice, gives what Householder's gives torch.
  */
 function orthogonalMatrix(generator, n) {
-  const matrix = Float64Array.from(normalFloats(generator, n * n));
+  const matrix = Float64Array.from(normalNumbers(generator, n * n));
   for (let column = 0; column < n; column++) {
     for (let pass = 0; pass < 2; pass++) {
       for (let other = 0; other < column; other++) {

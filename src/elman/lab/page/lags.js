@@ -5,7 +5,7 @@ import { makeBuffers, stepBack } from "./backward.js";
 const MOST_SOURCES = 64; // gradients that are followed, so that the time stays O(T)
 
 /** Norms of the gradient of all states that enters at `order[place]`, by lag: 0 to the first step. */
-function followBack(network, place, pass, direct, order, from) {
+export function followBack(network, place, pass, direct, order, from) {
   const { cell, units: H } = network, buffers = makeBuffers(network);
   const norms = new Float64Array(order.length - from);
   buffers.before.h.set(direct.subarray(order[from] * H, (order[from] + 1) * H));

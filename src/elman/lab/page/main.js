@@ -14,11 +14,12 @@ import { getState, onState, setState } from "./state.js";
 import { statesPanel } from "./statesPanel.js";
 import { textPanel } from "./textPanel.js";
 import { makeToolbar } from "./toolbar.js";
+import { trainPanel } from "./trainPanel.js";
 import { votesPanel } from "./votesPanel.js";
 
 // In the order in which they stand on the page.
 const panels = [
-  inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
+  trainPanel, inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
   influencePanel, equationPanel,
 ];
 

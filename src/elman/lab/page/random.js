@@ -50,14 +50,20 @@ export function uniformFloats(generator, count, low = 0, high = 1) {
   );
 }
 
-/** Tensor.normal_() in float32: Float32Array (n), by Box and Muller's method, 16 numbers at a time. */
-export function normalFloats(generator, count) {
-  if (count < 16) return Float32Array.from({ length: count }, () => normalDouble(generator));
-  const values = uniformFloats(generator, count);
+/** Tensor.normal_() in float32, or float64: (n) numbers by Box and Muller's method, 16 at a time. */
+export function normalNumbers(generator, count, doubles = false) {
+  const draw = (size) => (doubles
+    ? Float64Array.from({ length: size }, () => randomDouble(generator))
+    : uniformFloats(generator, size));
+  if (count < 16) {
+    const values = Array.from({ length: count }, () => normalDouble(generator));
+    return doubles ? Float64Array.from(values) : Float32Array.from(values);
+  }
+  const values = draw(count);
   for (let start = 0; start + 16 <= count; start += 16) boxMuller(values, start);
   if (count % 16) {
     // torch draws the last 16 again, so that it always has a whole block.
-    values.set(uniformFloats(generator, 16), count - 16);
+    values.set(draw(16), count - 16);
     boxMuller(values, count - 16);
   }
   return values;

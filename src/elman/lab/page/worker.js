@@ -1,0 +1,96 @@
+// The worker that trains: it takes a task and choices, trains while it is told to, and reports.
+import { planTraining } from "./breaks.js";
+import { diagnose } from "./doctor.js";
+import { readTask } from "./tasks.js";
+import { makeTraining, trainStep } from "./train.js";
+
+const REPORT = 100; // milliseconds of training between two reports
+const PATIENCE = 2000; // milliseconds after which a report is made even if the page is busy
+const KEPT = 20; // epochs whose weights are kept, evenly spaced
+
+let task = null;
+let training = null;
+let running = false;
+let finding = null;
+let examined = -1; // number of epochs that were done at the last diagnosis
+let losses = []; // of the batches since the last report
+let kept = [];
+let stride = 1;
+let reported = 0;
+let waiting = false; // for the page to take the last report
+let busy = 0; // milliseconds of training in all
+
+const weightsNow = () => Object.fromEntries(Object.entries(training.network.weights)
+  .map(([name, values]) => [name, Float32Array.from(values)]));
+
+/** Keep the weights of this epoch if it is due; thin out by doubling the distance. */
+function keepEpoch() {
+  const epoch = training.history.length;
+  if (epoch % stride || kept.some((each) => each.epoch === epoch)) return;
+  kept.push({ epoch, weights: weightsNow() });
+  if (kept.length <= KEPT + 1) return;
+  stride *= 2;
+  kept = kept.filter((each) => each.epoch % stride === 0);
+}
+
+function start(message) {
+  task = readTask(message.task);
+  training = makeTraining(planTraining(task, message.choices));
+  running = false;
+  [finding, examined, losses, kept, stride, busy] = [null, -1, [], [], 1, 0];
+  keepEpoch();
+  report("ready");
+}
+
+/** Train for a while, and go on as long as nobody says pause. */
+function work() {
+  if (!running) return;
+  const begun = performance.now();
+  do {
+    losses.push(trainStep(training).loss);
+    if (training.batch === 0 || training.done) keepEpoch();
+  } while (!training.done && performance.now() - begun < REPORT / 2);
+  busy += performance.now() - begun;
+  if (training.done) running = false;
+  const age = performance.now() - reported;
+  if (!running || (age > REPORT && (!waiting || age > PATIENCE))) report(stateNow());
+  if (running) setTimeout(work, 0);
+}
+
+function stateNow() {
+  return training.failed ? "failed" : training.done ? "done" : running ? "running" : "paused";
+}
+
+function report(state) {
+  if (examined !== training.history.length || state !== "running") {
+    const found = diagnose(training, task.doctor);
+    finding = found.first ?? null;
+    examined = training.history.length;
+  }
+  postMessage({
+    state, finding, losses, busy, weights: weightsNow(), history: training.history, last: training.last,
+    step: training.step, steps: training.steps, epoch: training.epoch, batch: training.batch,
+    batches: training.batches, epochs: training.plan.settings.epochs,
+    kept: state === "running" ? null : kept,
+  });
+  losses = [];
+  reported = performance.now();
+  waiting = true;
+}
+
+onmessage = ({ data }) => {
+  if (data.type === "start") start(data);
+  else if (data.type === "taken") waiting = false;
+  else if (data.type === "run" && !training.done && !running) {
+    running = true;
+    work();
+  } else if (data.type === "pause") {
+    running = false;
+    report(stateNow());
+  } else if (data.type === "step" && !training.done) {
+    running = false;
+    losses.push(trainStep(training).loss);
+    if (training.batch === 0 || training.done) keepEpoch();
+    report(stateNow());
+  }
+};
