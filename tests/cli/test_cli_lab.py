@@ -64,6 +64,7 @@ def test_the_page_of_a_run_shows_its_own_test_part(elman, trained, tmp_path):
     assert {example["split"] for example in shown["examples"]} == {"test"}
     assert shown["settings"]["hidden_size"] == 4 and shown["settings"]["data"] == "values.csv"
     assert shown["name"] == "run" and shown["history"]["epoch"] == [1, 2]
+    assert [entry["epoch"] for entry in shown["epochs"]] == [0, 1, 2]
     assert elman("lab", "run", "--no-open").code == 0  # made anew
     check_output_folder(trained, overwrite=True)  # the page is a part of the run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ from elman.runs.data_splits import is_builtin
 from elman.runs.diagnostics import is_divisible
 from elman.runs.evaluation import load_model_and_data
 from elman.runs.folder import LAB_PAGE, unused_path
-from elman.runs.own_data import is_own_file, read_own_splits, settings_of
+from elman.runs.own_data import is_own_file, read_own_splits, setting_values, settings_of
 from elman.runs.unfinished import CONFIG, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
-from elman.settings import SECTIONS
+from elman.train import read_kept_epochs
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class _Source:
         split: which part of the data they are.
         settings: the settings of the run; None for a model without a run.
         notes: how they were read, for the user.
+        epochs: weights that were kept during the training, by epoch.
     """
 
     name: str
@@ -59,14 +60,14 @@ class _Source:
     split: str
     settings: RunSettings | None
     notes: tuple[str, ...] = ()
+    epochs: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:
         """The settings that have a value, by name."""
         if self.settings is None:
             return dict(self.estimator.get_params())
-        sections = [vars(getattr(self.settings, section)) for section in SECTIONS]
-        return {name: value for section in sections for name, value in section.items()}
+        return setting_values(self.settings)
 
     @property
     def most(self) -> int:
@@ -171,7 +172,7 @@ def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _So
                 f": {error}\nName other sequences, or where the file is now: elman lab {run} "
                 "--data FILE"
             ) from error
-        return _Source(name, estimator, test, "test", settings)
+        return _Source(name, estimator, test, "test", settings, epochs=_kept(run))
     if data is None:
         raise SettingsError(
             f"{run}: is a model without a run, which would name its data. Name a file of sequences "
@@ -179,7 +180,12 @@ def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _So
         )
     estimator, dataset, notes = load_model_and_data(run, data, reading, labelled=None)
     split = "test" if is_builtin(data) else Path(data).name
-    return _Source(name, estimator, dataset, split, settings, notes)
+    return _Source(name, estimator, dataset, split, settings, notes, _kept(run))
+
+
+def _kept(run: Path) -> dict[int, Any]:
+    """Return the weights of the epochs that a run has kept; of a model folder none."""
+    return dict(read_kept_epochs(run))
 
 
 def _read_alike(
@@ -203,7 +209,7 @@ def _read_alike(
         other = dataclasses.replace(_read(run, data, reading), name=name)
         note = f"{name} reads other data than {first.name}, so each has examples of its own."
         return _in_excerpts(other), [note]
-    source = _Source(name, estimator, chosen.dataset, chosen.split, settings)
+    source = _Source(name, estimator, chosen.dataset, chosen.split, settings, epochs=_kept(run))
     drawn = [s and (s.data, s.training.seed) for s in (settings, first.settings)]
     if chosen.split == "test" and drawn[0] != drawn[1]:
         return source, [
@@ -215,14 +221,22 @@ def _read_alike(
 
 def _in_excerpts(source: _Source) -> _Source:
     """Return long sequences with a target at every step as excerpts, of which each is whole."""
-    if not is_divisible(source.estimator, source.dataset, LONGEST):
+    pieces, note = in_excerpts(source.estimator, source.dataset)
+    if not note:
         return source
-    pieces, _ = excerpts(source.dataset, LONGEST)
-    note = (
-        f"{source.name}: sequences of more than {LONGEST:,} steps are shown in excerpts of as "
-        "many, each read as a sequence of its own."
+    notes = (*source.notes, f"{source.name}: {note}")
+    return dataclasses.replace(source, dataset=pieces, notes=notes)
+
+
+def in_excerpts(estimator: Estimator, dataset: Dataset) -> tuple[Dataset, str]:
+    """Return a data set for the page, and a note if long sequences were divided."""
+    if not is_divisible(estimator, dataset, LONGEST):
+        return dataset, ""
+    pieces, _ = excerpts(dataset, LONGEST)
+    return pieces, (
+        f"sequences of more than {LONGEST:,} steps are shown in excerpts of as many, each read as "
+        "a sequence of its own."
     )
-    return dataclasses.replace(source, dataset=pieces, notes=(*source.notes, note))
 
 
 def _describe(source: _Source, examples: Sequence[Example]) -> tuple[dict[str, Any], str]:
@@ -238,6 +252,7 @@ def _describe(source: _Source, examples: Sequence[Example]) -> tuple[dict[str, A
         splits=source.split,
         reasons=[example.reason for example in examples],
         settings=source.values,
+        epochs=source.epochs,
         most_steps=LONGEST,
     )
     steps = source.estimator.encode(dataset).inputs.lengths

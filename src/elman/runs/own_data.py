@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from elman.errors import SettingsError
 from elman.runs.config import RunSettings, merge, read_toml
 from elman.runs.data_splits import DataSplits, read_splits
 from elman.runs.unfinished import CONFIG, METRICS, fingerprints
+from elman.settings import SECTIONS
 from elman.untrusted import parse_json, read_file
 
 LARGEST_METRICS = 2**26  # bytes of metrics.json; those of 10,000 classes fit
@@ -19,6 +21,12 @@ def settings_of(run: Path) -> RunSettings:
     if not (run / CONFIG).is_file():
         raise SettingsError(f"{run} is no run folder, which names its data")
     return merge(file=read_toml(run / CONFIG))
+
+
+def setting_values(settings: RunSettings) -> dict[str, Any]:
+    """Return every setting by its name, which no two sections share."""
+    sections = [vars(getattr(settings, section)) for section in SECTIONS]
+    return {name: value for section in sections for name, value in section.items()}
 
 
 def read_own_splits(run: Path, settings: RunSettings, moved_to: str | None = None) -> DataSplits:

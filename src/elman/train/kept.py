@@ -172,14 +172,21 @@ def read_kept_epochs(run: str | Path) -> list[tuple[int, Weights]]:
     """
     found = []
     for epoch, path in sorted(find_files(Path(run) / FOLDER).items()):
-        try:
-            with open_file(path, 2**62) as file:
-                weights, _ = read_tensors(file, os.fstat(file.fileno()).st_size, str(path))
-        except ModelFileError:
-            if path.exists():
-                raise
-            continue  # the training has dropped it meanwhile
-        except OSError as error:
-            raise ModelFileError(f"{path}: cannot be read: {error}") from error
-        found.append((epoch, weights))
+        weights = read_epoch(path)
+        if weights is not None:
+            found.append((epoch, weights))
     return found
+
+
+def read_epoch(path: Path) -> Weights | None:
+    """Read a file of weights; None if the training has dropped it. Raises ModelFileError."""
+    try:
+        with open_file(path, 2**62) as file:
+            weights, _ = read_tensors(file, os.fstat(file.fileno()).st_size, str(path))
+    except ModelFileError:
+        if path.exists():
+            raise
+        return None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error}") from error
+    return weights
