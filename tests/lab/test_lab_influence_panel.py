@@ -122,9 +122,9 @@ def test_a_changed_sequence_is_computed_again(browser, folder, cases):
     expected = influence(case.bound(), edited).values
     with browser.open_page(folder / "tagger.html", address="#step=6&input=2") as page:
         show(page, "influence")
-        page.run("location.hash = '#step=6&input=2&edits={\"2\":5}'")
-        page.wait_for("document.querySelector('#panel-influence .outdated') !== null")
+        page.run('location.hash = \'#step=6&input=2&edits={"2,0":"or"}\'')
         page.wait_for("document.querySelector('#panel-influence .outdated') === null")
+        page.settle()
         found = re.match(r"Input 3 “or” moves the output at step 7 by ([^ ]+)\.", reading(page))
         assert number(found[1]) == pytest.approx(expected[2, 6], rel=6e-3)
         assert not page.errors
@@ -139,6 +139,11 @@ def test_a_long_sequence_in_both_directions_shows_the_last_column(browser, folde
         assert "moves the output at step 600" in text
         assert page.run(f"document.querySelector('{MAP}').hidden")
         assert page.run("document.getElementById('panel-text').hidden")
+        before = reading(page)
+        page.run("location.hash = '#edits={\"599,0\":2}'")  # the former picture stays meanwhile
+        page.wait_for("document.querySelector('#panel-influence .outdated') !== null")
+        page.wait_for("document.querySelector('#panel-influence .outdated') === null")
+        assert reading(page) != before
         assert not page.errors and not page.requests
 
 

@@ -1,5 +1,6 @@
 // The equations of the step under the cursor, for one unit, with their numbers below the symbols.
 
+import { visibleToken } from "./changes.js";
 import { codePart, markLines } from "./codeView.js";
 import { element, fill, formatNumber } from "./dom.js";
 import { forwardEquations } from "./equations.js";
@@ -7,6 +8,7 @@ import { lineOf, plainSymbol, tokensOf } from "./expression.js";
 import { fromScratch } from "./fromScratch.js";
 import { backwardEquations } from "./gradientEquations.js";
 import { outputEquations } from "./outputEquations.js";
+import { stepTexts } from "./stepTexts.js";
 import { placesOf } from "./toolbar.js";
 
 const MOST_PARTS = 5; // products of a sum that are listed; the others are added up
@@ -20,6 +22,7 @@ export const equationPanel = {
 
   make(root, lab) {
     this.lab = lab;
+    this.former = null; // what was marked before a term was pointed at
     this.open = new Set(); // sums whose terms are listed
     this.where = element("p", { class: "reading" });
     this.forward = element("div", {});
@@ -91,8 +94,11 @@ export const equationPanel = {
     }
     const attributes = { class: "term", "data-mark": leaf.mark };
     if (leaf.mark) {
-      attributes.onpointerenter = () => this.lab.setState({ mark: leaf.mark });
-      attributes.onpointerleave = () => this.lab.setState({ mark: null });
+      attributes.onpointerenter = () => {
+        this.former = this.lab.getState().mark;
+        this.lab.setState({ mark: leaf.mark });
+      };
+      attributes.onpointerleave = () => this.lab.setState({ mark: this.former });
     }
     const symbol = element("span", { class: "symbol" }, ...symbolParts(leaf.symbol));
     if (!leaf.parts) {
@@ -173,9 +179,9 @@ function inputNamesOf({ config, channels }) {
 }
 
 function describePlace(scene) {
-  const { config, at, steps, network } = scene, token = scene.example.tokens?.[at];
+  const { config, at, steps, network } = scene;
   const input = scene.layer > 0 ? `x_t is the states of layer ${scene.layer} at this step.`
-    : config.vocabulary_size ? `x_t is the embedding of ${token ? `“${token}”` : "the token"}, `
+    : config.vocabulary_size ? `x_t is the embedding of “${visibleToken(stepTexts(scene)[at])}”, `
       + `${config.embedding_size} numbers.`
     : network.tables.length ? "x_t is the numbers and the embedded categories of this step."
     : "x_t is the input of this step, as the network reads it.";

@@ -75,12 +75,16 @@ function paint(values, rows, steps, order, scale, limit) {
   const context = picture.getContext("2d");
   const image = context.createImageData(steps, rows);
   const colour = scale === "unit" ? unitColour : signedColour;
-  const table = Array.from({ length: 513 }, (_, i) => colour((i - 256) / 256));
-  for (let row = 0; row < rows; row++) {
-    for (let step = 0; step < steps; step++) {
+  // A colour in the four bytes of a pixel: red, green, blue, opaque.
+  const table = Uint32Array.from({ length: 513 }, (_, i) => {
+    const [red, green, blue] = colour((i - 256) / 256);
+    return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0];
+  });
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let step = 0; step < steps; step++) {
+    for (let row = 0; row < rows; row++) {
       const share = Math.max(-1, Math.min(1, values[step * rows + order[row]] / limit));
-      const [red, green, blue] = table[Math.round(share * 256) + 256] ?? table[256];
-      image.data.set([red, green, blue, 255], 4 * (row * steps + step));
+      pixels[row * steps + step] = table[Math.round((share || 0) * 256) + 256]; // NaN as 0
     }
   }
   context.putImageData(image, 0, 0);

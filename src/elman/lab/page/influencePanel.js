@@ -5,7 +5,8 @@ import { colours } from "./colours.js";
 import { element, fill, formatNumber, prepareCanvas } from "./dom.js";
 import { drawHeatmap, largest, makeHeatmap } from "./heatmap.js";
 import { influenceInParts } from "./influence.js";
-import { nameOfStep } from "./stepTexts.js";
+import { pointCursor } from "./state.js";
+import { nameOfStep, namesOfSteps } from "./stepTexts.js";
 
 const EDIT_PAUSE = 120; // ms without a change before a sequence that is being edited is computed again
 const SLICE = 25; // ms of computing between two frames
@@ -21,13 +22,11 @@ export const influencePanel = {
 
   make(root, lab) {
     this.lab = lab;
-    this.point = null; // what is pointed at: {input, output}
+    this.input = null; // the row that is pointed at; its column is the cursor of the page
     this.key = null;
-    const onPoint = ({ kind, row, step }) => {
-      this.point = kind === "leave" ? null : { input: row, output: step };
-      if (kind === "press" || kind === "drag" || kind === "key") {
-        lab.setState({ input: row, step });
-      } else if (this.found) this.paint(lab.scene);
+    const onPoint = (point) => {
+      this.input = point.kind === "leave" ? null : point.row;
+      pointCursor(point, { input: point.row });
     };
     this.canvas = makeHeatmap(onPoint);
     this.profiles = element("canvas", { role: "img" });
@@ -48,59 +47,65 @@ export const influencePanel = {
     clearTimeout(this.timer);
     if (isFirst) this.found = null;
     this.canvas.parentElement.classList.toggle("outdated", !isFirst);
-    const { network, sequence, changes, key } = scene;
+    const { network, sequence, changes } = scene;
     const parts = influenceInParts(network, sequence, changes);
+    let cost = 0;
     const work = () => {
-      const end = performance.now() + SLICE;
+      const start = performance.now();
       let part;
-      do part = parts.next(); while (!part.done && performance.now() < end);
+      do part = parts.next(); while (!part.done && performance.now() < start + SLICE);
+      cost += performance.now() - start;
       if (!part.done) {
         fill(this.note, `Computing: ${Math.floor(100 * part.value)} %`);
         this.timer = setTimeout(work, 0);
         return;
       }
-      this.found = part.value;
-      this.finished = key;
+      this.cost = cost;
+      this.found = withPicture(part.value);
       this.canvas.parentElement.classList.remove("outdated");
       this.paint(this.lab.scene);
     };
-    if (isFirst) work();
+    if (isFirst || this.cost < SLICE) work(); // a small network follows at once, also in training
     else this.timer = setTimeout(work, EDIT_PAUSE);
   },
 
   /** The input and output that are shown: pointed at, or chosen, or those of the cursor. */
   chosen(scene) {
-    const last = scene.steps - 1, { input } = scene.state;
-    const point = this.point ?? { input: input === null ? scene.at : input, output: scene.at };
-    const output = this.found.complete ? point.output : last;
-    return { input: Math.min(last, point.input), output: Math.min(last, output) };
+    const last = scene.steps - 1, input = this.input ?? scene.state.input ?? scene.at;
+    return { input: Math.min(last, input), output: this.found.complete ? scene.at : last };
   },
 
   paint(scene) {
-    const { steps, values, complete } = this.found;
+    const { steps, complete, byOutput, most, peak } = this.found;
     if (steps !== scene.steps) return;
-    const { input, output } = this.chosen(scene), most = largest(values);
+    const { input, output } = this.chosen(scene);
     fill(this.note, describeMeasure(scene, this.found));
     const reading = describePoint(scene, this.found, input, output);
     this.canvas.hidden = !complete;
     if (complete) {
-      const byStep = new Float64Array(steps * steps);
-      for (let s = 0; s < steps; s++) {
-        for (let t = 0; t < steps; t++) byStep[t * steps + s] = values[s * steps + t];
-      }
-      drawHeatmap(this.canvas, { values: byStep, rows: steps, steps, scale: "signed", limit: most,
+      drawHeatmap(this.canvas, { values: byOutput, rows: steps, steps, scale: "signed", limit: most,
         rowHeight: Math.min(18, 420 / steps), cursor: output, row: input,
-        labels: Array.from({ length: steps }, (_, s) => nameOfStep(scene, s, 10)),
+        labels: namesOfSteps(scene, 10),
         label: `Influence of ${steps} inputs, the rows, on the outputs at ${steps} steps, the columns. `
-          + `The largest is ${formatNumber(most)}. ${reading}` });
+          + `The largest is ${formatNumber(peak)}. ${reading}` });
     }
-    drawProfiles(this.profiles, this.found, input, output, most);
+    drawProfiles(this.profiles, this.found, input, output);
     this.profiles.setAttribute("aria-label", reading);
     fill(this.text, reading);
   },
 };
 
-function describeMeasure(scene, { reference, complete, values }) {
+/** The influences also column by column, as the heat map takes them, and the largest of them. */
+function withPicture(found) {
+  const { values, steps } = found, byOutput = new Float64Array(steps * steps);
+  for (let s = 0; s < steps; s++) {
+    for (let t = 0; t < steps; t++) byOutput[t * steps + s] = values[s * steps + t];
+  }
+  const moves = values.some((value) => value > 0);
+  return { ...found, byOutput, most: largest(values), peak: moves ? largest(values) : 0 };
+}
+
+function describeMeasure(scene, { reference, complete, peak }) {
   const { task, num_outputs: K } = scene.config, { perStep } = scene.network;
   const unit = task === "classification" ? "total variation distance of the probabilities, from 0 to 1"
     : task === "multilabel" ? "mean change of the labels’ probabilities"
@@ -109,7 +114,7 @@ function describeMeasure(scene, { reference, complete, values }) {
   const only = complete ? "" : " The network reads in both directions and the sequence is long, so only "
     + "the answer after the last step was computed.";
   return `Each input is replaced by ${reference}; measured is the ${unit}. The largest is `
-    + `${formatNumber(largest(values.filter(Number.isFinite)))}.${when}${only}`;
+    + `${formatNumber(peak)}.${when}${only}`;
 }
 
 /** What the pointed input and output have to do with each other, and what matters more. */
@@ -129,7 +134,7 @@ function describePoint(scene, { values, steps, complete }, input, output) {
 }
 
 /** Bars over the steps: the row of an input, and the column of an output. */
-function drawProfiles(canvas, { values, steps, complete }, input, output, most) {
+function drawProfiles(canvas, { values, steps, complete, most }, input, output) {
   const end = (complete ? 2 : 1) * (PROFILE_HEIGHT + PROFILE_TITLE);
   const { context, width } = prepareCanvas(canvas, end + 20), shades = colours();
   const column = (s) => values[s * steps + output], row = (t) => values[input * steps + t];

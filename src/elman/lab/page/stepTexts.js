@@ -1,33 +1,33 @@
 // The texts of the steps of a sequence: tokens, or the values of a categorical column.
 
-const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥", "": "∅" };
+import { tokenText, visibleToken } from "./changes.js";
+import { inputKey } from "./edits.js";
 
-/** The text of each step, with edited tokens and categories replaced; null for numbers alone. */
+/** The text of each step, as it stands in the edits or in the data; null for numbers alone. */
 export function stepTexts(scene) {
-  const { config, run, sequence, original, example, steps } = scene;
-  if (config.vocabulary_size) {
-    return Array.from({ length: steps }, (_, t) =>
-      (example.tokens && sequence.x[t] === original.x[t] ? example.tokens[t]
-        : run.vocabulary?.[sequence.x[t]] ?? String(sequence.x[t])));
-  }
+  const { config, run, sequence, steps, state: { edits } } = scene;
+  const all = (textOf) => Array.from({ length: steps }, (_, t) => textOf(t));
+  if (config.vocabulary_size) return all((t) => String(edits[inputKey(t, 0)] ?? tokenText(scene, t)));
   if (!config.category_sizes?.length) return null;
   const column = config.input_size, width = sequence.x.length / steps;
   const { values } = run.channels[column];
-  return Array.from({ length: steps }, (_, t) => {
+  return all((t) => {
     const code = sequence.x[t * width + column];
-    return values?.[code] ?? String(code);
+    return String(edits[inputKey(t, column)] ?? values?.[code] ?? code);
   });
 }
 
-/** A text as it can be seen: a space and the end of a line as signs. */
-export function visibleText(text) {
-  return SIGNS[text] ?? text;
+/** "12 “word”" or "12" for each step: its number from 1, and its text, cut to a length. */
+export function namesOfSteps(scene, length = 20) {
+  const texts = stepTexts(scene);
+  return Array.from({ length: scene.steps }, (_, t) => {
+    if (texts === null) return String(t + 1);
+    const cut = texts[t].length > length ? `${texts[t].slice(0, length - 1)}…` : texts[t];
+    return `${t + 1} “${visibleToken(cut)}”`;
+  });
 }
 
-/** "12 “word”" or "12": the number of a step from 1, and its text, cut to a length. */
-export function nameOfStep(scene, step, length = 20) {
-  const text = stepTexts(scene)?.[step];
-  if (text === undefined) return String(step + 1);
-  const cut = text.length > length ? `${text.slice(0, length - 1)}…` : visibleText(text);
-  return `${step + 1} “${cut}”`;
+/** The same for one step. */
+export function nameOfStep(scene, step) {
+  return namesOfSteps(scene)[step];
 }

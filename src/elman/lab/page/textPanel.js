@@ -1,9 +1,11 @@
 // The text of the sequence, coloured by what one unit does at each step (Karpathy et al. 2015).
 
+import { visibleToken } from "./changes.js";
 import { css, signedColour } from "./colours.js";
 import { element, fill, formatNumber } from "./dom.js";
 import { largest } from "./heatmap.js";
-import { nameOfStep, stepTexts, visibleText } from "./stepTexts.js";
+import { pointCursor } from "./state.js";
+import { nameOfStep, stepTexts } from "./stepTexts.js";
 import { placesOf } from "./toolbar.js";
 
 const NAMES_OF_VALUES = {
@@ -23,7 +25,7 @@ export const textPanel = {
     this.choice = element("select", { id: "choose-colour",
       onchange: () => lab.setState({ colour: this.choice.value }) });
     this.text = element("div", { class: "text", role: "group", tabindex: 0, onkeydown: (event) =>
-      this.move(event) });
+      this.move(event), onpointerleave: () => pointCursor({ kind: "leave" }) });
     this.reading = element("p", { class: "reading", "aria-live": "polite" });
     root.append(element("label", { class: "field inline", for: "choose-colour" },
       element("span", {}, "Colour by"), this.choice), this.text, this.reading);
@@ -58,8 +60,9 @@ export const textPanel = {
       const isText = texts.every((text) => [...text].length <= 1);
       this.text.classList.toggle("letters", isText);
       fill(this.text, ...texts.map((text, step) => element("span", {
-        "data-step": step, onclick: () => this.lab.setState({ step }) },
-      isText ? text.replace("\n", "⏎\n") : visibleText(text))));
+        "data-step": step, onclick: () => pointCursor({ kind: "press", step }),
+        onpointerenter: () => pointCursor({ kind: "hover", step }) },
+      isText ? text.replace("\n", "⏎\n") : visibleToken(text))));
     }
     const limit = limitOf(values);
     [...this.text.children].forEach((word, t) => {
@@ -68,6 +71,7 @@ export const textPanel = {
       word.style.color = isDark(colour) ? "#ffffff" : "#111111";
       word.title = formatNumber(values[t]);
       word.classList.toggle("cursor", t === scene.at);
+      word.classList.toggle("erased", scene.changes.erased.has(t));
     });
   },
 
