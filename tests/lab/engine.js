@@ -15,10 +15,13 @@ function runCase(given) {
   const network = makeNetwork(config, weights, given.scaling);
   const x = config.vocabulary_size ? Int32Array.from(given.x) : Float32Array.from(given.x);
   const sequence = { steps, x, static: given.static && Float32Array.from(given.static) };
-  const edits = { clamps: changes.clamps ?? [], erased: new Set(changes.erased ?? []) };
+  const { embedded, between, read } = changes.dropout ?? {}, mask = (rows) => rows?.flat(2);
+  const edits = { clamps: changes.clamps ?? [], erased: new Set(changes.erased ?? []),
+    dropout: { embedded: mask(embedded), between: between?.map(mask), read: mask(read) } };
   const pass = forward(network, sequence, edits);
+  const byStep = changes.dropout ? {} : outputsByStep(network, sequence, edits);
   const found = { hidden: pass.hidden, readout: pass.readout.slice(-network.width),
-    ...outputsByStep(network, sequence, edits), final: pass.final, answer: pass.answer };
+    ...byStep, final: pass.final, answer: pass.answer };
   const label = Array.isArray(given.label) ? given.label.map((value) => value ?? NaN) : given.label;
   const back = backward(network, sequence, pass, label);
   Object.assign(found, { losses: back.losses, loss: [back.loss], dy: back.dy, dx: back.dx });
@@ -48,7 +51,7 @@ window.runPayload = (run) => run.examples.map((example) => {
   const sequence = sequenceOf(example), pass = forward(network, sequence);
   const back = backward(network, sequence, pass, targetOf(example));
   const gradients = Object.entries(back.gradients).map(([name, values]) => [`gradient ${name}`, values]);
-  const found = { losses: back.losses, distribution: pass.distribution,
+  const found = { losses: back.losses, distribution: pass.distribution, votes: votes(network, pass, 0),
     influence: influence(network, sequence).values, ...Object.fromEntries(gradients) };
   return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, plain(values)]));
 });

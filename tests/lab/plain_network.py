@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Hold = Callable[[str, Tensor], Tensor]
+Gate = Callable[[Tensor], Tensor]
+Masks = dict[str, Any]
 
 
 @dataclass
@@ -30,19 +32,23 @@ class PlainStep:
 
 
 def cell_step(
-    cell: str, relu: bool, a: Tensor, u: Tensor, old: dict[str, Tensor], hold: Hold
+    cell: str, gate: Gate, a: Tensor, u: Tensor, old: dict[str, Tensor], hold: Hold
 ) -> dict[str, Tensor]:
-    """Gates and states after one step; `hold` clamps each before the next one reads it."""
+    """Gates and states after one step; `hold` clamps each before the next one reads it.
+
+    Args:
+        gate: the function of the gates r, z, i, f and o; of h of a simple RNN.
+    """
     if cell == "rnn":
-        return {"h": hold("h", torch.relu(a + u) if relu else torch.tanh(a + u))}
+        return {"h": hold("h", gate(a + u))}
     if cell == "gru":
         (a_r, a_z, a_n), (u_r, u_z, u_n) = a.chunk(3), u.chunk(3)
-        r = hold("r", torch.sigmoid(a_r + u_r))
-        z = hold("z", torch.sigmoid(a_z + u_z))
+        r = hold("r", gate(a_r + u_r))
+        z = hold("z", gate(a_z + u_z))
         n = hold("n", torch.tanh(a_n + r * u_n))
         return {"r": r, "z": z, "n": n, "h": hold("h", n + z * (old["h"] - n))}
     sums = (a + u).chunk(4)
-    i, f, o = (hold(n, torch.sigmoid(sums[k])) for n, k in (("i", 0), ("f", 1), ("o", 3)))
+    i, f, o = (hold(n, gate(sums[k])) for n, k in (("i", 0), ("f", 1), ("o", 3)))
     g = hold("g", torch.tanh(sums[2]))
     c = hold("c", f * old["c"] + i * g)
     return {"i": i, "f": f, "g": g, "o": o, "c": c, "h": hold("h", o * torch.tanh(c))}
@@ -53,15 +59,25 @@ class PlainNetwork:
 
     Args:
         clamps: as in the page's `changes`, every field given.
+        dropout: masks as in the page's `changes`, with the shapes of what they multiply.
+        gate: what the gates of a gru or lstm apply to their sums.
     """
 
-    def __init__(self, case: Case, clamps: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        case: Case,
+        clamps: list[dict[str, Any]],
+        dropout: Masks | None = None,
+        gate: Gate = torch.sigmoid,
+    ) -> None:
         self.config = case.model.config
         self.weights = {
             name: w.double().clone().requires_grad_() for name, w in case.model.state_dict().items()
         }
         self.static = None if case.static is None else case.static.double()
-        self.clamps = clamps
+        self.clamps, self.dropout, self.gate = clamps, dropout or {}, gate
+        if self.config.cell == "rnn":
+            self.gate = torch.relu if self.config.nonlinearity == "relu" else torch.tanh
         self.steps: dict[tuple[int, int], list[PlainStep]] = {}
 
     def embed(self, row: Tensor) -> Tensor:
@@ -109,8 +125,7 @@ class PlainNetwork:
                         values = values.index_fill(0, unit, clamp["value"])
                 return values
 
-            relu = config.nonlinearity == "relu"
-            values = cell_step(config.cell, relu, a, u, state, hold)
+            values = cell_step(config.cell, self.gate, a, u, state, hold)
             values["h"].retain_grad()
             state = {name: values[name] for name in state}
             self.steps.setdefault((layer, d), []).append(PlainStep(t, a, u, values))
@@ -121,12 +136,17 @@ class PlainNetwork:
         """Outputs of the steps of x in `kept`, which are numbered as in x: (K,) or (kept, K)."""
         self.steps = {}
         config = self.config
+        masks, between = self.dropout, self.dropout.get("between", [])
         below = [self.embed(x[t]) for t in kept]
+        if "embedded" in masks:
+            below = [e * masks["embedded"][t] for e, t in zip(below, kept, strict=True)]
         for layer in range(config.num_layers):
             sides = [
                 self.run_layer(layer, d, below, kept) for d in (0, 1)[: 1 + config.bidirectional]
             ]
             below = [torch.cat(both) for both in zip(*sides, strict=True)]
+            if layer < len(between):
+                below = [h * between[layer][t] for h, t in zip(below, kept, strict=True)]
         h = torch.stack(below)
         H = config.hidden_size
         read = {
@@ -140,6 +160,7 @@ class PlainNetwork:
             joined = torch.cat([read, features], -1)
             weight, bias = self.weights["static_join.weight"], self.weights["static_join.bias"]
             read = torch.relu(functional.linear(joined, weight, bias))
+        read = read * masks["read"] if "read" in masks else read
         return functional.linear(read, self.weights["output.weight"], self.weights["output.bias"])
 
     def losses(self, outputs: Tensor, label: Tensor) -> Tensor:
@@ -153,13 +174,19 @@ class PlainNetwork:
         return each(outputs, label.double(), reduction="none").mean(-1)
 
 
-def changed(case: Case, clamps: list[dict[str, Any]], erased: list[int]) -> dict[str, Any]:
+def changed(
+    case: Case,
+    clamps: list[dict[str, Any]],
+    erased: list[int],
+    dropout: Masks | None = None,
+    gate: Gate = torch.sigmoid,
+) -> dict[str, Any]:
     """What the engine should find, by the names of `runCase`, at the kept steps only.
 
     Returns: arrays whose first axis is the kept steps, except gradients and `loss`; NaN where a
         network with one output a sequence has not read any step.
     """
-    network, steps = PlainNetwork(case, clamps), len(case.x)
+    network, steps = PlainNetwork(case, clamps, dropout, gate), len(case.x)
     kept = [t for t in range(steps) if t not in erased]
     per_step = case.model.config.per_step
     final = network.outputs(case.x, kept)
@@ -181,7 +208,7 @@ def changed(case: Case, clamps: list[dict[str, Any]], erased: list[int]) -> dict
         name: value.detach().numpy() if isinstance(value, Tensor) else value
         for name, value in found.items()
     }
-    if not per_step:
+    if not per_step and not dropout:
         rows = np.full((steps, case.model.config.num_outputs), np.nan)
         for t in range(steps):
             if beginning := [s for s in kept if s <= t]:

@@ -181,6 +181,39 @@ def test_clamps_and_erased_steps_are_those_of_plain_torch(engine, seed):
             assert_same(case, f"{name} with {change}", own, values)
 
 
+def draw_masks(case, draws):
+    """Dropout masks of a training with p = 1/2 for all places: 0 or 2."""
+    config = case.model.config
+    shapes = {
+        "embedded": (STEPS, case.model.recurrent.input_size),
+        "between": (config.num_layers - 1, STEPS, config.width),
+        "read": (STEPS, config.width) if config.per_step else (config.width,),
+    }
+    return {
+        name: 2.0 * torch.randint(0, 2, shape, generator=draws).double()
+        for name, shape in shapes.items()
+    }
+
+
+def test_dropout_masks_and_gates_of_tanh_are_those_of_plain_torch(engine):
+    """What only a training in the page has: masks at all three places, and tanh for sigmoid."""
+    draws = torch.Generator().manual_seed(0)
+    cases = [make_case(*c, seed=i, steps=STEPS) for i, c in enumerate(some_choices())][::3]
+    masks = [draw_masks(case, draws) for case in cases]
+    given = []
+    for case, mask in zip(cases, masks, strict=True):
+        one = case.to_json({"dropout": {name: m.tolist() for name, m in mask.items()}})
+        given.append(one | {"influence": False})
+        given[-1]["config"]["gate_activation"] = "tanh"
+    results = engine.run(f"runCases({page.encode_json(given)})")
+    for case, mask, result in zip(cases, masks, results, strict=True):
+        expected = changed(case, [], [], mask, torch.tanh)
+        del expected["kept"]
+        found = numbers_of(result)
+        for name, values in expected.items():
+            assert_same(case, f"{name} with dropout", found[name], values)
+
+
 def test_influence_with_changes_is_that_of_every_replaced_input(engine):
     """Against plain torch: one whole network for each replaced step, and each step as the end."""
     change = {
@@ -247,6 +280,8 @@ def test_the_payload_of_an_estimator_gives_its_explanations(engine, what):
         traced, back = trace(clf, X[i], y[i]), bptt(clf, X[i], y[i])
         # elman widens the weights, and reads the input in float32 as well.
         np.testing.assert_allclose(own["distribution"], traced.distribution.reshape(-1), 1e-6, 1e-7)
+        first = traced.votes(traced.classes[0]).reshape(-1)
+        np.testing.assert_allclose(own["votes"], first, 1e-6, 1e-6)
         np.testing.assert_allclose(own["losses"], back.losses, 1e-5, 1e-7)
         T = traced.steps
         effects = own["influence"].reshape(T, T)
