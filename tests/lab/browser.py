@@ -192,9 +192,12 @@ class Page:
 
     def place(self, selector: str, fx: float = 0.5, fy: float = 0.5) -> tuple[float, float]:
         """Scroll an element into view and return the place in it, as shares of its size."""
+        query = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{query}?.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.settle()  # a panel takes its size when it is first drawn
         found = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " if (!e) return null; e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            f"(() => {{ const e = {query}; if (!e) return null;"
+            " e.scrollIntoView({block: 'center', behavior: 'instant'});"
             " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
         )
         assert found, f"no element matches {selector}"

@@ -95,7 +95,7 @@ function paint(values, rows, steps, order, scale, limit) {
  * Make a canvas that reports where it is pointed at, by mouse, finger or arrow keys.
  *
  * @param {function} onPoint called with {row, column (of `values`), step, kind}; kind is "hover",
- *   "press", "drag", "release", "leave" or "key".
+ *   "press", "drag", "release", "leave" or "key"; a key has extend: whether Shift is held.
  */
 export function makeHeatmap(onPoint) {
   const canvas = document.createElement("canvas");
@@ -126,7 +126,8 @@ export function makeHeatmap(onPoint) {
     const [down, right] = move[event.key];
     const row = Math.max(0, Math.min(drawn.rows - 1, drawn.row + down));
     const step = Math.max(0, Math.min(drawn.steps - 1, drawn.cursor + right));
-    onPoint({ row, column: drawn.order[row], step, kind: "key" });
+    onPoint({ row, column: drawn.order[row], step, kind: "key",
+      extend: event.shiftKey });
     event.preventDefault();
     event.stopPropagation();
   });

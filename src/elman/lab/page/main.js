@@ -1,6 +1,7 @@
 // The page: makes the panels, and draws those in view when the state changes.
 
 import { onScheme } from "./colours.js";
+import { comparePanel } from "./comparePanel.js";
 import { readPayload } from "./data.js";
 import { element, fill } from "./dom.js";
 import { equationPanel } from "./equationPanel.js";
@@ -15,12 +16,15 @@ import { statesPanel } from "./statesPanel.js";
 import { textPanel } from "./textPanel.js";
 import { makeToolbar } from "./toolbar.js";
 import { trainPanel } from "./trainPanel.js";
+import { unitsPanel } from "./unitsPanel.js";
 import { votesPanel } from "./votesPanel.js";
 
 // In the order in which they stand on the page.
 const panels = [
   trainPanel, inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
   influencePanel, equationPanel,
+  unitsPanel,
+  comparePanel,
 ];
 
 const payload = readPayload();

@@ -15,6 +15,8 @@ const DEFAULTS = {
   input: null, // the input whose influence is shown; null for that at the cursor
   colour: null, // gate or state that colours the text; null for the state, c where there is one
   span: null, // [from, to], marked steps
+  threshold: 0.3, // size of h from which on a unit counts as on
+  outside: "any", // where a unit must be off: see SPAN_OUTSIDES in units.js
   sort: "peak", // order of the units
   search: "", // of the units
   column: 0, // of the input, where there are too many to draw each of them
