@@ -4,18 +4,18 @@
 import { colours } from "./colours.js";
 import { element, fill } from "./dom.js";
 
-const HEIGHT = 210; // pixels
+const CURVES_HEIGHT = 210; // pixels
 const CURVE_FONT = "12px system-ui, sans-serif";
 // Distances of the ticks of an axis of whole numbers.
-const WHOLE = [0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
-const SUPERSCRIPTS = {
+const WHOLE_TICKS = [0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷",
   8: "⁸", 9: "⁹" };
 
 /**
  * Make a chart that `draw` fills.
  *
- * @param {object} handlers onPick(x): a place was clicked; onHover(x): pointed at, null at the end;
- *   onKey(event): a key was pressed while the chart has the focus.
+ * @param {object} handlers onPick(x): a place was pressed or dragged over; onHover(x): pointed
+ *   at, null at the end; onKey(event): a key was pressed while the chart has the focus.
  * @returns {{root: HTMLElement, draw: function}} draw({title, x, xLabel, yLabel, curves, marks,
  *   log, range, markPoints, label}): x (n) ascending; curves [{name, values (n) with null for gaps,
  *   colour, dash, width}]; marks [{x, colour, dash}], vertical lines; log: powers of ten on the
@@ -40,9 +40,9 @@ export function makeCurves(handlers) {
     if (shape !== form) {
       plot?.destroy();
       form = shape;
-      plot = makePlot(place, picture, width, data, look, handlers);
+      plot = makeCurvePlot(place, picture, width, data, look, handlers);
     } else {
-      if (plot.width !== width) plot.setSize({ width, height: HEIGHT });
+      if (plot.width !== width) plot.setSize({ width, height: CURVES_HEIGHT });
       plot.setData(data);
     }
     plot.ctx.canvas.setAttribute("aria-label", picture.label);
@@ -53,7 +53,7 @@ export function makeCurves(handlers) {
   return { root, draw };
 }
 
-function makePlot(place, picture, width, data, look, handlers) {
+function makeCurvePlot(place, picture, width, data, look, handlers) {
   const axis = (label, more) => ({ label, labelSize: 16, labelGap: 0, font: CURVE_FONT,
     labelFont: CURVE_FONT, stroke: () => colours().faint,
     grid: { stroke: () => colours().line, width: 1 },
@@ -63,17 +63,17 @@ function makePlot(place, picture, width, data, look, handlers) {
       values: (plot, values) => values.map(powerText) }
     : {};
   const plot = new uPlot({
-    width, height: HEIGHT, padding: [8, 8, 0, 0], legend: { show: false },
+    width, height: CURVES_HEIGHT, padding: [8, 8, 0, 0], legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { setScale: false, x: false, y: false } },
     select: { show: false },
-    scales: { x: { time: false, range: (made, low, high) => rangeOfX(low, high) },
+    scales: { x: { time: false, range: (made, low, high) => rangeOfEpochs(low, high) },
       y: { distr: picture.log ? 3 : 1, range: () => look().range } },
-    axes: [axis(picture.xLabel, { size: 24, space: 40, incrs: WHOLE }),
+    axes: [axis(picture.xLabel, { size: 24, space: 40, incrs: WHOLE_TICKS }),
       axis(picture.yLabel, { size: 46, space: 30, ...powers })],
     series: [{}, ...picture.curves.map(({ colour, dash, width: thick }, k) => ({
       stroke: () => colours()[colour], dash, width: thick ?? 1.75, spanGaps: true,
-      points: { size: 5, show: () => isSparse(look(), k) } }))],
-    hooks: { draw: [(made) => drawMarks(made, look().marks ?? [])],
+      points: { size: 5, show: () => hasFewPoints(look(), k) } }))],
+    hooks: { draw: [(made) => drawCurveMarks(made, look().marks ?? [])],
       setCursor: [(made) => handlers.onHover?.(
         made.cursor.left < 0 ? null : made.posToVal(made.cursor.left, "x"))] },
   }, data, place);
@@ -81,24 +81,29 @@ function makePlot(place, picture, width, data, look, handlers) {
   canvas.setAttribute("role", "img");
   canvas.tabIndex = 0;
   canvas.addEventListener("keydown", handlers.onKey);
-  plot.over.addEventListener("click", (event) => {
-    handlers.onPick(plot.posToVal(event.offsetX, "x"));
+  const pick = (event) => handlers.onPick(plot.posToVal(event.offsetX, "x"));
+  plot.over.addEventListener("pointerdown", (event) => {
+    plot.over.setPointerCapture(event.pointerId);
+    pick(event);
+  });
+  plot.over.addEventListener("pointermove", (event) => {
+    if (event.buttons & 1) pick(event);
   });
   return plot;
 }
 
 /** Whether the points of a curve are marked: a few of them, or those of single epochs. */
-function isSparse({ curves, markPoints }, k) {
+function hasFewPoints({ curves, markPoints }, k) {
   const count = curves[k].values.filter((value) => value !== null).length;
   return count < 2 || (markPoints && count <= 60);
 }
 
-function rangeOfX(low, high) {
+function rangeOfEpochs(low, high) {
   return low === high ? [low - 0.5, high + 0.5] : [low, high];
 }
 
 /** Vertical lines, over the curves. */
-function drawMarks(plot, marks) {
+function drawCurveMarks(plot, marks) {
   const { ctx: context, bbox: box } = plot;
   const ratio = window.devicePixelRatio || 1;
   context.save();

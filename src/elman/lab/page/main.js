@@ -9,6 +9,7 @@ import { gatesPanel } from "./gatesPanel.js";
 import { gradientPanel } from "./gradientPanel.js";
 import { influencePanel } from "./influencePanel.js";
 import { inputPanel } from "./inputPanel.js";
+import { learningPanel } from "./learningPanel.js";
 import { outputPanel } from "./outputPanel.js";
 import { Scene } from "./scene.js";
 import { getState, onState, setState } from "./state.js";
@@ -24,6 +25,7 @@ const panels = [
   trainPanel, inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
   influencePanel, equationPanel,
   unitsPanel,
+  learningPanel,
   comparePanel,
 ];
 

@@ -1,6 +1,7 @@
-// The bar at the top: which run and sequence, which step, layer, unit and output.
+// The bar at the top: which run, epoch and sequence, which step, layer, unit and output.
 
 import { countOf, element, fill } from "./dom.js";
+import { makeEpochSlider } from "./keptEpochs.js";
 
 /** Make the bar; returns a function that brings it up to date. */
 export function makeToolbar(parent, lab) {
@@ -23,6 +24,7 @@ export function makeToolbar(parent, lab) {
   const slider = element("input", { id: "choose-step", type: "range", min: 1,
     oninput: () => lab.setState({ step: Number(slider.value) - 1 }) });
   const place = element("output", { for: "choose-step", id: "cursor-text" });
+  const epoch = makeEpochSlider("choose-epoch", lab);
   const undo = element("button", { type: "button", id: "undo-all",
     onclick: () => lab.setState({ edits: {}, clamps: [], erased: [] }) }, "Undo changes");
   fill(parent, run.field, example.field,
@@ -31,7 +33,7 @@ export function makeToolbar(parent, lab) {
     layer.field,
     element("label", { for: "choose-unit", class: "field narrow" },
       element("span", {}, "Unit"), unit),
-    output.field, undo);
+    output.field, epoch.field, undo);
 
   return (scene) => {
     options(run.select, lab.scene.runs.map((each) => each.name), scene.runIndex);
@@ -47,6 +49,7 @@ export function makeToolbar(parent, lab) {
     slider.max = scene.steps;
     slider.value = scene.at + 1;
     fill(place, `${scene.at + 1} of ${scene.steps}`);
+    epoch.update(scene);
     undo.hidden = !scene.isTouched;
   };
 }
