@@ -20,12 +20,12 @@ WORDS = ["<pad>", "<unknown>", "to", "be", " ", "or", "not", "\n", "the question
 
 @pytest.fixture(scope="module")
 def cases():
-    long = make_case("lstm", bidirectional=True, kind="numbers", steps=4, units=3)
+    long = make_case("lstm", bidirectional=True, kind="numbers", steps=4, units=8)
     torch.manual_seed(0)
     return {
         "tagger": make_case("gru", readout="every", kind="tokens", steps=9),
         "last": make_case("lstm", layers=2, bidirectional=True, kind="mixed", steps=7),
-        "long": (long.model, torch.randn(600, 2)),
+        "long": (long.model, torch.randn(300, 2)),
     }
 
 
@@ -136,11 +136,11 @@ def test_a_long_sequence_in_both_directions_shows_the_last_column(browser, folde
         page.wait_for("document.querySelector('#panel-influence .help:last-of-type') !== null")
         text = page.run("document.querySelector('#panel-influence').textContent")
         assert "only the answer after the last step was computed" in text
-        assert "moves the output at step 600" in text
+        assert "moves the output at step 300" in text
         assert page.run(f"document.querySelector('{MAP}').hidden")
         assert page.run("document.getElementById('panel-text').hidden")
         before = reading(page)
-        page.run("location.hash = '#edits={\"599,0\":2}'")  # the former picture stays meanwhile
+        page.run("location.hash = '#edits={\"299,0\":2}'")  # the former picture stays meanwhile
         page.wait_for("document.querySelector('#panel-influence .outdated') !== null")
         page.wait_for("document.querySelector('#panel-influence .outdated') === null")
         assert reading(page) != before
@@ -182,6 +182,19 @@ def test_a_word_moves_the_cursor_and_a_gate_colours_the_text(tagger, cases):
     z = trace(cases["tagger"].bound(), cases["tagger"].x).layers[0].gates["z"][6, 0]
     shown = re.search(r"= (0\.\d+)\.", reading(tagger, "text"))
     assert number(shown[1]) == pytest.approx(z, rel=6e-3)
+
+
+def test_an_erased_step_has_no_output(browser, folder):
+    address = "#step=4&erased=[4]"
+    with browser.open_page(folder / "tagger.html", address=address, height=8000) as page:
+        show(page, "equation")
+        assert "No input moves that output. Input 5" in reading(page)
+        assert reading(page).endswith("moves no output.")
+        text = page.run("document.getElementById('panels').textContent")
+        assert not re.search(r"undefined|NaN|null", text)
+        assert page.run("getComputedStyle(document.querySelector('.text .erased'))"
+                        ".textDecorationLine") == "line-through"  # fmt: skip
+        assert not page.errors
 
 
 def test_on_a_phone_in_dark_mode(browser, folder):

@@ -122,15 +122,16 @@ function describePoint(scene, { values, steps, complete }, input, output) {
   const at = (s, t) => values[s * steps + t];
   const all = Array.from({ length: steps }, (_, i) => i);
   const largestOf = (value) => all.reduce((best, i) => (value(i) > value(best) ? i : best), 0);
-  const source = largestOf((s) => at(s, output));
-  const own = `Input ${nameOfStep(scene, input)} moves the output at step ${output + 1} by `
-    + `${formatNumber(at(input, output))}.`;
-  const inputs = ` That output depends most on input ${nameOfStep(scene, source)} `
-    + `(${formatNumber(at(source, output))}).`;
+  const source = largestOf((s) => at(s, output)), target = largestOf((t) => at(input, t));
+  const name = `Input ${nameOfStep(scene, input)}`;
+  const own = `${name} moves the output at step ${output + 1} by ${formatNumber(at(input, output))}.`;
+  const inputs = at(source, output) > 0
+    ? ` That output depends most on input ${nameOfStep(scene, source)} (${formatNumber(at(source, output))}).`
+    : " No input moves that output.";
   if (!complete) return own + inputs;
-  const target = largestOf((t) => at(input, t));
-  return `${own}${inputs} Input ${nameOfStep(scene, input)} moves the output at step ${target + 1} most `
-    + `(${formatNumber(at(input, target))}).`;
+  return own + inputs + (at(input, target) > 0
+    ? ` ${name} moves the output at step ${target + 1} most (${formatNumber(at(input, target))}).`
+    : ` ${name} moves no output.`);
 }
 
 /** Bars over the steps: the row of an input, and the column of an output. */

@@ -75,7 +75,8 @@ export const outputPanel = {
   drawBars(scene, ranked, now, former, truth) {
     const K = scene.config.num_outputs, { names, unit } = scene.run.outputs;
     const hasClasses = scene.config.task !== "regression";
-    const text = (value) => (hasClasses ? value.toFixed(3) : `${formatNumber(value, 4)} ${unit}`.trim());
+    const text = (value) => (Number.isNaN(value) ? "none" // the step is erased
+      : hasClasses ? value.toFixed(3) : `${formatNumber(value, 4)} ${unit}`.trim());
     const rows = ranked.slice(0, MOST_ROWS).map((k, i) => {
       const at = scene.at * K + k, was = former ? text(former[at]) : text(now[at]);
       const isTrue = truth && (hasClasses ? truth[at] === 1 : Number.isFinite(truth[at]));

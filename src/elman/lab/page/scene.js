@@ -182,7 +182,7 @@ export class Scene {
     const { final } = this.pass;
     const start = final.length > K ? this.at * K : 0;
     const row = final.subarray(start, start + K);
-    return row.indexOf(row.reduce((a, b) => Math.max(a, b)));
+    return Math.max(0, row.indexOf(row.reduce((a, b) => Math.max(a, b)))); // NaN at an erased step
   }
 
   get weightsKey() {
