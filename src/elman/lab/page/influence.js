@@ -1,16 +1,16 @@
 // What each input does to each output, by replacing one input at a time: elman.explain.influence.
 
+import { makeMemory } from "./layers.js";
 import { forward, forwardPrefix, forwardReplaced } from "./network.js";
 
 const UNKNOWN_CODE = 1; // of tokens and categories
 const ROUNDING = 1e-12; // a smaller difference is one of rounding errors
 const MOST_PRODUCTS = 3e9; // of weights and numbers, which take seconds: beyond, the last column only
 
-/** The sequence with step s replaced by zeros, or by the unknown token or categories. */
-function withReference(network, sequence, s) {
-  const { numbers, tables } = network, columns = numbers + tables.length, x = sequence.x.slice();
-  for (let c = 0; c < columns; c++) x[s * columns + c] = c < numbers ? 0 : UNKNOWN_CODE;
-  return { ...sequence, x };
+/** What replaces an input: zeros and the unknown token or categories. */
+function referenceInput({ numbers, tables }) {
+  const input = new Float64Array(numbers + tables.length).fill(UNKNOWN_CODE);
+  return input.fill(0, 0, numbers);
 }
 
 /** Distance of two distributions in a row of K numbers at `at`. */
@@ -52,12 +52,14 @@ export function* influenceInParts(network, sequence, changes = {}) {
   const size = network.layers.reduce((sum, { W, U }) => sum + W.length + U.length, 0);
   const byPrefix = network.directions === 2 && !network.perStep;
   const complete = !byPrefix || (size * T ** 3) / 4 < MOST_PRODUCTS;
+  const reference = referenceInput(network), memory = makeMemory(), memoryOfOwn = makeMemory();
   if (!complete) values.fill(NaN);
   for (let t = complete && byPrefix ? 0 : T - 1; t < T; t++) {
-    const own = t < T - 1 ? forwardPrefix(network, sequence, pass, t + 1) : pass;
+    memoryOfOwn.reset();
+    const own = t < T - 1 ? forwardPrefix(network, sequence, pass, t + 1, memoryOfOwn) : pass;
     for (let s = 0; s <= t; s++) {
-      const other = withReference(network, { ...sequence, steps: t + 1 }, s);
-      const replaced = forwardReplaced(network, own, other, s);
+      memory.reset();
+      const replaced = forwardReplaced(network, sequence, own, s, reference, memory);
       if (byPrefix) values[s * T + t] = distanceOf(network, replaced.answer, own.answer, 0);
       else for (let k = 0; k < T; k++) {
         const to = distanceOf(network, replaced.distribution, own.distribution, k * K);
@@ -66,7 +68,7 @@ export function* influenceInParts(network, sequence, changes = {}) {
       yield complete && byPrefix ? (t * t + 2 * s) / (T * T) : s / T;
     }
   }
-  const reference = config.vocabulary_size ? "the unknown token"
+  const words = config.vocabulary_size ? "the unknown token"
     : network.tables.length ? "zero and unknown categories" : "zero";
-  return { values, steps: T, complete, reference };
+  return { values, steps: T, complete, reference: words };
 }

@@ -1,7 +1,7 @@
 // The recurrent stack of a network: the input of the first layer, and every layer step by step.
 // Dimensions: T steps, I inputs of a layer, H hidden units, D directions, G blocks of the weights.
 
-import { multiply } from "./linear.js";
+import { copyNumbers, multiply } from "./linear.js";
 
 /** Input of the first layer, (T*I): numbers, then the embedding of each token or category. */
 export function embedSteps(network, { steps, x }) {
@@ -28,6 +28,30 @@ export function firstStates(network, features) {
   return { raw, states: raw.map((value) => value / (1 + Math.abs(value))) };
 }
 
+/** Memory of passes that are kept: every array is new. */
+export const fresh = { take: (size) => new Float64Array(size) };
+
+/**
+ * Memory of a pass that is not needed after the next one: `reset` it between them. In a browser a new
+ * array costs more than a step of a small network. Arrays hold former numbers.
+ */
+export function makeMemory() {
+  let all = new Float64Array(0), used = 0;
+  return {
+    reset: () => {
+      used = 0;
+    },
+    take: (size) => {
+      if (used + size > all.length) {
+        all = new Float64Array(2 * (used + size));
+        used = 0;
+      }
+      used += size;
+      return all.subarray(used - size, used);
+    },
+  };
+}
+
 /**
  * Run all layers.
  *
@@ -35,20 +59,20 @@ export function firstStates(network, features) {
  * @param changes complete, as in a pass
  * @param known {layers, low, high}: layers that ran before on inputs that differ at steps `low` to
  *   `high` only, or on more steps: what has not changed is copied
+ * @param memory of the arrays: `fresh`, or that of `makeMemory`
  * @returns {layers: as in a pass, hidden: states of the top layer (T*D*H)}
  */
-export function runStack(network, embedded, steps, first, changes, known = null) {
+export function runStack(network, embedded, steps, first, changes, known, memory) {
   const { directions: D, units: H, width, config } = network, layers = [];
   let below = embedded, low = known ? known.low : 0, high = known ? known.high : steps - 1;
   for (let layer = 0; layer < config.num_layers; layer++) {
-    const above = new Float64Array(steps * width);
+    const above = memory.take(steps * width);
     for (let d = 0; d < D; d++) {
       const place = layer * D + d, old = known ? known.layers[place] : null;
-      const run = makeRun(network, place, below, steps, changes, old);
+      const run = makeRun(network, place, below, steps, changes, old, memory);
       runSteps(network, place, run, steps, first, changes, old, low, high);
-      for (let t = 0; t < steps; t++) {
-        above.set(run.gates.h.subarray(t * H, (t + 1) * H), t * width + d * H);
-      }
+      const { h } = run.gates;
+      for (let t = 0; t < steps; t++) copyNumbers(h, t * H, above, t * width + d * H, H);
       layers.push(run);
     }
     // A change goes on to all later steps, and through the other direction to all earlier ones.
@@ -66,9 +90,13 @@ export function dropOut(values, mask) {
 }
 
 /** The arrays of a layer and direction; copies of the first steps of `old`, if it ran before. */
-function makeRun(network, place, inputs, steps, changes, old) {
+function makeRun(network, place, inputs, steps, changes, old, memory) {
   const { cell, units: H } = network, { layer, direction, b } = network.layers[place];
-  const make = (size, values) => values?.slice(0, steps * size) ?? new Float64Array(steps * size);
+  const make = (size, values) => {
+    const own = memory.take(steps * size);
+    if (values) own.set(values.length > own.length ? values.subarray(0, own.length) : values);
+    return own;
+  };
   const all = (names, values) =>
     Object.fromEntries(names.map((name) => [name, make(H, values?.[name])]));
   const clamps = {};
@@ -93,14 +121,12 @@ function runSteps(network, place, run, steps, first, changes, old, low, high) {
     cell.initialStates.forEach((name, s) => {
       const source = isFirst ? first?.states : gates[name];
       const at = (isFirst ? s * network.layers.length + place : t - move) * H;
-      if (source) previous[name].set(source.subarray(at, at + H), t * H);
+      if (source) copyNumbers(source, at, previous[name], t * H, H);
       else previous[name].fill(0, t * H, (t + 1) * H);
     });
     if (changes.erased.has(t)) {
       for (const name of cell.gates) gates[name].fill(NaN, t * H, (t + 1) * H);
-      for (const name of cell.states) {
-        gates[name].set(previous[name].subarray(t * H, (t + 1) * H), t * H);
-      }
+      for (const name of cell.states) copyNumbers(previous[name], t * H, gates[name], t * H, H);
     } else {
       multiply(U, rows, H, previous.h, t * H, bU, u, t * rows);
       cell.step(run, t);

@@ -49,3 +49,8 @@ export function transpose(M, rows, n) {
   for (let r = 0; r < rows; r++) for (let i = 0; i < n; i++) result[i * rows + r] = M[r * n + i];
   return result;
 }
+
+/** Copy n numbers from one place to another; for a row of a network, faster than a subarray. */
+export function copyNumbers(from, at, to, start, n) {
+  for (let i = 0; i < n; i++) to[start + i] = from[at + i];
+}

@@ -4,7 +4,7 @@
 // directions, G blocks, K outputs, S static inputs.
 
 import { findCell } from "./cells.js";
-import { dropOut, embedSteps, firstStates, runStack } from "./layers.js";
+import { dropOut, embedSteps, firstStates, fresh, makeMemory, runStack } from "./layers.js";
 import { multiply, multiplyBack } from "./linear.js";
 
 /**
@@ -162,25 +162,27 @@ function completeChanges({ clamps = [], erased = [], dropout = {} }, steps) {
 export function forward(network, sequence, changes = {}) {
   const complete = completeChanges(changes, sequence.steps);
   const embedded = dropOut(embedSteps(network, sequence), complete.dropout.embedded);
-  return finishPass(network, sequence, embedded, complete, null);
+  return finishPass(network, sequence, embedded, complete, null, fresh);
 }
 
 /**
  * The same pass with the input of one step replaced; what has not changed is not computed again.
  *
- * @param pass of `forward`
- * @param other sequence that differs from that of the pass at step s only
+ * @param x number and category codes, or the token id, of step s
  */
-export function forwardReplaced(network, pass, other, s) {
+export function forwardReplaced(network, sequence, pass, s, x, memory) {
+  const { inputSize } = network, embedded = memory.take(pass.embedded.length);
+  embedded.set(pass.embedded);
+  embedded.set(embedSteps(network, { steps: 1, x }), s * inputSize);
   const known = { layers: pass.layers, low: s, high: s };
-  return finishPass(network, other, embedSteps(network, other), pass.changes, known);
+  return finishPass(network, { ...sequence, steps: pass.steps }, embedded, pass.changes, known, memory);
 }
 
-/** Run the stack and the output layer; `known` as in `runStack`. */
-function finishPass(network, sequence, embedded, changes, known) {
+/** Run the stack and the output layer; `known` and `memory` as in `runStack`. */
+function finishPass(network, sequence, embedded, changes, known, memory) {
   const { steps } = sequence, { directions, width, perStep } = network;
   const first = firstStates(network, sequence.static);
-  const { layers, hidden } = runStack(network, embedded, steps, first, changes, known);
+  const { layers, hidden } = runStack(network, embedded, steps, first, changes, known, memory);
   const rows = readoutByStep(network, hidden, steps, changes.erased);
   const readout = perStep ? rows : rows.slice((steps - 1) * width);
   const read = dropOut(joinFeatures(network, readout, sequence.static), changes.dropout.read);
@@ -207,16 +209,19 @@ function finishPass(network, sequence, embedded, changes, known) {
 }
 
 /** The pass of the first steps of a sequence: the states of the backward direction are others. */
-export function forwardPrefix(network, sequence, pass, steps) {
+export function forwardPrefix(network, sequence, pass, steps, memory) {
   const known = { layers: pass.layers, low: steps, high: -1 };
-  return finishPass(network, { ...sequence, steps }, pass.embedded, pass.changes, known);
+  const embedded = pass.embedded.subarray(0, steps * network.inputSize);
+  return finishPass(network, { ...sequence, steps }, embedded, pass.changes, known, memory);
 }
 
 /** Outputs of every beginning of the sequence, (T*K). */
 function outputsOfPrefixes(network, sequence, pass) {
   const { outputs: K } = network, outputs = new Float64Array(sequence.steps * K);
+  const memory = makeMemory();
   for (let steps = 1; steps < sequence.steps; steps++) {
-    outputs.set(forwardPrefix(network, sequence, pass, steps).final, (steps - 1) * K);
+    memory.reset();
+    outputs.set(forwardPrefix(network, sequence, pass, steps, memory).final, (steps - 1) * K);
   }
   outputs.set(pass.final, (sequence.steps - 1) * K);
   return outputs;
