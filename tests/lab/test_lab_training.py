@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from training_cases import CELLS, choices, prepare, train_steps
+from training_cases import (
+    CELLS,
+    as_tensors,
+    choices,
+    open_trainer,
+    prepare,
+    run,
+    train_steps,
+)
 
 from elman import estimators
-from elman.lab import page
 from elman.lab.tasks import LAB_TASKS, describe_tasks
 
 STEPS = 20
@@ -22,35 +25,9 @@ CLOSE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def tasks() -> dict[str, Any]:
-    return {task["name"]: task for task in describe_tasks(vars(estimators))}
-
-
-@pytest.fixture(scope="module")
-def trainer(browser: Any, tasks: dict[str, Any], tmp_path_factory: Any) -> Any:
-    """A page that holds trainer.js and the tasks; at the end it has had no error and no request."""
-    home = tmp_path_factory.mktemp("trainer")
-    for path in page.PAGE.glob("*.js"):
-        shutil.copy(path, home)
-    shutil.copy(Path(__file__).parent / "trainer.js", home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "PAGE", home)
-        script = page.join_modules("trainer")
-    text = f"const TASKS = {page.encode_json(tasks)};"
-    (home / "trainer.html").write_text(f"<!doctype html><script>{text}{script}</script>")
-    with browser.open_page(home / "trainer.html", wait=False) as opened:
-        yield opened
-        assert not opened.errors
-        assert not opened.requests
-
-
-def run(trainer: Any, what: str, name: str, chosen: dict[str, Any], steps: int) -> Any:
-    return trainer.run(f"{what}(TASKS[{json.dumps(name)}], {json.dumps(chosen)}, {steps})")
-
-
-def as_tensors(lists: dict[str, Any], like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    assert set(lists) == set(like)
-    return {name: torch.tensor(lists[name]).view_as(value) for name, value in like.items()}
+def trainer(browser: Any, tmp_path_factory: Any) -> Any:
+    tasks = {task["name"]: task for task in describe_tasks(vars(estimators))}
+    yield from open_trainer(browser, tmp_path_factory.mktemp("trainer"), tasks)
 
 
 def assert_same_training(

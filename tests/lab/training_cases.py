@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from elman import estimators
 from elman.data.builtin import load_task
+from elman.lab import page
 from elman.lab.tasks import LAB_TASKS
 from elman.layers.random_numbers import current_generator, draw_rows
 from elman.models.native import mask_shapes
@@ -86,3 +92,30 @@ def _draw_masks(config: Any, batch: int, time: int) -> list[Tensor]:
 def with_settings(prepared: Any, **changes: Any) -> Any:
     """Return a prepared training with other settings."""
     return dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, **changes))
+
+
+def open_trainer(browser: Any, home: Path, tasks: dict[str, Any]) -> Iterator[Any]:
+    """Open a page that holds trainer.js and the tasks; it may have no error and no request."""
+    for path in page.PAGE.glob("*.js"):
+        shutil.copy(path, home)
+    shutil.copy(Path(__file__).parent / "trainer.js", home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "PAGE", home)
+        script = page.join_modules("trainer")
+    text = f"const TASKS = {page.encode_json(tasks)};"
+    (home / "trainer.html").write_text(f"<!doctype html><script>{text}{script}</script>")
+    with browser.open_page(home / "trainer.html", wait=False) as opened:
+        yield opened
+        assert not opened.errors
+        assert not opened.requests
+
+
+def run(trainer: Any, what: str, name: str, chosen: dict[str, Any], steps: int) -> Any:
+    """Call a function of trainer.js."""
+    return trainer.run(f"{what}(TASKS[{json.dumps(name)}], {json.dumps(chosen)}, {steps})")
+
+
+def as_tensors(lists: dict[str, Any], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return lists of weights as tensors of the shapes of others."""
+    assert set(lists) == set(like)
+    return {name: torch.tensor(lists[name]).view_as(value) for name, value in like.items()}

@@ -1,8 +1,9 @@
 // The data that a network is trained on in the page: a TASK of the payload, ready for use.
 import { decodeArray } from "./data.js";
 
-/** A TASK with its arrays decoded; `longer` too. */
+/** A TASK with its arrays decoded; `longer` too. One of a file of the user's own is ready already. */
 export function readTask(task) {
+  if (task.rows) return task;
   const width = task.config.vocabulary_size ? 1 : task.channels.length;
   const splits = ({ train, test }) => ({ train: readSplit(train, width), test: readSplit(test, width) });
   const longer = task.longer && { text: task.longer.text, ...splits(task.longer) };

@@ -4,6 +4,7 @@
 import { BREAKS, describeLonger, planTraining } from "./breaks.js";
 import { makeCurves } from "./curves.js";
 import { countOf, element, fill, formatNumber } from "./dom.js";
+import { readTable } from "./ownFile.js";
 import { readTask } from "./tasks.js";
 import { makeTraining } from "./train.js";
 import { trainedRun } from "./trainedRun.js";
@@ -35,6 +36,7 @@ export const trainPanel = {
     this.index = lab.payload.runs.length;
     this.report = null;
     this.losses = [];
+    this.number = 0; // of the training
     this.isOn = lab.payload.runs.length === 0; // whether the page shows the network that trains
     if (!this.tasks.size) return;
     this.makeControls(root);
@@ -79,7 +81,11 @@ export const trainPanel = {
       change("readout", ({ value }) => value)),
       seed: number("train-seed", "Seed", 0, 2 ** 32 - 1, "seed"),
     };
-    this.description = element("p", { class: "help" });
+    const file = element("input", { id: "train-file", type: "file", accept: ".csv,.tsv,.txt",
+      onchange: () => this.readFile(file.files[0]) });
+    this.fields.file = { control: file, field: element("label", { for: "train-file", class: "field" },
+      element("span", {}, "Your own file (CSV): a sequence a row, its label last"), file) };
+    this.description = element("p", { class: "help", id: "train-description" });
     this.start = element("button", { type: "button", class: "primary", id: "train-start",
       onclick: () => this.toggle() });
     this.step = element("button", { type: "button", id: "train-step",
@@ -90,7 +96,7 @@ export const trainPanel = {
     this.status = element("p", { class: "reading", id: "train-status" });
     this.doctor = element("p", { id: "train-doctor", role: "status" });
     this.makeBreaks();
-    this.repeat = element("p", { class: "help" });
+    this.repeat = element("p", { class: "help", id: "train-repeat" });
     root.append(element("div", { class: "row" }, ...Object.values(this.fields).map(({ field }) => field)),
       this.description, element("div", { class: "row" }, this.start, this.step, this.again, this.progress),
       this.status, this.doctor);
@@ -107,6 +113,22 @@ export const trainPanel = {
     });
     this.breaks = element("fieldset", { class: "breaks" }, element("legend", {}, "Break it"),
       ...this.switches.map(({ field }) => field));
+  },
+
+  /** Add a file as a task and choose it, or say why it cannot be read. */
+  async readFile(file) {
+    if (!file) return;
+    try {
+      const task = readTable(await file.text(), file.name);
+      if (!this.tasks.has(task.name)) {
+        this.fields.task.control.append(element("option", { value: task.name }, task.name));
+      }
+      this.tasks.set(task.name, { ...task, doctor: this.lab.payload.tasks[0].doctor });
+      this.asked = null; // a changed file may have the same name
+      this.lab.setState({ task: task.name });
+    } catch (error) {
+      fill(this.description, element("strong", { role: "alert" }, error.message));
+    }
   },
 
   /** The task of the state, or the first one. */
@@ -143,7 +165,8 @@ export const trainPanel = {
     this.showControls(choices);
     const { network, history } = makeTraining(this.plan);
     this.show(network.weights, history, []);
-    this.send({ type: "start", task: this.taskNow(), choices });
+    this.number += 1; // reports of an earlier training may still be on their way
+    this.send({ type: "start", task: this.taskNow(), choices, number: this.number });
   },
 
   send(message) {
@@ -164,12 +187,14 @@ export const trainPanel = {
   },
 
   toggle() {
-    this.send({ type: this.report?.state === "running" ? "pause" : "run" });
-    if (this.report) this.report.state = this.report.state === "running" ? "paused" : "running";
+    const isRunning = this.report?.state === "running";
+    this.send({ type: isRunning ? "pause" : "run" });
+    if (this.report && !isRunning) this.report.state = "running"; // the next report says when it has paused
     this.showStatus();
   },
 
   receive(report) {
+    if (report.number !== this.number) return;
     this.report = report;
     this.losses.push(...report.losses);
     this.show(report.weights, report.history, report.kept ?? []);
@@ -194,7 +219,8 @@ export const trainPanel = {
     const { train, test, settings } = this.plan;
     fill(this.description, `${this.task.name}: ${this.task.description}. `
       + `${countOf(train.count, "sequence")} to learn from, ${countOf(test.count, "sequence")} to test; `
-      + `batches of ${settings.batch_size}, ${countOf(settings.epochs, "epoch")}.`);
+      + `batches of ${settings.batch_size}, ${countOf(settings.epochs, "epoch")}. `
+      + (this.task.rows ?? []).join(" "));
     for (const { box, id, note, text, barrier } of this.switches) {
       const why = barrier(this.task, this.plan.config);
       box.disabled = why !== null;

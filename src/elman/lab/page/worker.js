@@ -9,6 +9,7 @@ const PATIENCE = 2000; // milliseconds after which a report is made even if the 
 const KEPT = 20; // epochs whose weights are kept, evenly spaced
 
 let task = null;
+let number = 0; // of the training, which the page has given it
 let training = null;
 let running = false;
 let finding = null;
@@ -35,6 +36,7 @@ function keepEpoch() {
 
 function start(message) {
   task = readTask(message.task);
+  number = message.number;
   training = makeTraining(planTraining(task, message.choices));
   running = false;
   [finding, examined, losses, kept, stride, busy] = [null, -1, [], [], 1, 0];
@@ -68,7 +70,8 @@ function report(state) {
     examined = training.history.length;
   }
   postMessage({
-    state, finding, losses, busy, weights: weightsNow(), history: training.history, last: training.last,
+    number, state, finding, losses, busy,
+    weights: weightsNow(), history: training.history, last: training.last,
     step: training.step, steps: training.steps, epoch: training.epoch, batch: training.batch,
     batches: training.batches, epochs: training.plan.settings.epochs,
     kept: state === "running" ? null : kept,
