@@ -41,6 +41,7 @@ def show(page) -> None:
     """Scroll to the panel, which is drawn only in view."""
     page.run("document.getElementById('panel-equation').scrollIntoView()")
     page.wait_for("document.querySelector('#panel-equation .equation') !== null")
+    page.settle()
 
 
 def text(page, selector: str) -> str:
@@ -109,6 +110,7 @@ def test_a_touched_step_says_so(browser, pages):
         page.run("document.getElementById('choose-step').focus({ preventScroll: true })")
         page.key("ArrowRight")
         page.key("ArrowRight")
+        show(page)  # the slider is at the top of the page
         panel = text(page, "#panel-equation")
         assert "the state is carried over it" in panel and "goes on as it is" in panel
         assert not page.errors and not page.requests

@@ -189,13 +189,15 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe_channels(network: ExplainedNetwork) -> list[dict[str, Any]]:
-    """Return name, unit, scaling and texts of the codes of each column of x."""
+    """Return each column of x: name, unit, scaling, texts of its codes, and its value in gaps."""
     count = len(network.channel_names)
     mean, scale, units = np.zeros(count), np.ones(count), [""] * count
+    fill = np.full(count, np.nan)
     if isinstance(network, ExplainedEstimator) and not network.model.config.vocabulary_size:
         encoder, columns = network.estimator.encoder_, network.estimator.columns_
         numbers = len(encoder.mean)
         mean[:numbers], scale[:numbers] = encoder.mean, encoder.scale
+        fill[:numbers] = encoder.fill
         if columns.what == "channels" and columns.units:
             units[:numbers] = [columns.units[c] or "" for c in encoder.number_columns]
     return [
@@ -204,6 +206,7 @@ def _describe_channels(network: ExplainedNetwork) -> list[dict[str, Any]]:
             "unit": unit,
             "mean": float(mean[c]),
             "scale": float(scale[c]),
+            "fill": to_json(float(fill[c])),
             "values": list(values) or None,
         }
         for c, (name, unit, values) in enumerate(
@@ -239,6 +242,7 @@ def _describe_static(network: ExplainedNetwork) -> list[dict[str, Any]]:
         for k, feature in enumerate(found):
             if k < numbers:
                 feature["mean"], feature["scale"] = float(encoder.mean[k]), float(encoder.scale[k])
+                feature["fill"] = to_json(float(encoder.fill[k]))
                 feature["unit"] = unit_of(feature["name"]) or ""
             else:
                 names = encoder.categories[k - numbers]

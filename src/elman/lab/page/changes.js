@@ -3,7 +3,7 @@
 import { featureValue, inputValue, placeOf, withoutEdit } from "./edits.js";
 import { element, fill, formatNumber } from "./dom.js";
 
-const PAUSE = 500; // milliseconds without a change after which the next one is a step of its own
+const PAUSE = 500; // milliseconds after which another value of the same place is a step of its own
 
 /** Make the list; returns a function that brings it up to date with a scene. */
 export function makeChanges(parent, lab) {
@@ -12,8 +12,11 @@ export function makeChanges(parent, lab) {
   const last = element("button", { type: "button", id: "undo-last", onclick: history.undo,
     title: "Ctrl+Z" }, "Undo last");
   const all = element("button", { type: "button", onclick: () => lab.setState(NO_CHANGES) }, "Undo all");
+  const difference = element("input", { type: "checkbox", id: "show-difference", onchange: () =>
+    lab.setState({ difference: difference.checked }) });
   const box = element("div", { class: "changes-box", role: "region", "aria-label": "Changes" },
-    element("h3", {}, "Changes"), list, element("div", { class: "row" }, last, all));
+    element("h3", {}, "Changes"), list, element("div", { class: "row" }, last, all,
+      element("label", { class: "check" }, difference, "Heat maps show the change from the former run")));
   parent.append(box);
   addEventListener("keydown", (event) => {
     const isUndo = (event.ctrlKey || event.metaKey) && event.key === "z" && !event.shiftKey;
@@ -22,13 +25,16 @@ export function makeChanges(parent, lab) {
     history.undo();
   });
   return (scene) => {
-    box.hidden = !scene.isTouched;
     last.disabled = !history.past.length;
+    all.disabled = difference.disabled = !scene.isTouched;
+    difference.checked = scene.state.difference;
     const { edits, clamps, erased } = scene.state;
     const signature = JSON.stringify([scene.exampleKey, edits, clamps, erased]);
     if (list.dataset.shown === signature) return;
     list.dataset.shown = signature;
-    fill(list, ...changesOf(scene).map(({ text, rest }) => element("li", {}, text, " ",
+    const none = element("li", { class: "help" }, "Nothing is changed: this is the sequence of the data.");
+    fill(list, ...(scene.isTouched ? [] : [none]), ...changesOf(scene).map(({ text, rest }) =>
+      element("li", {}, text, " ",
       element("button", { type: "button", class: "quiet", "aria-label": `Undo: ${text}`,
         onclick: () => lab.setState(rest) }, "undo"))));
   };
@@ -87,16 +93,19 @@ export function visibleToken(text) {
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
 }
 
-/** The former changes, for undoing the last one; changes in quick succession, as in a drag, are one. */
+/** The former changes, for undoing the last one; those of the same place in quick succession are one. */
 function keepHistory(lab) {
   const past = [];
   const pick = ({ edits, clamps, erased }) => ({ edits, clamps, erased });
+  const placesIn = ({ edits, clamps, erased }) => JSON.stringify([Object.keys(edits).sort(),
+    clamps.map((clamp) => ({ ...clamp, value: null })), erased]);
   let now = pick(lab.getState()), changedAt = -Infinity, isUndoing = false;
   lab.onState((state) => {
     const next = pick(state);
     if (Object.keys(next).every((name) => next[name] === now[name])) return;
     const time = performance.now();
-    if (!isUndoing && time - changedAt > PAUSE) past.push(now);
+    const isSamePlace = time - changedAt < PAUSE && placesIn(next) === placesIn(now);
+    if (!isUndoing && !isSamePlace) past.push(now);
     changedAt = isUndoing ? -Infinity : time;
     now = next;
   });

@@ -86,7 +86,7 @@ function drawLine(context, chart, line, width, shades) {
   }
 }
 
-/** Round numbers between the ends of an axis: at most four, or powers of ten. */
+/** Round numbers between the ends of an axis: at most five, or powers of ten. */
 function marksBetween({ low, high, log }) {
   const marks = [];
   if (log) {
@@ -95,7 +95,7 @@ function marksBetween({ low, high, log }) {
     for (let power = first; power <= last; power += stride) marks.push(10 ** power);
     return marks;
   }
-  const rough = (high - low) / 3, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
   const stride = [1, 2, 5, 10].map((size) => size * power).find((size) => size >= rough * 0.999);
   for (let k = Math.ceil(low / stride); k * stride <= high; k++) {
     marks.push(Number((k * stride).toPrecision(12)));

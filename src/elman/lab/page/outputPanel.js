@@ -55,6 +55,7 @@ export const outputPanel = {
     });
     this.drawBars(scene, ranked, now, former, truth);
     fill(this.steps, stepsInWords(scene, now, truth));
+    this.steps.hidden = !this.steps.textContent;
   },
 
   /** Whether the outputs at every step are known or cheap; if not, they come after a pause. */

@@ -90,9 +90,11 @@ export class Scene {
     return this.original.steps;
   }
 
-  /** Clamps and erased steps, as the engine takes them. */
+  /** Erased steps, and those clamps that fit this network, as the engine takes them. */
   get changes() {
-    return { clamps: this.state.clamps, erased: new Set(this.state.erased) };
+    const { num_layers: layers, hidden_size: units } = this.config;
+    const fits = ({ layer, unit, value }) => layer < layers && unit < units && Number.isFinite(value);
+    return { clamps: this.state.clamps.filter(fits), erased: new Set(this.state.erased) };
   }
 
   get isTouched() {
@@ -177,7 +179,7 @@ export class Scene {
   /** The output that votes and influence are about: chosen, or else the predicted one. */
   get output() {
     const K = this.config.num_outputs;
-    if (this.state.output !== null) return Math.max(0, Math.min(K - 1, this.state.output));
+    if (Number.isInteger(this.state.output)) return Math.max(0, Math.min(K - 1, this.state.output));
     if (this.config.task === "regression") return 0;
     const { final } = this.pass;
     const start = final.length > K ? this.at * K : 0;

@@ -95,12 +95,19 @@ function readAddress() {
     const [name, value] = part.split("=");
     if (!(name in DEFAULTS) || value === undefined) continue;
     try {
-      state[name] = JSON.parse(decodeURIComponent(value));
+      const read = JSON.parse(decodeURIComponent(value));
+      if (isOfKind(read, DEFAULTS[name])) state[name] = read;
     } catch {
       // An address that was cut or typed wrongly: the default stays.
     }
   }
   return state;
+}
+
+/** Whether a value of the address can stand for a default: a number for a number, a list for a list. */
+function isOfKind(value, known) {
+  if (known === null || value === null) return known === null;
+  return typeof value === typeof known && Array.isArray(value) === Array.isArray(known);
 }
 
 addEventListener("hashchange", () => {

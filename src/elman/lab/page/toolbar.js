@@ -50,7 +50,7 @@ export function makeToolbar(parent, lab) {
     slider.value = scene.at + 1;
     fill(place, `${scene.at + 1} of ${scene.steps}`);
     epoch.update(scene);
-    undo.hidden = !scene.isTouched;
+    undo.disabled = !scene.isTouched; // hidden, it would move the panels when it appears
   };
 }
 
