@@ -1,39 +1,38 @@
-"""The notebook runs from top to bottom in a kernel, and shows what a reader expects to see."""
+"""The first notebook runs from top to bottom in a kernel, and shows what a reader should see."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from lesson import differences, execute, notebook_of
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "first_network.ipynb"
-# In a process of its own: the kernel's libraries warn, and warnings are errors here.
-RUN = """
-import sys, nbclient, nbformat
-book = nbformat.read(sys.argv[1], 4)
-nbclient.NotebookClient(book, timeout=300, kernel_name="python3").execute(cwd=sys.argv[2])
-nbformat.write(book, sys.argv[3])
-"""
+NOTEBOOK = notebook_of("first_network")
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("notebook")
-    done = folder / "done.ipynb"
-    words = [sys.executable, "-c", RUN, str(NOTEBOOK), str(folder), str(done)]
-    subprocess.run(words, check=True, capture_output=True, timeout=400)
-    cells = json.loads(done.read_text(encoding="utf-8"))["cells"]
-    return {cell["id"]: cell.get("outputs", []) for cell in cells}
+def books(tmp_path_factory):
+    """The notebook as it is stored, and as it has just run."""
+    stored = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    return stored, execute(stored, tmp_path_factory.mktemp("notebook"))
 
 
-def test_it_is_short_and_stored_without_output():
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+@pytest.fixture(scope="module")
+def outputs(books):
+    return {cell["id"]: cell.get("outputs", []) for cell in books[1]["cells"]}
+
+
+def test_it_is_short_and_small(books):
+    cells = books[0]["cells"]
     assert len(cells) <= 5
-    assert not any(cell.get("outputs") for cell in cells)
     assert max(len(cell["source"]) for cell in cells) <= 8
+    assert NOTEBOOK.stat().st_size < 60_000
+
+
+def test_its_outputs_are_those_stored(books):
+    assert not differences(*books), "Run python tests/lesson.py first_network"
+    stored = {cell["id"]: cell.get("outputs") for cell in books[0]["cells"]}
+    assert all(stored[name] for name in ("data", "train", "curves", "figures"))
 
 
 def test_progress_shows_in_place(outputs):
