@@ -306,3 +306,13 @@ def test_weights_of_another_network_and_other_cells_are_refused(engine):
     assert 'cell: got "minimal", expected rnn, gru or lstm' in engine.run(
         f"messageOf({page.encode_json(own)})"
     )
+
+
+@pytest.mark.parametrize("kind, code", [("tokens", 9), ("tokens", -1), ("mixed", 1.5)])
+def test_a_code_that_no_embedding_has_is_refused(engine, kind, code):
+    case = make_case(kind=kind).to_json()
+    case["x"][(2 if kind == "tokens" else 2 * 4 + 2)] = code
+    most = 8 if kind == "tokens" else 3
+    assert engine.run(f"messageOf({page.encode_json(case)})") == (
+        f"x: step 3 has the code {code}, expected a whole number from 0 to {most}"
+    )

@@ -10,8 +10,12 @@ export function embedSteps(network, { steps, x }) {
   for (let t = 0; t < steps; t++) {
     let at = t * inputSize;
     for (let c = 0; c < numbers; c++) embedded[at++] = x[t * columns + c];
-    tables.forEach(({ name, width }, k) => {
+    tables.forEach(({ name, width, count }, k) => {
       const code = x[t * columns + numbers + k];
+      if (!(code >= 0 && code < count && code === Math.floor(code))) {
+        throw new Error(`x: step ${t + 1} has the code ${code}, expected a whole number from 0 to `
+          + `${count - 1}`);
+      }
       embedded.set(weights[name].subarray(code * width, (code + 1) * width), at);
       at += width;
     });

@@ -32,12 +32,12 @@ export function makeNetwork(config, weights, scaling = {}) {
   const tables = [];
   if (config.vocabulary_size) {
     const size = config.embedding_size;
-    tables.push({ name: "embedding.weight", width: size });
+    tables.push({ name: "embedding.weight", width: size, count: config.vocabulary_size });
     take("embedding.weight", config.vocabulary_size * size);
   }
   (config.category_sizes ?? []).forEach((count, k) => {
     const size = config.category_widths[k];
-    tables.push({ name: `embeddings.${k}.weight`, width: size });
+    tables.push({ name: `embeddings.${k}.weight`, width: size, count });
     take(`embeddings.${k}.weight`, count * size);
   });
   const numbers = config.input_size ?? 0;
