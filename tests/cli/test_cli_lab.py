@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,9 @@ def test_a_model_folder_needs_data(elman, trained):
 def test_the_browser_is_asked_unless_not_wanted(elman, trained, monkeypatch):
     opened = []
     monkeypatch.setenv("BROWSER", "true")
-    monkeypatch.setattr(lab.webbrowser, "open", lambda address: opened.append(address) or True)
+    monkeypatch.setattr(
+        lab.webbrowser, "open_new_tab", lambda address: opened.append(address) or True
+    )
     assert elman("lab", "run", "--no-open").code == 0 and opened == []
     assert elman("lab", "run").code == 0
     assert opened == [(trained / "lab.html").as_uri()]
@@ -149,3 +152,34 @@ def test_what_is_refused(elman, trained):
 def test_without_a_run_the_page_has_the_tasks(elman, tmp_path):
     done = elman("lab", "--no-open")
     assert done.code == 0 and payload_of(tmp_path / "lab.html")["mode"] == "tasks"
+
+
+WORDS = ("train", "values.csv", "--hidden-size", 4, "--epochs", 3, "--no-diagnostics")
+WORDS += ("--validation", 0, "--keep-epochs", 2)
+
+
+def test_a_watched_training_has_the_same_bits(elman, trained):
+    assert elman(*WORDS, "--quiet", "--out", "alone").code == 0
+    done = elman(*WORDS, "--quiet", "--out", "watched", "--watch")
+    assert done.code == 0, done.err
+    assert re.search(r"Watch the training at http://127\.0\.0\.1:\d+/[\w-]{20,}/", done.out)
+    for name in ("model/model.safetensors", "predictions.csv", "config.toml"):
+        assert Path("alone", name).read_bytes() == Path("watched", name).read_bytes()
+
+
+def test_watching_keeps_epochs_of_large_networks_too(elman, trained):
+    words = ("train", "values.csv", "--hidden-size", 65, "--epochs", 1, "--no-diagnostics")
+    assert elman(*words, "--quiet", "--out", "large", "--watch").code == 0
+    assert {path.name for path in Path("large/epochs").iterdir()} == {
+        "epoch-0000.safetensors",
+        "epoch-0001.safetensors",
+    }
+
+
+def test_watching_without_its_packages_says_what_to_install(elman, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "elman.serve.watch", None)
+    monkeypatch.delitem(sys.modules, "elman.serve.watch")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = elman(*WORDS, "--quiet", "--out", "none", "--watch")
+    assert done.code == 2 and "pip install 'elman[lab]'" in done.err
+    assert not Path("none").exists()

@@ -13,6 +13,7 @@ import click
 from elman.cli.options import reading_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
+from elman.cli.watching import follow_training
 from elman.errors import SettingsError
 from elman.settings import READING_SETTINGS
 
@@ -49,6 +50,7 @@ def command(
     The page is one file of at most 3 MB that opens offline: scrub through gates, states and
     gradients of example sequences, change an input and see every part follow. With RUN2 both runs
     are compared side by side. Without a run, the page trains small networks on the built-in tasks.
+    A run that is still training is served to the browser, and the page follows it to its end.
     """
     if len(runs) > 2:
         raise SettingsError(
@@ -65,7 +67,16 @@ def command(
     output_is_secondary()
     with uninterrupted():
         from elman.runs.lab import write_lab
+        from elman.runs.unfinished import is_training
 
+    if len(runs) == 1 and is_training(runs[0]):
+        if out is not None or named:
+            raise SettingsError(
+                f"{runs[0]}: is still training. To follow it, leave the other arguments out: "
+                f"elman lab {runs[0]}"
+            )
+        follow_training(runs[0], lambda address: opened and open_in_browser(address))
+        return
     path, size, notes = write_lab(runs, data, options, out, overwrite)
     when_ended(lambda: f"after the page was written to {path}")
     for note in notes:
@@ -85,6 +96,6 @@ def open_in_browser(address: str) -> bool:
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
     try:
-        return graphical and webbrowser.open(address)
+        return graphical and webbrowser.open_new_tab(address)
     except (webbrowser.Error, OSError):
         return False

@@ -13,6 +13,7 @@ import click
 from elman.cli.options import setting_options
 from elman.cli.signals import uninterrupted, when_ended
 from elman.cli.streams import output_is_secondary
+from elman.cli.watching import keeping_epochs, watching
 from elman.errors import SettingsError
 from elman.formats import READABLE
 from elman.setting_list import list_settings
@@ -64,6 +65,12 @@ if TYPE_CHECKING:
     help="Epochs between two lines of progress. [default: 1]",
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Print an address at which a browser of this machine shows the network while it trains. "
+    "Weights of 20 epochs are kept unless --keep-epochs says otherwise.",
+)
 @setting_options
 def command(
     data: str | None,
@@ -76,6 +83,7 @@ def command(
     checkpoint_every: float | None,
     log_every: int | None,
     quiet: bool,
+    watch: bool,
     **flags: Any,
 ) -> None:
     """Train a network, evaluate it on held-out sequences, and plot the results."""
@@ -97,6 +105,7 @@ def command(
             return
 
     output_is_secondary()
+    shown = watching(watch)
     with uninterrupted():
         from elman.runs.experiment import follow, resume, run
         from elman.runs.unfinished import describe
@@ -110,6 +119,7 @@ def command(
     def on_folder(folder: Path) -> None:
         when_ended(lambda: describe(folder))
 
+    shown |= {"echo": echo, "on_folder": on_folder}
     with from_env() as ranks:
         if ranks is not None and not ranks.is_first:
             follow()
@@ -120,19 +130,17 @@ def command(
                 finish=finish,
                 checkpoint_every=checkpoint_every,
                 verbose=0 if quiet else log_every,
-                echo=echo,
-                on_folder=on_folder,
+                **shown,
             )
         else:
             done = run(
-                settings,
+                keeping_epochs(settings) if watch else settings,
                 out=out,
                 overwrite=overwrite,
                 command=shlex.join(["elman", *sys.argv[1:]]),
                 verbose=0 if quiet else log_every or 1,
                 checkpoint_every=CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every,
-                echo=echo,
-                on_folder=on_folder,
+                **shown,
             )
     when_ended(lambda: f"after the run was written to {done.folder}")
     echo(f"\n{done.reports['test']}\n\n{done.result}")

@@ -8,7 +8,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,13 @@ from elman.runs.unfinished import CONFIG, EPOCHS, METRICS, Record, stopped_in
 from elman.train import Checkpoints, EpochRecord, History
 from elman.train.checkpoint import CHECKPOINT_EVERY, check_interval
 
+# Shows a run while it trains, until the end of a `with` block.
+Watching = Callable[[Path, Work], AbstractContextManager[object]]
 
-def _ignore(folder: Path) -> None:
-    """Do nothing with the run folder."""
+
+def _ignore(*what: object) -> nullcontext[None]:
+    """Do nothing with a run."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def run(
     verbose: int = 1,
     checkpoint_every: float = CHECKPOINT_EVERY,
     echo: Callable[[str], None] = print,
-    on_folder: Callable[[Path], None] = _ignore,
+    on_folder: Callable[[Path], object] = _ignore,
+    watching: Watching = _ignore,
 ) -> Run:
     """Train, evaluate and write a run folder.
 
@@ -105,6 +110,7 @@ def run(
         checkpoint_every: seconds between two checkpoints.
         echo: called with each message of the run.
         on_folder: called with the run folder once it is there, from when on it can be resumed.
+        watching: entered before the training, with the run folder and what the run does.
     Raises: ElmanError; a run folder that holds something to continue from is kept, and the notes of
         the error say how to.
     """
@@ -112,9 +118,8 @@ def run(
     created = datetime.datetime.now().astimezone()
     if (before := left_by_restart(out)) is not None:
         every = checkpoint_every
-        return resume(
-            before, checkpoint_every=every, verbose=verbose, echo=echo, on_folder=on_folder
-        )
+        shown: dict[str, Any] = {"echo": echo, "on_folder": on_folder, "watching": watching}
+        return resume(before, checkpoint_every=every, verbose=verbose, **shown)
     refuse_early(settings, out, overwrite)
     record = Record.now(
         settings,
@@ -145,6 +150,7 @@ def run(
             work = Work.read_to_disk(settings, verbose, folder, plan)
             echo("\n".join([work.summary, *work.splits.notes]))
             files.write_file(folder / CONFIG, to_toml(work.settings))
+        stack.enter_context(watching(folder, work))
         return _complete(folder, record, work, started, echo)
 
 
@@ -155,7 +161,8 @@ def resume(
     checkpoint_every: float | None = None,
     verbose: int | None = None,
     echo: Callable[[str], None] = print,
-    on_folder: Callable[[Path], None] = _ignore,
+    on_folder: Callable[[Path], object] = _ignore,
+    watching: Watching = _ignore,
 ) -> Run:
     """Continue an unfinished run, as if it had never stopped.
 
@@ -165,7 +172,7 @@ def resume(
         checkpoint_every: seconds between two checkpoints; None means as in the run so far.
         verbose: number of epochs between progress lines, 0 for none; None means as so
             far, or 1.
-        echo, on_folder: as for `run`.
+        echo, on_folder, watching: as for `run`.
     Raises: SettingsError if the run is complete, or if data, settings or versions have changed
         since, listing what; ModelFileError if the folder holds no run; and the errors of `run`.
     """
@@ -192,7 +199,8 @@ def resume(
         if checkpoint_every is not None:
             check_interval(checkpoint_every)
             record = dataclasses.replace(record, checkpoint_every=checkpoint_every)
-        return _complete(folder, record, work, started, echo, finish=finish)
+        with watching(folder, work):
+            return _complete(folder, record, work, started, echo, finish=finish)
 
 
 def follow() -> None:

@@ -35,7 +35,7 @@ from elman.runs.diagnostics import is_divisible
 from elman.runs.evaluation import load_model_and_data
 from elman.runs.folder import LAB_PAGE, unused_path
 from elman.runs.own_data import is_own_file, read_own_splits, setting_values, settings_of
-from elman.runs.unfinished import CONFIG, is_unfinished
+from elman.runs.unfinished import CONFIG, is_training, is_unfinished
 from elman.runs.unfinished import describe as describe_unfinished
 from elman.train import read_kept_epochs
 
@@ -150,6 +150,11 @@ def _choose_output(
 
 def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _Source:
     """Read a model, and its own test part, or the file that `data` names."""
+    if is_training(run):
+        raise SettingsError(
+            f"{run}: is still training. To follow it, leave the other arguments out: elman lab "
+            f"{run}"
+        )
     if is_unfinished(run):
         raise ModelFileError(
             f"{run}: is unfinished, so there is no trained network to show. It stopped "

@@ -231,6 +231,17 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / UNFINISHED).is_file() and not (folder / METRICS).is_file()
 
 
+def is_training(folder: Path) -> bool:
+    """Whether a process is writing an unfinished run right now."""
+    if not is_unfinished(folder):
+        return False
+    try:
+        with files.lock(folder):
+            return False
+    except SettingsError:
+        return True
+
+
 def describe(folder: Path) -> str:
     """Return where a run stopped, and the command that continues it; quick.
 

@@ -11,6 +11,7 @@ import { influencePanel } from "./influencePanel.js";
 import { inputPanel } from "./inputPanel.js";
 import { learningPanel } from "./learningPanel.js";
 import { outputPanel } from "./outputPanel.js";
+import { followTraining } from "./live.js";
 import { Scene } from "./scene.js";
 import { getState, onState, setState } from "./state.js";
 import { statesPanel } from "./statesPanel.js";
@@ -68,6 +69,7 @@ function start() {
   onScheme(() => schedule());
   addEventListener("resize", () => schedule());
   addEventListener("keydown", moveCursor);
+  if (payload.mode === "live") followTraining(lab);
   schedule();
 }
 
