@@ -114,6 +114,23 @@ def test_a_press_and_the_keys_choose_input_and_output(tagger):
     assert "Influence of 9 inputs" in tagger.run(f"document.querySelector('{MAP}').ariaLabel")
 
 
+def test_the_picture_has_inputs_as_rows(tagger, cases):
+    """The strongest colour stands where the influence is largest, mirrored there is none."""
+    values = influence(cases["tagger"].bound(), cases["tagger"].x).values
+    values[np.diag_indices(9)] = 0
+    s, t = np.unravel_index(values.argmax(), values.shape)
+
+    def strength(row: int, column: int) -> int:
+        fx, fy = point(tagger, row, column, 9)
+        red, _, blue, _ = tagger.run(
+            f"((c) => [...c.getContext('2d').getImageData({fx} * c.width, {fy} * c.height, 1, 1)"
+            f".data])(document.querySelector('{MAP}'))"
+        )
+        return blue - red
+
+    assert strength(s, t) > 10 > strength(t, s)
+
+
 def test_a_changed_sequence_is_computed_again(browser, folder, cases):
     case = cases["tagger"]
     edited = case.x.clone()

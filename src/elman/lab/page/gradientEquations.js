@@ -85,11 +85,11 @@ const CELL_GRADIENTS = {
     const recurrent = leaf("u_{n}", at.run.u[at.step * at.rows + at.rowOf("n")]);
     const open = minus(constant(1), z);
     return [
-      slopeEquation(at, "z", "of the update gate", times(dh, minus(old("h"), n), ...sigmoidSlope(z))),
-      slopeEquation(at, "n", "of the candidate", times(dh, open, tanhSlope(n)), "da"),
-      slopeEquation(at, "r", "of the reset gate",
+      slopeEquation(at, "z", "through the update gate", times(dh, minus(old("h"), n), ...sigmoidSlope(z))),
+      slopeEquation(at, "n", "through the candidate", times(dh, open, tanhSlope(n)), "da"),
+      slopeEquation(at, "r", "through the reset gate",
         times(sumGradient(at, "n"), recurrent, ...sigmoidSlope(r))),
-      equationOf("du_n", "of the candidate's old state", sumGradient(at, "n", "du"),
+      equationOf("du_n", "to the old state in the candidate", sumGradient(at, "n", "du"),
         times(sumGradient(at, "n"), r)),
     ];
   },
@@ -100,11 +100,11 @@ const CELL_GRADIENTS = {
     const returned = leaf(`back_{c,${at.after}}`, gradients.returned[at.step], "c");
     const held = isClamped(at, "c") ? constant(0) : dc;
     return [
-      equationOf("dc", "of the cell state", dc, plus(returned, times(dh, o, tanhSlope(squashed)))),
-      slopeEquation(at, "i", "of the input gate", times(held, g, ...sigmoidSlope(i))),
-      slopeEquation(at, "f", "of the forget gate", times(held, old("c"), ...sigmoidSlope(f))),
-      slopeEquation(at, "g", "of the candidate", times(held, i, tanhSlope(g)), "da"),
-      slopeEquation(at, "o", "of the output gate", times(dh, squashed, ...sigmoidSlope(o))),
+      equationOf("dc", "gradient of the cell state", dc, plus(returned, times(dh, o, tanhSlope(squashed)))),
+      slopeEquation(at, "i", "through the input gate", times(held, g, ...sigmoidSlope(i))),
+      slopeEquation(at, "f", "through the forget gate", times(held, old("c"), ...sigmoidSlope(f))),
+      slopeEquation(at, "g", "through the candidate", times(held, i, tanhSlope(g)), "da"),
+      slopeEquation(at, "o", "through the output gate", times(dh, squashed, ...sigmoidSlope(o))),
       equationOf("back_c", "goes back to the old cell state", leaf("back_{c,t}", held.value * f.value, "c"),
         times(held, f)),
     ];
@@ -123,7 +123,7 @@ function weightEquations(at) {
   const x = leaf("x_{t}", run.inputs[step * I + i], at.layer ? "h" : "x");
   const h = leaf(`h_{${at.before}}`, run.previous.h[step * H + k], "h");
   const da = sumGradient(at, name), du = sumGradient(at, name, kind);
-  const adds = (key, symbol, right, line, note) => equationOf(key, "adds to the gradient",
+  const adds = (key, symbol, right, line, note) => equationOf(key, `adds to the gradient of ${key[1]}`,
     leaf(symbol, evaluate(right)), right, line, note);
   return [
     { ...adds("dW", blockSymbol(at, "dW", name), times(da, x), "dW",
