@@ -53,27 +53,31 @@ def choose_epochs(last: int, kept_epoch: int, most: int) -> set[int]:
     return {0, kept_epoch, last, *range(stride, last, stride)}
 
 
-def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
+def copy_to_cpu(weights: Mapping[str, Tensor]) -> Weights:
     """Return a copy of weights in the main memory."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+
+def is_elsewhere(weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights are not in the main memory."""
+    return any(tensor.device.type != "cpu" for tensor in weights.values())
 
 
 def keep_epoch(
     kept: dict[int, Weights],
     epoch: int,
-    weights: Mapping[str, Tensor],
+    weights: Weights,
     kept_epoch: int,
     most: int,
 ) -> None:
-    """Add a copy of an epoch's weights to `kept`, and drop those that are no longer kept.
+    """Add an epoch's weights to `kept`, and drop those that are no longer kept.
 
     Args:
         epoch: the epoch that has ended, or 0 before the first.
+        weights: its weights, which nobody changes any more.
         kept_epoch, most: as for `choose_epochs`.
     """
-    if not most:
-        return
-    kept[epoch] = copy_weights(weights)
+    kept[epoch] = weights
     chosen = choose_epochs(epoch, kept_epoch, most)
     for other in kept.keys() - chosen:
         del kept[other]
@@ -136,13 +140,14 @@ class EpochFiles:
         Args: last: do it in any case.
         Raises: WriteError.
         """
-        from safetensors.torch import save
+        from safetensors.numpy import save
 
         started = time.monotonic()
         if started < self._next and not last:
             return
         for epoch in sorted(kept.keys() - self._written):
-            files.write_file(self.folder / file_name(epoch), save(kept[epoch]), sync=False)
+            arrays = {name: tensor.numpy() for name, tensor in kept[epoch].items()}
+            files.write_file(self.folder / file_name(epoch), save(arrays), sync=False)
         for epoch in self._written - kept.keys():
             files.remove(self.folder / file_name(epoch), sync=False)
         self._written = set(kept)

@@ -26,7 +26,7 @@ from elman.train.distributed import Ranks, current
 from elman.train.examples import Augmentation, check_examples
 from elman.train.gradients import GradientSource, OneCall, batch_loss, gradient_source
 from elman.train.identity import identify
-from elman.train.kept import keep_epoch
+from elman.train.kept import copy_to_cpu
 from elman.train.losses import Loss
 from elman.train.metrics import (
     EpochCallback,
@@ -247,8 +247,8 @@ class _Run:
         self.continued = f"continued in epoch {restored.epoch}" if restored else ""
         beginning = Order.of(np.random.default_rng(plan.seed))
         self.state = restored or TrainingState(RunningMetrics(unit=saver.unit), beginning)
-        if restored is None:
-            keep_epoch(self.state.kept_epochs, 0, self.model.state_dict(), 0, plan.keep_epochs)
+        if restored is None and plan.keep_epochs:
+            self.state.kept_epochs[0] = copy_to_cpu(self.model.state_dict())
         self.state.streams = saver.streams
         self.order = self.state.order.make_generator()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import re
@@ -21,7 +20,15 @@ from torch import Tensor
 from elman.errors import ModelFileError
 from elman.models.storage import read_sealed, strip
 from elman.settings import TrainingPlan
-from elman.train.kept import Weights, choose_epochs, keep_epoch, stack_epochs, unstack_epochs
+from elman.train.kept import (
+    Weights,
+    choose_epochs,
+    copy_to_cpu,
+    is_elsewhere,
+    keep_epoch,
+    stack_epochs,
+    unstack_epochs,
+)
 from elman.train.metrics import EpochRecord, RunningMetrics
 from elman.train.streams import StreamStates
 from elman.untrusted import read_as
@@ -149,9 +156,12 @@ class TrainingState:
             self.best_loss, self.best_epoch = loss, record.epoch
         if better or plan.keep == "last":
             # Copied for the last too: Ctrl-C may interrupt the next epoch halfway.
-            self.kept_weights = copy.deepcopy(dict(weights))
+            self.kept_weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
             self.kept_epoch = record.epoch
-        keep_epoch(self.kept_epochs, record.epoch, weights, self.kept_epoch, plan.keep_epochs)
+        if plan.keep_epochs:
+            kept = self.kept_weights if self.kept_epoch == record.epoch else None
+            copied = copy_to_cpu(weights) if kept is None or is_elsewhere(kept) else kept
+            keep_epoch(self.kept_epochs, record.epoch, copied, self.kept_epoch, plan.keep_epochs)
         self.metrics = RunningMetrics(unit=self.metrics.unit)
         self.epoch, self.batch, self.norms, self.seconds = record.epoch + 1, 0, [], 0.0
         if plan.patience and record.epoch - self.best_epoch >= plan.patience:
