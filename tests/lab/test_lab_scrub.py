@@ -21,6 +21,7 @@ from touch_cases import (
 
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.explain import bptt, trace
+from elman.models import ModelConfig, SequenceModel
 
 TALL = 5000  # pixels of the window: panels are drawn only in view
 STATES = "#panel-states canvas"
@@ -225,4 +226,45 @@ def test_a_phone_and_a_broken_address(browser, lstm):
                 " !c.offsetParent || (c.getAttribute('role') === 'img' && c.tabIndex === 0"
                 " && c.ariaLabel.length > 20))"
             ), name
+        page.check()
+
+
+DRAG = """(async () => {
+  const canvas = document.querySelector('#panel-input .column canvas');
+  const box = canvas.getBoundingClientRect(), drawn = canvas.chart, root = document.documentElement;
+  canvas.setPointerCapture = () => {};  // no real pointer is down
+  const x = box.left + 72 + ((box.width - 82) * 2.5) / drawn.steps;
+  const share = (drawn.handles[2] - drawn.low) / (drawn.high - drawn.low);
+  const send = (type, y) => canvas.dispatchEvent(new PointerEvent(type,
+    {pointerId: 1, clientX: x, clientY: y, buttons: 1, bubbles: true}));
+  send('pointerdown', box.top + drawn.bottom - share * (drawn.bottom - 8));
+  for (let k = 0; k < COUNT; k++) {
+    const draws = root.dataset.draws;
+    send('pointermove', box.top + 10 + ((k * 37) % 90));
+    while (root.dataset.draws === draws) await new Promise((r) => requestAnimationFrame(r));
+  }
+  send('pointerup', box.top + 50);
+})()"""
+
+
+def test_every_panel_in_view_follows_a_drag_within_50_ms(browser, tmp_path):
+    # Processor time of the page's thread, which other programs do not change.
+    sizes = {"input_size": 8, "hidden_size": 128, "num_outputs": 10, "bidirectional": True}
+    model = SequenceModel(ModelConfig(cell="gru", readout="last", **sizes)).eval()
+    X = [np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)]
+    with browser.open_page(write_page(tmp_path / "wide.html", model, X), height=900) as page:
+        page.wait_for("document.querySelector('#panel-input .column canvas')?.chart")
+        page.send("Performance.enable", timeDomain="threadTicks")
+
+        def seconds():
+            metrics = {
+                m["name"]: m["value"] for m in page.send("Performance.getMetrics")["metrics"]
+            }
+            return sum(metrics[f"{name}Duration"] for name in ("Script", "Layout", "RecalcStyle"))
+
+        page.run(DRAG.replace("COUNT", "10"))
+        before = seconds()
+        page.run(DRAG.replace("COUNT", "20"))
+        assert (seconds() - before) / 20 < 0.05
+        assert len(state_of(page)["edits"]) == 1
         page.check()

@@ -2,6 +2,7 @@
 
 const NAMES = ["ink", "faint", "line", "paper", "blue", "orange", "green", "cursor", "ghost", "zero"];
 let known = null;
+let tables = {};
 
 /** Colours by name, as in style.css. */
 export function colours() {
@@ -16,6 +17,7 @@ export function colours() {
 export function onScheme(listener) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     known = null;
+    tables = {};
     listener();
   });
 }
@@ -30,6 +32,17 @@ export function signedColour(share) {
 /** A colour for a share from 0 (paper) to 1 (blue). */
 export function unitColour(share) {
   return signedColour(Math.max(0, share));
+}
+
+/** The colours of 513 shares from -1 to 1 in one of the scales "signed" and "unit", as pixels. */
+export function colourTable(scale) {
+  const colour = scale === "unit" ? unitColour : signedColour;
+  // A colour in the four bytes of a pixel: red, green, blue, opaque.
+  tables[scale] ??= Uint32Array.from({ length: 513 }, (_, i) => {
+    const [red, green, blue] = colour((i - 256) / 256);
+    return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0];
+  });
+  return tables[scale];
 }
 
 function mix(from, to, share) {

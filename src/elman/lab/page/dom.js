@@ -35,9 +35,29 @@ export function countOf(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+const shownWidths = new WeakMap(); // of the parents of canvases, in CSS pixels
+let widthObserver = null;
+
+/**
+ * The width of an element, kept until it changes: to read it while panels are being drawn would make
+ * the browser lay out the whole page once for each canvas.
+ */
+function shownWidth(parent) {
+  widthObserver ??= new ResizeObserver((entries) => {
+    const changed = entries.filter(({ target }) => shownWidths.get(target) !== target.clientWidth);
+    for (const { target } of changed) shownWidths.set(target, target.clientWidth);
+    if (changed.length) dispatchEvent(new Event("resize")); // draws all panels again
+  });
+  if (!shownWidths.has(parent)) {
+    shownWidths.set(parent, parent.clientWidth);
+    widthObserver.observe(parent);
+  }
+  return shownWidths.get(parent);
+}
+
 /** Give a canvas the size in CSS pixels that it is shown in; return its context, cleared. */
 export function prepareCanvas(canvas, height) {
-  const width = Math.max(160, Math.floor(canvas.parentElement.clientWidth));
+  const width = Math.max(160, Math.floor(shownWidth(canvas.parentElement)));
   const ratio = window.devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);

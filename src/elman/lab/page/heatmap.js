@@ -1,7 +1,7 @@
 // A matrix over the steps as a picture that can be pointed at.
 
 import { LEFT, RIGHT, drawCursor, drawSteps, leftOf, stepAt } from "./axis.js";
-import { colours, signedColour, unitColour } from "./colours.js";
+import { colourTable, colours } from "./colours.js";
 import { prepareCanvas } from "./dom.js";
 
 /**
@@ -74,12 +74,7 @@ function paint(values, rows, steps, order, scale, limit) {
   picture.height = rows;
   const context = picture.getContext("2d");
   const image = context.createImageData(steps, rows);
-  const colour = scale === "unit" ? unitColour : signedColour;
-  // A colour in the four bytes of a pixel: red, green, blue, opaque.
-  const table = Uint32Array.from({ length: 513 }, (_, i) => {
-    const [red, green, blue] = colour((i - 256) / 256);
-    return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0];
-  });
+  const table = colourTable(scale === "unit" ? "unit" : "signed");
   const pixels = new Uint32Array(image.data.buffer);
   for (let step = 0; step < steps; step++) {
     for (let row = 0; row < rows; row++) {
