@@ -206,7 +206,8 @@ def test_mark_a_span_and_find_it_in_other_sequences(browser, address, network):
         assert len(pattern) > 1
         shares = {}
         for i, x in enumerate(X):
-            series = [states(model, x)[name] for name in pattern]
+            found = states(model, x)
+            series = [found[name] for name in pattern]
             skip = (first, last) if i == 0 else None
             shares[f"sequence {i}"] = best_share(
                 list(pattern.values()), series, last - first + 1, skip
@@ -238,7 +239,7 @@ def test_mark_a_span_and_find_it_in_other_sequences(browser, address, network):
 def test_the_keyboard_marks_a_span_and_moves_through_units(browser, address):
     with browser.open_page(address) as page:
         page.place("#panel-units canvas")
-        page.settle()
+        page.wait_for("document.querySelector('#panel-units canvas').heatmap !== undefined", 10)
         page.focus("#panel-units canvas")
         page.key("ArrowRight")
         page.key("ArrowRight", shift=True)

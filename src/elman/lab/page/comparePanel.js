@@ -8,6 +8,7 @@ import { sequenceOf, targetOf } from "./data.js";
 import { countOf, element, fill, formatNumber } from "./dom.js";
 import { drawHeatmap, largest, makeHeatmap } from "./heatmap.js";
 import { forward } from "./network.js";
+import { pointCursor } from "./state.js";
 
 const MOST_COMPARED = 6;
 const MOST_LISTED = 12;
@@ -34,15 +35,17 @@ export const comparePanel = {
     this.answers = element("div", { id: "compare-answers" });
     this.examples = element("div", { id: "compare-examples" });
     this.settings = element("div", { id: "compare-settings" });
+    this.restTitle = element("summary", {});
+    this.restRows = element("div", {});
+    this.rest = element("details", {}, this.restTitle, this.restRows); // stays open when it is drawn
     root.append(element("label", { for: "compare-with", class: "field" },
       element("span", {}, "Compare with"), this.choice), this.problem,
     element("div", { class: "pair" }, ...this.sides.map(({ box }) => box)),
     this.answers, this.examples, this.settings);
   },
 
-  point(side, { kind, row, step }) {
-    if (kind === "leave") return;
-    this.lab.setState(side === "left" ? { step, unit: row, layer: null } : { step });
+  point(side, point) {
+    pointCursor(point, side === "left" ? { unit: point.row, layer: null } : {});
   },
 
   draw(scene) {
@@ -177,10 +180,16 @@ export const comparePanel = {
     fill(this.settings, element("h3", {}, "Weights"),
       element("p", {}, `The settings are the same. The norm of the difference of all weights is ${
         formatNumber(100 * all)} % of the norm of the weights in ${names[0]}.`),
-      element("details", {}, element("summary", {}, "Weight by weight"),
-        tableWithTitles(["Weight", "Norm of the difference", "Share of its norm"],
-          changes.map(({ name, change, size }) =>
-            [name, formatNumber(change), size ? `${formatNumber(100 * change / size)} %` : "was 0"]))));
+      this.fold("Weight by weight", tableWithTitles(
+        ["Weight", "Norm of the difference", "Share of its norm"], changes.map((row) =>
+          [row.name, formatNumber(row.change), row.size ? `${
+            formatNumber(100 * row.change / row.size)} %` : "was 0"]))));
+  },
+
+  fold(title, rows) {
+    fill(this.restTitle, title);
+    fill(this.restRows, rows);
+    return this.rest;
   },
 
   drawSettings(scene, other, names) {
@@ -197,8 +206,7 @@ export const comparePanel = {
       element("p", {}, differing ? `${countOf(differing, "setting")} of ${rows.length} ${
         differing === 1 ? "differs" : "differ"}.` : "All settings are the same."),
       differing ? body(rows.filter(({ differs }) => differs)) : null,
-      differing === rows.length ? null : element("details", {},
-        element("summary", {}, "Settings that are the same"),
+      differing === rows.length ? null : this.fold("Settings that are the same",
         body(rows.filter(({ differs }) => !differs))));
   },
 };

@@ -69,5 +69,6 @@ export function prepareCanvas(canvas, height) {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   context.font = "12px system-ui, sans-serif";
+  context.lineWidth = 1; // the last picture's stays where the size does
   return { context, width, height };
 }

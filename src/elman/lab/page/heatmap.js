@@ -95,6 +95,7 @@ function paint(values, rows, steps, order, scale, limit) {
 export function makeHeatmap(onPoint) {
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "Not drawn yet");
   canvas.tabIndex = 0;
   const report = (event, kind) => {
     const drawn = canvas.heatmap;
@@ -121,6 +122,7 @@ export function makeHeatmap(onPoint) {
     const [down, right] = move[event.key];
     const row = Math.max(0, Math.min(drawn.rows - 1, drawn.row + down));
     const step = Math.max(0, Math.min(drawn.steps - 1, drawn.cursor + right));
+    Object.assign(drawn, { row, cursor: step }); // a key that follows before the next frame counts too
     onPoint({ row, column: drawn.order[row], step, kind: "key",
       extend: event.shiftKey });
     event.preventDefault();

@@ -29,7 +29,7 @@ export const influencePanel = {
       pointCursor(point, { input: point.row });
     };
     this.canvas = makeHeatmap(onPoint);
-    this.profiles = element("canvas", { role: "img" });
+    this.profiles = element("canvas", { role: "img", class: "still" });
     this.note = element("p", { class: "help" });
     this.text = element("p", { class: "reading", "aria-live": "polite" });
     root.append(this.note, this.canvas, this.profiles, this.text);

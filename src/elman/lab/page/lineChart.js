@@ -137,6 +137,7 @@ export function axisOf(lines, margin = 0.06) {
 export function makeLineChart(onPoint, draggable = false) {
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "Not drawn yet");
   canvas.tabIndex = 0;
   canvas.style.touchAction = "pan-y"; // a finger beside the points still scrolls the page
   canvas.held = null; // step of the point that is held

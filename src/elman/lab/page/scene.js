@@ -6,6 +6,7 @@ import { editedSequence, inputColumns } from "./edits.js";
 import { influence } from "./influence.js";
 import { gradientByLag } from "./lags.js";
 import { forward, makeNetwork } from "./network.js";
+import { clampsWithin } from "./stateForms.js";
 
 const KEPT = 40; // networks and passes that stay in memory
 
@@ -92,9 +93,8 @@ export class Scene {
 
   /** Erased steps, and those clamps that fit this network, as the engine takes them. */
   get changes() {
-    const { num_layers: layers, hidden_size: units } = this.config;
-    const fits = ({ layer, unit, value }) => layer < layers && unit < units && Number.isFinite(value);
-    return { clamps: this.state.clamps.filter(fits), erased: new Set(this.state.erased) };
+    const clamps = clampsWithin(this.state.clamps, this.config, this.network.cell.traced);
+    return { clamps, erased: new Set(this.state.erased) };
   }
 
   get isTouched() {

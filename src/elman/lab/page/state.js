@@ -1,5 +1,7 @@
 // The state of the page: small JSON values by name, all of them in the address.
 
+import { hasForm } from "./stateForms.js";
+
 const DEFAULTS = {
   run: 0, // index of the run
   example: 0, // index of the sequence
@@ -96,18 +98,12 @@ function readAddress() {
     if (!(name in DEFAULTS) || value === undefined) continue;
     try {
       const read = JSON.parse(decodeURIComponent(value));
-      if (isOfKind(read, DEFAULTS[name])) state[name] = read;
+      if (hasForm(name, read, DEFAULTS[name])) state[name] = read;
     } catch {
       // An address that was cut or typed wrongly: the default stays.
     }
   }
   return state;
-}
-
-/** Whether a value of the address can stand for a default: a number for a number, a list for a list. */
-function isOfKind(value, known) {
-  if (known === null || value === null) return known === null;
-  return typeof value === typeof known && Array.isArray(value) === Array.isArray(known);
 }
 
 addEventListener("hashchange", () => {

@@ -68,7 +68,7 @@ export const textPanel = {
     [...this.text.children].forEach((word, t) => {
       const colour = signedColour(values[t] / limit);
       word.style.background = css(colour);
-      word.style.color = isDark(colour) ? "#ffffff" : "#111111";
+      word.style.color = isDark(colour) ? "#ffffff" : "#000000";
       word.title = formatNumber(values[t]);
       word.classList.toggle("cursor", t === scene.at);
       word.classList.toggle("erased", scene.changes.erased.has(t));
@@ -98,7 +98,9 @@ function limitOf(values) {
   return Math.max(1, largest(values));
 }
 
-/** Whether white is easier to read on a colour than black. */
-function isDark([red, green, blue]) {
-  return 0.299 * red + 0.587 * green + 0.114 * blue < 140;
+/** Whether white has more contrast on a colour than black: its relative luminance, as in WCAG 2. */
+function isDark(colour) {
+  const [red, green, blue] = colour.map((value) => value / 255)
+    .map((share) => (share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179;
 }

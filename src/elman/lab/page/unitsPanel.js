@@ -9,6 +9,7 @@ import { countOf, element, fill, formatNumber } from "./dom.js";
 import { drawHeatmap, makeHeatmap } from "./heatmap.js";
 import { votes } from "./network.js";
 import { SpanSearch } from "./spanMatches.js";
+import { pointCursor } from "./state.js";
 import { drawThumbnail } from "./thumbnail.js";
 import {
   SPAN_OUTSIDES, UNIT_ORDERS, measureUnit, searchUnits, sortUnits, unitRows, unitsOn,
@@ -73,16 +74,17 @@ export const unitsPanel = {
   },
 
   /** Follow the mouse, a finger or a key in the picture. */
-  point({ kind, row, step, extend }) {
-    if (kind === "leave") return;
+  point(point) {
+    const { kind, row, step, extend } = point;
+    if (kind === "leave" || kind === "hover" || kind === "release") return pointCursor(point);
     const { layer, direction, unit } = this.rows[row];
     const { span } = this.lab.getState();
     if (kind === "press") this.anchor = step;
     if (kind === "key" && !extend) this.anchor = null;
-    if (kind === "key" && extend) this.anchor ??= this.lab.scene.at;
+    if (kind === "key" && extend) this.anchor ??= Math.min(this.lab.scene.steps - 1, this.lab.getState().step);
     const marks = kind === "drag" ? step !== this.anchor || this.dragged : kind === "key" && extend;
     this.dragged = kind === "drag" && marks;
-    this.lab.setState({ step, layer, direction, unit,
+    return pointCursor(point, { layer, direction, unit,
       span: marks ? [this.anchor, step].sort((a, b) => a - b) : span });
   },
 
@@ -204,7 +206,7 @@ export const unitsPanel = {
     const on = Float32Array.from({ length: sequence.steps }, (_, t) =>
       pattern.filter(({ sign }, p) => sign * match.series[p][t] >= threshold).length / pattern.length);
     const steps = match.from === match.to ? `${match.from + 1}` : `${match.from + 1} to ${match.to + 1}`;
-    const picture = element("canvas", { role: "img", class: "thumbnail", width: 180, height: 36 });
+    const picture = element("canvas", { role: "img", class: "still", width: 180, height: 36 });
     drawThumbnail(picture, sequence, on, match, `Input of ${example.name}; steps ${steps} are framed, `
       + `where ${match.units.length} of ${countOf(pattern.length, "unit")} are on.`);
     const open = () => this.lab.setState({ example: match.index, step: match.from, edits: {},
