@@ -22,6 +22,8 @@ from elman.lab.payload import Precision, encode_array
 Run = dict[str, Any]
 _EMBEDDING = "embedding.weight"
 _LARGEST = float(np.finfo(np.float16).max)
+# Weights are rounded at once where they would leave less than this for the examples.
+_MOST_WEIGHTS, _FEW = 0.9, 8
 _TOKENS = 500  # rows of a large embedding that stay, besides those of the examples
 
 
@@ -47,6 +49,12 @@ def fit_size(runs: list[Run], most: int) -> tuple[list[Run], list[str]]:
     Raises: SettingsError if the weights alone take more.
     """
     smaller = [copy.copy(run) for run in runs]
+    fixed = [{**run, "epochs": [], "examples": run["examples"][:_FEW]} for run in runs]
+    if size_of(fixed) > most:  # however few examples there are, or nearly
+        for run in smaller:
+            _keep_tokens(run)
+            if size_of([run["weights"] for run in smaller]) > most * _MOST_WEIGHTS:
+                _round_weights(run)
     for reduce in _STEPS:
         if size_of(smaller) <= most:
             break
