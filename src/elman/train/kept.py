@@ -34,7 +34,7 @@ MOST_UNITS = 64  # units: kept weights then take up a few megabytes at most
 FOLDER = "epochs"  # of a run folder
 _NUMBERS = "numbers"  # the epochs, among the stacked weights
 _NAME = re.compile(r"epoch-(\d{4,9})\.safetensors")
-_SHARE = 50  # files are written after this many times what the last ones took: 2 %
+_SHARE = 100  # files are written after this many times what the last ones took: 1 %
 
 
 def choose_epochs(last: int, kept_epoch: int, most: int) -> set[int]:
@@ -119,7 +119,8 @@ class EpochFiles:
     """The kept epochs of a running training as files, which other processes can read meanwhile.
 
     A file is complete under its name at any instant. It is there as soon as its epoch has ended, or
-    later by 50 times what writing the files before took: writing takes 2 % of the time at most.
+    later by 100 times what writing the files before took: writing takes 1 % of the time, and what
+    is left at the end.
 
     Args:
         folder: made if missing; files of other epochs in it are removed.
