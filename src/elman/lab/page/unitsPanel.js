@@ -78,10 +78,10 @@ export const unitsPanel = {
     const { kind, row, step, extend } = point;
     if (kind === "leave" || kind === "hover" || kind === "release") return pointCursor(point);
     const { layer, direction, unit } = this.rows[row];
-    const { span } = this.lab.getState();
+    const { span, step: before } = this.lab.getState();
     if (kind === "press") this.anchor = step;
     if (kind === "key" && !extend) this.anchor = null;
-    if (kind === "key" && extend) this.anchor ??= Math.min(this.lab.scene.steps - 1, this.lab.getState().step);
+    if (kind === "key" && extend) this.anchor ??= Math.min(this.lab.scene.steps - 1, before);
     const marks = kind === "drag" ? step !== this.anchor || this.dragged : kind === "key" && extend;
     this.dragged = kind === "drag" && marks;
     return pointCursor(point, { layer, direction, unit,
