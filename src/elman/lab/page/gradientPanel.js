@@ -93,6 +93,9 @@ function normsOf(values, units) {
 /** The loss that is taken back, and of what. */
 function lossInWords(scene, former, unit) {
   const { config, run } = scene, loss = beside(scene.back.loss, former ? former.loss : null);
+  if (!scene.hasTarget && config.task === "regression") {
+    return "The true value is not known: there is no loss, and no gradient to take back.";
+  }
   const of = scene.hasTarget ? "for the true label" : "for the answer itself, because the label is not known";
   const isClass = config.task === "classification" && config.readout !== "every";
   const name = isClass ? ` ${run.outputs.names[scene.target]}` : "";
