@@ -79,7 +79,11 @@ PHASES = {
     ],
     "predict": ["elman.runs.evaluation.load", "elman.runs.evaluation.collect_predictions"],
     "explain": ["elman.runs.explanation.load_model_and_data", "elman.runs.explanation.trace"],
-    "lab": ["elman.runs.lab.load", "elman.runs.lab.choose_examples", "elman.runs.lab.build_page"],
+    "lab": [
+        "elman.runs.lab.load",
+        "elman.runs.lab.choose_examples",
+        "elman.lab.assemble.build_page",
+    ],
     "check": ["elman.runs.evaluation.load_model_and_data"],
     "export": ["elman.runs.evaluation.load", "elman.export.onnx.compare"],
     "data": ["elman.data.load_task", "elman.data.summarize"],
