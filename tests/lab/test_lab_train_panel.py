@@ -87,6 +87,18 @@ def test_a_switch_breaks_it_and_the_doctor_says_so(browser: Any, file: Any) -> N
         page.check()
 
 
+def test_another_network_while_one_trains(browser: Any, file: Any) -> None:
+    """A report of the former network, which is still on its way, has weights of other sizes."""
+    with browser.open_page(file) as page:
+        for cell in ("gru", "lstm", "rnn relu") * 3:
+            select(page, "cell", cell)
+            page.click("#train-start")
+            page.wait_for(f"{STATUS}.startsWith('Training')")
+        page.click("#train-start")
+        page.wait_for(f"{STATUS}.startsWith('Paused')")
+        page.check()
+
+
 def test_the_address_holds_what_was_chosen(browser: Any, file: Any) -> None:
     with browser.open_page(file) as page:
         select(page, "task", "anbn")
