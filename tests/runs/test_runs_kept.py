@@ -47,7 +47,7 @@ def test_small_networks_keep_epochs_by_default(settings, units, given):
 def test_the_weights_are_those_of_the_run(settings, tmp_path):
     done = quiet_run(settings(epochs=7, keep_epochs=2, keep="last"), out=tmp_path / "run")
     found = dict(read_kept_epochs(done.folder))
-    assert [*found] == [0, 4, 7]
+    assert [*found] == [0, 1, 4, 7]
     model = load(done.folder)
     assert same_bits(found[7], model.model_.state_dict())
     assert model.kept_epochs_ == {}, "the model folder holds only what predictions need"

@@ -59,28 +59,39 @@ def same_epochs(one, other):
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 20])
 def test_which_epochs_are_chosen(most):
-    for last in range(1, 200):
+    for last in range(1, 400):
         between = sorted(choose_epochs(last, last, most) - {0, last})
         assert len(between) <= most
-        gaps = {b - a for a, b in itertools.pairwise([0, *between])}
-        assert len(gaps) <= 1  # evenly spaced
-        if last - 1 > most:
-            assert len(between) >= (most + 1) // 2  # and no more are left out than need be
-        else:
+        if last - 1 <= most:
             assert between == [*range(1, last)]
+        else:
+            assert between[0] == 1  # a network changes most in the first epochs
+            gaps = [b - a for a, b in itertools.pairwise(between)]
+            assert gaps == sorted(gaps)
+            assert all(gap & (gap - 1) == 0 or most < 10 for gap in gaps)
+            assert 2 * len(between) >= min(most, 2 * last.bit_length() - 2)
         best = 1 + last // 2
         assert choose_epochs(last, best, most) == {0, *between, best, last}
+
+
+def test_the_epochs_of_usual_trainings():
+    assert sorted(choose_epochs(30, 30, 20)) == [
+        *(0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 30)
+    ]
+    assert sorted(choose_epochs(120, 90, 20)) == [
+        *(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 90, 96, 120)
+    ]
 
 
 def test_none_are_chosen_without_a_number():
     assert choose_epochs(7, 3, 0) == set()
 
 
-@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("most", [1, 2, 4, 20])
 def test_dropping_on_the_way_loses_nothing(most):
     """Whatever is chosen at the end was never dropped before."""
     best, found = 0, {}
-    for epoch in range(100):
+    for epoch in range(600):
         best = epoch if epoch % 7 == 1 else best
         keep_epoch(found, epoch, {"w": torch.full((2,), float(epoch))}, best, most)
         assert found.keys() == choose_epochs(epoch, best, most)

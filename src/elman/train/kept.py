@@ -1,12 +1,12 @@
 """Weights that are kept of a training's epochs, in memory and in a folder that grows with it.
 
 Kept are epoch 0, which is before the training, the last epoch, the one whose weights the estimator
-has, and every `stride`-th in between, where the stride is the smallest power of two with which
-there are at most `keep_epochs` of them:
+has, and at most `keep_epochs` in between: those of which all binary digits but the first few are
+0. With two digits these are 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ...: their distance doubles as the
+training goes on, because a network changes most in its first epochs. There are as many digits as
+leave few enough epochs. The number of epochs need not be known: an epoch that fewer digits keep is
+one that more digits keep, so that none is dropped that would be needed later.
 
-    stride = min { 2^k : (last - 1) // 2^k <= keep_epochs }
-
-So the number of epochs need not be known: whenever there are too many, every second one is dropped.
 Nothing is drawn at random and nothing of the network is changed: a training has the same bits
 whether its epochs are kept or not.
 """
@@ -47,10 +47,21 @@ def choose_epochs(last: int, kept_epoch: int, most: int) -> set[int]:
     """
     if not most:
         return set()
-    stride = 1
-    while (last - 1) // stride > most:
-        stride *= 2
-    return {0, kept_epoch, last, *range(stride, last, stride)}
+    powers = [1 << k for k in range(last.bit_length()) if 1 << k < last]
+    while len(powers) > most:
+        powers = powers[::2]
+    between, digits = powers, 1
+    while len(between) < last - 1 and len(more := _with_digits(digits, last)) <= most:
+        between, digits = more, digits + 1
+    return {0, kept_epoch, last, *between}
+
+
+def _with_digits(digits: int, last: int) -> list[int]:
+    """Return the numbers below `last` with at most `digits` binary digits before their zeros."""
+    first = [k for k in range(1, 1 << digits) if k < last]
+    upper = range(1 << (digits - 1), 1 << digits)
+    shifts = range(1, max(1, last.bit_length() - digits + 1))
+    return first + [k << shift for shift in shifts for k in upper if k << shift < last]
 
 
 def copy_to_cpu(weights: Mapping[str, Tensor]) -> Weights:

@@ -6,7 +6,7 @@ import { makeTraining, trainStep } from "./train.js";
 
 const REPORT = 100; // milliseconds of training between two reports
 const PATIENCE = 2000; // milliseconds after which a report is made even if the page is busy
-const KEPT = 20; // epochs whose weights are kept, evenly spaced
+const KEPT = 20; // epochs whose weights are kept
 
 let task = null;
 let number = 0; // of the training, which the page has given it
@@ -16,7 +16,7 @@ let finding = null;
 let examined = -1; // number of epochs that were done at the last diagnosis
 let losses = []; // of the batches since the last report
 let kept = [];
-let stride = 1;
+let digits = 30; // binary digits before the zeros that a kept epoch has at most
 let reported = 0;
 let waiting = false; // for the page to take the last report
 let busy = 0; // milliseconds of training in all
@@ -24,14 +24,21 @@ let busy = 0; // milliseconds of training in all
 const weightsNow = () => Object.fromEntries(Object.entries(training.network.weights)
   .map(([name, values]) => [name, Float32Array.from(values)]));
 
-/** Keep the weights of this epoch if it is due; thin out by doubling the distance. */
+/** Whether all binary digits of an epoch but the first few are 0, as in elman.train.kept. */
+function isRound(epoch) {
+  const zeros = epoch ? Math.log2(epoch & -epoch) : 0;
+  return epoch < 2 ** digits || epoch < 2 ** (digits + zeros);
+}
+
+/** Keep the weights of this epoch if it is due; thin out, the late epochs more than the first. */
 function keepEpoch() {
   const epoch = training.history.length;
-  if (epoch % stride || kept.some((each) => each.epoch === epoch)) return;
+  if (!isRound(epoch) || kept.some((each) => each.epoch === epoch)) return;
   kept.push({ epoch, weights: weightsNow() });
-  if (kept.length <= KEPT + 1) return;
-  stride *= 2;
-  kept = kept.filter((each) => each.epoch % stride === 0);
+  while (kept.length > KEPT + 1) {
+    digits -= 1;
+    kept = kept.filter((each) => isRound(each.epoch));
+  }
 }
 
 function start(message) {
@@ -39,7 +46,7 @@ function start(message) {
   number = message.number;
   training = makeTraining(planTraining(task, message.choices));
   running = false;
-  [finding, examined, losses, kept, stride, busy] = [null, -1, [], [], 1, 0];
+  [finding, examined, losses, kept, digits, busy] = [null, -1, [], [], 30, 0];
   keepEpoch();
   report("ready");
 }
