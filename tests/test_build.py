@@ -59,10 +59,11 @@ def signatures(tree):
 
 
 def sources():
-    """Files of the package that belong into a wheel: modules, types, templates and their style."""
-    suffixes = (".py", ".pyi", ".typed", ".jinja", ".css")
+    """Files of the package that belong into a wheel: modules, types, templates, the lab's page."""
+    suffixes = (".py", ".pyi", ".typed", ".jinja", ".css", ".js", ".html")
     files = {file for file in PACKAGE.rglob("*") if file.suffix in suffixes}
-    return {file.relative_to(PACKAGE.parent) for file in files | {PACKAGE / "py.typed"}}
+    files |= set((PACKAGE / "lab/page/vendor").iterdir()) | {PACKAGE / "py.typed"}
+    return {file.relative_to(PACKAGE.parent) for file in files}
 
 
 def packaged(files):

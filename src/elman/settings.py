@@ -305,9 +305,8 @@ class TrainingSettings:
     keep_epochs: Annotated[
         Annotated[int, Ge(0)] | None,
         Help(
-            "Keep the weights of so many epochs for the lab, more of the first than of the late "
-            "ones; also those before the training, of the last epoch and of the one that is used. "
-            "0 keeps none.",
+            "Keep the weights of so many epochs for the lab, mostly of the first; also those "
+            "before the training, of the last epoch and of the one that is used. 0 keeps none.",
             "20 in a run with at most 64 units, else 0",
         ),
     ] = None

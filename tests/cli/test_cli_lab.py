@@ -183,3 +183,10 @@ def test_watching_without_its_packages_says_what_to_install(elman, trained, monk
     done = elman(*WORDS, "--quiet", "--out", "none", "--watch")
     assert done.code == 2 and "pip install 'elman[lab]'" in done.err
     assert not Path("none").exists()
+
+
+def test_what_holds_no_model_is_named(elman, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no such folder" in elman("lab", "nosuch", "--no-open").err
+    done = elman("lab", "empty", "--no-open")
+    assert done.code == 2 and "no config.json there" in done.err

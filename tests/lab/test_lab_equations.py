@@ -87,6 +87,16 @@ def test_the_numbers_give_the_pass(page, cell, readout, touched):
         np.testing.assert_allclose(values, expected[f"{place} dh"], atol=1e-7)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gates_of_tanh_have_their_own_slope(page, cell):
+    """Networks that are trained in the page can have them."""
+    case = make_case(cell, "tanh", 2, True, "last", "numbers", "classification", None)
+    given = case.to_json(None)
+    given["config"]["gate_activation"] = "tanh"
+    found = page.run(f"checkEquations({json.dumps(given)})")
+    assert found["worst"] < 1e-12 and found["sums"] < 1e-12 and found["count"] > 500
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_the_numbers_give_the_pass_of_every_network(page, cell):

@@ -19,10 +19,6 @@ TOP_LEVEL = re.compile(
 )
 
 
-def roots():
-    return [name for name in ("main", *page.WORKERS) if (PAGE / f"{name}.js").exists()]
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_a_module_can_be_joined(path):
     text = path.read_text(encoding="utf-8")
@@ -45,18 +41,69 @@ def test_a_module_can_be_joined(path):
 
 
 def test_names_at_the_top_level_are_unique():
-    for root in roots():
-        owner = {}
-        for name in modules_of(root):
-            text = (PAGE / f"{name}.js").read_text(encoding="utf-8")
-            for found in TOP_LEVEL.findall(text):
-                for each in re.findall(r"\w+", found):
-                    assert each not in owner, f"{each}: in {owner[each]}.js and {name}.js"
-                    owner[each] = name
+    owner = {}
+    for path in MODULES:
+        for found in TOP_LEVEL.findall(path.read_text(encoding="utf-8")):
+            for each in re.findall(r"\w+", found):
+                assert each not in owner, f"{each}: in {owner[each]} and {path.name}"
+                owner[each] = path.name
+
+
+def lines_in_texts(text):
+    """Numbers of the lines of a module that begin within the text of a template literal."""
+    found, open_braces, place, line = [], [], 0, 1  # braces open in each ${...}; None for a text
+    token = re.compile(
+        r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
+        r"|(?<=[(,=:] )/(?:\\.|\[[^\]]*\]|[^/\\\n])+/|(?<=\()/(?:\\.|\[[^\]]*\]|[^/\\\n])+/|.",
+        re.DOTALL,
+    )
+    while place < len(text):
+        if open_braces and open_braces[-1] is None:  # in a text
+            part = re.compile(r"\\.|\$\{|.", re.DOTALL).match(text, place)[0]
+            if part == "`":
+                open_braces.pop()
+            elif part == "${":
+                open_braces.append(0)
+            elif part == "\n":
+                found.append(line + 1)
+        else:
+            part = token.match(text, place)[0]
+            if part == "`":
+                open_braces.append(None)
+            elif part == "{" and open_braces:
+                open_braces[-1] += 1
+            elif part == "}" and open_braces:
+                if open_braces[-1]:
+                    open_braces[-1] -= 1
+                else:
+                    open_braces.pop()
+        line += part.count("\n")
+        place += len(part)
+    assert not open_braces
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_no_text_spans_lines(path):
+    """The page has no indentation, which would be part of such a text."""
+    assert not lines_in_texts(path.read_text(encoding="utf-8"))
+
+
+def test_a_text_that_spans_lines_is_found():
+    assert lines_in_texts("const a = `x ${\n f({})\n} y`;\nconst b = `\n  z`; // `\n") == [5]
+
+
+def test_the_page_has_the_code_and_not_its_comments():
+    script = page.join_script()
+    assert "/**" not in script and not re.search(r"^\s|^//|\n\n", script, re.MULTILINE)
+    for path in MODULES:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if re.match(r" *(/\*|\*|//|import |\w+,? |\} from)|$", line) is None:
+                assert re.sub(r"^ *(export )?", "", line) in script, (path.name, line)
 
 
 def test_every_module_is_used():
-    used = {name for root in roots() for name in modules_of(root)}
+    used = {name for root in page.ROOTS for name in modules_of(root)}
     assert {path.stem for path in MODULES} == used
 
 
@@ -73,9 +120,12 @@ def test_a_module_stands_before_those_that_import_it(tmp_path, monkeypatch):
 def test_the_policy_allows_this_script_and_no_request():
     text = build_page(EMPTY)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
-    script = text[text.rindex("<script>") + 8 : text.rindex("</script>")]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}';" in policy
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 2
+    digests = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts
+    ]
+    assert f"script-src 'sha256-{digests[0]}' 'sha256-{digests[1]}';" in policy
     assert policy.startswith("default-src 'none';") and "connect-src 'none'" in policy
     assert "connect-src 'self'" in build_page(EMPTY, live=True)
 

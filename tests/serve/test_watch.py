@@ -217,12 +217,24 @@ def test_the_end_waits_for_no_browser(run, listen):
         run.end_epoch(1)
         run.complete(1)
         began = time.monotonic()
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 3.5  # the last news and the end of the server
     stuck.__exit__(None, None, None)
     assert listener.messages[-1]["state"] == "complete"  # told before the end
     assert listener.ended.wait(2)
     with pytest.raises(OSError):
         ask(address)
+
+
+def test_a_page_that_still_opens_is_told_of_the_end(run, listen):
+    with serve_page("<p>the page</p>", News(run.folder)) as address:
+        assert ask(address)[0] == 200
+        run.end_epoch(1)
+        run.complete(1)
+        late = threading.Timer(0.4, lambda: heard.append(listen(address)))
+        heard = []
+        late.start()
+    late.join()
+    assert heard[0].ended.wait(2) and heard[0].messages[-1]["state"] == "complete"
 
 
 def test_a_run_that_is_resumed_writes_its_lines_again(run):
@@ -253,4 +265,6 @@ def test_a_few_files_at_a_time_the_newest_first(run):
     news.read(4)
     messages = list(news.since(seen))
     assert [message["epoch"] for message in messages] == [0, 1, 2, 3, 4, 5]
-    assert messages[-1]["state"] == "complete" and messages[-1]["kept_epoch"] == 9
+    # A page stops listening when it is complete, and must have every epoch then.
+    assert [message["state"] for message in messages] == ["training"] * 5 + ["complete"]
+    assert messages[-1]["kept_epoch"] == 9

@@ -2,7 +2,11 @@
 
 The JavaScript is written as plain modules, without a build step. Here the modules that `main.js`
 imports, directly or not, are joined in one script: each once, before those that import it, without
-its `import` and `export`. So their names at the top level must be unique; a test holds this.
+its `import` and `export`, comments and indentation. So their names at the top level must be unique,
+and no text spans lines; tests hold this.
+
+A worker, which trains beside the page, runs the same script: it comes as far as its own module and
+returns there. So the modules that both need are in the page once.
 """
 
 from __future__ import annotations
@@ -22,10 +26,11 @@ PAGE = Path(__file__).parent / "page"
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(async )?function|class|const|let)", re.MULTILINE)
-_VENDOR = "uPlot.iife.min.js"
-
-# Modules that workers run: their text, for a Blob address, is the constant of this name.
-WORKERS = {"worker": "WORKER_SOURCE"}
+# Lines that are comments and no more, and empty lines.
+_COMMENT = re.compile(r"^ *(/\*((?!\*/).)*\*/|//[^\n]*)?\n", re.MULTILINE | re.DOTALL)
+ROOTS = ("main", "worker")
+_ALONE = "This page asks nothing of any network: it can be kept, sent and opened offline."
+_LIVE = "This page asks only the training that it shows, on this machine."
 
 
 def build_page(payload: dict[str, Any], *, live: bool = False) -> str:
@@ -35,17 +40,19 @@ def build_page(payload: dict[str, Any], *, live: bool = False) -> str:
         payload: see `elman.lab.payload`.
         live: whether the page may ask the server that it came from.
     """
-    script = _script()
+    vendor, script = read("vendor/uPlot.iife.min.js"), join_script()
     style = read("vendor/uPlot.min.css") + read("style.css")
     runs = payload["runs"]
     title = " and ".join(run["name"] for run in runs) or "Recurrent networks"
     fields = {
-        "policy": _policy(script, live=live),
+        "policy": _policy(vendor, script, live=live),
         "title": _escape(f"{title}: elman lab"),
         "summary": _escape(payload.get("summary", "")),
+        "promise": _LIVE if live else _ALONE,
         "version": version("elman"),
         "style": style,
         "data": encode_json(payload),
+        "vendor": vendor,
         "script": script,
     }
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: fields[found[1]], read("index.html"))
@@ -63,15 +70,18 @@ def encode_json(payload: dict[str, Any]) -> str:
 
 
 @functools.cache
-def _script() -> str:
-    """Return the script of the page: uPlot, the source of the workers, and our modules."""
-    workers = "".join(
-        f"const {constant} = {json.dumps(join_modules(name))};\n".replace("<", "\\u003c")
-        for name, constant in WORKERS.items()
-        if (PAGE / f"{name}.js").exists()
+def join_script() -> str:
+    """Return the script of the page and of its workers; its names are its own, not the window's."""
+    shared = [name for name in modules_of("worker") if name != "worker"]
+    rest = [name for name in modules_of("main") if name not in shared]
+    script = (
+        '(() => {\n"use strict";\n'
+        + "".join(map(_plain, shared))
+        + f'if (typeof document === "undefined") {{\n{_plain("worker")}return;\n}}\n'
+        + "const WORKER_SOURCE = document.currentScript.textContent;\n"
+        + "".join(map(_plain, rest))
+        + "})();\n"
     )
-    # Our names are the script's own, not the window's.
-    script = f"{read(f'vendor/{_VENDOR}')}\n(() => {{\n{workers}{join_modules('main')}}})();\n"
     if "</script" in script.lower():
         raise ElmanError("the page's script holds </script, which would end it")
     return script
@@ -79,7 +89,7 @@ def _script() -> str:
 
 def join_modules(root: str) -> str:
     """Return the text of a module and of all that it imports, as one script."""
-    return '"use strict";\n' + "".join(_plain(name) for name in modules_of(root))
+    return '"use strict";\n' + "".join(map(_plain, modules_of(root)))
 
 
 def modules_of(root: str) -> list[str]:
@@ -105,18 +115,20 @@ def modules_of(root: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """Return the text of a module without its imports and exports."""
-    return _EXPORT.sub("", _IMPORT.sub("", read(f"{name}.js")))
+    """Return the text of a module without its imports, exports, comments and indentation."""
+    text = _EXPORT.sub("", _IMPORT.sub("", read(f"{name}.js")))
+    return re.sub(r"^ +", "", _COMMENT.sub("", text), flags=re.MULTILINE)
 
 
-def _policy(script: str, *, live: bool) -> str:
-    """Return the content security policy: this script and no other, and no request."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    source = "'self'" if live else "'none'"
+def _policy(*scripts: str, live: bool) -> str:
+    """Return the content security policy: these scripts and no other, and no request."""
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
+    own = "'self'" if live else "'none'"
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        f"img-src data: blob:; worker-src blob:; connect-src {source}; base-uri 'none'; "
-        "form-action 'none'"
+        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; "
+        f"img-src data: blob:; worker-src blob:; connect-src {own}; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 

@@ -29,6 +29,7 @@ from elman.lab.examples import Example, choose_examples
 from elman.lab.payload import describe_run
 from elman.lab.sizes import describe_cut
 from elman.lab.tasks import describe_tasks
+from elman.models.storage import find_model
 from elman.runs.config import RunSettings
 from elman.runs.data_splits import is_builtin
 from elman.runs.diagnostics import is_divisible
@@ -179,6 +180,7 @@ def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _So
             ) from error
         return _Source(name, estimator, test, "test", settings, epochs=_kept(run))
     if data is None:
+        find_model(run)  # which says what is wrong with a folder that holds no model
         raise SettingsError(
             f"{run}: is a model without a run, which would name its data. Name a file of sequences "
             f"for the examples: elman lab {run} --data FILE"

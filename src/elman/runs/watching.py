@@ -171,7 +171,8 @@ class News:
         """Yield what a reader does not know, a message an epoch, and note that it then knows.
 
         A message has `state`; `records`, those of the epochs from the index `first` on; `epochs`,
-        the epochs whose weights exist; `weights`, those of `epoch`, or None; and `kept_epoch`.
+        the epochs whose weights exist; `weights`, those of `epoch`, or None; and `kept_epoch`. A
+        page stops listening when the state is `complete`, so only the last message has a new one.
         """
         if len(self.records) < seen.records:
             seen.records = 0
@@ -179,9 +180,9 @@ class News:
         if not new and len(self.records) == seen.records and self.state == seen.state:
             return
         found: list[int | None] = [*new]
-        for epoch in found or [None]:
+        for k, epoch in enumerate(found := found or [None], 1):
             yield {
-                "state": self.state,
+                "state": self.state if k == len(found) else seen.state or "training",
                 "first": seen.records,
                 "records": self.records[seen.records :],
                 "epochs": sorted(self._weights),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import math
 import secrets
 import socket
 import threading
@@ -33,6 +34,8 @@ _ALIVE = 10.0  # seconds between two signs of life, without which a proxy closes
 _ALL = 10**6  # files of weights
 _READERS = 20  # browsers at a time
 _PATIENCE = 1.5  # seconds for the thread to end
+_LAST_NEWS = 1.5  # seconds at most for the pages to be told that the training has ended
+_OPENING = 1.0  # seconds in which a page that was served asks for its events
 _HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -53,6 +56,7 @@ class Watch:
         self.page, self.news = page.encode(), news
         self.token = secrets.token_urlsafe(24)
         self.readers = 0
+        self.served = -math.inf  # when the page was asked for last
         self.ended = threading.Event()
         self._next = 0.0
 
@@ -67,6 +71,7 @@ class Watch:
         if scope["method"] not in ("GET", "HEAD"):
             return error_response(405, "expected GET", _HEADERS)
         if rest == "":
+            self.served = time.monotonic()
             return Response(self.page, 200, _HEADERS, "text/html; charset=utf-8")
         if rest != "events":
             return error_response(404, "there is only the page and its events", _HEADERS)
@@ -153,7 +158,7 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
 
 
 def _wait_for_readers(watch: Watch) -> None:
-    """Give the pages a moment to be told that the training has ended."""
-    end = time.monotonic() + 2 * LOOK
-    while watch.readers and time.monotonic() < end:
+    """Give the pages a moment to be told that the training has ended, those too that still open."""
+    end = time.monotonic() + _LAST_NEWS
+    while (now := time.monotonic()) < end and (watch.readers or now < watch.served + _OPENING):
         time.sleep(0.01)

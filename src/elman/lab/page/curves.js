@@ -63,7 +63,7 @@ function makeCurvePlot(place, picture, width, data, look, handlers) {
       values: (plot, values) => values.map(powerText) }
     : {};
   const plot = new uPlot({
-    width, height: CURVES_HEIGHT, padding: [8, 8, 0, 0], legend: { show: false },
+    width, height: CURVES_HEIGHT, padding: [8, 16, 0, 0], legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { setScale: false, x: false, y: false } },
     select: { show: false },
     scales: { x: { time: false, range: (made, low, high) => rangeOfEpochs(low, high) },

@@ -7,10 +7,14 @@ import { blockSymbol, equationOf, equationPlace, inputsOf, isClamped } from "./e
 import { combine, constant, dotLeaf, evaluate, leaf, minus, plus, squared, times } from "./expression.js";
 import { gradientFromAbove, lossEquations } from "./outputEquations.js";
 
-/** The slope of a sigmoid at its value v, v (1 - v), as two factors. */
-const sigmoidSlope = (v) => [v, minus(constant(1), v)];
 /** The slope of tanh at its value v, 1 - v^2. */
 const tanhSlope = (v) => minus(constant(1), squared(v));
+
+/** The slope of a gate at its value v, as factors: v (1 - v) of a sigmoid. */
+function gateSlope(at, name, v) {
+  const isTanh = at.network.cell.activations[name] === "tanh";
+  return isTanh ? [tanhSlope(v)] : [v, minus(constant(1), v)];
+}
 
 /** The gradient of block `name` of a or u at this step, as a leaf. */
 function sumGradient(at, name, which = "da") {
@@ -85,10 +89,11 @@ const CELL_GRADIENTS = {
     const recurrent = leaf("u_{n}", at.run.u[at.step * at.rows + at.rowOf("n")]);
     const open = minus(constant(1), z);
     return [
-      slopeEquation(at, "z", "through the update gate", times(dh, minus(old("h"), n), ...sigmoidSlope(z))),
+      slopeEquation(at, "z", "through the update gate",
+        times(dh, minus(old("h"), n), ...gateSlope(at, "z", z))),
       slopeEquation(at, "n", "through the candidate", times(dh, open, tanhSlope(n)), "da"),
       slopeEquation(at, "r", "through the reset gate",
-        times(sumGradient(at, "n"), recurrent, ...sigmoidSlope(r))),
+        times(sumGradient(at, "n"), recurrent, ...gateSlope(at, "r", r))),
       equationOf("du_n", "to the old state in the candidate", sumGradient(at, "n", "du"),
         times(sumGradient(at, "n"), r)),
     ];
@@ -101,10 +106,10 @@ const CELL_GRADIENTS = {
     const held = isClamped(at, "c") ? constant(0) : dc;
     return [
       equationOf("dc", "gradient of the cell state", dc, plus(returned, times(dh, o, tanhSlope(squashed)))),
-      slopeEquation(at, "i", "through the input gate", times(held, g, ...sigmoidSlope(i))),
-      slopeEquation(at, "f", "through the forget gate", times(held, old("c"), ...sigmoidSlope(f))),
+      slopeEquation(at, "i", "through the input gate", times(held, g, ...gateSlope(at, "i", i))),
+      slopeEquation(at, "f", "through the forget gate", times(held, old("c"), ...gateSlope(at, "f", f))),
       slopeEquation(at, "g", "through the candidate", times(held, i, tanhSlope(g)), "da"),
-      slopeEquation(at, "o", "through the output gate", times(dh, squashed, ...sigmoidSlope(o))),
+      slopeEquation(at, "o", "through the output gate", times(dh, squashed, ...gateSlope(at, "o", o))),
       equationOf("back_c", "goes back to the old cell state", leaf("back_{c,t}", held.value * f.value, "c"),
         times(held, f)),
     ];

@@ -25,7 +25,7 @@ export function measure(training, limits) {
     steps: median(lengths),
     ...measureAnswers(network, passes, rows),
     layers: network.layers.map((layer, place) => ({
-      place: describePlace(network, layer),
+      place: nameOfDirection(network, layer),
       saturation: measureSaturation(network, passes, place, limits),
       deviations: measureDeviations(network, passes, place),
       radius: network.cell.gates.length ? null : spectralRadius(layer.U, network.units),
@@ -34,7 +34,7 @@ export function measure(training, limits) {
   };
 }
 
-function describePlace(network, { layer, direction }) {
+function nameOfDirection(network, { layer, direction }) {
   const words = network.config.num_layers > 1 ? [`layer ${layer + 1}`] : [];
   if (network.directions > 1) words.push(direction ? "backward" : "forward");
   return words.join(", ");

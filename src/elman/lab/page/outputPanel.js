@@ -165,7 +165,7 @@ function stepsInWords(scene, now, truth) {
   for (let t = 0; t < steps; t++) {
     const row = now.subarray(t * K, (t + 1) * K);
     const best = row.indexOf(row.reduce((a, b) => Math.max(a, b)));
-    if (truth[t * K + best] === 0) wrong.push(t + 1);
+    if (best >= 0 && truth[t * K + best] === 0) wrong.push(t + 1); // an erased step has no answer
   }
   const listed = wrong.slice(0, 12).join(", ") + (wrong.length > 12 ? ` and ${wrong.length - 12} more` : "");
   if (!wrong.length) return "Every labelled step is right.";

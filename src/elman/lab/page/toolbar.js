@@ -63,7 +63,8 @@ export function placesOf(config) {
 
 function describeExample(example, index) {
   const steps = example.tokens?.length ?? example.x.shape[0];
-  return `${example.name || index + 1} (${countOf(steps, "step")})`;
+  const reason = example.reason ? `, ${example.reason}` : ""; // why it was chosen for the page
+  return `${example.name || index + 1} (${countOf(steps, "step")}${reason})`;
 }
 
 /** Bring the options of a choice up to date without touching it where nothing changed. */

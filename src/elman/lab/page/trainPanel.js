@@ -1,6 +1,6 @@
 // Train in the page: choose a task and a network, start, pause, step, break it, and see what becomes of it.
 
-/* global WORKER_SOURCE */
+/* global WORKER_SOURCE: the script of the page, see elman.lab.page */
 import { BREAKS, describeLonger, planTraining } from "./breaks.js";
 import { makeCurves } from "./curves.js";
 import { countOf, element, fill, formatNumber } from "./dom.js";

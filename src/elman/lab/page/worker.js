@@ -6,7 +6,7 @@ import { makeTraining, trainStep } from "./train.js";
 
 const REPORT = 100; // milliseconds of training between two reports
 const PATIENCE = 2000; // milliseconds after which a report is made even if the page is busy
-const KEPT = 20; // epochs whose weights are kept
+const KEPT_EPOCHS = 20; // epochs whose weights are kept
 
 let task = null;
 let number = 0; // of the training, which the page has given it
@@ -18,7 +18,7 @@ let losses = []; // of the batches since the last report
 let kept = [];
 let digits = 30; // binary digits before the zeros that a kept epoch has at most
 let reported = 0;
-let waiting = false; // for the page to take the last report
+let awaited = false; // for the page to take the last report
 let busy = 0; // milliseconds of training in all
 
 const weightsNow = () => Object.fromEntries(Object.entries(training.network.weights)
@@ -35,13 +35,13 @@ function keepEpoch() {
   const epoch = training.history.length;
   if (!isRound(epoch) || kept.some((each) => each.epoch === epoch)) return;
   kept.push({ epoch, weights: weightsNow() });
-  while (kept.length > KEPT + 1) {
+  while (kept.length > KEPT_EPOCHS + 1) {
     digits -= 1;
     kept = kept.filter((each) => isRound(each.epoch));
   }
 }
 
-function start(message) {
+function beginTraining(message) {
   task = readTask(message.task);
   number = message.number;
   training = makeTraining(planTraining(task, message.choices));
@@ -62,7 +62,7 @@ function work() {
   busy += performance.now() - begun;
   if (training.done) running = false;
   const age = performance.now() - reported;
-  if (!running || (age > REPORT && (!waiting || age > PATIENCE))) report(stateNow());
+  if (!running || (age > REPORT && (!awaited || age > PATIENCE))) report(stateNow());
   if (running) setTimeout(work, 0);
 }
 
@@ -85,12 +85,12 @@ function report(state) {
   });
   losses = [];
   reported = performance.now();
-  waiting = true;
+  awaited = true;
 }
 
 onmessage = ({ data }) => {
-  if (data.type === "start") start(data);
-  else if (data.type === "taken") waiting = false;
+  if (data.type === "start") beginTraining(data);
+  else if (data.type === "taken") awaited = false;
   else if (data.type === "run" && !training.done && !running) {
     running = true;
     work();
