@@ -3,7 +3,7 @@ import { backward } from "./backward.js";
 import { decodeWeights, sequenceOf, targetOf } from "./data.js";
 import { influence } from "./influence.js";
 import { gradientByLag } from "./lags.js";
-import { forward, makeNetwork, outputsByStep, votes } from "./network.js";
+import { forward, makeNetwork, votes } from "./network.js";
 
 const plain = (values) => Array.from(values, (value) => (Number.isFinite(value) ? value : String(value)));
 
@@ -19,7 +19,7 @@ function runCase(given) {
   const edits = { clamps: changes.clamps ?? [], erased: new Set(changes.erased ?? []),
     dropout: { embedded: mask(embedded), between: between?.map(mask), read: mask(read) } };
   const pass = forward(network, sequence, edits);
-  const byStep = changes.dropout ? {} : outputsByStep(network, sequence, edits);
+  const byStep = changes.dropout ? {} : { outputs: pass.outputs, distribution: pass.distribution };
   const found = { hidden: pass.hidden, readout: pass.readout.slice(-network.width),
     ...byStep, final: pass.final, answer: pass.answer };
   const label = Array.isArray(given.label) ? given.label.map((value) => value ?? NaN) : given.label;

@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from cases import make_model, make_sequences
+from joined import join_modules
 
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
-from elman.lab.page import build_page, join_modules
+from elman.lab.page import build_page
 from elman.lab.payload import describe_run
 
 OPTIONS = {"epochs": 2, "validation": 0, "hidden_size": 5}

@@ -16,6 +16,7 @@ from engine_cases import (
     make_case,
     some_choices,
 )
+from joined import join_modules
 from plain_network import changed
 
 from elman import SequenceClassifier, SequenceRegressor, SequenceTagger
@@ -36,7 +37,7 @@ def engine(browser, tmp_path_factory):
     shutil.copy(str(__file__).replace("test_lab_engine.py", "engine.js"), home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "PAGE", home)
-        script = page.join_modules("engine")
+        script = join_modules("engine")
     (home / "engine.html").write_text(f"<!doctype html><script>{script}</script>")
     with browser.open_page(home / "engine.html", wait=False) as opened:
         yield opened

@@ -6,10 +6,11 @@ import json
 import re
 
 import pytest
+from joined import join_modules
 
 from elman.errors import ElmanError
 from elman.lab import page
-from elman.lab.page import PAGE, build_page, encode_json, join_modules, modules_of
+from elman.lab.page import PAGE, build_page, encode_json, modules_of
 
 EMPTY = {"version": 1, "elman": "0", "mode": "tasks", "notes": [], "runs": [], "tasks": []}
 MODULES = sorted(PAGE.glob("*.js"))

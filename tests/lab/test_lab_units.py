@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 from cases import make_model, make_sequences
+from joined import join_modules
 
 from elman.explain import trace
-from elman.lab.page import build_page, join_modules
+from elman.lab.page import build_page
 from elman.lab.payload import describe_run
 
 LENGTHS = [9, 12, 7, 10, 1, 14, 8, 11]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from joined import join_modules
 from torch import Tensor
 
 from elman import estimators
@@ -101,7 +102,7 @@ def open_trainer(browser: Any, home: Path, tasks: dict[str, Any]) -> Iterator[An
     shutil.copy(Path(__file__).parent / "trainer.js", home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "PAGE", home)
-        script = page.join_modules("trainer")
+        script = join_modules("trainer")
     text = f"const TASKS = {page.encode_json(tasks)};"
     (home / "trainer.html").write_text(f"<!doctype html><script>{text}{script}</script>")
     with browser.open_page(home / "trainer.html", wait=False) as opened:

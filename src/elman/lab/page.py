@@ -76,20 +76,15 @@ def join_script() -> str:
     rest = [name for name in modules_of("main") if name not in shared]
     script = (
         '(() => {\n"use strict";\n'
-        + "".join(map(_plain, shared))
-        + f'if (typeof document === "undefined") {{\n{_plain("worker")}return;\n}}\n'
+        + "".join(map(plain, shared))
+        + f'if (typeof document === "undefined") {{\n{plain("worker")}return;\n}}\n'
         + "const WORKER_SOURCE = document.currentScript.textContent;\n"
-        + "".join(map(_plain, rest))
+        + "".join(map(plain, rest))
         + "})();\n"
     )
     if "</script" in script.lower():
         raise ElmanError("the page's script holds </script, which would end it")
     return script
-
-
-def join_modules(root: str) -> str:
-    """Return the text of a module and of all that it imports, as one script."""
-    return '"use strict";\n' + "".join(map(_plain, modules_of(root)))
 
 
 def modules_of(root: str) -> list[str]:
@@ -114,7 +109,7 @@ def modules_of(root: str) -> list[str]:
     return order
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return the text of a module without its imports, exports, comments and indentation."""
     text = _EXPORT.sub("", _IMPORT.sub("", read(f"{name}.js")))
     return re.sub(r"^ +", "", _COMMENT.sub("", text), flags=re.MULTILINE)

@@ -227,12 +227,6 @@ function outputsOfPrefixes(network, sequence, pass) {
   return outputs;
 }
 
-/** {outputs, distribution}, (T*K) each: row t as if the sequence ended there, as in a Trace. */
-export function outputsByStep(network, sequence, changes = {}) {
-  const { outputs, distribution } = forward(network, sequence, changes);
-  return { outputs, distribution };
-}
-
 /**
  * Votes of the units for output k, (T*D*H): V_kj h_tj, in the target's unit.
  *

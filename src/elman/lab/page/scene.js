@@ -3,7 +3,6 @@
 import { backward } from "./backward.js";
 import { decodeWeights, sequenceOf, targetOf } from "./data.js";
 import { editedSequence, inputColumns } from "./edits.js";
-import { influence } from "./influence.js";
 import { gradientByLag } from "./lags.js";
 import { forward, makeNetwork } from "./network.js";
 import { clampsWithin } from "./stateForms.js";
@@ -147,11 +146,6 @@ export class Scene {
 
   get lags() {
     return this.keep(`lags ${this.key}`, () => gradientByLag(this.network, this.pass, this.back));
-  }
-
-  get influence() {
-    return this.keep(`influence ${this.key}`, () =>
-      influence(this.network, this.sequence, this.changes));
   }
 
   /** The step of the cursor: the one that is pointed at, or else the chosen one. */
