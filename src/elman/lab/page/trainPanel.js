@@ -318,7 +318,9 @@ function describeStep({ last, step, steps, epoch, epochs, history, busy }) {
 /** The doctor's first finding and what to do, in words. */
 function describeFinding(report, plan) {
   if (!report) return ["Doctor: looks at the network before the first step and after every epoch."];
-  if (!report.finding) return ["Doctor: no fault was found."];
+  if (!report.finding) {
+    return [`Doctor: no fault was found${report.step ? "" : " before the first step"}.`];
+  }
   const { name, places, message, remedy, severity } = report.finding;
   const cause = BREAKS.find((each) => plan.breaks.includes(each.id) && each.causes.includes(name));
   const where = places.length ? ` (${places.join("; ")})` : "";
