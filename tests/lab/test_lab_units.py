@@ -111,7 +111,7 @@ def test_matches_are_the_best_of_all_runs_of_steps(functions):
 
 ROWS = """[[0, 0, 1], [0, 1, 11], [1, 0, 0], [1, 1, 6]].map(([layer, direction, unit], i) => ({
   layer, direction, unit,
-  name: fullNameOfUnit({num_layers: 2, bidirectional: true}, layer, direction, unit),
+  name: nameOfUnit({num_layers: 2, bidirectional: true}, layer, direction, unit),
   measures: {peak: [.2, .9, .5, .5][i], peakStep: [3, 0, 7, 1][i], variance: [.4, .3, .2, .1][i],
     now: [-.1, .1, .2, 0][i], vote: [null, null, -2, 1][i]}}))"""
 
@@ -272,9 +272,9 @@ def test_search_in_the_page(browser, address, network):
         page.place("#units-search")
         page.focus("#units-search")
         page.type("layer 2, backward, peak > 0")
-        rows = page.run("document.querySelector('#panel-units canvas').heatmap.rows")
-        assert rows == network[0].config.hidden_size
+        rows = "document.querySelector('#panel-units canvas').heatmap.rows"
+        page.wait_for(f"{rows} === {network[0].config.hidden_size}")
         page.type(" .")  # not a number
-        assert page.run("document.querySelector('#panel-units canvas').hidden")
+        page.wait_for("document.querySelector('#panel-units canvas').hidden")
         assert "No unit matches" in page.run("document.querySelector('#panel-units').textContent")
         page.check()

@@ -2,6 +2,7 @@
 
 import { element, fill, formatNumber } from "./dom.js";
 import { largest } from "./heatmap.js";
+import { nameOfUnit } from "./units.js";
 
 const MOST_NUMBERED = 16; // units that stay in the order of their numbers
 
@@ -44,14 +45,6 @@ export function shownMatrix(scene, now, former, scale, limit) {
   if (!former || !scene.state.difference) return { values: now, scale, limit, isChange: false };
   const values = now.map((value, i) => value - former[i]);
   return { values, scale: "signed", limit: largest(values), isChange: true };
-}
-
-/** The name of a unit, with its layer and direction only where there are several. */
-export function nameOfUnit(config, layer, direction, unit) {
-  const parts = [`unit ${unit + 1}`];
-  if (config.num_layers > 1) parts.push(`layer ${layer + 1}`);
-  if (config.bidirectional) parts.push(direction ? "backward" : "forward");
-  return parts.join(", ");
 }
 
 /** The name of the chosen unit, in words. */

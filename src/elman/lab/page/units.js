@@ -4,7 +4,7 @@
 // A row is {layer, direction, unit, name, values (T)}; a unit is named from 1, arrays count from 0.
 
 /** The name of a unit, with its layer and direction only where there are several. */
-export function fullNameOfUnit(config, layer, direction, unit) {
+export function nameOfUnit(config, layer, direction, unit) {
   const parts = [];
   if (config.num_layers > 1) parts.push(`layer ${layer + 1}`);
   if (config.bidirectional) parts.push(direction ? "backward" : "forward");
@@ -20,7 +20,7 @@ export function unitRows(config, pass) {
       layer,
       direction,
       unit,
-      name: fullNameOfUnit(config, layer, direction, unit),
+      name: nameOfUnit(config, layer, direction, unit),
       values: Float64Array.from({ length: pass.steps }, (_, t) => gates.h[t * units + unit]),
     })));
 }
