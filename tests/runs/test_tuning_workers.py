@@ -160,13 +160,17 @@ def test_killed_workers_and_a_killed_search(files, tmp_path):
     """SIGKILL to workers, then to the search itself; --resume ends with each trial once."""
     folder = tmp_path / "t"
     process = start(files, folder, "--workers", 2)
-    killed, end = 0, time.monotonic() + 200
-    while killed < 2:
+    killed, end = [], time.monotonic() + 200
+    while len(killed) < 2:
         assert time.monotonic() < end and process.poll() is None, process.communicate()[0]
-        if (folder / JOURNAL).exists() and len(finished(folder)) > killed:
-            os.kill(workers_of(process)[killed % 2], signal.SIGKILL)
-            killed += 1
+        if (folder / JOURNAL).exists() and len(finished(folder)) > len(killed):
+            killed.append(workers_of(process)[len(killed) % 2])
+            os.kill(killed[-1], signal.SIGKILL)
         time.sleep(0.02)
+    while killed[0] in workers_of(process):  # until the search has noticed, and a moment to say so
+        assert time.monotonic() < end and process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    time.sleep(0.2)
     children = workers_of(process)
     process.kill()
     said = process.communicate()[0]
