@@ -59,9 +59,9 @@ class Parameters:
             unknown token in training (Kiperwasser & Goldberg 2016, arXiv:1603.04351).
         noise: Standard deviation of the Gaussian noise added to numbers in training, after
             standardisation (Bishop 1995, Neural Computation 7).
-        keep_epochs: Number of epochs, evenly spaced, whose weights are kept in `kept_epochs_`,
-            besides those before the training, of the last epoch and of the one that is used; None
-            or 0 for none.
+        keep_epochs: Number of epochs, mostly of the first, whose weights are kept in
+            `kept_epochs_`, besides those before the training, of the last epoch and of the one that
+            is used; None or 0 for none.
         validation: Share of the training sequences held out for validation, stratified; 0 for none;
             None for a share that depends on their number.
         inputs: Kind of X: `numbers`, `tokens`, `text`, `mixed`, or `auto`: arrays and lists of

@@ -78,21 +78,16 @@ def choose_sequence(model: Any, X: Any, y: Any = None) -> Choice:
         y: their labels in the format of `fit`, if they are known.
     Raises: DataError or ShapeError for a sequence or label that the network cannot read.
     """
-    network = ExplainedNetwork.of(model, dtype=None)
-    sequences = network.read_sequences(X)
-    inputs = network.encode(sequences)
-    targets = None if y is None else network.encode_labels(sequences, y)
-    rows = sample_rows(inputs.lengths)
-    found = rate_predictions(network, inputs, targets, rows)
+    network, count, rows, found = rate_sample(model, X, y)
     per_step = network.model.config.per_step
 
     def choice(best: int, reason: str) -> Choice:
         sequence, step = found.place[best].tolist()
         return Choice(sequence, step if per_step else None, reason)
 
-    some = "" if len(rows) == len(inputs) else f" of the {len(rows):,} sequences that were read"
+    some = "" if len(rows) == count else f" of the {len(rows):,} sequences that were read"
     if not network.has_classes:
-        if targets is None:
+        if y is None:
             return choice(0, "the first one, as without true values none is wrong")
         return choice(int(found.loss.argmax()), f"its error is the largest{some}")
     if found.wrong.any():
@@ -101,17 +96,33 @@ def choose_sequence(model: Any, X: Any, y: Any = None) -> Choice:
         return choice(
             best, f"it has the highest loss of the {share} predictions that are wrong{some}"
         )
-    known = "without labels" if targets is None else "no prediction is wrong"
+    known = "without labels" if y is None else "no prediction is wrong"
     return choice(int(found.margin.argmin()), f"{known}, and this one is the least certain{some}")
 
 
-def sample_rows(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def rate_sample(
+    model: Any, X: Any, y: Any
+) -> tuple[ExplainedNetwork, int, NDArray[np.int64], Ratings]:
+    """Predict a sample of sequences and rate the predictions; arguments as for `choose_sequence`.
+
+    Returns: the network; the number of sequences of X; the positions of those of the sample; and
+        the ratings of their predictions, in this order.
+    """
+    network = ExplainedNetwork.of(model, dtype=None)
+    sequences = network.read_sequences(X)
+    inputs = network.encode(sequences)
+    targets = None if y is None else network.encode_labels(sequences, y)
+    rows = _sample_rows(inputs.lengths)
+    return network, len(inputs), rows, _rate_predictions(network, inputs, targets, rows)
+
+
+def _sample_rows(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positions of the sequences to choose from, evenly spaced, in order."""
     count = min(len(lengths), _SEQUENCES, max(2, int(_STEPS / max(1.0, float(lengths.mean())))))
     return np.unique(np.linspace(0, len(lengths) - 1, count).round().astype(np.int64))
 
 
-def rate_predictions(
+def _rate_predictions(
     network: ExplainedNetwork,
     inputs: Ragged,
     targets: NDArray[Any] | Ragged | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.explain.choice import rate_predictions, sample_rows
+from elman.data.ragged import NOT_LABELLED
+from elman.explain.choice import Ratings, rate_sample
 from elman.explain.forms import Floats
-from elman.explain.network import ExplainedNetwork
 from elman.train import TorchThreads
 
 
@@ -26,25 +27,6 @@ class Example:
 
     index: int
     reason: str
-
-
-@dataclass(frozen=True)
-class _Rated:
-    """Sequences to choose from, (n,) each.
-
-    Args:
-        index: their positions in X.
-        loss: their mean loss; without labels, how undecided they are.
-        wrong: whether any of their predictions is wrong.
-        margin: the least decided prediction of each; NaN for numbers.
-        group: code of the class; -100 without a single class.
-    """
-
-    index: NDArray[np.int64]
-    loss: Floats
-    wrong: NDArray[np.bool_]
-    margin: Floats
-    group: NDArray[np.int64]
 
 
 @TorchThreads(1)  # torch forks and joins its threads at every time step: see `trace`
@@ -65,16 +47,10 @@ def choose_examples(model: Any, X: Any, y: Any = None, *, most: int = 30) -> lis
         most: number of examples at most.
     Raises: DataError or ShapeError for a sequence or label that the network cannot read.
     """
-    network = ExplainedNetwork.of(model, dtype=None)
-    sequences = network.read_sequences(X)
-    inputs = network.encode(sequences)
-    targets = None if y is None else network.encode_labels(sequences, y)
-    rows = sample_rows(inputs.lengths)
-    ratings = rate_predictions(network, inputs, targets, rows)
-    rated = _by_sequence(rows, ratings.place[:, 0], ratings)
-    if targets is not None and not network.has_classes:
-        wrong = rated.loss > np.median(rated.loss)
-        rated = _Rated(rated.index, rated.loss, wrong, rated.margin, rated.group)
+    network, _, rows, ratings = rate_sample(model, X, y)
+    rated = _by_sequence(rows, ratings)
+    if y is not None and not network.has_classes:
+        rated = dataclasses.replace(rated, wrong=rated.loss > np.median(rated.loss))
     orders = {
         "typical": _in_turn(rated, np.flatnonzero(~rated.wrong), _strangeness(rated)),
         "wrong": _in_turn(rated, np.flatnonzero(rated.wrong), -rated.loss),
@@ -83,23 +59,27 @@ def choose_examples(model: Any, X: Any, y: Any = None, *, most: int = 30) -> lis
     return list(_take_turns(rated, orders, most))
 
 
-def _by_sequence(rows: NDArray[np.int64], owner: NDArray[np.int64], ratings: Any) -> _Rated:
-    """Return the ratings of single predictions as those of the sequences they belong to."""
+def _by_sequence(rows: NDArray[np.int64], ratings: Ratings) -> Ratings:
+    """Return ratings of single predictions as one of each sequence.
+
+    The loss is the mean, without labels how undecided the predictions are; the sequence is wrong if
+    any of them is, and as little decided as the least; its class is that of its only prediction.
+    """
+    owner = ratings.place[:, 0]
     starts = np.searchsorted(owner, rows)  # predictions are in the order of the rows
     counts = np.diff(np.append(starts, len(owner)))
     loss = -ratings.margin if np.isnan(ratings.loss).all() else ratings.loss
     loss = np.nan_to_num(loss)  # without labels, numbers have neither a loss nor a margin
-    single = counts == 1
-    return _Rated(
-        rows,
+    return Ratings(
+        ratings.place[starts],
         np.add.reduceat(loss, starts) / counts,
         np.logical_or.reduceat(ratings.wrong, starts),
         np.minimum.reduceat(ratings.margin, starts),
-        np.where(single, ratings.group[starts], -100),
+        np.where(counts == 1, ratings.group[starts], NOT_LABELLED),
     )
 
 
-def _strangeness(rated: _Rated) -> Floats:
+def _strangeness(rated: Ratings) -> Floats:
     """Return how far each loss is from the median of the correct predictions of its class, (n,)."""
     far = np.zeros(len(rated.loss))
     for group in np.unique(rated.group):
@@ -109,7 +89,7 @@ def _strangeness(rated: _Rated) -> Floats:
     return far
 
 
-def _in_turn(rated: _Rated, places: NDArray[np.int64], key: Floats) -> Iterator[int]:
+def _in_turn(rated: Ratings, places: NDArray[np.int64], key: Floats) -> Iterator[int]:
     """Yield places by their key, smallest first, one of each class after the other."""
     ordered = places[np.argsort(key[places], kind="stable")]
     queues = [ordered[rated.group[ordered] == g] for g in np.unique(rated.group[ordered])]
@@ -117,7 +97,7 @@ def _in_turn(rated: _Rated, places: NDArray[np.int64], key: Floats) -> Iterator[
         yield from (int(queue[turn]) for queue in queues if turn < len(queue))
 
 
-def _take_turns(rated: _Rated, orders: dict[str, Iterator[int]], most: int) -> Iterable[Example]:
+def _take_turns(rated: Ratings, orders: dict[str, Iterator[int]], most: int) -> Iterable[Example]:
     """Yield examples of each kind in turn, none twice, until there are `most`."""
     seen: set[int] = set()
     while orders and len(seen) < most:
@@ -127,4 +107,4 @@ def _take_turns(rated: _Rated, orders: dict[str, Iterator[int]], most: int) -> I
                 del orders[reason]
             elif len(seen) < most:
                 seen.add(place)
-                yield Example(int(rated.index[place]), reason)
+                yield Example(int(rated.place[place, 0]), reason)

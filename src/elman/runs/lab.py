@@ -162,7 +162,7 @@ def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _So
             f"{describe_unfinished(run)}"
         )
     name = run.resolve().name
-    settings = settings_of(run) if (run / CONFIG).is_file() else None
+    settings = _settings(run)
     options = [name for name, value in reading.items() if value is not None]
     if data is None and options:
         raise SettingsError(f"--{options[0]}: says how DATA is read, but there is no --data")
@@ -190,6 +190,11 @@ def _read(run: Path, data: str | None, reading: Mapping[str, str | None]) -> _So
     return _Source(name, estimator, dataset, split, settings, notes, _kept(run))
 
 
+def _settings(run: Path) -> RunSettings | None:
+    """Return the settings of a run; None for a model without a run."""
+    return settings_of(run) if (run / CONFIG).is_file() else None
+
+
 def _kept(run: Path) -> dict[int, Any]:
     """Return the weights of the epochs that a run has kept; of a model folder none."""
     return dict(read_kept_epochs(run))
@@ -204,7 +209,7 @@ def _read_alike(
 ) -> tuple[_Source, list[str]]:
     """Read a second model, with the sequences of the first if it can read them, and notes."""
     name = run.resolve().name
-    settings = settings_of(run) if (run / CONFIG).is_file() else None
+    settings = _settings(run)
     name = f"{name} (2)" if name == first.name else name
     if is_unfinished(run):
         _read(run, data, reading)  # raises the error that says so

@@ -1,6 +1,7 @@
 // Labels in words, and how good answers are. Nothing here touches the page.
 
 import { formatNumber } from "./dom.js";
+import { indexOfLargest } from "./linear.js";
 
 /** A target in words, at one step if it has one at every step; an empty text without a label. */
 export function describeTarget(run, target, step = null) {
@@ -33,8 +34,7 @@ export function judgeAnswer(run, final, target) {
   if (task === "classification") {
     flat.forEach((code, t) => {
       if (code < 0) return;
-      const row = Array.from(final.slice(t * K, (t + 1) * K));
-      sum += row.indexOf(Math.max(...row)) === code ? 1 : 0;
+      sum += indexOfLargest(final.slice(t * K, (t + 1) * K)) === code ? 1 : 0;
       count += 1;
     });
     return count ? { share: sum / count } : null;

@@ -5,6 +5,7 @@
 
 import { blockSymbol, equationOf, equationPlace, inputsOf, isClamped } from "./equations.js";
 import { combine, constant, dotLeaf, evaluate, leaf, minus, plus, squared, times } from "./expression.js";
+import { indexOfLargest } from "./linear.js";
 import { gradientFromAbove, lossEquations } from "./outputEquations.js";
 
 /** The slope of tanh at its value v, 1 - v^2. */
@@ -122,7 +123,7 @@ function weightEquations(at) {
   const kind = network.cell.name === "gru" ? "du" : "da";
   const largestOf = (matrix, size) => {
     const row = Array.from(matrix.subarray(at.rowOf(name) * size, (at.rowOf(name) + 1) * size), Math.abs);
-    return row.indexOf(Math.max(...row));
+    return indexOfLargest(row);
   };
   const I = weights.inputSize, i = largestOf(weights.W, I), k = largestOf(weights.U, H);
   const x = leaf("x_{t}", run.inputs[step * I + i], at.layer ? "h" : "x");

@@ -43,6 +43,16 @@ export function multiplyBack(M, rows, n, y, from, out, to) {
   }
 }
 
+/** The place of the largest of some numbers, of equal ones the first; -1 if one is NaN. */
+export function indexOfLargest(values) {
+  let best = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isNaN(values[i])) return -1;
+    if (values[i] > values[best]) best = i;
+  }
+  return best;
+}
+
 /** The transpose of a matrix (rows, n). */
 export function transpose(M, rows, n) {
   const result = new Float64Array(rows * n);

@@ -24,10 +24,7 @@ import { votesPanel } from "./votesPanel.js";
 // In the order in which they stand on the page.
 const panels = [
   trainPanel, inputPanel, textPanel, outputPanel, statesPanel, gatesPanel, votesPanel, gradientPanel,
-  influencePanel, equationPanel,
-  unitsPanel,
-  learningPanel,
-  comparePanel,
+  influencePanel, equationPanel, unitsPanel, learningPanel, comparePanel,
 ];
 
 const payload = readPayload();

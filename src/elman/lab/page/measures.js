@@ -4,6 +4,7 @@ import { followBack } from "./lags.js";
 import { forward } from "./network.js";
 import { normalNumbers, torchGenerator } from "./random.js";
 import { sequenceAt } from "./tasks.js";
+import { namesOfPlace } from "./units.js";
 
 const SAMPLE = 64; // sequences that are examined
 const GRADIENTS = 32; // of them for gradients
@@ -25,19 +26,13 @@ export function measure(training, limits) {
     steps: median(lengths),
     ...measureAnswers(network, passes, rows),
     layers: network.layers.map((layer, place) => ({
-      place: nameOfDirection(network, layer),
+      place: namesOfPlace(plan.config, layer.layer, layer.direction).join(", "),
       saturation: measureSaturation(network, passes, place, limits),
       deviations: measureDeviations(network, passes, place),
       radius: network.cell.gates.length ? null : spectralRadius(layer.U, network.units),
       byLag: measureLags(network, passes.slice(0, GRADIENTS), place),
     })),
   };
-}
-
-function nameOfDirection(network, { layer, direction }) {
-  const words = network.config.num_layers > 1 ? [`layer ${layer + 1}`] : [];
-  if (network.directions > 1) words.push(direction ? "backward" : "forward");
-  return words.join(", ");
 }
 
 function median(values) {

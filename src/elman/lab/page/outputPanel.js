@@ -5,6 +5,7 @@ import { seriesOf } from "./comparedRun.js";
 import { targetOf } from "./data.js";
 import { element, fill, formatNumber } from "./dom.js";
 import { axisOf, drawLineChart, makeLineChart } from "./lineChart.js";
+import { indexOfLargest } from "./linear.js";
 import { pointCursor } from "./state.js";
 
 const MOST_LINES = 4; // outputs with a colour of their own
@@ -149,7 +150,7 @@ function answerInWords(scene) {
       const on = run.outputs.names.filter((_, k) => values[k] > 0.5);
       return on.length ? on.join(", ") : "no label";
     }
-    const best = values.indexOf(Math.max(...values));
+    const best = indexOfLargest(values);
     return `${run.outputs.names[best]} (${values[best].toFixed(3)})`;
   };
   const when = perStep ? `Answer at step ${scene.at + 1}: ` : "Answer to the whole sequence: ";
@@ -163,8 +164,7 @@ function stepsInWords(scene, now, truth) {
   if (!truth || config.readout !== "every" || config.task !== "classification") return "";
   const wrong = [];
   for (let t = 0; t < steps; t++) {
-    const row = now.subarray(t * K, (t + 1) * K);
-    const best = row.indexOf(row.reduce((a, b) => Math.max(a, b)));
+    const best = indexOfLargest(now.subarray(t * K, (t + 1) * K));
     if (best >= 0 && truth[t * K + best] === 0) wrong.push(t + 1); // an erased step has no answer
   }
   const listed = wrong.slice(0, 12).join(", ") + (wrong.length > 12 ? ` and ${wrong.length - 12} more` : "");

@@ -4,6 +4,7 @@ import { backward } from "./backward.js";
 import { decodeWeights, sequenceOf, targetOf } from "./data.js";
 import { editedSequence, inputColumns } from "./edits.js";
 import { gradientByLag } from "./lags.js";
+import { indexOfLargest } from "./linear.js";
 import { forward, makeNetwork } from "./network.js";
 import { clampsWithin } from "./stateForms.js";
 
@@ -25,9 +26,14 @@ export class Scene {
 
   /** A scene of the same sequence and changes with another run or epoch. */
   beside(run, epoch) {
+    return this.having({ run, epoch });
+  }
+
+  /** A scene with some values of the state replaced. */
+  having(changes) {
     const other = new Scene(this.runs);
-    other.kept = this.kept; // keys name run and epoch
-    return other.update({ ...this.state, run, epoch });
+    other.kept = this.kept; // keys name what was computed for what
+    return other.update({ ...this.state, ...changes });
   }
 
   get runIndex() {
@@ -112,9 +118,7 @@ export class Scene {
 
   /** The scene without edits, clamps and erased steps. */
   get untouched() {
-    const other = new Scene(this.runs);
-    other.kept = this.kept;
-    return other.update({ ...this.state, edits: {}, clamps: [], erased: [] });
+    return this.having({ edits: {}, clamps: [], erased: [] });
   }
 
   /** The label of the loss: the true one, or else the predicted one. */
@@ -133,7 +137,7 @@ export class Scene {
     if (config.task === "regression") return pass.final;
     const decide = (logits) => (config.task === "multilabel"
       ? Array.from(logits, (value) => Number(value > 0))
-      : [logits.indexOf(logits.reduce((a, b) => Math.max(a, b)))]);
+      : [indexOfLargest(logits)]);
     const rows = Array.from({ length: pass.final.length / K }, (_, row) =>
       decide(pass.final.subarray(row * K, (row + 1) * K))).flat();
     return rows.length === 1 ? rows[0] : Float64Array.from(rows);
@@ -177,8 +181,7 @@ export class Scene {
     if (this.config.task === "regression") return 0;
     const { final } = this.pass;
     const start = final.length > K ? this.at * K : 0;
-    const row = final.subarray(start, start + K);
-    return Math.max(0, row.indexOf(row.reduce((a, b) => Math.max(a, b)))); // NaN at an erased step
+    return Math.max(0, indexOfLargest(final.subarray(start, start + K))); // NaN at an erased step
   }
 
   get weightsKey() {

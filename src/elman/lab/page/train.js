@@ -1,6 +1,7 @@
 // Training in the page: the loop of elman.train with its order of batches, dropout, loss and optimiser.
 import { addGradients, lossesOf, propagate } from "./backward.js";
 import { initialWeights } from "./initial.js";
+import { indexOfLargest } from "./linear.js";
 import { forward, makeNetwork } from "./network.js";
 import { adamStep, clipGradients, learningRate, makeAdam } from "./optimizer.js";
 import {
@@ -165,7 +166,7 @@ function countAnswers(network, pass, target, losses, sums) {
     } else {
       const code = perStep ? target[t] : target;
       if (code < 0) continue;
-      if (y.indexOf(Math.max(...y)) === code) sums.right++;
+      if (indexOfLargest(y) === code) sums.right++;
     }
     sums.count++;
   }

@@ -3,13 +3,15 @@
 //
 // A row is {layer, direction, unit, name, values (T)}; a unit is named from 1, arrays count from 0.
 
+/** The names of a layer and a direction, each only where there are several. */
+export function namesOfPlace(config, layer, direction) {
+  const names = config.num_layers > 1 ? [`layer ${layer + 1}`] : [];
+  return config.bidirectional ? [...names, direction ? "backward" : "forward"] : names;
+}
+
 /** The name of a unit, with its layer and direction only where there are several. */
 export function nameOfUnit(config, layer, direction, unit) {
-  const parts = [];
-  if (config.num_layers > 1) parts.push(`layer ${layer + 1}`);
-  if (config.bidirectional) parts.push(direction ? "backward" : "forward");
-  parts.push(`unit ${unit + 1}`);
-  return parts.join(", ");
+  return [...namesOfPlace(config, layer, direction), `unit ${unit + 1}`].join(", ");
 }
 
 /** The states h of all units of a pass, one row each: from the lowest layer up, forward first. */
